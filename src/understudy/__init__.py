@@ -1,0 +1,3 @@
+"""Understudy: the whole InstructGPT loop, from users' prompts to an aligned model and back."""
+
+__version__ = "0.1.0"
