@@ -1,0 +1,63 @@
+# `make demo` needs Python 3.11 or later and make, nothing else; everything is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+
+.PHONY: demo setup test test-all lint format figures bench clean help
+
+help:
+	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 10 minutes)'
+	@echo 'make test      the tests that CI runs (a few minutes)'
+	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
+	@echo 'make lint      ruff, mypy, import rules, spelling'
+	@echo 'make format    let ruff rewrite what it can'
+	@echo 'make figures   all three model sizes, for the figures (long)'
+	@echo 'make bench     the benchmarks, one after another'
+	@echo 'make clean     remove .venv and caches; never runs/'
+
+demo: $(READY)
+	$(BIN)/understudy demo
+
+setup: $(READY)
+
+# torch goes first and alone: where a machine has its own build of the pinned version (CPU only,
+# another CUDA), the lock file that follows finds it satisfied and leaves it alone.
+$(LOCKED): requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install $(shell grep '^torch==' requirements.lock)
+	$(PIP) install -r requirements.lock
+	touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -n 2
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -q -n 2 -m 'not gpu'
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+figures: $(READY)
+	$(BIN)/understudy figures
+
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
