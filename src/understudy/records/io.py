@@ -1,0 +1,159 @@
+"""Records in files: JSON Lines (.jsonl) or Parquet (.parquet), by the suffix.
+
+Writing is atomic: a reader sees the old file or the whole new one. Parquet has no column that is now
+text and now a list, so fields that are not plain values are stored as JSON text there and named in the
+file's metadata; Parquet files from elsewhere with real lists and structs are read as well.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+from uuid import uuid4
+
+from understudy.records.convert import Json, RecordError
+
+
+class _Storable(Protocol):
+    def to_json(self) -> Json: ...
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self: ...
+
+
+T = TypeVar("T", bound=_Storable)
+
+_JSON_COLUMNS = b"understudy.json_columns"
+
+
+def read_records(path: Path | str, kind: type[T]) -> list[T]:
+    """All records of a file; RecordError names file and line of a bad row, or says that there is none."""
+    records = list(iter_records(path, kind))
+    if not records:
+        raise RecordError(f"{path} has no rows; it must hold at least one {_noun(kind)}")
+    return records
+
+
+def iter_records(path: Path | str, kind: type[T]) -> Iterator[T]:
+    """The records of a file one by one; RecordError as in `read_records`."""
+    path = Path(path)
+    rows = _rows_of(path)
+    for place, row in rows:
+        try:
+            yield kind.from_json(row)
+        except RecordError as error:
+            raise RecordError(f"{path} {place}: {error}") from None
+
+
+def write_records(path: Path | str, records: Iterable[_Storable]) -> Path:
+    """Write records atomically to a .jsonl or .parquet file; its folder is made when missing."""
+    path = Path(path)
+    write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(path.suffix)
+    if write is None:
+        raise RecordError(f"{path} must end in .jsonl or .parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        write(partial, records)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def file_hash(path: Path | str) -> str:
+    """sha256 of a file's bytes, or of the names and hashes of all files below a folder."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return sha256_of([[file.relative_to(path).as_posix(), file_hash(file)] for file in files])
+    if not path.exists():
+        raise RecordError(f"{path} does not exist")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of(obj: Any) -> str:
+    """sha256 of a JSON-like value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _noun(kind: type) -> str:
+    return str(getattr(kind, "noun", kind.__name__))
+
+
+def _rows_of(path: Path) -> Iterator[tuple[str, Any]]:
+    if not path.is_file():
+        raise RecordError(f"{path} does not exist; check the path")
+    if path.suffix == ".jsonl":
+        return _read_jsonl(path)
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    raise RecordError(f"{path} must be JSON Lines (.jsonl) or Parquet (.parquet)")
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except UnicodeDecodeError as error:
+                raise RecordError(
+                    f"{path} line {number}: not UTF-8 text ({error.reason}); save the file as UTF-8"
+                ) from None
+            except json.JSONDecodeError as error:
+                raise RecordError(
+                    f"{path} line {number}: not valid JSON ({error.msg} at column {error.colno}); "
+                    "each line must be one JSON object"
+                ) from None
+            yield f"line {number}", row
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise RecordError(f"{path} is not a Parquet file ({error})") from None
+    metadata = file.schema_arrow.metadata or {}
+    json_columns = json.loads(metadata.get(_JSON_COLUMNS, b"[]"))
+    number = 0
+    for batch in file.iter_batches():
+        for row in batch.to_pylist():
+            number += 1
+            for name in json_columns:
+                row[name] = None if row[name] is None else json.loads(row[name])
+            yield f"row {number}", row
+
+
+def _write_jsonl(path: Path, records: Iterable[_Storable]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for record in records:
+            stream.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_parquet(path: Path, records: Iterable[_Storable]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [record.to_json() for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    as_json = [name for name in names if any(isinstance(r.get(name), list | dict) for r in rows)]
+    for row in rows:
+        for name in as_json:
+            row[name] = None if row.get(name) is None else json.dumps(row[name], ensure_ascii=False)
+    table = pa.table({name: [row.get(name) for row in rows] for name in names})
+    table = table.replace_schema_metadata({_JSON_COLUMNS: json.dumps(as_json).encode()})
+    with path.open("wb") as stream:
+        pq.write_table(table, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
