@@ -1,0 +1,50 @@
+"""Every metric that any stage logs, with its meaning in one line.
+
+`Run.log` refuses a name that is not here, so a metric cannot go undocumented. Names are
+`stage/quantity`. Names that `is_timing` recognises are wall-clock figures: they go to
+`timings.jsonl`, so that `metrics.jsonl` of a resumed run is the same, byte for byte, as that of a
+run that was never interrupted.
+"""
+
+METRICS: dict[str, str] = {
+    # ppo: one line per iteration; means over its episodes unless said otherwise
+    "ppo/score": "reward model's score of a response; a missing EOS counts as its fixed score",
+    "ppo/raw_score": "reward model's own score of a response, whether or not it ended",
+    "ppo/reward": "sum of a response's rewards: score minus beta times KL",
+    "ppo/kl": "sum over a response of log(policy / reference) at the sampled tokens; 0 at start",
+    "ppo/beta": "KL coefficient in use (changes only under adaptive KL)",
+    "ppo/entropy": "entropy of the policy at a response token, in nats",
+    "ppo/response_tokens": "tokens in a response, EOS included",
+    "ppo/eos_rate": "share of responses that ended by themselves within the length limit",
+    "ppo/value_explained_variance": "1 - var(returns - values) / var(returns), before the update",
+    "ppo/policy_loss": "clipped surrogate loss, mean over tokens, mean over minibatches",
+    "ppo/value_loss": "half the critic's squared error, mean over tokens, mean over minibatches",
+    "ppo/ptx_loss": "next-token loss on pretraining rows, mean over tokens and minibatches",
+    "ppo/ratio": "new / old probability of the sampled tokens, mean over minibatches",
+    "ppo/first_ratio_error": "largest |ratio - 1| in the first minibatch; rounding if all is well",
+    "ppo/ratio_max": "largest ratio in the iteration",
+    "ppo/clip_fraction": "share of response tokens whose ratio is clipped",
+    "ppo/value_clip_fraction": "share of tokens with a clipped value error (0 without clipping)",
+    "ppo/approx_kl": "KL of old from new policy within the iteration: (ratio - 1) - log ratio",
+    "ppo/policy_grad_norm": "norm of the policy's accumulated (PPO + pretraining) gradient",
+    "ppo/critic_grad_norm": "norm of the critic's gradient, mean over steps",
+    "ppo/skipped_steps": "optimiser steps skipped because a gradient was not finite",
+    "ppo/lr": "policy learning rate of the iteration",
+    "ppo/eval_score": "score on the held-out prompts (missing EOS counts as its fixed score)",
+    "ppo/eval_kl": "KL sum per response on the held-out prompts",
+    "ppo/seconds_rollout": "wall time of sampling",
+    "ppo/seconds_score": "wall time of reward model, reference, old log-probs and values",
+    "ppo/seconds_update": "wall time of the minibatch steps, pretraining gradient included",
+    "ppo/episodes_per_second": "episodes per second of the whole iteration",
+}
+
+
+def is_timing(name: str) -> bool:
+    """Whether a metric is a wall-clock figure, which differs between equal runs."""
+    return "seconds" in name.rsplit("/")[-1] or name.endswith("_per_second")
+
+
+def check_metrics(names: list[str]) -> None:
+    """Assert that each name is documented here."""
+    unknown = [name for name in names if name not in METRICS]
+    assert not unknown, f"undocumented metrics: {unknown}; add them to core/metrics.py"
