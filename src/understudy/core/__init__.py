@@ -1,0 +1,1 @@
+"""Tensor code that several stages share."""

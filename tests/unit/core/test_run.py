@@ -1,0 +1,167 @@
+import io
+import json
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from understudy.core import run as run_module
+from understudy.core.config import load_config
+from understudy.core.metrics import METRICS, is_timing
+from understudy.core.progress import Progress
+from understudy.core.run import code_version, open_run, read_lines, stop_on_signal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    out: Path
+    lr: float = 1e-3
+    resume: bool = False
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text("{}\n")
+    return path
+
+
+def start(out, data, stage="ppo", lr=1e-3, **kwargs):
+    config = Config(out=out, lr=lr, resume=kwargs.get("resume", False))
+    inputs = {"data": data, "model": "hub/name", "extra": None}
+    return open_run(out, stage=stage, config=config, inputs=inputs, seed=7, **kwargs)
+
+
+def test_a_new_run_records_what_it_is(tmp_path, data):
+    run = start(tmp_path / "a", data)
+    record = json.loads((run.dir / "run.json").read_text())
+    assert (record["stage"], record["seed"], record["status"]) == ("ppo", 7, "running")
+    assert record["code_version"] == code_version()
+    assert record["inputs"]["model"] == {"path": "hub/name", "sha256": None}
+    assert len(record["inputs"]["data"]["sha256"]) == 64
+    assert "extra" not in record["inputs"]
+    assert load_config(Config, run.dir / "config.toml") == Config(out=tmp_path / "a")
+
+
+def test_log_splits_metrics_from_timings(tmp_path, data):
+    run = start(tmp_path / "a", data)
+    run.log(1, {"ppo/kl": 0.5, "ppo/score": float("nan"), "ppo/seconds_rollout": 2.0})
+    assert read_lines(run.dir / "metrics.jsonl") == [{"step": 1, "ppo/kl": 0.5, "ppo/score": None}]
+    assert read_lines(run.dir / "timings.jsonl") == [{"step": 1, "ppo/seconds_rollout": 2.0}]
+    with pytest.raises(AssertionError, match="ppo/unheard_of"):
+        run.log(2, {"ppo/unheard_of": 1.0})
+
+
+def test_rewind_drops_later_and_torn_lines(tmp_path, data):
+    run = start(tmp_path / "a", data)
+    for step in (1, 2, 3):
+        run.log(step, {"ppo/kl": step / 3})
+    whole = (run.dir / "metrics.jsonl").read_text()
+    with open(run.dir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "ppo/k')
+    run.rewind(2)
+    assert (run.dir / "metrics.jsonl").read_text() == "".join(whole.splitlines(True)[:2])
+
+
+def test_finish_marks_the_run_done(tmp_path, data):
+    run = start(tmp_path / "a", data)
+    run.finish({"score": 1.5, "bad": float("inf"), "by": {"x": [1, float("nan")]}})
+    again = start(tmp_path / "a", data, resume=True)
+    assert again.done
+    assert again.resumed
+    assert again.results == {"score": 1.5, "bad": None, "by": {"x": [1, None]}}
+
+
+def test_another_run_is_refused(tmp_path, data):
+    start(tmp_path / "a", data)
+    with pytest.raises(ValueError, match=r"already holds this run \(running\); pass --resume"):
+        start(tmp_path / "a", data)
+    with pytest.raises(ValueError, match=r"another run \(stage ppo, config differs in lr\)"):
+        start(tmp_path / "a", data, lr=1.0, resume=True)
+    with pytest.raises(ValueError, match=r"another run \(stage ppo\); choose another --out"):
+        start(tmp_path / "a", data, stage="sft")
+
+
+def test_changed_input_is_refused_on_resume(tmp_path, data):
+    start(tmp_path / "a", data)
+    data.write_text("{} \n")
+    with pytest.raises(ValueError, match="input data has changed"):
+        start(tmp_path / "a", data, resume=True)
+
+
+def test_a_folder_of_something_else_is_refused_and_kept(tmp_path, data):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"holds no run \(found chapter\.txt\)"):
+            start(tmp_path / "thesis", data, overwrite=overwrite)
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+    with pytest.raises(ValueError, match="is a file"):
+        start(data, data)
+
+
+def test_overwrite_removes_the_run_only(tmp_path, data):
+    run = start(tmp_path / "a", data)
+    run.log(1, {"ppo/kl": 1.0})
+    (run.dir / "model").mkdir()
+    (run.dir / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="found notes"):
+        start(tmp_path / "a", data, lr=2.0, overwrite=True)
+    assert (run.dir / "notes.txt").exists()
+    (run.dir / "notes.txt").unlink()
+    fresh = start(tmp_path / "a", data, lr=2.0, overwrite=True)
+    assert not fresh.resumed
+    assert sorted(p.name for p in fresh.dir.iterdir()) == ["config.toml", "run.json"]
+
+
+def test_missing_input_and_parents(tmp_path, data):
+    with pytest.raises(ValueError, match=r"none\.jsonl does not exist"):
+        start(tmp_path / "a", tmp_path / "none.jsonl")
+    parent = start(tmp_path / "sft", data)
+    (parent.dir / "model").mkdir()
+    child = open_run(
+        tmp_path / "ppo",
+        stage="ppo",
+        config=Config(out=tmp_path / "ppo"),
+        inputs={"model": parent.dir / "model"},
+        seed=0,
+    )
+    assert child.record["parents"] == {"model": str(parent.dir.resolve())}
+
+
+def test_stop_on_signal_asks_once_and_restores():
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signal() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_plain_progress_is_first_and_last_line():
+    stream = io.StringIO()
+    with Progress(3, "PPO", stream) as progress:
+        for step in (1, 2, 3):
+            progress.update(step, {"ppo/kl": step / 4})
+    lines = stream.getvalue().splitlines()
+    assert [line.split("  ")[:2] for line in lines] == [
+        ["PPO 1/3", "kl 0.25"],
+        ["PPO 3/3", "kl 0.75"],
+    ]
+
+
+def test_every_metric_has_a_meaning():
+    assert all(name.count("/") >= 1 and meaning for name, meaning in METRICS.items())
+    assert is_timing("ppo/seconds_rollout")
+    assert is_timing("sft/tokens_per_second")
+    assert not is_timing("ppo/kl")
+
+
+def test_handling_fields_do_not_make_another_run(tmp_path, data):
+    start(tmp_path / "a", data)
+    config = replace(Config(out=tmp_path / "a"), resume=True)
+    assert "resume" in run_module.HANDLING
+    inputs = {"data": data, "model": "hub/name"}
+    assert open_run(tmp_path / "a", stage="ppo", config=config, inputs=inputs, seed=7, resume=True)
