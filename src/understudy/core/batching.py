@@ -1,0 +1,152 @@
+"""From lists of token ids to tensors: padding, length-sorted micro-batches, and rankings that share a prompt.
+
+Shapes: B rows, T tokens, N responses of all rankings in a batch, in order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Ids = Sequence[int]
+
+
+def pad(rows: Sequence[Ids], pad_id: int, side: str = "right") -> tuple[Tensor, Tensor]:
+    """(ids_BT, mask_BT) of ragged rows; mask is int64 with 1 at real tokens. `side` is "right" or "left"."""
+    if side not in ("right", "left"):
+        raise ValueError(f"padding side is {side!r}; it must be 'right' or 'left'")
+    length = max((len(row) for row in rows), default=0)
+    ids_BT = torch.full((len(rows), length), pad_id, dtype=torch.long)
+    mask_BT = torch.zeros((len(rows), length), dtype=torch.long)
+    for index, row in enumerate(rows):
+        part = slice(0, len(row)) if side == "right" else slice(length - len(row), length)
+        ids_BT[index, part] = torch.as_tensor(row, dtype=torch.long)
+        mask_BT[index, part] = 1
+    return ids_BT, mask_BT
+
+
+def positions_of(mask_BT: Tensor) -> Tensor:
+    """Position ids that padding does not shift: the exclusive cumulative sum of the mask."""
+    return (mask_BT.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in micro-batches of similar length, each at most `budget` tokens once padded, or one row.
+
+    Sorted from long to short (ties by index), so that the largest memory need comes first.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        # The first row of a group is its longest, hence the padded length.
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankingBatch:
+    """Responses to several prompts as model inputs, and where each response's last token is."""
+
+    input_ids_BT: Tensor
+    """Rows of tokens: a prompt followed by all its responses (shared prefix), or by one of them."""
+    attention_mask: Tensor
+    """(B, T) of 1s and 0s, or (B, 1, T, T) additive with -inf-like values where a token may not look."""
+    position_ids_BT: Tensor
+    """Positions; with a shared prefix they start again after the prompt for each response."""
+    row_N: Tensor
+    """Row of each response."""
+    column_N: Tensor
+    """Column of each response's last token, where its score is read."""
+
+    def to(self, device: torch.device) -> "RankingBatch":
+        """The same batch on another device."""
+        return RankingBatch(
+            **{name: getattr(self, name).to(device) for name in RankingBatch.__slots__}
+        )
+
+
+def ranking_length(prompt: Ids, responses: Sequence[Ids], shared: bool) -> int:
+    """Tokens that one ranking costs: the prompt once when it is shared, else once per response."""
+    num_prompts = 1 if shared else len(responses)
+    return len(prompt) * num_prompts + sum(len(response) for response in responses)
+
+
+def ranking_batch(
+    prompts: Sequence[Ids],
+    responses: Sequence[Sequence[Ids]],
+    pad_id: int,
+    *,
+    shared: bool,
+    dtype: torch.dtype = torch.float32,
+) -> RankingBatch:
+    """A batch of rankings: one row per prompt with all its responses (`shared`), or one row per response.
+
+    In a shared row a response's tokens see the prompt and the earlier tokens of the same response, never
+    another response, and their positions follow the prompt's: the model computes the same hidden states as
+    in a row of its own, and the prompt's only once.
+    """
+    if not shared:
+        rows = [
+            [*prompt, *response]
+            for prompt, answers in zip(prompts, responses, strict=True)
+            for response in answers
+        ]
+        ids_BT, mask_BT = pad(rows, pad_id)
+        return RankingBatch(
+            input_ids_BT=ids_BT,
+            attention_mask=mask_BT,
+            position_ids_BT=positions_of(mask_BT),
+            row_N=torch.arange(len(rows)),
+            column_N=mask_BT.sum(-1) - 1,
+        )
+    return _shared_batch(prompts, responses, pad_id, dtype)
+
+
+def _shared_batch(
+    prompts: Sequence[Ids],
+    responses: Sequence[Sequence[Ids]],
+    pad_id: int,
+    dtype: torch.dtype,
+) -> RankingBatch:
+    rows: list[list[int]] = []
+    owners: list[list[int]] = []  # 0 for the prompt, k for the k-th response
+    positions: list[list[int]] = []
+    row_of: list[int] = []
+    column_of: list[int] = []
+    for index, (prompt, answers) in enumerate(zip(prompts, responses, strict=True)):
+        row, owner, position = [*prompt], [0] * len(prompt), [*range(len(prompt))]
+        for number, answer in enumerate(answers, start=1):
+            row += answer
+            owner += [number] * len(answer)
+            position += range(len(prompt), len(prompt) + len(answer))
+            row_of.append(index)
+            column_of.append(len(row) - 1)
+        rows.append(row)
+        owners.append(owner)
+        positions.append(position)
+    ids_BT, _ = pad(rows, pad_id)
+    owner_BT, _ = pad(owners, -1)
+    position_BT, _ = pad(positions, 0)
+    return RankingBatch(
+        input_ids_BT=ids_BT,
+        attention_mask=tree_mask(owner_BT, dtype),
+        position_ids_BT=position_BT,
+        row_N=torch.tensor(row_of),
+        column_N=torch.tensor(column_of),
+    )
+
+
+def tree_mask(owner_BT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(B, 1, T, T) additive mask: a token sees earlier tokens of owner 0 (the prompt) and of its own owner."""
+    length = owner_BT.shape[1]
+    query_BT1, key_B1T = owner_BT.unsqueeze(2), owner_BT.unsqueeze(1)
+    earlier_TT = torch.ones(length, length, dtype=torch.bool, device=owner_BT.device).tril()
+    # Padding (owner -1) sees earlier padding: a row that sees nothing would be NaN in some kernels.
+    visible_BTT = ((key_B1T == 0) | (key_B1T == query_BT1)) & earlier_TT
+    hidden = torch.finfo(dtype).min
+    mask_BTT = torch.zeros(visible_BTT.shape, dtype=dtype, device=owner_BT.device)
+    return mask_BTT.masked_fill_(~visible_BTT, hidden).unsqueeze(1)

@@ -1,0 +1,88 @@
+"""Residual dropout for any decoder: the paper's SFT uses 0.2 (C.1), many architectures have none.
+
+Dropout is applied to what each attention and feed-forward block adds to the residual stream, by a hook on
+the block, and every dropout that the architecture brings (on attention weights, embeddings, or
+residuals) is set to 0, so that one number means the same for all models.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "temporal_block")
+_FEED_FORWARD = ("mlp", "feed_forward", "ffn", "fc2", "block_sparse_moe", "mlp_block")
+_HANDLES = "_understudy_dropout_handles"
+
+
+def set_dropout(model: nn.Module, p: float) -> None:
+    """Use residual dropout `p` in training mode and no other dropout; 0 turns all dropout off."""
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout is {p}; it must be at least 0 and below 1")
+    for handle in getattr(model, _HANDLES, ()):
+        handle.remove()
+    _zero_builtin(model)
+    handles = []
+    if p > 0:
+        blocks = list(residual_blocks(model))
+        if not blocks:
+            raise ValueError(
+                f"{type(model).__name__} has no blocks to put residual dropout on; use dropout=0"
+            )
+        handles = [block.register_forward_hook(_Drop(p)) for block in blocks]
+    object.__setattr__(model, _HANDLES, tuple(handles))
+
+
+def residual_blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """The attention and feed-forward blocks of every layer whose output is added to the residual stream."""
+    for layer in _layers(model):
+        children = dict(layer.named_children())
+        found = [
+            next((children[name] for name in names if name in children), None)
+            for names in (_ATTENTION, _FEED_FORWARD)
+        ]
+        yield from (block for block in found if block is not None and not _adds_residual(block))
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList):
+            for layer in module:
+                names = {name for name, _ in layer.named_children()}
+                if names.intersection(_ATTENTION):
+                    yield layer
+
+
+def _adds_residual(block: nn.Module) -> bool:
+    """BLOOM-like blocks add the residual themselves: dropping their output would drop the stream."""
+    return "residual" in block.forward.__code__.co_varnames[: block.forward.__code__.co_argcount]
+
+
+def _zero_builtin(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in (
+            "dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "hidden_dropout",
+            "dropout_p",
+        ):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+class _Drop:
+    """A forward hook that drops from a block's output, in training mode only."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def __call__(self, block: nn.Module, inputs: Any, output: Any) -> Any:
+        if not block.training:
+            return output
+        if isinstance(output, Tensor):
+            return F.dropout(output, self.p)
+        return (F.dropout(output[0], self.p), *output[1:])

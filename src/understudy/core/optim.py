@@ -1,0 +1,109 @@
+"""AdamW, learning-rate schedules as pure functions of the step, and a step that refuses non-finite gradients."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Schedule = Callable[[int, int], float]
+
+
+def make_optimizer(
+    model: nn.Module,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; betas from C; eps and weight decay are not published.
+
+    Weight decay, when asked for, leaves biases and norms (one-dimensional parameters) alone.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def cosine_to(fraction: float = 0.1) -> Schedule:
+    """(step, total) -> multiplier: a half cosine from 1 at step 0 to `fraction` at the last step (s3.5, C.1)."""
+
+    def multiplier(step: int, total: int) -> float:
+        progress = min(step / max(total - 1, 1), 1.0)
+        return fraction + (1 - fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return multiplier
+
+
+def constant_with_warmup(warmup_iterations: int = 10, start: float = 0.1) -> Callable[[int], float]:
+    """iteration -> multiplier: linear from `start` at iteration 0 to 1 at `warmup_iterations`, then 1 (C.4)."""
+
+    def multiplier(iteration: int) -> float:
+        if iteration >= warmup_iterations:
+            return 1.0
+        return start + (1 - start) * iteration / warmup_iterations
+
+    return multiplier
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Use `lr` in every parameter group from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What an optimizer step did."""
+
+    grad_norm: float
+    """Norm of all gradients together, before clipping."""
+    skipped: bool
+    """True when the norm was not finite: weights and optimizer state are unchanged."""
+
+
+def clip_and_step(
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[Tensor],
+    max_norm: float | None = None,
+) -> StepResult:
+    """Clip the global gradient norm (if asked), step, and clear the gradients; skip when it is not finite."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    assert grads, "no parameter has a gradient"
+    norm = nn.utils.get_total_norm(grads)
+    grad_norm = float(norm)
+    finite = math.isfinite(grad_norm)
+    if finite:
+        if max_norm is not None and grad_norm > max_norm:
+            torch._foreach_mul_(grads, max_norm / (grad_norm + 1e-6))
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(grad_norm, skipped=not finite)
+
+
+class TooManySkips(RuntimeError):
+    """Several steps in a row had non-finite gradients: training is broken, not unlucky."""
+
+
+@dataclass(slots=True)
+class SkipGuard:
+    """Counts steps skipped in a row and gives up after `limit`."""
+
+    limit: int = 5
+    """Skips in a row that end the run."""
+    in_a_row: int = 0
+    """Skips since the last good step."""
+
+    def note(self, result: StepResult) -> None:
+        """Take note of one step; raises TooManySkips at the limit."""
+        self.in_a_row = self.in_a_row + 1 if result.skipped else 0
+        if self.in_a_row >= self.limit:
+            raise TooManySkips(
+                f"{self.in_a_row} steps in a row had non-finite gradients (weights are unchanged since "
+                "the last good step); lower lr, or look for broken rows in the data"
+            )

@@ -1,0 +1,284 @@
+"""Policies: load, save and log-probabilities, for any causal language model of `transformers`.
+
+Shapes: B sequences, T tokens, D hidden size, V vocabulary, N selected positions. Masks are 1 at real tokens.
+The head of a language model is always applied to selected positions only (see `ops.chunked_logprobs`).
+"""
+
+import inspect
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.batching import positions_of
+from understudy.core.chat import ensure_template
+from understudy.core.ops import chunked_logprobs
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+_PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|padding|>")
+
+
+def load_policy(
+    path: Path | str, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, Tokenizer]:
+    """(model in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
+
+    Remote code is never run. The tokenizer leaves with a chat template and with a pad token that is
+    not EOS: one it has, or an added one, which takes a spare row of the embeddings or a new row that is
+    the mean of the others (so that it is sampled no more than an average token).
+    """
+    check_folder(path)
+    tokenizer = load_tokenizer(path)
+    with quiet_library():
+        try:
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                str(path), dtype=dtype, trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
+    _ensure_rows(model, len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    check_head(model)
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(path: Path | str) -> Tokenizer:
+    """The tokenizer of a model folder, with a pad token that is not EOS and a chat template."""
+    check_folder(path)
+    folder = Path(path)
+    if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        raise ValueError(
+            f"{path} has no tokenizer (tokenizer.json); put the model's own there with "
+            "tokenizer.save_pretrained(folder)"
+        )
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    except Exception as error:  # noqa: BLE001 - the library raises many kinds for a broken file
+        raise ValueError(f"{path}: the tokenizer cannot be read: {one_line(error)}") from None
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"{path}: the tokenizer has no end-of-sequence token, so answers could never end; "
+            "set eos_token in tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        known = tokenizer.get_vocab()
+        name = next((name for name in _PAD_NAMES if name in known), _PAD_NAMES[0])
+        tokenizer.add_special_tokens({"pad_token": name})
+    ensure_template(tokenizer)
+    return tokenizer
+
+
+def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path | str) -> Path:
+    """Save in Hugging Face format (safetensors) so that the folder appears whole or not at all."""
+    with atomic_folder(folder) as partial, quiet_library():
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    return Path(folder)
+
+
+@contextmanager
+def atomic_folder(folder: Path | str) -> Iterator[Path]:
+    """A fresh folder beside `folder` that takes its place when the block ends well."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    mark = uuid4().hex[:12]
+    partial, old = (
+        folder.with_name(f".{folder.name}.{mark}.tmp"),
+        folder.with_name(f".{folder.name}.{mark}.old"),
+    )
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def context_length(model: nn.Module) -> int | None:
+    """The most tokens that a prompt and its answer may have together, or None where there is no limit."""
+    config: Any = getattr(model, "config", None)
+    length = getattr(config, "max_position_embeddings", None)
+    return int(length) if length else None
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What turns the trunk's hidden states into logits: softcap(scale * (hidden @ weight.T + bias))."""
+
+    weight_VD: Tensor
+    """Unembedding."""
+    bias_V: Tensor | None
+    """Bias, where the architecture has one."""
+    scale: float
+    """Constant factor on the logits (Cohere, Granite), else 1."""
+    softcap: float | None
+    """Soft cap of the logits (Gemma 2), else None."""
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    """The language-model head of a policy."""
+    output: Any = model.get_output_embeddings()
+    config: Any = model.config
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    scale /= float(getattr(config, "logits_scaling", None) or 1.0)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Head(output.weight, getattr(output, "bias", None), scale, softcap)
+
+
+@torch.no_grad()
+def check_head(model: PreTrainedModel) -> None:
+    """Refuse an architecture whose logits are not its head applied to its trunk (all known ones are)."""
+    ids_BT = torch.arange(4, device=device_of(model)).unsqueeze(0) % model.config.vocab_size
+    expected_BTV = model.eval()(input_ids=ids_BT, use_cache=False).logits.float()
+    hidden_BTD = forward_hidden(model, ids_BT, torch.ones_like(ids_BT))
+    head = head_of(model)
+    logits_BTV = nn.functional.linear(hidden_BTD, head.weight_VD, head.bias_V).float() * head.scale
+    if head.softcap is not None:
+        logits_BTV = torch.tanh(logits_BTV / head.softcap) * head.softcap
+    if not torch.allclose(logits_BTV, expected_BTV, rtol=1e-2, atol=1e-2):
+        raise ValueError(
+            f"{type(model).__name__} does more after its trunk than a linear head, so its log-probabilities "
+            "cannot be computed in pieces; this architecture is not supported"
+        )
+
+
+def trunk_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The model without its language-model head."""
+    trunk: PreTrainedModel = model.base_model
+    return trunk
+
+
+def forward_hidden(
+    model: nn.Module,
+    input_ids_BT: Tensor,
+    attention_mask_BT: Tensor,
+    position_ids_BT: Tensor | None = None,
+) -> Tensor:
+    """Last hidden states (B, T, D) of the trunk, after the final norm.
+
+    The mask is (B, T) of 1s and 0s with padding on either side, or (B, 1, T, T) additive. Padding never
+    shifts positions. What stands at padded positions is meaningless.
+    """
+    trunk: Any = model.base_model if isinstance(model, PreTrainedModel) else model
+    inputs: dict[str, Any] = {"input_ids": input_ids_BT, "use_cache": False}
+    if attention_mask_BT.ndim == 2 and position_ids_BT is None and _padded_right(attention_mask_BT):
+        # A causal model's real tokens never see padding on their right: the plain causal kernel, no mask.
+        inputs["attention_mask"] = None
+    else:
+        inputs["attention_mask"] = attention_mask_BT
+        if _takes(trunk, "position_ids"):
+            inputs["position_ids"] = (
+                positions_of(attention_mask_BT) if position_ids_BT is None else position_ids_BT
+            )
+    hidden_BTD: Tensor = trunk(**inputs).last_hidden_state
+    return hidden_BTD
+
+
+def policy_logprobs(
+    model: PreTrainedModel,
+    input_ids_BT: Tensor,
+    attention_mask_BT: Tensor,
+    temperature: float = 1.0,
+    at_BT: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(logprobs_BT, entropy_BT): at [:, t] of predicting token t from those before it, in fp32.
+
+    0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: there the head is
+    not computed at all.
+    """
+    hidden_BTD = forward_hidden(model, input_ids_BT, attention_mask_BT)
+    wanted_BT = attention_mask_BT.bool() if at_BT is None else at_BT.bool()
+    # The token before must be real as well: the first token of a left-padded row has no prediction.
+    wanted_BT = wanted_BT[:, 1:] & attention_mask_BT[:, :-1].bool()
+    logprobs_N, entropy_N = selected_logprobs(
+        model, hidden_BTD[:, :-1][wanted_BT], input_ids_BT[:, 1:][wanted_BT], temperature
+    )
+    zeros_BT = torch.zeros(input_ids_BT.shape, dtype=logprobs_N.dtype, device=logprobs_N.device)
+    where = nn.functional.pad(wanted_BT, (1, 0))
+    return zeros_BT.masked_scatter(where, logprobs_N), zeros_BT.masked_scatter(where, entropy_N)
+
+
+def selected_logprobs(
+    model: PreTrainedModel, hidden_ND: Tensor, labels_N: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """(logprobs_N, entropy_N) of labels from the hidden states that predict them."""
+    head = head_of(model)
+    if head.softcap is None:
+        temperature = temperature / head.scale
+    else:
+        assert head.scale == 1.0, "no architecture has both a scale and a cap"
+    return chunked_logprobs(
+        hidden_ND, head.weight_VD, labels_N, temperature, bias=head.bias_V, softcap=head.softcap
+    )
+
+
+def _padded_right(mask_BT: Tensor) -> bool:
+    return bool((mask_BT[:, 1:] <= mask_BT[:, :-1]).all())
+
+
+def _takes(module: nn.Module, name: str) -> bool:
+    return name in inspect.signature(module.forward).parameters
+
+
+def _ensure_rows(model: PreTrainedModel, num_tokens: int) -> None:
+    """Embedding rows for every token of the tokenizer; new ones are the mean of the old."""
+    old = model.get_input_embeddings().weight.shape[0]
+    if num_tokens <= old:
+        return
+    model.resize_token_embeddings(num_tokens, mean_resizing=False)
+    with torch.no_grad():
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            module.weight[old:] = module.weight[:old].mean(0)
+
+
+def check_folder(path: Path | str) -> None:
+    text = str(path)
+    looks_local = isinstance(path, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
+    if Path(path).is_dir():
+        if not (Path(path) / "config.json").exists():
+            raise ValueError(f"{path} is not a model folder: it has no config.json")
+    elif Path(path).exists() or looks_local:
+        raise ValueError(f"model folder {path} does not exist; give a folder or a hub name")
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def quiet_library() -> Iterator[None]:
+    """Without the library's progress bars and notes, which would break a live display."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()

@@ -1,0 +1,86 @@
+"""Plain text for pretraining and for the pretraining mix: read, pack into rows, loss per token."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.policies import device_of, forward_hidden, selected_logprobs
+
+
+def read_text(path: Path | str) -> list[str]:
+    """Documents of a file: .jsonl with a "text" field per line, or .txt with a blank line between documents."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give a .txt or .jsonl file of plain text")
+    if path.suffix == ".txt":
+        texts = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n")]
+    elif path.suffix == ".jsonl":
+        texts = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.strip():
+                texts.append(_text_of(path, number, line))
+    else:
+        raise ValueError(f'{path} must be .txt, or .jsonl with {{"text": ...}} on each line')
+    texts = [text for text in texts if text]
+    if not texts:
+        raise ValueError(f"{path} has no text; it must hold at least one document")
+    return texts
+
+
+def _text_of(path: Path, number: int, line: str) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} line {number}: not valid JSON ({error.msg})") from None
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise ValueError(f'{path} line {number}: each line must be an object with "text"')
+    return str(row["text"])
+
+
+def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
+    """ids_NT: the documents one after the other, each ended by EOS, cut into rows of `length` tokens.
+
+    The rest that fills no row is dropped, unless there is no full row at all: then the one row is as long as
+    the text.
+    """
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+    )
+    flat = [i for row in encoded["input_ids"] for i in (*row, tokenizer.eos_token_id)]
+    length = min(length, len(flat))
+    num_rows = len(flat) // length
+    return torch.tensor(flat[: num_rows * length]).view(num_rows, length)
+
+
+def lm_loss(model: PreTrainedModel, ids_BT: Tensor) -> Tensor:
+    """Mean negative log-likelihood in nats over all predicted tokens of full rows (no padding)."""
+    hidden_BTD = forward_hidden(model, ids_BT, torch.ones_like(ids_BT))
+    logprobs_N, _ = selected_logprobs(
+        model, hidden_BTD[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten()
+    )
+    return -logprobs_N.mean()
+
+
+@torch.no_grad()
+def text_loss(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    length: int = 256,
+    batch_tokens: int = 8192,
+) -> float:
+    """Mean negative log-likelihood per predicted token of the packed texts, in nats, without dropout."""
+    ids_NT = pack_rows(tokenizer, texts, length).to(device_of(model))
+    if ids_NT.shape[1] < 2:
+        raise ValueError("the text has fewer than 2 tokens; there is nothing to predict")
+    training = model.training
+    model.eval()
+    rows = max(1, batch_tokens // ids_NT.shape[1])
+    total = sum(float(lm_loss(model, part)) * len(part) for part in ids_NT.split(rows))
+    model.train(training)
+    return total / len(ids_NT)
