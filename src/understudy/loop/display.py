@@ -1,0 +1,135 @@
+"""Shows how a plan goes: a live table on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from understudy.loop.runner import Display, StageState
+
+_SECONDS_BETWEEN_LINES = 20.0
+_MARK = {"fresh": "=", "done": "+", "running": ">", "failed": "!", "waiting": " "}
+_COLOUR = {"fresh": "dim", "done": "green", "running": "bold", "failed": "bold red"}
+
+
+@contextmanager
+def open_display(title: str) -> Iterator[Display]:
+    """A live table when stderr is a terminal, else plain lines; both on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines(title)
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        yield Board(title, live)
+
+
+class Lines:
+    """One line when a stage starts or ends, and now and then how far the running ones are."""
+
+    def __init__(self, title: str) -> None:
+        self.last = self.start = time.monotonic()
+        self._say(title)
+
+    def changed(self, state: StageState) -> None:
+        """Called when a stage starts, ends or is found fresh."""
+        name, meaning = state.stage.name, state.stage.meaning
+        if state.state == "running":
+            self._say(f"{name}: {meaning}" + ("" if _is_new(state) else f" ({state.reason})"))
+        elif state.state == "fresh":
+            self._say(f"{name}: finished before")
+        elif state.state == "failed":
+            self._say(f"{name}: failed: {state.reason}")
+        else:
+            self._say(f"{name}: {state.state} in {clock(state.seconds)}")
+
+    def update(self, states: Sequence[StageState], seconds_left: float) -> None:
+        """Called a few times a second."""
+        now = time.monotonic()
+        running = [s for s in states if s.state == "running"]
+        if now - self.last < _SECONDS_BETWEEN_LINES or not running:
+            return
+        parts = [f"{s.stage.name} {s.fraction:.0%}{_note(s)}" for s in running]
+        done = sum(s.state in ("done", "fresh") for s in states)
+        self._say(f"{done}/{len(states)} done; {', '.join(parts)}; {clock(seconds_left)} left")
+
+    def _say(self, line: str) -> None:
+        self.last = time.monotonic()
+        print(f"[{clock(self.last - self.start)}] {line}", file=sys.stderr, flush=True)
+
+
+class Board:
+    """The live table: a row per step, shards of one step together."""
+
+    def __init__(self, title: str, live: Live) -> None:
+        self.title, self.live, self.start = title, live, time.monotonic()
+
+    def changed(self, state: StageState) -> None:
+        """The next `update` shows it."""
+
+    def update(self, states: Sequence[StageState], seconds_left: float) -> None:
+        """Called a few times a second."""
+        left = clock(seconds_left) + " left" if seconds_left else "done"
+        title = f"{self.title}   {clock(time.monotonic() - self.start)}, about {left}"
+        self.live.update(board(states, title), refresh=True)
+
+
+def board(states: Sequence[StageState], title: str) -> Table:
+    """The table of all rows as they are now."""
+    table = Table.grid(padding=(0, 1))
+    table.title, table.title_justify = title, "left"
+    for _ in range(5):
+        table.add_column(no_wrap=True)
+    for row, members in _rows(states).items():
+        state = _state_of(members)
+        fraction = sum(s.fraction for s in members) / len(members)
+        style = _COLOUR.get(state, "")
+        bar = ProgressBar(total=1.0, completed=fraction, width=16) if state == "running" else ""
+        text = next((s.reason for s in members if s.state == "failed"), members[0].stage.meaning)
+        table.add_row(
+            _MARK[state], Text(row, style=style), bar, _time_of(members), Text(text, style="dim")
+        )
+    return table
+
+
+def _rows(states: Sequence[StageState]) -> dict[str, list[StageState]]:
+    rows: dict[str, list[StageState]] = {}
+    for state in states:
+        rows.setdefault(state.stage.row, []).append(state)
+    return rows
+
+
+def _state_of(members: Sequence[StageState]) -> str:
+    """The state of a row from those of its shards."""
+    states = {s.state for s in members}
+    if "failed" in states:
+        return "failed"
+    if "running" in states or ("waiting" in states and states & {"done", "fresh"}):
+        return "running"
+    return "waiting" if "waiting" in states else "done" if "done" in states else "fresh"
+
+
+def _time_of(members: Sequence[StageState]) -> str:
+    running = [s for s in members if s.state == "running"]
+    if running:
+        return clock(time.monotonic() - min(s.started for s in running)) + _note(running[0])
+    return clock(sum(s.seconds for s in members)) if all(s.seconds for s in members) else ""
+
+
+def _note(state: StageState) -> str:
+    return f" {state.note}" if state.note else ""
+
+
+def _is_new(state: StageState) -> bool:
+    return state.reason == "not done yet"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as in "2:05"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,385 @@
+"""A plan: stages joined by artifacts, and which of them are stale.
+
+A stage is a function, its settings, the artifacts that it reads and those that it writes. Its
+*key* is the sha256 of all that its outputs depend on: the function, the settings, the content of
+the inputs, and the code that the function's module imports from its own package. When a stage is
+done, its folder holds a *stamp*, `stage.json`, with the key and the hashes of its outputs. A stage
+is finished when its stamp has today's key and its outputs still have those hashes; everything else
+is stale. A stage that ran again and wrote the same bytes makes nothing after it stale.
+
+    root/sft/stage.json    the stamp       root/sft/attempt.json   key of an attempt under way
+    root/sft/model/...     an output       root/logs/sft.log       what it printed
+
+This file decides and computes; `runner.py` runs.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+STAMP_FILE = "stage.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """The output `output` of stage `stage`, as an input of a later stage."""
+
+    stage: str
+    output: str
+
+
+Input = Artifact | Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One step of a plan.
+
+    Example: `Stage(name="sft", meaning="imitate the demonstrations",
+    function="understudy.loop.training:sft", outputs=("model",),
+    inputs={"data": labels.output("demonstrations.jsonl")})`.
+    """
+
+    name: str
+    """Unique in the plan; also the name of its folder."""
+    meaning: str
+    """What it does, in one line, for the progress display."""
+    function: str
+    """`module:function`, called with a `StageCall`."""
+    inputs: Mapping[str, Input | tuple[Input, ...]] = field(default_factory=dict)
+    """Artifacts of earlier stages, or files and folders from outside the plan."""
+    outputs: tuple[str, ...]
+    """Files and folders that it writes, relative to its own folder."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Settings, as JSON values."""
+    seconds: float = 10.0
+    """A guess of how long it takes, for the first estimate of the time left."""
+    group: str = ""
+    """Shards of one step share a group: one row in the display, one entry in the minutes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", json.loads(json.dumps(dict(self.config))))
+
+    @property
+    def row(self) -> str:
+        """The name under which people see it."""
+        return self.group or self.name
+
+    def output(self, name: str) -> Artifact:
+        """Its output `name`, to hand to a later stage."""
+        assert name in self.outputs, f"stage {self.name} has no output {name!r}"
+        return Artifact(stage=self.name, output=name)
+
+    def input_lists(self) -> dict[str, tuple[Input, ...]]:
+        """Every input as a tuple."""
+        return {k: v if isinstance(v, tuple) else (v,) for k, v in self.inputs.items()}
+
+    def needs(self) -> set[str]:
+        """Names of the stages whose outputs it reads."""
+        inputs = (i for paths in self.input_lists().values() for i in paths)
+        return {i.stage for i in inputs if isinstance(i, Artifact)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages in an order in which they could run one by one; each reads from earlier ones only."""
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        outputs: dict[str, tuple[str, ...]] = {}
+        for stage in self.stages:
+            if stage.name in outputs:
+                raise ValueError(f"two stages are called {stage.name!r}; names must be unique")
+            for inputs in stage.input_lists().values():
+                for i in inputs:
+                    if isinstance(i, Artifact) and i.output not in outputs.get(i.stage, ()):
+                        raise ValueError(
+                            f"stage {stage.name!r} reads {i.output!r} of {i.stage!r}, "
+                            "which no earlier stage writes"
+                        )
+            outputs[stage.name] = stage.outputs
+
+    def __getitem__(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def readers(self, name: str) -> list[Stage]:
+        """The stages that read an output of stage `name`."""
+        return [stage for stage in self.stages if name in stage.needs()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stamp:
+    """What a finished stage leaves beside its outputs."""
+
+    key: str
+    outputs: Mapping[str, str]
+    """Content hash of each output."""
+    inputs: Mapping[str, Sequence[str]]
+    """Content hashes of each input at that time, to say later what changed."""
+    config: Mapping[str, Any]
+    code: str
+    """Hash of the code at that time."""
+    started: float
+    """Seconds since the epoch."""
+    seconds: float
+    """How long it ran, the parts before an interruption included."""
+
+    def write(self, folder: Path) -> None:
+        """Write `folder`/stage.json in one step: there is a whole stamp or none."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        temporary = folder / f".{STAMP_FILE}"
+        temporary.write_text(json.dumps(row, indent=1, sort_keys=True))
+        temporary.replace(folder / STAMP_FILE)
+
+
+def read_stamp(folder: Path) -> Stamp | None:
+    """The stamp in `folder`; None when there is none, or none that can be read."""
+    try:
+        return Stamp(**json.loads((folder / STAMP_FILE).read_text()))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+
+
+# Hashes
+
+
+def hash_json(value: Any) -> str:
+    """sha256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def hash_path(path: Path) -> str:
+    """sha256 of a file's bytes, or of the names and bytes of all files in a folder."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        return hash_json([[p.relative_to(path).as_posix(), hash_path(p)] for p in files])
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_code(function: str) -> str:
+    """Hash of the module of `function` ("module:function") and what it imports of its own package.
+
+    Comments, docstrings and layout do not count: an edited remark reruns nothing.
+    """
+    sources = _import_closure(function.partition(":")[0])
+    return hash_json({name: _tree_hash(path) for name, path in sorted(sources.items())})
+
+
+def _import_closure(module: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    to_visit = [module]
+    while to_visit:
+        name = to_visit.pop()
+        path = None if name in found else _source_of(name)
+        if path is not None:
+            found[name] = path
+            to_visit += _own_imports(name, path)
+    return found
+
+
+def _own_imports(module: str, path: Path) -> list[str]:
+    """What `module` imports from its own top package, anywhere in its text (and names in them)."""
+    top = module.partition(".")[0]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names: list[str] = []
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+            parts = (parents if node.level else []) + ([node.module] if node.module else [])
+            names += [".".join([*parts, alias.name]) for alias in node.names] + [".".join(parts)]
+    parts_of = [name.split(".") for name in names if name.partition(".")[0] == top]
+    return [".".join(parts[:n]) for parts in parts_of for n in range(1, len(parts) + 1)]
+
+
+@functools.cache
+def _source_of(module: str) -> Path | None:
+    """The file of a module, found without importing it; None for what is no module."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else None
+    if not spec.submodule_search_locations:
+        return None
+    stem = Path(spec.submodule_search_locations[0], *rest)
+    places = (stem.with_suffix(".py"), stem / "__init__.py")
+    return next((place for place in places if place.is_file()), None)
+
+
+def _tree(path: Path) -> ast.Module:
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(path: Path, _modified: int) -> ast.Module:
+    """The syntax tree without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [n for n in node.body if not _is_text(n)]
+    return tree
+
+
+def _tree_hash(path: Path) -> str:
+    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+# What is stale
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """Whether a stage has to run, and why."""
+
+    stage: str
+    key: str | None
+    """None while an input is not there yet."""
+    fresh: bool
+    reason: str
+    """For a person: "settings changed: lr 0.001 -> 0.002"; empty when fresh."""
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    code: str = ""
+
+
+def check_stage(stage: Stage, root: Path, finished: Mapping[str, Stamp]) -> Check:
+    """Compare a stage with its stamp; `finished` has the stamps of the stages that it reads."""
+    inputs = {name: _input_hashes(stage, name, finished) for name in stage.inputs}
+    code = hash_code(stage.function)
+    key = hash_json(
+        {
+            "function": stage.function,
+            "config": stage.config,
+            "inputs": inputs,
+            "code": code,
+            "outputs": list(stage.outputs),
+        }
+    )
+    stamp = read_stamp(root / stage.name)
+    reason = _why_stale(stage, root / stage.name, stamp, key=key, inputs=inputs, code=code)
+    return Check(
+        stage=stage.name, key=key, fresh=not reason, reason=reason, inputs=inputs, code=code
+    )
+
+
+def check_plan(plan: Plan, root: Path) -> list[Check]:
+    """Check every stage as things are, running none; what reads a stale stage "waits for" it."""
+    finished: dict[str, Stamp] = {}
+    checks: list[Check] = []
+    for stage in plan.stages:
+        waits_for = sorted(stage.needs() - finished.keys())
+        if waits_for:
+            reason = f"waits for {', '.join(waits_for)}"
+            checks.append(Check(stage=stage.name, key=None, fresh=False, reason=reason))
+            continue
+        check = check_stage(stage, root, finished)
+        checks.append(check)
+        stamp = read_stamp(root / stage.name)
+        if check.fresh and stamp is not None:
+            finished[stage.name] = stamp
+    return checks
+
+
+def _input_hashes(stage: Stage, name: str, finished: Mapping[str, Stamp]) -> list[str]:
+    hashes = []
+    for i in stage.input_lists()[name]:
+        if isinstance(i, Artifact):
+            hashes.append(finished[i.stage].outputs[i.output])
+        elif i.exists():
+            hashes.append(hash_path(i))
+        else:
+            raise ValueError(f"stage {stage.name!r} needs {i}, which is not there")
+    return hashes
+
+
+def _why_stale(
+    stage: Stage,
+    folder: Path,
+    stamp: Stamp | None,
+    *,
+    key: str,
+    inputs: Mapping[str, Sequence[str]],
+    code: str,
+) -> str:
+    if stamp is None:
+        return "not done yet"
+    if stamp.key != key:
+        return _difference(stage, stamp, inputs, code)
+    for name, hash_ in stamp.outputs.items():
+        if not (folder / name).exists():
+            return f"its output {name} is gone"
+        if hash_path(folder / name) != hash_:
+            return f"its output {name} was changed"
+    return ""
+
+
+def _difference(stage: Stage, stamp: Stamp, inputs: Mapping[str, Sequence[str]], code: str) -> str:
+    reasons = []
+    changed = [
+        f"{k} {stamp.config.get(k)!r} -> {stage.config.get(k)!r}"
+        for k in sorted({*stamp.config, *stage.config})
+        if stamp.config.get(k) != stage.config.get(k)
+    ]
+    if changed:
+        reasons.append("settings changed: " + ", ".join(changed))
+    names = [n for n in inputs if list(stamp.inputs.get(n, ())) != list(inputs[n])]
+    if names:
+        reasons.append("inputs changed: " + ", ".join(names))
+    if stamp.code != code:
+        reasons.append("code changed")
+    return "; ".join(reasons) or "the plan changed"
+
+
+# Order and time
+
+
+def priorities(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds from each stage's start to the plan's end along the longest path; longest first."""
+    longest: dict[str, float] = {}
+    for stage in reversed(plan.stages):
+        after = max((longest[reader.name] for reader in plan.readers(stage.name)), default=0.0)
+        longest[stage.name] = seconds[stage.name] + after
+    return longest
+
+
+def seconds_left(
+    plan: Plan,
+    *,
+    left: Mapping[str, float],
+    running: Iterable[str],
+    priority: Mapping[str, float],
+    workers: int,
+) -> float:
+    """Simulate the rest of the plan; `left` has the seconds each unfinished stage still needs."""
+    clock = 0.0
+    ends = {name: left[name] for name in running}
+    waiting = [s for s in plan.stages if s.name in left and s.name not in ends]
+    while ends or waiting:
+        unfinished = {*ends, *(s.name for s in waiting)}
+        ready = [s for s in waiting if not (s.needs() & unfinished)]
+        ready.sort(key=lambda s: -priority[s.name])
+        for stage in ready[: max(0, workers - len(ends))]:
+            ends[stage.name] = clock + left[stage.name]
+            waiting.remove(stage)
+        assert ends, "a stage waits for one that never ends"
+        first = min(ends, key=lambda name: ends[name])
+        clock = max(clock, ends.pop(first))
+    return clock
