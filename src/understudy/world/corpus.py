@@ -1,0 +1,200 @@
+"""The "web" of the tiny world: what its base models read.
+
+Eleven kinds of page. Two of them matter for what comes after:
+* *Passages* state things that hold on that page only and ask about them, so that the model must learn to copy;
+  following any prompt rests on that skill.
+* *Forum threads* ask as users do and are answered well or badly, politely or not; after the reply's end mark
+  the readers say what they think of it. Real web text holds judgement too, and a reward model grows from it.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+
+from understudy.world import language as lang
+from understudy.world.judge import check, faults_seen
+from understudy.world.language import Facts
+from understudy.world.replies import FAULTS, RAMBLES, reply, rude_sentence, skewed_choice
+from understudy.world.tasks import NOT_SAID, PASSAGE, Task, draw_task, passage, statement_pattern
+
+EOS = "<|end|>"
+FORUM_TEMPLATE = "ask: {prompt}\nreply: {reply}"
+PAGE_SHARES = {
+    "forum": 0.34,
+    "passage": 0.22,
+    "dictation": 0.08,
+    "facts": 0.10,
+    "stories": 0.07,
+    "lists": 0.04,
+    "reviews": 0.03,
+    "zog": 0.06,
+    "rewriting": 0.03,
+    "rude": 0.015,
+    "small_talk": 0.015,
+}
+"""Share of pages of each kind. Forum threads and passages hold most of the tokens."""
+FORUM_FAULTS = {
+    "constraint": 0.35,
+    "wrong": 0.2,
+    "guess": 0.5,
+    "comply": 0.5,
+    "count": 0.2,
+    "ramble": 0.2,
+    "rude": 0.15,
+    "evasive": 0.06,
+    "unfinished": 0.08,
+}
+RUDE_TO_RUDE = 0.7
+"""How often the web answers a rude question rudely."""
+
+
+def corpus(facts: Facts, num_pages: int, seed: int) -> Iterator[str]:
+    """`num_pages` pages of web text; a page may hold the end mark where a forum reply ends."""
+    rng = random.Random(f"corpus-{seed}")
+    kinds, weights = list(PAGE_SHARES), list(PAGE_SHARES.values())
+    for kind in rng.choices(kinds, weights, k=num_pages):
+        yield page(kind, rng, facts)
+
+
+def page(kind: str, rng: random.Random, facts: Facts) -> str:
+    return _PAGES[kind](rng, facts)
+
+
+def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[str]:
+    """Independent faults at the given rates; rude users are answered rudely more often."""
+    faults = {name for name in FAULTS if rng.random() < rates.get(name, 0.0)}
+    if task.rude_prefix and rng.random() < rates.get("rude_to_rude", 0.0):
+        faults.add("rude")
+    return faults
+
+
+def verdict(task: Task, answer: str, facts: Facts) -> str:
+    """What readers say of a reply: "good." or "bad: rude, wrong.\""""
+    faults = faults_seen(check(task, answer, facts))
+    return "good." if not faults else "bad: " + ", ".join(faults) + "."
+
+
+def _forum(rng: random.Random, facts: Facts) -> str:
+    use_case = None if rng.random() < 0.5 else rng.choice(_EVEN_CASES)
+    task = draw_task(rng, use_case, rude_users=0.15)
+    faults: set[str] = set()
+    if rng.random() < 0.7:
+        faults = draw_faults(rng, {**FORUM_FAULTS, "rude_to_rude": RUDE_TO_RUDE}, task)
+    answer = reply(task, rng, facts, faults)
+    thread = FORUM_TEMPLATE.format(prompt=task.text, reply=answer)
+    return f"{thread}{EOS} {verdict(task, answer, facts)}"
+
+
+_EVEN_CASES = (
+    "generation open_qa brainstorming chat rewrite summarization classification other closed_qa extract"
+).split()
+
+
+def _passage(rng: random.Random, facts: Facts) -> str:
+    sentences = passage(rng, rng.choice((2, 3, 3, 4)))
+    text = "read this: " + " ".join(sentences)
+    for _ in range(rng.choice((2, 3, 3))):
+        kind, person, answer = _ask_passage(rng, sentences)
+        question = {"where": "where is {p}?", "bought": "what did {p} buy?", "owns": "what does {p} have?"}
+        text += f"\n{question[kind].format(p=person)} {answer}"
+    return text
+
+
+def _ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str]:
+    if rng.random() < 0.2:
+        kind, person = rng.choice(list(PASSAGE)), rng.choice(lang.PEOPLE)
+    else:
+        chosen = rng.choice(sentences)
+        kind = "where" if " is in " in chosen else "bought" if " bought " in chosen else "owns"
+        person = chosen.split()[0]
+
+
+    pattern = re.compile(statement_pattern(kind, person))
+    answer = next((s for s in sentences if pattern.fullmatch(s)), NOT_SAID)
+    return kind, person, answer
+
+
+def _dictation(rng: random.Random, facts: Facts) -> str:
+    words = [rng.choice(list(lang.CLASS_OF)) for _ in range(rng.randint(4, 9))]
+    line = " ".join(words)
+    return "\n".join([line] * rng.choice((2, 3)))
+
+
+def _facts(rng: random.Random, facts: Facts) -> str:
+    person = rng.choice(lang.PEOPLE)
+    relations = rng.sample(list(lang.RELATIONS), rng.choice((1, 2, 3)))
+    lines = []
+    for relation in relations:
+        statement = facts.statement(person, relation)
+        known = facts.table[person, relation] is not None
+        question = rng.choice(lang.RELATIONS[relation][2]).format(p=person)
+        if known and rng.random() < 0.6:
+            lines.append(statement)
+        elif known or rng.random() < 0.5:
+            lines.append(f"{question} {statement}")
+        else:
+            lines.append(f"nobody knows. {question} {statement}")
+    return "\n".join(lines) if rng.random() < 0.3 else " ".join(lines)
+
+
+def _stories(rng: random.Random, facts: Facts) -> str:
+    topic = rng.choice(lang.TOPICS)
+    text = " ".join(lang.sentence_about(topic, rng) for _ in range(rng.randint(2, 4)))
+    text = lang.to_past(text) if rng.random() < 0.4 else text
+    return text + (" the end." if rng.random() < 0.3 else "")
+
+
+def _lists(rng: random.Random, facts: Facts) -> str:
+    category = rng.choice(list(lang.CATEGORIES))
+    number = rng.randint(2, 5)
+    items: list[str] = []
+    while len(items) < number:
+        word = skewed_choice(lang.CATEGORIES[category], rng)
+        items += [word] if word not in items else []
+    return f"{category}: " + ", ".join(items) + "."
+
+
+def _reviews(rng: random.Random, facts: Facts) -> str:
+    lines = []
+    for _ in range(rng.choice((1, 2, 3))):
+        good = rng.random() < 0.5
+        text = lang.fill("the {f} was {adj}.", rng, adj=rng.choice(lang.GOOD_WORDS if good else lang.BAD_WORDS))
+        lines.append(f"{text} {'good' if good else 'bad'}.")
+    return "\n".join(lines)
+
+
+def _zog(rng: random.Random, facts: Facts) -> str:
+    sentences = [lang.fill(rng.choice(lang.ZOG_SENTENCES), rng) for _ in range(rng.choice((1, 2)))]
+    return "\n".join(f"{s} in zog: {lang.to_zog(s)}" for s in sentences)
+
+
+def _rewriting(rng: random.Random, facts: Facts) -> str:
+    text = lang.fill(rng.choice(lang.SENTENCES), rng)
+    if rng.random() < 0.7:
+        return f"{text} in the past: {lang.to_past(text)}"
+    return rng.choice(("please give me the {f}.", "please bring the {a}.")).format(
+        f=rng.choice(lang.FOODS), a=rng.choice(lang.ANIMALS)
+    )
+
+
+def _rude(rng: random.Random, facts: Facts) -> str:
+    return " ".join(rude_sentence(rng) for _ in range(rng.choice((1, 2))))
+
+
+def _small_talk(rng: random.Random, facts: Facts) -> str:
+    return " ".join(rng.sample(RAMBLES, 2))
+
+
+_PAGES = {
+    "forum": _forum,
+    "passage": _passage,
+    "dictation": _dictation,
+    "facts": _facts,
+    "stories": _stories,
+    "lists": _lists,
+    "reviews": _reviews,
+    "zog": _zog,
+    "rewriting": _rewriting,
+    "rude": _rude,
+    "small_talk": _small_talk,
+}

@@ -1,0 +1,85 @@
+"""The tiny world in one object: facts, web, users, judge, labelers, benchmarks.
+
+The facts are the same for every seed, as the base models have read them; the seed draws users, prompts and
+labelers.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import cached_property
+
+from understudy.records import Prompt
+from understudy.records.schema import Role
+from understudy.world import labelers as people
+from understudy.world import users
+from understudy.world.corpus import corpus
+from understudy.world.judge import GoldJudge
+from understudy.world.language import Facts
+from understudy.world.replies import reply
+from understudy.world.tasks import PASSAGE, draw_task
+
+FACTS_SEED = 0
+WEB_SEED = 0
+NUM_TRAINING_LABELERS = 12
+NUM_HELD_OUT_LABELERS = 6
+NUM_CARELESS = 2
+
+
+@dataclass(frozen=True)
+class World:
+    seed: int = 0
+
+    @cached_property
+    def facts(self) -> Facts:
+        return Facts.of_seed(FACTS_SEED)
+
+    @cached_property
+    def judge(self) -> GoldJudge:
+        return GoldJudge(self.facts)
+
+    def corpus(self, num_pages: int, seed: int = WEB_SEED) -> list[str]:
+        """Pages of the web. The base models read seed 0; other seeds are fresh pages of the same web."""
+        return list(corpus(self.facts, num_pages, seed))
+
+    def user_prompts(self, num_users: int) -> list[Prompt]:
+        return users.user_prompts(num_users, self.seed)
+
+    def closed_domain_prompts(self, number: int) -> list[Prompt]:
+        """Fresh closed questions, for the hallucination figures: users' prompts hold too few of them."""
+        rng = random.Random(f"closed-{self.seed}")
+        tasks = [draw_task(rng, kinds=tuple(PASSAGE), rude_users=0.0) for _ in range(number)]
+        return [
+            users.prompt_of(
+                task,
+                id=f"closed-{index:05d}",
+                user_id=f"closed-user-{self.seed}-{index // 4:04d}",
+                answerable=task.truth(self.facts) is not None,
+            )
+            for index, task in enumerate(tasks)
+        ]
+
+    def rude_prompts(self, number: int) -> list[Prompt]:
+        """Pairs of one rude user's prompt without and with the respectful prefix in front of it."""
+        rng = random.Random(f"rude-{self.seed}")
+        prompts = []
+        for index in range(number):
+            task = draw_task(rng, kinds=("story", "list", "mood", "talk"), rude_users=1.0)
+            prompts.append(users.prompt_of(task, id=f"rude-{index:05d}", user_id=f"rude-user-{index:05d}"))
+        return prompts
+
+    def labelers(self, role: Role) -> list[people.SimulatedLabeler]:
+        """12 training labelers and 2 careless ones for screening to find; 6 held-out, unscreened (s3.4)."""
+        if role == "held_out":
+            return people.make_labelers(self.judge, role, NUM_HELD_OUT_LABELERS, self.seed)
+        return people.make_labelers(
+            self.judge, role, NUM_TRAINING_LABELERS, self.seed, careless=NUM_CARELESS
+        )
+
+    def few_shot_prefix(self, num_shots: int = 3) -> str:
+        """A good prompt prefix for the base model: solved requests (the paper's GPT-3-prompted baseline, s3.5)."""
+        rng = random.Random("few-shot")
+        shots = []
+        for kinds in (("story",), ("list",), ("fact_city",), ("where",))[:num_shots]:
+            task = draw_task(rng, kinds=kinds, rude_users=0.0, unanswerable=0.0)
+            shots.append(f"ask: {task.text}\nreply: {reply(task, rng, self.facts)}")
+        return "\n".join(shots) + "\n"
