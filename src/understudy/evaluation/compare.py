@@ -1,0 +1,275 @@
+"""Head-to-head: each model's answers against a baseline's, judged blind (s3.6).
+
+    people = {"held_out": labelers, "gold": [gold_comparer(judge)]}
+    judged = head_to_head(prompts, {"ppo": answers}, sft_answers, people, seed=1)
+    win_rates(judged["gold"], prompts)["ppo"]     # Interval(rate, low, high, n)
+
+What a labeler sees is fixed by the seed and the ids alone: the order of the two answers, and which
+labelers of a group are asked, do not depend on the order of the input. All models' answers
+to one prompt go to the same labelers, so that models are compared on equal terms.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from understudy.evaluation.statistics import Interval, mean_interval, win_rate
+from understudy.records import (
+    Comparison,
+    Judge,
+    Judgment,
+    Labeler,
+    LabelerInfo,
+    Prompt,
+    Rating,
+    Response,
+)
+
+IDENTICAL = "identical"
+"""The labeler id of a comparison of two equal texts: a tie that nobody was asked about."""
+
+
+class Comparer(Protocol):
+    """The part of a Labeler that head-to-head needs."""
+
+    @property
+    def info(self) -> LabelerInfo:
+        """Who compares."""
+
+    def compare(self, prompt: Prompt, first: Response, second: Response) -> Comparison:
+        """Which of two responses is preferred."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreComparer:
+    """Prefers the response with the higher score; scores within `tie` of each other tie."""
+
+    id: str
+    """Its labeler id."""
+    score: Callable[[Prompt, Response], float]
+    """Score of one response."""
+    tie: float = 1e-9
+    """Largest difference that is a tie."""
+
+    @property
+    def info(self) -> LabelerInfo:
+        """A scorer trains nobody, so it counts as a researcher."""
+        return LabelerInfo(id=self.id, role="researcher")
+
+    def compare(self, prompt: Prompt, first: Response, second: Response) -> Comparison:
+        """The comparison that the two scores imply."""
+        difference = self.score(prompt, first) - self.score(prompt, second)
+        preferred: Literal["first", "second", "tie"] = "first" if difference > 0 else "second"
+        if abs(difference) <= self.tie:
+            preferred = "tie"
+        return comparison_of(prompt, first, second, preferred, self.info)
+
+
+def gold_comparer(judge: Judge, id: str = "gold") -> ScoreComparer:
+    """A judge as a comparer, by its total score."""
+    return ScoreComparer(id, lambda p, r: judge.score(p.prompt, r.response).total)
+
+
+def comparison_of(
+    prompt: Prompt,
+    first: Response,
+    second: Response,
+    preferred: Literal["first", "second", "tie"],
+    info: LabelerInfo,
+) -> Comparison:
+    """The record of one judgement."""
+    return Comparison(
+        prompt_id=prompt.id,
+        prompt=prompt.prompt,
+        first=first.response,
+        second=second.response,
+        preferred=preferred,
+        labeler_id=info.id,
+        labeler_role=info.role,
+        first_model=first.model,
+        second_model=second.model,
+        first_id=first.id,
+        second_id=second.id,
+    )
+
+
+def head_to_head(
+    prompts: Sequence[Prompt],
+    responses: Mapping[str, Sequence[Response]],
+    baseline: Sequence[Response],
+    judges: Mapping[str, Sequence[Comparer]],
+    *,
+    seed: int,
+    labels_per_comparison: int = 1,
+) -> dict[str, list[Comparison]]:
+    """Comparisons per judge group: every model's i-th answer to a prompt with the baseline's i-th.
+
+    Each comparison goes to `labels_per_comparison` labelers of each group (the paper: one), drawn
+    without replacement, in shuffled order; a smaller group, such as one judge, is asked as a whole.
+    Equal texts are a tie without asking.
+    """
+    baseline_of = by_prompt(baseline)
+    comparisons: dict[str, list[Comparison]] = {group: [] for group in judges}
+    for model, answers in responses.items():
+        answers_of = by_prompt(answers)
+        for prompt in prompts:
+            pairs = _pairs(model, prompt, answers_of, baseline_of)
+            for number, (answer, other) in enumerate(pairs):
+                key = f"{seed}/{prompt.id}/{number}"
+                swap = random.Random(f"order/{key}/{model}").random() < 0.5
+                first, second = (other, answer) if swap else (answer, other)
+                for group, members in judges.items():
+                    number_asked = min(labels_per_comparison, len(members))
+                    asked = chosen(members, number_asked, f"{group}/{key}")
+                    comparisons[group] += [_ask(one, prompt, first, second) for one in asked]
+    return comparisons
+
+
+def rate_responses(
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+    labelers: Sequence[Labeler],
+    *,
+    seed: int,
+    labels_per_response: int = 1,
+) -> list[Rating]:
+    """Likert and flags of each response by labelers drawn per prompt, the same for every model."""
+    prompt_of = {prompt.id: prompt for prompt in prompts}
+    ratings = []
+    for response in responses:
+        prompt = _known(prompt_of, response)
+        asked = chosen(labelers, labels_per_response, f"rate/{seed}/{prompt.id}")
+        ratings += [labeler.rate(prompt, response) for labeler in asked]
+    return ratings
+
+
+def judge_responses(
+    prompts: Sequence[Prompt], responses: Sequence[Response], judge: Judge
+) -> dict[str, Judgment]:
+    """The judge's view of each response, by response id."""
+    prompt_of = {prompt.id: prompt for prompt in prompts}
+    return {r.id: judge.score(_known(prompt_of, r).prompt, r.response) for r in responses}
+
+
+def outcome(comparison: Comparison, baseline: str) -> tuple[str, float]:
+    """(model, 1 | 0.5 | 0) of a comparison with `baseline`: what the other model achieved."""
+    first, second = comparison.first_model, comparison.second_model
+    if first is None or second is None or (first == baseline) == (second == baseline):
+        raise ValueError(
+            f"comparison on prompt {comparison.prompt_id} is between {first} and {second}; exactly "
+            f"one of them must be the baseline {baseline!r}, in first_model and second_model"
+        )
+    first_won = {"first": 1.0, "tie": 0.5, "second": 0.0}[comparison.preferred]
+    return (second, 1 - first_won) if first == baseline else (first, first_won)
+
+
+def win_rates(
+    comparisons: Iterable[Comparison], prompts: Sequence[Prompt], baseline: str = "sft"
+) -> dict[str, Interval]:
+    """Win rate of each model against the baseline, ties half, clustered by prompt and user."""
+    user_of = {prompt.id: prompt.user_id for prompt in prompts}
+    rows: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for comparison in comparisons:
+        model, won = outcome(comparison, baseline)
+        rows[model].append((won, comparison.prompt_id))
+    return {
+        model: win_rate(
+            [won for won, _ in row],
+            [prompt for _, prompt in row],
+            [user_of.get(prompt, prompt) for _, prompt in row],
+        )
+        for model, row in rows.items()
+    }
+
+
+def first_shown_rate(comparisons: Sequence[Comparison]) -> Interval:
+    """How often the answer shown first wins, ties half: 0.5 when labelers have no position bias."""
+    won = {"first": 1.0, "tie": 0.5, "second": 0.0}
+    return win_rate(
+        [won[c.preferred] for c in comparisons],
+        [comparison.prompt_id for comparison in comparisons],
+    )
+
+
+def likert_by_model(
+    ratings: Iterable[Rating], responses: Iterable[Response], prompts: Sequence[Prompt]
+) -> dict[str, Interval]:
+    """Mean Likert score of each model over all labelers' ratings, clustered by prompt and user."""
+    model_of = {response.id: response.model for response in responses}
+    rows = [(model_of[r.response_id], r.prompt_id, float(r.likert)) for r in ratings]
+    return means_by_model(rows, prompts)
+
+
+def score_by_model(
+    scores: Mapping[str, float], responses: Iterable[Response], prompts: Sequence[Prompt]
+) -> dict[str, Interval]:
+    """Mean of the scores (response id -> score) of each model, clustered by prompt and user."""
+    rows = [(r.model, r.prompt_id, scores[r.id]) for r in responses if r.id in scores]
+    return means_by_model(rows, prompts)
+
+
+def means_by_model(
+    rows: Iterable[tuple[str, str, float]], prompts: Sequence[Prompt]
+) -> dict[str, Interval]:
+    """Mean per model of rows (model, prompt id, value)."""
+    user_of = {prompt.id: prompt.user_id for prompt in prompts}
+    grouped: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for model, prompt, value in rows:
+        grouped[model].append((prompt, value))
+    return {
+        model: mean_interval(
+            [value for _, value in row],
+            [prompt for prompt, _ in row],
+            [user_of.get(prompt, prompt) for prompt, _ in row],
+        )
+        for model, row in grouped.items()
+    }
+
+
+def by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:
+    """Responses grouped by prompt id, in their order."""
+    grouped: dict[str, list[Response]] = defaultdict(list)
+    for response in responses:
+        grouped[response.prompt_id].append(response)
+    return dict(grouped)
+
+
+T = TypeVar("T")
+
+
+def chosen(members: Sequence[T], number: int, key: str) -> list[T]:
+    """`number` different members, by `key` alone; an error when there are not so many."""
+    if number > len(members):
+        raise ValueError(f"{number} labels are asked for, but there are {len(members)} labelers")
+    return random.Random(key).sample(members, number)
+
+
+def _pairs(
+    model: str,
+    prompt: Prompt,
+    answers_of: Mapping[str, list[Response]],
+    baseline_of: Mapping[str, list[Response]],
+) -> list[tuple[Response, Response]]:
+    answers, others = answers_of.get(prompt.id, []), baseline_of.get(prompt.id, [])
+    if len(answers) != len(others) or not answers:
+        raise ValueError(
+            f"prompt {prompt.id}: {model} has {len(answers)} answers and the baseline "
+            f"{len(others)}; sample the same number (at least 1) for both"
+        )
+    return list(zip(answers, others, strict=True))
+
+
+def _ask(one: Comparer, prompt: Prompt, first: Response, second: Response) -> Comparison:
+    if first.response.strip() == second.response.strip():
+        info = LabelerInfo(id=IDENTICAL, role=one.info.role)
+        return comparison_of(prompt, first, second, "tie", info)
+    return one.compare(prompt, first, second)
+
+
+def _known(prompt_of: Mapping[str, Prompt], response: Response) -> Prompt:
+    prompt = prompt_of.get(response.prompt_id)
+    if prompt is None:
+        raise ValueError(f"response {response.id} answers {response.prompt_id}, an unknown prompt")
+    return prompt
