@@ -1,19 +1,26 @@
-"""From lists of token ids to tensors: padding, length-sorted micro-batches, and rankings that share a prompt.
+"""From lists of token ids to tensors: padding, length-sorted micro-batches, and rankings that share
+a prompt.
 
 Shapes: B rows, T tokens, N responses of all rankings in a batch, in order.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 Ids = Sequence[int]
 
+_MOST_ROWS = 512
+"""Rows in one micro-batch, so that planning many short rows stays quick."""
+
 
 def pad(rows: Sequence[Ids], pad_id: int, side: str = "right") -> tuple[Tensor, Tensor]:
-    """(ids_BT, mask_BT) of ragged rows; mask is int64 with 1 at real tokens. `side` is "right" or "left"."""
+    """(ids_BT, mask_BT) of ragged rows; mask is int64 with 1 at real tokens. `side` is "right" or
+    "left"."""
     if side not in ("right", "left"):
         raise ValueError(f"padding side is {side!r}; it must be 'right' or 'left'")
     length = max((len(row) for row in rows), default=0)
@@ -31,20 +38,46 @@ def positions_of(mask_BT: Tensor) -> Tensor:
     return (mask_BT.long().cumsum(-1) - 1).clamp(min=0)
 
 
-def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in micro-batches of similar length, each at most `budget` tokens once padded, or one row.
+def by_token_budget(lengths: Sequence[int], budget: int, overhead: int = 96) -> list[list[int]]:
+    """Indices in micro-batches of similar length, each at most `budget` tokens once padded.
 
-    Sorted from long to short (ties by index), so that the largest memory need comes first.
+    A row longer than the budget is a micro-batch of its own. Rows are sorted from long to short
+    (ties by index; the largest memory need comes first) and cut where padded tokens plus `overhead`
+    tokens per micro-batch, the fixed cost of one more pass through the model, are fewest.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    # cost[k] is the least cost of the first k rows; cut[k] is where their last group starts.
+    cost, cut = [0.0], [0]
+    for end in range(1, len(order) + 1):
+        best, best_start = float("inf"), end - 1
+        for start in range(end - 1, max(-1, end - 1 - _MOST_ROWS), -1):
+            # The first row of a group is its longest, hence the padded length.
+            padded = lengths[order[start]] * (end - start)
+            if padded > budget and start < end - 1:
+                break
+            if cost[start] + padded + overhead < best:
+                best, best_start = cost[start] + padded + overhead, start
+        cost.append(best)
+        cut.append(best_start)
     groups: list[list[int]] = []
-    for index in order:
-        # The first row of a group is its longest, hence the padded length.
-        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+    end = len(order)
+    while end > 0:
+        groups.append(order[cut[end] : end])
+        end = cut[end]
+    return groups[::-1]
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A 63-bit seed that depends on all parts: each use of randomness names itself and its step."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@lru_cache(maxsize=8)
+def shuffled(count: int, *parts: int | str) -> tuple[int, ...]:
+    """A permutation of range(count) that depends only on `parts` (seed, purpose, epoch)."""
+    generator = torch.Generator().manual_seed(derived_seed(*parts))
+    return tuple(torch.randperm(count, generator=generator).tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +87,8 @@ class RankingBatch:
     input_ids_BT: Tensor
     """Rows of tokens: a prompt followed by all its responses (shared prefix), or by one of them."""
     attention_mask: Tensor
-    """(B, T) of 1s and 0s, or (B, 1, T, T) additive with -inf-like values where a token may not look."""
+    """(B, T) of 1s and 0s, or (B, 1, T, T) additive with -inf-like values where a token may not
+    look."""
     position_ids_BT: Tensor
     """Positions; with a shared prefix they start again after the prompt for each response."""
     row_N: Tensor
@@ -83,11 +117,12 @@ def ranking_batch(
     shared: bool,
     dtype: torch.dtype = torch.float32,
 ) -> RankingBatch:
-    """A batch of rankings: one row per prompt with all its responses (`shared`), or one row per response.
+    """A batch of rankings: one row per prompt with all its responses (`shared`), or one row per
+    response.
 
-    In a shared row a response's tokens see the prompt and the earlier tokens of the same response, never
-    another response, and their positions follow the prompt's: the model computes the same hidden states as
-    in a row of its own, and the prompt's only once.
+    In a shared row a response's tokens see the prompt and the earlier tokens of the same response,
+    never another response, and their positions follow the prompt's: the model computes the same
+    hidden states as in a row of its own, and the prompt's only once.
     """
     if not shared:
         rows = [
@@ -141,7 +176,8 @@ def _shared_batch(
 
 
 def tree_mask(owner_BT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(B, 1, T, T) additive mask: a token sees earlier tokens of owner 0 (the prompt) and of its own owner."""
+    """(B, 1, T, T) additive mask: a token sees earlier tokens of owner 0 (the prompt) and of its
+    own owner."""
     length = owner_BT.shape[1]
     query_BT1, key_B1T = owner_BT.unsqueeze(2), owner_BT.unsqueeze(1)
     earlier_TT = torch.ones(length, length, dtype=torch.bool, device=owner_BT.device).tril()

@@ -1,9 +1,10 @@
 """From conversations to token ids and back: the chat template, the loss mask, the end of an answer.
 
 A conversation is rendered by the tokenizer's own chat template; a tokenizer without one gets
-`PLAIN_TEMPLATE`, which is then saved with it. Turns of the assistant are encoded here in one way only, in
-training as in sampling: a leading space unless the generation prompt already ends in white space, the
-text, and the end-of-sequence token. An EOS written inside a user's or labeler's text stays text.
+`PLAIN_TEMPLATE`, which is then saved with it. Turns of the assistant are encoded here in one way
+only, in training as in sampling: a leading space unless the generation prompt already ends in white
+space, the text, and the end-of-sequence token. An EOS written inside a user's or labeler's text
+stays text.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ class Example:
 
 
 def ensure_template(tokenizer: Tokenizer) -> None:
-    """Give a tokenizer without a chat template the plain one, with the BOS token that it puts before text."""
+    """Give a tokenizer without a chat template the plain one, with the BOS token that it puts
+    before text."""
     if tokenizer.chat_template:
         return
     starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [
@@ -44,7 +46,8 @@ def ensure_template(tokenizer: Tokenizer) -> None:
 
 
 def render_prompt(tokenizer: Tokenizer, prompt: Conversation) -> list[int]:
-    """Ids of a conversation up to and including the generation prompt; the answer's ids follow directly."""
+    """Ids of a conversation up to and including the generation prompt; the answer's ids follow
+    directly."""
     return render_prompts(tokenizer, [prompt])[0]
 
 
@@ -64,7 +67,8 @@ def render_prompts(tokenizer: Tokenizer, prompts: Sequence[Conversation]) -> lis
 
 
 def encode_response(tokenizer: Tokenizer, text: str, limit: int | None = None) -> list[int]:
-    """Ids of an answer, ending in EOS; one cut at `limit` tokens has no EOS, as nothing ends there."""
+    """Ids of an answer, ending in EOS; one cut at `limit` tokens has no EOS, as nothing ends
+    there."""
     return encode_responses(tokenizer, [text], limit)[0]
 
 
@@ -84,7 +88,8 @@ def encode_example(
     response: str,
     max_response_tokens: int | None = None,
 ) -> Example:
-    """A conversation and its answer as one training example; the loss counts every assistant turn."""
+    """A conversation and its answer as one training example; the loss counts every assistant
+    turn."""
     return encode_examples(tokenizer, [(prompt, response)], max_response_tokens)[0]
 
 
@@ -117,7 +122,8 @@ def decode_response(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 def check_prompt_length(
     prompt: Conversation, ids: Sequence[int], room: int | None, where: str
 ) -> None:
-    """Raise ValueError, naming the prompt, when its ids leave no room for an answer in the context."""
+    """Raise ValueError, naming the prompt, when its ids leave no room for an answer in the
+    context."""
     if room is not None and len(ids) >= room:
         shown = prompt_text(prompt).replace("\n", " ")[:60]
         raise ValueError(
@@ -127,10 +133,11 @@ def check_prompt_length(
 
 
 def _encode_turns(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
-    """A conversation that ends with a user turn, its assistant turns encoded as `encode_response` does.
+    """A conversation that ends with a user turn, its assistant turns encoded as `encode_response`
+    does.
 
-    The template's text is cut before and after each assistant turn; what lies between is encoded as it is,
-    without the template's own EOS after the turn, since ours is there already.
+    The template's text is cut before and after each assistant turn; what lies between is encoded as
+    it is, without the template's own EOS after the turn, since ours is there already.
     """
     ids: list[int] = []
     mask: list[int] = []
@@ -175,7 +182,8 @@ def _template_text(tokenizer: Tokenizer, messages: Sequence[Message], *, generat
 def _encode_texts(
     tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True
 ) -> list[list[int]]:
-    """Ids of texts as they are; with `special=False` the name of a special token is ordinary text."""
+    """Ids of texts as they are; with `special=False` the name of a special token is ordinary
+    text."""
     if not texts:
         return []
     encoded: Any = tokenizer(

@@ -1,8 +1,8 @@
 """Residual dropout for any decoder: the paper's SFT uses 0.2 (C.1), many architectures have none.
 
-Dropout is applied to what each attention and feed-forward block adds to the residual stream, by a hook on
-the block, and every dropout that the architecture brings (on attention weights, embeddings, or
-residuals) is set to 0, so that one number means the same for all models.
+Dropout is applied to what each attention and feed-forward block adds to the residual stream, by a
+hook on the block, and every dropout that the architecture brings (on attention weights, embeddings,
+or residuals) is set to 0, so that one number means the same for all models.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,8 @@ def set_dropout(model: nn.Module, p: float) -> None:
 
 
 def residual_blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """The attention and feed-forward blocks of every layer whose output is added to the residual stream."""
+    """The attention and feed-forward blocks of every layer whose output is added to the residual
+    stream."""
     for layer in _layers(model):
         children = dict(layer.named_children())
         found = [
@@ -55,7 +56,8 @@ def _layers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _adds_residual(block: nn.Module) -> bool:
-    """BLOOM-like blocks add the residual themselves: dropping their output would drop the stream."""
+    """BLOOM-like blocks add the residual themselves: dropping their output would drop the
+    stream."""
     return "residual" in block.forward.__code__.co_varnames[: block.forward.__code__.co_argcount]
 
 

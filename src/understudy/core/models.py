@@ -1,4 +1,5 @@
-"""Models in one place: policies (`policies`), scalar models (`scalar`) and their dropout (`dropout`)."""
+"""Models in one place: policies (`policies`), scalar models (`scalar`) and their dropout
+(`dropout`)."""
 
 from understudy.core.dropout import set_dropout
 from understudy.core.policies import (

@@ -1,7 +1,7 @@
 """Masked statistics and log-probabilities: each quantity that several stages share, defined once.
 
-Shapes: B sequences, T tokens, D hidden size, V vocabulary, N selected tokens. A mask is bool or float
-with 1 (True) at the positions that count.
+Shapes: B sequences, T tokens, D hidden size, V vocabulary, N selected tokens. A mask is bool or
+float with 1 (True) at the positions that count.
 """
 
 from typing import Any, NamedTuple
@@ -34,7 +34,8 @@ def masked_var(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def whiten(x_BT: Tensor, mask_BT: Tensor, shift_mean: bool = True) -> Tensor:
-    """`x` scaled to variance 1 over the masked positions; the mean goes to 0 or stays (`shift_mean`)."""
+    """`x` scaled to variance 1 over the masked positions; the mean goes to 0 or stays
+    (`shift_mean`)."""
     mean = masked_mean(x_BT, mask_BT)
     white_BT = (x_BT - mean) * torch.rsqrt(masked_var(x_BT, mask_BT) + 1e-8)
     white_BT = white_BT if shift_mean else white_BT + mean
@@ -42,7 +43,8 @@ def whiten(x_BT: Tensor, mask_BT: Tensor, shift_mean: bool = True) -> Tensor:
 
 
 def logprobs_of(logits_BTV: Tensor, labels_BT: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log-probability of each label under its own row of logits divided by `temperature`, in fp32."""
+    """Log-probability of each label under its own row of logits divided by `temperature`, in
+    fp32."""
     logits_BTV = logits_BTV.float() / temperature
     picked_BT = logits_BTV.gather(-1, labels_BT.unsqueeze(-1)).squeeze(-1)
     return picked_BT - torch.logsumexp(logits_BTV, dim=-1)
@@ -92,13 +94,14 @@ def chunked_logprobs(
     bias: Tensor | None = None,
     softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(log-probability of each label, entropy), both of the shape of `labels` and fp32, from hidden states.
+    """(log-probability of each label, entropy), both of the shape of `labels` and fp32, from hidden
+    states.
 
-    `hidden` may have any leading shape, such as (B, T, D) or (N, D) for the selected positions only.
-    Logits are `hidden @ weight.T + bias`, soft-capped if asked (Gemma 2), divided by `temperature`.
-    They exist for `chunk` positions at a time (default: a few MB), in the forward and in the
-    backward pass, so that no tensor of all positions times the vocabulary exists unless it is
-    small enough (64 MB) to be worth keeping.
+    `hidden` may have any leading shape, such as (B, T, D) or (N, D) for the selected positions
+    only. Logits are `hidden @ weight.T + bias`, soft-capped if asked (Gemma 2), divided by
+    `temperature`. They exist for `chunk` positions at a time (default: a few MB), in the forward
+    and in the backward pass, so that no tensor of all positions times the vocabulary exists unless
+    it is small enough (64 MB) to be worth keeping.
     """
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
     rows = _chunk_rows(weight_VD) if chunk is None else chunk

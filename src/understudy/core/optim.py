@@ -1,4 +1,5 @@
-"""AdamW, learning-rate schedules as pure functions of the step, and a step that refuses non-finite gradients."""
+"""AdamW, learning-rate schedules as pure functions of the step, and a step that refuses non-finite
+gradients."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -31,7 +32,8 @@ def make_optimizer(
 
 
 def cosine_to(fraction: float = 0.1) -> Schedule:
-    """(step, total) -> multiplier: a half cosine from 1 at step 0 to `fraction` at the last step (s3.5, C.1)."""
+    """(step, total) -> multiplier: a half cosine from 1 at step 0 to `fraction` at the last step
+    (s3.5, C.1)."""
 
     def multiplier(step: int, total: int) -> float:
         progress = min(step / max(total - 1, 1), 1.0)
@@ -41,7 +43,8 @@ def cosine_to(fraction: float = 0.1) -> Schedule:
 
 
 def constant_with_warmup(warmup_iterations: int = 10, start: float = 0.1) -> Callable[[int], float]:
-    """iteration -> multiplier: linear from `start` at iteration 0 to 1 at `warmup_iterations`, then 1 (C.4)."""
+    """iteration -> multiplier: linear from `start` at iteration 0 to 1 at `warmup_iterations`, then
+    1 (C.4)."""
 
     def multiplier(iteration: int) -> float:
         if iteration >= warmup_iterations:
@@ -72,7 +75,8 @@ def clip_and_step(
     parameters: Iterable[Tensor],
     max_norm: float | None = None,
 ) -> StepResult:
-    """Clip the global gradient norm (if asked), step, and clear the gradients; skip when it is not finite."""
+    """Clip the global gradient norm (if asked), step, and clear the gradients; skip when it is not
+    finite."""
     grads = [p.grad for p in parameters if p.grad is not None]
     assert grads, "no parameter has a gradient"
     norm = nn.utils.get_total_norm(grads)

@@ -1,7 +1,8 @@
 """Policies: load, save and log-probabilities, for any causal language model of `transformers`.
 
-Shapes: B sequences, T tokens, D hidden size, V vocabulary, N selected positions. Masks are 1 at real tokens.
-The head of a language model is always applied to selected positions only (see `ops.chunked_logprobs`).
+Shapes: B sequences, T tokens, D hidden size, V vocabulary, N selected positions. Masks are 1 at
+real tokens. The head of a language model is always applied to selected positions only (see
+`ops.chunked_logprobs`).
 """
 
 import inspect
@@ -34,8 +35,8 @@ def load_policy(
     """(model in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
 
     Remote code is never run. The tokenizer leaves with a chat template and with a pad token that is
-    not EOS: one it has, or an added one, which takes a spare row of the embeddings or a new row that is
-    the mean of the others (so that it is sampled no more than an average token).
+    not EOS: one it has, or an added one, which takes a spare row of the embeddings or a new row
+    that is the mean of the others (so that it is sampled no more than an average token).
     """
     check_folder(path)
     tokenizer = load_tokenizer(path)
@@ -65,7 +66,7 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
         )
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001 - the library raises many kinds for a broken file
+    except Exception as error:  # the library raises many kinds for a broken file
         raise ValueError(f"{path}: the tokenizer cannot be read: {one_line(error)}") from None
     if tokenizer.eos_token_id is None:
         raise ValueError(
@@ -114,7 +115,8 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
 
 
 def context_length(model: nn.Module) -> int | None:
-    """The most tokens that a prompt and its answer may have together, or None where there is no limit."""
+    """The most tokens that a prompt and its answer may have together, or None where there is no
+    limit."""
     config: Any = getattr(model, "config", None)
     length = getattr(config, "max_position_embeddings", None)
     return int(length) if length else None
@@ -127,7 +129,8 @@ def device_of(model: nn.Module) -> torch.device:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What turns the trunk's hidden states into logits: softcap(scale * (hidden @ weight.T + bias))."""
+    """What turns the trunk's hidden states into logits: softcap(scale * (hidden @ weight.T +
+    bias))."""
 
     weight_VD: Tensor
     """Unembedding."""
@@ -151,7 +154,8 @@ def head_of(model: PreTrainedModel) -> Head:
 
 @torch.no_grad()
 def check_head(model: PreTrainedModel) -> None:
-    """Refuse an architecture whose logits are not its head applied to its trunk (all known ones are)."""
+    """Refuse an architecture whose logits are not its head applied to its trunk (all known ones
+    are)."""
     ids_BT = torch.arange(4, device=device_of(model)).unsqueeze(0) % model.config.vocab_size
     expected_BTV = model.eval()(input_ids=ids_BT, use_cache=False).logits.float()
     hidden_BTD = forward_hidden(model, ids_BT, torch.ones_like(ids_BT))
@@ -180,13 +184,14 @@ def forward_hidden(
 ) -> Tensor:
     """Last hidden states (B, T, D) of the trunk, after the final norm.
 
-    The mask is (B, T) of 1s and 0s with padding on either side, or (B, 1, T, T) additive. Padding never
-    shifts positions. What stands at padded positions is meaningless.
+    The mask is (B, T) of 1s and 0s with padding on either side, or (B, 1, T, T) additive. Padding
+    never shifts positions. What stands at padded positions is meaningless.
     """
     trunk: Any = model.base_model if isinstance(model, PreTrainedModel) else model
     inputs: dict[str, Any] = {"input_ids": input_ids_BT, "use_cache": False}
     if attention_mask_BT.ndim == 2 and position_ids_BT is None and _padded_right(attention_mask_BT):
-        # A causal model's real tokens never see padding on their right: the plain causal kernel, no mask.
+        # A causal model's real tokens never see padding on their right: the plain causal kernel, no
+        # mask.
         inputs["attention_mask"] = None
     else:
         inputs["attention_mask"] = attention_mask_BT

@@ -1,6 +1,8 @@
-"""Scalar models: a causal language model's trunk and one linear head, for the reward model and the critic.
+"""Scalar models: a causal language model's trunk and one linear head, for the reward model and the
+critic.
 
-Shapes: B sequences, T tokens, D hidden size, N responses. A score is read at a response's last token.
+Shapes: B sequences, T tokens, D hidden size, N responses. A score is read at a response's last
+token.
 """
 
 import json
@@ -23,14 +25,14 @@ from understudy.core.batching import (
 )
 from understudy.core.chat import check_prompt_length, encode_responses, render_prompts
 from understudy.core.policies import (
-    check_folder,
-    one_line,
-    quiet_library,
     atomic_folder,
+    check_folder,
     context_length,
     device_of,
     forward_hidden,
     load_tokenizer,
+    one_line,
+    quiet_library,
     trunk_of,
 )
 from understudy.records.schema import Conversation
@@ -39,7 +41,8 @@ _HEAD_FILE = "scalar_head.safetensors"
 
 
 class ScalarModel(nn.Module):
-    """Trunk, linear head (weights of std 1/sqrt(D + 1), bias 0: LHP, NB) and a constant shift of the score."""
+    """Trunk, linear head (weights of std 1/sqrt(D + 1), bias 0: LHP, NB) and a constant shift of
+    the score."""
 
     bias_shift: Tensor
 
@@ -65,7 +68,8 @@ class ScalarModel(nn.Module):
     def values(
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, position_ids_BT: Tensor | None = None
     ) -> Tensor:
-        """The scalar (B, T) at every token; at position t it has seen the tokens up to and including t."""
+        """The scalar (B, T) at every token; at position t it has seen the tokens up to and
+        including t."""
         hidden_BTD = forward_hidden(self.trunk, input_ids_BT, attention_mask_BT, position_ids_BT)
         return self.read(hidden_BTD)
 
@@ -99,8 +103,8 @@ class ScalarModel(nn.Module):
     def save(self, folder: Path | str, tokenizer: Tokenizer) -> Path:
         """Save atomically, also readable by `AutoModelForSequenceClassification` where that exists.
 
-        There the score is the same up to the constant `head bias + bias_shift`, for which those classes have
-        no place; it is written in config.json as `understudy_score_offset`.
+        There the score is the same up to the constant `head bias + bias_shift`, for which those
+        classes have no place; it is written in config.json as `understudy_score_offset`.
         """
         offset = float(self.head.bias.detach() + self.bias_shift)
         prefix = self.trunk.base_model_prefix
@@ -156,10 +160,12 @@ def load_scalar(
 
 @torch.no_grad()
 def shares_prefix(model: ScalarModel) -> bool:
-    """Whether several responses can share one prompt in a row: tried once on random tokens, and remembered.
+    """Whether several responses can share one prompt in a row: tried once on random tokens, and
+    remembered.
 
     False for architectures that take positions from the order of tokens (ALiBi), that ignore a
-    given mask (linear attention, some kernels), or otherwise give other hidden states than separate rows.
+    given mask (linear attention, some kernels), or otherwise give other hidden states than separate
+    rows.
     """
     known = getattr(model.trunk, "_understudy_shares_prefix", None)
     if known is not None:
@@ -195,8 +201,8 @@ def _hidden_at(model: ScalarModel, batch: RankingBatch) -> Tensor:
 def worth_sharing(model: ScalarModel, prompt_length: int, response_lengths: Sequence[int]) -> bool:
     """Whether one shared row is cheaper than a row per response, and within the attention window.
 
-    Counts multiplications per layer: about 12 D per token and D in the linear maps, 2 T D per token in attention,
-    halved where the plain causal kernel skips the upper triangle.
+    Counts multiplications per layer: about 12 D per token and D in the linear maps, 2 T D per token
+    in attention, halved where the plain causal kernel skips the upper triangle.
     """
     config: Any = model.trunk.config
     size = int(config.hidden_size)
@@ -217,7 +223,8 @@ def ranking_batches(
     pad_id: int,
     batch_tokens: int,
 ) -> list[tuple[list[int], RankingBatch]]:
-    """Micro-batches of at most `batch_tokens` padded tokens: (indices of the rankings, their batch)."""
+    """Micro-batches of at most `batch_tokens` padded tokens: (indices of the rankings, their
+    batch)."""
     can = shares_prefix(model)
     groups: dict[bool, list[int]] = {True: [], False: []}
     for index, (prompt, answers) in enumerate(zip(prompts, responses, strict=True)):
@@ -255,7 +262,8 @@ def score_texts(
     batch_tokens: int = 8192,
     max_response_tokens: int | None = None,
 ) -> list[float]:
-    """The score of each (prompt, response), whatever else is in the batch; equal prompts are computed once."""
+    """The score of each (prompt, response), whatever else is in the batch; equal prompts are
+    computed once."""
     answers = encode_responses(tokenizer, responses, max_response_tokens)
     rendered = render_prompts(tokenizer, prompts)
     return score_ids(model, rendered, answers, int(tokenizer.pad_token_id), batch_tokens, prompts)

@@ -13,7 +13,8 @@ from understudy.core.policies import device_of, forward_hidden, selected_logprob
 
 
 def read_text(path: Path | str) -> list[str]:
-    """Documents of a file: .jsonl with a "text" field per line, or .txt with a blank line between documents."""
+    """Documents of a file: .jsonl with a "text" field per line, or .txt with a blank line between
+    documents."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a .txt or .jsonl file of plain text")
@@ -43,10 +44,11 @@ def _text_of(path: Path, number: int, line: str) -> str:
 
 
 def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
-    """ids_NT: the documents one after the other, each ended by EOS, cut into rows of `length` tokens.
+    """ids_NT: the documents one after the other, each ended by EOS, cut into rows of `length`
+    tokens.
 
-    The rest that fills no row is dropped, unless there is no full row at all: then the one row is as long as
-    the text.
+    The rest that fills no row is dropped, unless there is no full row at all: then the one row is
+    as long as the text.
     """
     encoded = tokenizer(
         list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
@@ -74,7 +76,8 @@ def text_loss(
     length: int = 256,
     batch_tokens: int = 8192,
 ) -> float:
-    """Mean negative log-likelihood per predicted token of the packed texts, in nats, without dropout."""
+    """Mean negative log-likelihood per predicted token of the packed texts, in nats, without
+    dropout."""
     ids_NT = pack_rows(tokenizer, texts, length).to(device_of(model))
     if ids_NT.shape[1] < 2:
         raise ValueError("the text has fewer than 2 tokens; there is nothing to predict")

@@ -1,7 +1,7 @@
 """Between a record and its JSON row, by the record's own type hints.
 
-`read_field` accepts exactly what the hint says (an int is accepted where a float is meant, a list where
-a tuple is) and otherwise raises `RecordError` in the words of the row.
+`read_field` accepts exactly what the hint says (an int is accepted where a float is meant, a list
+where a tuple is) and otherwise raises `RecordError` in the words of the row.
 """
 
 import dataclasses
@@ -63,7 +63,8 @@ def read_field(value: Any, hint: Any, name: str) -> Any:
 
 
 def read_row(kind: type, row: Mapping[str, Any], prefix: str = "") -> Any:
-    """A dataclass from a JSON object: missing optional fields take their defaults, extra keys are left out."""
+    """A dataclass from a JSON object: missing optional fields take their defaults, extra keys are
+    left out."""
     values: Json = {}
     for name, hint in hints_of(kind).items():
         optional = name in defaults_of(kind)

@@ -1,8 +1,8 @@
 """Records in files: JSON Lines (.jsonl) or Parquet (.parquet), by the suffix.
 
-Writing is atomic: a reader sees the old file or the whole new one. Parquet has no column that is now
-text and now a list, so fields that are not plain values are stored as JSON text there and named in the
-file's metadata; Parquet files from elsewhere with real lists and structs are read as well.
+Writing is atomic: a reader sees the old file or the whole new one. Parquet has no column that is
+now text and now a list, so fields that are not plain values are stored as JSON text there and named
+in the file's metadata; Parquet files from elsewhere with real lists and structs are read as well.
 """
 
 import hashlib
@@ -29,7 +29,8 @@ _JSON_COLUMNS = b"understudy.json_columns"
 
 
 def read_records(path: Path | str, kind: type[T]) -> list[T]:
-    """All records of a file; RecordError names file and line of a bad row, or says that there is none."""
+    """All records of a file; RecordError names file and line of a bad row, or says that there is
+    none."""
     records = list(iter_records(path, kind))
     if not records:
         raise RecordError(f"{path} has no rows; it must hold at least one {_noun(kind)}")

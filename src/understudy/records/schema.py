@@ -1,8 +1,8 @@
 """Records: one frozen dataclass per noun, each a row of JSON Lines or Parquet.
 
-Ids are opaque strings. A row that a person wrote by hand may leave ids out: `from_json` then derives
-them from the content (`id`, `prompt_id`), calls the labeler "unknown", and counts a prompt without
-`user_id` as the only prompt of its own user. Keys that a record does not know are ignored.
+Ids are opaque strings. A row that a person wrote by hand may leave ids out: `from_json` then
+derives them from the content (`id`, `prompt_id`), calls the labeler "unknown", and counts a prompt
+without `user_id` as the only prompt of its own user. Keys that a record does not know are ignored.
 """
 
 import json
@@ -75,7 +75,8 @@ class Message:
 
 
 Conversation = str | tuple[Message, ...]
-"""What a model answers: a plain string is one user turn. In JSON a string or a list of {role, content}."""
+"""What a model answers: a plain string is one user turn. In JSON a string or a list of {role,
+content}."""
 
 
 def as_messages(prompt: Conversation) -> tuple[Message, ...]:
@@ -206,7 +207,8 @@ class Response(_Record):
 class Rating(_Record):
     """One labeler's judgement of one response on its own (s3.5, Fig. 12 left).
 
-    `Rating(id="a1", prompt_id="p1", response_id="r1", labeler_id="l1", likert=2, flags={"hallucination": True})`
+    `Rating(id="a1", prompt_id="p1", response_id="r1", labeler_id="l1", likert=2,
+    flags={"hallucination": True})`
     """
 
     noun: ClassVar[str] = "rating"
