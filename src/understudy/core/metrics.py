@@ -7,6 +7,25 @@ run that was never interrupted.
 """
 
 METRICS: dict[str, str] = {
+    # sft: one line per step; validation once per epoch
+    "sft/loss": "negative log-likelihood per response token of the step's batch, in nats",
+    "sft/text_loss": "the same per token of the pretraining rows that are mixed in",
+    "sft/lr": "learning rate of the step",
+    "sft/grad_norm": "norm of the whole gradient before clipping",
+    "sft/skipped_steps": "1 if the step was skipped because its gradient was not finite",
+    "sft/valid_loss": "negative log-likelihood per response token on valid_data, without dropout",
+    "sft/valid_score": "reward model's mean score of sampled answers to valid_data's prompts",
+    "sft/tokens_per_second": "tokens of the step, padding not counted, per second",
+    # reward: one line per step, measured before the step's update
+    "reward/loss": "mean over prompts of the mean over kept pairs of -log sigmoid(better - worse)",
+    "reward/accuracy": "share of the batch's pairs in which the preferred response scores higher",
+    "reward/margin": "mean difference of score between preferred and other response",
+    "reward/score": "mean score of the batch's responses",
+    "reward/pairs": "pairs in the batch after ties are left out",
+    "reward/lr": "learning rate of the step",
+    "reward/grad_norm": "norm of the whole gradient before clipping",
+    "reward/skipped_steps": "1 if the step was skipped because its gradient was not finite",
+    "reward/pairs_per_second": "pairs per second of the step",
     # ppo: one line per iteration; means over its episodes unless said otherwise
     "ppo/score": "reward model's score of a response; a missing EOS counts as its fixed score",
     "ppo/raw_score": "reward model's own score of a response, whether or not it ended",
