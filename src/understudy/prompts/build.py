@@ -1,0 +1,244 @@
+"""Intake: users' prompts become a clean, capped, deduplicated, split prompt set (s3.2, A.1-A.3, C).
+
+The steps, in order: consent, length, personal data, duplicates, the cap per user, use case,
+split. What is kept and where it lands depends on the prompts alone, not on the order in which
+they come: wherever one of several must be chosen, it is the earliest by (created_at, id), so a
+later build never takes back what an earlier one let in. `created_at` is compared as text: give
+all times in one time zone (UTC).
+
+Departures: the paper filters personal data from the training split only, and so does the default;
+`pii="drop"` or `"redact"` treats all splits alike. Its threshold for a "long common prefix" is
+not published. Prompts that labelers wrote (source "labeler") count for no cap, as the paper's
+11,295 of 40 labelers show.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from understudy.prompts.dedup import DuplicateFinder
+from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
+from understudy.prompts.pii import find_pii, redact_conversation
+from understudy.prompts.report import IntakeReport, Tally
+from understudy.prompts.split import split_of
+from understudy.prompts.use_case import use_case_of
+from understudy.records import Prompt, iter_records, prompt_text, write_records
+from understudy.records.schema import Split
+
+BATCH = 1024
+"""Prompts whose tokens are counted together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntakeConfig:
+    """Settings of intake."""
+
+    max_prompt_tokens: int = 1024
+    """Longer prompts are dropped (C: prompts over 1k tokens are filtered out)."""
+    tokenizer: str | None = None
+    """tokenizer.json, or a model folder that has one; without it a token is taken for 4 bytes."""
+    pii: Literal["drop_train", "drop", "redact"] = "drop_train"
+    """Prompts with personal data: dropped from the training split (A.1), dropped everywhere, or
+    redacted everywhere."""
+    duplicate_scope: Literal["all", "user"] = "all"
+    """Whether a prompt can repeat anybody's earlier prompt or only one of the same user (or
+    organisation)."""
+    prefix_chars: int = 128
+    """A common prefix of fewer characters makes no duplicate; 0 leaves only exact ones (s3.2, no
+    number given)."""
+    prefix_share: float = 0.8
+    """Part of the longer prompt that the common prefix must make up, to within 10% (not
+    published)."""
+    near_duplicates: float | None = None
+    """Also drop prompts whose word triples overlap by this much (Jaccard, e.g. 0.8); off, as in
+    the paper."""
+    group_by: Literal["user", "organization"] = "user"
+    """Whose id the cap and the splits go by: user (s3.2) or organization (A.3; the paper says
+    both)."""
+    max_per_group: int = 200
+    """Most prompts of one user or organisation (s3.2); 0 is no cap. Labelers' prompts are not
+    counted."""
+    split_key: str = "understudy"
+    """Key of the hash that splits users; choose your own, keep it secret, never change it."""
+    valid_share: float = 0.1
+    """Share of users in the valid split."""
+    test_share: float = 0.1
+    """Share of users in the test split, whom only evaluation sees (s3.6)."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.max_prompt_tokens >= 1, "max_prompt_tokens", self.max_prompt_tokens, "1 or more"
+        )
+        _check(self.prefix_chars >= 0, "prefix_chars", self.prefix_chars, "0 (off) or more")
+        _check(0 < self.prefix_share <= 1, "prefix_share", self.prefix_share, "above 0, at most 1")
+        near = self.near_duplicates
+        _check(
+            near is None or 0 < near <= 1, "near_duplicates", near, "above 0, at most 1, or none"
+        )
+        _check(self.max_per_group >= 0, "max_per_group", self.max_per_group, "0 (no cap) or more")
+        _check(bool(self.split_key), "split_key", self.split_key, "some text")
+        for name in ("valid_share", "test_share"):
+            _check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0, below 1")
+        total = self.valid_share + self.test_share
+        _check(total < 1, "valid_share + test_share", total, "below 1, to leave a training split")
+
+
+def build_prompts(
+    prompts: Iterable[Prompt],
+    config: IntakeConfig | None = None,
+    *,
+    count_tokens: Callable[[str], int] | None = None,
+) -> tuple[list[Prompt], IntakeReport]:
+    """The prompts that are kept, by (created_at, id), each with its use case and split, and the
+    report.
+
+    `prompts` is read once, so a generator does. A split that a prompt already names is replaced.
+    `count_tokens` takes the place of `config.tokenizer`; ValueError if both are given.
+    """
+    config = config or IntakeConfig()
+    tally = Tally(_steps(config))
+    rows = _with_consent(prompts, tally)
+    rows = _short_enough(rows, config.max_prompt_tokens, _counter(config, count_tokens), tally)
+    rows = _without_pii(rows, config, tally)
+    kept = sorted(rows, key=lambda prompt: (prompt.created_at or "~", prompt.id))
+    if config.group_by == "organization":
+        kept = _in_one_organization(kept, config, tally)
+    kept = _without_duplicates(kept, config, tally)
+    kept = _capped(kept, config, tally)
+    for number, prompt in enumerate(kept):
+        use_case = prompt.use_case or use_case_of(prompt.prompt)
+        kept[number] = replace(prompt, use_case=use_case, split=_split(prompt, config))
+    return kept, tally.report(kept)
+
+
+def _steps(config: IntakeConfig) -> tuple[str, ...]:
+    organization = ("organization",) if config.group_by == "organization" else ()
+    return "consent", "length", "pii", *organization, "duplicates", "cap"
+
+
+def build_files(
+    inputs: Sequence[Path | str], out: Path | str, config: IntakeConfig
+) -> IntakeReport:
+    """`build_prompts` from JSON Lines or Parquet files to one; the report goes beside it as
+    NAME.report.json."""
+    rows = (prompt for path in inputs for prompt in iter_records(path, Prompt))
+    kept, report = build_prompts(rows, config)
+    path = write_records(out, kept)
+    text = json.dumps(report.to_json(), indent=2)
+    path.with_suffix(".report.json").write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+def _with_consent(prompts: Iterable[Prompt], tally: Tally) -> Iterator[Prompt]:
+    for prompt in prompts:
+        tally.num_in += 1
+        if prompt.consent:
+            yield prompt
+        else:
+            tally.drop("consent", prompt, "no_consent")
+
+
+def _short_enough(
+    prompts: Iterator[Prompt], limit: int, count: CountTokens, tally: Tally
+) -> Iterator[Prompt]:
+    while batch := list(islice(prompts, BATCH)):
+        texts = [prompt_text(prompt.prompt) for prompt in batch]
+        for prompt, fits in zip(batch, within(texts, limit, count), strict=True):
+            if fits:
+                yield prompt
+            else:
+                tally.drop("length", prompt, f"over_{limit}_tokens")
+
+
+def _without_pii(prompts: Iterator[Prompt], config: IntakeConfig, tally: Tally) -> Iterator[Prompt]:
+    for prompt in prompts:
+        found = find_pii(prompt_text(prompt.prompt))
+        if not found:
+            yield prompt
+        elif config.pii == "redact":
+            tally.num_redacted += 1
+            yield replace(prompt, prompt=redact_conversation(prompt.prompt))
+        elif config.pii == "drop" or _split(prompt, config) == "train":
+            tally.drop("pii", prompt, found[0].kind)
+        else:
+            tally.num_pii_outside_training += 1
+            yield prompt
+
+
+def _in_one_organization(prompts: list[Prompt], config: IntakeConfig, tally: Tally) -> list[Prompt]:
+    """Each user's prompts under the organisation of the earliest: or a user could be in two
+    splits."""
+    group_of: dict[str, str] = {}
+    kept = []
+    for prompt in prompts:
+        group = _group(prompt, config)
+        if group_of.setdefault(prompt.user_id, group) == group:
+            kept.append(prompt)
+        else:
+            tally.drop("organization", prompt, "user_of_two_organizations")
+    return kept
+
+
+def _without_duplicates(prompts: list[Prompt], config: IntakeConfig, tally: Tally) -> list[Prompt]:
+    finder = DuplicateFinder(
+        prefix_chars=config.prefix_chars,
+        prefix_share=config.prefix_share,
+        near_duplicates=config.near_duplicates,
+    )
+    kept = []
+    for prompt in prompts:
+        scope = _group(prompt, config) if config.duplicate_scope == "user" else ""
+        duplicate = finder.check(prompt.id, prompt.prompt, scope)
+        if duplicate:
+            tally.drop("duplicates", prompt, duplicate.reason, duplicate.of)
+        else:
+            kept.append(prompt)
+    return kept
+
+
+def _capped(prompts: list[Prompt], config: IntakeConfig, tally: Tally) -> list[Prompt]:
+    limit = config.max_per_group
+    counts: Counter[str] = Counter()
+    kept = []
+    for prompt in prompts:
+        group = _group(prompt, config)
+        if limit and prompt.source != "labeler":
+            counts[group] += 1
+            if counts[group] > limit:
+                tally.drop("cap", prompt, f"over_{limit}_of_one_{config.group_by}")
+                continue
+        kept.append(prompt)
+    return kept
+
+
+def _counter(config: IntakeConfig, count_tokens: Callable[[str], int] | None) -> CountTokens:
+    if count_tokens and config.tokenizer:
+        raise ValueError(f"both a tokenizer ({config.tokenizer!r}) and count_tokens; give one")
+    if count_tokens:
+        return lambda texts: [count_tokens(text) for text in texts]
+    return tokenizer_counter(config.tokenizer) if config.tokenizer else estimate_tokens
+
+
+def _group(prompt: Prompt, config: IntakeConfig) -> str:
+    """Whose cap and split a prompt falls under; a user without organisation is one of their own."""
+    if config.group_by == "user" or prompt.organization_id is None:
+        return f"user {prompt.user_id}"
+    return f"organization {prompt.organization_id}"
+
+
+def _split(prompt: Prompt, config: IntakeConfig) -> Split:
+    return split_of(
+        _group(prompt, config),
+        key=config.split_key,
+        valid_share=config.valid_share,
+        test_share=config.test_share,
+    )
+
+
+def _check(good: bool, name: str, value: object, wanted: str) -> None:
+    if not good:
+        raise ValueError(f"{name} is {value!r}; it must be {wanted}")

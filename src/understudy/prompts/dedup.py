@@ -1,0 +1,115 @@
+"""Duplicates: the same text, a long common prefix, or (optionally) nearly the same words.
+
+The paper drops prompts that share a long common prefix and does not publish how long (s3.2, A.3).
+Here two prompts are prefix duplicates when they begin with the same text of at least
+`prefix_chars` characters that makes up at least `prefix_share` of the longer one. A template with
+a different tail counts as a duplicate only while the tail stays short beside it.
+
+A `DuplicateFinder` is shown prompts one by one, the first to be kept first, and compares each
+with those that it let through. It remembers hashes, not texts.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+from understudy.prompts.minhash import NearDuplicates
+from understudy.records import Conversation
+
+GRID = 1.1
+"""Prefixes are compared at lengths that grow by this factor, so `prefix_share` is met to within
+10%."""
+MAX_CHARS = 100_000
+"""Longest prefix compared."""
+
+
+class Duplicate(NamedTuple):
+    """Why a prompt was dropped, and the id of the one it repeats."""
+
+    reason: Literal["exact", "prefix", "near"]
+    of: str
+
+
+def normalize(text: str) -> str:
+    """Text for comparison: Unicode NFKC, case folded, white space runs as one space."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
+
+
+def comparison_texts(prompt: Conversation) -> tuple[str, str]:
+    """What is compared as a whole, and what is compared from its beginning.
+
+    The second leaves system turns out: all users of one application share them.
+    """
+    if isinstance(prompt, str):
+        text = normalize(prompt)
+        return text, text
+    turns = [(turn.role, f"{turn.role}: {normalize(turn.content)}") for turn in prompt]
+    return (
+        "\n".join(text for _, text in turns),
+        "\n".join(text for role, text in turns if role != "system"),
+    )
+
+
+class DuplicateFinder:
+    """Finds what repeats an earlier prompt; see the module's text for what that means.
+
+    >>> finder = DuplicateFinder(prefix_chars=0, prefix_share=0.8, near_duplicates=None)
+    >>> finder.check("p1", "Name a prime."), finder.check("p2", "name  a prime.")
+    (None, Duplicate(reason='exact', of='p1'))
+    """
+
+    def __init__(
+        self, *, prefix_chars: int, prefix_share: float, near_duplicates: float | None
+    ) -> None:
+        self._lengths = _grid(prefix_chars) if prefix_chars else ()
+        self._share = prefix_share
+        self._near = None if near_duplicates is None else NearDuplicates(near_duplicates)
+        self._ids: list[str] = []
+        self._exact: dict[int, int] = {}
+        self._prefixes: dict[int, int] = {}
+
+    def check(self, prompt_id: str, prompt: Conversation, scope: str = "") -> Duplicate | None:
+        """What `prompt` repeats, or None, and then it is remembered.
+
+        Prompts of different `scope` are never duplicates of each other.
+        """
+        whole, body = comparison_texts(prompt)
+        key = _hash(scope, whole)
+        if (first := self._exact.get(key)) is not None:
+            return Duplicate("exact", self._ids[first])
+        prefixes = [_hash(scope, body[:length]) for length in self._prefix_lengths(len(body))]
+        for prefix in prefixes:
+            if (first := self._prefixes.get(prefix)) is not None:
+                return Duplicate("prefix", self._ids[first])
+        number = len(self._ids)
+        if self._near and (first := self._near.check(body, number, scope)) is not None:
+            return Duplicate("near", self._ids[first])
+        self._ids.append(prompt_id)
+        self._exact[key] = number
+        self._prefixes.update(dict.fromkeys(prefixes, number))
+        return None
+
+    def _prefix_lengths(self, length: int) -> Iterator[int]:
+        """The grid's lengths that a common prefix may have to cover `prefix_share` of this text.
+
+        Both prompts of a pair are looked up at their own lengths, so a shared one covers both.
+        """
+        shortest = self._share * length
+        return (point for point in self._lengths if shortest <= point <= length)
+
+
+def _grid(first: int) -> tuple[int, ...]:
+    lengths, length = [], first
+    while length <= MAX_CHARS:
+        lengths.append(length)
+        length = max(length + 1, int(length * GRID))
+    return tuple(lengths)
+
+
+def _hash(scope: str, text: str) -> int:
+    """64 bits: among a million prompts two different ones collide with probability 3e-8."""
+    data = f"{scope}\0{text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest())

@@ -1,0 +1,71 @@
+"""Near-duplicates by MinHash: prompts whose sets of word triples overlap by at least a threshold.
+
+Signatures of 128 minima in 16 bands of 8 find a pair of Jaccard similarity 0.8 with probability
+0.95 and one of 0.9 with 0.9999; each candidate is then compared exactly, so nothing below the
+threshold is dropped.
+"""
+
+import zlib
+from collections import defaultdict
+
+import numpy as np
+import numpy.typing as npt
+
+NUM_BANDS = 16
+ROWS_PER_BAND = 8
+MAX_CANDIDATES = 200
+"""Candidates compared per prompt, the latest first: bounds the time on masses of one template."""
+
+_RANDOM = np.random.default_rng(2203_02155)
+_MULTIPLIERS = _RANDOM.integers(0, 2**63, NUM_BANDS * ROWS_PER_BAND, dtype=np.uint64) * 2 + 1
+_BAND_MULTIPLIERS = _RANDOM.integers(0, 2**63, ROWS_PER_BAND, dtype=np.uint64) * 2 + 1
+
+
+class NearDuplicates:
+    """The prompts seen so far, by the bands of their signatures."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._bands: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+        self._shingles: dict[int, npt.NDArray[np.uint32]] = {}
+
+    def check(self, text: str, number: int, scope: str = "") -> int | None:
+        """The number of an earlier text at or above the threshold, else None and `text` is kept."""
+        shingles = shingle(text)
+        keys = [(scope, band, int(value)) for band, value in enumerate(band_values(shingles))]
+        found = {other for key in keys for other in self._bands.get(key, ())}
+        for other in sorted(found, reverse=True)[:MAX_CANDIDATES]:
+            if jaccard(shingles, self._shingles[other]) >= self._threshold:
+                return other
+        self._shingles[number] = shingles
+        for key in keys:
+            self._bands[key].append(number)
+        return None
+
+
+def shingle(text: str) -> npt.NDArray[np.uint32]:
+    """Sorted 32-bit hashes of the runs of three words; a shorter text is one run."""
+    words = text.split()
+    runs = {" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
+    return np.array(sorted(zlib.crc32(run.encode("utf-8", "replace")) for run in runs), np.uint32)
+
+
+def band_values(shingles: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """One number per band; two sets agree in a band with probability (Jaccard similarity)^8."""
+    hashes = _mix(shingles.astype(np.uint64))[:, None] * _MULTIPLIERS
+    minima = (hashes >> np.uint64(32)).min(axis=0).reshape(NUM_BANDS, ROWS_PER_BAND)
+    bands: npt.NDArray[np.uint64] = (_mix(minima) * _BAND_MULTIPLIERS).sum(axis=1, dtype=np.uint64)
+    return bands
+
+
+def jaccard(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> float:
+    """Shared elements over all elements of two sorted sets."""
+    shared = np.intersect1d(left, right, assume_unique=True).size
+    return float(shared / (left.size + right.size - shared))
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A 64-bit finaliser (splitmix64): similar inputs, unrelated outputs."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

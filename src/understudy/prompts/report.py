@@ -1,0 +1,176 @@
+"""What intake did, in numbers that a person can check: how many prompts each step dropped, and
+why."""
+
+import dataclasses
+from bisect import insort
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.prompts.pii import redact
+from understudy.prompts.use_case import PAPER_SHARES
+from understudy.records import Prompt, prompt_text
+
+EXAMPLES_PER_REASON = 3
+EXAMPLE_CHARS = 80
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Example:
+    """One dropped prompt: `Example("p7", "exact", "Name a prime.", "p2")` repeats p2."""
+
+    id: str
+    """The dropped prompt."""
+    reason: str
+    """Why it was dropped."""
+    text: str
+    """How it begins, with personal data redacted."""
+    of: str | None = None
+    """The kept prompt that it repeats."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepReport:
+    """One step of intake."""
+
+    name: str
+    """consent, length, pii, organization, duplicates or cap."""
+    num_in: int
+    """Prompts that reached the step."""
+    dropped: Mapping[str, int]
+    """Prompts that it dropped, by reason."""
+    examples: tuple[Example, ...]
+    """Up to three per reason, those with the first ids."""
+
+    @property
+    def num_dropped(self) -> int:
+        """Prompts that the step dropped."""
+        return sum(self.dropped.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntakeReport:
+    """What went in, what each step dropped, what is left and how it is split."""
+
+    num_in: int
+    """Prompts that went in."""
+    steps: tuple[StepReport, ...]
+    """The dropping steps, in order."""
+    num_kept: int
+    """Prompts that are left."""
+    num_redacted: int
+    """Of these, prompts in which personal data was replaced."""
+    num_pii_outside_training: int
+    """Of these, prompts of the valid and test splits that hold personal data (the paper's way)."""
+    splits: Mapping[str, Mapping[str, int]]
+    """Number of prompts and of users in each split."""
+    use_cases: Mapping[str, int]
+    """Prompts left, by use case."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return dataclasses.asdict(self)
+
+    def table(self, *, examples: bool = True) -> str:
+        """The report as text: the steps, the splits, and the use cases beside the paper's Table
+        1."""
+        return "\n".join(
+            [*self._step_lines(examples), "", *self._split_lines(), "", *self._use_case_lines()]
+        )
+
+    def _step_lines(self, examples: bool) -> list[str]:
+        lines = [f"{'step':<14}{'in':>11}{'dropped':>11}{'left':>11}   why"]
+        for step in self.steps:
+            why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(step.dropped.items()))
+            dropped, left = step.num_dropped, step.num_in - step.num_dropped
+            numbers = f"{step.num_in:>11,}{dropped:>11,}{left:>11,}"
+            lines.append(f"{step.name:<14}{numbers}   {why}".rstrip())
+            lines += [_example_line(example) for example in step.examples if examples]
+        if self.num_redacted:
+            lines.append(f"personal data replaced in {self.num_redacted:,} prompts")
+        if self.num_pii_outside_training:
+            lines.append(
+                f"personal data left in {self.num_pii_outside_training:,} prompts outside training"
+            )
+        return lines
+
+    def _split_lines(self) -> list[str]:
+        lines = [f"{'split':<14}{'prompts':>11}{'users':>11}"]
+        for name, counts in self.splits.items():
+            lines.append(f"{name:<14}{counts['prompts']:>11,}{counts['users']:>11,}")
+        return lines
+
+    def _use_case_lines(self) -> list[str]:
+        lines = [f"{'use case':<16}{'prompts':>9}{'share':>11}{'Table 1':>11}"]
+        names = [*PAPER_SHARES, *sorted(set(self.use_cases) - set(PAPER_SHARES))]
+        for name in names:
+            count = self.use_cases.get(name, 0)
+            share = f"{count / max(1, self.num_kept):.1%}"
+            paper = f"{PAPER_SHARES[name]:.1%}" if name in PAPER_SHARES else "-"
+            lines.append(f"{name:<16}{count:>9,}{share:>11}{paper:>11}")
+        return lines
+
+
+class Tally:
+    """Counts while intake runs; `report` freezes them."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        self.num_in = 0
+        self.num_redacted = 0
+        self.num_pii_outside_training = 0
+        self._dropped: dict[str, Counter[str]] = {step: Counter() for step in steps}
+        self._examples: dict[tuple[str, str], list[Example]] = {}
+
+    def drop(self, step: str, prompt: Prompt, reason: str, of: str | None = None) -> None:
+        """Count a dropped prompt and keep it as an example if its id is among the first."""
+        self._dropped[step][reason] += 1
+        examples = self._examples.setdefault((step, reason), [])
+        if len(examples) < EXAMPLES_PER_REASON or prompt.id < examples[-1].id:
+            insort(examples, Example(prompt.id, reason, _beginning(prompt), of))
+            del examples[EXAMPLES_PER_REASON:]
+
+    def report(self, kept: list[Prompt]) -> IntakeReport:
+        """The report on what is left."""
+        steps, num_in = [], self.num_in
+        for name, dropped in self._dropped.items():
+            examples = (self._examples[name, reason] for reason in sorted(dropped))
+            steps.append(
+                StepReport(
+                    name=name,
+                    num_in=num_in,
+                    dropped=dict(dropped),
+                    examples=tuple(example for group in examples for example in group),
+                )
+            )
+            num_in -= dropped.total()
+        assert num_in == len(kept), "a step lost prompts without saying so"
+        return IntakeReport(
+            num_in=self.num_in,
+            steps=tuple(steps),
+            num_kept=len(kept),
+            num_redacted=self.num_redacted,
+            num_pii_outside_training=self.num_pii_outside_training,
+            splits=_split_counts(kept),
+            use_cases=dict(Counter(prompt.use_case or "other" for prompt in kept)),
+        )
+
+
+def _split_counts(kept: list[Prompt]) -> dict[str, dict[str, int]]:
+    prompts = Counter(prompt.split for prompt in kept)
+    users = Counter(split for split, _ in {(prompt.split, prompt.user_id) for prompt in kept})
+    return {
+        name: {"prompts": prompts[name], "users": users[name]}
+        for name in ("train", "valid", "test")
+    }
+
+
+def _beginning(prompt: Prompt) -> str:
+    # Redacted first and cut afterwards, or the cut could leave half an address that no rule knows.
+    text = " ".join(redact(prompt_text(prompt.prompt)).split())
+    return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 3] + "..."
+
+
+def _example_line(example: Example) -> str:
+    of = f", repeats {example.of}" if example.of else ""
+    return f"    {example.id} ({example.reason}{of}): {example.text}"
