@@ -127,8 +127,8 @@ def check_prompt_length(
     if room is not None and len(ids) >= room:
         shown = prompt_text(prompt).replace("\n", " ")[:60]
         raise ValueError(
-            f"{where}: the prompt {shown!r}... has {len(ids)} tokens and the model's context is {room}; "
-            "shorten or drop it, or use a model with a longer context"
+            f"{where}: the prompt {shown!r}... has {len(ids)} tokens and the model's context is "
+            f"{room}; shorten or drop it, or use a model with a longer context"
         )
 
 
@@ -150,8 +150,8 @@ def _encode_turns(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
         end = after.find(turn.content.strip(), len(before))
         if not before.startswith(done) or not after.startswith(before) or end < 0:
             raise ValueError(
-                "this tokenizer's chat template rewrites earlier turns, so the answers in a conversation "
-                "cannot be told apart; use single-turn data or another template"
+                "this tokenizer's chat template rewrites earlier turns, so the answers in a "
+                "conversation cannot be told apart; use single-turn data or another template"
             )
         between = _encode_texts(tokenizer, [_without_eos(tokenizer, before[len(done) :], done)])[0]
         answer = encode_response(tokenizer, turn.content)

@@ -165,8 +165,8 @@ def check_head(model: PreTrainedModel) -> None:
         logits_BTV = torch.tanh(logits_BTV / head.softcap) * head.softcap
     if not torch.allclose(logits_BTV, expected_BTV, rtol=1e-2, atol=1e-2):
         raise ValueError(
-            f"{type(model).__name__} does more after its trunk than a linear head, so its log-probabilities "
-            "cannot be computed in pieces; this architecture is not supported"
+            f"{type(model).__name__} does more after its trunk than a linear head, so its "
+            "log-probabilities cannot be computed in pieces; this architecture is not supported"
         )
 
 

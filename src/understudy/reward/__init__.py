@@ -1,0 +1,1 @@
+"""The reward model: trained on rankings, all pairs of one prompt as one element (s3.5, C.2)."""

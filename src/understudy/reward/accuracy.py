@@ -1,0 +1,125 @@
+"""How often a score agrees with labelers, with an interval, and whether its confidence is earned.
+
+Plain numpy: usable for any scored pairs. Scores come as two arrays, of the preferred and of the
+other response of each pair; equal scores count as half right.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A share of pairs with its 95% interval, clustered by prompt."""
+
+    rate: float
+    """Share of pairs in which the preferred response scores higher."""
+    low: float
+    """Lower end of the 95% interval."""
+    high: float
+    """Upper end."""
+    n: int
+    """Pairs."""
+    num_prompts: int
+    """Prompts, the independent units behind the interval."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def pairwise_accuracy(
+    better: ArrayLike, worse: ArrayLike, clusters: Sequence[Hashable] | None = None
+) -> Accuracy:
+    """Accuracy of scored pairs; pairs of one cluster (prompt) are not taken for independent.
+
+    The rate is the mean over pairs; the interval uses the variance of that ratio over clusters, so
+    that 36 pairs of one prompt do not pass for 36 observations.
+
+    >>> pairwise_accuracy([2.0, 1.0, 0.0, 5.0], [1.0, 1.0, 1.0, 2.0]).rate
+    0.625
+    """
+    right = _right(np.asarray(better, float), np.asarray(worse, float))
+    if len(right) == 0:
+        raise ValueError("there are no pairs to measure accuracy on; all of them may be ties")
+    keys = list(range(len(right))) if clusters is None else list(clusters)
+    if len(keys) != len(right):
+        raise ValueError(f"{len(right)} pairs but {len(keys)} cluster names; give one per pair")
+    number = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    of_pair = np.array([number[key] for key in keys])
+    rate = float(right.mean())
+    residual = np.bincount(of_pair, weights=right - rate, minlength=len(number))
+    count = len(number)
+    variance = (residual**2).sum() / len(right) ** 2 * (count / max(count - 1, 1))
+    margin = _Z95 * float(np.sqrt(variance))
+    return Accuracy(rate, max(0.0, rate - margin), min(1.0, rate + margin), len(right), count)
+
+
+def length_accuracy(
+    better_lengths: ArrayLike,
+    worse_lengths: ArrayLike,
+    clusters: Sequence[Hashable] | None,
+    longer_wins: bool,
+) -> Accuracy:
+    """Accuracy of the rule that knows nothing but length."""
+    sign = 1.0 if longer_wins else -1.0
+    better, worse = np.asarray(better_lengths, float), np.asarray(worse_lengths, float)
+    return pairwise_accuracy(sign * better, sign * worse, clusters)
+
+
+def longer_wins(better_lengths: ArrayLike, worse_lengths: ArrayLike) -> bool:
+    """Which of the two length rules is right more often, to be decided on training pairs."""
+    better, worse = np.asarray(better_lengths, float), np.asarray(worse_lengths, float)
+    return bool((better > worse).sum() >= (better < worse).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Predicted confidence beside the share that was right, in bins of confidence from 0.5 to 1."""
+
+    ece: float
+    """Expected calibration error: mean |confidence - accuracy| over bins, weighted by pairs."""
+    confidence: list[float]
+    """Mean confidence of each bin that is not empty."""
+    accuracy: list[float]
+    """Share of right pairs in it."""
+    count: list[int]
+    """Pairs in it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def calibration(better: ArrayLike, worse: ArrayLike, num_bins: int = 10) -> Calibration:
+    """Reliability of sigmoid(|difference|), the probability that the loss gives the higher
+    score."""
+    better, worse = np.asarray(better, float), np.asarray(worse, float)
+    right = _right(better, worse)
+    confidence = 1 / (1 + np.exp(-np.abs(better - worse)))
+    index = np.minimum(((confidence - 0.5) * 2 * num_bins).astype(int), num_bins - 1)
+    count = np.bincount(index, minlength=num_bins)
+    filled = count > 0
+    mean_confidence = (
+        np.bincount(index, weights=confidence, minlength=num_bins)[filled] / count[filled]
+    )
+    mean_right = np.bincount(index, weights=right, minlength=num_bins)[filled] / count[filled]
+    weight = count[filled] / max(count.sum(), 1)
+    return Calibration(
+        ece=float((weight * np.abs(mean_confidence - mean_right)).sum()),
+        confidence=mean_confidence.tolist(),
+        accuracy=mean_right.tolist(),
+        count=count[filled].tolist(),
+    )
+
+
+def _right(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
+    if better.shape != worse.shape:
+        raise ValueError(f"{better.shape} preferred scores but {worse.shape} others")
+    return (better > worse) + 0.5 * (better == worse)

@@ -1,0 +1,117 @@
+"""Rankings as training elements: one prompt, K encoded responses, all pairs that are kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.chat import check_prompt_length, encode_responses, render_prompts
+from understudy.records.schema import Ranking, Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Element:
+    """One ranking, encoded: what the paper calls a single batch element (s3.5)."""
+
+    prompt_ids: list[int]
+    """The rendered prompt."""
+    response_ids: list[list[int]]
+    """The K responses, each ending in EOS unless it was cut."""
+    pairs: list[tuple[int, int]]
+    """(better, worse) response indices; ties left out."""
+    ties: list[tuple[int, int]]
+    """Tied pairs of response indices."""
+    labeler_id: str
+    """Who ranked."""
+    labeler_role: Role
+    """The labeler's role."""
+    prompt_key: str
+    """Id of the prompt: intervals are clustered by it."""
+
+    @property
+    def size(self) -> int:
+        """K, the number of responses."""
+        return len(self.response_ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Elements:
+    """Encoded rankings and what was left out."""
+
+    rows: list[Element]
+    """Kept rankings, in the file's order."""
+    num_dropped: int
+    """Rankings left out because the prompt is too long (C: over 1k tokens)."""
+    num_all_tied: int
+    """Rankings left out because every pair is tied, so that nothing is learned from them."""
+    num_cut: int
+    """Responses cut at the limit."""
+
+
+def encode_rankings(
+    tokenizer: Tokenizer,
+    rankings: Sequence[Ranking],
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    context: int | None,
+    where: str,
+    keep_all_tied: bool = False,
+) -> Elements:
+    """Encode, drop long prompts and rankings without pairs, cut long responses.
+
+    ValueError when a prompt exceeds the context or when nothing is left.
+    """
+    prompts = render_prompts(tokenizer, [ranking.prompt for ranking in rankings])
+    answers = iter(
+        encode_responses(tokenizer, [r for ranking in rankings for r in ranking.responses])
+    )
+    rows: list[Element] = []
+    num_dropped = num_all_tied = num_cut = 0
+    for ranking, prompt in zip(rankings, prompts, strict=True):
+        ids = [next(answers) for _ in ranking.responses]
+        if len(prompt) > max_prompt_tokens:
+            num_dropped += 1
+            continue
+        check_prompt_length(ranking.prompt, prompt, context, where)
+        if not (ranking.pairs() or keep_all_tied):
+            num_all_tied += 1
+            continue
+        room = max_response_tokens if context is None else context - len(prompt)
+        limit = min(room, max_response_tokens)
+        num_cut += sum(len(response) > limit for response in ids)
+        rows.append(_element(ranking, prompt, [response[:limit] for response in ids]))
+    if not rows:
+        raise ValueError(
+            f"{where}: none of {len(rankings)} rankings can be used ({num_dropped} have prompts "
+            f"over max_prompt_tokens={max_prompt_tokens}, {num_all_tied} are all ties)"
+        )
+    return Elements(rows=rows, num_dropped=num_dropped, num_all_tied=num_all_tied, num_cut=num_cut)
+
+
+def _element(ranking: Ranking, prompt: list[int], responses: list[list[int]]) -> Element:
+    ties = [
+        (first, second)
+        for tier in ranking.tiers
+        for position, first in enumerate(tier)
+        for second in tier[position + 1 :]
+    ]
+    return Element(
+        prompt_ids=prompt,
+        response_ids=responses,
+        pairs=ranking.pairs(),
+        ties=ties,
+        labeler_id=ranking.labeler_id,
+        labeler_role=ranking.labeler_role,
+        prompt_key=ranking.prompt_id,
+    )
+
+
+def refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
+    """Held-out labelers evaluate; a file with their rankings must not train (s3.4)."""
+    for number, ranking in enumerate(rankings, start=1):
+        if ranking.labeler_role == "held_out":
+            raise ValueError(
+                f"{where} record {number}: labeler {ranking.labeler_id} is held out, and held-out "
+                "labelers' rankings may only be in valid_data"
+            )

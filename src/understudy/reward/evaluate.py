@@ -1,0 +1,109 @@
+"""Accuracy of a reward model on rankings, by labeler role, beside what needs no model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from understudy.core.models import ScalarModel, ranking_batches
+from understudy.reward.accuracy import (
+    calibration,
+    length_accuracy,
+    longer_wins,
+    pairwise_accuracy,
+)
+from understudy.reward.data import Element
+
+CHANCE = 0.5
+"""Accuracy of a coin."""
+
+
+@torch.no_grad()
+def score_elements(
+    model: ScalarModel, rows: Sequence[Element], pad_id: int, batch_tokens: int
+) -> list[list[float]]:
+    """The scores of each element's responses."""
+    scores: list[list[float]] = [[] for _ in rows]
+    training = model.training
+    model.eval()
+    prompts = [row.prompt_ids for row in rows]
+    responses = [row.response_ids for row in rows]
+    for indices, batch in ranking_batches(model, prompts, responses, pad_id, batch_tokens):
+        flat = iter(model.ranking_scores(batch).tolist())
+        for index in indices:
+            scores[index] = [next(flat) for _ in range(rows[index].size)]
+    model.train(training)
+    return scores
+
+
+def evaluate(
+    model: ScalarModel,
+    train: Sequence[Element],
+    valid: Sequence[Element],
+    pad_id: int,
+    batch_tokens: int,
+) -> dict[str, Any]:
+    """What results.json says: per labeler role on `valid`, with baselines; on `train` if no
+    `valid`.
+
+    Whether longer or shorter counts as better in the length rule is decided on `train`.
+    """
+    rule = longer_wins(*_pair_values(train, [_lengths(row) for row in train]))
+    results: dict[str, Any] = {"chance": CHANCE, "longer_wins": rule}
+    groups = {
+        f"{role}_labelers": [row for row in valid if row.labeler_role == role]
+        for role in ("training", "held_out", "researcher")
+    }
+    if not valid:
+        groups = {"seen_in_training": list(train)}
+    for name, rows in groups.items():
+        if rows:
+            scores = score_elements(model, rows, pad_id, batch_tokens)
+            results[name] = measure(rows, scores, rule)
+    return results
+
+
+def measure(
+    rows: Sequence[Element], scores: Sequence[Sequence[float]], longer: bool
+) -> dict[str, Any]:
+    """Accuracy, calibration and baselines of scored elements, as plain JSON."""
+    better, worse = _pair_values(rows, scores)
+    clusters = [row.prompt_key for row in rows for _ in row.pairs]
+    lengths = _pair_values(rows, [_lengths(row) for row in rows])
+    accuracy = pairwise_accuracy(better, worse, clusters).to_json()
+    by_length = length_accuracy(*lengths, clusters, longer).to_json()
+    return {
+        "accuracy": accuracy,
+        "accuracy_length_only": by_length,
+        "accuracy_by_labeler": _by_labeler(rows, scores),
+        "calibration": calibration(better, worse).to_json(),
+        "num_ties_left_out": sum(len(row.ties) for row in rows),
+    }
+
+
+def _by_labeler(
+    rows: Sequence[Element], scores: Sequence[Sequence[float]]
+) -> dict[str, dict[str, Any]]:
+    labelers: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        labelers.setdefault(row.labeler_id, []).append(index)
+    result = {}
+    for labeler, members in sorted(labelers.items()):
+        mine = [rows[i] for i in members]
+        better, worse = _pair_values(mine, [scores[i] for i in members])
+        clusters = [row.prompt_key for row in mine for _ in row.pairs]
+        result[labeler] = pairwise_accuracy(better, worse, clusters).to_json()
+    return result
+
+
+def _lengths(row: Element) -> list[float]:
+    return [float(len(response)) for response in row.response_ids]
+
+
+def _pair_values(
+    rows: Sequence[Element], values: Sequence[Sequence[float]]
+) -> tuple[list[float], list[float]]:
+    """The values of the preferred and of the other response, for every kept pair in order."""
+    better = [values[i][first] for i, row in enumerate(rows) for first, _ in row.pairs]
+    worse = [values[i][second] for i, row in enumerate(rows) for _, second in row.pairs]
+    return better, worse

@@ -1,0 +1,271 @@
+"""Training the reward model (s3.5, C.2): rankings in, a scalar model out.
+
+All pairs of one prompt's K responses are one element: each response goes through the model once
+(and, where the architecture allows, the prompt once for all K), and the loss is the mean over the
+kept pairs, then over prompts. Ties are dropped. One epoch. At the end the score is shifted so that
+the demonstrations score 0 on average; the shift is stored in the model.
+
+Departures: the paper's final reward model started from a model tuned on public data sets "for
+historical reasons" (C.2); here it starts from any policy folder, usually the SFT model (s3.5).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from understudy.core.batching import shuffled
+from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.models import (
+    ScalarModel,
+    context_length,
+    load_policy,
+    ranking_batches,
+    score_texts,
+    set_dropout,
+)
+from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
+from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.records.io import read_records
+from understudy.records.schema import Demonstration, Ranking
+from understudy.reward.data import (
+    Element,
+    Elements,
+    encode_rankings,
+    refuse_held_out,
+)
+from understudy.reward.evaluate import evaluate
+from understudy.reward.loss import make_pairs, pairwise_loss
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardConfig:
+    """Reward model."""
+
+    model: str
+    """Folder or hub name of the causal language model to start from, usually the SFT model."""
+    data: Path
+    """Rankings by training labelers, .jsonl or .parquet."""
+    out: Path
+    """Run folder; the model is at out/model."""
+    valid_data: Path | None = None
+    """Rankings to measure accuracy on, by training and held-out labelers."""
+    demonstrations: Path | None = None
+    """Demonstrations that shall score 0 on average (s3.5); without them the score is not
+    shifted."""
+    epochs: int = 1
+    """Passes over the rankings (C.2: more than one overfits)."""
+    lr: float = 9e-6
+    """Peak learning rate, cosine to a tenth (C.2)."""
+    batch_size: int = 64
+    """Prompts per step, each with all its pairs (C.2)."""
+    ties: str = "drop"
+    """"drop" leaves tied pairs out (s3.5); "model" learns that they are close (Rao-Kupper)."""
+    tie_width: float = 0.5
+    """Half-width, in units of score, within which a tie is likely; used when ties = "model"."""
+    max_grad_norm: float | None = 1.0
+    """Clip the gradient's norm to this (not published); "none" does not clip."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay (not published)."""
+    max_prompt_tokens: int = 1024
+    """Rankings with a longer prompt are left out (C)."""
+    max_response_tokens: int = 1024
+    """Longer responses are cut (C)."""
+    micro_batch_tokens: int = 8192
+    """Most padded tokens in one pass; changes memory and speed, not the result."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Order of the data and the head's first weights."""
+    resume: bool = False
+    """Go on with the run in `out`."""
+    overwrite: bool = False
+    """Remove the run in `out` first."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width", "save_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.ties not in ("drop", "model"):
+            raise ValueError(f'ties is {self.ties!r}; it must be "drop" or "model"')
+
+
+def train_reward(config: RewardConfig) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+    # 1. Open the run, the model, the rankings.
+    run = open_run(
+        config.out,
+        stage="reward",
+        config=config,
+        inputs={
+            name: getattr(config, name)
+            for name in ("model", "data", "valid_data", "demonstrations")
+        },
+        seed=config.seed,
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+    if run.done:
+        return run.dir
+    policy, tokenizer = load_policy(config.model)
+    model = ScalarModel.from_policy(policy, seed=config.seed)
+    set_dropout(model, 0.0)
+    train, valid = _read_data(config, tokenizer, context_length(model))
+
+    # 2. Optimizer and schedule; take up the newest checkpoint.
+    optimizer = make_optimizer(model, config.lr, weight_decay=config.weight_decay)
+    per_epoch = -(-len(train.rows) // config.batch_size)
+    num_steps = config.epochs * per_epoch
+    schedule = cosine_to(0.1)
+    state = _resume(run, model, optimizer) if run.resumed else {}
+    step = int(state.get("step", 0))
+    guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
+
+    # 3. One optimizer step per batch of prompts.
+    model.train()
+    with run.progress(num_steps, "Reward model"), stop_on_signal() as stop:
+        while step < num_steps:
+            started = time.monotonic()
+            lr = config.lr * schedule(step, num_steps)
+            set_lr(optimizer, lr)
+            order = shuffled(len(train.rows), config.seed, "reward/order", step // per_epoch)
+            start = step % per_epoch * config.batch_size
+            batch = [train.rows[i] for i in order[start : start + config.batch_size]]
+            metrics = backward_batch(
+                model,
+                batch,
+                int(tokenizer.pad_token_id),
+                config.micro_batch_tokens,
+                config.tie_width if config.ties == "model" else 0.0,
+            )
+            result = clip_and_step(optimizer, model.parameters(), config.max_grad_norm)
+            guard.note(result)
+            step += 1
+            seconds = time.monotonic() - started
+            metrics |= {
+                "reward/lr": lr,
+                "reward/grad_norm": result.grad_norm,
+                "reward/skipped_steps": float(result.skipped),
+                "reward/pairs_per_second": metrics["reward/pairs"] / seconds,
+            }
+            run.log(step, metrics)
+            # 4. Save.
+            if step % config.save_every == 0 or step == num_steps or stop.requested:
+                trees = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                save_checkpoint(run.dir, step, trees, {"step": step, "skips": guard.in_a_row})
+            if stop.requested and step < num_steps:
+                raise SystemExit(EXIT_STOPPED)
+
+    # 5. Shift, save, measure.
+    model.eval()
+    num_demonstrations = _shift(config, model, tokenizer)
+    model.save(run.dir / "model", tokenizer)
+    results = evaluate(
+        model,
+        train.rows,
+        [] if valid is None else valid.rows,
+        int(tokenizer.pad_token_id),
+        config.micro_batch_tokens,
+    )
+    run.finish(
+        results
+        | {
+            "bias_shift": float(model.bias_shift),
+            "num_demonstrations": num_demonstrations,
+            "num_rankings": len(train.rows),
+            "num_pairs": sum(len(row.pairs) for row in train.rows),
+            "num_dropped_long_prompts": train.num_dropped,
+            "num_all_tied": train.num_all_tied,
+            "num_cut_responses": train.num_cut,
+        }
+    )
+    return run.dir
+
+
+def backward_batch(
+    model: ScalarModel,
+    batch: Sequence[Element],
+    pad_id: int,
+    micro_batch_tokens: int,
+    tie_width: float = 0.0,
+) -> dict[str, float]:
+    """Add the gradient of one batch of prompts; its loss and accuracy before the step."""
+    total: dict[str, float] = {}
+    prompts = [row.prompt_ids for row in batch]
+    responses = [row.response_ids for row in batch]
+    for indices, inputs in ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens):
+        rows = [batch[i] for i in indices]
+        pairs = make_pairs(
+            [row.size for row in rows],
+            [row.pairs for row in rows],
+            [row.ties for row in rows] if tie_width > 0 else None,
+            len(batch),
+        )
+        scores_N = model.ranking_scores(inputs)
+        loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width)
+        loss.backward()
+        sums |= {"loss": loss.detach(), "score": scores_N.detach().sum()}
+        for name, value in sums.items():
+            total[name] = total.get(name, 0.0) + float(value)
+    num_pairs = max(total["pairs"], 1.0)
+    return {
+        "reward/loss": total["loss"],
+        "reward/accuracy": total["right"] / num_pairs,
+        "reward/margin": total["margin"] / num_pairs,
+        "reward/score": total["score"] / sum(row.size for row in batch),
+        "reward/pairs": total["pairs"],
+    }
+
+
+def _read_data(
+    config: RewardConfig, tokenizer: Any, context: int | None
+) -> tuple[Elements, Elements | None]:
+    def encode(path: Path, rankings: list[Ranking], keep_all_tied: bool) -> Elements:
+        return encode_rankings(
+            tokenizer,
+            rankings,
+            max_prompt_tokens=config.max_prompt_tokens,
+            max_response_tokens=config.max_response_tokens,
+            context=context,
+            where=str(path),
+            keep_all_tied=keep_all_tied,
+        )
+
+    rankings = read_records(config.data, Ranking)
+    refuse_held_out(rankings, str(config.data))
+    train = encode(config.data, rankings, config.ties == "model")
+    if config.valid_data is None:
+        return train, None
+    return train, encode(config.valid_data, read_records(config.valid_data, Ranking), False)
+
+
+def _shift(config: RewardConfig, model: ScalarModel, tokenizer: Any) -> int:
+    """Subtract the demonstrations' mean score; the number of demonstrations."""
+    if config.demonstrations is None:
+        return 0
+    rows = read_records(config.demonstrations, Demonstration)
+    scores = score_texts(
+        model,
+        tokenizer,
+        [row.prompt for row in rows],
+        [row.response for row in rows],
+        config.micro_batch_tokens,
+    )
+    with torch.no_grad():
+        model.bias_shift -= sum(scores) / len(scores)
+    return len(rows)
+
+
+def _resume(run: Run, model: ScalarModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    path = latest_checkpoint(run.dir)
+    if path is None:
+        run.rewind(0)
+        return {}
+    trees, state = load_checkpoint(path)
+    model.load_state_dict(trees["model"])
+    optimizer.load_state_dict(trees["optimizer"])
+    run.rewind(int(state["step"]))
+    return state

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning on demonstrations (s3.5, C.1)."""

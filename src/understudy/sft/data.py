@@ -1,0 +1,62 @@
+"""Demonstrations and pretraining text as training examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.chat import Example, check_prompt_length, encode_examples
+from understudy.records.schema import Demonstration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """Encoded demonstrations and what the length limits did to them."""
+
+    rows: list[Example]
+    """One per kept demonstration, in the file's order."""
+    kept: list[Demonstration]
+    """The demonstrations behind `rows`."""
+    num_dropped: int
+    """Demonstrations left out because their prompt is too long (C: over 1k tokens)."""
+    num_cut: int
+    """Responses cut at the limit (C: 1k tokens) or at the end of the context; they have no EOS."""
+
+
+def encode_demonstrations(
+    tokenizer: Tokenizer,
+    demonstrations: Sequence[Demonstration],
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    context: int | None,
+    where: str,
+) -> Examples:
+    """Encode, drop long prompts, cut long responses; ValueError when a prompt exceeds the
+    context."""
+    pairs = [(d.prompt, d.response) for d in demonstrations]
+    rows, kept, num_cut = [], [], 0
+    for demonstration, example in zip(
+        demonstrations, encode_examples(tokenizer, pairs), strict=True
+    ):
+        prompt_length = _prompt_length(example)
+        if prompt_length > max_prompt_tokens:
+            continue
+        check_prompt_length(demonstration.prompt, example.input_ids[:prompt_length], context, where)
+        room = max_response_tokens if context is None else context - prompt_length
+        length = prompt_length + min(room, max_response_tokens)
+        num_cut += length < len(example.input_ids)
+        rows.append(Example(example.input_ids[:length], example.loss_mask[:length]))
+        kept.append(demonstration)
+    if not rows:
+        raise ValueError(
+            f"{where}: all {len(pairs)} prompts are longer than max_prompt_tokens="
+            f"{max_prompt_tokens}; raise it if the model's context allows"
+        )
+    return Examples(rows=rows, kept=kept, num_dropped=len(pairs) - len(rows), num_cut=num_cut)
+
+
+def _prompt_length(example: Example) -> int:
+    """Tokens before the last answer; earlier answers of a conversation belong to its prompt."""
+    last_zero = max((i for i, counts in enumerate(example.loss_mask) if not counts), default=-1)
+    return last_zero + 1

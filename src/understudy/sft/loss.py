@@ -1,0 +1,72 @@
+"""The SFT loss: mean negative log-likelihood over the response tokens of a whole batch.
+
+Shapes: B sequences, T tokens, D hidden size, N response tokens. The head is applied at the N
+positions that predict a response token; prompt and padding positions never reach it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from understudy.core.batching import by_token_budget, pad
+from understudy.core.chat import Example
+from understudy.core.models import device_of, forward_hidden, selected_logprobs
+
+
+def response_nll(
+    model: PreTrainedModel, examples: Sequence[Example], pad_id: int, side: str = "right"
+) -> tuple[Tensor, int]:
+    """(sum of negative log-likelihoods over the response tokens in nats, number of those
+    tokens)."""
+    device = device_of(model)
+    ids_BT, mask_BT = pad([example.input_ids for example in examples], pad_id, side)
+    counts_BT, _ = pad([example.loss_mask for example in examples], 0, side)
+    ids_BT, mask_BT, counts_BT = ids_BT.to(device), mask_BT.to(device), counts_BT.to(device)
+    # Token t is predicted at t - 1, which must be real: nothing predicts a row's first token.
+    wanted_BT = counts_BT[:, 1:].bool() & mask_BT[:, :-1].bool()
+    hidden_BTD = forward_hidden(model, ids_BT, mask_BT)
+    logprobs_N, _ = selected_logprobs(
+        model, hidden_BTD[:, :-1][wanted_BT], ids_BT[:, 1:][wanted_BT]
+    )
+    return -logprobs_N.sum(), logprobs_N.numel()
+
+
+def num_targets(examples: Sequence[Example]) -> int:
+    """Response tokens that the loss counts."""
+    return sum(sum(example.loss_mask[1:]) for example in examples)
+
+
+def backward_batch(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    pad_id: int,
+    micro_batch_tokens: int,
+    weight: float = 1.0,
+    side: str = "right",
+) -> float:
+    """Add `weight` times the gradient of the batch's mean loss; return that loss (not weighted).
+
+    However the batch is split, the sum is divided by the response tokens of the whole batch.
+    """
+    total, num_tokens = 0.0, max(num_targets(examples), 1)
+    for group in by_token_budget([len(e.input_ids) for e in examples], micro_batch_tokens):
+        nll, _ = response_nll(model, [examples[i] for i in group], pad_id, side)
+        loss = nll / num_tokens
+        (loss * weight).backward()
+        total += float(loss.detach())
+    return total
+
+
+@torch.no_grad()
+def mean_loss(
+    model: PreTrainedModel, examples: Sequence[Example], pad_id: int, micro_batch_tokens: int
+) -> float:
+    """Mean loss per response token of a whole set, without dropout."""
+    training = model.training
+    model.eval()
+    groups = by_token_budget([len(e.input_ids) for e in examples], micro_batch_tokens)
+    sums = [response_nll(model, [examples[i] for i in group], pad_id) for group in groups]
+    model.train(training)
+    return float(sum(float(nll) for nll, _ in sums)) / max(sum(count for _, count in sums), 1)

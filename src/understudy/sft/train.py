@@ -1,0 +1,330 @@
+"""Supervised fine-tuning (s3.5, C.1): demonstrations in, a policy out.
+
+Two uses. The SFT model: 16 epochs, the epoch with the best reward-model score kept
+(`reward_model`), or else the best validation loss (`valid_data`), or else the last. The model that
+RL starts from and is held to (C.3): `epochs=2, pretrain_fraction=0.1`, the last epoch.
+
+How pretraining text is mixed, which the paper does not say: each step takes `batch_size`
+demonstrations and round(batch_size * f / (1 - f)) rows of `pretrain_length` tokens of text, and
+minimises (1 - f) * demonstration loss + f * text loss, each a mean over its own tokens in nats. So
+f is the share of the gradient and the share of the rows, whatever the lengths.
+
+Residual dropout 0.2 sits on the output of every attention and feed-forward block in any
+architecture; other dropout is off (core/dropout.py).
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.batching import derived_seed, shuffled
+from understudy.core.chat import Example, decode_response, render_prompts
+from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.generation import generate
+from understudy.core.models import (
+    context_length,
+    load_policy,
+    load_scalar,
+    save_policy,
+    score_texts,
+    set_dropout,
+)
+from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
+from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.core.text import pack_rows, read_text
+from understudy.records.io import read_records
+from understudy.records.schema import Demonstration
+from understudy.sft.data import Examples, encode_demonstrations
+from understudy.sft.loss import backward_batch, mean_loss
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SFTConfig:
+    """Supervised fine-tuning."""
+
+    model: str
+    """Folder or hub name of the causal language model to start from."""
+    data: Path
+    """Demonstrations, .jsonl or .parquet."""
+    out: Path
+    """Run folder; the model is at out/model."""
+    valid_data: Path | None = None
+    """Demonstrations to measure on after each epoch; without it the last epoch is kept."""
+    reward_model: Path | None = None
+    """Reward model whose mean score on `valid_data` chooses the epoch (s3.5) instead of the
+    loss."""
+    epochs: int = 16
+    """Passes over the demonstrations (s3.5); 2 for the model that RL starts from (C.3)."""
+    lr: float = 9.65e-6
+    """Peak learning rate, cosine to a tenth, no warmup (C.1, for 1.3B and 6B)."""
+    batch_size: int = 32
+    """Demonstrations per step (C.1)."""
+    dropout: float = 0.2
+    """Residual dropout (C.1)."""
+    pretrain_data: Path | None = None
+    """Plain text (.txt or .jsonl) to mix in."""
+    pretrain_fraction: float = 0.0
+    """Share of the loss and of the rows that is pretraining text; 0.1 for RL's start (C.3)."""
+    pretrain_length: int = 256
+    """Tokens in a row of pretraining text (not published)."""
+    max_grad_norm: float | None = 1.0
+    """Clip the gradient's norm to this (not published); "none" does not clip."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay (not published)."""
+    max_prompt_tokens: int = 1024
+    """Demonstrations with a longer prompt are left out (C)."""
+    max_response_tokens: int = 1024
+    """Longer responses are cut (C)."""
+    score_prompts: int = 256
+    """Prompts of `valid_data` that are answered for the reward model after each epoch."""
+    score_temperature: float = 1.0
+    """Sampling temperature of those answers, as in rollouts (C.4)."""
+    micro_batch_tokens: int = 4096
+    """Most padded tokens in one pass; changes memory and speed, not the result."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 saves after each epoch."""
+    seed: int = 0
+    """Order of the data, dropout, sampling."""
+    resume: bool = False
+    """Go on with the run in `out`."""
+    overwrite: bool = False
+    """Remove the run in `out` first."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "batch_size", "pretrain_length", "micro_batch_tokens"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not 0 <= self.pretrain_fraction < 1:
+            raise ValueError(f"pretrain_fraction is {self.pretrain_fraction}; it must be in [0, 1)")
+        if (self.pretrain_fraction > 0) != (self.pretrain_data is not None):
+            raise ValueError(
+                "pretrain_fraction and pretrain_data need each other; give both or none"
+            )
+        if self.reward_model is not None and self.valid_data is None:
+            raise ValueError(
+                "reward_model chooses the epoch by its score on valid_data; give valid_data"
+            )
+
+
+@dataclass(slots=True)
+class _Data:
+    """All that a run reads."""
+
+    train: Examples
+    valid: Examples | None
+    text_NT: Tensor | None
+    num_text: int
+
+    def batch(self, config: SFTConfig, step: int) -> list[Example]:
+        """The demonstrations of a step; each epoch has its own order."""
+        per_epoch = self.steps_per_epoch(config)
+        order = shuffled(len(self.train.rows), config.seed, "sft/order", step // per_epoch)
+        start = step % per_epoch * config.batch_size
+        return [self.train.rows[i] for i in order[start : start + config.batch_size]]
+
+    def text_batch(self, config: SFTConfig, step: int) -> list[Example]:
+        """The pretraining rows of a step; all are used once before one is used again."""
+        if self.text_NT is None:
+            return []
+        count, rows = len(self.text_NT), []
+        for index in range(step * self.num_text, (step + 1) * self.num_text):
+            order = shuffled(count, config.seed, "sft/text", index // count)
+            ids = self.text_NT[order[index % count]].tolist()
+            rows.append(Example(ids, [1] * len(ids)))
+        return rows
+
+    def steps_per_epoch(self, config: SFTConfig) -> int:
+        return -(-len(self.train.rows) // config.batch_size)
+
+
+def train_sft(config: SFTConfig) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+    # 1. Open the run, the base model, the data.
+    run = open_run(
+        config.out,
+        stage="sft",
+        config=config,
+        inputs={
+            name: getattr(config, name)
+            for name in ("model", "data", "valid_data", "pretrain_data", "reward_model")
+        },
+        seed=config.seed,
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+    if run.done:
+        return run.dir
+    model, tokenizer = load_policy(config.model)
+    data = _read_data(config, model, tokenizer)
+    set_dropout(model, config.dropout)
+    model.train()
+
+    # 2. Optimizer and schedule; take up the newest checkpoint.
+    optimizer = make_optimizer(model, config.lr, weight_decay=config.weight_decay)
+    per_epoch = data.steps_per_epoch(config)
+    num_steps = config.epochs * per_epoch
+    schedule = cosine_to(0.1)
+    state = _resume(run, model, optimizer) if run.resumed else {}
+    step, history = int(state.get("step", 0)), list(state.get("history", []))
+    guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
+
+    # 3. One optimizer step per batch.
+    with run.progress(num_steps, "SFT"), stop_on_signal() as stop:
+        while step < num_steps:
+            started = time.monotonic()
+            lr = config.lr * schedule(step, num_steps)
+            set_lr(optimizer, lr)
+            metrics, num_tokens = _gradient(config, model, tokenizer, data, step)
+            result = clip_and_step(optimizer, model.parameters(), config.max_grad_norm)
+            guard.note(result)
+            step += 1
+            metrics |= {
+                "sft/lr": lr,
+                "sft/grad_norm": result.grad_norm,
+                "sft/skipped_steps": float(result.skipped),
+                "sft/tokens_per_second": num_tokens / (time.monotonic() - started),
+            }
+            # 4. After each epoch: measure, keep the best.
+            if step % per_epoch == 0:
+                measured = _measure(config, model, tokenizer, data, step // per_epoch)
+                metrics |= measured
+                history.append({"epoch": step // per_epoch, **measured})
+                if _is_best(history):
+                    save_policy(model, tokenizer, run.dir / "model")
+            run.log(step, metrics)
+            # 5. Save.
+            due = step % (config.save_every or per_epoch) == 0
+            if due or stop.requested:
+                state = {"step": step, "history": history, "skips": guard.in_a_row}
+                trees = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                save_checkpoint(run.dir, step, trees, state)
+            if stop.requested and step < num_steps:
+                raise SystemExit(EXIT_STOPPED)
+    run.finish(_results(data, history))
+    return run.dir
+
+
+def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) -> _Data:
+    context = context_length(model)
+
+    def read(path: Path) -> Examples:
+        return encode_demonstrations(
+            tokenizer,
+            read_records(path, Demonstration),
+            max_prompt_tokens=config.max_prompt_tokens,
+            max_response_tokens=config.max_response_tokens,
+            context=context,
+            where=str(path),
+        )
+
+    text_NT, num_text = None, 0
+    if config.pretrain_data is not None:
+        length = min(config.pretrain_length, context or config.pretrain_length)
+        text_NT = pack_rows(tokenizer, read_text(config.pretrain_data), length)
+        fraction = config.pretrain_fraction
+        num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
+    valid = None if config.valid_data is None else read(config.valid_data)
+    return _Data(read(config.data), valid, text_NT, num_text)
+
+
+def _gradient(
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, step: int
+) -> tuple[dict[str, float], int]:
+    """Accumulate the gradient of one step; its losses and the number of real tokens computed."""
+    torch.manual_seed(derived_seed(config.seed, "sft/dropout", step))
+    pad_id, budget = int(tokenizer.pad_token_id), config.micro_batch_tokens
+    batch, text = data.batch(config, step), data.text_batch(config, step)
+    fraction = config.pretrain_fraction
+    metrics = {"sft/loss": backward_batch(model, batch, pad_id, budget, 1 - fraction)}
+    if text:
+        metrics["sft/text_loss"] = backward_batch(model, text, pad_id, budget, fraction)
+    return metrics, sum(len(row.input_ids) for row in [*batch, *text])
+
+
+def _measure(
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, epoch: int
+) -> dict[str, float]:
+    """Validation loss, and the reward model's mean score of sampled answers, after an epoch."""
+    if data.valid is None:
+        return {}
+    pad_id = int(tokenizer.pad_token_id)
+    metrics = {
+        "sft/valid_loss": mean_loss(model, data.valid.rows, pad_id, config.micro_batch_tokens)
+    }
+    if config.reward_model is not None:
+        metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.valid)
+    return metrics
+
+
+def _mean_score(
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples
+) -> float:
+    prompts = list(dict.fromkeys(d.prompt for d in valid.kept))[: config.score_prompts]
+    ids = render_prompts(tokenizer, prompts)
+    room = context_length(model)
+    longest = max(len(row) for row in ids)
+    model.eval()
+    answers = generate(
+        model,
+        ids,
+        max_new_tokens=min(config.max_response_tokens, (room or 2**31) - longest),
+        temperature=config.score_temperature,
+        seed=derived_seed(config.seed, "sft/score"),
+        keys=[(i,) for i in range(len(ids))],
+        eos_id=tokenizer.eos_token_id,
+        pad_id=tokenizer.pad_token_id,
+    )
+    model.train()
+    assert config.reward_model is not None
+    reward_model, reward_tokenizer = load_scalar(config.reward_model)
+    texts = [decode_response(tokenizer, answer.ids) for answer in answers]
+    scores = score_texts(reward_model, reward_tokenizer, prompts, texts)
+    return sum(scores) / len(scores)
+
+
+def _quality(measured: dict[str, Any]) -> float:
+    """What the best epoch has most of: score, else minus the loss, else being late."""
+    if "sft/valid_score" in measured:
+        return float(measured["sft/valid_score"])
+    if "sft/valid_loss" in measured:
+        return -float(measured["sft/valid_loss"])
+    return float(measured["epoch"])
+
+
+def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(history, key=_quality)
+
+
+def _is_best(history: list[dict[str, Any]]) -> bool:
+    return _best(history) is history[-1]
+
+
+def _resume(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    path = latest_checkpoint(run.dir)
+    if path is None:
+        run.rewind(0)
+        return {}
+    trees, state = load_checkpoint(path)
+    model.load_state_dict(trees["model"])
+    optimizer.load_state_dict(trees["optimizer"])
+    run.rewind(int(state["step"]))
+    return state
+
+
+def _results(data: _Data, history: list[dict[str, Any]]) -> dict[str, Any]:
+    best = _best(history)
+    results = {
+        "best_epoch": best["epoch"],
+        "epochs": history,
+        "num_demonstrations": len(data.train.rows),
+        "num_dropped_long_prompts": data.train.num_dropped,
+        "num_cut_responses": data.train.num_cut,
+    }
+    return dict(json.loads(json.dumps(results)))
