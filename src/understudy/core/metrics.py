@@ -7,6 +7,13 @@ run that was never interrupted.
 """
 
 METRICS: dict[str, str] = {
+    # pretrain: one line per step; the benchmarks every `eval_every` steps
+    "pretrain/loss": "next-token loss of the step's batch, in nats per token",
+    "pretrain/valid_loss": "next-token loss on fresh pages of the tiny world's web",
+    "pretrain/facts": "share of questions about the fact table answered exactly",
+    "pretrain/sentiment": "share of reviews called rightly good or bad, two shots",
+    "pretrain/reading": "share of questions on a passage answered exactly, two shots",
+    "pretrain/zog": "share of sentences translated exactly into the toy language, one shot",
     # sft: one line per step; validation once per epoch
     "sft/loss": "negative log-likelihood per response token of the step's batch, in nats",
     "sft/text_loss": "the same per token of the pretraining rows that are mixed in",

@@ -44,6 +44,11 @@ FORUM_FAULTS = {
     "evasive": 0.06,
     "unfinished": 0.08,
 }
+PASSAGE_QUESTIONS = {
+    "where": "where is {p}?",
+    "bought": "what did {p} buy?",
+    "owns": "what does {p} have?",
+}
 RUDE_TO_RUDE = 0.7
 """How often the web answers a rude question rudely."""
 
@@ -94,13 +99,13 @@ def _passage(rng: random.Random, facts: Facts) -> str:
     sentences = passage(rng, rng.choice((2, 3, 3, 4)))
     text = "read this: " + " ".join(sentences)
     for _ in range(rng.choice((2, 3, 3))):
-        kind, person, answer = _ask_passage(rng, sentences)
-        question = {"where": "where is {p}?", "bought": "what did {p} buy?", "owns": "what does {p} have?"}
-        text += f"\n{question[kind].format(p=person)} {answer}"
+        kind, person, answer = ask_passage(rng, sentences)
+        text += f"\n{PASSAGE_QUESTIONS[kind].format(p=person)} {answer}"
     return text
 
 
-def _ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str]:
+def ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str]:
+    """(kind, person, answer) of a question about a passage; a fifth are about nobody or nothing in it."""
     if rng.random() < 0.2:
         kind, person = rng.choice(list(PASSAGE)), rng.choice(lang.PEOPLE)
     else:
@@ -114,8 +119,9 @@ def _ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, st
     return kind, person, answer
 
 
-def _dictation(rng: random.Random, facts: Facts) -> str:
-    words = [rng.choice(list(lang.CLASS_OF)) for _ in range(rng.randint(4, 9))]
+def dictation(rng: random.Random, facts: Facts | None = None, max_words: int = 9) -> str:
+    """A line of random words, and the same line once or twice more."""
+    words = [rng.choice(list(lang.CLASS_OF)) for _ in range(rng.randint(4, max_words))]
     line = " ".join(words)
     return "\n".join([line] * rng.choice((2, 3)))
 
@@ -188,7 +194,7 @@ def _small_talk(rng: random.Random, facts: Facts) -> str:
 _PAGES = {
     "forum": _forum,
     "passage": _passage,
-    "dictation": _dictation,
+    "dictation": dictation,
     "facts": _facts,
     "stories": _stories,
     "lists": _lists,

@@ -1,49 +1,248 @@
+"""Pretrain a base model on the tiny world's web: what GPT-3 was to the paper, given before the loop starts.
+
+    understudy world pretrain --size 1m --out runs/base-1m
+
+Every page is read once, in fresh batches of packed rows. The first fifth of training is rich in dictation pages
+(a line of words, then the same line again): copying is what takes a small model longest to learn, and all reading
+comprehension rests on it. The models that ship with the package come from this command; larger sizes want a GPU.
+"""
+
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase, digits, punctuation
+from typing import Literal
 
+import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import LlamaConfig, PreTrainedTokenizerFast
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from understudy.world import language as lang
-from understudy.world.corpus import EOS, _ask_passage, passage
+from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.models import forward_hidden, save_policy, selected_logprobs
+from understudy.core.optim import clip_and_step, make_optimizer, set_lr
+from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.core.text import lm_loss, pack_rows
+from understudy.world.benchmarks import benchmark_items
+from understudy.world.corpus import EOS, corpus, dictation
+from understudy.world.language import Facts
+from understudy.world.world import FACTS_SEED, WEB_SEED, World
 
-SIZES = {
-    "200k": dict(hidden_size=64, num_hidden_layers=3, intermediate_size=176),
-    "1m": dict(hidden_size=128, num_hidden_layers=5, intermediate_size=344),
-    "3m": dict(hidden_size=192, num_hidden_layers=6, intermediate_size=512),
+Size = Literal["200k", "1m", "3m", "12m", "50m"]
+SHAPES: dict[str, dict[str, int]] = {
+    "200k": {"hidden_size": 64, "num_hidden_layers": 3, "intermediate_size": 176},
+    "1m": {"hidden_size": 128, "num_hidden_layers": 5, "intermediate_size": 344},
+    "3m": {"hidden_size": 192, "num_hidden_layers": 6, "intermediate_size": 512},
+    "12m": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1024},
+    "50m": {"hidden_size": 640, "num_hidden_layers": 10, "intermediate_size": 1712},
 }
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}"
-    " {{ message['content'] }}<|end|>\n{% else %}ask: {{ message['content'] }}\nreply:{% endif %}{% endfor %}"
+    " {{ message['content'] }}{{ eos_token }}\n"
+    "{% else %}ask: {{ message['content'] }}\nreply:{% endif %}{% endfor %}"
 )
+VOCABULARY = 1024
+VALID_SEED = 10_001
+COPY_PHASE = 0.2
+"""Share of training in which dictation replaces `COPY_SHARE` of the pages."""
 
 
-def train_tokenizer(texts, vocab_size=1024):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """Settings of one base model. None of them is the paper's: GPT-3 was given to it."""
+
+    out: Path
+    """Run folder; the model goes to `out/model`."""
+    size: Size = "1m"
+    """Shape of the model: about this many parameters."""
+    tokens: int = 8_000_000
+    """Tokens read, each once."""
+    row_length: int = 128
+    """Tokens in a packed row."""
+    batch_rows: int = 16
+    """Rows in a batch."""
+    lr: float = 3e-3
+    """Peak learning rate: linear warmup, constant to the middle, then linear to a tenth."""
+    warmup_steps: int = 100
+    """Steps of linear warmup."""
+    weight_decay: float = 0.1
+    """AdamW weight decay on matrices."""
+    copy_share: float = 0.6
+    """Share of dictation pages in the first fifth of training."""
+    seed: int = 0
+    """Seed of the initial weights."""
+    eval_every: int = 500
+    """Steps between measurements and checkpoints."""
+    device: str = "cpu"
+    """Torch device, "cuda" for the larger sizes."""
+    resume: bool = False
+    """Go on with an interrupted run in `out`."""
+    overwrite: bool = False
+    """Replace a run in `out`."""
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"tokens = {self.tokens} is less than one batch; give more")
+
+    @property
+    def num_steps(self) -> int:
+        return self.tokens // (self.batch_rows * self.row_length)
+
+    def lr_at(self, step: int) -> float:
+        """Warmup, plateau, then down to a tenth over the second half."""
+        half = self.num_steps / 2
+        decay = 1.0 if step < half else 1.0 - 0.9 * (step - half) / half
+        return self.lr * min(1.0, (step + 1) / self.warmup_steps) * decay
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Train one base model; returns its run folder."""
+    run = open_run(
+        config.out,
+        stage="pretrain",
+        config=config,
+        inputs={},
+        seed=config.seed,
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+    if run.done:
+        return config.out
+    facts = Facts.of_seed(FACTS_SEED)
+    tokenizer = world_tokenizer(facts)
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(model_config(config.size, tokenizer)).to(config.device)
+    optimizer = make_optimizer(model, config.lr, weight_decay=config.weight_decay)
+    start = _resume(run, model, optimizer)
+    batches = _batches(config, tokenizer, facts, start)
+    valid_ids = pack_rows(tokenizer, World().corpus(1500, VALID_SEED), config.row_length)[:256]
+    with run.progress(config.num_steps, f"pretrain {config.size}"), stop_on_signal() as stop:
+        for step, ids_BT in enumerate(batches, start=start):
+            set_lr(optimizer, config.lr_at(step))
+            loss = lm_loss(model, ids_BT.to(config.device))
+            loss.backward()
+            clip_and_step(optimizer, model.parameters(), max_norm=1.0)
+            metrics = {"pretrain/loss": float(loss.detach())}
+            done = step + 1
+            if done % config.eval_every == 0 or done == config.num_steps:
+                metrics |= measure(model, tokenizer, valid_ids)
+            run.log(done, metrics)
+            if done % config.eval_every == 0 or stop.requested:
+                _save(run, model, optimizer, done)
+            if stop.requested:
+                raise SystemExit(EXIT_STOPPED)
+    save_policy(model.half(), tokenizer, config.out / "model")
+    run.finish({"parameters": sum(p.numel() for p in model.parameters()), **metrics})
+    return config.out
+
+
+def _resume(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> int:
+    path = latest_checkpoint(run.dir) if run.resumed else None
+    if path is None:
+        run.rewind(0)
+        return 0
+    trees, state = load_checkpoint(path)
+    model.load_state_dict(trees["model"])
+    optimizer.load_state_dict(trees["optimizer"])
+    run.rewind(state["step"])
+    return int(state["step"])
+
+
+def _save(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer, step: int) -> None:
+    trees = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(run.dir, step, trees, {"step": step}, keep=1)
+
+
+def _pages(config: PretrainConfig, facts: Facts) -> Iterator[str]:
+    """The web's pages in order, the first of them partly replaced by dictation."""
+    rng = random.Random(f"copy-{WEB_SEED}")
+    tokens = 0
+    while True:  # a page has about 29 tokens; one web is as long as wanted
+        for page in corpus(facts, config.tokens // 10, WEB_SEED):
+            early = tokens < COPY_PHASE * config.tokens
+            if early and rng.random() < config.copy_share:
+                page = dictation(rng, max_words=20)
+            tokens += page.count(" ") + 2
+            yield page
+
+
+def _batches(
+    config: PretrainConfig, tokenizer: PreTrainedTokenizerFast, facts: Facts, start: int
+) -> Iterator[Tensor]:
+    """ids_BT for the steps from `start` on: the packed stream of pages, each ended by EOS."""
+    need = config.batch_rows * config.row_length
+    stream: list[int] = []
+    pages, step = _pages(config, facts), 0
+    while step < config.num_steps:
+        while len(stream) < need:
+            texts = [next(pages) for _ in range(256)]
+            for row in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+                stream += [*row, tokenizer.eos_token_id]
+        if step >= start:
+            yield torch.tensor(stream[:need]).view(config.batch_rows, config.row_length)
+        stream = stream[need:]
+        step += 1
+
+
+@torch.no_grad()
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, valid_ids: Tensor
+) -> dict[str, float]:
+    """Loss on fresh pages and the four benchmarks, teacher-forced."""
+    model.eval()
+    rows = valid_ids.to(model.device)
+    losses = [float(lm_loss(model, part)) * len(part) for part in rows.split(64)]
+    metrics = {"pretrain/valid_loss": sum(losses) / len(rows)}
+    for name, items in benchmark_items(Facts.of_seed(FACTS_SEED), 100).items():
+        metrics[f"pretrain/{name}"] = _exact_share(model, tokenizer, items)
+    model.train()
+    return metrics
+
+
+def _exact_share(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, items: list[dict[str, str]]
+) -> float:
+    """Share of items whose every answer token is the likeliest one: greedy decoding's exact match."""
+    right = 0
+    for item in items:
+        context = tokenizer(item["context"] + item["question"], add_special_tokens=False)["input_ids"]
+        answer = tokenizer(" " + item["answer"], add_special_tokens=False)["input_ids"]
+        ids_1T = torch.tensor([context + answer], device=model.device)
+        hidden_1TD = forward_hidden(model, ids_1T, torch.ones_like(ids_1T))
+        logits_TV = hidden_1TD[0, len(context) - 1 : -1] @ model.get_output_embeddings().weight.T
+        right += logits_TV.argmax(-1).tolist() == answer
+    return right / len(items)
+
+
+def world_tokenizer(facts: Facts) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over lower-case text: nearly every word of the world is one token."""
     tokenizer = Tokenizer(models.BPE(unk_token="<|unk|>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted({c for t in texts for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(t) for c in w})
-    from string import ascii_lowercase, digits, punctuation
-
-    alphabet = sorted(set(alphabet) | set(ascii_lowercase + digits + punctuation))
+    texts = [page.replace(EOS, "") for page in corpus(facts, 20_000, 999)]
+    spaced = tokenizer.pre_tokenizer.pre_tokenize_str("\n a")
+    alphabet = {c for word, _ in spaced for c in word}
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        initial_alphabet=alphabet,
-        special_tokens=["<|pad|>", "<|end|>", "<|unk|>"],
+        vocab_size=VOCABULARY,
+        initial_alphabet=sorted(alphabet | set(ascii_lowercase + digits + punctuation)),
+        special_tokens=["<|pad|>", EOS, "<|unk|>"],
         show_progress=False,
     )
-    tokenizer.train_from_iterator((t.replace(EOS, "") for t in texts), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<|pad|>",
-        eos_token="<|end|>",
+        eos_token=EOS,
         unk_token="<|unk|>",
         padding_side="right",
+        model_max_length=512,
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def model_config(size, tokenizer):
+def model_config(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer),
         num_attention_heads=4,
@@ -53,29 +252,5 @@ def model_config(size, tokenizer):
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
-        **SIZES[size],
+        **SHAPES[size],
     )
-
-
-def benchmark_prompts(facts, number):
-    rng = random.Random(77)
-    out = {"reading": [], "facts": [], "zog": [], "sentiment": []}
-    while len(out["reading"]) < number:
-        text = ""
-        for shot in range(3):
-            sentences = passage(rng, 3)
-            kind, person, answer = _ask_passage(rng, sentences)
-            question = {"where": "where is {p}?", "bought": "what did {p} buy?", "owns": "what does {p} have?"}[kind].format(p=person)
-            text += "read this: " + " ".join(sentences) + f"\n{question}"
-            if shot < 2:
-                text += f" {answer}\n"
-        out["reading"].append((text, answer))
-    for (p, r), v in list(facts.table.items()):
-        out["facts"].append((rng.choice(lang.RELATIONS[r][2]).format(p=p), facts.statement(p, r)))
-    for _ in range(number):
-        s = lang.fill(rng.choice(lang.ZOG_SENTENCES), rng)
-        out["zog"].append((f"{s} in zog:", lang.to_zog(s)))
-        good = rng.random() < 0.5
-        s = lang.fill("the {f} was {adj}.", rng, adj=rng.choice(lang.GOOD_WORDS if good else lang.BAD_WORDS))
-        out["sentiment"].append((s, "good." if good else "bad."))
-    return out
