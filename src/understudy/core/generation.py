@@ -1,0 +1,300 @@
+"""Rollouts in process, on the live weights of any causal language model with a standard cache.
+
+What makes it fast: prompts are prefilled sorted by length and equal prompts once; a sequence that
+ends leaves its slot at once, so no step works on finished rows; free slots are refilled; a decode
+step reads its cache as a view; one token costs one forward pass of the trunk, the head on live
+rows only, and one pass over the logits that draws the token and its log-probability together.
+
+What makes it exact: the noise for token t of a sequence depends only on (seed, key, t), see
+noise.py.
+
+Shapes: N sequences, B rows, V vocabulary, T columns.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from understudy.core.masks import Masks
+from understudy.core.models import context_length, device_of, head_of, trunk_of
+from understudy.core.noise import exponential, stream_words, vocabulary_words
+from understudy.core.slots import SlotCache, decoding
+
+PREFILL_TOKENS = 4096
+"""Padded tokens in one prefill pass."""
+REFILL_SHARE = 8
+"""Free slots are refilled once they are 1/8 of all slots, so that prefills stay worth their call.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One sampled answer: `Generation(ids=[12, 7, 1], logprobs=[-0.4, -2.0, -0.1],
+    finished=True)`.
+    """
+
+    ids: list[int]
+    """The answer's tokens; the last one is EOS if it finished."""
+    logprobs: list[float]
+    """Log-probability of each token under the policy at the sampling temperature."""
+    finished: bool
+    """Whether it ended by EOS rather than at the length limit."""
+
+
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    seed: int,
+    keys: Sequence[Sequence[int]] | None = None,
+    eos_id: int,
+    pad_id: int,
+    slots: int = 256,
+) -> list[Generation]:
+    """One answer per prompt, in the prompts' order.
+
+    `keys[i]` names sequence i for the noise (default: its index). Greedy takes the likeliest token;
+    log-probs are those of the policy at `temperature` in both cases. ValueError for an empty or too
+    long prompt.
+    """
+    keys = [(i,) for i in range(len(prompts))] if keys is None else keys
+    _check(model, prompts, keys, max_new_tokens, temperature)
+    if not prompts:
+        return []
+    with decoding(model) as mask_by_hand:
+        engine = _Engine(
+            model,
+            prompts,
+            _Sampler(model, seed, keys, max_new_tokens, temperature, greedy),
+            eos_id=eos_id,
+            pad_id=pad_id,
+            num_slots=min(slots, len(prompts)),
+            mask_by_hand=mask_by_hand,
+        )
+        engine.run()
+        return engine.results()
+
+
+def _check(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+) -> None:
+    if len(keys) != len(prompts):
+        raise ValueError(f"{len(keys)} keys for {len(prompts)} prompts; give one key per prompt")
+    if temperature <= 0:
+        raise ValueError(f"temperature is {temperature}; it must be above 0 (or use greedy)")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+    room = context_length(model)
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise ValueError(f"prompt {index} is empty; it needs at least one token")
+        if room is not None and len(prompt) + max_new_tokens > room:
+            raise ValueError(
+                f"prompt {index} has {len(prompt)} tokens; with {max_new_tokens} new ones it "
+                f"exceeds the model's context of {room}; shorten it or lower max_new_tokens"
+            )
+
+
+class _Sampler:
+    """Hidden states in, tokens and their log-probs out."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        seed: int,
+        keys: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float,
+        greedy: bool,
+    ) -> None:
+        self.head = head_of(model)
+        self.temperature, self.greedy = temperature, greedy
+        self.max_new_tokens = max_new_tokens
+        device = device_of(model)
+        if not greedy:
+            low_NT, high_NT = stream_words(seed, keys, max_new_tokens)
+            self.low_NT, self.high_NT = low_NT.to(device), high_NT.to(device)
+            self.index_V = vocabulary_words(self.head.weight_VD.shape[0], device)
+
+    def logits(self, hidden_BD: Tensor) -> Tensor:
+        """Logits divided by the temperature, in fp32."""
+        head = self.head
+        logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
+        if head.scale != 1.0:
+            logits_BV.mul_(head.scale)
+        if head.softcap is not None:
+            logits_BV = torch.tanh(logits_BV / head.softcap) * head.softcap
+        return logits_BV if self.temperature == 1.0 else logits_BV.div_(self.temperature)
+
+    def draw(self, logits_BV: Tensor, sequence_B: Tensor, step_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(token_B, logprob_B). With weights w = exp(logit), the largest w / Exp(1) is a draw by
+        w.
+        """
+        logits_BV = logits_BV - logits_BV.amax(dim=-1, keepdim=True)
+        weights_BV = logits_BV.exp()
+        total_B = weights_BV.sum(dim=-1)
+        if self.greedy:
+            token_B = logits_BV.argmax(dim=-1)
+        else:
+            low_B, high_B = self.low_NT[sequence_B, step_B], self.high_NT[sequence_B, step_B]
+            token_B = weights_BV.div_(exponential(low_B, high_B, self.index_V)).argmax(dim=-1)
+        logprob_B = logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - total_B.log()
+        return token_B, logprob_B
+
+
+class _Engine:
+    """Slots of running sequences. Host arrays say what runs where; rows 0 .. n-1 are live."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        sampler: _Sampler,
+        *,
+        eos_id: int,
+        pad_id: int,
+        num_slots: int,
+        mask_by_hand: bool,
+    ) -> None:
+        self.trunk, self.sampler, self.prompts = trunk_of(model), sampler, prompts
+        self.eos_id, self.pad_id, self.num_slots = eos_id, pad_id, num_slots
+        self.device = device_of(model)
+        limit = sampler.max_new_tokens
+        capacity = max(len(prompt) for prompt in prompts) + limit
+        self.masks = Masks(model, capacity, mask_by_hand)
+        self.cache = SlotCache(num_slots, capacity)
+        # Long prompts first: what runs side by side is of similar length.
+        order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i])))
+        self.queue = deque(order)
+        self.tokens_NT = np.full((len(prompts), limit), pad_id, dtype=np.int64)
+        self.logprobs_NT = np.zeros((len(prompts), limit), dtype=np.float32)
+        self.count_N = np.zeros(len(prompts), dtype=np.int64)
+        self.sequence_B = np.zeros(0, dtype=np.int64)  # which sequence a live row runs
+        self.column_B = np.zeros(0, dtype=np.int64)  # where its next token goes in the cache
+        self.token_B = np.zeros(0, dtype=np.int64)  # its last token, not yet in the cache
+
+    def run(self) -> None:
+        """Until every sequence has ended."""
+        while self.queue or len(self.sequence_B):
+            free = self.num_slots - len(self.sequence_B)
+            if self.queue and free >= max(1, self.num_slots // REFILL_SHARE):
+                self.admit(free)
+            else:
+                self.step()
+
+    def results(self) -> list[Generation]:
+        """What was sampled, in the prompts' order."""
+        found = []
+        for tokens_T, logprobs_T, count in zip(
+            self.tokens_NT, self.logprobs_NT, self.count_N, strict=True
+        ):
+            ids = tokens_T[:count].tolist()
+            found.append(Generation(ids, logprobs_T[:count].tolist(), ids[-1] == self.eos_id))
+        return found
+
+    def admit(self, free: int) -> None:
+        """Prefill the longest prompts that wait, as many as one pass takes, and draw their first
+        token.
+        """
+        rows = [self.queue.popleft()]
+        unique = [rows[0]]
+        source = [0]
+        while self.queue and len(rows) < free:
+            prompt, last = self.prompts[self.queue[0]], self.prompts[unique[-1]]
+            if list(prompt) != list(last):
+                if (len(unique) + 1) * len(self.prompts[unique[0]]) > PREFILL_TOKENS:
+                    break
+                unique.append(self.queue[0])
+            source.append(len(unique) - 1)
+            rows.append(self.queue.popleft())
+        hidden_BD = self.prefill(unique, source if len(unique) < len(rows) else None)
+        new_B = np.array(rows)
+        token_B, logprob_B = self.draw(self.sampler.logits(hidden_BD)[source], new_B)
+        self.sequence_B = np.concatenate([self.sequence_B, new_B])
+        lengths = np.array([len(self.prompts[i]) for i in rows])
+        self.column_B = np.concatenate([self.column_B, lengths])
+        self.token_B = np.concatenate([self.token_B, token_B])
+        self.record(new_B, token_B, logprob_B)
+
+    def prefill(self, unique: list[int], source: list[int] | None) -> Tensor:
+        """Last hidden state of each unique prompt; keys and values go to the slots after the live
+        rows.
+        """
+        lengths = np.array([len(self.prompts[i]) for i in unique])
+        ids_BT = np.full((len(unique), lengths.max()), self.pad_id, dtype=np.int64)
+        for row, index in enumerate(unique):
+            ids_BT[row, : lengths[row]] = self.prompts[index]
+        rows = None if source is None else torch.tensor(source, device=self.device)
+        self.cache.begin_prefill(len(self.sequence_B), rows)
+        hidden_BTD = self.trunk(
+            input_ids=self.tensor(ids_BT),
+            attention_mask=self.masks.prefill(ids_BT.shape[1]),
+            position_ids=torch.arange(ids_BT.shape[1], device=self.device).expand(*ids_BT.shape),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return hidden_BTD[torch.arange(len(unique)), self.tensor(lengths - 1)]
+
+    def step(self) -> None:
+        """One token for every live row."""
+        columns_B = self.tensor(self.column_B)
+        length = int(self.column_B.max()) + 1
+        rows_B = torch.arange(len(self.column_B), device=self.device)
+        self.cache.begin_decode(columns_B, rows_B, length)
+        hidden_B1D = self.trunk(
+            input_ids=self.tensor(self.token_B).unsqueeze(1),
+            attention_mask=self.masks.decode(columns_B, length),
+            position_ids=columns_B.unsqueeze(1),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        self.column_B = self.column_B + 1
+        self.token_B, logprob_B = self.draw(self.sampler.logits(hidden_B1D[:, 0]), self.sequence_B)
+        self.record(self.sequence_B, self.token_B, logprob_B)
+
+    def draw(self, logits_BV: Tensor, sequence_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and log-probs of the rows' next step, on the host."""
+        step_B = self.tensor(self.count_N[sequence_B])
+        token_B, logprob_B = self.sampler.draw(logits_BV, self.tensor(sequence_B), step_B)
+        return token_B.cpu().numpy(), logprob_B.cpu().numpy()
+
+    def record(self, sequence_B: np.ndarray, token_B: np.ndarray, logprob_B: np.ndarray) -> None:
+        """Keep what was drawn, and let the rows that ended leave."""
+        step_B = self.count_N[sequence_B]
+        self.tokens_NT[sequence_B, step_B] = token_B
+        self.logprobs_NT[sequence_B, step_B] = logprob_B
+        self.count_N[sequence_B] += 1
+        count_B = self.count_N[self.sequence_B]
+        ended_B = (self.token_B == self.eos_id) | (count_B == self.sampler.max_new_tokens)
+        if ended_B.any():
+            self.leave(ended_B)
+
+    def leave(self, ended_B: np.ndarray) -> None:
+        """Close the gaps: live rows from the back move into the places of rows that ended."""
+        num_live = int((~ended_B).sum())
+        holes = np.flatnonzero(ended_B[:num_live])
+        movers = num_live + np.flatnonzero(~ended_B[num_live:])
+        if len(holes):
+            length = int(self.column_B[movers].max())
+            self.cache.move(self.tensor(movers), self.tensor(holes), length)
+        for array in (self.sequence_B, self.column_B, self.token_B):
+            array[holes] = array[movers]
+        self.sequence_B = self.sequence_B[:num_live]
+        self.column_B = self.column_B[:num_live]
+        self.token_B = self.token_B[:num_live]
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """A host array as a tensor of the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -1,0 +1,91 @@
+"""Answers to prompts as records: what labelers rank, what is evaluated, what best-of-n chooses
+from.
+
+responses = draw_responses(model, tokenizer, prompts, num_samples=4, temperature=1.0, seed=0,
+                           max_new_tokens=48, model_name="sft")
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.chat import check_prompt_length, decode_response, render_prompts
+from understudy.core.generation import generate
+from understudy.core.models import context_length
+from understudy.records.schema import Prompt, Response
+
+
+def draw_responses(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    *,
+    num_samples: int,
+    temperature: float = 1.0,
+    seed: int,
+    max_new_tokens: int,
+    model_name: str,
+    greedy: bool = False,
+    slots: int = 256,
+) -> list[Response]:
+    """`num_samples` answers to each prompt, all of one prompt together, prompts in their order.
+
+    The noise of a sample depends on (seed, prompt id, number of the sample): the same answer comes
+    whatever else is drawn beside it. Greedy answers are all equal, so `num_samples` must be 1.
+    """
+    if num_samples < 1 or (greedy and num_samples > 1):
+        raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
+    room = context_length(model)
+    prompt_ids = render_prompts(tokenizer, [prompt.prompt for prompt in prompts])
+    for prompt, ids in zip(prompts, prompt_ids, strict=True):
+        limit = None if room is None else room - max_new_tokens + 1
+        check_prompt_length(prompt.prompt, ids, limit, f"prompt {prompt.id}")
+    generations = generate(
+        model,
+        [ids for ids in prompt_ids for _ in range(num_samples)],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        greedy=greedy,
+        seed=seed,
+        keys=[(id_key(prompt.id), k) for prompt in prompts for k in range(num_samples)],
+        eos_id=int(tokenizer.eos_token_id),
+        pad_id=int(tokenizer.pad_token_id),
+        slots=slots,
+    )
+    shown_temperature = 0.0 if greedy else temperature
+    owners = [(prompt, k) for prompt in prompts for k in range(num_samples)]
+    return [
+        Response(
+            id=response_id(model_name, prompt.id, seed, shown_temperature, k),
+            prompt_id=prompt.id,
+            prompt=prompt.prompt,
+            response=decode_response(tokenizer, generation.ids),
+            model=model_name,
+            temperature=shown_temperature,
+            seed=seed,
+            finished=generation.finished,
+            logprob=sum(generation.logprobs),
+        )
+        for (prompt, k), generation in zip(owners, generations, strict=True)
+    ]
+
+
+def id_key(text: str) -> int:
+    """63 bits of a text's sha256: a stable number for the noise, unlike Python's own hash."""
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def response_id(model: str, prompt_id: str, seed: int, temperature: float, number: int) -> str:
+    """An opaque id that the same draw always gets."""
+    text = "\0".join(map(str, (model, prompt_id, seed, temperature, number)))
+    return "r-" + sha256(text.encode()).hexdigest()[:16]
+
+
+def merge_identical(responses: Sequence[Response]) -> list[Response]:
+    """The first of each set of equal texts for one prompt; a labeler need not rank a text twice."""
+    first: dict[tuple[str, str], Response] = {}
+    for response in responses:
+        first.setdefault((response.prompt_id, response.response), response)
+    return list(first.values())
