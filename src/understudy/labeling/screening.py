@@ -1,0 +1,187 @@
+"""Screening of labelers against researchers' answers (s3.4, B.1), and a watch over their work.
+
+    battery = make_battery(researcher, prompts, responses)
+    results = [screen(candidate, battery) for candidate in candidates]
+    team = [r.info for r in results if r.passed]
+
+Three of the paper's four criteria are scored; the fourth, which topics a person can judge by their
+own account, is no score. The paper chose by eye near its soft cutoffs: `passed` is a proposal, and
+`failed` says why.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from understudy.labeling.agreement import Vote, agreement, agreement_by_labeler
+from understudy.records import (
+    Demonstration,
+    Labeler,
+    LabelerInfo,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+)
+
+CUTOFFS: Mapping[str, float] = {"flags": 0.75, "ranking": 0.75, "demonstrations": 6.0}
+"""The paper's soft cutoffs: agreement on flags and on rankings, mean grade of 7 (B.1)."""
+
+SENSITIVE = (
+    "inappropriate_for_customer_assistant",
+    "sexual_content",
+    "violent_content",
+    "encourages_harm",
+    "denigrates_protected_class",
+    "gives_harmful_advice",
+)
+"""The flags of sensitive speech, on which criterion 1 compares."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Battery:
+    """The screening test with the researcher's own answers."""
+
+    prompts: tuple[Prompt, ...]
+    responses: Mapping[str, tuple[Response, ...]]
+    """Prompt id -> the responses to rate and rank."""
+    ratings: Mapping[str, Rating]
+    """Response id -> the researcher's rating."""
+    rankings: Mapping[str, Ranking]
+    """Prompt id -> the researcher's ranking."""
+    grader: Labeler
+    """The researcher who grades demonstrations from 1 to 7, as any other response."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Screening:
+    """What a candidate scored."""
+
+    info: LabelerInfo
+    """The candidate, with the scores in `screening`."""
+    failed: tuple[str, ...]
+    """Criteria below their cutoff."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether no criterion failed."""
+        return not self.failed
+
+
+def make_battery(
+    researcher: Labeler, prompts: Sequence[Prompt], responses: Sequence[Response]
+) -> Battery:
+    """The test on these prompts and responses; prompts that the researcher skips are left out."""
+    grouped: dict[str, list[Response]] = defaultdict(list)
+    for response in responses:
+        grouped[response.prompt_id].append(response)
+    rankings = {}
+    for prompt in prompts:
+        ranking = researcher.rank(prompt, grouped[prompt.id])
+        if ranking is not None:
+            rankings[prompt.id] = ranking
+    kept = tuple(prompt for prompt in prompts if prompt.id in rankings)
+    return Battery(
+        prompts=kept,
+        responses={prompt.id: tuple(grouped[prompt.id]) for prompt in kept},
+        ratings={r.id: researcher.rate(p, r) for p in kept for r in grouped[p.id]},
+        rankings=rankings,
+        grader=researcher,
+    )
+
+
+def screen(
+    candidate: Labeler, battery: Battery, cutoffs: Mapping[str, float] = CUTOFFS
+) -> Screening:
+    """Give the candidate the whole test; a skipped ranking or demonstration counts as wrong."""
+    ratings, rankings, grades = [], [], []
+    for prompt in battery.prompts:
+        responses = battery.responses[prompt.id]
+        ratings += [candidate.rate(prompt, response) for response in responses]
+        ranking = candidate.rank(prompt, responses)
+        rankings += [] if ranking is None else [ranking]
+        grades.append(grade(battery.grader, prompt, candidate.demonstrate(prompt)))
+    scores = {
+        "flags": flag_agreement(ratings, battery.ratings),
+        "ranking": ranking_agreement(rankings, battery.rankings),
+        "demonstrations": sum(grades) / len(grades),
+    }
+    failed = tuple(name for name, cutoff in cutoffs.items() if scores[name] < cutoff)
+    return Screening(info=replace(candidate.info, screening=scores), failed=failed)
+
+
+def flag_agreement(
+    ratings: Sequence[Rating],
+    key: Mapping[str, Rating],
+    flags: Sequence[str] = SENSITIVE,
+) -> float:
+    """Criterion 1: share of the key's answers on `flags` that the ratings give as well.
+
+    Choose responses of which many are sensitive: else a labeler who never looks agrees as well.
+    """
+    agreed = [
+        rating.flags.get(name) is truth
+        for rating in ratings
+        for name, truth in key[rating.response_id].flags.items()
+        if name in flags
+    ]
+    if not agreed:
+        raise ValueError("the researcher's ratings answer none of the flags; rate with flags")
+    return sum(agreed) / len(agreed)
+
+
+def ranking_agreement(rankings: Sequence[Ranking], key: Mapping[str, Ranking]) -> float:
+    """Criterion 2: share of the key's strict preferences that the rankings share, a tie half.
+
+    A preference on a prompt that was not ranked counts as missed.
+    """
+    ranks_of = {r.prompt_id: dict(zip(r.responses, r.ranks, strict=True)) for r in rankings}
+    agreed, total = 0.0, 0
+    for prompt_id, truth in key.items():
+        ranks = ranks_of.get(prompt_id)
+        for better, worse in truth.pairs():
+            total += 1
+            if ranks is not None:
+                difference = ranks[truth.responses[worse]] - ranks[truth.responses[better]]
+                agreed += 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
+    if total == 0:
+        raise ValueError("the battery's rankings hold no preference; use responses that differ")
+    return agreed / total
+
+
+def grade(grader: Labeler, prompt: Prompt, demonstration: Demonstration | None) -> float:
+    """Criterion 3 for one prompt: the grader's 1-7 for the demonstration, 1 for none."""
+    if demonstration is None:
+        return 1.0
+    response = Response(
+        id=demonstration.id,
+        prompt_id=prompt.id,
+        prompt=prompt.prompt,
+        response=demonstration.response,
+        model=f"labeler {demonstration.labeler_id}",
+    )
+    return float(grader.rate(prompt, response).likert)
+
+
+def careless_labelers(votes: Sequence[Vote], *, seed: int = 0) -> list[str]:
+    """Labelers who agree with the others less than the others among themselves, beyond chance.
+
+    From the shared calibration items alone, without anybody's key. The interval of a labeler's
+    agreement must lie below the others' rate, at 95% for all labelers together (Bonferroni). The
+    worst is set aside first and the rest looked at again, so that one does not drag others down.
+    """
+    found: list[str] = []
+    remaining = list(votes)
+    num_labelers = len({vote.labeler_id for vote in votes})
+    while True:
+        level = 1 - 0.05 / max(num_labelers, 1)
+        by_labeler = agreement_by_labeler(remaining, seed=seed, level=level)
+        if len(by_labeler) < 3:
+            return found
+        worst = min(by_labeler, key=lambda labeler: by_labeler[labeler].rate)
+        others = [vote for vote in remaining if vote.labeler_id != worst]
+        rest = agreement(others, seed=seed)
+        if rest is None or by_labeler[worst].high >= rest.rate:
+            return found
+        found.append(worst)
+        remaining = others

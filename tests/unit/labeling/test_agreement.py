@@ -1,0 +1,134 @@
+"""Agreement by hand, a published example of alpha, and recovery of planted noise."""
+
+import random
+
+import pytest
+from tests.unit.labeling.people import comparison
+
+from understudy.labeling.agreement import (
+    Vote,
+    accuracy_from_agreement,
+    agreement,
+    agreement_by_group,
+    agreement_by_labeler,
+    krippendorff_alpha,
+    votes_of_comparisons,
+    votes_of_rankings,
+)
+from understudy.records import Ranking
+
+
+def _ranking(labeler, responses, tiers, prompt_id="p"):
+    return Ranking(
+        id=f"{prompt_id}/{labeler}", prompt_id=prompt_id, prompt="Q", responses=responses,
+        tiers=tiers, labeler_id=labeler,
+    )  # fmt: skip
+
+
+def test_votes_of_a_ranking_with_a_tie():
+    # a best, then b and c tied.
+    votes = votes_of_rankings([_ranking("l", ("b", "a", "c"), ((1,), (0, 2)))])
+    assert {(v.first, v.second): v.value for v in votes} == {
+        ("a", "b"): 1,
+        ("b", "c"): 0,
+        ("a", "c"): 1,
+    }
+
+
+def test_votes_do_not_depend_on_the_order_shown():
+    one = votes_of_rankings([_ranking("l", ("a", "b", "c"), ((0,), (1,), (2,)))])
+    other = votes_of_rankings([_ranking("l", ("c", "a", "b"), ((1,), (2,), (0,)))])
+    assert set(one) == set(other)
+    shown = comparison("p", "a", "b", "first", "l")
+    assert votes_of_comparisons([shown]) == votes_of_comparisons([shown.swap()])
+
+
+def test_equal_texts_make_no_vote():
+    assert votes_of_rankings([_ranking("l", ("a", "a"), ((0,), (1,)))]) == []
+    assert votes_of_comparisons([comparison("p", "a", "a", "first", "l")]) == []
+
+
+# Two labelers on two prompts: same preference, opposite, one tie, both tie.
+TWO = [
+    *[Vote("p", "a", "b", v, labeler) for labeler, v in (("x", 1), ("y", 1))],
+    *[Vote("p", "a", "c", v, labeler) for labeler, v in (("x", 1), ("y", -1))],
+    *[Vote("q", "a", "b", v, labeler) for labeler, v in (("x", 0), ("y", 1))],
+    *[Vote("q", "a", "c", v, labeler) for labeler, v in (("x", 0), ("y", 0))],
+]
+
+
+@pytest.mark.parametrize(
+    ("ties", "rate", "n"), [("drop", 1 / 2, 2), ("half", 2.5 / 4, 4), ("exact", 2 / 4, 4)]
+)
+def test_the_three_ways_to_count_ties(ties, rate, n):
+    found = agreement(TWO, ties=ties)
+    assert (found.rate, found.n) == (rate, n)
+
+
+def test_no_shared_items_is_none_not_a_number():
+    assert agreement([Vote("p", "a", "b", 1, "x"), Vote("p", "a", "c", 1, "y")]) is None
+    assert agreement([Vote("p", "a", "b", 1, "x")] * 2) is None
+
+
+def test_by_labeler_and_by_group():
+    votes = [Vote("p", "a", "b", v, who) for who, v in (("x", 1), ("y", 1), ("z", -1))]
+    by_labeler = agreement_by_labeler(votes)
+    assert {who: a.rate for who, a in by_labeler.items()} == {"x": 0.5, "y": 0.5, "z": 0.0}
+    by_group = agreement_by_group(votes, {"x": "one", "y": "one", "z": "two"})
+    assert by_group["one", "one"].rate == 1
+    assert (by_group["one", "two"].rate, by_group["one", "two"].n) == (0, 2)
+    assert ("two", "two") not in by_group
+
+
+def _planted(accuracy, num_prompts, num_labelers=3, seed=0):
+    rng = random.Random(seed)
+    return [
+        Vote(f"p{i}", "a", "b", 1 if rng.random() < accuracy else -1, f"l{j}")
+        for i in range(num_prompts)
+        for j in range(num_labelers)
+    ]
+
+
+def test_agreement_recovers_planted_noise():
+    found = agreement(_planted(0.84, 3000))
+    expected = 0.84**2 + 0.16**2  # 0.7312, about the paper's labelers
+    assert found.low < expected < found.high
+    assert found.high - found.low < 0.04
+    assert accuracy_from_agreement(found.rate) == pytest.approx(0.84, abs=0.015)
+
+
+@pytest.mark.slow
+def test_agreement_interval_covers_at_its_level():
+    expected = 0.84**2 + 0.16**2
+    found = [agreement(_planted(0.84, 150, seed=s), seed=s) for s in range(400)]
+    assert 0.92 <= sum(a.low <= expected <= a.high for a in found) / 400 <= 0.98
+
+
+def test_accuracy_from_agreement_ends():
+    assert accuracy_from_agreement(1.0) == 1.0
+    assert accuracy_from_agreement(0.5) == 0.5
+    with pytest.raises(ValueError, match="below chance"):
+        accuracy_from_agreement(0.4)
+
+
+# Four observers, twelve units, from Krippendorff (2011), section C; None is a missing label.
+EXAMPLE = [
+    [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
+    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
+    [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
+    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
+]
+
+
+@pytest.mark.parametrize(
+    ("metric", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)]
+)
+def test_alpha_of_the_published_example(metric, alpha):
+    values = [(u, v) for row in EXAMPLE for u, v in enumerate(row) if v is not None]
+    assert krippendorff_alpha(values, metric) == pytest.approx(alpha, abs=5e-4)
+
+
+def test_alpha_is_one_for_agreement_and_undefined_without_variety():
+    assert krippendorff_alpha([("u", 1), ("u", 1), ("v", 2), ("v", 2)]) == 1
+    assert krippendorff_alpha([("u", 1), ("u", 1), ("v", 1), ("v", 1)]) is None
+    assert krippendorff_alpha([("u", 1), ("v", 2)]) is None
