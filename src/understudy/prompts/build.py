@@ -104,7 +104,7 @@ def build_prompts(
     rows = _with_consent(prompts, tally)
     rows = _short_enough(rows, config.max_prompt_tokens, _counter(config, count_tokens), tally)
     rows = _without_pii(rows, config, tally)
-    kept = sorted(rows, key=lambda prompt: (prompt.created_at or "~", prompt.id))
+    kept = sorted(rows, key=_arrival)
     if config.group_by == "organization":
         kept = _in_one_organization(kept, config, tally)
     kept = _without_duplicates(kept, config, tally)
@@ -169,6 +169,11 @@ def _without_pii(prompts: Iterator[Prompt], config: IntakeConfig, tally: Tally) 
             yield prompt
 
 
+def _arrival(prompt: Prompt) -> tuple[str, str, str, str]:
+    """Earliest first, prompts without a time last; the rest settles what shares time and id."""
+    return prompt.created_at or "~", prompt.id, prompt.user_id, prompt_text(prompt.prompt)
+
+
 def _in_one_organization(prompts: list[Prompt], config: IntakeConfig, tally: Tally) -> list[Prompt]:
     """Each user's prompts under the organisation of the earliest: or a user could be in two
     splits."""
@@ -189,14 +194,18 @@ def _without_duplicates(prompts: list[Prompt], config: IntakeConfig, tally: Tall
         prefix_share=config.prefix_share,
         near_duplicates=config.near_duplicates,
     )
-    kept = []
+    kept, ids = [], set()
     for prompt in prompts:
+        if prompt.id in ids:
+            tally.drop("duplicates", prompt, "same_id", prompt.id)
+            continue
         scope = _group(prompt, config) if config.duplicate_scope == "user" else ""
         duplicate = finder.check(prompt.id, prompt.prompt, scope)
         if duplicate:
             tally.drop("duplicates", prompt, duplicate.reason, duplicate.of)
         else:
             kept.append(prompt)
+            ids.add(prompt.id)
     return kept
 
 

@@ -12,8 +12,10 @@ lost costs little. Numbers without any mark of what they are (ten bare digits) a
 
 import ipaddress
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from understudy.prompts import identifiers
 from understudy.records import Conversation, Message
@@ -43,6 +45,9 @@ class _Rule:
     """The rule runs only if the text has so many digits."""
 
 
+_start = attrgetter("start")
+
+
 def find_pii(text: str) -> list[Finding]:
     """All personal data in `text`, by position; where rules overlap the more specific one wins."""
     lowered = text.lower()
@@ -54,9 +59,10 @@ def find_pii(text: str) -> list[Finding]:
         if rule.hints and not any(hint in lowered for hint in rule.hints):
             continue
         for start, end in rule.find(text):
-            if all(end <= other.start or other.end <= start for other in found):
-                found.append(Finding(rule.kind, start, end))
-    found.sort(key=lambda finding: finding.start)
+            place = bisect(found, start, key=_start)
+            after_previous = place == 0 or found[place - 1].end <= start
+            if after_previous and (place == len(found) or end <= found[place].start):
+                found.insert(place, Finding(rule.kind, start, end))
     return found
 
 
@@ -205,12 +211,12 @@ _TOKENS = "|".join(
 )
 _PRIVATE_KEY = (
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[\s\S]{0,8000}?-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s]*)"
+    r"(?:(?!-----)[\s\S]){0,8000}(?:-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"
 )
 _ASSIGNED = (
     r"(?:password|passwd|passphrase|passcode|pwd|secret(?:[ _-]?key)?|token|api[ _-]?key|"
     r"access[ _-]?key|private[ _-]?key|credentials?)[\"']?\s*(?:=|:|\bis\b)\s*[\"']?"
-    r"((?=[^\s\"',;]*[0-9])(?=[^\s\"',;]*[A-Za-z!@#$%^&*_-])[^\s\"',;]{6,200})"
+    r"((?=[^\s\"',;]{0,200}[0-9])(?=[^\s\"',;]{0,200}[A-Za-z!@#$%^&*_-])[^\s\"',;]{6,200})"
 )
 _BEARER = r"\bbearer\s+([A-Za-z0-9._~+/-]{20,}=*)"
 _CREDENTIALS_IN_URL = r"\b[a-z][a-z0-9+.-]{1,20}://([^\s/:@]{1,100}:[^\s/@]{1,100})@"

@@ -37,6 +37,7 @@ _START = ""
 _POLITE = re.compile(
     r"\W*(?:(?:please|hello|hi|hey|ok|now|kindly|can you|could you|would you)\b\W*){0,3}"
 )
+_CLAUSE = re.compile(r"[^.!?,;:\n]{1,80}[.!?,;:\n]+\s*(?=\w)")
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
@@ -95,14 +96,13 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ),
     ("chat", ":", r"(?:human|ai|you|user|bot|assistant|friend) ?:"),
     ("open_qa", _START, rf"{_QUESTION}|(?:explain|define|describe|tell me)\b"),
-    ("open_qa", "?", r"[^?]*\?\W*$"),
 )
 """Use case, what must occur in the lower-cased text (a quick test), and the rule."""
 _COMPILED = tuple(
     (
         name,
         tuple(hints.split("|")) if hints else (),
-        re.compile(rule if hints in "?" else rf"\b{rule}"),
+        re.compile(rf"\b{rule}" if hints else rule),
     )
     for name, hints, rule in _RULES
 )
@@ -123,4 +123,14 @@ def use_case_of(prompt: Conversation) -> str:
                 return name
         elif any(hint in text for hint in hints) and rule.search(text):
             return name
-    return "other"
+    return _by_second_clause(text, start) or ("open_qa" if text.rstrip().endswith("?") else "other")
+
+
+def _by_second_clause(text: str, start: int) -> str | None:
+    """The rules for beginnings once more, past an opening such as "Be brief."."""
+    first = _CLAUSE.match(text, start)
+    if not first:
+        return None
+    return next(
+        (n for n, hints, rule in _COMPILED if not hints and rule.match(text, first.end())), None
+    )

@@ -1,0 +1,95 @@
+"""Personal data: what is found, with hand-checked numbers, and what is left alone."""
+
+import pytest
+
+from understudy.prompts.pii import find_pii, redact, redact_conversation
+from understudy.records import Message
+
+FOUND = [
+    ("email", "write ann.lee+x@mail.example.org now", "ann.lee+x@mail.example.org"),
+    ("email", "ask bob@example.com.", "bob@example.com"),
+    ("phone", "ring +49 30 1234567 today", "+49 30 1234567"),
+    ("phone", "(212) 555-0123 is hers", "(212) 555-0123"),
+    ("phone", "1-800-555-0199", "1-800-555-0199"),
+    ("phone", "+44 (0)20 7946 0018", "+44 (0)20 7946 0018"),
+    ("phone", "06 12 34 56 78", "06 12 34 56 78"),
+    ("phone", "my phone number is 5551234567", "5551234567"),
+    ("phone", "call me at 555-0123", "555-0123"),
+    ("card", "card 4111 1111 1111 1111 ok", "4111 1111 1111 1111"),
+    ("card", "5500-0000-0000-0004", "5500-0000-0000-0004"),
+    ("card", "378282246310005", "378282246310005"),
+    ("iban", "to DE89 3704 0044 0532 0130 00 please", "DE89 3704 0044 0532 0130 00"),
+    ("iban", "gb82west12345698765432", "gb82west12345698765432"),
+    ("ip", "from 192.168.1.10 again", "192.168.1.10"),
+    ("ip", "2001:0db8:85a3::8a2e:370:7334", "2001:0db8:85a3::8a2e:370:7334"),
+    ("national_id", "123-45-6789", "123-45-6789"),  # US
+    ("national_id", "SSN: 123456789", "123456789"),
+    ("national_id", "AB 12 34 56 C", "AB 12 34 56 C"),  # UK
+    ("national_id", "130 692 544", "130 692 544"),  # Canada
+    ("national_id", "529.982.247-25", "529.982.247-25"),  # Brazil
+    ("national_id", "DNI 12345678Z", "12345678Z"),  # Spain
+    ("national_id", "RSSMRA85T10A562S", "RSSMRA85T10A562S"),  # Italy
+    ("national_id", "2 55 08 14 168 025 38", "2 55 08 14 168 025 38"),  # France
+    ("national_id", "2345 6789 0124", "2345 6789 0124"),  # India
+    ("national_id", "44051401359", "44051401359"),  # Poland
+    ("national_id", "811218-9876", "811218-9876"),  # Sweden
+    ("secret", "key sk-" + "a1B2" * 6, "sk-" + "a1B2" * 6),
+    ("secret", "AKIA" + "ABCD1234EFGH5678", "AKIA" + "ABCD1234EFGH5678"),
+    ("secret", "my password is hunter2!", "hunter2!"),
+    ("secret", 'api_key = "x7y8z9aa"', "x7y8z9aa"),
+    ("secret", "postgres://bob:pa55word@db.local/x", "bob:pa55word"),
+    ("secret", "Authorization: Bearer " + "abc123" * 5, "abc123" * 5),
+]
+
+LEFT_ALONE = [
+    "4111 1111 1111 1112",  # Luhn fails
+    "DE89 3704 0044 0532 0130 01",  # mod 97 fails
+    "666-12-3456 and 123-00-6789",  # numbers that the US does not give out
+    "130 692 545",
+    "2345 6789 0125",
+    "12345678A",
+    "on 2024-01-02 03:04 or 01.02.2024 10:30",
+    "pi is 3.14159265358979",
+    "population 1,400,000,000 in 2021",
+    "ISBN 978-3-16-148410-0",
+    "1 2 3 4 5 6 7 8 9 10 11 12 13",
+    "solve 123456789 + 9876543210",
+    "127.0.0.1 and 0.0.0.0 and v1.2.3.4 and 1.2.3.400",
+    "std::vector and dead::beef at 12:30:45",
+    "the password is required, the token is long",
+    "@ann said hi; a@b is nothing",
+    "ask me anything about the key ideas of chapter 12",
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "found"), FOUND)
+def test_finds_it_with_its_kind_and_its_place(kind: str, text: str, found: str) -> None:
+    assert [(f.kind, text[f.start : f.end]) for f in find_pii(text)] == [(kind, found)]
+
+
+@pytest.mark.parametrize("text", LEFT_ALONE)
+def test_leaves_alone_what_is_no_personal_data(text: str) -> None:
+    assert find_pii(text) == []
+
+
+def test_redact_replaces_each_finding_and_nothing_else() -> None:
+    text = "I am ann@example.org, card 4111111111111111; ann@example.org again"
+    assert redact(text) == "I am [email], card [card]; [email] again"
+    assert redact(redact(text)) == redact(text)
+
+
+def test_redact_conversation_keeps_the_turns() -> None:
+    turns = (Message("system", "Help."), Message("user", "I am ann@example.org"))
+    redacted = (Message("system", "Help."), Message("user", "I am [email]"))
+    assert redact_conversation(turns) == redacted
+
+
+LONG = ["a.", "1 ", "1-", "DE89 ", "a@", "::", "password=a1", "-----BEGIN PRIVATE KEY-----"]
+LONG += ["+49 30 1234567 ", "http://a:", "4111 1111 1111 1111 "]
+
+
+@pytest.mark.parametrize("piece", LONG)
+def test_long_texts_made_to_be_slow_are_not(piece: str) -> None:
+    # A pattern that backtracks, or findings compared in pairs, would take minutes here, not
+    # milliseconds.
+    find_pii(piece * 20_000 + "!")
