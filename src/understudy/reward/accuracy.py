@@ -39,8 +39,8 @@ def pairwise_accuracy(
 ) -> Accuracy:
     """Accuracy of scored pairs; pairs of one cluster (prompt) are not taken for independent.
 
-    The rate is the mean over pairs; the interval uses the variance of that ratio over clusters, so
-    that 36 pairs of one prompt do not pass for 36 observations.
+    The rate is the mean over pairs. The interval is Wilson's with as many observations as the
+    variance of that mean over clusters is worth, so that 36 pairs of one prompt do not pass for 36.
 
     >>> pairwise_accuracy([2.0, 1.0, 0.0, 5.0], [1.0, 1.0, 1.0, 2.0]).rate
     0.625
@@ -57,8 +57,17 @@ def pairwise_accuracy(
     residual = np.bincount(of_pair, weights=right - rate, minlength=len(number))
     count = len(number)
     variance = (residual**2).sum() / len(right) ** 2 * (count / max(count - 1, 1))
-    margin = _Z95 * float(np.sqrt(variance))
-    return Accuracy(rate, max(0.0, rate - margin), min(1.0, rate + margin), len(right), count)
+    worth = rate * (1 - rate) / variance if variance > 0 else count
+    low, high = _wilson(rate, min(worth, len(right)))
+    return Accuracy(rate, low, high, len(right), count)
+
+
+def _wilson(rate: float, n: float) -> tuple[float, float]:
+    """Wilson's 95% interval of a share seen in n observations; never empty, never outside [0,
+    1]."""
+    centre = (rate + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = _Z95 / (1 + _Z95**2 / n) * np.sqrt(rate * (1 - rate) / n + _Z95**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def length_accuracy(

@@ -74,7 +74,7 @@ class RewardConfig:
     """Rankings with a longer prompt are left out (C)."""
     max_response_tokens: int = 1024
     """Longer responses are cut (C)."""
-    micro_batch_tokens: int = 8192
+    micro_batch_tokens: int = 4096
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     save_every: int = 50
     """Steps between checkpoints."""
