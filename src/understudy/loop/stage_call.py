@@ -1,7 +1,6 @@
 """What a stage's function is given: inputs, settings, a folder, and a way to say how far it is."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,7 +63,7 @@ class StageCall:
 
 
 def read_progress(folder: Path) -> tuple[float, str]:
-    """How much of a running stage is done, from 0 to 1, and a note; (0, "") while it says nothing."""
+    """How much of a running stage is done, from 0 to 1, and a note; (0, "") at the start."""
     try:
         row = json.loads((folder / PROGRESS_FILE).read_text())
         if "follow" in row:

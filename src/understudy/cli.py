@@ -1,0 +1,321 @@
+"""The command line: one command per stage, each described by the config dataclass of its stage.
+
+A command's module is imported when the command runs, so that `understudy --help` needs no torch.
+Options come from the dataclass's fields and the strings under them; `--config FILE` reads a TOML
+file first. A user's mistake is one line on stderr and exit code 2; a failure of the work itself is
+1; stopped by a signal with everything saved is 75; interrupted from the keyboard is 130.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import io
+import os
+import re
+import signal
+import sys
+import traceback
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command's config and function are."""
+
+    name: str
+    """One word, or two as in "prompts build"."""
+    module: str
+    config: str
+    """Name of the config dataclass in `module`."""
+    function: str
+    """Name of the function in `module` that takes the config."""
+    summary: str
+    """One line for `understudy --help`."""
+
+    def load(self) -> tuple[type, typing.Callable[[Any], Any]]:
+        """Import the module: (config class, function)."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.config), getattr(module, self.function)
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "demo",
+        "understudy.loop.demo",
+        "DemoConfig",
+        "run_demo",
+        "run the whole loop in the tiny world and write a report",
+    ),
+    Command(
+        "prompts build",
+        "understudy.prompts.build",
+        "BuildConfig",
+        "build_prompts",
+        "turn raw users' prompts into train, valid and test prompts",
+    ),
+    Command(
+        "prompts show",
+        "understudy.prompts.show",
+        "ShowConfig",
+        "show_prompts",
+        "say what is in a file of prompts",
+    ),
+    Command(
+        "sft",
+        "understudy.sft.train",
+        "SFTConfig",
+        "train_sft",
+        "fine-tune a model on demonstrations (step 1)",
+    ),
+    Command(
+        "sample",
+        "understudy.loop.sample",
+        "SampleConfig",
+        "sample_answers",
+        "draw K = 4 to 9 answers per prompt for labelers to rank (step 2)",
+    ),
+    Command(
+        "reward",
+        "understudy.reward.train",
+        "RewardConfig",
+        "train_reward",
+        "train a reward model on rankings (step 2)",
+    ),
+    Command(
+        "ppo",
+        "understudy.ppo.train",
+        "PPOConfig",
+        "train_ppo",
+        "optimise a model against a reward model, PPO or PPO-ptx (step 3)",
+    ),
+    Command(
+        "evaluate",
+        "understudy.loop.evaluate",
+        "EvaluateConfig",
+        "evaluate_models",
+        "compare models on prompts of users that no training has seen",
+    ),
+    Command(
+        "report",
+        "understudy.loop.report",
+        "ReportConfig",
+        "write_run_report",
+        "write report.html from a run's results.json",
+    ),
+    Command(
+        "chat",
+        "understudy.loop.chat",
+        "ChatConfig",
+        "chat",
+        "talk to one or more models side by side",
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code; the boundary at which exceptions become lines."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return run(arguments)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else FAILURE
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
+        return FAILURE
+    except (ValueError, OSError) as error:
+        if os.environ.get("UNDERSTUDY_TRACEBACK"):
+            traceback.print_exc()
+        return _complain(str(error), USER_ERROR if isinstance(error, ValueError) else FAILURE)
+
+
+def run(arguments: list[str]) -> int:
+    """Find the command, read its options, call it."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(version("understudy"))
+        return 0
+    command, rest = _find(arguments)
+    if command is None:
+        print(_overview(arguments[0]))
+        return 0
+    config_class, function = command.load()
+    config = parse(config_class, rest, prog=f"understudy {command.name}")
+    return _call(function, config)
+
+
+def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
+    from understudy.loop.runner import PlanFailed, PlanInterrupted
+
+    try:
+        result = function(config)
+    except PlanFailed as error:
+        return _complain(str(error), FAILURE)
+    except PlanInterrupted as error:
+        by_hand = error.signum == signal.SIGINT
+        return _complain(str(error), INTERRUPTED if by_hand else SAVED_AND_STOPPED)
+    if result is not None:
+        print(result)
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print("understudy: error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _find(arguments: list[str]) -> tuple[Command | None, list[str]]:
+    """The command and what follows it; None for a group ("prompts") that is only to be listed."""
+    by_name = {command.name: command for command in COMMANDS}
+    first, *rest = arguments
+    if first in by_name:
+        return by_name[first], rest
+    group = [name.split()[1] for name in by_name if name.startswith(f"{first} ")]
+    if not group:
+        nearest = _nearest(first, [name.split()[0] for name in by_name])
+        raise ValueError(f"unknown command '{first}'; did you mean '{nearest}'? See understudy -h")
+    if rest and rest[0] not in ("-h", "--help"):
+        if rest[0] not in group:
+            nearest = _nearest(rest[0], group)
+            raise ValueError(f"unknown command '{first} {rest[0]}'; did you mean '{nearest}'?")
+        return by_name[f"{first} {rest[0]}"], rest[1:]
+    return None, []
+
+
+def _overview(group: str = "") -> str:
+    commands = [c for c in COMMANDS if not group or c.name.startswith(f"{group} ")]
+    width = max(len(c.name) for c in commands)
+    lines = [f"  {c.name:<{width}}  {c.summary}" for c in commands]
+    return "\n".join(
+        [
+            "usage: understudy COMMAND [OPTIONS]",
+            "",
+            "The whole InstructGPT loop: users' prompts to demonstrations, SFT, rankings, a reward",
+            "model, PPO-ptx, and evaluation by people who did not train it.",
+            "",
+            *lines,
+            "",
+            "understudy COMMAND --help lists its options: defaults, units, the paper's section.",
+        ]
+    )
+
+
+# Options
+
+
+def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
+    """An instance of `config_class` from `--config FILE`, if given, and the options after it."""
+    import tyro
+
+    if "-h" in arguments or "--help" in arguments:
+        try:
+            tyro.cli(_shadow(config_class, {}), args=["--help"], prog=prog)
+        except SystemExit:
+            print("Options can also stand in a TOML file: --config FILE; those given here win.")
+            raise
+    from_file, arguments = _read_config_option(config_class, arguments)
+    _check_options(config_class, arguments, from_file, prog)
+    with _errors_in_one_line():
+        parsed: Any
+        parsed, unknown = tyro.cli(
+            _shadow(config_class, from_file), args=arguments, prog=prog, return_unknown_args=True
+        )
+    if unknown:
+        raise ValueError(f"{prog} does not know what to do with '{unknown[0]}'; see {prog} --help")
+    return config_class(
+        **{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)}
+    )
+
+
+def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict, list[str]]:
+    """Take `--config FILE` out of the arguments: (its values, the other arguments)."""
+    if "--config" not in arguments:
+        return {}, arguments
+    from understudy.core.config import build_values, read_toml
+
+    at = arguments.index("--config")
+    if at + 1 == len(arguments):
+        raise ValueError("--config needs the name of a TOML file")
+    path = arguments[at + 1]
+    values = build_values(config_class, read_toml(path), source=path)
+    return values, arguments[:at] + arguments[at + 2 :]
+
+
+def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
+    """The class with other defaults and without its checks, which run when all values are known."""
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    fields = [(name, hints[name], dataclasses.field(default=v)) for name, v in defaults.items()]
+    return dataclasses.make_dataclass(
+        config_class.__name__,
+        fields,
+        bases=(config_class,),
+        namespace={"__post_init__": lambda self: None, "__doc__": config_class.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
+
+
+def _check_options(
+    config_class: type, arguments: list[str], from_file: Mapping[str, Any], prog: str
+) -> None:
+    """Complain of an unknown option with the nearest valid one, and of required ones not given."""
+    fields = dataclasses.fields(config_class)
+    valid = {"--" + f.name.replace("_", "-"): f for f in fields}
+    given = {a.partition("=")[0].replace("_", "-") for a in arguments if a.startswith("--")}
+    known = {*valid, *(f"--no-{name[2:]}" for name, f in valid.items() if f.type in (bool, "bool"))}
+    for option in sorted(given - known):
+        nearest = _nearest(option, list(valid))
+        raise ValueError(f"{prog} has no option {option}; the nearest is {nearest}")
+    missing = [name for name, f in valid.items() if _is_required(f) and name not in given]
+    missing = [name for name in missing if valid[name].name not in from_file]
+    if missing:
+        raise ValueError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    no_default = field.default is field.default_factory is dataclasses.MISSING
+    return no_default and "Positional" not in str(field.type)
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """tyro draws a box around an error; keep its sentence only."""
+    box = io.StringIO()
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "9999"
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit as error:
+        raise ValueError(_sentence(box.getvalue())) from error
+    finally:
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+
+
+def _sentence(box: str) -> str:
+    """The words between the frame's first line and "For full helptext ..."."""
+    frame = " \u2500\u2502\u256d\u256e\u256f\u2570"
+    lines = [re.sub(r"\s{2,}", " ", line.strip(frame)) for line in box.splitlines()]
+    text = [line for line in lines[1:] if line]
+    end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
+    return " ".join(text[:end]).removeprefix("Error parsing ")
+
+
+def _nearest(word: str, choices: Sequence[str]) -> str:
+    return difflib.get_close_matches(word, choices, n=1, cutoff=0.0)[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Talk to one or more models side by side: `understudy chat runs/sft/model runs/ppo/model`.
+
+Each model keeps its own conversation, so that every one answers what it was asked. `/new` starts
+over, Ctrl-D or `/quit` ends.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from rich.columns import Columns
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from understudy.loop.names import model_folder
+from understudy.records import Conversation, Message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatConfig:
+    """Talk to one or more models side by side."""
+
+    models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL [MODEL ...]")]
+    """Model folders, run folders or hub names."""
+    prompt: str | None = None
+    """Ask this one thing, print the answers and leave; without it, a conversation."""
+    temperature: float = 1.0
+    """Sampling temperature; 0 takes the likeliest token each time."""
+    max_new_tokens: int = 256
+    """Longest answer, in tokens."""
+    seed: int = 0
+    """Seed of the sampling; the same conversation gives the same answers."""
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("chat needs at least one model; give a model folder or a hub name")
+        if self.temperature < 0:
+            raise ValueError(f"--temperature is {self.temperature}; it must be 0 or more")
+
+
+def chat(config: ChatConfig) -> None:
+    """Answer `config.prompt`, or what is typed until it ends."""
+    speakers = [Speaker(name, config) for name in config.models]
+    if config.prompt is not None:
+        for speaker in speakers:
+            answer = speaker.answer(config.prompt)
+            print(answer if len(speakers) == 1 else f"{speaker.name}: {answer}")
+        return
+    console = Console()
+    console.print("/new starts over, /quit or Ctrl-D ends", style="dim")
+    while (line := _read_line(console)) is not None:
+        if line == "/new":
+            for speaker in speakers:
+                speaker.turns = ()
+        elif line:
+            show_answers(console, [(s.name, s.answer(line)) for s in speakers])
+
+
+def _read_line(console: Console) -> str | None:
+    try:
+        line = console.input("[bold]you[/] > ") if sys.stdin.isatty() else input()
+    except EOFError:
+        return None
+    return None if line.strip() == "/quit" else line.strip()
+
+
+def show_answers(console: Console, answers: list[tuple[str, str]]) -> None:
+    """Panels side by side where there is room; what a model says is text, never markup."""
+    width = max(24, console.width // len(answers) - 2)
+    panels = [
+        Panel(Text(text or "(nothing)"), title=Text(name), width=width) for name, text in answers
+    ]
+    console.print(Columns(panels))
+
+
+class Speaker:
+    """A model and its side of the conversation."""
+
+    def __init__(self, name: str, config: ChatConfig) -> None:
+        from understudy.core.models import load_policy
+
+        self.name, self.config = name, config
+        self.model, self.tokenizer = load_policy(model_folder(name))
+        self.turns: tuple[Message, ...] = ()
+
+    def answer(self, text: str) -> str:
+        """Say something to the model; its answer becomes part of the conversation."""
+        self.turns = (*self.turns, Message("user", text))
+        ids = self._fitting_prompt()
+        answer = self._generate(ids)
+        self.turns = (*self.turns, Message("assistant", answer))
+        return answer
+
+    def _fitting_prompt(self) -> list[int]:
+        """The conversation's ids, without its oldest turns when it outgrows the model's context."""
+        from understudy.core.chat import render_prompt
+        from understudy.core.models import context_length
+
+        room = context_length(self.model)
+        while True:
+            ids = render_prompt(self.tokenizer, _conversation(self.turns))
+            if room is None or len(ids) < room or len(self.turns) == 1:
+                return ids
+            self.turns = self.turns[2:]
+
+    def _generate(self, ids: list[int]) -> str:
+        from understudy.core.chat import decode_response
+        from understudy.core.generation import generate
+        from understudy.core.models import context_length
+
+        room = context_length(self.model)
+        limit = self.config.max_new_tokens
+        sampling: dict[str, Any] = {"greedy": True}
+        if self.config.temperature > 0:
+            sampling = {"temperature": self.config.temperature}
+        (generation,) = generate(
+            self.model,
+            [ids],
+            max_new_tokens=limit if room is None else max(1, min(limit, room - len(ids))),
+            seed=self.config.seed,
+            keys=[(len(self.turns),)],
+            eos_id=self.tokenizer.eos_token_id,
+            pad_id=self.tokenizer.pad_token_id,
+            **sampling,
+        )
+        return decode_response(self.tokenizer, generation.ids)
+
+
+def _conversation(turns: tuple[Message, ...]) -> Conversation:
+    return turns[0].content if len(turns) == 1 else turns

@@ -1,0 +1,182 @@
+"""Recipes: the settings of the demo's stages, a TOML file with a section per stage.
+
+`[sft]`, `[rl_init]`, `[reward]`, `[ppo]` and `[ppo_ptx]` hold fields of the trainers' configs, the
+other sections those of the dataclasses below. A key that nobody knows is an error, found before
+anything runs and without importing torch.
+"""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from understudy.core.config import build_values, read_toml
+from understudy.prompts.build import IntakeConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldSettings:
+    """Who sends prompts, and which base models are given."""
+
+    num_users: int
+    """Users; few send many prompts, most send few."""
+    policy_size: str = "1m"
+    """Base model of the policy: 200k, 1m, 3m, or a model folder."""
+    reward_size: str = "1m"
+    """Base model of the reward model and the critic (the paper: 6B for every policy size)."""
+    base_pages: int = 0
+    """Pages of the web the base has read that test prompts are checked against (0: none)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSettings:
+    """Pretraining text: for the mix in RL's start and in PPO-ptx, and to measure on."""
+
+    num_pages: int
+    """Pages to mix in."""
+    num_held_out_pages: int
+    """Fresh pages on which the pretraining loss is measured."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelSettings:
+    """What the labelers are asked for."""
+
+    num_demonstrations: int
+    """Demonstrations to train on."""
+    num_valid_demonstrations: int
+    """Demonstrations of the valid split."""
+    num_rankings: int
+    """Prompts whose sampled answers are ranked to train the reward model."""
+    num_valid_rankings: int
+    """Prompts of the valid split whose answers are ranked to measure it."""
+    overlap: float = 0.1
+    """Share of the rankings that several labelers make, to measure agreement."""
+    num_screening_prompts: int = 60
+    """Prompts on which candidates are screened before they label anything (B.1)."""
+    screening_cutoffs: Mapping[str, float] = field(
+        default_factory=lambda: {"flags": 0.75, "ranking": 0.75, "demonstrations": 6.0}
+    )
+    """Least agreement on sensitive flags and on rankings, least mean grade of 7 (B.1)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleSettings:
+    """Answers to rank."""
+
+    min_answers: int = 4
+    """Fewest answers per prompt (s3.5: K = 4 to 9)."""
+    max_answers: int = 9
+    """Most answers per prompt (s3.5)."""
+    temperature: float = 1.0
+    """Sampling temperature (not published)."""
+    max_response_tokens: int = 64
+    """Longest answer, in tokens."""
+    num_shards: int = 2
+    """Stages that share the work; part of the recipe, so that results do not depend on workers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateSettings:
+    """What the finished models are asked."""
+
+    num_prompts: int
+    """Prompts of users whom no training has seen (the paper: 3,196)."""
+    num_closed_prompts: int = 400
+    """Further closed-domain prompts, for the hallucination figures."""
+    num_rude_prompts: int = 100
+    """Rude users' prompts, asked with and without the respectful prefix."""
+    num_best_of_prompts: int = 300
+    """Test prompts that are answered `best_of` + 1 times for best-of-n and the gate."""
+    best_of: int = 16
+    """Largest n of best-of-n."""
+    num_benchmark_items: int = 200
+    """Items per benchmark."""
+    max_response_tokens: int = 64
+    """Longest answer, in tokens."""
+    labels_per_comparison: int = 1
+    """Held-out labelers who compare the same two answers (s5.3: mostly one, for cost)."""
+    stop_at_gate: bool = False
+    """End when the reward model does not pass the gate; else RL goes on and the report says so."""
+    num_shards: int = 2
+    """Stages that share the best-of-n sampling."""
+
+
+TRAINERS = {
+    "sft": ("understudy.sft.train", "SFTConfig"),
+    "rl_init": ("understudy.sft.train", "SFTConfig"),
+    "sft_reward": ("understudy.sft.train", "SFTConfig"),
+    "reward": ("understudy.reward.train", "RewardConfig"),
+    "ppo": ("understudy.ppo.train", "PPOConfig"),
+    "ppo_ptx": ("understudy.ppo.train", "PPOConfig"),
+}
+"""Sections that hold fields of a trainer's config."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All settings of the demo."""
+
+    world: WorldSettings
+    """Users and base models."""
+    intake: IntakeConfig = field(default_factory=IntakeConfig)
+    """How raw prompts are cleaned, capped and split."""
+    text: TextSettings
+    """Pretraining text."""
+    labels: LabelSettings
+    """Demonstrations and rankings."""
+    sample: SampleSettings
+    """Answers to rank."""
+    evaluate: EvaluateSettings
+    """The evaluation."""
+    sft: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of SFT (s3.5)."""
+    rl_init: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the model that RL starts from (C.3)."""
+    sft_reward: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the SFT from which a larger reward model starts; unused when sizes are equal."""
+    reward: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the reward model (C.2)."""
+    ppo: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of PPO (C.4), and of PPO-ptx where `ppo_ptx` has no other."""
+    ppo_ptx: Mapping[str, Any] = field(default_factory=dict)
+    """What differs in PPO-ptx."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each stage took when last measured, for the first estimate of the time left."""
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe by its name ("demo", "quick") or its file; ValueError says which key is wrong."""
+    path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise ValueError(f"there is no recipe {name}; give a .toml file or one of: {known}")
+    table = read_toml(path)
+    for section, (module, config_class) in TRAINERS.items():
+        _check_keys(table.get(section, {}), _fields_of(module, config_class), f"{path} [{section}]")
+    return Recipe(**build_values(Recipe, table, source=str(path)))
+
+
+def _check_keys(table: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{where}: unknown key '{key}'; the nearest valid key is '{nearest}'")
+
+
+def _fields_of(module: str, config_class: str) -> list[str]:
+    """Names of a dataclass's fields, read from its source: importing it would import torch."""
+    package = importlib.util.find_spec(module.rpartition(".")[0])
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    path = Path(package.submodule_search_locations[0]) / f"{module.rpartition('.')[2]}.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == config_class:
+            fields = [n.target for n in node.body if isinstance(n, ast.AnnAssign)]
+            return [target.id for target in fields if isinstance(target, ast.Name)]
+    raise AssertionError(f"{path} has no class {config_class}")

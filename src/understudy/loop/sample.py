@@ -1,0 +1,140 @@
+"""Draw the answers that labelers rank: K = 4 to 9 per prompt, identical ones merged (s3.5).
+
+understudy sample --model runs/sft/model --prompts prompts.jsonl --out responses.jsonl
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.core.batching import derived_seed
+from understudy.core.chat import render_prompts
+from understudy.core.models import context_length, load_policy
+from understudy.core.sampling import draw_responses, id_key, merge_identical
+from understudy.loop.names import model_folder, name_of
+from understudy.records import Prompt, Response, read_records, write_records
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleConfig:
+    """Draw several answers per prompt, for labelers to rank."""
+
+    model: str
+    """Model folder, run folder or hub name."""
+    prompts: Path
+    """Prompts, .jsonl or .parquet."""
+    out: Path
+    """The responses, .jsonl or .parquet; prompts in their order, a prompt's answers together."""
+    split: str | None = None
+    """Only prompts of this split: train, valid or test."""
+    min_answers: int = 4
+    """Fewest answers drawn per prompt (s3.5: K = 4 to 9)."""
+    max_answers: int = 9
+    """Most answers drawn per prompt (s3.5)."""
+    temperature: float = 1.0
+    """Sampling temperature (not published for step 2; 1 is that of the rollouts, C.4)."""
+    max_response_tokens: int = 1024
+    """Longest answer, in tokens (C); less where the model's context leaves less room."""
+    name: str | None = None
+    """What the records call the model; the folder's name without it."""
+    keep_identical: bool = False
+    """Keep an answer that repeats another to the same prompt."""
+    seed: int = 0
+    """Seed of the sampling and of each prompt's K."""
+    overwrite: bool = False
+    """Replace the file `out`."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_answers <= self.max_answers:
+            raise ValueError(
+                f"min_answers is {self.min_answers} and max_answers {self.max_answers}; "
+                "they must be at least 1 and in this order"
+            )
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+
+
+def sample_answers(config: SampleConfig) -> Path:
+    """Draw as configured and write `config.out`."""
+    if config.out.exists() and not config.overwrite:
+        raise ValueError(f"{config.out} exists; pass --overwrite or choose another --out")
+    prompts = read_prompts(config.prompts, config.split)
+    model, tokenizer = load_policy(model_folder(config.model))
+    responses = draw_varying(
+        model,
+        tokenizer,
+        prompts,
+        min_answers=config.min_answers,
+        max_answers=config.max_answers,
+        temperature=config.temperature,
+        seed=config.seed,
+        max_new_tokens=room_for_answers(model, tokenizer, prompts, config.max_response_tokens),
+        model_name=config.name or name_of(config.model),
+    )
+    if not config.keep_identical:
+        responses = merge_identical(responses)
+    write_records(config.out, responses)
+    counts = Counter(response.prompt_id for response in responses)
+    alone = sum(count == 1 for count in counts.values())
+    if alone:
+        print(f"{alone} of {len(counts)} prompts have one answer only, which nobody can rank")
+    return config.out
+
+
+def read_prompts(path: Path, split: str | None) -> list[Prompt]:
+    """The prompts of a file, or those of one split; ids must be unique."""
+    prompts = [p for p in read_records(path, Prompt) if split is None or p.split == split]
+    if not prompts:
+        raise ValueError(f"{path} has no prompts of split {split!r}")
+    twice = [prompt for prompt, count in Counter(p.id for p in prompts).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path} has two prompts with id {twice[0]!r}; ids must be unique")
+    return prompts
+
+
+def draw_varying(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    min_answers: int,
+    max_answers: int,
+    seed: int,
+    **sampling: Any,
+) -> list[Response]:
+    """K answers per prompt, K even between the bounds and fixed by (seed, prompt id)."""
+    groups: dict[int, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        groups[num_answers(prompt, min_answers, max_answers, seed)].append(prompt)
+    answers: dict[str, list[Response]] = defaultdict(list)
+    for number, members in sorted(groups.items()):
+        drawn = draw_responses(model, tokenizer, members, num_samples=number, seed=seed, **sampling)
+        for response in drawn:
+            answers[response.prompt_id].append(response)
+    return [response for prompt in prompts for response in answers[prompt.id]]
+
+
+def num_answers(prompt: Prompt, min_answers: int, max_answers: int, seed: int) -> int:
+    """How many answers this prompt gets."""
+    spread = max_answers - min_answers + 1
+    return min_answers + derived_seed(seed, "sample/k", id_key(prompt.id)) % spread
+
+
+def room_for_answers(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_response_tokens: int
+) -> int:
+    """`max_response_tokens`, or what the longest prompt leaves of the model's context."""
+    room = context_length(model)
+    if room is None:
+        return max_response_tokens
+    ids = render_prompts(tokenizer, [prompt.prompt for prompt in prompts])
+    longest = max(range(len(ids)), key=lambda i: len(ids[i]))
+    left = room - len(ids[longest])
+    if left < 1:
+        raise ValueError(
+            f"prompt {prompts[longest].id} has {len(ids[longest])} tokens and the model's context "
+            f"is {room}; shorten or drop it (understudy prompts build --max-prompt-tokens)"
+        )
+    return min(max_response_tokens, left)

@@ -1,0 +1,97 @@
+"""Stages about labelers: screening, demonstrations, rankings, and how far labelers agree."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from understudy.labeling.agreement import agreement, votes_of_rankings
+from understudy.labeling.collect import collect_demonstrations, collect_rankings
+from understudy.labeling.screening import make_battery
+from understudy.labeling.screening import screen as screen_one
+from understudy.loop.stage_call import StageCall
+from understudy.records import (
+    LabelerInfo,
+    Prompt,
+    Ranking,
+    Response,
+    read_records,
+    write_records,
+)
+from understudy.world.judge import WEIGHTS
+from understudy.world.labelers import SimulatedLabeler
+from understudy.world.world import World
+
+
+def screen(call: StageCall) -> None:
+    """Candidates take the screening test (B.1); labelers.json says who may label, and why not."""
+    world = World(call.config["seed"])
+    battery = make_battery(
+        researcher(world),
+        read_records(call.path("prompts"), Prompt),
+        read_records(call.path("responses"), Response),
+    )
+    results = [
+        screen_one(candidate, battery, call.config["cutoffs"])
+        for candidate in world.labelers("training")
+    ]
+    accepted = [result.info.id for result in results if result.passed]
+    if len(accepted) < 3:
+        scores = {r.info.id: dict(r.info.screening) for r in results}
+        raise ValueError(f"screening leaves {len(accepted)} labelers of {scores}; lower cutoffs")
+    rows = [{**r.info.to_json(), "failed": list(r.failed)} for r in results]
+    table = {"accepted": accepted, "candidates": rows, "cutoffs": call.config["cutoffs"]}
+    (call.out / "labelers.json").write_text(json.dumps(table, indent=1))
+
+
+def researcher(world: World) -> SimulatedLabeler:
+    """Somebody who knows the truth and makes no mistakes, as the key of the screening test."""
+    info = LabelerInfo(id="researcher-01", role="researcher")
+    return SimulatedLabeler(info=info, judge=world.judge, weights=dict(WEIGHTS), noise=0.0)
+
+
+def accepted_labelers(world: World, path: Path) -> list[SimulatedLabeler]:
+    """The training labelers who passed the screening."""
+    names = set(json.loads(path.read_text())["accepted"])
+    return [labeler for labeler in world.labelers("training") if labeler.info.id in names]
+
+
+def demonstrate(call: StageCall) -> None:
+    """Labelers answer users' prompts as they would want a model to (s3.2)."""
+    world = World(call.config["seed"])
+    labelers = accepted_labelers(world, call.path("labelers"))
+    for name in ("demonstrations", "valid"):
+        prompts = read_records(call.path(name), Prompt)
+        rows = collect_demonstrations(labelers, prompts, call.config["seed"])
+        write_records(call.out / f"{name}.jsonl", rows)
+
+
+def rank(call: StageCall) -> None:
+    """Training labelers rank answers; held-out labelers too, on the valid split, to measure."""
+    world, config = World(call.config["seed"]), call.config
+    team = accepted_labelers(world, call.path("labelers"))
+    responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
+    prompts = read_records(call.path("prompts"), Prompt)
+    valid = read_records(call.path("valid"), Prompt)
+    training = collect_rankings(team, prompts, responses, config["overlap"], config["seed"])
+    measured = {
+        role: collect_rankings(members, valid, responses, overlap=0.5, seed=config["seed"])
+        for role, members in (("training", team), ("held_out", world.labelers("held_out")))
+    }
+    write_records(call.out / "rankings.jsonl", training)
+    write_records(call.out / "valid.jsonl", [*measured["training"], *measured["held_out"]])
+    summary = {
+        "training": agreement_of([*training, *measured["training"]]),
+        "held_out": agreement_of(measured["held_out"]),
+        "num_rankings": len(training),
+        "num_pairs": sum(len(r.pairs()) for r in training),
+        "num_ties": sum(r.num_ties for r in training),
+        "mean_answers": sum(len(r.responses) for r in training) / len(training),
+    }
+    (call.out / "agreement.json").write_text(json.dumps(summary, indent=1))
+
+
+def agreement_of(rankings: Sequence[Ranking]) -> dict | None:
+    """Agreement between labelers on the answers that several of them ranked."""
+    found = agreement(votes_of_rankings(rankings))
+    return None if found is None else asdict(found)

@@ -1,0 +1,22 @@
+"""Stages that measure a model itself: benchmarks and pretraining loss (s4.1, App. D)."""
+
+import json
+
+from understudy.core.models import load_policy
+from understudy.core.text import read_text, text_loss
+from understudy.evaluation.benchmarks import main_score, read_benchmark, run_benchmark
+from understudy.loop.stage_call import StageCall
+
+
+def tax(call: StageCall) -> None:
+    """tax.json: benchmarks (name to score with interval) and pretraining_loss (nats per token)."""
+    model, tokenizer = load_policy(call.path("model"))
+    paths = sorted(call.path("benchmarks").glob("*.jsonl"))
+    scores = {}
+    for done, path in enumerate(paths):
+        call.progress(done, len(paths) + 1, path.stem)
+        found = run_benchmark(model, tokenizer, read_benchmark(path))
+        scores[path.stem] = main_score(found).to_json()
+    loss = text_loss(model, tokenizer, read_text(call.path("text")))
+    table = {"benchmarks": scores, "pretraining_loss": loss}
+    (call.out / "tax.json").write_text(json.dumps(table, indent=1))

@@ -1,0 +1,146 @@
+"""The last stage: results.json from everything that was measured, and the report from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from understudy.core.run import code_version, read_lines
+from understudy.loop.plan import read_stamp
+from understudy.loop.stage_call import StageCall
+from understudy.records import Prompt, Response, prompt_text, read_records
+from understudy.world.world import World
+
+NUM_EXAMPLES = 10
+GROUPS = {
+    "win_rates_vs_sft": "held_out",
+    "win_rates_vs_sft_gold": "gold",
+    "win_rates_vs_sft_training_labelers": "training",
+}
+"""Names in results.json of the win rates by each group of judges."""
+
+
+def report(call: StageCall) -> None:
+    """Write results.json and report.html."""
+    from understudy.evaluation.report import write_report
+
+    table = results(call)
+    path = call.out / "results.json"
+    path.write_text(json.dumps(table, indent=1, sort_keys=True))
+    write_report(table, call.out / "report.html")
+
+
+def results(call: StageCall) -> dict[str, Any]:
+    """All that results.json says; docs/evaluation.md has its schema."""
+    sampled, greedy = _read(call, "sampled"), _read(call, "greedy")
+    best_of = _read(call, "best_of")
+    taxes = {name.removeprefix("tax_"): _read(call, name) for name in _inputs(call, "tax_")}
+    return {
+        **{name: sampled["win_rates"][group] for name, group in GROUPS.items()},
+        "greedy": {
+            **{name: greedy["win_rates"][group] for name, group in GROUPS.items()},
+            **{name: greedy[name] for name in ("flags", "gold", "likert")},
+        },
+        "reward_model": {**_read(call, "reward"), "gate": best_of["gate"]},
+        **{name: sampled[name] for name in ("flags", "flags_by_labelers", "gold", "likert")},
+        "first_shown": sampled["first_shown"],
+        "benchmarks": {model: tax["benchmarks"] for model, tax in taxes.items()},
+        "pretraining_loss": {model: tax["pretraining_loss"] for model, tax in taxes.items()},
+        "best_of_n": best_of["curve"],
+        "ppo_curve": {
+            name.removeprefix("curve_"): read_lines(call.path(name))
+            for name in _inputs(call, "curve_")
+        },
+        "examples": examples(call),
+        "data": {
+            "intake": _read(call, "intake"),
+            "screening": _read(call, "screening"),
+            "rankings": _read(call, "agreement"),
+        },
+        "settings": call.config["recipe"],
+        "caveats": caveats(best_of["gate"], sampled),
+        "minutes": minutes(call.root),
+        "seed": call.config["seed"],
+        "code_version": code_version(),
+    }
+
+
+def examples(call: StageCall) -> list[dict[str, Any]]:
+    """Ten test prompts of different use cases, with each model's answer and its gold score."""
+    judge = World(call.config["seed"]).judge
+    answers: dict[str, dict[str, Response]] = {}
+    for path in (*call.paths("answers"), call.path("picked")):
+        for response in read_records(path, Response):
+            answers.setdefault(response.prompt_id, {})[response.model] = response
+    chosen = spread(read_records(call.path("prompts"), Prompt), NUM_EXAMPLES)
+    return [
+        {
+            "prompt": prompt_text(prompt.prompt),
+            "use_case": prompt.use_case,
+            "answers": {
+                model: {
+                    "text": response.response,
+                    "gold": judge.score(prompt.prompt, response.response).total,
+                }
+                for model, response in answers[prompt.id].items()
+            },
+        }
+        for prompt in chosen
+    ]
+
+
+def spread(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
+    """`number` prompts, one of each use case in turn, in the order of the file: not hand-picked."""
+    by_case: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_case.setdefault(prompt.use_case or "other", []).append(prompt)
+    rounds = max(map(len, by_case.values()))
+    order = [by_case[c][i] for i in range(rounds) for c in by_case if i < len(by_case[c])]
+    return order[:number]
+
+
+def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before believing the figures."""
+    notes = [
+        "The world, its users, labelers and judge are simulated; only the training is real.",
+        "Much of what PPO gains at temperature 1 is sharper sampling: compare the greedy figures.",
+    ]
+    if not gate["passed"]:
+        notes.append(
+            "The reward model did not pass the gate: choosing by its score did not choose better "
+            "answers by the gold judge, so what PPO did with it proves little."
+        )
+    null = sampled["win_rates"]["gold"].get("sft_null")
+    if null and not null["low"] <= 0.5 <= null["high"]:
+        notes.append("SFT against itself does not come out even: trust no interval in this run.")
+    return notes
+
+
+def minutes(root: Path) -> dict[str, float]:
+    """Minutes of work per step of the plan (shards together), and of wall clock in all."""
+    spent: dict[str, float] = {}
+    spans: list[tuple[float, float]] = []
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        stamp = read_stamp(folder)
+        if stamp is not None:
+            name = folder.name.rsplit("-", 1)[0]
+            spent[name] = spent.get(name, 0.0) + stamp.seconds / 60
+            spans.append((stamp.started, stamp.started + stamp.seconds))
+    return {**{k: round(v, 3) for k, v in spent.items()}, "total": round(_union(spans) / 60, 3)}
+
+
+def _union(spans: Sequence[tuple[float, float]]) -> float:
+    """Seconds in which at least one span was open."""
+    total, end = 0.0, float("-inf")
+    for start, stop in sorted(spans):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def _inputs(call: StageCall, prefix: str) -> list[str]:
+    return [name for name in call.inputs if name.startswith(prefix)]
+
+
+def _read(call: StageCall, name: str) -> dict[str, Any]:
+    return dict(json.loads(call.path(name).read_text()))

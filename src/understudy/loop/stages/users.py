@@ -1,0 +1,111 @@
+"""Stages about what is given: users' prompts through intake, pretraining text, benchmarks."""
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from understudy.evaluation.flags import with_prefix
+from understudy.loop.stage_call import StageCall
+from understudy.prompts import IntakeConfig, build_prompts
+from understudy.records import Prompt, prompt_text, write_records
+from understudy.world.benchmarks import benchmark_items
+from understudy.world.tasks import PREFIXES
+from understudy.world.world import World
+
+
+def prompts(call: StageCall) -> None:
+    """Users' raw prompts, cleaned, capped and split, and then handed out: a file per purpose.
+
+    Demonstrations and rankings get different prompts of the train split as far as there are
+    enough; PPO gets all of that split. The test prompts occur in no training text.
+    """
+    config = call.config
+    world = World(config["seed"])
+    raw = world.user_prompts(num_users=config["num_users"])
+    write_records(call.out / "raw.jsonl", raw)
+    kept, report = build_prompts(raw, IntakeConfig(**config["intake"]))
+    write_records(call.out / "prompts.jsonl", kept)
+    by_split = {
+        split: _shuffled([p for p in kept if p.split == split], config["seed"])
+        for split in ("train", "valid", "test")
+    }
+    files = hand_out(by_split, config)
+    files["test"], num_seen = unseen(files["test"], by_split, _web_texts(world, config))
+    files["test"] = files["test"][: config["num_prompts"]]
+    files["closed"] = world.closed_domain_prompts(config["num_closed_prompts"])
+    rude = world.rude_prompts(config["num_rude_prompts"])
+    files["rude"] = [*rude, *(with_prefix(p, PREFIXES["respectful"].strip()) for p in rude)]
+    for name, members in files.items():
+        write_records(call.out / f"{name}.jsonl", members)
+    summary = {
+        **report.to_json(),
+        "files": {name: len(members) for name, members in files.items()},
+        "num_test_prompts_seen_in_training_text": num_seen,
+    }
+    (call.out / "intake.json").write_text(json.dumps(summary, indent=1))
+
+
+def hand_out(
+    by_split: dict[str, list[Prompt]], config: Mapping[str, Any]
+) -> dict[str, list[Prompt]]:
+    """A list of prompts per purpose; ValueError when there are too few."""
+    train, valid = by_split["train"], by_split["valid"]
+    wanted = {
+        "demonstrate": (train, config["num_demonstrations"]),
+        "demonstrate_valid": (valid, config["num_valid_demonstrations"]),
+        "rank": (train[::-1], config["num_rankings"]),
+        "rank_valid": (valid[::-1], config["num_valid_rankings"]),
+        "screen": (train[::-1], config["num_screening_prompts"]),
+    }
+    for name, (members, number) in wanted.items():
+        if number > len(members):
+            raise ValueError(
+                f"{name} needs {number} prompts, but intake left {len(members)} in that split; "
+                "raise [world] num_users"
+            )
+    files = {name: members[:number] for name, (members, number) in wanted.items()}
+    return {**files, "ppo": train, "test": by_split["test"]}
+
+
+def unseen(
+    test: Sequence[Prompt], by_split: dict[str, list[Prompt]], web: Iterable[str]
+) -> tuple[list[Prompt], int]:
+    """The test prompts whose text no training has seen, and how many were left out."""
+    seen = {prompt_text(p.prompt) for split in ("train", "valid") for p in by_split[split]}
+    seen.update(web)
+    kept = [p for p in test if prompt_text(p.prompt) not in seen]
+    return kept, len(test) - len(kept)
+
+
+def _web_texts(world: World, config: Mapping[str, Any]) -> Iterable[str]:
+    """Every request in the forum threads of the pages that the base model has read."""
+    for page in world.corpus(config["base_pages"]):
+        if page.startswith("ask: "):
+            yield page.removeprefix("ask: ").partition("\nreply:")[0]
+
+
+def _shuffled(members: list[Prompt], seed: int) -> list[Prompt]:
+    order = sorted(members, key=lambda prompt: prompt.id)
+    random.Random(f"hand-out-{seed}").shuffle(order)
+    return order
+
+
+def text(call: StageCall) -> None:
+    """Pages of the web to mix into training, and fresh ones to measure the pretraining loss on."""
+    world = World(call.config["seed"])
+    pages = world.corpus(call.config["num_pages"], seed=1_000 + call.config["seed"])
+    held_out = world.corpus(call.config["num_held_out_pages"], seed=2_000 + call.config["seed"])
+    for name, texts in (("pretraining", pages), ("held_out", held_out)):
+        lines = (json.dumps({"text": one}) + "\n" for one in texts)
+        (call.out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    (call.out / "prefix.txt").write_text(world.few_shot_prefix(), encoding="utf-8")
+
+
+def benchmarks(call: StageCall) -> None:
+    """The four few-shot benchmarks of the alignment tax, a file each."""
+    facts = World(call.config["seed"]).facts
+    (call.out / "items").mkdir(exist_ok=True)
+    for name, items in benchmark_items(facts, call.config["num_items"]).items():
+        lines = (json.dumps(item) + "\n" for item in items)
+        (call.out / "items" / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
