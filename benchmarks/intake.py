@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from understudy.prompts import IntakeConfig, build_files
+from understudy.prompts import BuildConfig, build_files
 
 _WORDS = [
     a + b
@@ -66,8 +66,8 @@ def _text(rng: random.Random, length: int) -> str:
 def measure(folder: str, number: int, near: float | None, queue: "multiprocessing.Queue") -> None:
     """Build one set and put (seconds, CPU seconds, peak MiB, kept) into `queue`."""
     start, start_cpu = time.perf_counter(), time.process_time()
-    config = IntakeConfig(near_duplicates=near)
-    report = build_files([f"{folder}/in.jsonl"], f"{folder}/out.jsonl", config)
+    files = dict(data=(Path(folder) / "in.jsonl",), out=Path(folder) / "out.jsonl")
+    report = build_files(BuildConfig(near_duplicates=near, **files))
     seconds = time.perf_counter() - start
     cpu = time.process_time() - start_cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -83,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     lines = [
-        f"{'prompts':>10} {'kept':>10} {'seconds':>9} {'CPU s':>8} {'us/prompt':>10} {'peak MiB':>9}"
+        f"{'prompts':>10} {'kept':>10} {'seconds':>9} {'CPU s':>8} {'CPU us':>8} {'peak MiB':>9}"
     ]
     for number in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def main() -> None:
             child.join()
         each = cpu / number * 1e6
         lines.append(
-            f"{number:>10,} {kept:>10,} {seconds:>9.1f} {cpu:>8.1f} {each:>10.1f} {peak:>9,.0f}"
+            f"{number:>10,} {kept:>10,} {seconds:>9.1f} {cpu:>8.1f} {each:>8.1f} {peak:>9,.0f}"
         )
     print("\n".join(lines))
 

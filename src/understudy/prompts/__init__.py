@@ -1,7 +1,7 @@
 """Intake: users' prompts become a clean, capped, deduplicated, user-split prompt set. Free of
 torch."""
 
-from understudy.prompts.build import IntakeConfig, build_files, build_prompts
+from understudy.prompts.build import BuildConfig, IntakeConfig, build_files, build_prompts
 from understudy.prompts.pii import Finding, find_pii, redact
 from understudy.prompts.report import IntakeReport
 from understudy.prompts.split import split_of
@@ -9,6 +9,7 @@ from understudy.prompts.use_case import PAPER_SHARES, use_case_of
 
 __all__ = [
     "PAPER_SHARES",
+    "BuildConfig",
     "Finding",
     "IntakeConfig",
     "IntakeReport",

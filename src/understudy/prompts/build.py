@@ -14,7 +14,7 @@ not published. Prompts that labelers wrote (source "labeler") count for no cap, 
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -47,7 +47,7 @@ class IntakeConfig:
     duplicate_scope: Literal["all", "user"] = "all"
     """Whether a prompt can repeat anybody's earlier prompt or only one of the same user (or
     organisation)."""
-    prefix_chars: int = 128
+    prefix_chars: int = 80
     """A common prefix of fewer characters makes no duplicate; 0 leaves only exact ones (s3.2, no
     number given)."""
     prefix_share: float = 0.8
@@ -120,14 +120,22 @@ def _steps(config: IntakeConfig) -> tuple[str, ...]:
     return "consent", "length", "pii", *organization, "duplicates", "cap"
 
 
-def build_files(
-    inputs: Sequence[Path | str], out: Path | str, config: IntakeConfig
-) -> IntakeReport:
-    """`build_prompts` from JSON Lines or Parquet files to one; the report goes beside it as
-    NAME.report.json."""
-    rows = (prompt for path in inputs for prompt in iter_records(path, Prompt))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig(IntakeConfig):
+    """Turn raw users' prompts into a clean, capped, deduplicated, split prompt set."""
+
+    data: tuple[Path, ...]
+    """Files of prompts, .jsonl or .parquet; read as one."""
+    out: Path
+    """File of the kept prompts, .jsonl or .parquet; NAME.report.json beside it says what was
+    dropped."""
+
+
+def build_files(config: BuildConfig) -> IntakeReport:
+    """`build_prompts` from files to a file; the report is written beside it and returned."""
+    rows = (prompt for path in config.data for prompt in iter_records(path, Prompt))
     kept, report = build_prompts(rows, config)
-    path = write_records(out, kept)
+    path = write_records(config.out, kept)
     text = json.dumps(report.to_json(), indent=2)
     path.with_suffix(".report.json").write_text(text + "\n", encoding="utf-8")
     return report

@@ -72,11 +72,21 @@ class IntakeReport:
         """The report as a JSON object."""
         return dataclasses.asdict(self)
 
+    def __str__(self) -> str:
+        """The table, examples included."""
+        return self.table()
+
     def table(self, *, examples: bool = True) -> str:
         """The report as text: the steps, the splits, and the use cases beside the paper's Table
         1."""
         return "\n".join(
-            [*self._step_lines(examples), "", *self._split_lines(), "", *self._use_case_lines()]
+            [
+                *self._step_lines(examples),
+                "",
+                *split_lines(self.splits),
+                "",
+                *use_case_lines(self.use_cases),
+            ]
         )
 
     def _step_lines(self, examples: bool) -> list[str]:
@@ -95,22 +105,6 @@ class IntakeReport:
             )
         return lines
 
-    def _split_lines(self) -> list[str]:
-        lines = [f"{'split':<14}{'prompts':>11}{'users':>11}"]
-        for name, counts in self.splits.items():
-            lines.append(f"{name:<14}{counts['prompts']:>11,}{counts['users']:>11,}")
-        return lines
-
-    def _use_case_lines(self) -> list[str]:
-        lines = [f"{'use case':<16}{'prompts':>9}{'share':>11}{'Table 1':>11}"]
-        names = [*PAPER_SHARES, *sorted(set(self.use_cases) - set(PAPER_SHARES))]
-        for name in names:
-            count = self.use_cases.get(name, 0)
-            share = f"{count / max(1, self.num_kept):.1%}"
-            paper = f"{PAPER_SHARES[name]:.1%}" if name in PAPER_SHARES else "-"
-            lines.append(f"{name:<16}{count:>9,}{share:>11}{paper:>11}")
-        return lines
-
 
 class Tally:
     """Counts while intake runs; `report` freezes them."""
@@ -127,10 +121,10 @@ class Tally:
         self._dropped[step][reason] += 1
         examples = self._examples.setdefault((step, reason), [])
         if len(examples) < EXAMPLES_PER_REASON or prompt.id < examples[-1].id:
-            insort(examples, Example(prompt.id, reason, _beginning(prompt), of))
+            insort(examples, Example(prompt.id, reason, beginning(prompt), of))
             del examples[EXAMPLES_PER_REASON:]
 
-    def report(self, kept: list[Prompt]) -> IntakeReport:
+    def report(self, kept: Sequence[Prompt]) -> IntakeReport:
         """The report on what is left."""
         steps, num_in = [], self.num_in
         for name, dropped in self._dropped.items():
@@ -151,21 +145,39 @@ class Tally:
             num_kept=len(kept),
             num_redacted=self.num_redacted,
             num_pii_outside_training=self.num_pii_outside_training,
-            splits=_split_counts(kept),
+            splits=split_counts(kept),
             use_cases=dict(Counter(prompt.use_case or "other" for prompt in kept)),
         )
 
 
-def _split_counts(kept: list[Prompt]) -> dict[str, dict[str, int]]:
-    prompts = Counter(prompt.split for prompt in kept)
-    users = Counter(split for split, _ in {(prompt.split, prompt.user_id) for prompt in kept})
-    return {
-        name: {"prompts": prompts[name], "users": users[name]}
-        for name in ("train", "valid", "test")
-    }
+def split_lines(splits: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Prompts and users of each split, as lines of a table."""
+    rows = (f"{name:<14}{n['prompts']:>11,}{n['users']:>11,}" for name, n in splits.items())
+    return [f"{'split':<14}{'prompts':>11}{'users':>11}", *rows]
 
 
-def _beginning(prompt: Prompt) -> str:
+def use_case_lines(use_cases: Mapping[str, int]) -> list[str]:
+    """Shares of the use cases beside the paper's, as lines of a table."""
+    lines = [f"{'use case':<14}{'prompts':>11}{'share':>11}{'Table 1':>11}"]
+    total = max(1, sum(use_cases.values()))
+    for name in [*PAPER_SHARES, *sorted(set(use_cases) - set(PAPER_SHARES))]:
+        count = use_cases.get(name, 0)
+        paper = f"{PAPER_SHARES[name]:.1%}" if name in PAPER_SHARES else "-"
+        lines.append(f"{name:<14}{count:>11,}{count / total:>11.1%}{paper:>11}")
+    return lines
+
+
+def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
+    """Prompts and users of each split, and of none if there are such."""
+    prompts = Counter(prompt.split or "no split" for prompt in kept)
+    pairs = {(prompt.split or "no split", prompt.user_id) for prompt in kept}
+    users = Counter(split for split, _ in pairs)
+    names = ("train", "valid", "test", *(("no split",) if "no split" in prompts else ()))
+    return {name: {"prompts": prompts[name], "users": users[name]} for name in names}
+
+
+def beginning(prompt: Prompt) -> str:
+    """How a prompt begins, in one line, with personal data redacted."""
     # Redacted first and cut afterwards, or the cut could leave half an address that no rule knows.
     text = " ".join(redact(prompt_text(prompt.prompt)).split())
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 3] + "..."

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from understudy.prompts import IntakeConfig, build_files, build_prompts, split_of
+from understudy.prompts import BuildConfig, IntakeConfig, build_files, build_prompts, split_of
 from understudy.records import Message, Prompt, read_records, write_records
 
 CARD = "4111 1111 1111 1111"
@@ -159,7 +159,7 @@ def test_files_in_files_out(tmp_path) -> None:
     second = write_records(
         tmp_path / "b.parquet", [Prompt(id="b", prompt=turns, user_id="v"), prompt("c", "Why?")]
     )
-    report = build_files([first, second], tmp_path / "out" / "prompts.jsonl", IntakeConfig())
+    report = build_files(BuildConfig(data=(first, second), out=tmp_path / "out" / "prompts.jsonl"))
     kept = read_records(tmp_path / "out" / "prompts.jsonl", Prompt)
     assert [p.id for p in kept] == ["a", "b", "c"]
     assert kept[1].prompt == turns

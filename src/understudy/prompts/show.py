@@ -1,0 +1,59 @@
+"""What is in a file of prompts, before or after intake: splits, users, use cases, personal data,
+examples."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.prompts.pii import find_pii
+from understudy.prompts.report import beginning, split_counts, split_lines, use_case_lines
+from understudy.prompts.use_case import use_case_of
+from understudy.records import Prompt, prompt_text, read_records
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShowConfig:
+    """Say what is in a file of prompts."""
+
+    data: Path
+    """Prompts, .jsonl or .parquet."""
+    examples: int = 1
+    """Prompts shown of each use case, the first by id, with personal data redacted."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 0:
+            raise ValueError(f"examples is {self.examples}; it must be 0 or more")
+
+
+def show_prompts(config: ShowConfig) -> str:
+    """The summary as text; a prompt without a use case is put under that of the rules."""
+    prompts = sorted(read_records(config.data, Prompt), key=lambda prompt: prompt.id)
+    by_use_case: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        use_case = prompt.use_case or use_case_of(prompt.prompt)
+        by_use_case.setdefault(use_case, []).append(prompt)
+    shown = [
+        f"    {name}: {beginning(prompt)}"
+        for name, members in sorted(by_use_case.items())
+        for prompt in members[: config.examples]
+    ]
+    use_cases = {name: len(members) for name, members in by_use_case.items()}
+    return "\n".join(
+        [
+            *_overview(prompts),
+            *("", *split_lines(split_counts(prompts))),
+            *("", *use_case_lines(use_cases)),
+            *shown,
+        ]
+    )
+
+
+def _overview(prompts: list[Prompt]) -> list[str]:
+    per_user = Counter(prompt.user_id for prompt in prompts)
+    num_pii = sum(bool(find_pii(prompt_text(prompt.prompt))) for prompt in prompts)
+    num_refused = sum(not prompt.consent for prompt in prompts)
+    return [
+        f"{len(prompts):,} prompts of {len(per_user):,} users; the busiest sent "
+        f"{max(per_user.values()):,}",
+        f"personal data in {num_pii:,}, no consent for {num_refused:,}",
+    ]
