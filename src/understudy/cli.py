@@ -57,7 +57,7 @@ COMMANDS: tuple[Command, ...] = (
         "prompts build",
         "understudy.prompts.build",
         "BuildConfig",
-        "build_prompts",
+        "build_files",
         "turn raw users' prompts into train, valid and test prompts",
     ),
     Command(
