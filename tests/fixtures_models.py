@@ -28,6 +28,9 @@ TEMPLATE = (
 )
 """The tiny world's chat format: `ask: {content}` and `reply:` on lines of their own."""
 
+KINDS = ("llama", "llama_tied", "gpt2", "qwen2", "gpt_neox", "opt", "mistral", "gemma2")
+"""Architectures: learned and rotary positions, tied heads, grouped queries, windows, soft caps."""
+
 _TEXT = [
     "ask: Name a prime number.\nreply: Seven is a prime number.",
     "ask: Where does Anna live?\nreply: Anna lives in the city of Lund.",
@@ -83,7 +86,7 @@ def _base(**changes: Any) -> dict[str, Any]:
 
 
 def config_of(kind: str, **changes: Any) -> Any:
-    """A small config: llama, llama_tied, gpt2, qwen2, gpt_neox, opt, mistral or gemma2."""
+    """A small config of one of KINDS."""
     from transformers import Gemma2Config, GPTNeoXConfig, MistralConfig, OPTConfig
 
     if kind == "gpt2":

@@ -139,6 +139,10 @@ def _encode_turns(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
     The template's text is cut before and after each assistant turn; what lies between is encoded as
     it is, without the template's own EOS after the turn, since ours is there already.
     """
+    messages = [
+        Message(turn.role, turn.content.strip()) if turn.role == "assistant" else turn
+        for turn in messages
+    ]
     ids: list[int] = []
     mask: list[int] = []
     done = ""
@@ -147,7 +151,7 @@ def _encode_turns(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
             continue
         before = _template_text(tokenizer, messages[:index], generation=True)
         after = _template_text(tokenizer, messages[: index + 1], generation=False)
-        end = after.find(turn.content.strip(), len(before))
+        end = after.find(turn.content, len(before))
         if not before.startswith(done) or not after.startswith(before) or end < 0:
             raise ValueError(
                 "this tokenizer's chat template rewrites earlier turns, so the answers in a "
@@ -157,7 +161,7 @@ def _encode_turns(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
         answer = encode_response(tokenizer, turn.content)
         ids += between + answer
         mask += [0] * len(between) + [1] * len(answer)
-        done = after[: end + len(turn.content.strip())]
+        done = after[: end + len(turn.content)]
     rest = _template_text(tokenizer, messages, generation=True)
     if not rest.startswith(done):
         raise ValueError(

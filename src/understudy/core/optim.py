@@ -108,6 +108,6 @@ class SkipGuard:
         self.in_a_row = self.in_a_row + 1 if result.skipped else 0
         if self.in_a_row >= self.limit:
             raise TooManySkips(
-                f"{self.in_a_row} steps in a row had non-finite gradients (the weights are those of "
-                "the last good step); lower lr, or look for broken rows in the data"
+                f"{self.in_a_row} steps in a row had non-finite gradients (the weights are those "
+                "of the last good step); lower lr, or look for broken rows in the data"
             )

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -25,6 +26,8 @@ from understudy.core.batching import positions_of
 from understudy.core.chat import ensure_template
 from understudy.core.ops import chunked_logprobs
 
+LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What the library raises for a folder that is not what it should be."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|padding|>")
 
@@ -43,9 +46,9 @@ def load_policy(
     with quiet_library():
         try:
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                str(path), dtype=dtype, trust_remote_code=False
+                str(path), dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError) as error:
+        except LOAD_ERRORS as error:
             raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
     _ensure_rows(model, len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -25,6 +25,7 @@ from understudy.core.batching import (
 )
 from understudy.core.chat import check_prompt_length, encode_responses, render_prompts
 from understudy.core.policies import (
+    LOAD_ERRORS,
     atomic_folder,
     check_folder,
     context_length,
@@ -59,6 +60,7 @@ class ScalarModel(nn.Module):
             self.head.bias.zero_()
         self.head.to(weight.device)
         self.register_buffer("bias_shift", torch.zeros((), device=weight.device))
+        self.train(trunk.training)
 
     @classmethod
     def from_policy(cls, model: PreTrainedModel, seed: int = 0) -> "ScalarModel":
@@ -146,8 +148,10 @@ def load_scalar(
     tokenizer = load_tokenizer(folder)
     with quiet_library():
         try:
-            trunk = AutoModel.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+            trunk = AutoModel.from_pretrained(
+                str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+        except LOAD_ERRORS as error:
             raise ValueError(f"{folder} cannot be read: {one_line(error)}") from None
     model = ScalarModel(trunk)
     head = load_file(folder / _HEAD_FILE)

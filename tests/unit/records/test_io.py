@@ -77,7 +77,7 @@ def test_errors_name_file_and_line(tmp_path):
     path.write_text("\n")
     with pytest.raises(RecordError, match="has no rows; it must hold at least one demonstration"):
         read_records(path, Demonstration)
-    with pytest.raises(RecordError, match="missing.jsonl does not exist"):
+    with pytest.raises(RecordError, match=r"missing.jsonl does not exist"):
         read_records(tmp_path / "missing.jsonl", Demonstration)
     (tmp_path / "demos.csv").write_text("a")
     with pytest.raises(RecordError, match=r"must be JSON Lines"):

@@ -65,7 +65,8 @@ def test_hand_written_rows_need_no_ids():
     row = {"prompt": "Name a prime.", "response": "7"}
     first, again = Demonstration.from_json(row), Demonstration.from_json(dict(row))
     other = Demonstration.from_json(row | {"response": "9"})
-    assert first == again and first.id != other.id
+    assert first == again
+    assert first.id != other.id
     assert first.prompt_id == other.prompt_id
     assert first.labeler_id == "unknown"
     assert Prompt.from_json({"prompt": "a"}).user_id != Prompt.from_json({"prompt": "b"}).user_id
