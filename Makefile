@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
-.PHONY: demo setup test test-all lint format figures bench clean help
+.PHONY: help demo setup test test-all lint format docs figures bench clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 10 minutes)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make lint      ruff, mypy, import rules, spelling'
 	@echo 'make format    let ruff rewrite what it can'
+	@echo 'make docs      write docs/metrics.md from the code'
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another'
 	@echo 'make clean     remove .venv and caches; never runs/'
@@ -51,6 +52,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/python -m tests.docs.metrics_page
 
 figures: $(READY)
 	$(BIN)/understudy figures

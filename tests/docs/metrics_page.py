@@ -1,0 +1,33 @@
+"""docs/metrics.md from core/metrics.py: `python -m tests.docs.metrics_page` (or `make docs`)
+writes it."""
+
+from itertools import groupby
+
+from tests.docs.pages import DOCS
+
+from understudy.core.metrics import METRICS, is_timing
+
+HEAD = """# Metrics
+
+Every metric that a stage logs, one line per step or iteration in the run folder's `metrics.jsonl`.
+Those marked * are wall-clock figures and go to `timings.jsonl`, so that a resumed run writes the
+same `metrics.jsonl` as an uninterrupted one. `Run.log` refuses a name that is not here.
+`make docs` writes this page from `core/metrics.py`.
+"""
+
+
+def metrics_page() -> str:
+    """The page's text."""
+    parts = [HEAD]
+    for stage, names in groupby(METRICS, key=lambda name: name.partition("/")[0]):
+        rows = [f"| `{n}`{'*' if is_timing(n) else ''} | {_cell(METRICS[n])} |" for n in names]
+        parts.append(f"\n## {stage}\n\n| metric | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
+    return "".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    (DOCS / "metrics.md").write_text(metrics_page(), encoding="utf-8")

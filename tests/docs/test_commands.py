@@ -1,0 +1,73 @@
+"""Every command and every setting is documented, and every command that a page shows can be run."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import shlex
+from itertools import chain, pairwise
+
+import pytest
+from tests.docs.pages import DOCS, README, ROOT, code_blocks, commands, pages
+
+from understudy.cli import COMMANDS, Command, _find, main, parse
+
+TEXTS = {page.name: page.read_text(encoding="utf-8") for page in pages()}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_a_command_is_in_the_readme_and_in_the_docs(command: Command) -> None:
+    words = f"understudy {command.name}"
+    assert words in README.read_text(encoding="utf-8")
+    assert any(words in page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+
+
+def documented_fields(config: type) -> set[str]:
+    """Fields with a string right under them, in the class and its bases."""
+    found = set()
+    for cls in config.__mro__:
+        if not dataclasses.is_dataclass(cls):
+            continue
+        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(cls))).body[0].body
+        for field, text in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                value = text.value
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    found.add(field.target.id)
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_names_and_explains_every_setting(command: Command, capsys) -> None:
+    config, _ = command.load()
+    names = {field.name for field in dataclasses.fields(config)}
+    assert names <= documented_fields(config), "a setting has no string under it"
+    assert main([*command.name.split(), "--help"]) == 0
+    page = re.sub(r"[^\w-]+", " ", capsys.readouterr().out)
+    for name in names:
+        option = name.replace("_", "-")
+        assert f"--{option}" in page or option.upper() in page, f"--{option} is not in --help"
+
+
+def shown(word: str) -> list[tuple[str, str]]:
+    return [(name, line) for name, text in TEXTS.items() for line in commands(text, word)]
+
+
+@pytest.mark.parametrize(("page", "line"), shown("understudy"))
+def test_a_command_that_a_page_shows_can_be_read(page: str, line: str) -> None:
+    command, rest = _find(shlex.split(line)[1:])
+    if command is None or {"-h", "--help"} & set(rest):
+        return
+    config, _ = command.load()
+    parse(config, rest, prog=line)
+
+
+@pytest.mark.parametrize(("page", "line"), shown("make"))
+def test_a_target_that_a_page_shows_is_in_the_makefile(page: str, line: str) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(shlex.split(line)[1:2]) <= set(targets)
+
+
+def test_python_that_a_page_shows_compiles() -> None:
+    for block in chain.from_iterable(code_blocks(text, "python") for text in TEXTS.values()):
+        compile(block, "page", "exec")

@@ -1,0 +1,62 @@
+"""Links lead somewhere, and the README's tree names every folder."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.docs.pages import README, ROOT, anchors, code_blocks, links, pages, tracked_files
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_links_resolve(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in links(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, fragment = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name} links to {link}"
+        if fragment:
+            assert fragment in anchors(target.read_text(encoding="utf-8")), f"{page.name}: {link}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert names <= set(links(index))
+
+
+def tree_folders(text: str) -> set[str]:
+    """Folders of the README's tree: a line each, "name/" indented by two spaces per level."""
+    (block,) = (block for block in code_blocks(text, "text") if "src/" in block)
+    folders, parents = set(), []
+    for line in block.splitlines():
+        match = re.match(r"( *)(\S+)/(?= |$)", line)
+        if match:
+            depth = len(match[1]) // 2
+            parents = [*parents[:depth], match[2]]
+            folders.add("/".join(parents))
+    return folders
+
+
+def folders_of_the_repository() -> set[str]:
+    return {folder.as_posix() for file in tracked_files() for folder in file.parents if folder.name}
+
+
+def in_tree(folder: str, tree: set[str]) -> bool:
+    """Whether the tree has the folder; "<package>" there stands for any one name."""
+    return any(
+        re.fullmatch(re.sub(r"<\w+>", "[^/]+", entry.replace(".", r"\.")), folder) for entry in tree
+    )
+
+
+def test_the_tree_has_a_line_for_every_folder() -> None:
+    tree = tree_folders(README.read_text(encoding="utf-8"))
+    missing = sorted(f for f in folders_of_the_repository() if not in_tree(f, tree))
+    assert not missing, f"the README's tree has no line for {', '.join(missing)}"
+
+
+def test_every_line_of_the_tree_is_a_folder() -> None:
+    folders = folders_of_the_repository()
+    for entry in tree_folders(README.read_text(encoding="utf-8")):
+        assert any(in_tree(folder, {entry}) for folder in folders), f"{entry} is no tracked folder"

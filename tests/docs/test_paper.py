@@ -1,0 +1,67 @@
+"""Every number in docs/paper.md's "ours" column is the setting's default."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+
+import pytest
+from tests.docs.pages import DOCS, table_rows
+
+MODULES = {
+    "IntakeConfig": "understudy.prompts.build",
+    "SFTConfig": "understudy.sft.train",
+    "RewardConfig": "understudy.reward.train",
+    "PPOConfig": "understudy.ppo.config",
+    "SampleConfig": "understudy.loop.sample",
+    "CUTOFFS": "understudy.labeling.screening",
+    "make_optimizer": "understudy.core.optim",
+    "cosine_to": "understudy.core.optim",
+    "constant_with_warmup": "understudy.core.optim",
+}
+"""Where the settings of the page are: fields of configs and arguments of functions."""
+STATUSES = {"same", "chosen", "departed"}
+
+
+def rows() -> list[list[str]]:
+    """Rows of the tables with the columns: what, paper, ours, setting, status, why."""
+    text = (DOCS / "paper.md").read_text(encoding="utf-8")
+    return [row for row in table_rows(text) if len(row) == 6]
+
+
+def default_of(setting: str) -> object:
+    """The default of "Class.field" or "function.argument", or the value at "MAPPING.key"."""
+    name, _, key = setting.strip("`").partition(".")
+    owner = getattr(importlib.import_module(MODULES[name]), name)
+    return (
+        owner[key]
+        if isinstance(owner, Mapping)
+        else inspect.signature(owner).parameters[key].default
+    )
+
+
+def value_of(cell: str) -> object:
+    """A cell's number, word, or None for "none"."""
+    cell = cell.strip("`")
+    words = {"none": None, "on": True, "off": False}
+    if cell in words:
+        return words[cell]
+    try:
+        return float(cell.replace(",", ""))
+    except ValueError:
+        return cell
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[3].strip("`") or row[0])
+def test_ours_is_the_default(row: list[str]) -> None:
+    what, paper, ours, setting, status, why = row
+    assert status in STATUSES, what
+    assert status == "same" or why, f"{what}: say why"
+    if setting:
+        assert value_of(ours) == default_of(setting), f"{what}: {setting}"
+    if status == "same":
+        assert value_of(paper) == value_of(ours), f"{what} is called the same"
+
+
+def test_the_table_covers_each_stage() -> None:
+    named = {row[3].strip("`").partition(".")[0] for row in rows()}
+    assert {"IntakeConfig", "SFTConfig", "RewardConfig", "PPOConfig"} <= named
