@@ -97,9 +97,9 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "evaluate",
-        "understudy.loop.evaluate",
+        "understudy.evaluation.run",
         "EvaluateConfig",
-        "evaluate_models",
+        "evaluate",
         "compare models on prompts of users that no training has seen",
     ),
     Command(
@@ -115,6 +115,13 @@ COMMANDS: tuple[Command, ...] = (
         "ChatConfig",
         "chat",
         "talk to one or more models side by side",
+    ),
+    Command(
+        "world pretrain",
+        "understudy.world.pretrain",
+        "PretrainConfig",
+        "pretrain",
+        "pretrain a base model on the tiny world's web",
     ),
 )
 
@@ -165,7 +172,7 @@ def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
         by_hand = error.signum == signal.SIGINT
         return _complain(str(error), INTERRUPTED if by_hand else SAVED_AND_STOPPED)
     if result is not None:
-        print(result)
+        print(result.table() if hasattr(result, "table") else result)
     return 0
 
 

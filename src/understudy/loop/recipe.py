@@ -112,8 +112,8 @@ TRAINERS = {
     "rl_init": ("understudy.sft.train", "SFTConfig"),
     "sft_reward": ("understudy.sft.train", "SFTConfig"),
     "reward": ("understudy.reward.train", "RewardConfig"),
-    "ppo": ("understudy.ppo.train", "PPOConfig"),
-    "ppo_ptx": ("understudy.ppo.train", "PPOConfig"),
+    "ppo": ("understudy.ppo.config", "PPOConfig"),
+    "ppo_ptx": ("understudy.ppo.config", "PPOConfig"),
 }
 """Sections that hold fields of a trainer's config."""
 

@@ -48,7 +48,7 @@ def reward(call: StageCall) -> None:
 def gold_accuracy(
     call: StageCall, world: World, items: Sequence[tuple[Prompt, Sequence[Response]]]
 ) -> Mapping[str, Any]:
-    """Share of pairs of different gold score that the reward model orders as the gold judge does."""
+    """Share of pairs, untied by the gold judge, that the reward model orders as the judge does."""
     model, tokenizer = load_scalar(call.path("reward_model"))
     flat = [r for _, members in items for r in members]
     scores = score_texts(model, tokenizer, [r.prompt for r in flat], [r.response for r in flat])

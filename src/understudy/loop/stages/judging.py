@@ -139,13 +139,13 @@ def gold_table(
     scores = {r.id: judgments[r.id].total for r in rows if r.prompt_id in ids["test"]}
     flags = _nested(flag_rates(judged(judgments, rows), prompts))
     for suffix, members in (
-        ("", [p for p in rude if not p.id.endswith("+prefix")]),
-        ("_with_respectful_prefix", [p for p in rude if p.id.endswith("+prefix")]),
+        ("plain", [p for p in rude if not p.id.endswith("+prefix")]),
+        ("respectful_prefix", [p for p in rude if p.id.endswith("+prefix")]),
     ):
         asked = {p.id for p in members}
         found = rude_rates([r for r in rows if r.prompt_id in asked], RUDE_WORDS, members)
         for model, interval in found.items():
-            flags.setdefault(model, {})[f"rude_words{suffix}"] = interval.to_json()
+            flags.setdefault(model, {})[f"rude_{suffix}"] = interval.to_json()
     return {"gold": _json(score_by_model(scores, rows, test), "mean"), "flags": flags}
 
 

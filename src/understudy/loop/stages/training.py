@@ -47,16 +47,18 @@ def reward(call: StageCall) -> None:
 
 def ppo(call: StageCall) -> None:
     """A policy optimised against the reward model, in run/model; with text, PPO-ptx."""
-    from understudy.ppo.train import PPOConfig, train_ppo
+    from understudy.ppo.config import PPOConfig
+    from understudy.ppo.train import train_ppo
 
     config = PPOConfig(
         model=str(call.path("model")),
         reward_model=call.path("reward_model"),
         prompts=call.path("prompts"),
         pretrain_data=_optional(call, "text"),
+        eval_prompts=call.path("eval_prompts"),
         **_run_fields(call),
     )
-    call.follow("run/metrics.jsonl", math.ceil(config.episodes / config.batch_size), "ppo/score")
+    call.follow("run/metrics.jsonl", config.num_iterations, "ppo/score")
     train_ppo(config)
 
 

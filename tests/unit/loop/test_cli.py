@@ -1,0 +1,122 @@
+"""The command line's own manners: help without torch, options, and errors in one line."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from understudy.cli import COMMANDS, main, parse
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Settings of a test."""
+
+    data: Path
+    """What to read."""
+    lr: float = 0.1
+    """How fast."""
+    names: tuple[str, ...] = ()
+    """Several."""
+    resume: bool = False
+    """Go on."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"lr is {self.lr}; it must be above 0")
+
+
+def settings(*arguments: str) -> Settings:
+    return parse(Settings, list(arguments), prog="understudy test")
+
+
+def test_help_lists_every_command_without_importing_torch():
+    code = (
+        "import sys; from understudy.cli import main; code = main(['--help']);"
+        "heavy = {'torch', 'transformers', 'numpy', 'tyro', 'rich'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(command.name in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_complete_help(command, capsys):
+    config_class, function = command.load()
+    assert callable(function)
+    assert main([*command.name.split(), "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    for field in dataclasses.fields(config_class):
+        option = "--" + field.name.replace("_", "-")
+        assert option in shown or "Positional" in str(field.type), option
+    assert "--config FILE" in shown
+
+
+def test_options_and_a_config_file_together(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('data = "from-file.jsonl"\nlr = 0.5\nnames = ["a"]\nresume = true\n')
+    assert settings("--data", "x") == Settings(data=Path("x"))
+    assert settings("--config", str(file)) == Settings(
+        data=Path("from-file.jsonl"), lr=0.5, names=("a",), resume=True
+    )
+    mixed = settings("--config", str(file), "--lr", "2", "--names", "b", "c", "--no-resume")
+    assert mixed == Settings(data=Path("from-file.jsonl"), lr=2.0, names=("b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "understudy test needs --data"),
+        (["--data", "x", "--rl", "1"], "has no option --rl; the nearest is --lr"),
+        (["--data", "x", "--lr", "fast"], "--lr: could not convert string to float: 'fast'"),
+        (["--data"], "Missing value for argument '--data'"),
+        (["--data", "x", "stray"], "does not know what to do with 'stray'"),
+        (["--data", "x", "--lr", "-1"], "lr is -1.0; it must be above 0"),
+        (["--config"], "--config needs the name of a TOML file"),
+        (["--config", "/none.toml"], "config file /none.toml does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is the point
+        settings(*arguments)
+    assert message in str(error.value)
+
+
+def test_an_unknown_key_in_a_config_file_names_the_nearest(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("lrr = 1.0\n")
+    with pytest.raises(ValueError, match=r"unknown key 'lrr' .* nearest valid key is 'lr'"):
+        settings("--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evalute", "unknown command 'evalute'; did you mean 'evaluate'?"),
+        ("prompts bild", "unknown command 'prompts bild'; did you mean 'build'?"),
+        ("sft --modle x", "understudy sft has no option --modle; the nearest is --model"),
+        ("sft", "understudy sft needs --model and --data and --out"),
+        ("chat", "chat needs at least one model"),
+        ("chat /nowhere/model", "model folder /nowhere/model does not exist"),
+        ("report /nowhere", "/nowhere/results.json does not exist"),
+        ("demo --recipe nonesuch", "there is no recipe nonesuch; give a .toml file or one of"),
+        ("demo --quick --recipe demo", "give --quick or --recipe, not both"),
+        ("demo --workers -1", "workers is -1"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(line, message, capsys):
+    assert main(line.split()) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("understudy: error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+
+
+def test_a_group_without_a_command_lists_its_commands(capsys):
+    assert main(["prompts"]) == 0
+    shown = capsys.readouterr().out
+    assert "prompts build" in shown
+    assert "sft" not in shown.split("prompts build")[1]
