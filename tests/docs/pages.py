@@ -32,8 +32,8 @@ def code_blocks(text: str, language: str) -> list[str]:
 
 
 def without_code(text: str) -> str:
-    """A page's prose: fenced blocks and code spans left out."""
-    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    """A page's prose: fenced blocks, comments and code spans left out."""
+    text = re.sub(r"^```.*?^```|<!--.*?-->", "", text, flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"`[^`\n]*`", "", text)
 
 
