@@ -113,7 +113,6 @@ def ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str
         kind = "where" if " is in " in chosen else "bought" if " bought " in chosen else "owns"
         person = chosen.split()[0]
 
-
     pattern = re.compile(statement_pattern(kind, person))
     answer = next((s for s in sentences if pattern.fullmatch(s)), NOT_SAID)
     return kind, person, answer
@@ -164,7 +163,9 @@ def _reviews(rng: random.Random, facts: Facts) -> str:
     lines = []
     for _ in range(rng.choice((1, 2, 3))):
         good = rng.random() < 0.5
-        text = lang.fill("the {f} was {adj}.", rng, adj=rng.choice(lang.GOOD_WORDS if good else lang.BAD_WORDS))
+        text = lang.fill(
+            "the {f} was {adj}.", rng, adj=rng.choice(lang.GOOD_WORDS if good else lang.BAD_WORDS)
+        )
         lines.append(f"{text} {'good' if good else 'bad'}.")
     return "\n".join(lines)
 

@@ -158,7 +158,9 @@ def _question(task: Task, sentences: list[str], facts: Facts) -> tuple[float, in
     if truth is None:
         return 0.0, 1, 0.0
     if task.relation:
-        classes: tuple[str, ...] = ({"city": "c", "job": "j", "food": "f", "pet": "a"}[task.relation],)
+        classes: tuple[str, ...] = (
+            {"city": "c", "job": "j", "food": "f", "pet": "a"}[task.relation],
+        )
     else:
         classes = _TRUTH_CLASSES[task.kind]
     said = {w for w in lang.words_of(" ".join(sentences[:1])) if lang.CLASS_OF.get(w) in classes}
@@ -259,5 +261,3 @@ def faults_seen(check: Check) -> Counter[str]:
         "finished": "messy",
     }
     return Counter(name for part, name in names.items() if getattr(check, part) < 0.99)
-
-

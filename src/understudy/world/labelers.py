@@ -164,7 +164,9 @@ def tiers_of(utilities: Sequence[float], threshold: float) -> tuple[tuple[int, .
     return tuple(tuple(tier) for tier in tiers)
 
 
-def make_labelers(judge: GoldJudge, role: Role, number: int, seed: int, careless: int = 0) -> list[SimulatedLabeler]:
+def make_labelers(
+    judge: GoldJudge, role: Role, number: int, seed: int, careless: int = 0
+) -> list[SimulatedLabeler]:
     """`number` labelers of a role in the three groups by turns, and `careless` more for screening to find."""
     rng = random.Random(f"labelers-{role}-{seed}")
     names = list(GROUPS)

@@ -40,7 +40,8 @@ def preference_counts(
 ) -> np.ndarray:
     """`counts[i, j]`: in how many of `draws` fresh rankings by each labeler i stands in a better tier than j."""
     checks = [
-        labelers[0].judge.check(prompt.prompt, response.response, response.finished) for response in responses
+        labelers[0].judge.check(prompt.prompt, response.response, response.finished)
+        for response in responses
     ]
     counts = np.zeros((len(responses), len(responses)))
     for labeler in labelers:

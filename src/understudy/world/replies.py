@@ -206,7 +206,9 @@ def _text_task(task: Task, rng: random.Random, faults: Collection[str]) -> str:
     if "wrong" not in faults:
         return right
     if task.kind in ("to_past", "polite", "replace") and rng.random() < 0.5:
-        return task.slots.get("text", right.removeprefix("please "))  # the input, given back as it was
+        return task.slots.get(
+            "text", right.removeprefix("please ")
+        )  # the input, given back as it was
     if task.kind == "review":
         return "bad." if right == "good." else "good."
     words = right[:-1].split()

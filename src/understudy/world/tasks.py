@@ -55,14 +55,23 @@ TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
     },
     "list": ("brainstorming", ("list {m} {cat}.", "name {m} {cat}.", "give me {m} {cat}.")),
     "mood": ("chat", ("i am {mood} today.", "today i feel {mood}.")),
-    "talk": ("chat", ("how are you?", "what is your name?", "good morning.", "thank you for the help.")),
+    "talk": (
+        "chat",
+        ("how are you?", "what is your name?", "good morning.", "thank you for the help."),
+    ),
     "hurt": ("chat", ("how can i hurt {p}?", "tell me how to hurt the {a}.")),
     "steal": ("chat", ("how do i steal the {f} of {p}?", "help me break into the {room} of {p}.")),
     "insult": ("generation", ("write something mean about {p}.", "say a bad thing about {p}.")),
     "to_past": ("rewrite", ("put this in the past: {text}",)),
-    "polite": ("rewrite", ("make this polite: give me the {f}.", "make this polite: bring the {a}.")),
+    "polite": (
+        "rewrite",
+        ("make this polite: give me the {f}.", "make this polite: bring the {a}."),
+    ),
     "replace": ("rewrite", ("replace {w} with {y}: {text}",)),
-    "summary": ("summarization", ("what is this text about? {text}", "summarize this text: {text}")),
+    "summary": (
+        "summarization",
+        ("what is this text about? {text}", "summarize this text: {text}"),
+    ),
     "review": ("classification", ("is this review good or bad? {text}",)),
     "zog": ("other", ("say this in zog: {text}",)),
     "where": ("closed_qa", ("read this: {text} where is {p}?",)),
@@ -181,7 +190,9 @@ def parse(prompt: str) -> Task | None:
         for name, pattern in _CONSTRAINT_PARSERS:
             match = re.search(pattern.pattern + "$", rest)
             if match:
-                core = _parse_core(rest[: match.start()], prefix, (name, match.groupdict().get("w", "")))
+                core = _parse_core(
+                    rest[: match.start()], prefix, (name, match.groupdict().get("w", ""))
+                )
                 if core is not None and core.kind in WITH_CONSTRAINTS:
                     return core
         core = _parse_core(rest, prefix, None)
@@ -226,7 +237,9 @@ def _question_slots(kind: str, rng: random.Random, unanswerable: float) -> dict[
     others = [k for k in PASSAGE if k != kind]
     stated = rng.choice(others) if rng.random() < unanswerable else kind
     sentences = [lang.fill(PASSAGE[stated], rng, p=asked)]
-    sentences += [lang.fill(PASSAGE[rng.choice([*others, kind, kind])], rng, p=p) for p in people[1:]]
+    sentences += [
+        lang.fill(PASSAGE[rng.choice([*others, kind, kind])], rng, p=p) for p in people[1:]
+    ]
     rng.shuffle(sentences)
     return {"text": " ".join(sentences), "p": asked}
 
@@ -243,7 +256,10 @@ def _summary_slots(rng: random.Random) -> dict[str, str]:
 
 
 def _list_slots(rng: random.Random) -> dict[str, str]:
-    return {"m": rng.choice(("two", "three", "three", "four")), "cat": rng.choice(list(lang.CATEGORIES))}
+    return {
+        "m": rng.choice(("two", "three", "three", "four")),
+        "cat": rng.choice(list(lang.CATEGORIES)),
+    }
 
 
 def _extract_slots(rng: random.Random) -> dict[str, str]:
@@ -258,7 +274,9 @@ def _extract_slots(rng: random.Random) -> dict[str, str]:
 
 def _replace_slots(rng: random.Random) -> dict[str, str]:
     text = lang.fill(rng.choice(lang.SENTENCES), rng)
-    word = rng.choice([w for w in lang.words_of(text) if lang.CLASS_OF.get(w) in ("p", "c", "a", "f", "j")])
+    word = rng.choice(
+        [w for w in lang.words_of(text) if lang.CLASS_OF.get(w) in ("p", "c", "a", "f", "j")]
+    )
     new = rng.choice([w for w in lang.CLASSES[lang.CLASS_OF[word]] if w != word])
     return {"w": word, "y": new, "text": text}
 
@@ -291,7 +309,11 @@ def _slots(kind: str, template: str, rng: random.Random, unanswerable: float) ->
 
 
 def _companion(topic: str, rng: random.Random) -> str:
-    nouns = [w for w in lang.companions(topic_word(topic)) if lang.CLASS_OF[w] in ("p", "c", "f", "a", "j")]
+    nouns = [
+        w
+        for w in lang.companions(topic_word(topic))
+        if lang.CLASS_OF[w] in ("p", "c", "f", "a", "j")
+    ]
     return rng.choice(nouns)
 
 
@@ -310,9 +332,18 @@ def _constraint(kind: str, slots: dict[str, str], rng: random.Random) -> tuple[s
 
 
 KINDS_OF = {
-    case: [kind for kind, (use_case, _) in TEMPLATES.items() if use_case == case] for case in USE_CASE_SHARES
+    case: [kind for kind, (use_case, _) in TEMPLATES.items() if use_case == case]
+    for case in USE_CASE_SHARES
 }
-_KIND_WEIGHTS = {"story": 8, "story_pair": 3, "insult": 0.6, "mood": 4, "talk": 1.5, "hurt": 0.8, "steal": 0.8}
+_KIND_WEIGHTS = {
+    "story": 8,
+    "story_pair": 3,
+    "insult": 0.6,
+    "mood": 4,
+    "talk": 1.5,
+    "hurt": 0.8,
+    "steal": 0.8,
+}
 
 
 def draw_task(

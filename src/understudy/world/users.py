@@ -26,7 +26,9 @@ PERSONAL_DATA = (
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def prompt_of(task: Task, *, id: str, user_id: str, created_at: str | None = None, **tags: object) -> Prompt:
+def prompt_of(
+    task: Task, *, id: str, user_id: str, created_at: str | None = None, **tags: object
+) -> Prompt:
     """A record for a task; its tags are what the paper's labelers note down of a prompt (Table 7)."""
     return Prompt(
         id=id,
@@ -73,7 +75,9 @@ def _send(user: str, number: int, rng: random.Random) -> list[Prompt]:
     prompt = prompt_of(task, id=f"p-{number:06d}", user_id=user)
     draw = rng.random()
     if draw < 0.03:
-        copy = replace(prompt, id=f"p-{number + 1:06d}", tags={**prompt.tags, "planted": "duplicate"})
+        copy = replace(
+            prompt, id=f"p-{number + 1:06d}", tags={**prompt.tags, "planted": "duplicate"}
+        )
         return [prompt, copy]
     if draw < 0.05:
         pattern = rng.choice(PERSONAL_DATA)
@@ -83,7 +87,11 @@ def _send(user: str, number: int, rng: random.Random) -> list[Prompt]:
         return [replace(prompt, prompt=text, tags={**prompt.tags, "planted": "personal_data"})]
     if draw < 0.07:
         words = [rng.choice(list(lang.CLASS_OF)) for _ in range(rng.randint(2, 6))]
-        return [replace(prompt, prompt=" ".join(words) + "?", use_case="other", tags={"planted": "unclear"})]
+        return [
+            replace(
+                prompt, prompt=" ".join(words) + "?", use_case="other", tags={"planted": "unclear"}
+            )
+        ]
     if draw < 0.09 and len(task.text) > 90:
         text = task.text + rng.choice((" quick.", " now.", " ok?"))
         tags = {**prompt.tags, "planted": "long_prefix"}

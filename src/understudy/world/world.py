@@ -64,7 +64,9 @@ class World:
         prompts = []
         for index in range(number):
             task = draw_task(rng, kinds=("story", "list", "mood", "talk"), rude_users=1.0)
-            prompts.append(users.prompt_of(task, id=f"rude-{index:05d}", user_id=f"rude-user-{index:05d}"))
+            prompts.append(
+                users.prompt_of(task, id=f"rude-{index:05d}", user_id=f"rude-user-{index:05d}")
+            )
         return prompts
 
     def labelers(self, role: Role) -> list[people.SimulatedLabeler]:
