@@ -5,7 +5,7 @@ from pathlib import Path
 
 from understudy.records import Demonstration, Ranking, write_records
 
-_WORDS = "seven eight cat dog bread soup Anna lives house river".split()
+_WORDS = ["seven", "eight", "cat", "dog", "bread", "soup", "Anna", "lives", "house", "river"]
 
 
 def some_text(rng: random.Random, low: int, high: int) -> str:

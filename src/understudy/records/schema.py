@@ -3,6 +3,8 @@
 Ids are opaque strings. A row that a person wrote by hand may leave ids out: `from_json` then
 derives them from the content (`id`, `prompt_id`), calls the labeler "unknown", and counts a prompt
 without `user_id` as the only prompt of its own user. Keys that a record does not know are ignored.
+Demonstrations and rankings are also read in the shapes that public data sets have: prompt and
+completion, `messages`, prompt with chosen and rejected, responses with ranks or scores.
 """
 
 import json
@@ -13,6 +15,7 @@ from itertools import combinations
 from typing import Any, ClassVar, Literal, Self
 
 from understudy.records.convert import Json, RecordError, read_row, write_value
+from understudy.records.shapes import answer_of, read_chosen_rejected, split_turns, tiers_of
 
 FLAGS: tuple[str, ...] = (
     "fails_instruction",
@@ -138,7 +141,10 @@ class Demonstration(_Record):
     """
 
     noun: ClassVar[str] = "demonstration"
-    needs: ClassVar[str] = "prompt and response (and best id, prompt_id and labeler_id)"
+    needs: ClassVar[str] = (
+        "prompt and response (or completion), or messages that end with the assistant's (and best "
+        "id, prompt_id and labeler_id)"
+    )
 
     id: str
     """Opaque id."""
@@ -162,6 +168,10 @@ class Demonstration(_Record):
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
+        if "messages" in row and "prompt" not in row:
+            row["prompt"], row["response"] = split_turns(row["messages"], "messages")
+        if "completion" in row:
+            row.setdefault("response", answer_of(row["completion"], "completion"))
         return _complete_label(row, ("prompt", "response", "labeler_id"))
 
 
@@ -254,7 +264,8 @@ class Ranking(_Record):
 
     noun: ClassVar[str] = "ranking"
     needs: ClassVar[str] = (
-        "prompt, responses (2 or more) and tiers (lists of response indices, best tier first)"
+        "prompt, responses (2 or more) and tiers (lists of response indices, best tier first), or "
+        "ranks or scores instead of tiers, or prompt, chosen and rejected"
     )
 
     id: str
@@ -309,6 +320,11 @@ class Ranking(_Record):
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
+        if "chosen" in row and "rejected" in row and "responses" not in row:
+            read_chosen_rejected(row)
+        for key, best_is_high in (("ranks", False), ("scores", True)):
+            if row.get(key) is not None and row.get("tiers") is None:
+                row["tiers"] = tiers_of(row[key], key, best_is_high)
         return _complete_label(row, ("prompt", "responses", "tiers", "labeler_id"))
 
 

@@ -162,3 +162,58 @@ def test_swapping_a_comparison_twice_changes_nothing():
     swapped = comparison.swap()
     assert (swapped.first, swapped.preferred, swapped.first_model) == ("b", "second", "ppo")
     assert swapped.swap() == comparison
+
+
+USER, ANSWER = {"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x", "completion": "a"},
+        {"prompt": [USER], "completion": [ANSWER]},
+        {"messages": [USER, ANSWER]},
+    ],
+)
+def test_demonstrations_in_public_shapes(row):
+    demonstration = Demonstration.from_json(row)
+    assert as_messages(demonstration.prompt) == (Message("user", "x"),)
+    assert demonstration.response == "a"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x", "chosen": "a", "rejected": "b"},
+        {"chosen": [USER, ANSWER], "rejected": [USER, ANSWER | {"content": "b"}]},
+        {"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER | {"content": "b"}]},
+        {"prompt": "x", "chosen": [USER, ANSWER], "rejected": [USER, ANSWER | {"content": "b"}]},
+        {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 2]},
+        {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
+    ],
+)
+def test_rankings_in_public_shapes(row):
+    ranking = Ranking.from_json(row)
+    assert as_messages(ranking.prompt) == (Message("user", "x"),)
+    assert ranking.responses == ("a", "b")
+    assert ranking.pairs() == [(0, 1)]
+
+
+def test_equal_scores_tie():
+    row = {"prompt": "x", "responses": ["a", "b", "c"], "scores": [1, 3, 1]}
+    assert Ranking.from_json(row).tiers == ((1,), (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        (Demonstration, {"messages": [USER]}, "'messages' must be a list of turns that ends with"),
+        (Demonstration, {"messages": [USER, USER]}, "ends with the assistant's"),
+        (Ranking, {"prompt": "x", "responses": ["a", "b"], "scores": ["1", 2]}, "a number per"),
+        (Ranking, {"prompt": "x", "responses": ["a", "b"], "ranks": [1]}, "exactly one tier"),
+        (Ranking, {"prompt": "x", "chosen": "a"}, "'responses' is missing"),
+    ],
+)
+def test_bad_public_shapes(kind, row, message):
+    with pytest.raises(RecordError, match=message):
+        kind.from_json(row)

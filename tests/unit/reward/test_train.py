@@ -93,7 +93,7 @@ class _Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4])
+@pytest.mark.parametrize("after", [1, 2, 3])
 def test_resume_is_exact_from_any_step(config, monkeypatch, after):
     straight = train_reward(replace(config, out=config.out.with_name("straight")))
     step, calls = reward.clip_and_step, []
@@ -140,7 +140,7 @@ def test_bad_input_is_named(config, tmp_path):
     with pytest.raises(ValueError, match=r"bad.jsonl line 1: field 'responses' has 1; a ranking"):
         train_reward(replace(config, data=path))
     path.write_text('{"prompt": "x", "responses": ["a", "b"], "tiers": [[0, 1]]}\n')
-    with pytest.raises(ValueError, match="none of 1 rankings can be used .* 1 are all ties"):
+    with pytest.raises(ValueError, match=r"none of 1 rankings can be used .* 1 are all ties"):
         train_reward(replace(config, data=path, overwrite=True))
-    with pytest.raises(ValueError, match='ties is "?.keep.*must be "drop" or "model"'):
+    with pytest.raises(ValueError, match=r"ties is .keep.; it must be"):
         replace(config, ties="keep")
