@@ -58,6 +58,7 @@ METRICS: dict[str, str] = {
     "ppo/lr": "policy learning rate of the iteration",
     "ppo/eval_score": "score on the held-out prompts (missing EOS counts as its fixed score)",
     "ppo/eval_kl": "KL sum per response on the held-out prompts",
+    "ppo/eval_eos_rate": "share of the held-out answers that ended by themselves",
     "ppo/seconds_rollout": "wall time of sampling",
     "ppo/seconds_score": "wall time of reward model, reference, old log-probs and values",
     "ppo/seconds_update": "wall time of the minibatch steps, pretraining gradient included",

@@ -1,0 +1,148 @@
+"""Settings of PPO and PPO-ptx, with the paper's values as defaults."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PPOConfig:
+    """PPO, and PPO-ptx with a pretraining mix."""
+
+    model: str
+    """Folder or hub name of the policy to start from; a frozen copy is the KL reference (C.3)."""
+    reward_model: Path
+    """Reward model folder; the critic starts from a copy of it (C.4)."""
+    prompts: Path
+    """Prompts of the training split, .jsonl or .parquet."""
+    out: Path
+    """Run folder; the averaged policy is at out/model."""
+    pretrain_data: Path | None = None
+    """Plain text (.txt or .jsonl) for PPO-ptx; needed while `ptx_coef` is above 0."""
+    ptx_coef: float = 27.8
+    """The paper's gamma: factor on the pretraining gradient (C.4); 0 is plain PPO. Both losses are
+    means over tokens."""
+    ptx_sequences_per_episode: float = 8.0
+    """Pretraining rows for each episode of a minibatch (C.4)."""
+    ptx_length: int = 256
+    """Tokens in a pretraining row (not published)."""
+    episodes: int = 256_000
+    """Episodes in all (C.4); rounded up to whole iterations."""
+    batch_size: int = 512
+    """Episodes per iteration (C.4)."""
+    num_minibatches: int = 8
+    """Optimiser steps per iteration and inner epoch (C.4: minibatches of 64)."""
+    inner_epochs: int = 1
+    """Passes over an iteration's episodes (C.4)."""
+    lr: float = 8.05e-6
+    """Policy learning rate. The paper's is not published; this is the middle of its sweep, above
+    which runs without ptx diverged (E.9)."""
+    critic_lr: float = 9e-6
+    """Critic learning rate (C.4)."""
+    warmup_iterations: int = 10
+    """Iterations over which both rates rise from a tenth to their peak, then constant (C.4)."""
+    beta: float = 0.02
+    """KL coefficient (C.4)."""
+    adaptive_kl_target: float | None = None
+    """Adapt beta towards this KL per response (LHP used 6); none keeps beta fixed (C.4)."""
+    adaptive_kl_horizon: int = 10_000
+    """Episodes over which beta adapts (LHP); used with adaptive_kl_target."""
+    target_kl: float | None = None
+    """Stop once the KL per response exceeds this; none never stops."""
+    clip: float = 0.2
+    """Ratio clip (C.4)."""
+    value_clip: float | None = 0.2
+    """Clip of value changes around the rollout's values (LHP, NP); none does not clip."""
+    discount: float = 1.0
+    """Discount (C.4)."""
+    gae_lambda: float = 0.95
+    """GAE's lambda (LHP, S20; the paper's is not published)."""
+    whiten_advantages: bool = True
+    """Advantages of an iteration to mean 0 and variance 1 over its tokens (LHP, NP)."""
+    whiten_rewards: bool = False
+    """Rewards of an iteration to variance 1, mean kept (LHP on, NP off)."""
+    max_grad_norm: float | None = 1.0
+    """Clip each network's gradient norm to this (not published); none does not clip."""
+    ema: float = 0.992
+    """Decay of the averaged weights (C.4), once per optimiser step; 0 saves the last weights."""
+    temperature: float = 1.0
+    """Sampling temperature (C.4); logits are divided by it in rollout, reference and update."""
+    max_prompt_tokens: int = 1024
+    """Longer prompts are left out (C)."""
+    max_response_tokens: int = 1024
+    """Longest response (C)."""
+    missing_eos_score: float | None = -1.0
+    """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
+    eval_prompts: Path | None = None
+    """Held-out prompts, answered every `eval_every` iterations into out/samples.jsonl."""
+    eval_every: int = 0
+    """Iterations between evaluations (also before the first and after the last); 0 for none."""
+    micro_batch_tokens: int = 4096
+    """Most padded tokens in one training pass; changes memory and speed, not the result."""
+    rollout_slots: int = 256
+    """Responses sampled side by side; changes memory and speed, not the result."""
+    save_every: int = 10
+    """Iterations between checkpoints."""
+    seed: int = 0
+    """Order of prompts, sampling noise, minibatches, order of text."""
+    resume: bool = False
+    """Go on with the run in `out`."""
+    overwrite: bool = False
+    """Remove the run in `out` first."""
+
+    def __post_init__(self) -> None:
+        self._check_ranges()
+        if self.batch_size % self.num_minibatches:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by num_minibatches "
+                f"{self.num_minibatches}; choose numbers that are"
+            )
+        if self.ptx_coef > 0 and self.pretrain_data is None:
+            raise ValueError(
+                f"ptx_coef is {self.ptx_coef} but there is no pretrain_data; give plain text for "
+                "PPO-ptx, or set ptx_coef to 0 for PPO"
+            )
+        if self.ptx_coef == 0 and self.pretrain_data is not None:
+            raise ValueError(
+                "pretrain_data is given but ptx_coef is 0, so it would not be used; leave one out"
+            )
+        if (self.eval_every > 0) != (self.eval_prompts is not None):
+            raise ValueError("eval_every and eval_prompts need each other; give both or none")
+
+    def _check_ranges(self) -> None:
+        positive = (
+            *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
+            *("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens", "save_every"),
+            *("ptx_sequences_per_episode", "adaptive_kl_horizon", "rollout_slots", "clip"),
+        )
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("lr", "critic_lr", "beta", "ptx_coef", "warmup_iterations", "eval_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("discount", "gae_lambda", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        for name in ("value_clip", "target_kl", "adaptive_kl_target", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be above 0, or none")
+        if self.ptx_length < 2:
+            raise ValueError(f"ptx_length is {self.ptx_length}; it must be at least 2")
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of `batch_size` episodes."""
+        return -(-self.episodes // self.batch_size)
+
+    @property
+    def minibatch_size(self) -> int:
+        """Episodes per optimiser step."""
+        return self.batch_size // self.num_minibatches
+
+    @property
+    def ptx_rows(self) -> int:
+        """Pretraining rows per optimiser step; 0 without ptx."""
+        if self.ptx_coef == 0:
+            return 0
+        return max(1, round(self.ptx_sequences_per_episode * self.minibatch_size))

@@ -1,0 +1,66 @@
+"""Held-out prompts answered during training: the score against the KL, and the texts themselves.
+
+Each row of samples.jsonl is one answer of the live policy: step (iterations done), prompt_id,
+response, finished, score (with the fixed score of a missing EOS), raw_score, kl (sum of log-ratios
+over the answer's tokens). A gold judge can score the texts later: that is the over-optimisation
+curve. The noise is the same at every evaluation.
+"""
+
+import torch
+
+from understudy.core.chat import decode_response
+from understudy.core.run import Run
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.prompts import Prompts
+from understudy.ppo.rewards import final_scores
+from understudy.ppo.rollout import measure, sample
+from understudy.ppo.state import Models
+
+
+def evaluate(
+    run: Run, config: PPOConfig, models: Models, prompts: Prompts, step: int
+) -> dict[str, float]:
+    """Answer every held-out prompt once, append the rows, and return the means."""
+    rollout = sample(
+        models.policy,
+        prompts.ids,
+        keys=[(-1, i) for i in range(len(prompts.ids))],
+        seed=config.seed,
+        temperature=config.temperature,
+        max_response_tokens=config.max_response_tokens,
+        eos_id=models.eos_id,
+        pad_id=models.pad_id,
+        slots=config.rollout_slots,
+    )
+    measured = measure(
+        rollout,
+        models.reference,
+        models.reward_model,
+        None,
+        temperature=config.temperature,
+        pad_id=models.pad_id,
+        micro_batch_tokens=config.micro_batch_tokens,
+    )
+    raw_scores_B = measured.raw_scores_B
+    scores_B = final_scores(raw_scores_B, rollout.finished_B, config.missing_eos_score)
+    kl_BR = (rollout.old_logprobs_BR - measured.ref_logprobs_BR) * rollout.mask_BR
+    columns = (rollout.finished_B, scores_B, raw_scores_B, kl_BR.sum(dim=1))
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for i, (finished, score, raw_score, kl) in enumerate(rows):
+        run.append(
+            "samples.jsonl",
+            {
+                "step": step,
+                "prompt_id": prompts.records[i].id,
+                "response": decode_response(models.tokenizer, rollout.response_ids[i]),
+                "finished": finished,
+                "score": score,
+                "raw_score": raw_score,
+                "kl": kl,
+            },
+        )
+    return {
+        "ppo/eval_score": float(scores_B.mean()),
+        "ppo/eval_kl": float(kl_BR.sum(dim=1).mean()),
+        "ppo/eval_eos_rate": float(rollout.finished_B.to(torch.float32).mean()),
+    }

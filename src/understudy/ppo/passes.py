@@ -1,0 +1,116 @@
+"""Episodes as model inputs: padded micro-batches, and where each response token is predicted.
+
+Rows are sorted by length and split where padding would cost more than another pass, so that little
+of a pass is padding. Response token t of an episode is predicted at the column before it, which is
+also where the critic has seen all that came before it: log-probs and values are read there, and the
+head never touches a prompt's other columns.
+
+Shapes: B rows of a pass, T columns, N response tokens of a pass in row-major order, R response
+tokens of the longest response, D hidden size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from understudy.core.batching import pad
+
+PASS_TOKENS = {"cpu": 96, "cuda": 4096}
+"""Padding tokens worth one more pass: the fixed cost of a pass in tokens, by device."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """One micro-batch, padded on the right."""
+
+    rows_B: Tensor
+    """Which episodes these are."""
+    ids_BT: Tensor
+    """Prompt and response."""
+    mask_BT: Tensor
+    """1 at real tokens."""
+    row_N: Tensor
+    """Row of each response token."""
+    column_N: Tensor
+    """Column at which it is predicted: the one before its own."""
+    labels_N: Tensor
+    """The response tokens."""
+    last_B: Tensor
+    """Column of each row's last token, where the reward model reads the score."""
+
+
+def split_rows(lengths: Sequence[int], budget: int, pass_tokens: int) -> list[list[int]]:
+    """Indices in groups, long to short, each at most `budget` padded tokens (or one row).
+
+    A group ends where its padding would exceed `pass_tokens`.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[list[int]] = []
+    longest = padding = 0
+    for index in order:
+        wasted = padding + longest - lengths[index]
+        full = groups and longest * (len(groups[-1]) + 1) > budget
+        if not groups or full or wasted > pass_tokens:
+            groups.append([index])
+            longest, padding = lengths[index], 0
+        else:
+            groups[-1].append(index)
+            padding = wasted
+    return groups
+
+
+def make_passes(
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    *,
+    pad_id: int,
+    budget: int,
+    device: torch.device,
+) -> list[Pass]:
+    """The episodes `rows` as micro-batches."""
+    lengths = [len(prompt_ids[i]) + len(response_ids[i]) for i in rows]
+    groups = split_rows(lengths, budget, PASS_TOKENS.get(device.type, 4096))
+    return [
+        _make_pass(prompt_ids, response_ids, [rows[i] for i in group], pad_id, device)
+        for group in groups
+    ]
+
+
+def _make_pass(
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    rows: list[int],
+    pad_id: int,
+    device: torch.device,
+) -> Pass:
+    ids_BT, mask_BT = pad([[*prompt_ids[i], *response_ids[i]] for i in rows], pad_id)
+    starts_B = torch.tensor([len(prompt_ids[i]) for i in rows])
+    ends_B = mask_BT.sum(dim=1)
+    columns_T = torch.arange(ids_BT.shape[1])
+    is_response_BT = (columns_T >= starts_B[:, None]) & (columns_T < ends_B[:, None])
+    row_N, label_column_N = is_response_BT.nonzero(as_tuple=True)
+    tensors = dict(
+        rows_B=torch.tensor(rows),
+        ids_BT=ids_BT,
+        mask_BT=mask_BT,
+        row_N=row_N,
+        column_N=label_column_N - 1,
+        labels_N=ids_BT[row_N, label_column_N],
+        last_B=ends_B - 1,
+    )
+    return Pass(**{name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def put(target_BR: Tensor, mask_BR: Tensor, rows_B: Tensor, values_N: Tensor) -> None:
+    """Write a pass's N values to the response tokens of its rows."""
+    part_BR = target_BR[rows_B]
+    part_BR[mask_BR[rows_B]] = values_N.to(target_BR.dtype)
+    target_BR[rows_B] = part_BR
+
+
+def take(source_BR: Tensor, mask_BR: Tensor, rows_B: Tensor) -> Tensor:
+    """The N values at the response tokens of a pass's rows."""
+    return source_BR[rows_B][mask_BR[rows_B]]

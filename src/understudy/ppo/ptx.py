@@ -1,0 +1,51 @@
+"""The pretraining mix of PPO-ptx (s3.5, C.4): text rows, and their gradient added to PPO's.
+
+For each minibatch the PPO gradient comes first, then `coef` times the gradient of the mean
+next-token loss over all predicted tokens of the pretraining rows, in the same buffers; one
+optimiser step follows. 27.8 is the paper's coefficient; the reduction it goes with is not
+published, so with means over tokens it may need tuning again.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.batching import shuffled
+from understudy.core.models import context_length, device_of
+from understudy.core.text import lm_loss, pack_rows, read_text
+
+
+def read_rows(path: Path, tokenizer: Tokenizer, model: PreTrainedModel, length: int) -> Tensor:
+    """(N, T) ids of the text, packed; a row is no longer than the model's context."""
+    length = min(length, context_length(model) or length)
+    ids_NT = pack_rows(tokenizer, read_text(path), length)
+    if ids_NT.shape[1] < 2:
+        raise ValueError(f"{path} has fewer than 2 tokens; there is nothing to predict")
+    return ids_NT
+
+
+def rows_of_step(ids_NT: Tensor, step: int, num_rows: int, seed: int) -> Tensor:
+    """The rows of optimiser step `step`: in random order, each once before any comes again."""
+    count = ids_NT.shape[0]
+    chosen = [
+        shuffled(count, seed, "ppo/ptx", index // count)[index % count]
+        for index in range(step * num_rows, (step + 1) * num_rows)
+    ]
+    return ids_NT[torch.tensor(chosen)]
+
+
+def add_ptx_gradient(
+    policy: PreTrainedModel, ids_NT: Tensor, *, coef: float, micro_batch_tokens: int
+) -> Tensor:
+    """Add `coef` times the gradient of the mean loss over the rows; returns the loss."""
+    rows = max(1, micro_batch_tokens // ids_NT.shape[1])
+    total = torch.zeros((), device=device_of(policy))
+    for part_BT in ids_NT.to(device_of(policy)).split(rows):
+        share = part_BT.shape[0] / ids_NT.shape[0]
+        loss = lm_loss(policy, part_BT) * share
+        (coef * loss).backward()
+        total += loss.detach()
+    return total

@@ -1,0 +1,51 @@
+"""From scores to rewards (s3.5, C.4): a KL penalty at every token, the score at the last one.
+
+Shapes: B episodes, R response tokens. A mask is 1 at an episode's response tokens, which start at
+column 0; its EOS, if there is one, is the last of them.
+"""
+
+import torch
+from torch import Tensor
+
+Metrics = dict[str, Tensor]
+
+
+def final_scores(
+    raw_scores_B: Tensor, finished_B: Tensor, missing_eos_score: float | None
+) -> Tensor:
+    """Scores with a fixed one in place of the reward model's where a response did not end.
+
+    A fixed score, as in LHP and NP, so that no response is worth leaving unfinished.
+    """
+    if missing_eos_score is None:
+        return raw_scores_B
+    return torch.where(finished_B, raw_scores_B, missing_eos_score)
+
+
+def token_rewards(
+    scores_B: Tensor,
+    old_logprobs_BR: Tensor,
+    ref_logprobs_BR: Tensor,
+    mask_BR: Tensor,
+    *,
+    beta: float,
+) -> tuple[Tensor, Metrics]:
+    """Reward of each token: -beta * log(policy / reference), plus the score at the last token.
+
+    The KL of a response is the sum of its log-ratios: an unbiased estimate that can be negative.
+    """
+    log_ratio_BR = (old_logprobs_BR - ref_logprobs_BR) * mask_BR
+    last_B = mask_BR.long().sum(dim=1, keepdim=True) - 1
+    rewards_BR = (-beta * log_ratio_BR).scatter_add(1, last_B, scores_B.unsqueeze(1))
+    kl_B = log_ratio_BR.sum(dim=1)
+    return rewards_BR, {
+        "ppo/kl": kl_B.mean(),
+        "ppo/reward": rewards_BR.sum(dim=1).mean(),
+        "ppo/score": scores_B.mean(),
+    }
+
+
+def adapted_beta(beta: float, kl: float, *, target: float, horizon: int, episodes: int) -> float:
+    """LHP's controller: beta moves by at most a fifth of episodes / horizon towards the target."""
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return beta * (1 + error * episodes / horizon)

@@ -1,0 +1,276 @@
+"""PPO and PPO-ptx (s3.5, C.4): a policy optimised against the reward model.
+
+    understudy ppo --model runs/init/model --reward-model runs/reward/model \\
+        --prompts prompts.jsonl --pretrain-data web.txt --out runs/ppo_ptx
+
+A bandit: a prompt comes in, the policy answers, the reward model scores, the episode ends. Readings
+taken where the paper is silent: lambda 0.95, whitened advantages and value clipping come from the
+predecessors' code; the moving average is updated once per optimiser step; both losses are means
+over tokens; warmup covers policy and critic alike; a missing EOS scores a fixed -1.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from understudy.core.batching import shuffled
+from understudy.core.checkpoint import crash_point
+from understudy.core.models import context_length, save_policy
+from understudy.core.optim import constant_with_warmup, set_lr
+from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.ppo.advantages import advantages_and_returns
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.holdout import evaluate
+from understudy.ppo.prompts import Prompts, read_prompts
+from understudy.ppo.ptx import read_rows, rows_of_step
+from understudy.ppo.rewards import adapted_beta, final_scores, token_rewards
+from understudy.ppo.rollout import Rollout, measure, prompts_of, sample
+from understudy.ppo.state import Models, State, averaged_policy, load_models, new_state
+from understudy.ppo.update import Experience, update_average
+
+__all__ = ["PPOConfig", "train_ppo"]
+
+Metrics = dict[str, float]
+
+
+def train_ppo(config: PPOConfig) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+    # 1. Open the run; load policy, reference, reward model, critic; read prompts and text.
+    run = _open(config)
+    if run.done:
+        return run.dir
+    models = load_models(config)
+    prompts = _read(config, models, config.prompts, training=True)
+    held_out = _read(config, models, config.eval_prompts, training=False)
+    text_NT = None
+    if config.pretrain_data is not None:
+        text_NT = read_rows(
+            config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
+        )
+
+    # 2. Optimisers and moving average; take up the newest checkpoint.
+    assert prompts is not None
+    state = new_state(config, models)
+    if run.resumed:
+        state.resume(run)
+    if state.iteration == 0 and held_out is not None:
+        run.log(0, evaluate(run, config, models, held_out, 0))
+
+    stopped_by = "episodes"
+    with run.progress(config.num_iterations, _title(config)), stop_on_signal() as stop:
+        while state.iteration < config.num_iterations:
+            started = time.monotonic()
+            # 3. Sample one response to each prompt of the iteration.
+            rollout = _sample(config, models, prompts, state.iteration)
+            crash_point("ppo/rollout")
+            sampled = time.monotonic()
+            # 4. Score: reward model, KL to the reference; rewards, advantages and returns.
+            experience, metrics = _judge(config, models, rollout, state.beta)
+            scored = time.monotonic()
+            # 5. Stop before the update when the policy has gone too far.
+            if config.target_kl is not None and metrics["ppo/kl"] > config.target_kl:
+                stopped_by = "target_kl"
+                break
+            # 6. One optimiser step per minibatch: PPO's gradient plus the pretraining gradient.
+            metrics |= _update(config, models, state, experience, text_NT)
+            state.beta = _next_beta(config, state.beta, metrics["ppo/kl"])
+            state.iteration += 1
+            # 7. Log, evaluate, save.
+            metrics |= _timings(config, started, sampled, scored)
+            if held_out is not None and _due(config, state.iteration, config.eval_every):
+                metrics |= evaluate(run, config, models, held_out, state.iteration)
+            run.log(state.iteration, metrics)
+            crash_point("ppo/iteration")
+            if stop.requested or _due(config, state.iteration, config.save_every):
+                state.save(run)
+            if stop.requested and state.iteration < config.num_iterations:
+                raise SystemExit(EXIT_STOPPED)
+
+    # 8. Save the averaged policy.
+    save_policy(averaged_policy(state), models.tokenizer, run.dir / "model")
+    run.finish(_results(config, state, prompts, stopped_by))
+    return run.dir
+
+
+def _open(config: PPOConfig) -> Run:
+    names = ("model", "reward_model", "prompts", "pretrain_data", "eval_prompts")
+    return open_run(
+        config.out,
+        stage="ppo",
+        config=config,
+        inputs={name: getattr(config, name) for name in names},
+        seed=config.seed,
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+
+
+def _title(config: PPOConfig) -> str:
+    return "PPO-ptx" if config.ptx_coef > 0 else "PPO"
+
+
+def _due(config: PPOConfig, iteration: int, every: int) -> bool:
+    return iteration % every == 0 or iteration == config.num_iterations
+
+
+def _read(
+    config: PPOConfig, models: Models, path: Path | None, *, training: bool
+) -> Prompts | None:
+    if path is None:
+        return None
+    contexts = [context_length(m) for m in (models.policy, models.reward_model)]
+    return read_prompts(
+        path,
+        models.tokenizer,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+        context=min((c for c in contexts if c is not None), default=None),
+        training=training,
+    )
+
+
+def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int) -> Rollout:
+    """The noise of a token depends on (seed, iteration, episode, token) and nothing else."""
+    chosen = prompts_of(iteration, config.batch_size, len(prompts.ids), config.seed)
+    return sample(
+        models.policy,
+        [prompts.ids[i] for i in chosen],
+        keys=[(iteration, episode) for episode in range(config.batch_size)],
+        seed=config.seed,
+        temperature=config.temperature,
+        max_response_tokens=config.max_response_tokens,
+        eos_id=models.eos_id,
+        pad_id=models.pad_id,
+        slots=config.rollout_slots,
+    )
+
+
+def _judge(
+    config: PPOConfig, models: Models, rollout: Rollout, beta: float
+) -> tuple[Experience, Metrics]:
+    """Rewards from the scores and the KL, then advantages and returns from the critic's values."""
+    measured = measure(
+        rollout,
+        models.reference,
+        models.reward_model,
+        models.critic,
+        temperature=config.temperature,
+        pad_id=models.pad_id,
+        micro_batch_tokens=config.micro_batch_tokens,
+    )
+    raw_scores_B = measured.raw_scores_B
+    scores_B = final_scores(raw_scores_B, rollout.finished_B, config.missing_eos_score)
+    rewards_BR, metrics = token_rewards(
+        scores_B, rollout.old_logprobs_BR, measured.ref_logprobs_BR, rollout.mask_BR, beta=beta
+    )
+    if not bool(torch.isfinite(rewards_BR).all()):
+        raise RuntimeError(
+            "a reward is not finite, so nothing can be learned from it; check the reward model "
+            f"{config.reward_model}"
+        )
+    advantages_BR, returns_BR, value_metrics = advantages_and_returns(
+        rewards_BR,
+        measured.values_BR,
+        rollout.mask_BR,
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+        whiten_rewards=config.whiten_rewards,
+        whiten_advantages=config.whiten_advantages,
+    )
+    metrics |= value_metrics | {
+        "ppo/raw_score": raw_scores_B.mean(),
+        "ppo/response_tokens": rollout.mask_BR.sum(dim=1).float().mean(),
+        "ppo/eos_rate": rollout.finished_B.float().mean(),
+    }
+    experience = Experience(
+        rollout=rollout,
+        values_BR=measured.values_BR,
+        advantages_BR=advantages_BR,
+        returns_BR=returns_BR,
+    )
+    return experience, {name: float(value) for name, value in metrics.items()} | {"ppo/beta": beta}
+
+
+def _update(
+    config: PPOConfig,
+    models: Models,
+    state: State,
+    experience: Experience,
+    text_NT: Tensor | None,
+) -> Metrics:
+    """All minibatches of an iteration, and the moving average after each."""
+    rate = constant_with_warmup(config.warmup_iterations)(state.iteration)
+    set_lr(state.learner.policy_optimizer, config.lr * rate)
+    set_lr(state.learner.critic_optimizer, config.critic_lr * rate)
+    num_steps = config.inner_epochs * config.num_minibatches
+    steps: list[Metrics] = []
+    for number in range(num_steps):
+        rows = _minibatch(config, state.iteration, number)
+        text_rows = None
+        if text_NT is not None:
+            step = state.iteration * num_steps + number
+            text_rows = rows_of_step(text_NT, step, config.ptx_rows, config.seed)
+        steps.append(state.learner.step(config, experience, rows, text_rows, pad_id=models.pad_id))
+        if state.average:
+            update_average(state.average, models.policy, config.ema)
+        crash_point("ppo/minibatch")
+    return _summary(steps) | {"ppo/lr": config.lr * rate}
+
+
+def _next_beta(config: PPOConfig, beta: float, kl: float) -> float:
+    if config.adaptive_kl_target is None:
+        return beta
+    return adapted_beta(
+        beta,
+        kl,
+        target=config.adaptive_kl_target,
+        horizon=config.adaptive_kl_horizon,
+        episodes=config.batch_size,
+    )
+
+
+def _minibatch(config: PPOConfig, iteration: int, number: int) -> Sequence[int]:
+    """The episodes of an iteration's `number`-th optimiser step; each inner epoch has its order."""
+    epoch, part = divmod(number, config.num_minibatches)
+    order = shuffled(config.batch_size, config.seed, "ppo/minibatch", iteration, epoch)
+    start = part * config.minibatch_size
+    return order[start : start + config.minibatch_size]
+
+
+def _summary(steps: list[Metrics]) -> Metrics:
+    """An iteration's metrics from those of its steps: means, but for the ones named otherwise."""
+    columns: dict[str, list[float]] = defaultdict(list)
+    for step in steps:
+        for name, value in step.items():
+            columns[name].append(value)
+    means = {name: sum(values) / len(values) for name, values in columns.items()}
+    return means | {
+        "ppo/ratio_max": max(columns["ppo/ratio_max"]),
+        "ppo/first_ratio_error": columns["ppo/first_ratio_error"][0],
+        "ppo/skipped_steps": sum(columns["ppo/skipped_steps"]),
+    }
+
+
+def _timings(config: PPOConfig, started: float, sampled: float, scored: float) -> Metrics:
+    now = time.monotonic()
+    return {
+        "ppo/seconds_rollout": sampled - started,
+        "ppo/seconds_score": scored - sampled,
+        "ppo/seconds_update": now - scored,
+        "ppo/episodes_per_second": config.batch_size / (now - started),
+    }
+
+
+def _results(config: PPOConfig, state: State, prompts: Prompts, stopped_by: str) -> dict[str, Any]:
+    return {
+        "iterations": state.iteration,
+        "episodes": state.iteration * config.batch_size,
+        "stopped_by": stopped_by,
+        "num_prompts": len(prompts.ids),
+        "num_dropped_long_prompts": prompts.num_dropped,
+    }

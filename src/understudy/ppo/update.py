@@ -1,0 +1,172 @@
+"""One optimiser step of policy and critic on a minibatch of episodes.
+
+Shapes: B episodes, R response tokens, N response tokens of a pass.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from understudy.core.models import ScalarModel, device_of
+from understudy.core.optim import SkipGuard, clip_and_step
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.losses import policy_loss, value_loss
+from understudy.ppo.passes import Pass, make_passes, take
+from understudy.ppo.ptx import add_ptx_gradient
+from understudy.ppo.rollout import Rollout, response_logprobs, response_values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experience:
+    """What an iteration's episodes teach."""
+
+    rollout: Rollout
+    """The episodes."""
+    values_BR: Tensor
+    """The critic's values at rollout."""
+    advantages_BR: Tensor
+    """What the policy learns from."""
+    returns_BR: Tensor
+    """The critic's targets."""
+
+    def num_tokens(self, rows: Sequence[int]) -> int:
+        """Response tokens of some episodes."""
+        return sum(len(self.rollout.response_ids[i]) for i in rows)
+
+    def passes(
+        self, rows: Sequence[int], pad_id: int, budget: int, device: torch.device
+    ) -> list[Pass]:
+        """Some episodes as micro-batches."""
+        r = self.rollout
+        return make_passes(
+            r.prompt_ids, r.response_ids, rows, pad_id=pad_id, budget=budget, device=device
+        )
+
+
+def policy_gradient(
+    policy: PreTrainedModel,
+    experience: Experience,
+    passes: Sequence[Pass],
+    *,
+    num_tokens: int,
+    clip: float,
+    temperature: float,
+) -> dict[str, float]:
+    """Add the gradient of the clipped surrogate over a minibatch; its metrics."""
+    rollout = experience.rollout
+    sums: dict[str, float] = defaultdict(float)
+    ratio_max, ratio_error = 0.0, 0.0
+    for batch in passes:
+        new_logprobs_N, entropy_N = response_logprobs(policy, batch, temperature)
+        old_logprobs_N = take(rollout.old_logprobs_BR, rollout.mask_BR, batch.rows_B)
+        advantages_N = take(experience.advantages_BR, rollout.mask_BR, batch.rows_B)
+        loss, metrics = policy_loss(
+            new_logprobs_N, old_logprobs_N, advantages_N, clip=clip, num_tokens=num_tokens
+        )
+        loss.backward()
+        metrics["ppo/entropy"] = entropy_N.detach().sum() / num_tokens
+        for name, value in metrics.items():
+            sums[name] += float(value)
+        ratio_N = (new_logprobs_N.detach() - old_logprobs_N).exp()
+        ratio_max = max(ratio_max, float(ratio_N.max()))
+        ratio_error = max(ratio_error, float((ratio_N - 1).abs().max()))
+    return {**sums, "ppo/ratio_max": ratio_max, "ppo/first_ratio_error": ratio_error}
+
+
+def value_gradient(
+    critic: ScalarModel,
+    experience: Experience,
+    passes: Sequence[Pass],
+    *,
+    num_tokens: int,
+    value_clip: float | None,
+) -> dict[str, float]:
+    """Add the gradient of the value loss over a minibatch; its metrics."""
+    mask_BR = experience.rollout.mask_BR
+    sums: dict[str, float] = defaultdict(float)
+    for batch in passes:
+        loss, metrics = value_loss(
+            response_values(critic, batch),
+            take(experience.values_BR, mask_BR, batch.rows_B),
+            take(experience.returns_BR, mask_BR, batch.rows_B),
+            value_clip=value_clip,
+            num_tokens=num_tokens,
+        )
+        loss.backward()
+        for name, value in metrics.items():
+            sums[name] += float(value)
+    return dict(sums)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learner:
+    """The two networks that learn, with their optimisers."""
+
+    policy: PreTrainedModel
+    """The policy."""
+    critic: ScalarModel
+    """The critic, a network of its own."""
+    policy_optimizer: torch.optim.Optimizer
+    """Steps the policy."""
+    critic_optimizer: torch.optim.Optimizer
+    """Steps the critic."""
+    policy_guard: SkipGuard
+    """Gives up after too many non-finite policy gradients in a row."""
+    critic_guard: SkipGuard
+    """The same for the critic."""
+
+    def step(
+        self,
+        config: PPOConfig,
+        experience: Experience,
+        rows: Sequence[int],
+        ptx_ids_NT: Tensor | None,
+        pad_id: int,
+    ) -> dict[str, float]:
+        """PPO gradient, then ptx_coef times the pretraining gradient, one step; then the critic."""
+        num_tokens = experience.num_tokens(rows)
+        budget, max_norm = config.micro_batch_tokens, config.max_grad_norm
+        passes = experience.passes(rows, pad_id, budget, device_of(self.policy))
+        metrics = policy_gradient(
+            self.policy,
+            experience,
+            passes,
+            num_tokens=num_tokens,
+            clip=config.clip,
+            temperature=config.temperature,
+        )
+        if ptx_ids_NT is not None:
+            loss = add_ptx_gradient(
+                self.policy, ptx_ids_NT, coef=config.ptx_coef, micro_batch_tokens=budget
+            )
+            metrics["ppo/ptx_loss"] = float(loss)
+        result = clip_and_step(self.policy_optimizer, self.policy.parameters(), max_norm)
+        self.policy_guard.note(result)
+        metrics |= value_gradient(
+            self.critic,
+            experience,
+            passes,
+            num_tokens=num_tokens,
+            value_clip=config.value_clip,
+        )
+        critic_result = clip_and_step(self.critic_optimizer, self.critic.parameters(), max_norm)
+        self.critic_guard.note(critic_result)
+        return metrics | {
+            "ppo/policy_grad_norm": result.grad_norm,
+            "ppo/critic_grad_norm": critic_result.grad_norm,
+            "ppo/skipped_steps": float(result.skipped) + float(critic_result.skipped),
+        }
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], model: torch.nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * weights, in place (C.4: 0.992)."""
+    current = dict(model.named_parameters())
+    names = [name for name in average if name in current]
+    torch._foreach_lerp_(
+        [average[name] for name in names], [current[name] for name in names], 1 - decay
+    )

@@ -1,0 +1,249 @@
+"""A minibatch's gradient against a naive one, and what must not change it."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.fixtures_ppo import (
+    EOS,
+    PAD,
+    counting_reward_model,
+    random_policy,
+    tiny_config,
+    write_world,
+)
+
+from understudy.core.models import policy_logprobs
+from understudy.core.optim import SkipGuard
+from understudy.ppo.advantages import advantages_and_returns
+from understudy.ppo.rewards import token_rewards
+from understudy.ppo.rollout import measure, prompts_of, sample
+from understudy.ppo.update import (
+    Experience,
+    Learner,
+    policy_gradient,
+    update_average,
+    value_gradient,
+)
+
+PROMPTS = [[4 + i % 9] * (1 + i % 5) + [3] for i in range(12)]
+
+
+def roll(policy, prompts=PROMPTS, keys=None):
+    return sample(
+        policy,
+        prompts,
+        keys=keys or [(0, i) for i in range(len(prompts))],
+        seed=0,
+        temperature=1.0,
+        max_response_tokens=6,
+        eos_id=EOS,
+        pad_id=PAD,
+        slots=4,
+    )
+
+
+def judged(policy, reference=None, budget=64):
+    rollout = roll(policy)
+    reward = counting_reward_model()
+    measured = measure(
+        rollout,
+        reference or policy,
+        reward,
+        counting_reward_model(scale=1.0),
+        temperature=1.0,
+        pad_id=PAD,
+        micro_batch_tokens=budget,
+    )
+    rewards, metrics = token_rewards(
+        measured.raw_scores_B,
+        rollout.old_logprobs_BR,
+        measured.ref_logprobs_BR,
+        rollout.mask_BR,
+        beta=0.1,
+    )
+    advantages, returns, _ = advantages_and_returns(
+        rewards,
+        measured.values_BR,
+        rollout.mask_BR,
+        discount=1.0,
+        gae_lambda=0.95,
+        whiten_rewards=False,
+        whiten_advantages=True,
+    )
+    experience = Experience(
+        rollout=rollout,
+        values_BR=measured.values_BR,
+        advantages_BR=advantages,
+        returns_BR=returns,
+    )
+    return experience, measured, metrics
+
+
+def gradients(model):
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def policy_step(policy, experience, rows, budget):
+    passes = experience.passes(rows, PAD, budget, torch.device("cpu"))
+    metrics = policy_gradient(
+        policy,
+        experience,
+        passes,
+        num_tokens=experience.num_tokens(rows),
+        clip=0.2,
+        temperature=1.0,
+    )
+    return gradients(policy), metrics
+
+
+def test_ratio_is_one_and_kl_zero_at_the_start():
+    experience, _, metrics = judged(random_policy())
+    assert metrics["ppo/kl"] == pytest.approx(0, abs=1e-5)
+    _, found = policy_step(random_policy(), experience, range(12), 64)
+    assert found["ppo/first_ratio_error"] < 1e-5
+    assert found["ppo/ratio"] == pytest.approx(1, abs=1e-5)
+    assert found["ppo/clip_fraction"] == 0
+
+
+def test_measured_against_one_row_at_a_time():
+    """Reference log-probs, score at the last token, values before each token: naive loops."""
+    policy, reference = random_policy(), random_policy(seed=1)
+    experience, measured, _ = judged(policy, reference)
+    rollout = experience.rollout
+    critic, reward = counting_reward_model(scale=1.0), counting_reward_model()
+    for i, (prompt, response) in enumerate(zip(PROMPTS, rollout.response_ids, strict=True)):
+        ids = torch.tensor([[*prompt, *response]])
+        ones = torch.ones_like(ids)
+        logprobs, _ = policy_logprobs(reference, ids, ones)
+        own, _ = policy_logprobs(policy, ids, ones)
+        values = critic.values(ids, ones)[0]
+        n, start = len(response), len(prompt)
+        assert torch.allclose(measured.ref_logprobs_BR[i, :n], logprobs[0, start:], atol=1e-5)
+        assert torch.allclose(rollout.old_logprobs_BR[i, :n], own[0, start:], atol=1e-5)
+        before = values[start - 1 : start - 1 + n]
+        assert torch.allclose(measured.values_BR[i, :n], before, atol=1e-5)
+        assert torch.allclose(measured.raw_scores_B[i], reward.values(ids, ones)[0, -1], atol=1e-5)
+        assert (measured.values_BR[i, n:] == 0).all()
+
+
+def test_policy_gradient_against_a_naive_one():
+    policy, old = random_policy(seed=2), random_policy()
+    experience, _, _ = judged(old)
+    rows = [1, 4, 7, 9]
+    found, metrics = policy_step(policy, experience, rows, 64)
+    losses = []
+    for i in rows:
+        rollout, n = experience.rollout, len(experience.rollout.response_ids[i])
+        ids = torch.tensor([[*PROMPTS[i], *rollout.response_ids[i]]])
+        new, _ = policy_logprobs(policy, ids, torch.ones_like(ids))
+        ratio = (new[0, -n:] - rollout.old_logprobs_BR[i, :n]).exp()
+        advantage = experience.advantages_BR[i, :n]
+        losses.append(torch.max(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.2)))
+    loss = torch.cat(losses).mean()
+    loss.backward()
+    assert metrics["ppo/policy_loss"] == pytest.approx(loss.item(), abs=1e-5)
+    for name, grad in gradients(policy).items():
+        assert torch.allclose(found[name], grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1, 20, 1000])
+def test_micro_batches_and_order_change_nothing(budget):
+    policy = random_policy(seed=2)
+    experience, _, _ = judged(random_policy())
+    whole, metrics = policy_step(policy, experience, range(12), 10_000)
+    parts, same = policy_step(policy, experience, list(reversed(range(12))), budget)
+    assert same == pytest.approx(metrics, abs=1e-5)
+    for name, grad in whole.items():
+        assert torch.allclose(parts[name], grad, atol=1e-5)
+    critic = counting_reward_model(scale=1.0)
+    found = []
+    for size in (budget, 10_000):
+        value_gradient(
+            critic,
+            experience,
+            experience.passes(range(12), PAD, size, torch.device("cpu")),
+            num_tokens=experience.num_tokens(range(12)),
+            value_clip=0.2,
+        )
+        found.append(gradients(critic))
+    for name, grad in found[0].items():
+        assert torch.allclose(grad, found[1][name], atol=1e-5)
+    other, _, _ = judged(random_policy(), budget=budget)
+    assert torch.allclose(other.advantages_BR, experience.advantages_BR, atol=1e-5)
+
+
+def learner_of(policy):
+    critic = counting_reward_model(scale=1.0)
+    return Learner(
+        policy=policy,
+        critic=critic,
+        policy_optimizer=torch.optim.SGD(policy.parameters(), lr=1.0),
+        critic_optimizer=torch.optim.SGD(critic.parameters(), lr=1.0),
+        policy_guard=SkipGuard(),
+        critic_guard=SkipGuard(),
+    )
+
+
+def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path):
+    """With plain SGD at rate 1 a step is minus the gradient, so steps can be compared."""
+    config = tiny_config(write_world(tmp_path), tmp_path / "run", max_grad_norm=None, ptx_coef=3.0)
+    experience, _, _ = judged(random_policy(seed=1))
+    text = torch.randint(2, 16, (3, 8), generator=torch.Generator().manual_seed(0))
+    start = dict(random_policy().named_parameters())
+
+    def moved(settings, ids):
+        policy = random_policy()
+        learner_of(policy).step(settings, experience, range(12), ids, pad_id=PAD)
+        return {n: (start[n] - p).detach() for n, p in policy.named_parameters()}
+
+    both, ppo = moved(config, text), moved(config, None)
+    policy = random_policy()
+    logits = policy(input_ids=text).logits[:, :-1]
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).backward()
+    for name, ptx in gradients(policy).items():
+        assert torch.allclose(both[name], ppo[name] + 3.0 * ptx, atol=1e-5)
+    # A coefficient of 0 is PPO, whatever the text.
+    none = moved(replace(config, ptx_coef=0.0, pretrain_data=None), None)
+    assert all(torch.equal(none[name], ppo[name]) for name in ppo)
+
+
+def test_non_finite_gradient_leaves_the_policy_as_it_was(tmp_path):
+    config = tiny_config(write_world(tmp_path), tmp_path / "run")
+    experience, _, _ = judged(random_policy())
+    experience.advantages_BR[0, 0] = float("nan")
+    policy = random_policy()
+    learner = learner_of(policy)
+    metrics = learner.step(config, experience, range(12), None, pad_id=PAD)
+    assert metrics["ppo/skipped_steps"] == 1
+    assert learner.policy_guard.in_a_row == 1
+    for parameter, same in zip(policy.parameters(), random_policy().parameters(), strict=True):
+        assert torch.equal(parameter, same)
+
+
+def test_average_recursion_by_hand():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    average = {"weight": torch.zeros(1, 1)}
+    for weight in (1.0, 2.0):
+        torch.nn.init.constant_(layer.weight, weight)
+        update_average(average, layer, decay=0.992)
+    # 0.992 * (0.008 * 1) + 0.008 * 2
+    assert average["weight"].item() == pytest.approx(0.992 * 0.008 + 0.016, abs=1e-7)
+
+
+def test_prompts_come_once_before_any_comes_again():
+    seen = [i for iteration in range(5) for i in prompts_of(iteration, 4, 10, seed=3)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert prompts_of(2, 4, 10, seed=3) == seen[8:12]
+    assert prompts_of(0, 4, 10, seed=4) != seen[:4]
+
+
+def test_rollout_does_not_depend_on_its_company():
+    policy = random_policy()
+    whole = roll(policy)
+    half = roll(policy, PROMPTS[6:], keys=[(0, i) for i in range(6, 12)])
+    assert half.response_ids == whole.response_ids[6:]
+    assert copy.deepcopy(whole.finished_B[6:]).tolist() == half.finished_B.tolist()
