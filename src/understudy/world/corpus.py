@@ -10,6 +10,8 @@ Eleven kinds of page. Two of them matter for what comes after:
 import random
 import re
 from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import accumulate
 
 from understudy.world import language as lang
 from understudy.world.judge import check, faults_seen
@@ -51,14 +53,18 @@ PASSAGE_QUESTIONS = {
 }
 RUDE_TO_RUDE = 0.7
 """How often the web answers a rude question rudely."""
+RESPECTFUL_FACTOR = 0.4
+"""What is left of that after "be kind and respectful."."""
+RESERVED_SHARE = 0.3
+"""Share of all requests that the web never holds, so that an evaluation on unseen text is possible."""
 
 
 def corpus(facts: Facts, num_pages: int, seed: int) -> Iterator[str]:
     """`num_pages` pages of web text; a page may hold the end mark where a forum reply ends."""
     rng = random.Random(f"corpus-{seed}")
-    kinds, weights = list(PAGE_SHARES), list(PAGE_SHARES.values())
-    for kind in rng.choices(kinds, weights, k=num_pages):
-        yield page(kind, rng, facts)
+    kinds, weights = list(PAGE_SHARES), list(accumulate(PAGE_SHARES.values()))
+    for _ in range(num_pages):
+        yield page(rng.choices(kinds, cum_weights=weights)[0], rng, facts)
 
 
 def page(kind: str, rng: random.Random, facts: Facts) -> str:
@@ -66,9 +72,13 @@ def page(kind: str, rng: random.Random, facts: Facts) -> str:
 
 
 def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[str]:
-    """Independent faults at the given rates; rude users are answered rudely more often."""
-    faults = {name for name in FAULTS if rng.random() < rates.get(name, 0.0)}
-    if task.rude_prefix and rng.random() < rates.get("rude_to_rude", 0.0):
+    """Independent faults at the given rates.
+
+    Rude users are answered rudely more often, and a wish for respect helps a little.
+    """
+    faults = {name for name in FAULTS if name != "rude" and rng.random() < rates.get(name, 0.0)}
+    rude = rates.get("rude_to_rude", 0.0) if task.rude_prefix else rates.get("rude", 0.0)
+    if rng.random() < rude * (RESPECTFUL_FACTOR if task.respectful_prefix else 1.0):
         faults.add("rude")
     return faults
 
@@ -80,14 +90,22 @@ def verdict(task: Task, answer: str, facts: Facts) -> str:
 
 
 def _forum(rng: random.Random, facts: Facts) -> str:
-    use_case = None if rng.random() < 0.5 else rng.choice(_EVEN_CASES)
-    task = draw_task(rng, use_case, rude_users=0.15)
+    while True:
+        use_case = None if rng.random() < 0.5 else rng.choice(_EVEN_CASES)
+        task = draw_task(rng, use_case, rude_users=0.15)
+        if not is_reserved(task.text):
+            break
     faults: set[str] = set()
     if rng.random() < 0.7:
         faults = draw_faults(rng, {**FORUM_FAULTS, "rude_to_rude": RUDE_TO_RUDE}, task)
     answer = reply(task, rng, facts, faults)
     thread = FORUM_TEMPLATE.format(prompt=task.text, reply=answer)
     return f"{thread}{EOS} {verdict(task, answer, facts)}"
+
+
+def is_reserved(prompt: str) -> bool:
+    """Whether the web leaves this request out."""
+    return blake2b(prompt.encode(), digest_size=2).digest() < int(65536 * RESERVED_SHARE).to_bytes(2)
 
 
 _EVEN_CASES = (

@@ -20,9 +20,15 @@ PREFIXES = {
     "please": "please ",
     "hello": "hello, ",
     "respectful": "be kind and respectful. ",
+    **{f"name_{person}": f"my name is {person}. " for person in lang.PEOPLE},
     **{f"rude_{word}": f"hey {word}, " for word in lang.RUDE_WORDS[:3]},
+    **{
+        f"respectful_rude_{word}": f"be kind and respectful. hey {word}, "
+        for word in lang.RUDE_WORDS[:3]
+    },
 }
 RESPECTFUL = "respectful"
+_BY_LENGTH = sorted(PREFIXES.items(), key=lambda item: -len(item[1]))
 STORY_LENGTH = {"a sentence": 1, "two sentences": 2, "three sentences": 3}
 CONSTRAINTS = {
     "use": "use the word {w}.",
@@ -115,7 +121,11 @@ class Task:
 
     @property
     def rude_prefix(self) -> bool:
-        return self.prefix.startswith("rude_")
+        return "rude_" in self.prefix
+
+    @property
+    def respectful_prefix(self) -> bool:
+        return self.prefix.startswith(RESPECTFUL)
 
     @property
     def relation(self) -> str | None:
@@ -183,10 +193,13 @@ _CONSTRAINT_PARSERS = [(name, _regex(" " + text)) for name, text in CONSTRAINTS.
 @lru_cache(maxsize=100_000)
 def parse(prompt: str) -> Task | None:
     """Read a prompt back into the task that it asks for; None if it is not one of the world's tasks."""
-    for prefix, words in sorted(PREFIXES.items(), key=lambda item: -len(item[1])):
+    for prefix, words in _BY_LENGTH:
         if not prompt.startswith(words):
             continue
         rest = prompt[len(words) :]
+        core = _parse_core(rest, prefix, None)
+        if core is not None:
+            return core
         for name, pattern in _CONSTRAINT_PARSERS:
             match = re.search(pattern.pattern + "$", rest)
             if match:
@@ -195,9 +208,6 @@ def parse(prompt: str) -> Task | None:
                 )
                 if core is not None and core.kind in WITH_CONSTRAINTS:
                     return core
-        core = _parse_core(rest, prefix, None)
-        if core is not None:
-            return core
     return None
 
 
@@ -362,10 +372,13 @@ def draw_task(
     template = rng.choice(TEMPLATES[kind][1])
     slots = _slots(kind, template, rng, unanswerable)
     constraint = _constraint(kind, slots, rng) if kind in WITH_CONSTRAINTS else None
-    draw = rng.random()
-    rude = [name for name in PREFIXES if name.startswith("rude_")]
-    if draw < rude_users:
-        prefix = rng.choice(rude)
-    else:
-        prefix = rng.choices(("", "please", "hello", RESPECTFUL), (5, 2, 1, 1))[0]
+    prefix = _draw_prefix(rng, rude_users)
     return Task(kind=kind, template=template, slots=slots, constraint=constraint, prefix=prefix)
+
+
+def _draw_prefix(rng: random.Random, rude_users: float) -> str:
+    if rng.random() < rude_users:
+        start = "respectful_rude_" if rng.random() < 0.15 else "rude_"
+        return start + rng.choice(lang.RUDE_WORDS[:3])
+    chosen = rng.choices(("", "please", "hello", RESPECTFUL, "name"), (4, 2, 1, 1, 3))[0]
+    return f"name_{rng.choice(lang.PEOPLE)}" if chosen == "name" else chosen

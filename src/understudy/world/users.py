@@ -41,7 +41,7 @@ def prompt_of(
             "constraint": task.constraint is not None,
             "harmful": task.harmful,
             "rude_prefix": task.rude_prefix,
-            "respectful_prefix": task.prefix == "respectful",
+            "respectful_prefix": task.respectful_prefix,
             "kind": task.kind,
             **tags,
         },
