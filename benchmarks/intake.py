@@ -21,8 +21,8 @@ from understudy.prompts import BuildConfig, build_files
 
 _WORDS = [
     a + b
-    for a in "ta re mo li su ne ka do pi va che str bro gra und".split()  # noqa: SIM905
-    for b in "la n r st ing ed er ly a o tion ment s ve".split()  # noqa: SIM905
+    for a in "ta re mo li su ne ka do pi va che str bro gra und".split()
+    for b in "la n r st ing ed er ly a o tion ment s ve".split()
 ]
 _TASKS = (
     *("Write a story about", "Tell me a joke about", "Draft an e-mail on", "List 5 ideas for"),

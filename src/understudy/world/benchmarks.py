@@ -1,4 +1,5 @@
-"""Four few-shot benchmarks of what the web teaches, in the manner of the paper's public ones (App. D).
+"""Four few-shot benchmarks of what the web teaches, in the manner of the paper's public ones
+(App. D).
 
     facts        open questions about the fact table              (as TruthfulQA and the like)
     sentiment    is a review good or bad                          (as SST)

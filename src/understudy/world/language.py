@@ -1,7 +1,8 @@
-"""The closed language of the tiny world: its words, its sentences, its facts, and a toy second language.
+"""The closed language of the tiny world: its words, its sentences, its facts, and a toy second
+language.
 
-About 300 word types. Every noun belongs to one class, so that a sentence can be checked by class alone and
-the gold judge needs no model.
+About 300 word types. Every noun belongs to one class, so that a sentence can be checked by class
+alone and the gold judge needs no model.
 """
 
 import random
@@ -140,7 +141,8 @@ def words_of(text: str) -> list[str]:
 
 
 def sentences_of(text: str) -> list[str]:
-    """Split at full stops, question marks and exclamation marks; a last piece without one is kept as it is."""
+    """Split at full stops, question marks and exclamation marks; a last piece without one is kept
+    as it is."""
     return [piece.strip() for piece in re.findall(r"[^.?!]+[.?!]?", text) if piece.strip()]
 
 
@@ -177,7 +179,8 @@ UNKNOWN = "i do not know."
 class Facts:
     """The world's fact table: `(person, relation) -> value`, or None where nobody knows.
 
-    Example: `facts.table["anna", "city"] == "oslo"`; `facts.statement("anna", "city") == "anna lives in oslo."`
+    Example: `facts.table["anna", "city"] == "oslo"`; `facts.statement("anna", "city") == "anna
+    lives in oslo."`
     """
 
     table: dict[tuple[str, str], str | None]
