@@ -263,12 +263,21 @@ def score_texts(
     tokenizer: Tokenizer,
     prompts: Sequence[Conversation],
     responses: Sequence[str],
-    batch_tokens: int = 8192,
+    batch_tokens: int = 4096,
     max_response_tokens: int | None = None,
+    finished: Sequence[bool] | None = None,
 ) -> list[float]:
-    """The score of each (prompt, response), whatever else is in the batch; equal prompts are
-    computed once."""
+    """The score of each (prompt, response), whatever else is in the batch.
+
+    Equal prompts are computed once. A response that is not `finished` was cut by its model, and is
+    scored without an end-of-sequence token; None takes all as finished.
+    """
     answers = encode_responses(tokenizer, responses, max_response_tokens)
+    if finished is not None:
+        answers = [
+            ids if whole or len(ids) == 1 else [i for i in ids if i != tokenizer.eos_token_id]
+            for ids, whole in zip(answers, finished, strict=True)
+        ]
     rendered = render_prompts(tokenizer, prompts)
     return score_ids(model, rendered, answers, int(tokenizer.pad_token_id), batch_tokens, prompts)
 
@@ -279,7 +288,7 @@ def score_ids(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     pad_id: int,
-    batch_tokens: int = 8192,
+    batch_tokens: int = 4096,
     names: Sequence[Conversation] | None = None,
     group_size: int = 16,
 ) -> list[float]:

@@ -285,7 +285,8 @@ def _mean_score(
     assert config.reward_model is not None
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
     texts = [decode_response(tokenizer, answer.ids) for answer in answers]
-    scores = score_texts(reward_model, reward_tokenizer, prompts, texts)
+    finished = [answer.finished for answer in answers]
+    scores = score_texts(reward_model, reward_tokenizer, prompts, texts, finished=finished)
     return sum(scores) / len(scores)
 
 

@@ -129,6 +129,17 @@ def test_scores_do_not_depend_on_what_else_is_scored():
         assert together == pytest.approx(other, abs=1e-5)
 
 
+def test_an_unfinished_response_is_scored_without_eos():
+    model, tokenizer = make_scalar(), make_tokenizer()
+    whole, cut = score_texts(model, tokenizer, ["x"] * 2, ["a b"] * 2, finished=[True, False])
+    ids = render_prompt(tokenizer, "x") + encode_response(tokenizer, "a b")
+    rows = torch.tensor([ids])
+    values_1T = model.values(rows, torch.ones_like(rows))
+    assert [whole, cut] == pytest.approx(
+        [values_1T[0, -1].item(), values_1T[0, -2].item()], abs=1e-5
+    )
+
+
 def test_errors(tmp_path):
     folder = save_model_folder(tmp_path / "policy")
     with pytest.raises(ValueError, match="is not a reward model"):
