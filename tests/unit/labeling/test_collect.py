@@ -23,9 +23,7 @@ def test_assignment_shares_the_overlap_and_balances_loads():
 
 
 def test_overlap_needs_enough_labelers():
-    with pytest.raises(
-        ValueError, match="3 labels per calibration item need as many labelers, not 2"
-    ):
+    with pytest.raises(ValueError, match="3 labels per calibration item"):
         assign(10, 2, overlap=0.2, seed=0)
     with pytest.raises(ValueError, match="overlap is 15"):
         assign(10, 5, overlap=15, seed=0)
@@ -78,9 +76,7 @@ def test_roles_label_only_their_splits(role, split, allowed):
         assert len(collect_demonstrations(team, prompts, seed=0)) == 1
         assert len(collect_rankings(team, prompts, responses(prompts), overlap=0, seed=0)) == 1
     else:
-        with pytest.raises(
-            ValueError, match=f"{role} labeler l may not label prompt p1 of split {split}"
-        ):
+        with pytest.raises(ValueError, match=f"{role} labeler l may not label prompt p1"):
             collect_rankings(team, prompts, responses(prompts), overlap=0, seed=0)
 
 

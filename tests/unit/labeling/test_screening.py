@@ -54,7 +54,7 @@ def _ranking(tiers, prompt_id="p"):
 
 
 def test_ranking_agreement_by_hand():
-    # Key: a > b = c, so a > b and a > c count. Candidate: b > a = c misses one and half of the other.
+    # Key a > b = c: a > b and a > c count. Candidate b > a = c: misses one, half of the other.
     key = {"p": _ranking(((0,), (1, 2)))}
     assert ranking_agreement([_ranking(((1,), (0, 2)))], key) == 0.25
     assert ranking_agreement([], key) == 0

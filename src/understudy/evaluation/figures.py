@@ -1,0 +1,297 @@
+"""The report's figures as SVG that lives inside the page and takes its colours from it.
+
+Matplotlib draws with sentinel colours, which are replaced by CSS: text and axes by `currentColor`,
+each model by a variable such as `var(--sft)`. So one drawing is legible in light and in dark mode.
+Figures are narrow: their text is readable at phone width, and wide pages set them side by side.
+
+A point is a dict as in results.json: {"rate" or "mean", "low", "high", "n"}, or a plain number.
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+Point = Mapping[str, Any] | float | None
+Table = Mapping[str, Point]
+
+MODELS = {
+    "base": "Base",
+    "prompted": "Prompted",
+    "sft": "SFT",
+    "sft_null": "SFT again",
+    "ppo": "PPO",
+    "ppo_ptx": "PPO-ptx",
+    "best_of_n": "Best-of-n",
+}
+"""Known models in the order of the paper's figures, by the names that people read."""
+
+INK, GRID = "#000001", "#000002"
+COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=1)}
+EXTRA = tuple(f"#00b0{index:02x}" for index in range(1, 5))
+WIDTH = 4.6
+"""Inches of 72 units each."""
+
+_CSS = {INK: "currentColor", GRID: "var(--grid)"}
+_CSS |= {colour: f"var(--{name.replace('_', '-')})" for name, colour in COLOURS.items()}
+_CSS |= {colour: f"var(--extra-{index})" for index, colour in enumerate(EXTRA, start=1)}
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10.5,
+    "axes.titlesize": 10.5,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "understudy",
+}
+
+
+def value_of(point: Point) -> float | None:
+    """The estimate of a point, or None where there is none."""
+    if isinstance(point, Mapping):
+        found = point.get("rate", point.get("mean"))
+        return None if found is None else float(found)
+    return None if point is None else float(point)
+
+
+def ends_of(point: Point) -> tuple[float, float] | None:
+    """The interval of a point, or None where it has none."""
+    if isinstance(point, Mapping) and point.get("low") is not None:
+        return float(point["low"]), float(point["high"])
+    return None
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Model names as the paper orders them, unknown ones last."""
+    known = [name for name in MODELS if name in names]
+    return known + [name for name in names if name not in MODELS]
+
+
+def label_of(name: str) -> str:
+    """A model's name for people."""
+    return MODELS.get(name, name)
+
+
+def colour_of(name: str) -> str:
+    """A model's sentinel colour; a model of the user's own gets one of the extra colours."""
+    return COLOURS.get(name) or EXTRA[sum(map(ord, name)) % len(EXTRA)]
+
+
+@matplotlib.rc_context(_STYLE)
+def win_rate_figure(tables: Mapping[str, Table]) -> str:
+    """The manner of the paper's Figures 1 and 3: a row per model, a mark per judge, 50% marked."""
+    models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
+    markers = ["o", "D", "s", "^", "v"]
+    figure, axes = _figure(0.75 + 0.44 * len(models))
+    for offset, (table, marker) in enumerate(zip(tables.values(), markers, strict=False)):
+        shift = (offset - (len(tables) - 1) / 2) * 0.24
+        for row, model in enumerate(models):
+            _mark(axes, table.get(model), row + shift, colour_of(model), marker)
+    axes.axvline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+    _rows(axes, [label_of(model) for model in models])
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    _legend(figure, {judge: (INK, m) for judge, m in zip(tables, markers, strict=False)}, "")
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_STYLE)
+def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
+    """The manner of the paper's Figures 4 and 29: small multiples, a row per model in each."""
+    models = in_order(list(dict.fromkeys(name for table in panels.values() for name in table)))
+    num_rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(WIDTH, num_rows * (0.72 + 0.2 * len(models))), layout="constrained")
+    grid = figure.subplots(num_rows, 2, sharey=True, squeeze=False)
+    for axes, (title, table) in zip(grid.flat, panels.items(), strict=False):
+        for row, model in enumerate(models):
+            _mark(axes, table.get(model), row, colour_of(model), "o")
+        _rows(axes, [label_of(model) for model in models])
+        axes.set_title(title)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        if percent:
+            _percent_range(axes, table)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_STYLE)
+def training_figure(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[tuple[str, str]]
+) -> str:
+    """One panel per (key, title) over PPO's iterations, a line per run."""
+    return _lines(curves, rows, "iteration", "iteration", lambda axes: None)
+
+
+@matplotlib.rc_context(_STYLE)
+def overoptimisation_figure(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], best_of_n: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Score and gold score against KL (root scale), best-of-n beside PPO; "" without either."""
+    rows = [("score", "Reward-model score"), ("gold", "Gold score")]
+    rows = [row for row in rows if any(row[0] in p for curve in curves.values() for p in curve)]
+    points = [
+        (float(p["kl"]), found)
+        for p in best_of_n.values()
+        if p.get("kl") is not None and (found := value_of(p.get("gold"))) is not None
+    ]
+    if points and all(key != "gold" for key, _ in rows):
+        rows.append(("gold", "Gold score"))
+    if not rows:
+        return ""
+
+    def finish(axes: Axes) -> None:
+        if axes.get_title(loc="left") == "Gold score" and points:
+            colour = COLOURS["best_of_n"]
+            axes.plot(*zip(*points, strict=True), color=colour, marker="D", markersize=4,
+                      linestyle=(0, (2, 2)))  # fmt: skip
+        axes.set_xscale("function", functions=(_root, np.square))
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+
+    extra = {"Best-of-n": (COLOURS["best_of_n"], "D")} if points else {}
+    return _lines(curves, rows, "kl", "KL from the reference, nats (root scale)", finish, extra)
+
+
+@matplotlib.rc_context(_STYLE)
+def size_figure(by_size: Mapping[str, Table]) -> str:
+    """The paper's Figure 1 itself: win rate against one baseline by size, a line per model."""
+    models = in_order(list(dict.fromkeys(name for table in by_size.values() for name in table)))
+    figure, axes = _figure(2.6)
+    for model in models:
+        places = [
+            (x, found, ends_of(table.get(model)) or (found, found))
+            for x, table in enumerate(by_size.values())
+            if (found := value_of(table.get(model))) is not None
+        ]
+        colour = colour_of(model)
+        axes.plot([x for x, _, _ in places], [y for _, y, _ in places], color=colour, marker="o",
+                  markersize=5)  # fmt: skip
+        for x, _, (low, high) in places:
+            axes.plot([x, x], [low, high], color=colour, linewidth=1.4)
+    axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+    axes.set_xticks(range(len(by_size)), list(by_size))
+    axes.set_xlim(-0.2, len(by_size) - 0.8)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(axis="y")
+    axes.set_xlabel("parameters of the policy")
+    _legend(figure, {label_of(model): (colour_of(model), "o") for model in models}, "-")
+    return _svg(figure)
+
+
+def _lines(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    rows: Sequence[tuple[str, str]],
+    x_key: str,
+    x_label: str,
+    finish: Callable[[Axes], None],
+    extra: dict[str, tuple[str, str]] | None = None,
+) -> str:
+    """Panels one above the other with one line per run; `extra` names more lines in the legend."""
+    figure = Figure(figsize=(WIDTH, 0.7 + 1.6 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (key, title) in zip(grid, rows, strict=True):
+        axes.set_title(title, loc="left")
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        for name in in_order(list(curves)):
+            points = [
+                (float(p[x_key]), found)
+                for p in curves[name]
+                if p.get(x_key) is not None and (found := value_of(p.get(key))) is not None
+            ]
+            if points:
+                if x_key == "kl":
+                    points = [(max(x, 0.0), y) for x, y in points]
+                axes.plot(*zip(*points, strict=True), color=colour_of(name))
+                axes.plot(*points[-1], color=colour_of(name), marker="o", markersize=4)
+        finish(axes)
+    grid[-1].set_xlabel(x_label)
+    names = {label_of(name): (colour_of(name), "o") for name in in_order(list(curves))}
+    _legend(figure, names | (extra or {}), "-")
+    return _svg(figure)
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _mark(axes: Axes, point: Point, row: float, colour: str, marker: str) -> None:
+    value, ends = value_of(point), ends_of(point)
+    if value is None:
+        return
+    if ends is not None:
+        axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
+    axes.plot([value], [row], color=colour, marker=marker, markersize=5.5)
+
+
+def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+
+
+def _percent_range(axes: Axes, table: Table) -> None:
+    """From 0 to what the data need, at least 10%."""
+    tops = [value_of(point) or 0.0 for point in table.values()]
+    tops += [ends[1] for point in table.values() if (ends := ends_of(point)) is not None]
+    axes.set_xlim(0, min(1.02, max(0.1, max(tops) * 1.08)))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def _legend(figure: Figure, entries: Mapping[str, tuple[str, str]], line: str) -> None:
+    """A legend above the plots: name -> (colour, marker)."""
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=5)
+        for colour, marker in entries.values()
+    ]
+    figure.legend(
+        handles, list(entries), loc="outside upper left", ncols=3, frameon=False, borderpad=0.0,
+        handletextpad=0.5 if line else 0.1, columnspacing=1.2, handlelength=1.4,
+    )  # fmt: skip
+
+
+def _root(values: Any) -> Any:
+    return np.sqrt(np.maximum(values, 0))
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an inline SVG element without fixed colours, fonts, size or metadata."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    for sentinel, css in _CSS.items():
+        text = text.replace(sentinel, css)
+    mark = f"f{sha256(text.encode()).hexdigest()[:8]}-"
+    text = re.sub(r'\bid="', f'id="{mark}', text)
+    text = re.sub(r"url\(#", f"url(#{mark}", text)
+    return re.sub(r'xlink:href="#', f'href="#{mark}', text)

@@ -1,0 +1,450 @@
+"""The evaluation stage on a user's own files (s3.6): models in, responses and results out.
+
+    understudy evaluate --models sft=runs/sft/model ppo=runs/ppo/model --prompts test.jsonl \
+        --reward-model runs/reward/model --out runs/eval
+
+Writes responses.jsonl (what each model answered), comparisons.jsonl (every judgement), results.json
+and report.html. People judge in a second pass: give responses.jsonl to labelers, then run again
+with `--responses`, `--comparisons` and `--ratings`. From Python, any `Labeler` or `Judge` can be
+passed.
+
+A reward model is a judge with known holes, and the policy was trained on it: its win rates are
+reported under its own name, never as a preference of people.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.core.models import load_policy, load_scalar, score_texts
+from understudy.core.run import Run, open_run, read_record
+from understudy.core.sampling import draw_responses
+from understudy.core.text import read_text, text_loss
+from understudy.evaluation.benchmarks import main_score, read_benchmark, run_benchmark
+from understudy.evaluation.bestofn import kl_bound, pick_best
+from understudy.evaluation.compare import (
+    Comparer,
+    ScoreComparer,
+    first_shown_rate,
+    gold_comparer,
+    head_to_head,
+    judge_responses,
+    likert_by_model,
+    rate_responses,
+    score_by_model,
+    win_rates,
+)
+from understudy.evaluation.flags import (
+    flag_rates,
+    judged,
+    observations_of,
+    rude_rates,
+    with_prefix,
+)
+from understudy.evaluation.report import write_report
+from understudy.evaluation.statistics import Interval
+from understudy.records import (
+    Comparison,
+    Judge,
+    Labeler,
+    Prompt,
+    Rating,
+    Response,
+    read_records,
+    write_records,
+)
+
+RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, and unbiased manner:"
+"""The paper's respectful prefix (App. D)."""
+
+Scores = Mapping[tuple[str, str], float]
+
+OUTPUTS = ("responses.jsonl", "comparisons.jsonl")
+"""What this stage writes beside the files that every run has."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """Evaluation of several models against a baseline."""
+
+    models: tuple[str, ...]
+    """Models as name=folder, the baseline among them: sft=runs/sft/model ppo=runs/ppo/model."""
+    prompts: Path
+    """Prompts of users unseen in training, .jsonl or .parquet."""
+    out: Path
+    """Run folder."""
+    baseline: str = "sft"
+    """Name of the model that all others are compared with (s3.6: the SFT model)."""
+    responses: Path | None = None
+    """Responses of an earlier evaluation, to judge instead of sampling anew."""
+    reward_model: Path | None = None
+    """Reward model to use as one more judge, and for best-of-n."""
+    comparisons: Path | None = None
+    """People's comparisons of responses, with first_model and second_model."""
+    ratings: Path | None = None
+    """People's ratings (Likert and flags) of `responses`."""
+    benchmarks: tuple[Path, ...] = ()
+    """Benchmark files (see docs/evaluation.md)."""
+    text: Path | None = None
+    """Plain text held out of pretraining, for the pretraining loss (s4.1)."""
+    rude_words: Path | None = None
+    """Words, one per line, to count in answers with and without a respectful prefix."""
+    respectful_prefix: str = RESPECTFUL_PREFIX
+    """Put before each prompt for the second of those counts (App. D)."""
+    best_of: int = 0
+    """Also evaluate best-of-n of the baseline by the reward model; 0 does not."""
+    temperature: float = 1.0
+    """Sampling temperature (F: 1 for the trained models)."""
+    greedy: bool = True
+    """Evaluate greedy answers as well, under "greedy" in results.json."""
+    null_check: bool = True
+    """Compare the baseline with a second sample of itself: its win rate should be 0.5."""
+    max_response_tokens: int = 256
+    """Longest answer, in tokens."""
+    num_examples: int = 10
+    """Prompts shown with every model's answer in the report."""
+    seed: int = 0
+    """Sampling, order of answers, choice of labelers."""
+    overwrite: bool = False
+    """Remove the evaluation in `out` first."""
+
+    def __post_init__(self) -> None:
+        folders = model_folders(self.models)
+        if self.baseline not in folders:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not among the models ({', '.join(folders)}); "
+                "give it as name=folder or choose another --baseline"
+            )
+        if self.best_of and self.reward_model is None:
+            raise ValueError("best_of needs a reward_model to choose by")
+        if self.ratings is not None and self.responses is None:
+            raise ValueError("ratings are of existing responses; give that file as responses")
+        if self.responses is not None and (self.best_of or self.rude_words):
+            raise ValueError("best_of and rude_words sample anew; leave out responses")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+
+
+def model_folders(models: Sequence[str]) -> dict[str, str]:
+    """Model name -> folder from name=folder; ValueError for anything else or a repeated name."""
+    folders: dict[str, str] = {}
+    for text in models:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise ValueError(f"model {text!r} must be name=folder, such as sft=runs/sft/model")
+        if name in folders:
+            raise ValueError(f"two models are called {name!r}; names must be unique")
+        folders[name] = folder
+    return folders
+
+
+def evaluate(
+    config: EvaluateConfig,
+    *,
+    judges: Mapping[str, Sequence[Comparer]] | None = None,
+    raters: Sequence[Labeler] = (),
+    gold: Judge | None = None,
+) -> Path:
+    """Evaluate; the run folder. `judges` are groups of labelers by name, `raters` rate answers."""
+    if config.overwrite:
+        _remove_outputs(config.out)
+    run = open_run(
+        config.out,
+        stage="evaluate",
+        config=config,
+        inputs=_inputs(config),
+        seed=config.seed,
+        overwrite=config.overwrite,
+    )
+    # 1. What each model answers, at the sampling temperature and greedily.
+    prompts = read_records(config.prompts, Prompt)
+    sampled, measures = _answers_and_measures(config, prompts)
+    write_records(run.dir / "responses.jsonl", sampled)
+    # 2. Who judges: people's files, the labelers and judges passed in, the reward model.
+    scores = _reward_scores(config, sampled)
+    groups = _groups(judges or {}, gold, scores)
+    results: dict[str, Any] = {"baseline": config.baseline, "seed": config.seed, **measures}
+    comparisons: list[Comparison] = []
+    for style, answers in _by_style(config, sampled, scores).items():
+        # 3. Head to head with the baseline (s3.6), Likert and flags (Table 3).
+        judged_by = _head_to_head(config, prompts, answers, groups)
+        table = {
+            **win_rate_tables(judged_by, prompts, config.baseline),
+            **_ratings_table(config, prompts, answers, raters, gold),
+        }
+        if style == "sampled":
+            table["flags"] = merged(table.get("flags", {}), measures.get("flags", {}))
+            results |= table
+        else:
+            results[style] = table
+        comparisons += [c for group in judged_by.values() for c in group]
+        if style == "sampled":
+            results["examples"] = examples(prompts, answers, gold, config.num_examples)
+    write_records(run.dir / "comparisons.jsonl", comparisons)
+    _finish(run, config, results, comparisons)
+    return run.dir
+
+
+def win_rate_tables(
+    judged_by: Mapping[str, Sequence[Comparison]], prompts: Sequence[Prompt], baseline: str
+) -> dict[str, dict[str, Any]]:
+    """Results keys: win_rates_vs_BASELINE by held-out labelers, with _GROUP for other judges."""
+    suffix = {"held_out": "", "training": "_training_labelers"}
+    return {
+        f"win_rates_vs_{baseline}{suffix.get(group, f'_{group}')}": {
+            model: interval.to_json()
+            for model, interval in win_rates(comparisons, prompts, baseline).items()
+        }
+        for group, comparisons in judged_by.items()
+        if comparisons
+    }
+
+
+def merged(
+    flags: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Two tables model -> flag -> rate as one."""
+    return {m: {**flags.get(m, {}), **more.get(m, {})} for m in dict.fromkeys([*flags, *more])}
+
+
+def examples(
+    prompts: Sequence[Prompt], responses: Sequence[Response], gold: Judge | None, number: int
+) -> list[dict[str, Any]]:
+    """The first prompts of each use case by turns, with every model's first answer side by side."""
+    answers: dict[str, dict[str, Response]] = defaultdict(dict)
+    for response in responses:
+        answers[response.prompt_id].setdefault(response.model, response)
+    return [
+        {
+            "prompt": prompt.to_json()["prompt"],
+            "use_case": prompt.use_case,
+            "answers": {
+                model: {
+                    "text": r.response,
+                    "gold": None if gold is None else gold.score(r.prompt, r.response).total,
+                }
+                for model, r in answers[prompt.id].items()
+            },
+        }
+        for prompt in varied([p for p in prompts if p.id in answers], number)
+    ]
+
+
+def varied(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
+    """`number` prompts, taken from the use cases by turns."""
+    queues: dict[str | None, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        queues[prompt.use_case].append(prompt)
+    turns = [
+        (place, order, p) for order, q in enumerate(queues.values()) for place, p in enumerate(q)
+    ]
+    return [prompt for _, _, prompt in sorted(turns, key=lambda turn: turn[:2])[:number]]
+
+
+def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:
+    files = ("prompts", "responses", "reward_model", "comparisons", "ratings", "text", "rude_words")
+    inputs: dict[str, str | Path | None] = {name: getattr(config, name) for name in files}
+    inputs |= {f"model {name}": folder for name, folder in model_folders(config.models).items()}
+    return inputs | {f"benchmark {path.stem}": path for path in config.benchmarks}
+
+
+def _answers_and_measures(
+    config: EvaluateConfig, prompts: Sequence[Prompt]
+) -> tuple[list[Response], dict[str, Any]]:
+    """All responses, and what is measured on a model itself; one model in memory at a time."""
+    words = _words(config.rude_words)
+    polite = [with_prefix(prompt, config.respectful_prefix) for prompt in prompts]
+    benchmarks = [read_benchmark(path) for path in config.benchmarks]
+    texts = None if config.text is None else read_text(config.text)
+    sampled = [] if config.responses is None else read_records(config.responses, Response)
+    tables: dict[str, Any] = defaultdict(dict)
+    for name, folder in model_folders(config.models).items():
+        if config.responses is not None and not benchmarks and texts is None:
+            continue
+        model, tokenizer = load_policy(folder)
+        if config.responses is None:
+            sampled += _draw(config, model, tokenizer, prompts, name)
+        if words:
+            kind_answers = draw_responses(
+                model, tokenizer, polite, num_samples=1, temperature=config.temperature,
+                seed=config.seed, max_new_tokens=config.max_response_tokens, model_name=name,
+            )  # fmt: skip
+            tables["rude"][name] = (kind_answers, polite)
+        for benchmark in benchmarks:
+            score = main_score(run_benchmark(model, tokenizer, benchmark))
+            tables["benchmarks"].setdefault(name, {})[benchmark.name] = score.to_json()
+        if texts is not None:
+            tables["pretraining_loss"][name] = text_loss(model, tokenizer, texts)
+    if words:
+        tables["flags"] = _rude_flags(config, prompts, sampled, tables.pop("rude"), words)
+    return sampled, dict(tables)
+
+
+def _draw(
+    config: EvaluateConfig, model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str
+) -> list[Response]:
+    """A model's answers; the baseline's second sample and best-of-n pool as models of their own."""
+    shared: dict[str, Any] = {"max_new_tokens": config.max_response_tokens}
+    shared |= {"temperature": config.temperature}
+    responses = draw_responses(
+        model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name, **shared
+    )
+    if config.greedy:
+        responses += draw_responses(
+            model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name,
+            greedy=True, **shared,
+        )  # fmt: skip
+    extra = {f"{name}_null": int(config.null_check), f"{name}_pool": config.best_of}
+    for offset, (extra_name, number) in enumerate(extra.items(), start=1):
+        if name == config.baseline and number:
+            responses += draw_responses(
+                model, tokenizer, prompts, num_samples=number, seed=config.seed + offset,
+                model_name=extra_name, **shared,
+            )  # fmt: skip
+    return responses
+
+
+def _reward_scores(config: EvaluateConfig, responses: Sequence[Response]) -> Scores:
+    """The reward model's score by (prompt id, text), each once; none without a reward model."""
+    if config.reward_model is None:
+        return {}
+    model, tokenizer = load_scalar(config.reward_model)
+    unique = {(r.prompt_id, r.response): r.prompt for r in responses}
+    texts = [text for _, text in unique]
+    return dict(
+        zip(unique, score_texts(model, tokenizer, list(unique.values()), texts), strict=True)
+    )
+
+
+def _groups(
+    judges: Mapping[str, Sequence[Comparer]], gold: Judge | None, scores: Scores
+) -> dict[str, Sequence[Comparer]]:
+    groups = dict(judges)
+    if gold is not None:
+        groups["gold"] = [gold_comparer(gold)]
+    if scores:
+        scorer = ScoreComparer("reward_model", lambda p, r: scores[p.id, r.response])
+        groups["reward_model"] = [scorer]
+    return groups
+
+
+def _by_style(
+    config: EvaluateConfig, responses: Sequence[Response], scores: Scores
+) -> dict[str, list[Response]]:
+    """Responses to judge: sampled ones (best-of-n chosen from its pool), and greedy ones."""
+    pool_name = f"{config.baseline}_pool"
+    sampled = [r for r in responses if r.temperature > 0 and r.model != pool_name]
+    if config.best_of:
+        pool = [r for r in responses if r.model == pool_name]
+        sampled += pick_best(
+            pool, [scores[r.prompt_id, r.response] for r in pool], config.best_of, "best_of_n"
+        )
+    greedy = [r for r in responses if r.temperature == 0]
+    return {name: rows for name, rows in (("sampled", sampled), ("greedy", greedy)) if rows}
+
+
+def _head_to_head(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+    groups: Mapping[str, Sequence[Comparer]],
+) -> dict[str, list[Comparison]]:
+    """Comparisons per judge group, people's own file included under their roles."""
+    by_model: dict[str, list[Response]] = defaultdict(list)
+    for response in responses:
+        by_model[response.model].append(response)
+    if config.baseline not in by_model:
+        raise ValueError(f"the responses hold none of the baseline {config.baseline!r}")
+    baseline = by_model.pop(config.baseline)
+    judged_by = head_to_head(prompts, by_model, baseline, groups, seed=config.seed)
+    greedy = responses[0].temperature == 0
+    if config.comparisons is not None and not greedy:
+        for comparison in read_records(config.comparisons, Comparison):
+            judged_by.setdefault(comparison.labeler_role, []).append(comparison)
+    return judged_by
+
+
+def _ratings_table(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+    raters: Sequence[Labeler],
+    gold: Judge | None,
+) -> dict[str, Any]:
+    """Likert and flags by labelers; gold scores, and gold flags where there is a gold judge."""
+    table: dict[str, Any] = {}
+    ratings = rate_responses(prompts, responses, raters, seed=config.seed) if raters else []
+    if config.ratings is not None:
+        ids = {response.id for response in responses}
+        ratings += [r for r in read_records(config.ratings, Rating) if r.response_id in ids]
+    if ratings:
+        table["likert"] = _json(likert_by_model(ratings, responses, prompts), "mean")
+        table["flags"] = _flags_json(flag_rates(observations_of(ratings, responses), prompts))
+    if gold is not None:
+        judgments = judge_responses(prompts, responses, gold)
+        totals = {id: judgment.total for id, judgment in judgments.items()}
+        table["gold"] = _json(score_by_model(totals, responses, prompts), "mean")
+        if table.get("flags"):
+            table["flags_by_labelers"] = table["flags"]
+        table["flags"] = _flags_json(flag_rates(judged(judgments, responses), prompts))
+    return table
+
+
+def _rude_flags(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    sampled: Sequence[Response],
+    polite: Mapping[str, tuple[list[Response], list[Prompt]]],
+    words: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    plain = [r for r in sampled if r.temperature > 0 and not r.model.endswith(("_null", "_pool"))]
+    flags: dict[str, dict[str, Any]] = defaultdict(dict)
+    for model, interval in rude_rates(plain, words, prompts).items():
+        flags[model]["rude_plain"] = interval.to_json()
+    for responses, asked in polite.values():
+        for model, interval in rude_rates(responses, words, asked).items():
+            flags[model]["rude_respectful_prefix"] = interval.to_json()
+    return dict(flags)
+
+
+def _finish(
+    run: Run, config: EvaluateConfig, results: dict[str, Any], comparisons: Sequence[Comparison]
+) -> None:
+    """results.json and the report that is made of it."""
+    if comparisons:
+        results["first_shown"] = first_shown_rate(comparisons).to_json()
+    if config.best_of:
+        results["best_of_n"] = {str(config.best_of): {"kl": kl_bound(config.best_of)}}
+    results |= {
+        "code_version": run.record["code_version"],
+        "settings": {"evaluate": run.record["config"]},
+        "data": {"prompts": len(read_records(config.prompts, Prompt))},
+    }
+    run.finish(results)
+    write_report(run.results, run.dir / "report.html")
+
+
+def _remove_outputs(folder: Path) -> None:
+    """Remove an earlier evaluation's own files, if `folder` is one."""
+    record = read_record(folder)
+    if record is not None and record["stage"] == "evaluate":
+        for name in OUTPUTS:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _words(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    if not path.is_file():
+        raise ValueError(f"rude_words {path} does not exist; give a file with one word per line")
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _json(intervals: Mapping[str, Interval], name: str = "rate") -> dict[str, Any]:
+    return {model: interval.to_json(name) for model, interval in intervals.items()}
+
+
+def _flags_json(table: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
+    return {model: _json(flags) for model, flags in table.items()}

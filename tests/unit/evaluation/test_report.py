@@ -1,0 +1,139 @@
+"""The page: self-contained, legible without its pictures, honest about what is missing."""
+
+import re
+
+import pytest
+from tests.unit.evaluation.synthetic import results, share
+
+from understudy.evaluation import page
+from understudy.evaluation.report import render, verdict, win_tables, write_report
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render(results())
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(html):
+    assert "<script" not in html
+    assert not re.search(r"https?://|\bsrc=|@import|@font-face|<link", html)
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_every_figure_has_words_and_no_colour_of_its_own(html):
+    drawings = re.findall(r"<svg[^>]*>", html)
+    assert len(drawings) == 10
+    assert all('role="img"' in tag and re.search('aria-label="[^"]{40,}"', tag) for tag in drawings)
+    bodies = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    paints = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", bodies))
+    assert paints - {"none", "currentColor"} == {p for p in paints if p.startswith("var(--")}
+
+
+def test_every_text_of_a_figure_takes_the_pages_colour(html):
+    texts = re.findall(r"<text [^>]*>", html)
+    assert texts
+    assert all("fill: currentColor" in text for text in texts)
+
+
+def test_colours_in_use_are_defined_for_light_and_dark(html):
+    light, dark = page.CSS.split("prefers-color-scheme: dark")
+    for name in set(re.findall(r"var\((--[a-z0-9-]+)[,)]", html)) - {"--colour"}:
+        assert f"{name}:" in light
+        assert f"{name}:" in dark or name == "--line"
+
+
+def test_ids_are_unique_and_links_lead_somewhere(html):
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html):
+        assert target in ids
+
+
+def test_what_models_and_users_write_is_text(html):
+    assert "<b>soup</b>" not in html
+    assert "cheese &amp; &lt;b&gt;soup&lt;/b&gt;" in html
+
+
+def test_alt_text_says_the_numbers(html):
+    assert "Held-out labelers: Base 8% (4 to 12), n = 600; Prompted 17%" in html
+
+
+def test_everything_asked_for_is_on_the_page(html):
+    for text in (
+        "above 50% beyond the interval",
+        "The gate: <span",
+        "Null check",
+        "Rule that knows only length",
+        "One seed.",
+        "gold 3.10",
+        "What does Anna eat? List 9 foods.",
+        "1.3 min",
+        "code abc1234",
+    ):
+        assert text in html
+
+
+def test_the_same_results_make_the_same_page():
+    known = {"win_rates_vs_sft": results()["win_rates_vs_sft"]}
+    assert render(known) == render(known)
+
+
+def test_what_is_missing_is_left_out_with_a_word():
+    known = {"win_rates_vs_sft_reward_model": {"ppo": share(0.6)}, "baseline": "sft"}
+    html = render(known)
+    assert "Reward model" in html
+    assert "left out: What was done; Faults in the answers; The reward model;" in html
+    assert html.count("<svg") == 1
+
+
+def test_nothing_at_all_is_still_a_page():
+    assert "Not measured in this run" in render({})
+
+
+def test_a_users_own_models_and_baseline():
+    known = {"win_rates_vs_v1": {"v2": share(0.6), "v3": {"rate": 0.4}}, "baseline": "v1"}
+    html = render(known)
+    assert "Win rate against v1" in html
+    assert "v3 40%" in html
+
+
+def test_metrics_of_runs_stand_in_for_a_curve(tmp_path):
+    rows = [{"step": i, "ppo/kl": 0.1 * i, "ppo/score": 0.2 * i} for i in range(5)]
+    path = write_report({}, tmp_path / "report.html", {"ppo": rows})
+    assert "PPO: Reward-model score from 0.00 to 0.80" in path.read_text()
+
+
+def test_conversations_show_their_turns():
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    example = {"prompt": turns, "use_case": None, "answers": {"sft": {"text": "", "gold": None}}}
+    html = render({"examples": [example]})
+    assert "user: Hi\nassistant: Hello" in html
+    assert "(no words)" in html
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        (share(0.6), "above 50% beyond the interval"),
+        (share(0.52), "not told apart from 50%"),
+        (share(0.4), "below 50% beyond the interval"),
+        ({"rate": 0.9}, "no interval"),
+    ],
+)
+def test_verdict(point, words):
+    assert verdict(point) == words
+
+
+def test_win_tables_are_named_after_the_judges_in_order():
+    keys = ["win_rates_vs_sft_gold", "win_rates_vs_sft_mine", "win_rates_vs_sft"]
+    tables = win_tables({key: {"ppo": 0.5} for key in keys})
+    assert list(tables) == ["Held-out labelers", "Gold judge", "mine"]
+
+
+def test_numbers_as_people_read_them():
+    assert (
+        page.with_ends({"rate": 0.654, "low": 0.6, "high": 0.7, "n": 9}) == "65% (60 to 70), n = 9"
+    )
+    assert page.with_ends({"mean": 3.1234}, as_percent=False) == "3.12"
+    assert page.with_ends(None) == "-"
+    assert page.setting({"a": [1, True], "b": None}) == "a = 1, yes, b = -"
