@@ -14,6 +14,7 @@ from tests.docs.pages import DOCS, README, ROOT, code_blocks, commands, pages
 from understudy.cli import COMMANDS, Command, _find, main, parse
 
 TEXTS = {page.name: page.read_text(encoding="utf-8") for page in pages()}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -66,9 +67,16 @@ def test_a_command_that_a_page_shows_can_be_read(page: str, line: str) -> None:
     parse(config, rest, prog=line)
 
 
+@pytest.mark.parametrize(
+    "line", re.findall(r"^\t\$\(BIN\)/(understudy .*)$", MAKEFILE, re.MULTILINE)
+)
+def test_a_command_in_the_makefile_can_be_read(line: str) -> None:
+    test_a_command_that_a_page_shows_can_be_read("Makefile", line)
+
+
 @pytest.mark.parametrize(("page", "line"), shown("make"))
 def test_a_target_that_a_page_shows_is_in_the_makefile(page: str, line: str) -> None:
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE)
     assert set(shlex.split(line)[1:2]) <= set(targets)
 
 

@@ -24,7 +24,7 @@ from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
 from understudy.prompts.pii import find_pii, redact_conversation
 from understudy.prompts.report import IntakeReport, Tally
-from understudy.prompts.split import split_of
+from understudy.prompts.split import SPLITS, split_of
 from understudy.prompts.use_case import use_case_of
 from understudy.records import Prompt, iter_records, prompt_text, write_records
 from understudy.records.schema import Split
@@ -127,15 +127,18 @@ class BuildConfig(IntakeConfig):
     data: tuple[Path, ...]
     """Files of prompts, .jsonl or .parquet; read as one."""
     out: Path
-    """File of the kept prompts, .jsonl or .parquet; NAME.report.json beside it says what was
-    dropped."""
+    """File of the kept prompts, .jsonl or .parquet. Beside it: one file per split (for NAME.jsonl
+    NAME.train.jsonl and so on) and NAME.report.json, which says what was dropped."""
 
 
 def build_files(config: BuildConfig) -> IntakeReport:
-    """`build_prompts` from files to a file; the report is written beside it and returned."""
+    """`build_prompts` from files to files; the report is written beside them and returned."""
     rows = (prompt for path in config.data for prompt in iter_records(path, Prompt))
     kept, report = build_prompts(rows, config)
     path = write_records(config.out, kept)
+    for split in SPLITS:
+        members = (prompt for prompt in kept if prompt.split == split)
+        write_records(path.with_suffix(f".{split}{path.suffix}"), members)
     text = json.dumps(report.to_json(), indent=2)
     path.with_suffix(".report.json").write_text(text + "\n", encoding="utf-8")
     return report

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.prompts.pii import redact
+from understudy.prompts.split import SPLITS
 from understudy.prompts.use_case import PAPER_SHARES
 from understudy.records import Prompt, prompt_text
 
@@ -172,7 +173,7 @@ def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
     prompts = Counter(prompt.split or "no split" for prompt in kept)
     pairs = {(prompt.split or "no split", prompt.user_id) for prompt in kept}
     users = Counter(split for split, _ in pairs)
-    names = ("train", "valid", "test", *(("no split",) if "no split" in prompts else ()))
+    names = (*SPLITS, *(("no split",) if "no split" in prompts else ()))
     return {name: {"prompts": prompts[name], "users": users[name]} for name in names}
 
 

@@ -8,6 +8,8 @@ from hashlib import blake2b
 
 from understudy.records.schema import Split
 
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
 
 def split_of(group_id: str, *, key: str, valid_share: float, test_share: float) -> Split:
     """The split of a user (or organisation) id.

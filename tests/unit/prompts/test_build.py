@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from understudy.prompts import BuildConfig, IntakeConfig, build_files, build_prompts, split_of
-from understudy.records import Message, Prompt, read_records, write_records
+from understudy.records import Message, Prompt, iter_records, read_records, write_records
 
 CARD = "4111 1111 1111 1111"
 
@@ -163,6 +163,9 @@ def test_files_in_files_out(tmp_path) -> None:
     kept = read_records(tmp_path / "out" / "prompts.jsonl", Prompt)
     assert [p.id for p in kept] == ["a", "b", "c"]
     assert kept[1].prompt == turns
+    for split in ("train", "valid", "test"):
+        rows = list(iter_records(tmp_path / "out" / f"prompts.{split}.jsonl", Prompt))
+        assert rows == [p for p in kept if p.split == split]
     written = json.loads((tmp_path / "out" / "prompts.report.json").read_text())
     assert written == json.loads(json.dumps(report.to_json()))
     assert Counter(p.split for p in kept)[None] == 0
