@@ -1,6 +1,5 @@
 """The stages of the demo and how they hang together; `demo.py` runs them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -327,7 +326,7 @@ def reinforcement(build: _Build) -> None:
             name,
             meaning + (", and keeps its pretraining" if more else ""),
             "training:ppo",
-            ("run/model", "run/metrics.jsonl", "run/samples.jsonl"),
+            ("run/model", "run/samples.jsonl"),
             {**inputs, **more},
             **settings,
         )
@@ -398,9 +397,14 @@ def add_report(build: _Build) -> None:
             ),
             "picked": build["gate/picked.jsonl"],
             **{f"tax_{name}": build[f"tax_{name}/tax.json"] for name in TRAINED},
-            **{f"curve_{name}": build[f"{name}/run/metrics.jsonl"] for name in ("ppo", "ppo_ptx")},
+            **{
+                f"samples_{name}": build[f"{name}/run/samples.jsonl"] for name in ("ppo", "ppo_ptx")
+            },
+            "curve_prompts": build["prompts/rank_valid.jsonl"],
         },
-        recipe=json.loads(json.dumps(asdict(recipe))),
+        settings={k: v for k, v in asdict(recipe).items() if k != "seconds"},
+        stages={stage.row: stage.meaning for stage in build.stages.values()},
+        rows={stage.name: stage.row for stage in build.stages.values()},
     )
 
 

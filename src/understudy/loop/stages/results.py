@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.run import code_version, read_lines
+from understudy.evaluation.statistics import mean_interval
 from understudy.loop.plan import read_stamp
 from understudy.loop.stage_call import StageCall
 from understudy.records import Prompt, Response, prompt_text, read_records
@@ -26,7 +27,7 @@ def report(call: StageCall) -> None:
 
     table = results(call)
     path = call.out / "results.json"
-    path.write_text(json.dumps(table, indent=1, sort_keys=True))
+    path.write_text(json.dumps(table, indent=1))
     write_report(table, call.out / "report.html")
 
 
@@ -47,21 +48,60 @@ def results(call: StageCall) -> dict[str, Any]:
         "benchmarks": {model: tax["benchmarks"] for model, tax in taxes.items()},
         "pretraining_loss": {model: tax["pretraining_loss"] for model, tax in taxes.items()},
         "best_of_n": best_of["curve"],
-        "ppo_curve": {
-            name.removeprefix("curve_"): read_lines(call.path(name))
-            for name in _inputs(call, "curve_")
-        },
+        "ppo_curve": {name: curve(call, name) for name in ("ppo", "ppo_ptx")},
         "examples": examples(call),
-        "data": {
-            "intake": _read(call, "intake"),
-            "screening": _read(call, "screening"),
-            "rankings": _read(call, "agreement"),
-        },
-        "settings": call.config["recipe"],
+        "data": data(call),
+        "intake": _read(call, "intake"),
+        "screening": _read(call, "screening"),
+        "settings": call.config["settings"],
         "caveats": caveats(best_of["gate"], sampled),
-        "minutes": minutes(call.root),
+        "stages": call.config["stages"],
+        **times(call.root, call.config["rows"]),
         "seed": call.config["seed"],
         "code_version": code_version(),
+    }
+
+
+def curve(call: StageCall, name: str) -> list[dict[str, Any]]:
+    """Score, KL and gold of the held-out answers during training: the over-optimisation curve."""
+    judge = World(call.config["seed"]).judge
+    prompts = {p.id: p for p in read_records(call.path("curve_prompts"), Prompt)}
+    by_step: dict[int, list[dict[str, Any]]] = {}
+    for row in read_lines(call.path(f"samples_{name}")):
+        by_step.setdefault(row["step"], []).append(row)
+    points = []
+    for step, rows in sorted(by_step.items()):
+        asked = [prompts[row["prompt_id"]] for row in rows]
+        gold = [
+            judge.score(prompt.prompt, row["response"]).total
+            for prompt, row in zip(asked, rows, strict=True)
+        ]
+        users = [prompt.user_id for prompt in asked]
+        points.append(
+            {
+                "iteration": step,
+                "score": sum(row["score"] for row in rows) / len(rows),
+                "kl": sum(row["kl"] for row in rows) / len(rows),
+                "gold": mean_interval(gold, None, users).to_json("mean"),
+            }
+        )
+    return points
+
+
+def data(call: StageCall) -> dict[str, int]:
+    """How much of everything there was."""
+    intake, ranked = _read(call, "intake"), _read(call, "agreement")
+    files = intake["files"]
+    return {
+        "prompts that users sent": intake["num_in"],
+        "prompts after intake": intake["num_kept"],
+        **{f"users in the {split} split": n["users"] for split, n in intake["splits"].items()},
+        "prompts for demonstrations": files["demonstrate"],
+        "rankings": ranked["num_rankings"],
+        "ranked pairs, ties left out": ranked["num_pairs"],
+        "prompts for PPO": files["ppo"],
+        "test prompts": files["test"],
+        "closed-domain test prompts": files["closed"],
     }
 
 
@@ -116,17 +156,17 @@ def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def minutes(root: Path) -> dict[str, float]:
+def times(root: Path, rows: Mapping[str, str]) -> dict[str, Any]:
     """Minutes of work per step of the plan (shards together), and of wall clock in all."""
     spent: dict[str, float] = {}
     spans: list[tuple[float, float]] = []
-    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        stamp = read_stamp(folder)
+    for stage, row in rows.items():
+        stamp = read_stamp(root / stage)
         if stamp is not None:
-            name = folder.name.rsplit("-", 1)[0]
-            spent[name] = spent.get(name, 0.0) + stamp.seconds / 60
+            spent[row] = spent.get(row, 0.0) + stamp.seconds / 60
             spans.append((stamp.started, stamp.started + stamp.seconds))
-    return {**{k: round(v, 3) for k, v in spent.items()}, "total": round(_union(spans) / 60, 3)}
+    minutes = {name: round(value, 3) for name, value in spent.items()}
+    return {"minutes": minutes, "wall_minutes": round(_union(spans) / 60, 3)}
 
 
 def _union(spans: Sequence[tuple[float, float]]) -> float:

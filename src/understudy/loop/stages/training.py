@@ -55,11 +55,12 @@ def ppo(call: StageCall) -> None:
         reward_model=call.path("reward_model"),
         prompts=call.path("prompts"),
         pretrain_data=_optional(call, "text"),
-        eval_prompts=call.path("eval_prompts"),
+        eval_prompts=call.path("eval_prompts") if call.config.get("eval_every") else None,
         **_run_fields(call),
     )
     call.follow("run/metrics.jsonl", config.num_iterations, "ppo/score")
     train_ppo(config)
+    (config.out / "samples.jsonl").touch()  # empty when nothing was measured on the way
 
 
 def _optional(call: StageCall, name: str) -> Path | None:
