@@ -27,7 +27,8 @@ setup: $(READY)
 # torch goes first and alone: where a machine has its own build of the pinned version (CPU only,
 # another CUDA), the lock file that follows finds it satisfied and leaves it alone.
 $(LOCKED): requirements.lock
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "this needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) install $(shell grep '^torch==' requirements.lock)
 	$(PIP) install -r requirements.lock
 	touch $@
