@@ -9,9 +9,11 @@ Departures: the paper's final reward model started from a model tuned on public 
 historical reasons" (C.2); here it starts from any policy folder, usually the SFT model (s3.5).
 """
 
+import json
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from understudy.reward.data import (
     refuse_held_out,
 )
 from understudy.reward.evaluate import evaluate
+from understudy.reward.folds import cross_validate
 from understudy.reward.loss import make_pairs, pairwise_loss
 
 
@@ -66,6 +69,8 @@ class RewardConfig:
     """"drop" leaves tied pairs out (s3.5); "model" learns that they are close (Rao-Kupper)."""
     tie_width: float = 0.5
     """Half-width, in units of score, within which a tie is likely; used when ties = "model"."""
+    folds: int = 0
+    """Groups for cross-validation over labelers (s4.1: 5), each one more training; 0 does none."""
     max_grad_norm: float | None = 1.0
     """Clip the gradient's norm to this (not published); "none" does not clip."""
     weight_decay: float = 0.0
@@ -89,6 +94,8 @@ class RewardConfig:
         for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width", "save_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"folds is {self.folds}; it must be 0, or at least 2 groups")
         if self.ties not in ("drop", "model"):
             raise ValueError(f'ties is {self.ties!r}; it must be "drop" or "model"')
 
@@ -170,6 +177,8 @@ def train_reward(config: RewardConfig) -> Path:
         int(tokenizer.pad_token_id),
         config.micro_batch_tokens,
     )
+    if config.folds:
+        results["labeler_folds"] = _cross_validate(config)
     run.finish(
         results
         | {
@@ -240,6 +249,30 @@ def _read_data(
     if config.valid_data is None:
         return train, None
     return train, encode(config.valid_data, read_records(config.valid_data, Ranking), False)
+
+
+def _cross_validate(config: RewardConfig) -> dict[str, Any]:
+    """Train and measure each fold in a run of its own under out/folds."""
+
+    def train(data: Path, valid_data: Path, out: Path) -> dict[str, Any]:
+        fold = replace(
+            config,
+            data=data,
+            valid_data=valid_data,
+            out=out,
+            demonstrations=None,
+            folds=0,
+            resume=(out / "run.json").exists(),
+            overwrite=False,
+        )
+        results = json.loads((train_reward(fold) / "results.json").read_text(encoding="utf-8"))
+        return dict(results)
+
+    rankings = read_records(config.data, Ranking)
+    folder = config.out / "folds"
+    if config.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    return cross_validate(rankings, config.folds, folder, config.seed, train)
 
 
 def _shift(config: RewardConfig, model: ScalarModel, tokenizer: Any) -> int:
