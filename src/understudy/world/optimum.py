@@ -1,8 +1,10 @@
-"""What the best possible result is: the optimum policy in closed form, and the reward model's Bayes accuracy.
+"""What the best possible result is: the optimum policy in closed form, and the reward model's
+Bayes accuracy.
 
 For a finite set of responses the KL-regularised objective (Eq. 2 with gamma 0) has the maximiser
-`pi*(y) = pi_ref(y) exp(r(y) / beta) / Z`. A reward model that knew every labeler's weights and noise would call a
-pair of answers for the side that the pool of labelers picks more often; its accuracy is the ceiling.
+`pi*(y) = pi_ref(y) exp(r(y) / beta) / Z`. A reward model that knew every labeler's weights and
+noise would call a pair of answers for the side that the pool of labelers picks more often; its
+accuracy is the ceiling.
 """
 
 import random
@@ -18,7 +20,8 @@ from understudy.world.labelers import SimulatedLabeler, tiers_of
 def optimal_logprobs(ref_logprobs_N: np.ndarray, rewards_N: np.ndarray, beta: float) -> np.ndarray:
     """log pi* over N enumerated responses; `ref_logprobs_N` need not be normalised.
 
-    Example: two responses that the reference finds equally likely, rewards 0 and beta*log(3), give 1/4 and 3/4.
+    Example: two responses that the reference finds equally likely, rewards 0 and beta*log(3),
+    give 1/4 and 3/4.
     """
     logits = np.asarray(ref_logprobs_N, dtype=np.float64) + np.asarray(rewards_N) / beta
     highest = logits.max()
@@ -38,7 +41,8 @@ def preference_counts(
     rng: random.Random,
     draws: int = 20,
 ) -> np.ndarray:
-    """`counts[i, j]`: in how many of `draws` fresh rankings by each labeler i stands in a better tier than j."""
+    """`counts[i, j]`: in how many of `draws` fresh rankings by each labeler i stands in a better
+    tier than j."""
     checks = [
         labelers[0].judge.check(prompt.prompt, response.response, response.finished)
         for response in responses
@@ -65,10 +69,12 @@ def bayes_accuracy(
     seed: int = 0,
     draws: int = 20,
 ) -> float:
-    """Accuracy on labelers' strict preferences of a reward model that knows the labelers' weights and noise.
+    """Accuracy on labelers' strict preferences of a reward model that knows the labelers' weights
+    and noise.
 
-    Estimated by drawing fresh rankings; pairs weigh as often as they are not tied. The side is chosen on one
-    half of the draws and scored on the other, so that the estimate is not flattered by its own noise.
+    Estimated by drawing fresh rankings; pairs weigh as often as they are not tied. The side is
+    chosen on one half of the draws and scored on the other, so that the estimate is not flattered
+    by its own noise.
     """
     rng = random.Random(f"bayes-{seed}")
     right = total = 0.0
@@ -89,7 +95,8 @@ def pool_agreement(
     seed: int = 0,
     draws: int = 5,
 ) -> float:
-    """How often two different labelers agree on a pair that neither ties: the planted truth of the agreement."""
+    """How often two different labelers agree on a pair that neither ties: the planted truth of
+    the agreement."""
     rng = random.Random(f"agreement-{seed}")
     agree = total = 0.0
     for prompt, responses in items:

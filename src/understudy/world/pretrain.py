@@ -1,10 +1,12 @@
-"""Pretrain a base model on the tiny world's web: what GPT-3 was to the paper, given before the loop starts.
+"""Pretrain a base model on the tiny world's web: what GPT-3 was to the paper, given before the
+loop starts.
 
     understudy world pretrain --size 1m --out runs/base-1m
 
-Every page is read once, in fresh batches of packed rows. The first fifth of training is rich in dictation pages
-(a line of words, then the same line again): copying is what takes a small model longest to learn, and all reading
-comprehension rests on it. The models that ship with the package come from this command; larger sizes want a GPU.
+Every page is read once, in fresh batches of packed rows. The first fifth of training is rich in
+dictation pages (a line of words, then the same line again): copying is what takes a small model
+longest to learn, and all reading comprehension rests on it. The models that ship with the package
+come from this command; larger sizes want a GPU.
 """
 
 import random
@@ -65,8 +67,8 @@ class PretrainConfig:
     batch_rows: int = 16
     """Rows in a batch."""
     lr: float = 3e-3
-    """Peak learning rate of AdamW (embeddings and norms): linear warmup, constant to the middle, then
-    linear to a tenth."""
+    """Peak learning rate of AdamW (embeddings and norms): linear warmup, constant to the middle,
+    then linear to a tenth."""
     muon_lr: float = 0.02
     """Peak learning rate of Muon (the layers' matrices), on the same schedule."""
     warmup_steps: int = 100
@@ -145,7 +147,8 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def make_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for embeddings and norms, Muon for the layers' matrices: about twice as fast to copying."""
+    """AdamW for embeddings and norms, Muon for the layers' matrices: about twice as fast to
+    copying."""
     matrices = [p for p in trunk_of(model).layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -168,7 +171,9 @@ def _resume(run: Run, model: PreTrainedModel, optimizers: list[torch.optim.Optim
     return int(state["step"])
 
 
-def _save(run: Run, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], step: int) -> None:
+def _save(
+    run: Run, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], step: int
+) -> None:
     adamw, muon = (optimizer.state_dict() for optimizer in optimizers)
     trees = {"model": model.state_dict(), "adamw": adamw, "muon": muon}
     save_checkpoint(run.dir, step, trees, {"step": step}, keep=1)
@@ -223,7 +228,8 @@ def measure(
 def _exact_share(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, items: list[dict[str, str]]
 ) -> float:
-    """Share of items whose every answer token is the likeliest one: greedy decoding's exact match."""
+    """Share of items whose every answer token is the likeliest one: greedy decoding's exact
+    match."""
     right = 0
     for item in items:
         context = tokenizer(item["context"] + item["question"], add_special_tokens=False)[

@@ -1,7 +1,7 @@
 """The tiny world in one object: facts, web, users, judge, labelers, benchmarks.
 
-The facts are the same for every seed, as the base models have read them; the seed draws users, prompts and
-labelers.
+The facts are the same for every seed, as the base models have read them; the seed draws users,
+prompts and labelers.
 """
 
 import random
@@ -38,14 +38,16 @@ class World:
         return GoldJudge(self.facts)
 
     def corpus(self, num_pages: int, seed: int = WEB_SEED) -> list[str]:
-        """Pages of the web. The base models read seed 0; other seeds are fresh pages of the same web."""
+        """Pages of the web. The base models read seed 0; other seeds are fresh pages of the same
+        web."""
         return list(corpus(self.facts, num_pages, seed))
 
     def user_prompts(self, num_users: int) -> list[Prompt]:
         return users.user_prompts(num_users, self.seed)
 
     def closed_domain_prompts(self, number: int) -> list[Prompt]:
-        """Fresh closed questions, for the hallucination figures: users' prompts hold too few of them."""
+        """Fresh closed questions, for the hallucination figures: users' prompts hold too few of
+        them."""
         rng = random.Random(f"closed-{self.seed}")
         tasks = [draw_task(rng, kinds=tuple(PASSAGE), rude_users=0.0) for _ in range(number)]
         return [
@@ -70,7 +72,8 @@ class World:
         return prompts
 
     def labelers(self, role: Role) -> list[people.SimulatedLabeler]:
-        """12 training labelers and 2 careless ones for screening to find; 6 held-out, unscreened (s3.4)."""
+        """12 training labelers and 2 careless ones for screening to find; 6 held-out, unscreened
+        (s3.4)."""
         if role == "held_out":
             return people.make_labelers(self.judge, role, NUM_HELD_OUT_LABELERS, self.seed)
         return people.make_labelers(
@@ -78,7 +81,8 @@ class World:
         )
 
     def few_shot_prefix(self, num_shots: int = 3) -> str:
-        """A good prompt prefix for the base model: solved requests (the paper's GPT-3-prompted baseline, s3.5)."""
+        """A good prompt prefix for the base model: solved requests (the paper's GPT-3-prompted
+        baseline, s3.5)."""
         rng = random.Random("few-shot")
         shots = []
         for kinds in (("story",), ("list",), ("fact_city",), ("where",))[:num_shots]:
