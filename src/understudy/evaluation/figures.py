@@ -224,6 +224,7 @@ def _lines(
             if points:
                 if x_key == "kl":
                     points = [(max(x, 0.0), y) for x, y in points]
+                _band(axes, curves[name], x_key, key, colour_of(name))
                 axes.plot(*zip(*points, strict=True), color=colour_of(name))
                 axes.plot(*points[-1], color=colour_of(name), marker="o", markersize=4)
         finish(axes)
@@ -245,6 +246,16 @@ def _mark(axes: Axes, point: Point, row: float, colour: str, marker: str) -> Non
     if ends is not None:
         axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
     axes.plot([value], [row], color=colour, marker=marker, markersize=5.5)
+
+
+def _band(
+    axes: Axes, curve: Sequence[Mapping[str, Any]], x_key: str, key: str, colour: str
+) -> None:
+    """The intervals of a curve as a pale band, where it has them."""
+    rows = [(p[x_key], ends) for p in curve if (ends := ends_of(p.get(key))) and x_key in p]
+    if rows:
+        low, high = zip(*(ends for _, ends in rows), strict=True)
+        axes.fill_between([max(x, 0.0) for x, _ in rows], low, high, color=colour, alpha=0.15, lw=0)
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ p { margin: .5rem 0; max-width: 44rem; }
 nav { margin: 1.2rem 0 0; display: flex; flex-wrap: wrap; gap: .35rem 1.1rem; font-size: .92rem; }
 a { color: inherit; text-decoration-color: var(--accent); text-underline-offset: .2em; }
 section { border-top: 1px solid var(--line); margin-top: 2.4rem; padding-top: 1.6rem; }
-.tiles { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr));
+.tiles { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(11.5rem, 1fr));
   margin: 1.4rem 0 0; padding: 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: .7rem;
   padding: .9rem 1rem; }

@@ -184,7 +184,7 @@ def _tiles(results: Results) -> str:
     for judge, table in list(win_tables(results).items())[:3]:
         model = next((m for m in ("ppo_ptx", "ppo", *table) if m in table), None)
         if model is not None:
-            what = f"{label_of(model)} preferred to {label_of(baseline)}: {judge}"
+            what = f"{label_of(model)} preferred to {label_of(baseline)} by {_in_text(judge)}"
             note = f"{page.with_ends(table[model])}; {verdict(table[model])}"
             tiles.append(page.tile(page.percent(table[model]), what, note))
     reward = results.get("reward_model") or {}
@@ -194,7 +194,7 @@ def _tiles(results: Results) -> str:
         tiles.append(page.tile(number, "Reward model agrees with held-out labelers", note))
     minutes = results.get("minutes") or {}
     if minutes:
-        total = sum(float(value) for value in minutes.values())
+        total = results.get("wall_minutes") or sum(float(value) for value in minutes.values())
         tiles.append(page.tile(f"{total:.1f} min", "From the first prompt to this page"))
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
 
@@ -213,7 +213,17 @@ def _done(results: Results) -> str:
     data = results.get("data") or {}
     rows = [(str(name).replace("_", " "), page.setting(value)) for name, value in data.items()]
     counts = page.table(("Data", "Number"), rows) if rows else ""
-    return stages + counts
+    return stages + _screening(results.get("screening") or {}) + counts
+
+
+def _screening(screening: Mapping[str, Any]) -> str:
+    candidates = screening.get("candidates") or []
+    if not candidates:
+        return ""
+    failed = [str(row["id"]) for row in candidates if row.get("failed")]
+    text = f"Of {len(candidates)} candidate labelers {len(candidates) - len(failed)} passed"
+    turned = f"; turned away: {', '.join(failed)}." if failed else "."
+    return page.paragraph(text + " the screening" + turned)
 
 
 def _wins(results: Results) -> str:
@@ -262,15 +272,17 @@ def _best_of_note(results: Results) -> str:
 def _null_check(results: Results) -> str:
     null = f"{results.get('baseline', 'sft')}_null"
     found = [
-        f"{page.with_ends(table[null])} by the {judge[0].lower()}{judge[1:]}"
+        f"{page.with_ends(table[null])} by {_in_text(judge)}"
         for judge, table in win_tables(results).items()
         if null in table
     ]
     if not found:
         return ""
+    first = results.get("first_shown")
+    shown = f" The answer shown first wins {page.with_ends(first)}." if first else ""
     return page.paragraph(
         "Null check: a second sample of the baseline against the first should win half the time. "
-        "It wins " + "; ".join(found) + ".",
+        "It wins " + "; ".join(found) + "." + shown,
         "soft",
     )
 
@@ -503,6 +515,12 @@ def _transposed(tables: Mapping[str, Table], names: Sequence[str]) -> dict[str, 
         name: {model: table[name] for model, table in tables.items() if name in table}
         for name in names
     }
+
+
+def _in_text(judge: str) -> str:
+    """A judge's name within a sentence."""
+    lowered = judge[:1].lower() + judge[1:]
+    return f"the {lowered}" if judge in ("Gold judge", "Reward model") else lowered
 
 
 def _one_line(text: str) -> str:

@@ -59,7 +59,8 @@ from understudy.records import (
 RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, and unbiased manner:"
 """The paper's respectful prefix (App. D)."""
 
-Scores = Mapping[tuple[str, str], float]
+Scores = Mapping[tuple[str, str, bool], float]
+"""Score by prompt id, text and whether the model ended the answer itself."""
 
 OUTPUTS = ("responses.jsonl", "comparisons.jsonl")
 """What this stage writes beside the files that every run has."""
@@ -307,15 +308,24 @@ def _draw(
 
 
 def _reward_scores(config: EvaluateConfig, responses: Sequence[Response]) -> Scores:
-    """The reward model's score by (prompt id, text), each once; none without a reward model."""
+    """The reward model's score of each distinct response; none without a reward model."""
     if config.reward_model is None:
         return {}
     model, tokenizer = load_scalar(config.reward_model)
-    unique = {(r.prompt_id, r.response): r.prompt for r in responses}
-    texts = [text for _, text in unique]
-    return dict(
-        zip(unique, score_texts(model, tokenizer, list(unique.values()), texts), strict=True)
+    unique = {_score_key(r): r for r in responses}
+    kept = list(unique.values())
+    scores = score_texts(
+        model,
+        tokenizer,
+        [r.prompt for r in kept],
+        [r.response for r in kept],
+        finished=[r.finished for r in kept],
     )
+    return dict(zip(unique, scores, strict=True))
+
+
+def _score_key(response: Response) -> tuple[str, str, bool]:
+    return response.prompt_id, response.response, response.finished
 
 
 def _groups(
@@ -325,7 +335,7 @@ def _groups(
     if gold is not None:
         groups["gold"] = [gold_comparer(gold)]
     if scores:
-        scorer = ScoreComparer("reward_model", lambda p, r: scores[p.id, r.response])
+        scorer = ScoreComparer("reward_model", lambda p, r: scores[_score_key(r)])
         groups["reward_model"] = [scorer]
     return groups
 
@@ -339,7 +349,7 @@ def _by_style(
     if config.best_of:
         pool = [r for r in responses if r.model == pool_name]
         sampled += pick_best(
-            pool, [scores[r.prompt_id, r.response] for r in pool], config.best_of, "best_of_n"
+            pool, [scores[_score_key(r)] for r in pool], config.best_of, "best_of_n"
         )
     greedy = [r for r in responses if r.temperature == 0]
     return {name: rows for name, rows in (("sampled", sampled), ("greedy", greedy)) if rows}

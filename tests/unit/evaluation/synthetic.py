@@ -37,7 +37,14 @@ def curve(speed, hacked):
     for i in range(0, 41, 2):
         kl = speed * 9 * (1 - math.exp(-i / 14))
         gold = 3.0 + 0.5 * math.sqrt(kl) - hacked * kl
-        rows.append({"iteration": i, "kl": kl, "score": 0.9 * math.sqrt(kl), "gold": gold})
+        rows.append(
+            {
+                "iteration": i,
+                "kl": kl,
+                "score": 0.9 * math.sqrt(kl),
+                "gold": point(gold, 0.05, name="mean"),
+            }
+        )
     return rows
 
 
@@ -135,6 +142,11 @@ def results():
             "demonstrations": 1000,
             "rankings": 4000,
         },
+        "first_shown": share(0.49),
+        "screening": {
+            "candidates": [{"id": "l1", "failed": []}, {"id": "l2", "failed": ["flags"]}]
+        },
+        "wall_minutes": 6.2,
         "seed": 0,
         "code_version": "abc1234",
     }

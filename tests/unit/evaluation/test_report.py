@@ -69,6 +69,9 @@ def test_everything_asked_for_is_on_the_page(html):
         "What does Anna eat? List 9 foods.",
         "1.3 min",
         "code abc1234",
+        "Of 2 candidate labelers 1 passed the screening; turned away: l2.",
+        "The answer shown first wins 49%",
+        "6.2 min",
     ):
         assert text in html
 
