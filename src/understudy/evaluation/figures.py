@@ -63,6 +63,7 @@ _STYLE = {
     "ytick.major.size": 0,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "understudy",
+    "text.parse_math": False,
 }
 
 

@@ -6,7 +6,8 @@ import pytest
 from tests.unit.evaluation.synthetic import results, share
 
 from understudy.evaluation import page
-from understudy.evaluation.report import render, verdict, win_tables, write_report
+from understudy.evaluation.report import render, win_tables, write_report
+from understudy.evaluation.tables import verdict
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +95,14 @@ def test_nothing_at_all_is_still_a_page():
 
 
 def test_a_users_own_models_and_baseline():
-    known = {"win_rates_vs_v1": {"v2": share(0.6), "v3": {"rate": 0.4}}, "baseline": "v1"}
+    known = {
+        "win_rates_vs_v1": {"v2": share(0.6), "v3": {"rate": 0.4}, "a$_$b<i>": 0.3},
+        "baseline": "v1",
+    }
     html = render(known)
     assert "Win rate against v1" in html
-    assert "v3 40%" in html
+    assert "v3 40%; a$_$b&lt;i&gt; 30%" in html
+    assert "a$_$b<i>" not in html
 
 
 def test_metrics_of_runs_stand_in_for_a_curve(tmp_path):
