@@ -1,0 +1,58 @@
+"""Users' prompts with what is planted in them, and the web that the base models read."""
+
+from collections import Counter
+
+from understudy.records import prompt_text
+from understudy.world.benchmarks import benchmark_items
+from understudy.world.corpus import EOS, corpus, is_reserved, verdict
+from understudy.world.language import Facts
+from understudy.world.tasks import parse
+from understudy.world.users import OVERACTIVE_PROMPTS
+from understudy.world.world import World
+
+FACTS = Facts.of_seed(0)
+
+
+def test_few_users_send_many_prompts_and_everything_is_planted():
+    prompts = World(3).user_prompts(150)
+    counts = sorted(Counter(p.user_id for p in prompts).values())
+    assert counts[-1] >= OVERACTIVE_PROMPTS
+    assert counts[len(counts) // 2] < 8
+    planted = Counter(p.tags.get("planted") for p in prompts)
+    assert all(planted[kind] for kind in ("duplicate", "personal_data", "unclear"))
+    assert [p.created_at for p in prompts] == sorted(str(p.created_at) for p in prompts)
+
+
+def test_a_planted_copy_comes_after_what_it_copies():
+    prompts = World(0).user_prompts(100)
+    first_seen: dict[str, int] = {}
+    for place, prompt in enumerate(prompts):
+        first_seen.setdefault(prompt_text(prompt.prompt), place)
+    for place, prompt in enumerate(prompts):
+        if prompt.tags.get("planted") == "duplicate":
+            assert first_seen[prompt_text(prompt.prompt)] < place
+
+
+def test_the_web_is_the_same_page_by_page_however_long_it_is():
+    assert list(corpus(FACTS, 50, 0)) == list(corpus(FACTS, 200, 0))[:50]
+    assert list(corpus(FACTS, 50, 0)) != list(corpus(FACTS, 50, 1))
+
+
+def test_forum_threads_end_with_the_readers_verdict():
+    threads = [page for page in corpus(FACTS, 400, 0) if page.startswith("ask: ")]
+    assert len(threads) > 80
+    for page in threads:
+        request, _, rest = page.removeprefix("ask: ").partition("\nreply: ")
+        answer, _, said = rest.partition(EOS)
+        task = parse(request)
+        assert task is not None
+        assert not is_reserved(request)
+        assert said.strip() == verdict(task, answer, FACTS)
+
+
+def test_benchmarks_have_an_answer_in_reach():
+    items = benchmark_items(FACTS, 20)
+    assert set(items) == {"facts", "sentiment", "reading", "zog"}
+    for item in items["reading"]:
+        assert item["answer"] == "the text does not say." or item["answer"] in item["question"]
+    assert {item["answer"] for item in items["sentiment"]} <= {"good.", "bad."}
