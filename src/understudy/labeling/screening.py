@@ -163,12 +163,13 @@ def grade(grader: Labeler, prompt: Prompt, demonstration: Demonstration | None) 
     return float(grader.rate(prompt, response).likert)
 
 
-def careless_labelers(votes: Sequence[Vote], *, seed: int = 0) -> list[str]:
-    """Labelers who agree with the others less than the others among themselves, beyond chance.
+def careless_labelers(votes: Sequence[Vote], *, margin: float = 0.05, seed: int = 0) -> list[str]:
+    """Labelers who agree with the others clearly less than the others among themselves.
 
     From the shared calibration items alone, without anybody's key. The interval of a labeler's
-    agreement must lie below the others' rate, at 95% for all labelers together (Bonferroni). The
-    worst is set aside first and the rest looked at again, so that one does not drag others down.
+    agreement must lie more than `margin` below the others' rate (other priorities cost a little
+    agreement as well), at 95% for all labelers together (Bonferroni). The worst is set aside first
+    and the rest looked at again, so that one does not drag others down.
     """
     found: list[str] = []
     remaining = list(votes)
@@ -181,7 +182,7 @@ def careless_labelers(votes: Sequence[Vote], *, seed: int = 0) -> list[str]:
         worst = min(by_labeler, key=lambda labeler: by_labeler[labeler].rate)
         others = [vote for vote in remaining if vote.labeler_id != worst]
         rest = agreement(others, seed=seed)
-        if rest is None or by_labeler[worst].high >= rest.rate:
+        if rest is None or by_labeler[worst].high >= rest.rate - margin:
             return found
         found.append(worst)
         remaining = others
