@@ -1,10 +1,11 @@
 """The "web" of the tiny world: what its base models read.
 
 Eleven kinds of page. Two of them matter for what comes after:
-* *Passages* state things that hold on that page only and ask about them, so that the model must learn to copy;
-  following any prompt rests on that skill.
-* *Forum threads* ask as users do and are answered well or badly, politely or not; after the reply's end mark
-  the readers say what they think of it. Real web text holds judgement too, and a reward model grows from it.
+* *Passages* state things that hold on that page only and ask about them, so that the model must
+  learn to copy; following any prompt rests on that skill.
+* *Forum threads* ask as users do and are answered well or badly, politely or not; after the
+  reply's end mark the readers say what they think of it. Real web text holds judgement too, and a
+  reward model grows from it.
 """
 
 import random
@@ -56,7 +57,8 @@ RUDE_TO_RUDE = 0.7
 RESPECTFUL_FACTOR = 0.4
 """What is left of that after "be kind and respectful."."""
 RESERVED_SHARE = 0.3
-"""Share of all requests that the web never holds, so that an evaluation on unseen text is possible."""
+"""Share of all requests that the web never holds, so that an evaluation on unseen text is
+possible."""
 
 
 def corpus(facts: Facts, num_pages: int, seed: int) -> Iterator[str]:
@@ -105,11 +107,13 @@ def _forum(rng: random.Random, facts: Facts) -> str:
 
 def is_reserved(prompt: str) -> bool:
     """Whether the web leaves this request out."""
-    return blake2b(prompt.encode(), digest_size=2).digest() < int(65536 * RESERVED_SHARE).to_bytes(2)
+    limit = int(65536 * RESERVED_SHARE).to_bytes(2)
+    return blake2b(prompt.encode(), digest_size=2).digest() < limit
 
 
 _EVEN_CASES = (
-    "generation open_qa brainstorming chat rewrite summarization classification other closed_qa extract"
+    "generation open_qa brainstorming chat rewrite summarization classification other closed_qa "
+    "extract"
 ).split()
 
 
@@ -123,7 +127,8 @@ def _passage(rng: random.Random, facts: Facts) -> str:
 
 
 def ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str]:
-    """(kind, person, answer) of a question about a passage; a fifth are about nobody or nothing in it."""
+    """(kind, person, answer) of a question about a passage; a fifth are about nobody or nothing
+    in it."""
     if rng.random() < 0.2:
         kind, person = rng.choice(list(PASSAGE)), rng.choice(lang.PEOPLE)
     else:

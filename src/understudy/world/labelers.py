@@ -1,9 +1,10 @@
 """Simulated labelers: people with priorities, habits and noise of their own.
 
-A labeler's utility for an answer is the judge's parts weighted by the labeler's own weights plus normal noise; two
-answers within the labeler's tie threshold tie. Noise depends only on (labeler, prompt, answer), so a labeler asked
-twice says the same. Demonstrations are written in a hurry: they carry faults that the same labeler would mark
-down in others' answers, which is what leaves room for feedback after SFT.
+A labeler's utility for an answer is the judge's parts weighted by the labeler's own weights plus
+normal noise; two answers within the labeler's tie threshold tie. Noise depends only on (labeler,
+prompt, answer), so a labeler asked twice says the same. Demonstrations are written in a hurry:
+they carry faults that the same labeler would mark down in others' answers, which is what leaves
+room for feedback after SFT.
 """
 
 import math
@@ -27,7 +28,8 @@ from understudy.world.replies import reply
 from understudy.world.tasks import parse
 
 NOISE = 0.42
-"""Standard deviation of a labeler's utility for one answer, in units of the gold score (maximum 3.8)."""
+"""Standard deviation of a labeler's utility for one answer, in units of the gold score (maximum
+3.8)."""
 TIE_THRESHOLD = 0.35
 """Utilities closer than this to the best of a tier share it."""
 CARELESS_NOISE = 2.5
@@ -167,7 +169,8 @@ def tiers_of(utilities: Sequence[float], threshold: float) -> tuple[tuple[int, .
 def make_labelers(
     judge: GoldJudge, role: Role, number: int, seed: int, careless: int = 0
 ) -> list[SimulatedLabeler]:
-    """`number` labelers of a role in the three groups by turns, and `careless` more for screening to find."""
+    """`number` labelers of a role in the three groups by turns, and `careless` more for screening
+    to find."""
     rng = random.Random(f"labelers-{role}-{seed}")
     names = list(GROUPS)
     made = []

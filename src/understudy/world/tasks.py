@@ -1,10 +1,11 @@
-"""What users of the tiny world ask for: twenty kinds of task in the paper's ten use cases (Table 1).
+"""What users of the tiny world ask for: twenty kinds of task in the paper's ten use cases (Table
+1).
 
-A `Task` renders to a prompt, and `parse` reads the prompt back, so that every part of the world that must know
-what was asked (judge, labelers) needs the prompt's text alone.
+A `Task` renders to a prompt, and `parse` reads the prompt back, so that every part of the world
+that must know what was asked (judge, labelers) needs the prompt's text alone.
 
-Example: `parse("please write a sentence about the cat. use the word bread.")` has kind "story", slots
-`{"n": "a sentence", "x": "the cat"}`, constraint `("use", "bread")` and prefix "please".
+Example: `parse("please write a sentence about the cat. use the word bread.")` has kind "story",
+slots `{"n": "a sentence", "x": "the cat"}`, constraint `("use", "bread")` and prefix "please".
 """
 
 import random
@@ -155,7 +156,8 @@ class Task:
 
 
 def statement_pattern(kind: str, person: str) -> str:
-    """A regular expression for the passage statements that answer a question of this kind about `person`."""
+    """A regular expression for the passage statements that answer a question of this kind about
+    `person`."""
 
     def words(match: re.Match[str]) -> str:
         slot = match.group(1)
@@ -192,7 +194,8 @@ _CONSTRAINT_PARSERS = [(name, _regex(" " + text)) for name, text in CONSTRAINTS.
 
 @lru_cache(maxsize=100_000)
 def parse(prompt: str) -> Task | None:
-    """Read a prompt back into the task that it asks for; None if it is not one of the world's tasks."""
+    """Read a prompt back into the task that it asks for; None if it is not one of the world's
+    tasks."""
     for prefix, words in _BY_LENGTH:
         if not prompt.startswith(words):
             continue
@@ -277,7 +280,7 @@ def _extract_slots(rng: random.Random) -> dict[str, str]:
     slot = {"animals": "{a}", "foods": "{f}", "cities": "{c}"}[category]
     fitting = [t for t in lang.SENTENCES if slot in t]
     others = [t for t in lang.SENTENCES if slot not in t]
-    chosen = rng.sample(fitting, 2) + [rng.choice(others)]
+    chosen = [*rng.sample(fitting, 2), rng.choice(others)]
     rng.shuffle(chosen)
     return {"cat": category, "text": " ".join(lang.fill(t, rng) for t in chosen)}
 

@@ -1,8 +1,8 @@
 """Users of the tiny world and the prompts that they send: few send many, most send few.
 
-Planted for the intake to find, each named in `tags["planted"]`: prompts sent twice, long prompts sent again with other
-last words, personal data, and users with more prompts than the cap. Some prompts are too unclear to answer; a
-labeler skips them.
+Planted for the intake to find, each named in `tags["planted"]`: prompts sent twice, long prompts
+sent again with other last words, personal data, and users with more prompts than the cap. Some
+prompts are too unclear to answer; a labeler skips them.
 """
 
 import random
@@ -29,7 +29,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def prompt_of(
     task: Task, *, id: str, user_id: str, created_at: str | None = None, **tags: object
 ) -> Prompt:
-    """A record for a task; its tags are what the paper's labelers note down of a prompt (Table 7)."""
+    """A record for a task; its tags are what the paper's labelers note down of a prompt (Table
+    7)."""
     return Prompt(
         id=id,
         prompt=task.text,
