@@ -75,6 +75,8 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     save_model_folder(folder / "llama")
     write_rows(folder / "prompts.jsonl", PROMPTS)
+    for split in ("train", "test"):
+        write_rows(folder / f"{split}.jsonl", [p for p in PROMPTS if p["split"] == split])
     write_rows(folder / "demonstrations.jsonl", DEMONSTRATIONS)
     write_rows(folder / "rankings.jsonl", RANKINGS)
     (folder / "text.txt").write_text(TEXT)
@@ -104,22 +106,18 @@ def reward(work, sft):
 def ppo(work, sft, reward):
     understudy(
         *("ppo", "--model", sft / "model", "--reward-model", reward / "model"),
-        *("--prompts", work / "prompts.jsonl", "--pretrain-data", work / "text.txt"),
+        *("--prompts", work / "train.jsonl", "--pretrain-data", work / "text.txt"),
         *("--ptx-coef", "1", "--ptx-length", "16", "--out", work / "ppo", "--episodes", "16"),
         *("--batch-size", "8", "--num-minibatches", "2", "--max-response-tokens", "8"),
     )
     return work / "ppo"
 
 
-def test_a_users_error_in_a_process_of_its_own(work):
-    command = ["sft", "--model", work / "llama", "--data", "none.jsonl", "--out", work / "none"]
-    done = subprocess.run(
-        [sys.executable, "-m", "understudy.cli", *map(str, command)],
-        capture_output=True,
-        text=True,
-    )
+def test_a_users_error_in_a_process_of_its_own(tmp_path):
+    command = [sys.executable, "-m", "understudy.cli", "report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("understudy: error: ")
+    assert done.stderr.startswith(f"understudy: error: {tmp_path}/results.json does not exist")
     assert done.stderr.count("\n") == 1
 
 
@@ -160,7 +158,7 @@ def test_ppo_leaves_an_averaged_policy(ppo):
 def test_evaluate_and_report_compare_the_models(work, sft, reward, ppo):
     understudy(
         *("evaluate", "--models", f"sft={sft / 'model'}", f"ppo={ppo / 'model'}"),
-        *("--prompts", work / "prompts.jsonl", "--reward-model", reward / "model"),
+        *("--prompts", work / "test.jsonl", "--reward-model", reward / "model"),
         *("--text", work / "text.txt", "--max-response-tokens", "8", "--out", work / "eval"),
     )
     results = json.loads((work / "eval" / "results.json").read_text())

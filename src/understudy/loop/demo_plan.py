@@ -174,7 +174,7 @@ def supervised(build: _Build) -> None:
     build.add(
         "sft",
         "step 1: the model imitates the demonstrations",
-        "training:sft",
+        "train_sft:sft",
         ("run/model", "run/results.json"),
         data,
         **recipe.sft,
@@ -182,7 +182,7 @@ def supervised(build: _Build) -> None:
     build.add(
         "rl_init",
         "where RL starts: SFT for 2 epochs with pretraining text mixed in",
-        "training:sft",
+        "train_sft:sft",
         ("run/model", "run/results.json"),
         {**data, "text": build["text/pretraining.jsonl"]},
         **recipe.rl_init,
@@ -191,7 +191,7 @@ def supervised(build: _Build) -> None:
         build.add(
             "sft_reward",
             "SFT of the larger model from which the reward model starts",
-            "training:sft",
+            "train_sft:sft",
             ("run/model", "run/results.json"),
             {**data, "model": build.base(world.reward_size)},
             **recipe.sft_reward,
@@ -236,7 +236,7 @@ def feedback(build: _Build) -> None:
     build.add(
         "reward",
         "a model learns to score answers as the labelers rank them",
-        "training:reward",
+        "train_reward:reward",
         ("run/model", "run/results.json"),
         {
             "model": build["sft/run/model" if same else "sft_reward/run/model"],
@@ -325,7 +325,7 @@ def reinforcement(build: _Build) -> None:
         build.add(
             name,
             meaning + (", and keeps its pretraining" if more else ""),
-            "training:ppo",
+            "train_ppo:ppo",
             ("run/model", "run/samples.jsonl"),
             {**inputs, **more},
             **settings,

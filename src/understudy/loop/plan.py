@@ -42,7 +42,7 @@ class Stage:
     """One step of a plan.
 
     Example: `Stage(name="sft", meaning="imitate the demonstrations",
-    function="understudy.loop.training:sft", outputs=("model",),
+    function="understudy.loop.stages.train_sft:sft", outputs=("model",),
     inputs={"data": labels.output("demonstrations.jsonl")})`.
     """
 
@@ -170,7 +170,7 @@ def hash_code(function: str) -> str:
     Comments, docstrings and layout do not count: an edited remark reruns nothing.
     """
     sources = _import_closure(function.partition(":")[0])
-    return hash_json({name: _tree_hash(path) for name, path in sorted(sources.items())})
+    return hash_json({name: _tree_hash(name, path) for name, path in sorted(sources.items())})
 
 
 def _import_closure(module: str) -> dict[str, Path]:
@@ -181,24 +181,39 @@ def _import_closure(module: str) -> dict[str, Path]:
         path = None if name in found else _source_of(name)
         if path is not None:
             found[name] = path
-            to_visit += _own_imports(name, path)
+            to_visit += _read_source(name, path, path.stat().st_mtime_ns)[1]
     return found
 
 
-def _own_imports(module: str, path: Path) -> list[str]:
+def _tree_hash(name: str, path: Path) -> str:
+    return _read_source(name, path, path.stat().st_mtime_ns)[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_source(name: str, path: Path, _modified: int) -> tuple[str, tuple[str, ...]]:
+    """(hash of the syntax tree without docstrings, modules of the same top package it imports)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [n for n in node.body if not _is_text(n)]
+    hash_ = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hash_, tuple(_own_imports(name, tree, is_package=path.name == "__init__.py"))
+
+
+def _own_imports(module: str, tree: ast.Module, *, is_package: bool) -> list[str]:
     """What `module` imports from its own top package, anywhere in its text (and names in them)."""
     top = module.partition(".")[0]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    package = module if is_package else module.rpartition(".")[0]
     names: list[str] = []
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: len(package.split(".")) - node.level + 1]
             parts = (parents if node.level else []) + ([node.module] if node.module else [])
             names += [".".join([*parts, alias.name]) for alias in node.names] + [".".join(parts)]
-    parts_of = [name.split(".") for name in names if name.partition(".")[0] == top]
-    return [".".join(parts[:n]) for parts in parts_of for n in range(1, len(parts) + 1)]
+    parts_of = {tuple(name.split(".")) for name in names if name.partition(".")[0] == top}
+    return sorted({".".join(parts[:n]) for parts in parts_of for n in range(1, len(parts) + 1)})
 
 
 @functools.cache
@@ -215,24 +230,6 @@ def _source_of(module: str) -> Path | None:
     stem = Path(spec.submodule_search_locations[0], *rest)
     places = (stem.with_suffix(".py"), stem / "__init__.py")
     return next((place for place in places if place.is_file()), None)
-
-
-def _tree(path: Path) -> ast.Module:
-    return _parse(path, path.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse(path: Path, _modified: int) -> ast.Module:
-    """The syntax tree without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [n for n in node.body if not _is_text(n)]
-    return tree
-
-
-def _tree_hash(path: Path) -> str:
-    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -333,19 +330,34 @@ def _why_stale(
 
 def _difference(stage: Stage, stamp: Stamp, inputs: Mapping[str, Sequence[str]], code: str) -> str:
     reasons = []
+    old, new = _flat(stamp.config), _flat(stage.config)
     changed = [
-        f"{k} {stamp.config.get(k)!r} -> {stage.config.get(k)!r}"
-        for k in sorted({*stamp.config, *stage.config})
-        if stamp.config.get(k) != stage.config.get(k)
+        f"{k} {old.get(k)!r} -> {new.get(k)!r}"
+        for k in sorted({*old, *new})
+        if old.get(k) != new.get(k)
     ]
     if changed:
-        reasons.append("settings changed: " + ", ".join(changed))
+        reasons.append(f"settings changed: {_first_few(changed)}")
     names = [n for n in inputs if list(stamp.inputs.get(n, ())) != list(inputs[n])]
     if names:
-        reasons.append("inputs changed: " + ", ".join(names))
+        reasons.append(f"inputs changed: {_first_few(names)}")
     if stamp.code != code:
         reasons.append("code changed")
     return "; ".join(reasons) or "the plan changed"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _first_few(items: Sequence[str], number: int = 3) -> str:
+    more = f" and {len(items) - number} more" if len(items) > number else ""
+    return ", ".join(items[:number]) + more
 
 
 # Order and time

@@ -76,6 +76,15 @@ def test_a_changed_setting_is_named_and_what_follows_waits(chain):
     }
 
 
+def test_of_many_nested_changes_a_few_are_named(tmp_path):
+    before = stage("s", config={"ppo": {"lr": 1, "beta": 2, "clip": 3}, "seed": 0})
+    finish(tmp_path, before, "text", {})
+    after = stage("s", config={"ppo": {"lr": 5, "beta": 6, "clip": 7}, "seed": 1})
+    assert reasons(Plan((after,)), tmp_path) == {
+        "s": "settings changed: ppo.beta 2 -> 6, ppo.clip 3 -> 7, ppo.lr 1 -> 5 and 1 more"
+    }
+
+
 def test_a_stage_that_writes_the_same_again_makes_nothing_stale(chain):
     plan, root = chain
     changed = Plan((stage("first", config={"lr": 2.0}), *plan.stages[1:]))

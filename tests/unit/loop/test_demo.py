@@ -1,0 +1,113 @@
+"""The demo's plan and folder, without running it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from understudy.loop.demo import DemoConfig, claim_folder, headline, show_plan
+from understudy.loop.demo_plan import MODELS, demo_plan
+from understudy.loop.recipe import load_recipe
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """The quick recipe with a folder as the base model of every size."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    recipe = load_recipe("quick")
+    base = str(tmp_path / "base")
+    return replace(recipe, world=replace(recipe.world, policy_size=base, reward_size=base))
+
+
+def test_every_stages_function_exists(recipe):
+    import importlib
+
+    for stage in demo_plan(recipe, seed=0).stages:
+        module, _, name = stage.function.partition(":")
+        assert callable(getattr(importlib.import_module(module), name)), stage.function
+
+
+def test_held_out_labelers_and_test_prompts_reach_no_training(recipe):
+    """No training stage depends, however far back, on the test prompts."""
+    plan = demo_plan(recipe, seed=0)
+    for trained in ("sft", "rl_init", "reward", "ppo", "ppo_ptx"):
+        inputs = [i for paths in plan[trained].input_lists().values() for i in paths]
+        read = {getattr(i, "output", "") for i in inputs}
+        assert not read & {"test.jsonl", "closed.jsonl", "rude.jsonl"}, trained
+    rankings = plan["rankings"].input_lists()
+    assert {i.output for i in (*rankings["prompts"], *rankings["valid"])} == {
+        "rank.jsonl",
+        "rank_valid.jsonl",
+    }
+
+
+def test_ppo_waits_for_the_gate_and_every_model_is_judged(recipe):
+    plan = demo_plan(recipe, seed=0)
+    assert "gate" in plan["ppo"].needs() & plan["ppo_ptx"].needs()
+    judged = plan["judge_sampled"].needs()
+    assert {f"sampled_{model}" for model in MODELS} <= judged
+    assert "gate" in judged  # best-of-n is picked there
+
+
+def test_ppo_and_ppo_ptx_differ_in_the_mix_only(recipe):
+    plan = demo_plan(recipe, seed=0)
+    ppo, ptx = plan["ppo"], plan["ppo_ptx"]
+    assert ppo.config["ptx_coef"] == 0
+    assert ptx.config["ptx_coef"] > 0
+    same = [k for k in ppo.config if not k.startswith("ptx")]
+    assert {k: ppo.config[k] for k in same} == {k: ptx.config[k] for k in same}
+    assert set(ptx.inputs) - set(ppo.inputs) == {"text"}
+
+
+def test_a_larger_reward_model_gets_an_sft_of_its_own(recipe, tmp_path):
+    (tmp_path / "large").mkdir()
+    world = replace(recipe.world, reward_size=str(tmp_path / "large"))
+    plan = demo_plan(replace(recipe, world=world), seed=0)
+    assert plan["reward"].input_lists()["model"][0].stage == "sft_reward"
+    assert demo_plan(recipe, 0)["reward"].input_lists()["model"][0].stage == "sft"
+
+
+def test_another_seed_changes_every_stage_and_the_null_check_has_its_own(recipe):
+    first, second = demo_plan(recipe, 0), demo_plan(recipe, 1)
+    for one, other in zip(first.stages, second.stages, strict=True):
+        assert one.config["seed"] != other.config["seed"], one.name
+    assert first["sampled_sft"].config["seed"] != first["sampled_sft_null"].config["seed"]
+
+
+def test_show_plan_says_what_would_run(recipe, tmp_path):
+    lines = show_plan(demo_plan(recipe, 0), tmp_path / "none").splitlines()
+    assert lines[0].split(maxsplit=1) == ["prompts", "not done yet"]
+    assert "waits for demonstrations" in next(line for line in lines if line.startswith("sft"))
+
+
+@pytest.mark.parametrize(
+    ("config", "folder"),
+    [
+        (DemoConfig(), "runs/demo"),
+        (DemoConfig(quick=True), "runs/quick"),
+        (DemoConfig(seed=2), "runs/demo-seed2"),
+        (DemoConfig(recipe="recipes/mine.toml"), "runs/mine"),
+    ],
+)
+def test_each_demo_has_a_folder_of_its_own(config, folder):
+    assert str(config.folder) == folder
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    claim_folder(tmp_path / "demo", DemoConfig())
+    claim_folder(tmp_path / "demo", DemoConfig())  # the same again goes on
+    with pytest.raises(ValueError, match=r"holds another demo .seed 0, recipe demo.; choose"):
+        claim_folder(tmp_path / "demo", DemoConfig(seed=1))
+    claim_folder(tmp_path / "demo", DemoConfig(seed=1, overwrite=True))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match=r"holds no demo but other things .thesis.txt"):
+        claim_folder(tmp_path / "other", DemoConfig(overwrite=True))
+    assert json.loads((tmp_path / "demo" / "demo.json").read_text())["seed"] == 1
+
+
+def test_the_headline_has_both_judges(tmp_path):
+    row = {"rate": 0.65, "low": 0.6, "high": 0.7, "n": 100}
+    results = {"win_rates_vs_sft": {"ppo": row}, "win_rates_vs_sft_gold": {"ppo": row}}
+    assert headline(results, tmp_path).count("65.0% (60.0% to 70.0%)") == 2
