@@ -54,6 +54,13 @@ COMMANDS: tuple[Command, ...] = (
         "run the whole loop in the tiny world and write a report",
     ),
     Command(
+        "figures",
+        "understudy.loop.figures",
+        "FiguresConfig",
+        "run_figures",
+        "run the demo for every model size and compare them (long)",
+    ),
+    Command(
         "prompts build",
         "understudy.prompts.build",
         "BuildConfig",
