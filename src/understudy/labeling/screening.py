@@ -71,12 +71,17 @@ class Screening:
 def make_battery(
     researcher: Labeler, prompts: Sequence[Prompt], responses: Sequence[Response]
 ) -> Battery:
-    """The test on these prompts and responses; prompts that the researcher skips are left out."""
+    """The test on these prompts and responses.
+
+    Prompts that the researcher skips, or with fewer than two different responses, are left out.
+    """
     grouped: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
         grouped[response.prompt_id].append(response)
     rankings = {}
     for prompt in prompts:
+        if len(grouped[prompt.id]) < 2:
+            continue
         ranking = researcher.rank(prompt, grouped[prompt.id])
         if ranking is not None:
             rankings[prompt.id] = ranking
