@@ -58,7 +58,7 @@ docs: $(READY)
 	$(BIN)/python -m tests.docs.metrics_page
 
 figures: $(READY)
-	$(BIN)/understudy demo --recipe figures
+	$(BIN)/understudy figures
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
