@@ -1,0 +1,121 @@
+"""Connections: one way to open SQLite and PostgreSQL, with the settings that keep a promise.
+
+SQLite: WAL, foreign keys on, `synchronous=FULL` (an acknowledged label survives power loss),
+`secure_delete` (what is deleted is overwritten), a busy timeout, and every writing transaction
+begins with BEGIN IMMEDIATE: a transaction that reads first and then writes would otherwise fail
+with "database is locked" whatever the timeout. PostgreSQL: statement and idle timeouts.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a writer waits for another one."""
+STATEMENT_TIMEOUT_MS = 600_000
+"""PostgreSQL: longest statement."""
+IDLE_TIMEOUT_MS = 60_000
+"""PostgreSQL: longest transaction in which nothing happens."""
+
+SQLITE_PRAGMAS = {
+    "journal_mode": "WAL",
+    "synchronous": "FULL",
+    "foreign_keys": "ON",
+    "secure_delete": "ON",
+    "busy_timeout": str(BUSY_TIMEOUT_MS),
+}
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for a database URL; ValueError for what is neither SQLite nor PostgreSQL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError(f"store {url!r} is not a database URL; see docs/store.md") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if backend == "postgresql":
+        options = (
+            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
+        )
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        return create_engine(parsed, connect_args={"options": options}, pool_pre_ping=True)
+    raise ValueError(f"store {url!r} is on {backend}; use sqlite:///FILE or postgresql://...")
+
+
+def is_sqlite(engine: Engine | Connection) -> bool:
+    """Whether the backend is SQLite (else PostgreSQL)."""
+    return engine.dialect.name == "sqlite"
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes, committed when the block ends well."""
+    with engine.connect() as connection:
+        connection = connection.execution_options(understudy_write=True)
+        with _plain_errors(engine), connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads: one snapshot, and nobody waits for it."""
+    with _plain_errors(engine), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def bare(engine: Engine) -> Iterator[Connection]:
+    """A connection outside any transaction, for VACUUM and PRAGMA."""
+    with engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def sqlite_file(engine: Engine) -> Path:
+    """The database file of a SQLite engine."""
+    return Path(str(engine.url.database))
+
+
+@contextmanager
+def _plain_errors(engine: Engine) -> Iterator[None]:
+    """A database that cannot be reached or is busy, in one sentence; no SQL and no values in it."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or type(error).__name__ == "OperationalError":
+            reason = str(error.orig).splitlines()[0] if error.orig else "unknown"
+            where = engine.url.render_as_string(hide_password=True)
+            raise OSError(f"the store at {where} cannot be used: {reason}") from error
+        raise
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # or the driver begins transactions of its own
+    for name, value in SQLITE_PRAGMAS.items():
+        connection.execute(f"PRAGMA {name}={value}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("understudy_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+__all__ = [
+    "SQLITE_PRAGMAS",
+    "bare",
+    "is_sqlite",
+    "make_engine",
+    "reading",
+    "sqlite_file",
+    "writing",
+]

@@ -1,0 +1,174 @@
+"""Keeping a store: `understudy store check | backup | upgrade`."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import Engine, func, select
+from tyro.conf import Positional
+
+from understudy.records import file_hash
+from understudy.store.engine import bare, is_sqlite, make_engine, reading
+from understudy.store.migrate import newest_version, upgrade, version_of
+from understudy.store.project import Project, open_project
+from understudy.store.repository import Store
+from understudy.store.tables import (
+    dataset_files,
+    dataset_records,
+    labelers,
+    labels,
+    metadata,
+    ranked_responses,
+)
+
+
+class StoreDamaged(OSError):
+    """A store, or one of its files, that is not what it should be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckConfig:
+    """Verify a store: the database's own integrity, the record chain, the datasets' files."""
+
+    project: Path = Path()
+    """The project's folder."""
+
+
+def check(config: CheckConfig) -> str:
+    """What was counted; StoreDamaged names the first problems."""
+    project = open_project(config.project)
+    store = project.open_store()
+    problems = [*_database_problems(store), *_chain_problems(store), *_file_problems(project)]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise StoreDamaged("; ".join(problems[:5]) + more)
+    with reading(store.engine) as connection:
+        counts = {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in metadata.sorted_tables
+        }
+    lines = [f"{name:<18} {number:>10,}" for name, number in counts.items()]
+    return "\n".join([*lines, "the store is sound"])
+
+
+def _database_problems(store: Store) -> Iterator[str]:
+    """What SQLite finds wrong with its own file; PostgreSQL checks its pages as it reads them."""
+    if not is_sqlite(store.engine):
+        return
+    with bare(store.engine) as connection:
+        for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
+            if line != "ok":
+                yield f"integrity: {line}"
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            yield f"table {row[0]} row {row[1]} names a missing row of {row[2]}"
+
+
+def _chain_problems(store: Store) -> Iterator[str]:
+    """What no single constraint can say."""
+    ranked = select(ranked_responses.c.label_id).where(ranked_responses.c.label_id == labels.c.id)
+    unranked = select(labels.c.id).where(labels.c.kind == "ranking", ~ranked.exists())
+    sneaked = (
+        select(dataset_records.c.dataset_id, labelers.c.id)
+        .join(labels, labels.c.id == dataset_records.c.label_id)
+        .join(labelers, labelers.c.id == labels.c.labeler_id)
+        .where(dataset_records.c.purpose == "training", labelers.c.role != "training")
+        .distinct()
+    )
+    with reading(store.engine) as connection:
+        for (name,) in connection.execute(unranked):
+            yield f"ranking {name} has no responses"
+        for dataset, labeler in connection.execute(sneaked):
+            yield f"training dataset {dataset} has records of {labeler}, no training labeler"
+
+
+def _file_problems(project: Project) -> Iterator[str]:
+    query = select(dataset_files.c.path, dataset_files.c.sha256).where(dataset_files.c.current)
+    with reading(project.open_store().engine) as connection:
+        rows = list(connection.execute(query))
+    for name, sha256 in rows:
+        path = project.folder / name
+        if not path.is_file():
+            yield f"dataset file {path} is missing"
+        elif file_hash(path) != sha256:
+            yield f"dataset file {path} is not what was exported"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackupConfig:
+    """Copy the store to a file, and the gateway's log beside it; safe while both are written to."""
+
+    out: Positional[Path]
+    """The copy: a SQLite file, or for PostgreSQL an archive of pg_dump. The log's is OUT.log."""
+    project: Path = Path()
+    """The project's folder."""
+
+
+def backup(config: BackupConfig) -> str:
+    """One snapshot of each, which appears whole or not at all."""
+    project = open_project(config.project)
+    engine = project.open_store().engine
+    log_copy = config.out.with_name(config.out.name + ".log")
+    for path in (config.out, log_copy):
+        if path.exists():
+            raise ValueError(f"{path} exists; choose another name")
+    if is_sqlite(engine):
+        _copy_sqlite(engine, config.out)
+    else:
+        _dump_postgresql(engine, config.out)
+    if project.log.is_file():
+        _copy_sqlite(make_engine(f"sqlite:///{project.log}"), log_copy)
+    return f"wrote {config.out}"
+
+
+def _copy_sqlite(engine: Engine, out: Path) -> None:
+    partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
+    try:
+        with bare(engine) as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(partial),))
+        partial.chmod(0o600)
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _dump_postgresql(engine: Engine, out: Path) -> None:
+    program = shutil.which("pg_dump") or next(
+        (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))), None
+    )
+    if program is None:
+        raise ValueError("pg_dump is not installed; install PostgreSQL's client programs")
+    url = engine.url.set(drivername="postgresql", password=None)
+    environment = dict(os.environ)
+    if engine.url.password:
+        environment["PGPASSWORD"] = str(engine.url.password)
+    partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
+    try:
+        command = [program, "--format=custom", f"--file={partial}", url.render_as_string()]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StoreDamaged(f"pg_dump failed: {done.stderr.strip().splitlines()[-1:]}")
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpgradeConfig:
+    """Bring a store of an earlier version to the newest schema, in one transaction."""
+
+    project: Path = Path()
+    """The project's folder."""
+
+
+def upgrade_store(config: UpgradeConfig) -> str:
+    """Upgrade; ValueError for a schema that this version does not know."""
+    engine = make_engine(open_project(config.project).url)
+    before = version_of(engine)
+    upgrade(engine)
+    return f"schema {before} -> {newest_version()}"

@@ -1,0 +1,74 @@
+"""The schema's version: which one a store has, and the way to the newest.
+
+A migration runs in one transaction (SQLite's DDL is transactional once the driver leaves it
+alone), so one that is killed half-way leaves the old schema, and can be run again.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from understudy.store.engine import reading, writing
+
+FOLDER = Path(__file__).parent / "migrations"
+
+
+@cache
+def newest_version() -> str:
+    """The revision that this code reads and writes."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+@cache
+def known_versions() -> frozenset[str]:
+    """Every revision that this code can upgrade from."""
+    revisions = ScriptDirectory.from_config(_config()).walk_revisions()
+    return frozenset(revision.revision for revision in revisions)
+
+
+def version_of(engine: Engine) -> str | None:
+    """The revision that a database has, None for an empty one."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def check_version(engine: Engine) -> None:
+    """ValueError, with the way out, unless the database has the newest schema."""
+    found = version_of(engine)
+    if found == newest_version():
+        return
+    where = engine.url.render_as_string(hide_password=True)
+    if found is None:
+        raise ValueError(f"{where} holds no store; make one with `understudy new`")
+    if found not in known_versions():
+        raise ValueError(
+            f"{where} has schema {found}, which this version does not know (its newest is "
+            f"{newest_version()}); upgrade understudy, or restore a backup"
+        )
+    raise ValueError(
+        f"{where} has schema {found}, older than {newest_version()}; back it up, then run "
+        "`understudy store upgrade`"
+    )
+
+
+def upgrade(engine: Engine, target: str = "head") -> None:
+    """Bring a database to the newest schema (or `target`), in one transaction."""
+    found = version_of(engine)
+    if found is not None and found not in known_versions():
+        check_version(engine)
+    with writing(engine) as connection:
+        command.upgrade(_config(connection), target)
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    attributes: dict[str, Any] = config.attributes
+    attributes["connection"] = connection
+    return config

@@ -1,0 +1,476 @@
+"""The one way to the record chain, the same on SQLite and PostgreSQL.
+
+Everything is added by id: what is there already, word for word, is no news (a client may send
+twice), and the same id with other content is an error. Labels are never changed: `revise` appends.
+
+    store = open_project(Path("my-project")).open_store()
+    store.add_prompts(read_records("prompts.jsonl", Prompt))
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
+
+from understudy.records import LabelerInfo, Prompt, Ranking, Rating, Response, sha256_of
+from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.rows import (
+    Label,
+    Row,
+    kind_of,
+    label_of,
+    label_row,
+    labeler_of,
+    labeler_row,
+    now,
+    packed,
+    prompt_of,
+    prompt_row,
+    response_of,
+    response_row,
+)
+from understudy.store.tables import (
+    labelers,
+    labels,
+    prompts,
+    ranked_responses,
+    responses,
+    rubrics,
+    users,
+)
+
+BATCH = 500
+"""Records that one transaction adds, and rows that one query reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What came of adding records: `Added(new=3, known=1, refused=0)`."""
+
+    new: int = 0
+    """Now in the store."""
+    known: int = 0
+    """Were there already, the same."""
+    refused: int = 0
+    """Left out: prompts without consent."""
+
+    def __add__(self, other: "Added") -> "Added":
+        return Added(self.new + other.new, self.known + other.known, self.refused + other.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who sends prompts: `User("u1", None, True)`."""
+
+    id: str
+    """Opaque id."""
+    organization_id: str | None
+    """The user's organisation."""
+    consent: bool
+    """Whether the user agreed that prompts are kept and used."""
+
+
+class Store:
+    """The record chain in one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    # People
+
+    def add_user(self, user: User) -> None:
+        """Add a user, or change the consent and organisation of one."""
+        with writing(self.engine) as connection:
+            row = {"organization_id": user.organization_id, "consent": user.consent}
+            known = connection.execute(select(users.c.id).where(users.c.id == user.id)).first()
+            if known:
+                connection.execute(users.update().where(users.c.id == user.id).values(row))
+            else:
+                connection.execute(users.insert(), {"id": user.id, "created_at": now(), **row})
+
+    def users(self) -> list[User]:
+        """All users, by id."""
+        query = select(users.c.id, users.c.organization_id, users.c.consent).order_by(users.c.id)
+        with reading(self.engine) as connection:
+            return [User(*row) for row in connection.execute(query)]
+
+    def add_labelers(self, new: Iterable[LabelerInfo]) -> Added:
+        """Add labelers. A role is for good: ValueError for a known labeler in another one."""
+        return self._add(labelers, map(labeler_row, new), ("role", "labeler_group", "screening"))
+
+    def labelers(self) -> list[LabelerInfo]:
+        """All labelers, by id."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(labelers).order_by(labelers.c.id)).mappings()
+            return [labeler_of(row) for row in rows]
+
+    def add_rubric(self, version: str, instructions: str, priorities: Sequence[str]) -> Added:
+        """Add a version of the instructions, with what counts most first."""
+        row = {
+            "version": version,
+            "instructions": instructions,
+            "priorities": packed(list(priorities)),
+            "created_at": now(),
+        }
+        return self._add(rubrics, [row], ("instructions", "priorities"), key="version")
+
+    # Prompts and responses
+
+    def add_prompts(self, new: Iterable[Prompt]) -> Added:
+        """Add prompts and the users who are new; no word is kept of one without consent."""
+        total = Added()
+        for batch in _batches(new):
+            with writing(self.engine) as connection:
+                agreed = _agreed(connection, batch)
+                insert_new(connection, users, _users_of(agreed))
+                rows = [prompt_row(prompt) for prompt in agreed]
+                added = add_rows(connection, prompts, rows, ("user_id", "digest"))
+            total += added + Added(refused=len(batch) - len(agreed))
+        return total
+
+    def prompts(self, split: str | None = None, *, built: bool | None = None) -> Iterator[Prompt]:
+        """Prompts by id: of a split, or those that intake has kept (`built`), or all."""
+        query = select(prompts)
+        if split is not None:
+            query = query.where(prompts.c.split == split)
+        if built is not None:
+            query = query.where(prompts.c.split.is_not(None) == built)
+        for row in self._pages(query, prompts.c.id):
+            yield prompt_of(row)
+
+    def set_intake(self, kept: Iterable[Prompt], dropped: Iterable[tuple[str, str]]) -> None:
+        """Write down what intake decided: split and use case, or the step that dropped it.
+
+        A prompt that is redacted keeps its id and takes the redacted text.
+        """
+        changes: Iterator[tuple[str, Row]] = chain(
+            ((prompt.id, _as_built(prompt)) for prompt in kept),
+            ((name, {"split": None, "dropped_by": step}) for name, step in dropped),
+        )
+        for batch in _batches(changes):
+            with writing(self.engine) as connection:
+                for name, values in batch:
+                    connection.execute(prompts.update().where(prompts.c.id == name).values(values))
+
+    def add_responses(self, new: Iterable[Response], *, merge_identical: bool = False) -> Added:
+        """Add responses; with `merge_identical` not those that repeat a text for their prompt."""
+        total = Added()
+        for batch in _batches(new):
+            with writing(self.engine) as connection:
+                self._check_prompts(connection, {response.prompt_id for response in batch})
+                if merge_identical:
+                    batch = _unrepeated(connection, batch)
+                total += add_rows(
+                    connection, responses, map(response_row, batch), ("prompt_id", "response")
+                )
+        return total
+
+    def responses(self, prompt_id: str | None = None) -> Iterator[Response]:
+        """Responses by id: to one prompt, or all."""
+        query = select(responses, prompts.c.body).join(prompts)
+        if prompt_id is not None:
+            query = query.where(responses.c.prompt_id == prompt_id)
+        for row in self._pages(query, responses.c.id):
+            yield response_of(row, prompt_of_body(row["body"]))
+
+    # Labels
+
+    def add_labels(self, new: Iterable[Label]) -> Added:
+        """Add demonstrations, ratings and rankings.
+
+        ValueError if the labeler, prompt, response or rubric is not in the store, or if a ranking
+        names another role than its labeler has. A ranking's texts become responses of the model
+        "unknown" where nobody sampled them.
+        """
+        total = Added()
+        for batch in _batches(new):
+            with writing(self.engine) as connection:
+                total += self._add_labels(connection, batch)
+        return total
+
+    def revise(self, label_id: str, revised: Label) -> None:
+        """Append a label that takes the place of another of the same kind, prompt and labeler."""
+        with writing(self.engine) as connection:
+            old = connection.execute(select(labels).where(labels.c.id == label_id)).mappings()
+            row = old.first()
+            if row is None:
+                raise ValueError(f"there is no label {label_id!r} to revise")
+            for name, value in (
+                ("kind", kind_of(revised)),
+                ("prompt_id", revised.prompt_id),
+                ("labeler_id", revised.labeler_id),
+            ):
+                if row[name] != value:
+                    raise ValueError(f"{name} of {label_id} is {row[name]!r}, not {value!r}")
+            later = select(labels.c.id).where(labels.c.revises == label_id)
+            found = connection.execute(later).scalar()
+            if found not in (None, revised.id):
+                raise ValueError(f"label {label_id} was revised by {found}; revise that one")
+            self._add_labels(connection, [revised], revises=row)
+
+    def labels(self, *, all_revisions: bool = False) -> Iterator[Label]:
+        """Labels by id: the newest revision of each, or all."""
+        query = label_query() if all_revisions else current(label_query())
+        for rows in self._page_lists(query, labels.c.id):
+            with reading(self.engine) as connection:
+                yield from labels_of(connection, rows)
+
+    def _add_labels(
+        self, connection: Connection, batch: Sequence[Label], revises: RowMapping | None = None
+    ) -> Added:
+        self._check_prompts(connection, {label.prompt_id for label in batch})
+        roles = _roles(connection, batch)
+        _check_rubrics(connection, {label.rubric for label in batch if label.rubric})
+        _check_responses(connection, [label for label in batch if isinstance(label, Rating)])
+        rows = [label_row(label, roles[label.labeler_id], revises) for label in batch]
+        rankings = [label for label in batch if isinstance(label, Ranking)]
+        known = _known_ids(connection, labels, [row["id"] for row in rows])
+        added = add_rows(
+            connection, labels, rows, ("kind", "prompt_id", "labeler_id", "rubric", "body")
+        )
+        _rank(connection, [ranking for ranking in rankings if ranking.id not in known])
+        return added
+
+    # Plumbing
+
+    def _add(
+        self, table: Table, rows: Iterable[Row], same: tuple[str, ...], key: str = "id"
+    ) -> Added:
+        with writing(self.engine) as connection:
+            return add_rows(connection, table, rows, same, key)
+
+    def _check_prompts(self, connection: Connection, ids: set[str]) -> None:
+        missing = ids - _known_ids(connection, prompts, sorted(ids))
+        if missing:
+            raise ValueError(
+                f"prompt {min(missing)!r} is not in the store; add it first "
+                "(understudy prompts add), and use its id"
+            )
+
+    def _pages(self, query: Select[Any], key: Any) -> Iterator[RowMapping]:
+        for rows in self._page_lists(query, key):
+            yield from rows
+
+    def _page_lists(self, query: Select[Any], key: Any) -> Iterator[list[RowMapping]]:
+        """All rows by a unique column, a short transaction per page: nobody waits for a reader."""
+        last: Any = None
+        while True:
+            page = query if last is None else query.where(key > last)
+            with reading(self.engine) as connection:
+                rows = list(connection.execute(page.order_by(key).limit(BATCH)).mappings())
+            if not rows:
+                return
+            yield rows
+            last = rows[-1][key.name]
+
+
+def prompt_of_body(body: str) -> Any:
+    """The conversation in a prompt's row."""
+    return Prompt.from_json({"id": "", "user_id": "", "prompt": json.loads(body)}).prompt
+
+
+def label_query() -> Select[Any]:
+    """Labels beside what their records say of the prompt."""
+    return select(labels, prompts.c.body.label("prompt_body"), prompts.c.split).join(
+        prompts, labels.c.prompt_id == prompts.c.id
+    )
+
+
+def current(query: Select[Any]) -> Select[Any]:
+    """Only labels that nothing revises."""
+    later = aliased(labels)
+    return query.where(~select(later.c.id).where(later.c.revises == labels.c.id).exists())
+
+
+def labels_of(connection: Connection, rows: Sequence[RowMapping]) -> Iterator[Label]:
+    """The records of rows of `label_query`."""
+    ids = [row["id"] for row in rows if row["kind"] == "ranking"]
+    shown: dict[str, list[str]] = defaultdict(list)
+    if ids:
+        query = (
+            select(ranked_responses.c.label_id, responses.c.response)
+            .join(responses)
+            .where(ranked_responses.c.label_id.in_(ids))
+            .order_by(ranked_responses.c.label_id, ranked_responses.c.place)
+        )
+        for label_id, text in connection.execute(query):
+            shown[label_id].append(text)
+    for row in rows:
+        yield label_of(row, shown[row["id"]])
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows; those whose key is there already are left as they are."""
+    if rows:
+        dialect = sqlite if is_sqlite(connection) else postgresql
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def add_rows(
+    connection: Connection,
+    table: Table,
+    rows: Iterable[Row],
+    same: Sequence[str],
+    key: str = "id",
+) -> Added:
+    """Insert rows by key; ValueError where a known key comes with other values in `same`."""
+    fresh: dict[str, Row] = {}
+    known = 0
+    for row in rows:
+        if row[key] in fresh:
+            _check_same(table, key, row, fresh[row[key]], same)
+            known += 1
+        else:
+            fresh[row[key]] = row
+    column = table.c[key]
+    query = select(table).where(column.in_(list(fresh)))
+    for found in connection.execute(query).mappings():
+        _check_same(table, key, fresh.pop(found[key]), found, same)
+        known += 1
+    insert_new(connection, table, list(fresh.values()))
+    return Added(new=len(fresh), known=known)
+
+
+def _check_same(table: Table, key: str, row: Row, found: Any, same: Sequence[str]) -> None:
+    for name in same:
+        if row[name] != found[name]:
+            raise ValueError(
+                f"{table.name.removesuffix('s')} {row[key]!r} is in the store with another "
+                f"{name}; ids must be unique, and what is stored stays"
+            )
+
+
+def _agreed(connection: Connection, batch: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts with consent, of users who have not refused theirs."""
+    ids = sorted({prompt.user_id for prompt in batch})
+    query = select(users.c.id).where(users.c.id.in_(ids), ~users.c.consent)
+    refusing = set(connection.execute(query).scalars())
+    return [prompt for prompt in batch if prompt.consent and prompt.user_id not in refusing]
+
+
+def _users_of(batch: Sequence[Prompt]) -> list[Row]:
+    first = {prompt.user_id: prompt for prompt in reversed(batch)}
+    return [
+        {
+            "id": prompt.user_id,
+            "organization_id": prompt.organization_id,
+            "consent": True,
+            "created_at": now(),
+        }
+        for prompt in first.values()
+    ]
+
+
+def _as_built(prompt: Prompt) -> Row:
+    row = prompt_row(prompt)
+    return {
+        "split": prompt.split,
+        "use_case": row["use_case"],
+        "body": row["body"],
+        "dropped_by": None,
+    }
+
+
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+def _known_ids(connection: Connection, table: Table, ids: Sequence[str]) -> set[str]:
+    return set(connection.execute(select(table.c.id).where(table.c.id.in_(ids))).scalars())
+
+
+def _unrepeated(connection: Connection, batch: Sequence[Response]) -> list[Response]:
+    """Without those whose text the same prompt has, in the store or earlier in the batch."""
+    ids = sorted({response.prompt_id for response in batch})
+    query = select(responses.c.prompt_id, responses.c.response, responses.c.id).where(
+        responses.c.prompt_id.in_(ids)
+    )
+    seen = {(prompt, text): name for prompt, text, name in connection.execute(query)}
+    kept = []
+    for response in batch:
+        if seen.setdefault((response.prompt_id, response.response), response.id) == response.id:
+            kept.append(response)
+    return kept
+
+
+def _roles(connection: Connection, batch: Sequence[Label]) -> dict[str, str]:
+    """The role of each labeler; ValueError for unknown ones and for a ranking that claims
+    another."""
+    ids = sorted({label.labeler_id for label in batch})
+    query = select(labelers.c.id, labelers.c.role).where(labelers.c.id.in_(ids))
+    roles = {row.id: row.role for row in connection.execute(query)}
+    for label in batch:
+        if label.labeler_id not in roles:
+            raise ValueError(
+                f"labeler {label.labeler_id!r} is not in the store; add the labeler, with the "
+                "role, first (understudy labels add --labelers FILE)"
+            )
+        role = roles[label.labeler_id]
+        if isinstance(label, Ranking) and label.labeler_role != role:
+            raise ValueError(
+                f"ranking {label.id!r} says that labeler {label.labeler_id!r} is "
+                f"{label.labeler_role}, but the store says {role}"
+            )
+    return roles
+
+
+def _check_rubrics(connection: Connection, versions: set[str]) -> None:
+    query = select(rubrics.c.version).where(rubrics.c.version.in_(sorted(versions)))
+    missing = versions - set(connection.execute(query).scalars())
+    if missing:
+        raise ValueError(
+            f"rubric {min(missing)!r} is not in the store; add it (understudy labels rubric)"
+        )
+
+
+def _check_responses(connection: Connection, ratings: Sequence[Rating]) -> None:
+    ids = [rating.response_id for rating in ratings]
+    query = select(responses.c.id, responses.c.prompt_id).where(responses.c.id.in_(ids))
+    prompt_of_response = {row.id: row.prompt_id for row in connection.execute(query)}
+    for rating in ratings:
+        if prompt_of_response.get(rating.response_id) != rating.prompt_id:
+            raise ValueError(
+                f"rating {rating.id!r}: the store has no response {rating.response_id!r} to "
+                f"prompt {rating.prompt_id!r}"
+            )
+
+
+def _rank(connection: Connection, rankings: Sequence[Ranking]) -> None:
+    """The rows of `ranked_responses`, with a response for every text that has none."""
+    ids = sorted({ranking.prompt_id for ranking in rankings})
+    query = select(responses.c.prompt_id, responses.c.response, responses.c.id)
+    query = query.where(responses.c.prompt_id.in_(ids)).order_by(responses.c.id.desc())
+    known = {(prompt, text): name for prompt, text, name in connection.execute(query)}
+    new: list[Row] = []
+    rows: list[Row] = []
+    for ranking in rankings:
+        for place, (text, tier) in enumerate(zip(ranking.responses, ranking.ranks, strict=True)):
+            key = (ranking.prompt_id, text)
+            if key not in known:
+                known[key] = "r-" + sha256_of(["unknown", *key])[:16]
+                response = Response(
+                    id=known[key],
+                    prompt_id=ranking.prompt_id,
+                    prompt=ranking.prompt,
+                    response=text,
+                    model="unknown",
+                )
+                new.append(response_row(response))
+            rows.append(
+                {
+                    "label_id": ranking.id,
+                    "place": place,
+                    "tier": tier,
+                    "response_id": known[key],
+                }
+            )
+    insert_new(connection, responses, new)
+    insert_new(connection, ranked_responses, rows)

@@ -1,0 +1,169 @@
+"""Between records and rows of the tables: the only place that knows both."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from understudy.records import (
+    Conversation,
+    Demonstration,
+    LabelerInfo,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+    sha256_of,
+)
+
+Row = dict[str, Any]
+Label = Demonstration | Rating | Ranking
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC with microseconds, so that later is greater."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def packed(value: Any) -> str:
+    """A value as JSON text in one canonical form: equal values give equal text."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def labeler_row(labeler: LabelerInfo) -> Row:
+    """A row of `labelers`."""
+    return {
+        "id": labeler.id,
+        "role": labeler.role,
+        "labeler_group": labeler.group,
+        "screening": packed(labeler.screening),
+        "created_at": now(),
+    }
+
+
+def labeler_of(row: RowMapping) -> LabelerInfo:
+    """The record of a row of `labelers`."""
+    return LabelerInfo(
+        id=row["id"],
+        role=row["role"],
+        group=row["labeler_group"],
+        screening=json.loads(row["screening"]),
+    )
+
+
+def prompt_row(prompt: Prompt) -> Row:
+    """A row of `prompts`; what intake decides (split) is left to intake."""
+    plain = prompt.to_json()
+    body = packed(plain["prompt"])
+    return {
+        "id": prompt.id,
+        "user_id": prompt.user_id,
+        "organization_id": prompt.organization_id,
+        "body": body,
+        "digest": sha256_of(body),
+        "source": prompt.source,
+        "tags": packed(plain["tags"]),
+        "use_case": prompt.use_case,
+        "created_at": prompt.created_at,
+    }
+
+
+def prompt_of(row: RowMapping) -> Prompt:
+    """The record of a row of `prompts`; whatever is in the store had consent."""
+    return Prompt.from_json(
+        {
+            "id": row["id"],
+            "prompt": json.loads(row["body"]),
+            "user_id": row["user_id"],
+            "organization_id": row["organization_id"],
+            "split": row["split"],
+            "use_case": row["use_case"],
+            "source": row["source"],
+            "created_at": row["created_at"],
+            "tags": json.loads(row["tags"]),
+        }
+    )
+
+
+def response_row(response: Response) -> Row:
+    """A row of `responses`."""
+    return {
+        "id": response.id,
+        "prompt_id": response.prompt_id,
+        "response": response.response,
+        "model": response.model,
+        "temperature": response.temperature,
+        "seed": response.seed,
+        "finished": response.finished,
+        "logprob": response.logprob,
+        "created_at": now(),
+    }
+
+
+def response_of(row: RowMapping, prompt: Conversation) -> Response:
+    """The record of a row of `responses` and its prompt."""
+    return Response(
+        id=row["id"],
+        prompt_id=row["prompt_id"],
+        prompt=prompt,
+        response=row["response"],
+        model=row["model"],
+        temperature=row["temperature"],
+        seed=row["seed"],
+        finished=row["finished"],
+        logprob=row["logprob"],
+    )
+
+
+def kind_of(label: Label) -> str:
+    """demonstration, rating or ranking."""
+    return type(label).__name__.lower()
+
+
+def label_row(label: Label, role: str, revises: RowMapping | None = None) -> Row:
+    """A row of `labels`; `revises` is the row of the label that this one replaces."""
+    return {
+        "id": label.id,
+        "kind": kind_of(label),
+        "prompt_id": label.prompt_id,
+        "response_id": label.response_id if isinstance(label, Rating) else None,
+        "labeler_id": label.labeler_id,
+        "labeler_role": role,
+        "rubric": label.rubric,
+        "revision": revises["revision"] + 1 if revises else 0,
+        "revises": revises["id"] if revises else None,
+        "body": packed(_body(label)),
+        "created_at": now(),
+    }
+
+
+def _body(label: Label) -> Row:
+    if isinstance(label, Demonstration):
+        return {"response": label.response}
+    if isinstance(label, Rating):
+        return {"likert": label.likert, "flags": dict(label.flags), "note": label.note}
+    return {"tiers": [list(tier) for tier in label.tiers]}
+
+
+def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:
+    """The record of a row of `labels` joined with its prompt (`prompt_body`, `split`).
+
+    `responses` are the texts of a ranking, in the order they were shown.
+    """
+    body = json.loads(row["body"])
+    shared: Row = {
+        "id": row["id"],
+        "prompt_id": row["prompt_id"],
+        "labeler_id": row["labeler_id"],
+        "rubric": row["rubric"],
+    }
+    if row["kind"] == "rating":
+        return Rating.from_json({**shared, "response_id": row["response_id"], **body})
+    shared |= {"prompt": json.loads(row["prompt_body"]), "split": row["split"]}
+    if row["kind"] == "demonstration":
+        return Demonstration.from_json({**shared, **body})
+    return Ranking.from_json(
+        {**shared, "responses": list(responses), "labeler_role": row["labeler_role"], **body}
+    )
