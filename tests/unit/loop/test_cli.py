@@ -1,6 +1,7 @@
 """The command line's own manners: help without torch, options, and errors in one line."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from understudy.cli import COMMANDS, main, parse
+from understudy.loop.runner import PlanFailed, PlanInterrupted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,3 +122,34 @@ def test_a_group_without_a_command_lists_its_commands(capsys):
     shown = capsys.readouterr().out
     assert "prompts build" in shown
     assert "sft" not in shown.split("prompts build")[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PlanFailed("stage sft failed: no paper (log: x)"), 1),
+        (PlanInterrupted(signal.SIGTERM, "interrupted by SIGTERM"), 75),
+        (PlanInterrupted(signal.SIGINT, "interrupted by SIGINT"), 130),
+        (KeyboardInterrupt(), 130),
+        (SystemExit(75), 75),
+        (PermissionError(13, "Permission denied", "/root/x"), 1),
+        (ValueError("on two\nlines"), 2),
+    ],
+)
+def test_exit_codes(error, code, monkeypatch, capsys):
+    def fail(config) -> None:
+        raise error
+
+    monkeypatch.setattr("understudy.loop.report.write_run_report", fail)
+    assert main(["report", "somewhere"]) == code
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == (0 if isinstance(error, SystemExit) else 1)
+
+
+def test_our_own_bugs_keep_their_traceback(monkeypatch):
+    def fail(config) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("understudy.loop.report.write_run_report", fail)
+    with pytest.raises(TypeError, match="a bug"):
+        main(["report", "somewhere"])

@@ -1,11 +1,21 @@
 """The demo's own small decisions: who gets which prompt, what is unseen, what time it took."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from understudy.evaluation.flags import with_prefix
 from understudy.loop.plan import Stamp
+from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.judging import judge
+from understudy.loop.stages.labels import researcher
 from understudy.loop.stages.results import spread, times
+from understudy.loop.stages.sizes import compare
 from understudy.loop.stages.users import hand_out, unseen
-from understudy.records import Prompt
+from understudy.records import Prompt, Response, write_records
+from understudy.world.world import World
 
 
 def prompt(number: int, **fields) -> Prompt:
@@ -63,3 +73,95 @@ def test_shards_add_up_and_wall_clock_does_not_count_twice(tmp_path):
         ).write(tmp_path / name)
     rows = {"a-0": "a", "a-1": "a", "b": "b", "report": "report"}
     assert times(tmp_path, rows) == {"minutes": {"a": 2.0, "b": 0.5}, "wall_minutes": 2.0}
+
+
+# Judging, in a small piece of the tiny world
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """A folder with test, closed and rude prompts, and answers of a good and a bad model."""
+    folder = tmp_path_factory.mktemp("judged")
+    world = World(0)
+    prompts = [replace(p, split="test") for p in world.closed_domain_prompts(24)]
+    rude = world.rude_prompts(4)
+    files = {
+        "prompts": prompts[:16],
+        "closed": prompts[16:],
+        "rude": [*rude, with_prefix(rude[0], "x")],
+    }
+    for name, members in files.items():
+        write_records(folder / f"{name}.jsonl", members)
+    labelers = [labeler.info.id for labeler in world.labelers("training")]
+    (folder / "labelers.json").write_text(json.dumps({"accepted": labelers}))
+    every = [p for members in files.values() for p in members]
+    for model in ("sft", "ppo", "base"):
+        rows = [
+            Response(
+                id=f"{model}-{p.id}",
+                prompt_id=p.id,
+                prompt=p.prompt,
+                response="you fool." if model == "base" else "the passage does not say.",
+                model=model,
+            )
+            for p in every
+        ]
+        write_records(folder / f"{model}.jsonl", rows)
+    return folder
+
+
+def call_of(folder: Path, out: Path, **config) -> StageCall:
+    out.mkdir()
+    names = ("prompts", "closed", "rude")
+    inputs = {name: (folder / f"{name}.jsonl",) for name in names}
+    inputs["labelers"] = (folder / "labelers.json",)
+    inputs["answers"] = tuple(folder / f"{model}.jsonl" for model in ("sft", "ppo", "base"))
+    return StageCall(name="judge", inputs=inputs, config={"seed": 0, **config}, out=out, root=out)
+
+
+def test_judging_compares_with_sft_and_counts_faults(answered, tmp_path):
+    judge(call_of(answered, tmp_path / "judge", labels_per_comparison=2))
+    table = json.loads((tmp_path / "judge" / "judged.json").read_text())
+    for group in ("held_out", "training", "gold"):
+        rates = table["win_rates"][group]
+        assert rates["ppo"]["rate"] == 0.5  # word for word the same answers
+        assert rates["base"]["rate"] < 0.5
+        assert rates["base"]["n"] == (16 if group == "gold" else 32)
+    assert table["flags"]["base"]["rude_plain"] == {
+        "rate": 1.0,
+        "low": pytest.approx(0.4, abs=0.2),
+        "high": 1.0,
+        "n": 4,
+    }
+    assert table["flags"]["sft"]["rude_plain"]["rate"] == 0.0
+    assert (
+        table["gold"]["sft"]["mean"] == table["gold"]["ppo"]["mean"] > table["gold"]["base"]["mean"]
+    )
+    assert table["flags"]["sft"]["hallucination"]["n"] == 24  # users' and further closed prompts
+
+
+def test_sizes_are_compared_with_the_largest_sft_model(answered, tmp_path):
+    files = tuple(answered / f"{model}.jsonl" for model in ("sft", "base"))
+    call = StageCall(
+        name="by_size",
+        inputs={"prompts": (answered / "prompts.jsonl",), "answers_s": files, "answers_l": files},
+        config={"seed": 0, "sizes": ["s", "l"], "recipe": "demo"},
+        out=tmp_path,
+        root=tmp_path,
+    )
+    compare(call)
+    results = json.loads((tmp_path / "results.json").read_text())
+    for table in (results["win_rates_by_size"], results["win_rates_by_size_gold"]):
+        assert table["l"]["sft"]["rate"] == 0.5
+        assert table["s"]["base"]["rate"] < 0.5
+    assert "Is a small aligned model" in (tmp_path / "report.html").read_text()
+
+
+def test_the_researcher_knows_and_never_errs():
+    world = World(0)
+    (asked,) = world.closed_domain_prompts(1)
+    good = Response(id="g", prompt_id=asked.id, prompt=asked.prompt, response="x", model="m")
+    bad = replace(good, id="b", response="you fool")
+    someone = researcher(world)
+    assert someone.info.role == "researcher"
+    assert someone.compare(asked, good, bad).preferred == "first"
