@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,6 +14,7 @@ from rich.text import Text
 from understudy.loop.runner import Display, StageState
 
 _SECONDS_BETWEEN_LINES = 20.0
+_BAR_WIDTH, _TIME_WIDTH = 14, 26
 _MARK = {"fresh": "=", "done": "+", "running": ">", "failed": "!", "waiting": " "}
 _COLOUR = {"fresh": "dim", "done": "green", "running": "bold", "failed": "bold red"}
 
@@ -25,7 +26,7 @@ def open_display(title: str) -> Iterator[Display]:
     if not console.is_terminal:
         yield Lines(title)
         return
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=console, auto_refresh=False) as live:
         yield Board(title, live)
 
 
@@ -74,27 +75,49 @@ class Board:
 
     def update(self, states: Sequence[StageState], seconds_left: float) -> None:
         """Called a few times a second."""
-        left = clock(seconds_left) + " left" if seconds_left else "done"
-        title = f"{self.title}   {clock(time.monotonic() - self.start)}, about {left}"
-        self.live.update(board(states, title), refresh=True)
+        left = f", about {clock(seconds_left)} left" if seconds_left else ""
+        title = f"{self.title}   {clock(time.monotonic() - self.start)}{left}"
+        self.live.update(board(states, title, self.live.console.height), refresh=True)
 
 
-def board(states: Sequence[StageState], title: str) -> Table:
-    """The table of all rows as they are now."""
+def board(states: Sequence[StageState], title: str, height: int) -> Group:
+    """Title and table as they are now, in at most `height` lines."""
+    rows = _rows(states)
+    shown, hidden = fitting(
+        {name: _state_of(members) for name, members in rows.items()}, height - 3
+    )
     table = Table.grid(padding=(0, 1))
-    table.title, table.title_justify = title, "left"
-    for _ in range(5):
-        table.add_column(no_wrap=True)
-    for row, members in _rows(states).items():
-        state = _state_of(members)
-        fraction = sum(s.fraction for s in members) / len(members)
-        style = _COLOUR.get(state, "")
-        bar = ProgressBar(total=1.0, completed=fraction, width=16) if state == "running" else ""
-        text = next((s.reason for s in members if s.state == "failed"), members[0].stage.meaning)
-        table.add_row(
-            _MARK[state], Text(row, style=style), bar, _time_of(members), Text(text, style="dim")
-        )
-    return table
+    table.add_column(width=1)
+    table.add_column(width=max(map(len, rows)), no_wrap=True)
+    table.add_column(width=_BAR_WIDTH)
+    table.add_column(width=_TIME_WIDTH, no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for name in shown:
+        table.add_row(*_cells(name, rows[name]))
+    return Group(Text(title, style="bold", no_wrap=True), Text(hidden, style="dim"), table)
+
+
+def fitting(state_of: Mapping[str, str], height: int) -> tuple[list[str], str]:
+    """The rows to show and a word on the others: finished ones give way first, then later ones."""
+    names = list(state_of)
+    finished = [name for name in names if state_of[name] in ("done", "fresh")]
+    too_many = max(0, len(names) - height)
+    dropped = finished[:too_many]
+    shown = [name for name in names if name not in dropped][: max(height, 1)]
+    later = len(names) - len(dropped) - len(shown)
+    notes = [f"{len(dropped)} more finished"] * bool(dropped) + [f"{later} more to come"] * bool(
+        later
+    )
+    return shown, ", ".join(notes)
+
+
+def _cells(name: str, members: Sequence[StageState]) -> tuple[RenderableType, ...]:
+    state = _state_of(members)
+    fraction = sum(s.fraction for s in members) / len(members)
+    bar = ProgressBar(total=1.0, completed=fraction, width=_BAR_WIDTH) if state == "running" else ""
+    text = next((s.reason for s in members if s.state == "failed"), members[0].stage.meaning)
+    style = _COLOUR.get(state, "")
+    return _MARK[state], Text(name, style=style), bar, _time_of(members), Text(text, style="dim")
 
 
 def _rows(states: Sequence[StageState]) -> dict[str, list[StageState]]:

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from understudy.loop.display import Lines, board, clock
+from understudy.loop.display import Lines, board, clock, fitting
 from understudy.loop.plan import Stage
 from understudy.loop.runner import StageState
 
@@ -16,7 +16,7 @@ def state(name: str, how: str, group: str = "", **fields) -> StageState:
 
 def drawn(*states: StageState) -> str:
     console = Console(file=io.StringIO(), width=100)
-    console.print(board(states, "title"))
+    console.print(board(states, "title", height=25))
     return console.file.getvalue()
 
 
@@ -27,7 +27,7 @@ def test_the_board_has_a_row_per_step_with_its_meaning():
         state("sample-1", "waiting", "sample"),
         state("ppo", "failed", reason="out of paper"),
     )
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     assert lines[0] == "title"
     assert lines[1].split() == ["+", "sft", "1:01", "what", "sft", "means"]
     assert lines[2].startswith("> sample")
@@ -52,3 +52,10 @@ def test_plain_lines_without_a_terminal(capsys):
 
 def test_clock():
     assert [clock(s) for s in (0, 59.6, 605)] == ["0:00", "1:00", "10:05"]
+
+
+def test_a_low_terminal_shows_what_matters():
+    states = {"a": "done", "b": "fresh", "c": "running", "d": "waiting", "e": "waiting"}
+    assert fitting(states, 9) == (["a", "b", "c", "d", "e"], "")
+    assert fitting(states, 4) == (["b", "c", "d", "e"], "1 more finished")
+    assert fitting(states, 2) == (["c", "d"], "2 more finished, 1 more to come")
