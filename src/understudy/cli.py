@@ -75,6 +75,13 @@ COMMANDS: tuple[Command, ...] = (
         "say what is in a file of prompts",
     ),
     Command(
+        "data check",
+        "understudy.loop.data_check",
+        "DataCheckConfig",
+        "check_data",
+        "say what is in a file of training data, what is cut, and which tokens are learned",
+    ),
+    Command(
         "sft",
         "understudy.sft.train",
         "SFTConfig",

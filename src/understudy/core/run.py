@@ -37,6 +37,7 @@ from understudy.core.checkpoint import sync_folder
 from understudy.core.config import dump_toml, to_plain
 from understudy.core.metrics import METRICS, check_metrics, is_timing
 from understudy.core.progress import Progress
+from understudy.records.hub import is_dataset, saved_folder
 
 EXIT_STOPPED = 75
 """Exit code after SIGTERM or SIGUSR1: all is saved, `--resume` goes on (EX_TEMPFAIL)."""
@@ -233,9 +234,12 @@ def describe_input(source: str | Path) -> dict[str, Any]:
         return {"path": str(source), "sha256": _file_hash(path)}
     if path.is_dir():
         return {"path": str(source), "sha256": folder_hash(path)}
-    if isinstance(source, Path):
+    folder = saved_folder(source)
+    if folder is not None:  # "folder#split"
+        return {"path": str(source), "sha256": folder_hash(folder)}
+    if isinstance(source, Path) and not is_dataset(source):
         raise ValueError(f"input {source} does not exist")
-    return {"path": source, "sha256": None}
+    return {"path": str(source), "sha256": None}
 
 
 def folder_hash(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """Plain text for pretraining and for the pretraining mix: read, pack into rows, loss per token."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,36 +10,33 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.policies import device_of, forward_hidden, selected_logprobs
+from understudy.records.hub import is_dataset
+from understudy.records.io import iter_rows
 
 
 def read_text(path: Path | str) -> list[str]:
-    """Documents of a file: .jsonl with a "text" field per line, or .txt with a blank line between
-    documents."""
+    """Documents: .txt with a blank line between them, or a "text" per row of a .jsonl or .parquet
+    file or of a data set by name."""
     path = Path(path)
-    if not path.is_file():
+    if path.suffix == ".txt" and path.is_file():
+        texts = path.read_text(encoding="utf-8").split("\n\n")
+    elif path.suffix in (".jsonl", ".parquet") or is_dataset(path):
+        texts = [_text_of(f"{path} {place}", row) for place, row in iter_rows(path)]
+    elif not path.is_file():
         raise ValueError(f"{path} does not exist; give a .txt or .jsonl file of plain text")
-    if path.suffix == ".txt":
-        texts = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n")]
-    elif path.suffix == ".jsonl":
-        texts = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                texts.append(_text_of(path, number, line))
     else:
-        raise ValueError(f'{path} must be .txt, or .jsonl with {{"text": ...}} on each line')
-    texts = [text for text in texts if text]
+        raise ValueError(
+            f'{path} must be .txt, or .jsonl or .parquet with {{"text": ...}} on each line'
+        )
+    texts = [text.strip() for text in texts if text.strip()]
     if not texts:
         raise ValueError(f"{path} has no text; it must hold at least one document")
     return texts
 
 
-def _text_of(path: Path, number: int, line: str) -> str:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} line {number}: not valid JSON ({error.msg})") from None
+def _text_of(where: str, row: Any) -> str:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise ValueError(f'{path} line {number}: each line must be an object with "text"')
+        raise ValueError(f'{where}: each line must be an object with "text"')
     return str(row["text"])
 
 

@@ -1,4 +1,5 @@
-"""Records in files: JSON Lines (.jsonl) or Parquet (.parquet), by the suffix.
+"""Records in files: JSON Lines (.jsonl) or Parquet (.parquet), by the suffix; or read from a data
+set by name (`hub`).
 
 Writing is atomic: a reader sees the old file or the whole new one. Parquet has no column that is
 now text and now a list, so fields that are not plain values are stored as JSON text there and named
@@ -14,6 +15,7 @@ from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
 from understudy.records.convert import Json, RecordError
+from understudy.records.hub import is_dataset, read_dataset
 
 
 class _Storable(Protocol):
@@ -39,9 +41,7 @@ def read_records(path: Path | str, kind: type[T]) -> list[T]:
 
 def iter_records(path: Path | str, kind: type[T]) -> Iterator[T]:
     """The records of a file one by one; RecordError as in `read_records`."""
-    path = Path(path)
-    rows = _rows_of(path)
-    for place, row in rows:
+    for place, row in iter_rows(path):
         try:
             yield kind.from_json(row)
         except RecordError as error:
@@ -86,7 +86,11 @@ def _noun(kind: type) -> str:
     return str(getattr(kind, "noun", kind.__name__))
 
 
-def _rows_of(path: Path) -> Iterator[tuple[str, Any]]:
+def iter_rows(path: Path | str) -> Iterator[tuple[str, Any]]:
+    """(place, row) of each row as it stands in the file, such as ("line 7", {...})."""
+    path = Path(path)
+    if is_dataset(path):
+        return read_dataset(path)
     if not path.is_file():
         raise RecordError(f"{path} does not exist; check the path")
     if path.suffix == ".jsonl":

@@ -44,3 +44,31 @@ def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
         raise RecordError(f"field '{name}' is {values!r}; it must be a number per response")
     levels = sorted(set(values), reverse=best_is_high)
     return [[i for i, value in enumerate(values) if value == level] for level in levels]
+
+
+def shape_of(row: Any) -> str | None:
+    """The name of a row's shape, as `understudy data check` prints it; None for one it does not
+    know."""
+    keys = set(row) if isinstance(row, Mapping) else set()
+    for wanted, name in _SHAPES:
+        if wanted <= keys:
+            return name
+    return None
+
+
+_SHAPES: tuple[tuple[set[str], str], ...] = (
+    ({"prompt", "responses", "tiers"}, "K answers with tiers"),
+    ({"prompt", "responses", "ranks"}, "K answers with ranks"),
+    ({"prompt", "responses", "scores"}, "K answers with scores"),
+    ({"prompt", "chosen", "rejected"}, "prompt/chosen/rejected"),
+    ({"chosen", "rejected"}, "chosen/rejected conversations"),
+    ({"prompt", "response"}, "prompt/response"),
+    ({"prompt", "completion"}, "prompt/completion"),
+    ({"messages"}, "messages"),
+    ({"prompt"}, "prompts"),
+    ({"text"}, "plain text"),
+)
+RANKING_SHAPES = frozenset(name for _, name in _SHAPES[:5])
+"""Shapes that are read as rankings."""
+DEMONSTRATION_SHAPES = frozenset(name for _, name in _SHAPES[5:8])
+"""Shapes that are read as demonstrations."""

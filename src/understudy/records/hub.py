@@ -1,0 +1,61 @@
+"""Data sets by name, through the optional `datasets` package.
+
+A source is `ORG/NAME`, with `@CONFIG` and `#SPLIT` where they are needed (the split is "train"
+unless given), or a folder that `datasets` saved: `folder`, `folder#SPLIT`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from understudy.records.convert import RecordError
+
+_NAME = re.compile(r"(?P<base>[\w-][\w.-]*/[\w.-]+)(@(?P<config>[\w.-]+))?(#(?P<split>.+))?")
+_FILES = (".jsonl", ".json", ".parquet", ".csv", ".txt")
+_SAVED = ("dataset_info.json", "dataset_dict.json")
+
+
+def saved_folder(source: Path | str) -> Path | None:
+    """The folder of a data set that `datasets` saved on this disk, if `source` names one."""
+    folder = Path(str(source).partition("#")[0])
+    return folder if any((folder / name).is_file() for name in _SAVED) else None
+
+
+def is_dataset(source: Path | str) -> bool:
+    """Whether `source` names a data set rather than a file: a saved folder, or ORG/NAME."""
+    if saved_folder(source) is not None:
+        return True
+    match = _NAME.fullmatch(str(source))
+    return match is not None and not match["base"].endswith(_FILES) and not Path(source).exists()
+
+
+def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
+    """("row N", row) of every row; RecordError when the data set or the package is missing."""
+    try:
+        import datasets
+    except ImportError:
+        raise RecordError(
+            f"{source} is no file, and to read it as a data set by name the package 'datasets' is "
+            "needed: pip install 'understudy[datasets]'; or give a .jsonl or .parquet file"
+        ) from None
+    text = str(source)
+    try:
+        folder = saved_folder(source)
+        if folder is not None:
+            data = datasets.load_from_disk(str(folder))
+            split = text.partition("#")[2] or "train"
+            if isinstance(data, datasets.DatasetDict):
+                if split not in data:
+                    raise ValueError(f"it has the splits {', '.join(data)}")
+                data = data[split]
+        else:
+            match = _NAME.fullmatch(text)
+            assert match is not None
+            split = match["split"] or "train"
+            data = datasets.load_dataset(match["base"], match["config"], split=split)
+    except Exception as error:  # the package raises kinds of its own for each failure
+        reason = " ".join(str(error).split())[:200]
+        raise RecordError(f"data set {source} (split {split}) cannot be read: {reason}") from None
+    for number, row in enumerate(data, start=1):
+        yield f"row {number}", row

@@ -1,0 +1,123 @@
+"""`understudy data check`: formats named, bad rows counted, cuts and loss mask as in training."""
+
+import json
+
+import pytest
+from tests.fixtures_models import save_model_folder
+
+from understudy.cli import main
+from understudy.loop.data_check import DataCheckConfig, check_data, read_contents
+from understudy.records import Demonstration
+from understudy.sft.data import encode_demonstrations
+
+USER, ANSWER = {"role": "user", "content": "the cat"}, {"role": "assistant", "content": "a dog"}
+ROWS = {
+    "prompt/response": {"prompt": "the cat", "response": "a dog"},
+    "prompt/completion": {"prompt": "the cat", "completion": "a dog"},
+    "messages": {"messages": [USER, ANSWER, USER, ANSWER]},
+    "prompt/chosen/rejected": {"prompt": "x", "chosen": "a longer one", "rejected": "b"},
+    "chosen/rejected conversations": {
+        "chosen": [USER, ANSWER],
+        "rejected": [USER, {"role": "assistant", "content": "no"}],
+    },
+    "K answers with tiers": {"prompt": "x", "responses": ["a", "b"], "tiers": [[1], [0]]},
+    "K answers with ranks": {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
+    "K answers with scores": {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
+    "plain text": {"text": "the cat sat on the mat"},
+    "prompts": {"prompt": "the cat"},
+}
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_model_folder(tmp_path_factory.mktemp("m") / "base", max_position_embeddings=40))
+
+
+@pytest.mark.parametrize("shape", ROWS)
+def test_each_shape_is_named_with_and_without_a_tokenizer(shape, model, tmp_path, capsys):
+    path = write(tmp_path / "data.jsonl", ROWS[shape])
+    for chosen in (None, model):
+        check_data(DataCheckConfig(data=path, model=chosen))
+        assert f"{shape} (1 rows)" in capsys.readouterr().out
+
+
+def test_parquet_and_plain_files_too(tmp_path, capsys):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [ROWS["messages"], {"messages": [USER, ANSWER]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
+    (tmp_path / "t.txt").write_text("one\n\ntwo words")
+    check_data(DataCheckConfig(data=tmp_path / "d.parquet"))
+    check_data(DataCheckConfig(data=tmp_path / "t.txt"))
+    out = capsys.readouterr().out
+    assert "messages (2 rows)" in out
+    assert "1 with several turns" in out
+    assert "2 documents of plain text" in out
+
+
+def test_counts_say_what_a_reward_model_could_learn_instead(tmp_path, capsys):
+    path = write(tmp_path / "r.jsonl", ROWS["prompt/chosen/rejected"], ROWS["K answers with ranks"])
+    check_data(DataCheckConfig(data=path))
+    out = capsys.readouterr().out
+    assert "K=2: 1, K=3: 1" in out
+    assert "3 pairs, 1 tied pairs left out; the preferred answer is the longer one in 33%" in out
+
+
+def test_bad_rows_are_named_and_the_exit_code_says_so(tmp_path, capsys):
+    path = write(tmp_path / "d.jsonl", ROWS["messages"], {"prompt": ""}, {"a": 1}, [1])
+    assert main(["data", "check", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert "BAD line 2: field 'prompt' is empty" in captured.out
+    assert "BAD line 3: the keys (a) are none that a trainer reads" in captured.out
+    assert "3 rows cannot be read" in captured.err
+
+
+def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
+    from understudy.core.policies import load_tokenizer
+
+    rows = [
+        {"id": "ok", "prompt": "the cat", "response": "a dog"},
+        {"prompt": "the cat", "response": "the old house by the river " * 3},
+        {"prompt": "the mat " * 8, "response": "a"},
+    ]
+    path = write(tmp_path / "d.jsonl", *rows)
+    limits = dict(max_prompt_tokens=20, max_response_tokens=16)
+    check_data(DataCheckConfig(data=path, model=model, examples=1, **limits))
+    out = capsys.readouterr().out
+    tokenizer = load_tokenizer(model)
+    records = [Demonstration.from_json(row) for row in rows]
+    encoded = encode_demonstrations(tokenizer, records, **limits, context=40, where="")
+    assert f"CUT {encoded.num_cut} responses" in out
+    assert f"LEFT OUT {encoded.num_dropped} rows" in out
+    assert encoded.num_cut == encoded.num_dropped == 1
+    row = encoded.rows[0]
+    counted = "|".join(
+        tokenizer.decode([i]) for i, m in zip(row.input_ids, row.loss_mask, strict=True) if m
+    )
+    assert f"[[{counted}]]" in out
+    assert "<eos>" in counted
+
+
+def test_color_marks_the_counted_tokens(model, tmp_path, capsys):
+    path = write(tmp_path / "d.jsonl", ROWS["prompt/response"])
+    check_data(DataCheckConfig(data=path, model=model, color="always"))
+    green = [part.split("\x1b[0m")[0] for part in capsys.readouterr().out.split("\x1b[30;42m")[1:]]
+    assert [text.replace("|", "").strip() for text in green] == ["a dog<eos>"]
+
+
+def test_a_missing_file_is_one_line(capsys):
+    assert main(["data", "check", "missing.jsonl"]) == 2
+    assert "missing.jsonl does not exist" in capsys.readouterr().err
+
+
+def test_mixed_kinds_are_pointed_out(tmp_path, capsys):
+    path = write(tmp_path / "d.jsonl", ROWS["messages"], ROWS["prompt/chosen/rejected"])
+    check_data(DataCheckConfig(data=path))
+    assert "several kinds in one file" in capsys.readouterr().out
+    assert read_contents(path).shapes.total() == 2

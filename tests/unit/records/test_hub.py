@@ -1,0 +1,42 @@
+"""Data sets by name: which sources are one, and what is said without the package."""
+
+import importlib.util
+
+import pytest
+
+from understudy.core.run import describe_input
+from understudy.records import Demonstration, RecordError, read_records
+from understudy.records.hub import is_dataset
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("org/name", True),
+        ("org/name@config#train[:10]", True),
+        ("demos.jsonl", False),
+        ("data/demos.parquet", False),
+        ("./org/name", False),
+        ("/org/name", False),
+        ("name", False),
+    ],
+)
+def test_what_is_a_name(source, expected):
+    assert is_dataset(source) is expected
+
+
+@pytest.mark.skipif(importlib.util.find_spec("datasets") is not None, reason="it is installed")
+def test_without_the_package_the_way_out_is_named():
+    with pytest.raises(RecordError, match=r"pip install 'understudy\[datasets\]'"):
+        read_records("org/name", Demonstration)
+
+
+def test_a_saved_data_set_is_read_and_hashed(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list([{"prompt": "x", "completion": "y"}] * 3)
+    datasets.DatasetDict(train=rows, test=rows.select([0])).save_to_disk(str(tmp_path / "d"))
+    assert len(read_records(tmp_path / "d", Demonstration)) == 3
+    assert len(read_records(tmp_path / "d#test", Demonstration)) == 1
+    assert describe_input(tmp_path / "d#test")["sha256"]
+    with pytest.raises(RecordError, match="split valid"):
+        read_records(tmp_path / "d#valid", Demonstration)
