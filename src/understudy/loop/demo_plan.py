@@ -95,7 +95,6 @@ def given(build: _Build) -> None:
         ("prompts.jsonl", "intake.json", *(f"{name}.jsonl" for name in PROMPT_FILES)),
         {},
         num_users=world.num_users,
-        base_pages=world.base_pages,
         intake=asdict(recipe.intake),
         num_demonstrations=labels.num_demonstrations,
         num_valid_demonstrations=labels.num_valid_demonstrations,

@@ -29,8 +29,6 @@ class WorldSettings:
     """Base model of the policy: 200k, 1m, 3m, or a model folder."""
     reward_size: str = "1m"
     """Base model of the reward model and the critic (the paper: 6B for every policy size)."""
-    base_pages: int = 0
-    """Pages of the web the base has read that test prompts are checked against (0: none)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,16 +35,16 @@ TIE_THRESHOLD = 0.35
 CARELESS_NOISE = 2.5
 FLAG_ERROR = 0.04
 DEMONSTRATION_FAULTS = {
-    "constraint": 0.3,
-    "wrong": 0.1,
+    "constraint": 0.35,
+    "wrong": 0.03,
     "guess": 0.6,
-    "comply": 0.4,
-    "count": 0.12,
-    "ramble": 0.15,
-    "rude": 0.02,
+    "comply": 0.45,
+    "count": 0.03,
+    "ramble": 0.3,
+    "rude": 0.03,
     "rude_to_rude": 0.55,
-    "unfinished": 0.04,
-    "evasive": 0.03,
+    "unfinished": 0.06,
+    "evasive": 0.02,
 }
 GROUPS = {
     "helpful": {},

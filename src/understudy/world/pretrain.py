@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from understudy.core.models import forward_hidden, save_policy, trunk_of
+from understudy.core.models import forward_hidden, load_policy, save_policy, trunk_of
 from understudy.core.optim import set_lr
 from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
 from understudy.core.text import lm_loss, pack_rows
@@ -73,6 +73,10 @@ class PretrainConfig:
     """Peak learning rate of Muon (the layers' matrices), on the same schedule."""
     warmup_steps: int = 100
     """Steps of linear warmup."""
+    start_from: Path | None = None
+    """Base model to go on from with pages that it has not read; none starts from scratch."""
+    web_seed: int = WEB_SEED
+    """Which pages of the web are read; a model that goes on wants another seed than before."""
     copy_share: float = 0.6
     """Share of dictation pages in the first fifth of training."""
     seed: int = 0
@@ -107,7 +111,7 @@ def pretrain(config: PretrainConfig) -> Path:
         config.out,
         stage="pretrain",
         config=config,
-        inputs={},
+        inputs={"start_from": config.start_from},
         seed=config.seed,
         resume=config.resume,
         overwrite=config.overwrite,
@@ -117,7 +121,7 @@ def pretrain(config: PretrainConfig) -> Path:
     facts = Facts.of_seed(FACTS_SEED)
     tokenizer = world_tokenizer(facts)
     torch.manual_seed(config.seed)
-    model = LlamaForCausalLM(model_config(config.size, tokenizer)).to(config.device)
+    model = _start(config, tokenizer).to(config.device)
     optimizers = make_optimizers(model, config)
     start = _resume(run, model, optimizers)
     batches = _batches(config, tokenizer, facts, start)
@@ -144,6 +148,16 @@ def pretrain(config: PretrainConfig) -> Path:
     save_policy(model.half(), tokenizer, config.out / "model")
     run.finish({"parameters": sum(p.numel() for p in model.parameters()), **metrics})
     return config.out
+
+
+def _start(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Fresh weights, or those of `start_from`."""
+    if config.start_from is None:
+        return LlamaForCausalLM(model_config(config.size, tokenizer))
+    model, other = load_policy(config.start_from)
+    if other.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"{config.start_from} has another tokenizer than the tiny world's")
+    return model.train()
 
 
 def make_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[torch.optim.Optimizer]:
@@ -181,10 +195,10 @@ def _save(
 
 def _pages(config: PretrainConfig, facts: Facts) -> Iterator[str]:
     """The web's pages in order, the first of them partly replaced by dictation."""
-    rng = random.Random(f"copy-{WEB_SEED}")
+    rng = random.Random(f"copy-{config.web_seed}")
     tokens = 0
     while True:  # a page has about 29 tokens; one web is as long as wanted
-        for page in corpus(facts, config.tokens // 10, WEB_SEED):
+        for page in corpus(facts, config.tokens // 10, config.web_seed):
             early = tokens < COPY_PHASE * config.tokens
             if early and rng.random() < config.copy_share:
                 page = dictation(rng, max_words=20)

@@ -10,6 +10,7 @@ slots `{"n": "a sentence", "x": "the cat"}`, constraint `("use", "bread")` and p
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -294,12 +295,19 @@ def _replace_slots(rng: random.Random) -> dict[str, str]:
     return {"w": word, "y": new, "text": text}
 
 
-def _slots(kind: str, template: str, rng: random.Random, unanswerable: float) -> dict[str, str]:
+def _story_slots(kind: str, rng: random.Random, lengths: Sequence[float] | None) -> dict[str, str]:
+    names = list(STORY_LENGTH)
+
+    def length() -> str:
+        return rng.choices(names, lengths)[0] if lengths else rng.choice(names)
+
     if kind == "story":
-        return {"n": rng.choice(list(STORY_LENGTH)), "x": _topic(rng)}
-    if kind == "story_pair":
-        topic = _topic(rng)
-        return {"n": rng.choice(list(STORY_LENGTH)), "x": topic, "w": _companion(topic, rng)}
+        return {"n": length(), "x": _topic(rng)}
+    topic = _topic(rng)
+    return {"n": length(), "x": topic, "w": _companion(topic, rng)}
+
+
+def _slots(kind: str, template: str, rng: random.Random, unanswerable: float) -> dict[str, str]:
     if kind == "list":
         return _list_slots(rng)
     if kind == "to_past":
@@ -366,6 +374,7 @@ def draw_task(
     kinds: tuple[str, ...] | None = None,
     rude_users: float = 0.1,
     unanswerable: float = 0.35,
+    story_lengths: Sequence[float] | None = None,
 ) -> Task:
     """One task, of a use case drawn with Table 1's shares unless it or the kinds are given."""
     if kinds is None:
@@ -373,7 +382,10 @@ def draw_task(
         kinds = tuple(KINDS_OF[case])
     kind = rng.choices(kinds, [_KIND_WEIGHTS.get(k, 1) for k in kinds])[0]
     template = rng.choice(TEMPLATES[kind][1])
-    slots = _slots(kind, template, rng, unanswerable)
+    if kind in ("story", "story_pair"):
+        slots = _story_slots(kind, rng, story_lengths)
+    else:
+        slots = _slots(kind, template, rng, unanswerable)
     constraint = _constraint(kind, slots, rng) if kind in WITH_CONSTRAINTS else None
     prefix = _draw_prefix(rng, rude_users)
     return Task(kind=kind, template=template, slots=slots, constraint=constraint, prefix=prefix)

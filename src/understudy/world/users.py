@@ -23,6 +23,8 @@ PERSONAL_DATA = (
     "my ssn is 219-09-99{d}{d}. {task}",
     "the server is 203.0.113.{d}{d}. {task}",
 )
+STORY_LENGTHS = (6, 3, 1)
+"""Users ask for one sentence, two, or three in these shares; the web in equal ones."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -72,7 +74,7 @@ def _activity(rng: random.Random) -> int:
 
 def _send(user: str, number: int, rng: random.Random) -> list[Prompt]:
     """One prompt, or one with its planted copy or personal data."""
-    task = draw_task(rng)
+    task = draw_task(rng, story_lengths=STORY_LENGTHS)
     prompt = prompt_of(task, id=f"p-{number:06d}", user_id=user)
     draw = rng.random()
     if draw < 0.03:

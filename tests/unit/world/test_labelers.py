@@ -29,7 +29,9 @@ def items(number: int) -> list[tuple[Prompt, list[Response]]]:
     facts = Facts.of_seed(0)
     while len(made) < number:
         task = draw_task(rng)
-        texts = {reply(task, rng, facts, {f for f in FAULTS if rng.random() < 0.15}) for _ in range(6)}
+        texts = {
+            reply(task, rng, facts, {f for f in FAULTS if rng.random() < 0.15}) for _ in range(6)
+        }
         if len(texts) > 2:
             made.append(item(len(made), sorted(texts), task.text))
     return made

@@ -1,5 +1,6 @@
 """Users' prompts with what is planted in them, and the web that the base models read."""
 
+import hashlib
 from collections import Counter
 
 from understudy.records import prompt_text
@@ -56,3 +57,9 @@ def test_benchmarks_have_an_answer_in_reach():
     for item in items["reading"]:
         assert item["answer"] == "the text does not say." or item["answer"] in item["question"]
     assert {item["answer"] for item in items["sentiment"]} <= {"good.", "bad."}
+
+
+def test_the_web_is_the_one_that_the_shipped_base_models_have_read():
+    """A change of these pages needs new base models (`understudy world pretrain`)."""
+    pages = "".join(corpus(FACTS, 3000, 0))
+    assert hashlib.md5(pages.encode()).hexdigest() == "3a99c76a55a5c2957d95b8f61d701b21"

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.evaluation.flags import with_prefix
@@ -10,6 +10,7 @@ from understudy.loop.stage_call import StageCall
 from understudy.prompts import IntakeConfig, build_prompts
 from understudy.records import Prompt, prompt_text, write_records
 from understudy.world.benchmarks import benchmark_items
+from understudy.world.corpus import is_reserved
 from understudy.world.tasks import PREFIXES
 from understudy.world.world import World
 
@@ -31,7 +32,7 @@ def prompts(call: StageCall) -> None:
         for split in ("train", "valid", "test")
     }
     files = hand_out(by_split, config)
-    files["test"], num_seen = unseen(files["test"], by_split, _web_texts(world, config))
+    files["test"], num_seen = unseen(files["test"], by_split)
     files["test"] = files["test"][: config["num_prompts"]]
     files["closed"] = world.closed_domain_prompts(config["num_closed_prompts"])
     rude = world.rude_prompts(config["num_rude_prompts"])
@@ -68,21 +69,17 @@ def hand_out(
     return {**files, "ppo": train, "test": by_split["test"]}
 
 
-def unseen(
-    test: Sequence[Prompt], by_split: dict[str, list[Prompt]], web: Iterable[str]
-) -> tuple[list[Prompt], int]:
-    """The test prompts whose text no training has seen, and how many were left out."""
+def unseen(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> tuple[list[Prompt], int]:
+    """The test prompts whose text no training has seen, and how many were left out.
+
+    The web that base models read leaves a reserved share of all requests out, and only those count.
+    """
     seen = {prompt_text(p.prompt) for split in ("train", "valid") for p in by_split[split]}
-    seen.update(web)
-    kept = [p for p in test if prompt_text(p.prompt) not in seen]
+    texts = [prompt_text(p.prompt) for p in test]
+    kept = [
+        p for p, text in zip(test, texts, strict=True) if is_reserved(text) and text not in seen
+    ]
     return kept, len(test) - len(kept)
-
-
-def _web_texts(world: World, config: Mapping[str, Any]) -> Iterable[str]:
-    """Every request in the forum threads of the pages that the base model has read."""
-    for page in world.corpus(config["base_pages"]):
-        if page.startswith("ask: "):
-            yield page.removeprefix("ask: ").partition("\nreply:")[0]
 
 
 def _shuffled(members: list[Prompt], seed: int) -> list[Prompt]:
