@@ -124,6 +124,13 @@ COMMANDS: tuple[Command, ...] = (
         "write report.html from a run's results.json",
     ),
     Command(
+        "doctor",
+        "understudy.loop.doctor",
+        "DoctorConfig",
+        "doctor",
+        "say what is wrong with a training run and what to try",
+    ),
+    Command(
         "chat",
         "understudy.loop.chat",
         "ChatConfig",

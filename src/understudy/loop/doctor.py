@@ -1,0 +1,135 @@
+"""`understudy doctor RUN`: read a run and say in plain words what is wrong and what to try."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from understudy.core.run import read_lines, read_record
+from understudy.loop import findings as f
+from understudy.loop.findings import Finding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoctorConfig:
+    """Say what is wrong with a run, and what to try."""
+
+    run: Positional[Path]
+    """Folder of an SFT, reward or PPO run, finished or not."""
+    judge: Path | None = None
+    """A second reward model, best of other labelers, that compares a PPO run's held-out answers
+    (samples.jsonl) with its first ones; finds reward that rises while answers get worse."""
+
+
+def doctor(config: DoctorConfig) -> str:
+    """The findings as text."""
+    record = read_record(config.run)
+    if record is None:
+        raise ValueError(f"{config.run} holds no run (no run.json); give a run folder")
+    rows = read_lines(config.run / "metrics.jsonl") if _has(config.run, "metrics.jsonl") else []
+    head = f"{config.run}: {record['stage']}, {record['status']}, {len(rows)} logged steps"
+    found = examine(config, record, rows)
+    if not rows and not found:
+        return f"{head}\n  nothing is logged yet"
+    if not found:
+        return f"{head}\n  nothing wrong found"
+    return "\n".join([head, *(f"  {finding}" for finding in found)])
+
+
+def examine(config: DoctorConfig, record: Mapping[str, Any], rows: f.Rows) -> list[Finding]:
+    """All findings of a run."""
+    stage = record["stage"]
+    if config.judge is not None and stage != "ppo":
+        raise ValueError(f"judge reads the answers of a PPO run; {config.run} is a {stage} run")
+    if stage == "ppo":
+        found = [check(rows) for check in f.PPO_CHECKS]
+        if config.judge is not None:
+            found.append(f.score_up_win_rate_down(rows, _win_rates(config, record)))
+    elif stage == "sft":
+        by_score = record["config"].get("reward_model") is not None
+        found = [f.loss_not_falling(rows), f.overfitted(rows, by_score), f.skipped_steps(rows)]
+        found += _sft_data(record["config"])
+    elif stage == "reward":
+        found = [f.skipped_steps(rows)]
+        if _has(config.run, "results.json"):
+            results = json.loads((config.run / "results.json").read_text(encoding="utf-8"))
+            found += [*f.no_better_than_length(results), f.misses_held_out_labelers(results)]
+    else:
+        raise ValueError(f"doctor reads SFT, reward and PPO runs; {config.run} is a {stage} run")
+    return [finding for finding in found if finding is not None]
+
+
+def _has(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()
+
+
+def _sft_data(config: Mapping[str, Any]) -> list[Finding | None]:
+    """Findings in the demonstrations, encoded as the run encoded them; none if they have moved."""
+    from understudy.core.models import load_tokenizer
+    from understudy.records import Demonstration, read_records
+    from understudy.sft.data import encode_demonstrations
+
+    data, model = Path(config["data"]), config["model"]
+    if not data.exists() or not Path(model).exists():
+        return []
+    tokenizer = load_tokenizer(model)
+    settings = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    examples = encode_demonstrations(
+        tokenizer,
+        read_records(data, Demonstration),
+        max_prompt_tokens=config["max_prompt_tokens"],
+        max_response_tokens=config["max_response_tokens"],
+        context=settings.get("max_position_embeddings"),
+        where=str(data),
+    )
+    eos = tokenizer.eos_token_id
+    return [
+        f.nothing_is_learned_from([row.loss_mask for row in examples.rows]),
+        f.never_ends([row.input_ids[-1] == eos for row in examples.rows]),
+        f.turns_inside_responses([record.response for record in examples.kept]),
+    ]
+
+
+def _win_rates(config: DoctorConfig, record: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """(iteration, share of held-out prompts whose answer the judge prefers to the first one)."""
+    from understudy.core.models import load_scalar, score_texts
+    from understudy.records import Prompt, read_records
+
+    path = config.run / "samples.jsonl"
+    if not path.is_file():
+        raise ValueError(
+            f"{config.run} has no samples.jsonl, so there are no answers to judge; run PPO with "
+            "eval_prompts and eval_every"
+        )
+    assert config.judge is not None
+    judge, tokenizer = load_scalar(config.judge)
+    prompts = read_records(record["config"]["eval_prompts"], Prompt)
+    text_of = {prompt.id: prompt.prompt for prompt in prompts}
+    samples = read_lines(path)
+    scores = score_texts(
+        judge,
+        tokenizer,
+        [text_of[row["prompt_id"]] for row in samples],
+        [row["response"] for row in samples],
+        finished=[row["finished"] for row in samples],
+    )
+    return win_rates(samples, scores)
+
+
+def win_rates(samples: Sequence[f.Row], scores: Sequence[float]) -> list[tuple[int, float]]:
+    """(step, share of prompts whose answer scores above the first step's; a tie counts half)."""
+    by_step: dict[int, dict[str, float]] = {}
+    for row, score in zip(samples, scores, strict=True):
+        by_step.setdefault(row["step"], {})[row["prompt_id"]] = score
+    first = by_step[min(by_step)]
+    return [
+        (step, sum(_win(score, first[key]) for key, score in answers.items()) / len(answers))
+        for step, answers in sorted(by_step.items())
+    ]
+
+
+def _win(score: float, other: float) -> float:
+    return float(score > other) + 0.5 * float(score == other)

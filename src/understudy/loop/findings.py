@@ -1,0 +1,350 @@
+"""What can be wrong with a run, in plain words: pure functions over what the run logged.
+
+Each takes a run's rows (of `metrics.jsonl`), results or examples, and returns a `Finding` or None.
+The complaints that users of other trainers bring to their issue trackers are the list they come
+from. Thresholds are in the functions, beside the reason.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Any
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, how one sees it, what to try."""
+
+    name: str
+    """Short name, such as "entropy collapse"."""
+    seen: str
+    """The figures behind it."""
+    advice: str
+    """What to try, most likely cause first."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.seen}\n    try: {self.advice}"
+
+
+def series(rows: Rows, name: str) -> list[float]:
+    """A metric's values in order, steps without it left out."""
+    return [float(row[name]) for row in rows if row.get(name) is not None]
+
+
+def start_and_end(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of the first and of the last fifth (at least one value each)."""
+    part = max(1, len(values) // 5)
+    return fmean(values[:part]), fmean(values[-part:])
+
+
+# PPO
+
+
+def ratio_not_one(rows: Rows) -> Finding | None:
+    """The first minibatch is on the weights that sampled: new / old probability must be 1."""
+    errors = series(rows, "ppo/first_ratio_error")
+    # fp32 rounding is near 1e-6, bf16 near 1e-2; a mismatch of temperature or mask gives tenths.
+    if not errors or max(errors) < 0.05:
+        return None
+    return Finding(
+        "ratio is not 1 in the first minibatch",
+        f"up to {max(errors):.2g} away from 1 before any update",
+        "the log-probabilities of the rollout are not those of the trainer: look for another "
+        "temperature, other weights, dropout that is on, or a shifted mask on one of the two sides",
+    )
+
+
+def kl_not_zero_at_start(rows: Rows) -> Finding | None:
+    """Before the first update the policy is the reference."""
+    kl = series(rows[:1], "ppo/kl")
+    if not kl or abs(kl[0]) < 1e-2:
+        return None
+    return Finding(
+        "KL is not 0 at the start",
+        f"{kl[0]:.3g} nats per response in the first iteration",
+        "the reference is not the model that PPO starts from, or one of the two ran with dropout "
+        "or another temperature",
+    )
+
+
+def kl_negative(rows: Rows) -> Finding | None:
+    """On the policy's own samples the mean of log(policy / reference) estimates a KL: >= 0."""
+    kl = series(rows, "ppo/kl")[1:]
+    if len(kl) < 3:
+        return None
+    # Below 0 by more than the noise of the mean over iterations.
+    noise = pstdev(kl) / len(kl) ** 0.5
+    if fmean(kl) > -max(0.01, 2 * noise):
+        return None
+    return Finding(
+        "KL is negative",
+        f"{fmean(kl):.3g} nats per response on average, noise {noise:.2g}",
+        "the samples are not from the policy that is measured: old weights in the sampler, top-k, "
+        "top-p, a minimum length, or another temperature while sampling",
+    )
+
+
+def kl_exploding(rows: Rows) -> Finding | None:
+    """The policy has gone where the reward model has seen nothing."""
+    kl, lengths = series(rows, "ppo/kl"), series(rows, "ppo/response_tokens")
+    if not kl or not lengths:
+        return None
+    per_token = start_and_end(kl)[1] / max(start_and_end(lengths)[1], 1.0)
+    # The paper's runs stay well below; at 0.5 nats per token the reference finds every token odd.
+    if per_token < 0.5:
+        return None
+    return Finding(
+        "KL is exploding",
+        f"{per_token:.2g} nats per token at the end ({kl[-1]:.3g} per response)",
+        "a lower lr; a higher beta, or adaptive_kl_target; target_kl to stop in time",
+    )
+
+
+def eos_rate_falling(rows: Rows) -> Finding | None:
+    """Answers stop ending by themselves."""
+    rates = series(rows, "ppo/eos_rate")
+    if len(rates) < 2:
+        return None
+    first, last = start_and_end(rates)
+    if first - last < 0.1:
+        return None
+    return Finding(
+        "fewer answers end by themselves",
+        f"{first:.0%} ended at the start, {last:.0%} at the end",
+        "missing_eos_score below what a poor answer gets (compare ppo/raw_score); a longer "
+        "max_response_tokens; SFT data whose answers all end in EOS (understudy data check)",
+    )
+
+
+def length_creeping(rows: Rows) -> Finding | None:
+    """The reward model may be paying for length."""
+    lengths = series(rows, "ppo/response_tokens")
+    if len(lengths) < 2:
+        return None
+    first, last = start_and_end(lengths)
+    if last < 1.3 * first:
+        return None
+    return Finding(
+        "answers grow longer",
+        f"{first:.3g} tokens at the start, {last:.3g} at the end",
+        "compare the reward model with the length rule (understudy doctor on its run); a higher "
+        "beta; rankings in which longer answers lose",
+    )
+
+
+def entropy_collapse(rows: Rows) -> Finding | None:
+    """The policy says one thing only."""
+    entropy = series(rows, "ppo/entropy")
+    if len(entropy) < 2:
+        return None
+    first, last = start_and_end(entropy)
+    if first <= 0 or last > 0.3 * first:
+        return None
+    return Finding(
+        "entropy has collapsed",
+        f"{first:.3g} nats per token at the start, {last:.3g} at the end",
+        "a lower lr; a higher beta; fewer episodes (a model from an earlier checkpoint); read the "
+        "samples, they will look alike",
+    )
+
+
+def critic_explains_nothing(rows: Rows) -> Finding | None:
+    """Values that predict returns worse than their mean add noise to every advantage."""
+    explained = series(rows, "ppo/value_explained_variance")
+    if len(explained) < 3 or start_and_end(explained)[1] > 0:
+        return None
+    return Finding(
+        "the critic explains nothing",
+        f"explained variance of the returns is {start_and_end(explained)[1]:.2g} at the end",
+        "a lower critic_lr if ppo/value_loss jumps, a higher one if it falls slowly; no value_clip "
+        "(or a wider one) if ppo/value_clip_fraction is high; larger batches",
+    )
+
+
+def steps_too_large(rows: Rows) -> Finding | None:
+    """With one inner epoch a few per cent of the tokens are clipped; a third is another regime."""
+    clipped = series(rows, "ppo/clip_fraction")
+    if not clipped or max(clipped) < 0.3:
+        return None
+    return Finding(
+        "many ratios are clipped",
+        f"{max(clipped):.0%} of the tokens in the worst iteration",
+        "a lower lr, fewer inner_epochs, or fewer minibatches",
+    )
+
+
+def score_up_win_rate_down(rows: Rows, win_rates: Sequence[tuple[int, float]]) -> Finding | None:
+    """Over-optimisation: (iteration, win rate against the first answers) by a second judge."""
+    scores = series(rows, "ppo/score")
+    if len(scores) < 2 or len(win_rates) < 2:
+        return None
+    first, last = start_and_end(scores)
+    best_at, best = max(win_rates, key=lambda point: point[1])
+    end_at, end = win_rates[-1]
+    if last <= first or best - end < 0.1:
+        return None
+    return Finding(
+        "reward rises while answers get worse",
+        f"score {first:.3g} to {last:.3g}, but the win rate over the first answers by the second "
+        f"judge went from {best:.0%} (iteration {best_at}) to {end:.0%} (iteration {end_at})",
+        f"stop near iteration {best_at}; a higher beta; new rankings of this policy's own answers, "
+        "and a reward model trained on them",
+    )
+
+
+# SFT
+
+
+def loss_not_falling(rows: Rows) -> Finding | None:
+    """Training that learns nothing."""
+    losses = series(rows, "sft/loss")
+    if len(losses) < 5:
+        return None
+    first, last = start_and_end(losses)
+    if last < first:
+        return None
+    return Finding(
+        "the loss does not fall",
+        f"{first:.3g} at the start, {last:.3g} at the end",
+        "a higher lr if it is flat (small models want 1e-4 to 3e-3), a lower one if it jumps",
+    )
+
+
+def overfitted(rows: Rows, chosen_by_score: bool) -> Finding | None:
+    """The validation loss ends well above its best; the best epoch by loss is kept, by us too."""
+    losses = series(rows, "sft/valid_loss")
+    if chosen_by_score or len(losses) < 2 or losses[-1] < min(losses) * 1.1:
+        return None
+    return Finding(
+        "the validation loss rises",
+        f"best {min(losses):.3g} in epoch {losses.index(min(losses)) + 1}, {losses[-1]:.3g} at the "
+        "end; the best epoch by loss is the one that is kept",
+        "give reward_model to choose the epoch (s3.5: people prefer later epochs than the loss "
+        "does); fewer epochs; more demonstrations",
+    )
+
+
+def nothing_is_learned_from(masks: Sequence[Sequence[int]]) -> Finding | None:
+    """Loss masks of the SFT rows: rows in which nothing, or everything, is counted."""
+    none = sum(not any(mask) for mask in masks)
+    whole = sum(all(mask) for mask in masks)
+    if not none + whole:
+        return None
+    return Finding(
+        "the loss mask is wrong",
+        f"no token counted in {none} rows, every token in {whole}, of {len(masks)}",
+        "understudy data check shows the mask; check the chat template and the messages' roles",
+    )
+
+
+def never_ends(ends_in_eos: Sequence[bool]) -> Finding | None:
+    """Responses that were cut have no EOS: the model is not taught to end."""
+    share = 1 - fmean(ends_in_eos) if ends_in_eos else 0.0
+    if share < 0.05:
+        return None
+    return Finding(
+        "responses do not end",
+        f"{share:.0%} of the responses are cut and have lost their EOS",
+        "a larger max_response_tokens, a model with a longer context, or leave those rows out",
+    )
+
+
+MARKERS = ("<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<|user|>", "<|assistant|>")
+TURNS = ("user:", "assistant:", "human:", "### instruction", "### response", "ask:", "reply:")
+
+
+def turns_inside_responses(responses: Sequence[str]) -> Finding | None:
+    """Chat markup or another speaker's turn inside the text that the loss counts."""
+    found = [text for text in responses if has_turn(text)]
+    if not found:
+        return None
+    return Finding(
+        "responses contain chat turns",
+        f"{len(found)} of {len(responses)}, such as {found[0][:60]!r}",
+        "the chat format comes from the tokenizer: give plain text or messages, and cut each "
+        "response before the next speaker; otherwise the model learns to speak for the user",
+    )
+
+
+def has_turn(text: str) -> bool:
+    """Whether a line starts like a speaker's turn, or chat markup is in it."""
+    starts = any(line.strip().lower().startswith(TURNS) for line in text.splitlines())
+    return starts or any(marker in text for marker in MARKERS)
+
+
+# Reward model
+
+
+def no_better_than_length(results: Mapping[str, Any]) -> list[Finding]:
+    """Accuracy whose interval does not clear the rule that the longer (or shorter) answer wins."""
+    findings = []
+    for group in _reward_groups(results):
+        measured = results[group]
+        accuracy, rule = measured["accuracy"], measured["accuracy_length_only"]["rate"]
+        if accuracy["low"] is None or rule is None or accuracy["low"] > max(rule, 0.5):
+            continue
+        name = "no better than length" if rule > 0.5 else "no better than chance"
+        findings.append(
+            Finding(
+                f"the reward model is {name}",
+                f"{group}: accuracy {accuracy['rate']:.1%} (from {accuracy['low']:.1%}), the "
+                f"length rule alone {rule:.1%}",
+                "more rankings; rankings of answers of similar length; a higher lr if "
+                "reward/accuracy does not rise; look at accuracy_by_labeler for careless ones",
+            )
+        )
+    return findings
+
+
+def misses_held_out_labelers(results: Mapping[str, Any]) -> Finding | None:
+    """Accuracy on held-out labelers far below that on those trained on (the paper: 3 points)."""
+    groups = [results.get(f"{role}_labelers") for role in ("training", "held_out")]
+    if None in groups:
+        return None
+    seen, unseen = (group["accuracy"] for group in groups if group is not None)
+    if None in (seen["rate"], unseen["high"]) or seen["rate"] - unseen["high"] < 0.05:
+        return None
+    return Finding(
+        "the reward model does not carry over to other labelers",
+        f"{seen['rate']:.1%} on the labelers trained on, at most {unseen['high']:.1%} on others",
+        "agreement between the two groups first (docs/labeling.md): they may want different "
+        "things; then more labelers in training",
+    )
+
+
+def _reward_groups(results: Mapping[str, Any]) -> list[str]:
+    return [k for k, v in results.items() if isinstance(v, Mapping) and "accuracy_length_only" in v]
+
+
+# Any stage
+
+
+def skipped_steps(rows: Rows) -> Finding | None:
+    """Gradients that were not finite."""
+    names = [n for n in ("sft", "reward", "ppo") if any(f"{n}/skipped_steps" in r for r in rows)]
+    count = sum(sum(series(rows, f"{name}/skipped_steps")) for name in names)
+    if not count:
+        return None
+    return Finding(
+        "steps were skipped",
+        f"{count:g} steps had gradients that are not finite; the weights were left as they were",
+        "a lower lr; look for broken rows in the data; fp32 instead of bf16",
+    )
+
+
+PPO_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
+    ratio_not_one,
+    kl_not_zero_at_start,
+    kl_negative,
+    kl_exploding,
+    eos_rate_falling,
+    length_creeping,
+    entropy_collapse,
+    critic_explains_nothing,
+    steps_too_large,
+    skipped_steps,
+)
+"""What is looked for in the metrics of a PPO run."""

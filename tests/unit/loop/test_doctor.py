@@ -1,0 +1,254 @@
+"""`understudy doctor` on runs made sick on purpose: really trained, each with one cause."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.fixtures_data import write_demonstrations, write_rankings
+from tests.fixtures_models import make_tokenizer, save_model_folder
+from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenizer, write_world
+
+from understudy.cli import main
+from understudy.core.chat import encode_response
+from understudy.core.models import device_of
+from understudy.loop.doctor import DoctorConfig, doctor, win_rates
+from understudy.ppo import train as ppo_train
+from understudy.ppo import update as ppo_update
+from understudy.ppo.passes import make_passes, put
+from understudy.ppo.rollout import response_logprobs
+from understudy.records import Demonstration, Ranking, read_records, write_records
+from understudy.reward.train import RewardConfig, train_reward
+from understudy.sft.train import SFTConfig, train_sft
+
+
+def examined(out, **options) -> str:
+    return doctor(DoctorConfig(run=out, **options))
+
+
+# PPO
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+def ppo(world, out, **changes):
+    return ppo_train.train_ppo(tiny_config(world, out, **({"ptx_coef": 0} | changes)))
+
+
+def test_a_healthy_run_has_no_findings(world, tmp_path):
+    out = ppo(world, tmp_path / "run", episodes=256, batch_size=32, lr=3e-4, missing_eos_score=None)
+    assert "nothing wrong found" in examined(out)
+
+
+@pytest.fixture(scope="module")
+def overdone(world, tmp_path_factory):
+    """A high rate, no KL term, nothing said about a missing EOS, and a judge who disagrees."""
+    folder = tmp_path_factory.mktemp("overdone")
+    counting_reward_model(scale=-3.0).save(folder / "judge", word_tokenizer())
+    out = ppo(
+        world,
+        folder / "run",
+        episodes=16 * 16,
+        batch_size=16,
+        lr=2e-2,
+        beta=0.0,
+        missing_eos_score=None,
+        max_response_tokens=20,
+        eval_prompts=world["prompts"],
+        eval_every=4,
+    )
+    return out, folder / "judge"
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        "KL is exploding",
+        "fewer answers end by themselves",
+        "answers grow longer",
+        "entropy has collapsed",
+    ],
+)
+def test_without_a_kl_term_the_policy_runs_away(overdone, finding):
+    assert finding in examined(overdone[0])
+
+
+def test_reward_that_rises_while_a_second_judge_likes_it_less(overdone):
+    out, judge = overdone
+    assert "answers get worse" not in examined(out)
+    assert "reward rises while answers get worse" in examined(out, judge=judge)
+
+
+def test_log_probabilities_at_another_temperature(world, tmp_path, monkeypatch):
+    def sample(*args, **kwargs):
+        rollout = original(*args, **kwargs)
+        return replace(rollout, old_logprobs_BR=rollout.old_logprobs_BR * 0.8)
+
+    original = ppo_train.sample
+    monkeypatch.setattr(ppo_train, "sample", sample)
+    report = examined(ppo(world, tmp_path / "run"))
+    assert "ratio is not 1 in the first minibatch" in report
+    assert "KL is not 0 at the start" in report
+
+
+def test_samples_from_old_weights_make_a_negative_kl(world, tmp_path, monkeypatch):
+    kept = []
+
+    def sample(policy, *args, **kwargs):
+        kept.append(copy.deepcopy(policy))
+        rollout = original(kept[0], *args, **kwargs)
+        new_BR = torch.zeros_like(rollout.old_logprobs_BR)
+        rows = range(len(rollout.prompt_ids))
+        shape = dict(pad_id=1, budget=4096, device=device_of(policy))
+        for batch in make_passes(rollout.prompt_ids, rollout.response_ids, rows, **shape):
+            with torch.no_grad():
+                logprobs_N, _ = response_logprobs(policy, batch, 1.0)
+            put(new_BR, rollout.mask_BR, batch.rows_B, logprobs_N)
+        return replace(rollout, old_logprobs_BR=new_BR)
+
+    original = ppo_train.sample
+    monkeypatch.setattr(ppo_train, "sample", sample)
+    report = examined(ppo(world, tmp_path / "run", episodes=64, lr=1e-2, beta=0.0))
+    assert "KL is negative" in report
+    assert "ratio is not 1" not in report
+
+
+def test_steps_that_are_too_large(world, tmp_path):
+    report = examined(ppo(world, tmp_path / "run", lr=3e-2, inner_epochs=6, warmup_iterations=0))
+    assert "many ratios are clipped" in report
+
+
+def test_a_critic_that_is_thrown_about(world, tmp_path):
+    out = ppo(world, tmp_path / "run", critic_lr=1.0, value_clip=None, warmup_iterations=0)
+    assert "the critic explains nothing" in examined(out)
+
+
+def test_gradients_that_are_not_finite(world, tmp_path, monkeypatch):
+    calls = []
+
+    def policy_loss(*args, **kwargs):
+        calls.append(1)
+        loss, metrics = original(*args, **kwargs)
+        return (loss * float("nan") if len(calls) == 3 else loss), metrics
+
+    original = ppo_update.policy_loss
+    monkeypatch.setattr(ppo_update, "policy_loss", policy_loss)
+    assert "1 steps had gradients" in examined(ppo(world, tmp_path / "run"))
+
+
+def test_win_rates_by_hand():
+    rows = [dict(step=s, prompt_id=p) for s in (0, 5) for p in "abc"]
+    assert win_rates(rows, [0.0, 1.0, 2.0, 1.0, 1.0, 0.0]) == [(0, 0.5), (5, 0.5)]
+
+
+# SFT
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(save_model_folder(tmp_path_factory.mktemp("m") / "base"))
+
+
+def sft(folder, base, data, **changes):
+    settings = dict(model=base, data=data, out=folder / "run", epochs=2, batch_size=4, lr=1e-3)
+    return train_sft(SFTConfig(**(settings | changes)))
+
+
+def test_a_healthy_sft_run_has_no_findings(base, tmp_path):
+    data = write_demonstrations(tmp_path / "d.jsonl")
+    assert "nothing wrong found" in examined(sft(tmp_path, base, data))
+
+
+def test_a_rate_at_which_nothing_is_learned(base, tmp_path):
+    data = write_demonstrations(tmp_path / "d.jsonl")
+    out = sft(tmp_path, base, data, lr=3.0, max_grad_norm=None)
+    assert "the loss does not fall" in examined(out)
+
+
+def test_memorised_demonstrations(base, tmp_path):
+    rankings = read_records(write_rankings(tmp_path / "r.jsonl", 12), Ranking)
+    rows = [
+        Demonstration.from_json({"prompt": r.prompt, "response": r.responses[0]}) for r in rankings
+    ]
+    train, valid = (
+        write_records(tmp_path / f"{name}.jsonl", part)
+        for name, part in (("train", rows[:6]), ("valid", rows[6:]))
+    )
+    out = sft(tmp_path, base, train, valid_data=valid, epochs=30, lr=1e-2, dropout=0.0)
+    assert "the validation loss rises" in examined(out)
+
+
+def test_data_with_turns_inside_and_responses_that_are_cut(base, tmp_path):
+    rows = [
+        Demonstration.from_json({"prompt": "the cat", "response": f"yes {i}\nUser: the dog"})
+        for i in range(8)
+    ]
+    data = write_records(tmp_path / "d.jsonl", rows)
+    report = examined(sft(tmp_path, base, data, max_response_tokens=4))
+    assert "8 of 8, such as" in report
+    assert "100% of the responses are cut" in report
+
+
+def test_a_template_that_drops_the_prompt(tmp_path):
+    tokenizer = make_tokenizer(chat_template="{{ '' }}")
+    folder = str(save_model_folder(tmp_path / "base", tokenizer=tokenizer))
+    out = sft(tmp_path, folder, write_demonstrations(tmp_path / "d.jsonl"))
+    assert "every token in 12, of 12" in examined(out)
+
+
+# Reward model
+
+
+def reward(folder, base, rankings, **changes):
+    data = write_records(folder / "r.jsonl", rankings)
+    settings = dict(model=base, data=data, out=folder / "run", lr=3e-3, batch_size=8, epochs=4)
+    return train_reward(RewardConfig(**(settings | changes)))
+
+
+def test_rankings_by_length(base, tmp_path):
+    rows = read_records(write_rankings(tmp_path / "a.jsonl", 60), Ranking)
+    tokenizer = make_tokenizer()
+    by_length = []
+    for r in rows:
+        scores = [len(encode_response(tokenizer, text)) for text in r.responses]
+        if len(set(scores)) > 1:
+            row = dict(prompt=r.prompt, responses=r.responses, scores=scores)
+            by_length.append(Ranking.from_json(row))
+    report = examined(reward(tmp_path, base, by_length))
+    assert "the reward model is no better than length" in report
+
+
+def test_rankings_at_random(base, tmp_path):
+    rows = read_records(write_rankings(tmp_path / "a.jsonl", 40), Ranking)
+    valid = [
+        Ranking.from_json(dict(prompt=r.prompt, responses=r.responses, ranks=ranks))
+        for i, r in enumerate(rows)
+        for ranks in [[*range(len(r.responses))][:: 1 if i % 2 else -1]]
+    ]
+    out = reward(
+        tmp_path, base, rows, valid_data=write_records(tmp_path / "v.jsonl", valid), epochs=1
+    )
+    assert "the reward model is no better than" in examined(out)
+
+
+def test_held_out_labelers_who_want_the_opposite(base, tmp_path):
+    rows = read_records(write_rankings(tmp_path / "a.jsonl", 60), Ranking)
+    opposite = [replace(r, labeler_role="held_out", tiers=r.tiers[::-1]) for r in rows[:20]]
+    valid = write_records(tmp_path / "v.jsonl", [*rows[:20], *opposite])
+    assert "does not carry over" in examined(reward(tmp_path, base, rows, valid_data=valid))
+
+
+# The command
+
+
+def test_what_is_no_run_or_needs_no_judge(world, base, tmp_path, capsys):
+    assert main(["doctor", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    out = sft(tmp_path, base, write_demonstrations(tmp_path / "d.jsonl"), epochs=1)
+    with pytest.raises(ValueError, match="judge reads the answers of a PPO run"):
+        examined(out, judge=tmp_path)
+    assert main(["doctor", str(out)]) == 0
+    assert "nothing wrong found" in capsys.readouterr().out
