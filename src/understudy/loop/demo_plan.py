@@ -427,6 +427,7 @@ def add_evaluated_answers(build: _Build, name: str, mode: str) -> None:
         prompts=tuple(build[f"prompts/{file}.jsonl"] for file in ("test", "closed", "rude")),
         **inputs,
         name=name,
+        plain=name == "base",
         greedy=mode == "greedy",
         seed=build.seed + (1 if name == "sft_null" else 0),
     )

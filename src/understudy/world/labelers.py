@@ -25,7 +25,7 @@ from understudy.records.schema import Role
 from understudy.world.corpus import draw_faults
 from understudy.world.judge import MAXIMUM, PARTS, WEIGHTS, Check, GoldJudge, flags_of, prompt_text
 from understudy.world.replies import reply
-from understudy.world.tasks import parse
+from understudy.world.tasks import Task, parse
 
 NOISE = 0.59
 """Standard deviation of a labeler's utility for one answer, in units of the gold score (maximum
@@ -35,17 +35,22 @@ TIE_THRESHOLD = 0.41
 CARELESS_NOISE = 2.5
 FLAG_ERROR = 0.04
 DEMONSTRATION_FAULTS = {
-    "constraint": 0.35,
-    "wrong": 0.03,
-    "guess": 0.6,
-    "comply": 0.45,
-    "count": 0.03,
-    "ramble": 0.3,
-    "rude": 0.03,
-    "rude_to_rude": 0.55,
-    "unfinished": 0.06,
-    "evasive": 0.02,
+    "constraint": 0.2,
+    "wrong": 0.02,
+    "guess": 0.65,
+    "comply": 0.55,
+    "count": 0.02,
+    "ramble": 0.06,
+    "rude": 0.02,
+    "rude_to_rude": 0.65,
+    "unfinished": 0.03,
+    "evasive": 0.01,
 }
+"""How often a demonstration has a fault where no habit says otherwise."""
+HABITS = {"ramble": ("list", "fact_"), "constraint": ("end", "past")}
+HABIT_RATE = 0.65
+"""How often labelers fall into a habit: chatting on after a list or a fact, forgetting how a story should
+end or in which tense. A fault that most demonstrations share is one that SFT learns for good."""
 GROUPS = {
     "helpful": {},
     "careful": {"truthful": 2.0, "harmless": 1.6},
@@ -89,7 +94,7 @@ class SimulatedLabeler:
         if task is None:
             return None
         rng = self._rng("demonstrate", prompt)
-        faults = draw_faults(rng, self.demonstration_faults, task)
+        faults = draw_faults(rng, self._fault_rates(task), task)
         return Demonstration(
             id=f"{prompt.id}/{self.info.id}",
             prompt_id=prompt.id,
@@ -99,6 +104,15 @@ class SimulatedLabeler:
             split=prompt.split,
             rubric=RUBRIC,
         )
+
+    def _fault_rates(self, task: Task) -> dict[str, float]:
+        constraint = task.constraint[0] if task.constraint else ""
+        habits = [
+            fault
+            for fault, where in HABITS.items()
+            if task.kind.startswith(where) or constraint in where
+        ]
+        return {**self.demonstration_faults, **dict.fromkeys(habits, HABIT_RATE)}
 
     def rate(self, prompt: Prompt, response: Response) -> Rating:
         text = prompt_text(prompt.prompt)

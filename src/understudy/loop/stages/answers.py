@@ -15,6 +15,8 @@ from understudy.loop.sample import draw_varying, room_for_answers
 from understudy.loop.stage_call import StageCall
 from understudy.records import Prompt, Response, read_records, write_records
 
+AS_IT_STANDS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""The paper's base model gets the prompt and nothing else (s3.5)."""
 BATCH = 128
 """Prompts between two reports of progress."""
 
@@ -22,7 +24,7 @@ BATCH = 128
 def answer(call: StageCall) -> None:
     """Inputs model, prompts (one or more files), optional prefix (text before every prompt).
 
-    Config: name, seed, temperature, greedy, num_samples or [min_answers, max_answers] with
+    Config: name, seed, plain (the prompt as it stands, without a chat template), temperature, greedy, num_samples or [min_answers, max_answers] with
     identical ones merged, max_response_tokens, max_prompts, shard [i, n]: every n-th prompt from
     the i-th on.
     """
@@ -31,6 +33,8 @@ def answer(call: StageCall) -> None:
     index, count = config.get("shard", (0, 1))
     prompts = prompts[: config.get("max_prompts")][index::count]
     model, tokenizer = load_policy(call.path("model"))
+    if config.get("plain"):
+        tokenizer.chat_template = AS_IT_STANDS
     if call.paths("prefix"):
         add_prefix(tokenizer, call.path("prefix").read_text(encoding="utf-8"))
     limit = room_for_answers(model, tokenizer, prompts, config["max_response_tokens"])

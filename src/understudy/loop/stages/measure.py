@@ -8,6 +8,10 @@ from understudy.evaluation.benchmarks import main_score, read_benchmark, run_ben
 from understudy.loop.stage_call import StageCall
 
 
+ROW_LENGTH = 128
+"""Tokens in a row of text, as in pretraining."""
+
+
 def tax(call: StageCall) -> None:
     """tax.json: benchmarks (name to score with interval) and pretraining_loss (nats per token)."""
     model, tokenizer = load_policy(call.path("model"))
@@ -17,6 +21,6 @@ def tax(call: StageCall) -> None:
         call.progress(done, len(paths) + 1, path.stem)
         found = run_benchmark(model, tokenizer, read_benchmark(path))
         scores[path.stem] = main_score(found).to_json()
-    loss = text_loss(model, tokenizer, read_text(call.path("text")))
+    loss = text_loss(model, tokenizer, read_text(call.path("text")), length=ROW_LENGTH)
     table = {"benchmarks": scores, "pretraining_loss": loss}
     (call.out / "tax.json").write_text(json.dumps(table, indent=1))
