@@ -151,10 +151,10 @@ def load_scalar(
             trunk = AutoModel.from_pretrained(
                 str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
+            head = load_file(folder / _HEAD_FILE)
         except LOAD_ERRORS as error:
             raise ValueError(f"{folder} cannot be read: {one_line(error)}") from None
     model = ScalarModel(trunk)
-    head = load_file(folder / _HEAD_FILE)
     with torch.no_grad():
         model.head.weight.copy_(head["weight"])
         model.head.bias.copy_(head["bias"])

@@ -282,6 +282,8 @@ class Ranking(_Record):
     """Who ranked."""
     labeler_role: Role = "training"
     """Whether this labeler's records may train a model."""
+    scores: tuple[float, ...] | None = None
+    """A number per response, highest best, where the labeler gave one: how much better it is."""
     split: Split | None = None
     """Split of the prompt's user."""
     rubric: str | None = None
@@ -296,6 +298,10 @@ class Ranking(_Record):
             raise RecordError(
                 f"field 'tiers' is {write_value(self.tiers)}; each of the indices 0 to "
                 f"{num_responses - 1} must be in exactly one tier"
+            )
+        if self.scores is not None and len(self.scores) != num_responses:
+            raise RecordError(
+                f"field 'scores' has {len(self.scores)} numbers for {num_responses} responses"
             )
 
     @property

@@ -22,7 +22,10 @@ def answer_of(value: Any, name: str) -> Any:
 
 
 def read_chosen_rejected(row: Json) -> None:
-    """prompt, chosen, rejected as a ranking of two; the prompt may be the turns they share."""
+    """prompt, chosen, rejected as a ranking of two; the prompt may be the turns they share.
+
+    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores.
+    """
     answers = []
     for name in ("chosen", "rejected"):
         if isinstance(row[name], list) and row.get("prompt") is None:
@@ -33,6 +36,10 @@ def read_chosen_rejected(row: Json) -> None:
         else:
             answers.append(row[name])
     row["responses"], row["tiers"] = answers, [[0], [1]]
+    if row.get("margin") is not None:
+        row["scores"] = [row["margin"], 0.0]
+    elif row.get("score_chosen") is not None and row.get("score_rejected") is not None:
+        row["scores"] = [row["score_chosen"], row["score_rejected"]]
 
 
 def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:

@@ -1,7 +1,9 @@
 """Rankings as training elements: one prompt, K encoded responses, all pairs that are kept."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -19,6 +21,8 @@ class Element:
     """The K responses, each ending in EOS unless it was cut."""
     pairs: list[tuple[int, int]]
     """(better, worse) response indices; ties left out."""
+    margins: list[float]
+    """How much better, pair by pair: the difference of the labeler's scores, else of tiers."""
     ties: list[tuple[int, int]]
     """Tied pairs of response indices."""
     labeler_id: str
@@ -27,6 +31,8 @@ class Element:
     """The labeler's role."""
     prompt_key: str
     """Id of the prompt: intervals are clustered by it."""
+    weight: float = 1.0
+    """Weight of its labeler in the loss."""
 
     @property
     def size(self) -> int:
@@ -57,15 +63,18 @@ def encode_rankings(
     context: int | None,
     where: str,
     keep_all_tied: bool = False,
+    labeler_weights: Mapping[str, float] | None = None,
 ) -> Elements:
     """Encode, drop long prompts and rankings without pairs, cut long responses.
 
-    ValueError when a prompt exceeds the context or when nothing is left.
+    A labeler who is not in `labeler_weights` weighs 1. ValueError when a prompt exceeds the context
+    or when nothing is left.
     """
     prompts = render_prompts(tokenizer, [ranking.prompt for ranking in rankings])
     answers = iter(
         encode_responses(tokenizer, [r for ranking in rankings for r in ranking.responses])
     )
+    weights = labeler_weights or {}
     rows: list[Element] = []
     num_dropped = num_all_tied = num_cut = 0
     for ranking, prompt in zip(rankings, prompts, strict=True):
@@ -80,7 +89,8 @@ def encode_rankings(
         room = max_response_tokens if context is None else context - len(prompt)
         limit = min(room, max_response_tokens)
         num_cut += sum(len(response) > limit for response in ids)
-        rows.append(_element(ranking, prompt, [response[:limit] for response in ids]))
+        weight = weights.get(ranking.labeler_id, 1.0)
+        rows.append(_element(ranking, prompt, [response[:limit] for response in ids], weight))
     if not rows:
         raise ValueError(
             f"{where}: none of {len(rankings)} rankings can be used ({num_dropped} have prompts "
@@ -89,7 +99,10 @@ def encode_rankings(
     return Elements(rows=rows, num_dropped=num_dropped, num_all_tied=num_all_tied, num_cut=num_cut)
 
 
-def _element(ranking: Ranking, prompt: list[int], responses: list[list[int]]) -> Element:
+def _element(
+    ranking: Ranking, prompt: list[int], responses: list[list[int]], weight: float
+) -> Element:
+    levels = ranking.scores or [-float(rank) for rank in ranking.ranks]
     ties = [
         (first, second)
         for tier in ranking.tiers
@@ -100,10 +113,12 @@ def _element(ranking: Ranking, prompt: list[int], responses: list[list[int]]) ->
         prompt_ids=prompt,
         response_ids=responses,
         pairs=ranking.pairs(),
+        margins=[max(levels[better] - levels[worse], 0.0) for better, worse in ranking.pairs()],
         ties=ties,
         labeler_id=ranking.labeler_id,
         labeler_role=ranking.labeler_role,
         prompt_key=ranking.prompt_id,
+        weight=weight,
     )
 
 
@@ -115,3 +130,24 @@ def refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
                 f"{where} record {number}: labeler {ranking.labeler_id} is held out, and held-out "
                 "labelers' rankings may only be in valid_data"
             )
+
+
+def read_labeler_weights(path: Path, rankings: Sequence[Ranking]) -> dict[str, float]:
+    """Weights by labeler id from a JSON object; ValueError for what is no weight or names
+    nobody."""
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(weights, dict):
+        raise ValueError(f'{path} must be a JSON object such as {{"labeler-1": 0.5}}')
+    known = {ranking.labeler_id for ranking in rankings}
+    for labeler, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+            raise ValueError(
+                f"{path}: the weight of {labeler} is {weight!r}; it must be a number above 0 (to "
+                "leave a labeler out, leave their rankings out)"
+            )
+        if labeler not in known:
+            raise ValueError(f"{path}: no ranking is by labeler {labeler!r}")
+    return {labeler: float(weight) for labeler, weight in weights.items()}

@@ -1,6 +1,7 @@
 """The pairwise loss: all kept pairs of one prompt are one element (s3.5, C.2).
 
 loss = mean over prompts of (mean over that prompt's kept pairs of -log sigmoid(better - worse)).
+As options, prompts weigh as their labelers do, and the better answer must lead by a margin.
 The paper prints 1 / C(K, 2) and drops ties, so the mean here is over the pairs actually kept.
 
 Shapes: N responses of all prompts in a batch, P pairs.
@@ -23,9 +24,11 @@ class Pairs:
     worse_P: Tensor
     """Index of the other."""
     weight_P: Tensor
-    """1 / (pairs of the prompt * prompts in the batch); they sum to 1 over the batch."""
+    """weight of the prompt / (its pairs * weights in the batch); they sum to 1 over the batch."""
     tied_P: Tensor
     """True where the labeler saw no difference."""
+    margin_P: Tensor
+    """By how much the labeler found the better one better; 0 for a tie."""
 
     def to(self, device: torch.device) -> "Pairs":
         """The same pairs on another device."""
@@ -34,6 +37,7 @@ class Pairs:
             self.worse_P.to(device),
             self.weight_P.to(device),
             self.tied_P.to(device),
+            self.margin_P.to(device),
         )
 
 
@@ -41,11 +45,14 @@ def make_pairs(
     sizes: Sequence[int],
     pairs: Sequence[Sequence[tuple[int, int]]],
     ties: Sequence[Sequence[tuple[int, int]]] | None,
-    num_prompts: int,
+    num_prompts: float,
+    weights: Sequence[float] | None = None,
+    margins: Sequence[Sequence[float]] | None = None,
 ) -> Pairs:
     """Pairs of several prompts with `sizes` responses each; `ties` None leaves tied pairs out.
 
-    `num_prompts` counts the prompts of the whole batch, of which these may be a part.
+    `num_prompts` counts the prompts of the whole batch, of which these may be a part; with
+    `weights` it is the sum of the whole batch's. `margins` has a number per pair, 0 without it.
 
     >>> make_pairs([2, 3], [[(1, 0)], [(0, 1), (0, 2)]], None, 2).weight_P.tolist()
     [0.5, 0.25, 0.25]
@@ -54,13 +61,17 @@ def make_pairs(
     worse: list[int] = []
     weight: list[float] = []
     tied: list[bool] = []
+    margin: list[float] = []
     start = 0
     for index, size in enumerate(sizes):
         equal = [] if ties is None else list(ties[index])
         kept = [*pairs[index], *equal]
         better += [start + first for first, _ in kept]
         worse += [start + second for _, second in kept]
-        weight += [1 / (max(len(kept), 1) * num_prompts)] * len(kept)
+        mine = 1.0 if weights is None else weights[index]
+        weight += [mine / (max(len(kept), 1) * num_prompts)] * len(kept)
+        margin += [0.0] * len(pairs[index]) if margins is None else list(margins[index])
+        margin += [0.0] * len(equal)
         tied += [False] * len(pairs[index]) + [True] * len(equal)
         start += size
     return Pairs(
@@ -68,20 +79,22 @@ def make_pairs(
         torch.tensor(worse, dtype=torch.long),
         torch.tensor(weight, dtype=torch.float32),
         torch.tensor(tied, dtype=torch.bool),
+        torch.tensor(margin, dtype=torch.float32),
     )
 
 
 def pairwise_loss(
-    scores_N: Tensor, pairs: Pairs, tie_width: float = 0.0
+    scores_N: Tensor, pairs: Pairs, tie_width: float = 0.0, margin: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(weighted sum of the pairs' negative log-likelihoods, sums for metrics).
 
     Without ties: -log sigmoid(better - worse). With `tie_width` w > 0 (Rao and Kupper's model): the
     better one wins with probability sigmoid(d - w), a tie has the rest, 1 - sigmoid(d - w) -
-    sigmoid(-d - w), so that a tie pulls the two scores together.
+    sigmoid(-d - w), so that a tie pulls the two scores together. `margin` times a pair's margin is
+    the lead that the better one must have (Touvron et al. 2023, eq. 2).
     """
     difference_P = scores_N[pairs.better_P] - scores_N[pairs.worse_P]
-    nll_P = F.softplus(tie_width - difference_P)
+    nll_P = F.softplus(tie_width + margin * pairs.margin_P - difference_P)
     if tie_width > 0:
         # 1 - s(d-w) - s(-d-w) = s(w-d) * s(w+d) * (1 - exp(-2w)), which is stable in logs.
         log_rest = torch.log(-torch.expm1(torch.tensor(-2.0 * tie_width)))

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from understudy.core.batching import shuffled
+from understudy.core.batching import derived_seed, shuffled
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.models import (
     ScalarModel,
@@ -37,8 +37,10 @@ from understudy.reward.data import (
     Element,
     Elements,
     encode_rankings,
+    read_labeler_weights,
     refuse_held_out,
 )
+from understudy.reward.ensemble import measure_ensemble
 from understudy.reward.evaluate import evaluate
 from understudy.reward.folds import cross_validate
 from understudy.reward.loss import make_pairs, pairwise_loss
@@ -69,6 +71,14 @@ class RewardConfig:
     """"drop" leaves tied pairs out (s3.5); "model" learns that they are close (Rao-Kupper)."""
     tie_width: float = 0.5
     """Half-width, in units of score, within which a tie is likely; used when ties = "model"."""
+    margin: float = 0.0
+    """Lead in score that the better response must have, per tier of difference, or per point where
+    rankings have `scores`; 0 as in the paper."""
+    labeler_weights: Path | None = None
+    """JSON object of weights by labeler id; a labeler who is not in it weighs 1."""
+    ensemble: int = 1
+    """Models trained on the same rankings with other seeds (heads and orders): out/model and
+    out/ensemble/member-1, ...; results.json says how far they agree."""
     folds: int = 0
     """Groups for cross-validation over labelers (s4.1: 5), each one more training; 0 does none."""
     max_grad_norm: float | None = 1.0
@@ -94,6 +104,10 @@ class RewardConfig:
         for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width", "save_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.margin < 0:
+            raise ValueError(f"margin is {self.margin}; it must not be negative")
+        if self.ensemble < 1:
+            raise ValueError(f"ensemble is {self.ensemble}; it must be at least 1 model")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds is {self.folds}; it must be 0, or at least 2 groups")
         if self.ties not in ("drop", "model"):
@@ -109,7 +123,7 @@ def train_reward(config: RewardConfig) -> Path:
         config=config,
         inputs={
             name: getattr(config, name)
-            for name in ("model", "data", "valid_data", "demonstrations")
+            for name in ("model", "data", "valid_data", "demonstrations", "labeler_weights")
         },
         seed=config.seed,
         resume=config.resume,
@@ -147,6 +161,7 @@ def train_reward(config: RewardConfig) -> Path:
                 int(tokenizer.pad_token_id),
                 config.micro_batch_tokens,
                 config.tie_width if config.ties == "model" else 0.0,
+                config.margin,
             )
             result = clip_and_step(optimizer, model.parameters(), config.max_grad_norm)
             guard.note(result)
@@ -177,6 +192,10 @@ def train_reward(config: RewardConfig) -> Path:
         int(tokenizer.pad_token_id),
         config.micro_batch_tokens,
     )
+    if config.ensemble > 1:
+        rows = train.rows if valid is None else valid.rows
+        budget = config.micro_batch_tokens
+        results["ensemble"] = measure_ensemble(_train_members(config), rows, budget)
     if config.folds:
         results["labeler_folds"] = _cross_validate(config)
     run.finish(
@@ -200,9 +219,11 @@ def backward_batch(
     pad_id: int,
     micro_batch_tokens: int,
     tie_width: float = 0.0,
+    margin: float = 0.0,
 ) -> dict[str, float]:
     """Add the gradient of one batch of prompts; its loss and accuracy before the step."""
     total: dict[str, float] = {}
+    total_weight = sum(row.weight for row in batch)
     prompts = [row.prompt_ids for row in batch]
     responses = [row.response_ids for row in batch]
     for indices, inputs in ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens):
@@ -211,10 +232,12 @@ def backward_batch(
             [row.size for row in rows],
             [row.pairs for row in rows],
             [row.ties for row in rows] if tie_width > 0 else None,
-            len(batch),
+            total_weight,
+            [row.weight for row in rows],
+            [row.margins for row in rows],
         )
         scores_N = model.ranking_scores(inputs)
-        loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width)
+        loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width, margin)
         loss.backward()
         sums |= {"loss": loss.detach(), "score": scores_N.detach().sum()}
         for name, value in sums.items():
@@ -232,6 +255,8 @@ def backward_batch(
 def _read_data(
     config: RewardConfig, tokenizer: Any, context: int | None
 ) -> tuple[Elements, Elements | None]:
+    weights: dict[str, float] = {}
+
     def encode(path: Path, rankings: list[Ranking], keep_all_tied: bool) -> Elements:
         return encode_rankings(
             tokenizer,
@@ -241,14 +266,38 @@ def _read_data(
             context=context,
             where=str(path),
             keep_all_tied=keep_all_tied,
+            labeler_weights=weights,
         )
 
     rankings = read_records(config.data, Ranking)
+    if config.labeler_weights is not None:
+        weights = read_labeler_weights(config.labeler_weights, rankings)
     refuse_held_out(rankings, str(config.data))
     train = encode(config.data, rankings, config.ties == "model")
     if config.valid_data is None:
         return train, None
     return train, encode(config.valid_data, read_records(config.valid_data, Ranking), False)
+
+
+def _train_members(config: RewardConfig) -> list[Path]:
+    """The ensemble's model folders: this run's, and those of the other seeds' runs."""
+    folder = config.out / "ensemble"
+    if config.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    models = [config.out / "model"]
+    for number in range(1, config.ensemble):
+        out = folder / f"member-{number}"
+        member = replace(
+            config,
+            out=out,
+            seed=derived_seed(config.seed, "reward/ensemble", number) % 2**31,
+            ensemble=1,
+            folds=0,
+            resume=(out / "run.json").exists(),
+            overwrite=False,
+        )
+        models.append(train_reward(member) / "model")
+    return models
 
 
 def _cross_validate(config: RewardConfig) -> dict[str, Any]:
@@ -261,6 +310,8 @@ def _cross_validate(config: RewardConfig) -> dict[str, Any]:
             valid_data=valid_data,
             out=out,
             demonstrations=None,
+            labeler_weights=None,
+            ensemble=1,
             folds=0,
             resume=(out / "run.json").exists(),
             overwrite=False,

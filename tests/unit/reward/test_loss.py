@@ -63,3 +63,15 @@ def test_weights_sum_to_one_over_the_batch():
     assert pairs.weight_P.sum().item() == pytest.approx(1.0)
     assert pairs.tied_P.tolist() == [False, False, False, True]
     assert pairs.better_P.tolist() == [0, 2, 2, 3]
+
+
+def test_margins_and_weights_by_hand():
+    # Prompt 1 weighs 3 and its better one must lead by 2 * 0.5; prompt 2 weighs 1, margin 0.
+    scores = torch.tensor([1.0, 0.0, 2.0, 0.0])
+    pairs = make_pairs([2, 2], [[(0, 1)], [(0, 1)]], None, 4.0, [3.0, 1.0], [[2.0], [0.0]])
+    loss, sums = pairwise_loss(scores, pairs, margin=0.5)
+    first, second = -math.log(sigmoid(1.0 - 1.0)), -math.log(sigmoid(2.0))
+    assert loss.item() == pytest.approx((3 * first + second) / 4)
+    assert sums["margin"] == 3  # what is logged is the lead itself
+    without, _ = pairwise_loss(scores, pairs)
+    assert without.item() < loss.item()
