@@ -15,6 +15,7 @@ from understudy.loop.stages.results import spread, times
 from understudy.loop.stages.sizes import compare
 from understudy.loop.stages.users import hand_out, unseen
 from understudy.records import Prompt, Response, write_records
+from understudy.world.corpus import is_reserved
 from understudy.world.world import World
 
 
@@ -53,9 +54,12 @@ def test_too_few_prompts_say_what_to_raise():
 
 
 def test_unseen_prompts_occur_in_no_training_text():
-    by_split = {"train": [prompt(1)], "valid": [prompt(2)]}
-    test = [prompt(11, prompt="question 1"), prompt(12, prompt="on the web"), prompt(13)]
-    kept, num_seen = unseen(test, by_split, ["on the web"])
+    reserved = [f"question {i}" for i in range(200) if is_reserved(f"question {i}")]
+    on_the_web = next(f"question {i}" for i in range(200) if not is_reserved(f"question {i}"))
+    by_split = {"train": [prompt(1, prompt=reserved[0])], "valid": [prompt(2)]}
+    texts = (reserved[0], on_the_web, reserved[1])
+    test = [prompt(11 + i, prompt=text) for i, text in enumerate(texts)]
+    kept, num_seen = unseen(test, by_split)
     assert [p.id for p in kept] == ["p13"]
     assert num_seen == 2
 
