@@ -1,6 +1,7 @@
 """Draw the answers that labelers rank: K = 4 to 9 per prompt, identical ones merged (s3.5).
 
 understudy sample --model runs/sft/model --prompts prompts.jsonl --out responses.jsonl
+understudy sample --model runs/sft/model --project my-project --split train
 """
 
 from collections import Counter, defaultdict
@@ -23,10 +24,13 @@ class SampleConfig:
 
     model: str
     """Model folder, run folder or hub name."""
-    prompts: Path
+    prompts: Path | None = None
     """Prompts, .jsonl or .parquet."""
-    out: Path
+    out: Path | None = None
     """The responses, .jsonl or .parquet; prompts in their order, a prompt's answers together."""
+    project: Path | None = None
+    """Instead of files: the folder of a project, whose store has the prompts that intake kept and
+    takes the responses. Run it once per model to have several models' answers ranked together."""
     split: str | None = None
     """Only prompts of this split: train, valid or test."""
     min_answers: int = 4
@@ -47,6 +51,9 @@ class SampleConfig:
     """Replace the file `out`."""
 
     def __post_init__(self) -> None:
+        files = [self.prompts, self.out]
+        if (None in files) if self.project is None else (files != [None, None]):
+            raise ValueError("sample needs --prompts and --out, or --project instead of both")
         if not 1 <= self.min_answers <= self.max_answers:
             raise ValueError(
                 f"min_answers is {self.min_answers} and max_answers {self.max_answers}; "
@@ -56,11 +63,41 @@ class SampleConfig:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
 
 
-def sample_answers(config: SampleConfig) -> Path:
-    """Draw as configured and write `config.out`."""
+def sample_answers(config: SampleConfig) -> Path | str:
+    """Draw as configured, and write `config.out` or add to the project's store."""
+    if config.project is not None:
+        return _sample_into_store(config, config.project)
+    assert config.prompts is not None
+    assert config.out is not None
     if config.out.exists() and not config.overwrite:
         raise ValueError(f"{config.out} exists; pass --overwrite or choose another --out")
-    prompts = read_prompts(config.prompts, config.split)
+    responses = _draw(config, read_prompts(config.prompts, config.split))
+    write_records(config.out, responses)
+    counts = Counter(response.prompt_id for response in responses)
+    alone = sum(count == 1 for count in counts.values())
+    if alone:
+        print(f"{alone} of {len(counts)} prompts have one answer only, which nobody can rank")
+    return config.out
+
+
+def _sample_into_store(config: SampleConfig, folder: Path) -> str:
+    """Answers that repeat one in the store are merged with it, unless `keep_identical`."""
+    from understudy.store import open_project
+
+    store = open_project(folder).open_store()
+    prompts = list(store.prompts(config.split, built=True))
+    if not prompts:
+        raise ValueError(
+            f"the store of {folder} has no prompts of split {config.split!r} that intake has kept; "
+            "run `understudy prompts build --project` first"
+        )
+    responses = _draw(config, prompts)
+    added = store.add_responses(responses, merge_identical=not config.keep_identical)
+    same = len(responses) - added.new
+    return f"{added.new:,} responses to {len(prompts):,} prompts added ({same:,} were there)"
+
+
+def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
     model, tokenizer = load_policy(model_folder(config.model))
     responses = draw_varying(
         model,
@@ -73,14 +110,7 @@ def sample_answers(config: SampleConfig) -> Path:
         max_new_tokens=room_for_answers(model, tokenizer, prompts, config.max_response_tokens),
         model_name=config.name or name_of(config.model),
     )
-    if not config.keep_identical:
-        responses = merge_identical(responses)
-    write_records(config.out, responses)
-    counts = Counter(response.prompt_id for response in responses)
-    alone = sum(count == 1 for count in counts.values())
-    if alone:
-        print(f"{alone} of {len(counts)} prompts have one answer only, which nobody can rank")
-    return config.out
+    return responses if config.keep_identical else merge_identical(responses)
 
 
 def read_prompts(path: Path, split: str | None) -> list[Prompt]:

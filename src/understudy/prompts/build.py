@@ -92,15 +92,17 @@ def build_prompts(
     config: IntakeConfig | None = None,
     *,
     count_tokens: Callable[[str], int] | None = None,
+    on_drop: Callable[[str, Prompt], None] | None = None,
 ) -> tuple[list[Prompt], IntakeReport]:
     """The prompts that are kept, by (created_at, id), each with its use case and split, and the
     report.
 
     `prompts` is read once, so a generator does. A split that a prompt already names is replaced.
-    `count_tokens` takes the place of `config.tokenizer`; ValueError if both are given.
+    `count_tokens` takes the place of `config.tokenizer`; ValueError if both are given. `on_drop` is
+    called with the step and the prompt that it drops.
     """
     config = config or IntakeConfig()
-    tally = Tally(_steps(config))
+    tally = Tally(_steps(config), on_drop)
     rows = _with_consent(prompts, tally)
     rows = _short_enough(rows, config.max_prompt_tokens, _counter(config, count_tokens), tally)
     rows = _without_pii(rows, config, tally)
@@ -124,15 +126,31 @@ def _steps(config: IntakeConfig) -> tuple[str, ...]:
 class BuildConfig(IntakeConfig):
     """Turn raw users' prompts into a clean, capped, deduplicated, split prompt set."""
 
-    data: tuple[Path, ...]
+    data: tuple[Path, ...] = ()
     """Files of prompts, .jsonl or .parquet; read as one."""
-    out: Path
+    out: Path | None = None
     """File of the kept prompts, .jsonl or .parquet. Beside it: one file per split (for NAME.jsonl
     NAME.train.jsonl and so on) and NAME.report.json, which says what was dropped."""
+    project: Path | None = None
+    """Instead of files: the folder of a project, whose store's prompts are marked with what
+    happened to them. Its project.toml has the split key."""
+
+    def __post_init__(self) -> None:
+        IntakeConfig.__post_init__(self)
+        if (self.project is None) != (bool(self.data) and self.out is not None) or (
+            self.project is not None and (self.data or self.out is not None)
+        ):
+            raise ValueError("prompts build needs --data and --out, or --project alone")
 
 
 def build_files(config: BuildConfig) -> IntakeReport:
-    """`build_prompts` from files to files; the report is written beside them and returned."""
+    """`build_prompts` from files to files, or in a store; the report is kept beside and
+    returned."""
+    if config.project is not None:
+        from understudy.prompts.in_store import build_in_store
+
+        return build_in_store(config.project, config)
+    assert config.out is not None
     rows = (prompt for path in config.data for prompt in iter_records(path, Prompt))
     kept, report = build_prompts(rows, config)
     path = write_records(config.out, kept)

@@ -4,7 +4,7 @@ why."""
 import dataclasses
 from bisect import insort
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,10 @@ class IntakeReport:
 class Tally:
     """Counts while intake runs; `report` freezes them."""
 
-    def __init__(self, steps: Sequence[str]) -> None:
+    def __init__(
+        self, steps: Sequence[str], on_drop: Callable[[str, Prompt], None] | None = None
+    ) -> None:
+        self.on_drop = on_drop
         self.num_in = 0
         self.num_redacted = 0
         self.num_pii_outside_training = 0
@@ -119,6 +122,8 @@ class Tally:
 
     def drop(self, step: str, prompt: Prompt, reason: str, of: str | None = None) -> None:
         """Count a dropped prompt and keep it as an example if its id is among the first."""
+        if self.on_drop is not None:
+            self.on_drop(step, prompt)
         self._dropped[step][reason] += 1
         examples = self._examples.setdefault((step, reason), [])
         if len(examples) < EXAMPLES_PER_REASON or prompt.id < examples[-1].id:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another one."""
@@ -31,15 +32,19 @@ SQLITE_PRAGMAS = {
 }
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for a database URL; ValueError for what is neither SQLite nor PostgreSQL."""
+def make_engine(url: str, *, pooled: bool = False) -> Engine:
+    """An engine for a database URL; ValueError for what is neither SQLite nor PostgreSQL.
+
+    `pooled` keeps connections open between transactions, which a server wants.
+    """
+    pool: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise ValueError(f"store {url!r} is not a database URL; see docs/store.md") from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -49,7 +54,9 @@ def make_engine(url: str) -> Engine:
             f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
         )
         parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, connect_args={"options": options}, pool_pre_ping=True)
+        return create_engine(
+            parsed, connect_args={"options": options}, pool_pre_ping=pooled, **pool
+        )
     raise ValueError(f"store {url!r} is on {backend}; use sqlite:///FILE or postgresql://...")
 
 
@@ -77,8 +84,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def bare(engine: Engine) -> Iterator[Connection]:
     """A connection outside any transaction, for VACUUM and PRAGMA."""
-    with engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    with _plain_errors(engine), engine.connect() as connection:
+        if is_sqlite(engine):
+            yield connection.execution_options(understudy_bare=True)
+        else:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def sqlite_file(engine: Engine) -> Path:
@@ -92,7 +102,8 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if error.connection_invalidated or type(error).__name__ == "OperationalError":
+        unusable = ("OperationalError", "DatabaseError", "InternalError")  # and no subclass of them
+        if error.connection_invalidated or type(error).__name__ in unusable:
             reason = str(error.orig).splitlines()[0] if error.orig else "unknown"
             where = engine.url.render_as_string(hide_password=True)
             raise OSError(f"the store at {where} cannot be used: {reason}") from error
@@ -106,8 +117,10 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("understudy_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("understudy_bare"):
+        write = options.get("understudy_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 __all__ = [

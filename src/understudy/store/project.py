@@ -48,6 +48,11 @@ class Project:
         return self.folder / "runs"
 
     @property
+    def intake_report(self) -> Path:
+        """What intake did last, with examples of what it dropped."""
+        return self.folder / "intake.report.json"
+
+    @property
     def url(self) -> str:
         """The store's URL with the SQLite file's whole path."""
         file = self.store.removeprefix("sqlite:///")
@@ -55,11 +60,11 @@ class Project:
             return self.store
         return f"sqlite:///{(self.folder / file).resolve()}"
 
-    def open_store(self) -> Store:
+    def open_store(self, *, pooled: bool = False) -> Store:
         """The store, if its schema is the one that this version knows; else ValueError."""
         if self.url.startswith("sqlite:///") and not Path(self.url[len("sqlite:///") :]).is_file():
             raise ValueError(f"{self.url} does not exist; restore a backup")
-        engine = make_engine(self.url)
+        engine = make_engine(self.url, pooled=pooled)
         check_version(engine)
         return Store(engine)
 

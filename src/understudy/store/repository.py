@@ -10,7 +10,7 @@ twice), and the same id with other content is an error. Labels are never changed
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any
 
@@ -36,6 +36,7 @@ from understudy.store.rows import (
     response_row,
 )
 from understudy.store.tables import (
+    feedback,
     labelers,
     labels,
     prompts,
@@ -74,6 +75,22 @@ class User:
     """The user's organisation."""
     consent: bool
     """Whether the user agreed that prompts are kept and used."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRow:
+    """What a user said of an answer that the gateway gave."""
+
+    id: str
+    """Opaque id."""
+    response_id: str
+    """The answer; for a choice the one that was chosen."""
+    kind: str
+    """thumb, choice or correction."""
+    value: str | int
+    """up or down, the chosen index, or what the user would have wanted."""
+    created_at: str
+    """ISO 8601 in UTC."""
 
 
 class Store:
@@ -158,12 +175,27 @@ class Store:
                 for name, values in batch:
                     connection.execute(prompts.update().where(prompts.c.id == name).values(values))
 
-    def add_responses(self, new: Iterable[Response], *, merge_identical: bool = False) -> Added:
-        """Add responses; with `merge_identical` not those that repeat a text for their prompt."""
+    def add_responses(
+        self,
+        new: Iterable[Response],
+        *,
+        merge_identical: bool = False,
+        leave_out_orphans: bool = False,
+    ) -> Added:
+        """Add responses; with `merge_identical` not those that repeat a text for their prompt.
+
+        ValueError for one whose prompt is not there, unless `leave_out_orphans`.
+        """
         total = Added()
         for batch in _batches(new):
             with writing(self.engine) as connection:
-                self._check_prompts(connection, {response.prompt_id for response in batch})
+                asked = {response.prompt_id for response in batch}
+                if leave_out_orphans:
+                    there = _known_ids(connection, prompts, sorted(asked))
+                    total += Added(refused=sum(r.prompt_id not in there for r in batch))
+                    batch = [response for response in batch if response.prompt_id in there]
+                else:
+                    self._check_prompts(connection, asked)
                 if merge_identical:
                     batch = _unrepeated(connection, batch)
                 total += add_rows(
@@ -178,6 +210,28 @@ class Store:
             query = query.where(responses.c.prompt_id == prompt_id)
         for row in self._pages(query, responses.c.id):
             yield response_of(row, prompt_of_body(row["body"]))
+
+    def add_feedback(self, new: Iterable[FeedbackRow]) -> Added:
+        """Add feedback; that on answers which are not in the store is left out."""
+        total = Added()
+        for batch in _batches(new):
+            with writing(self.engine) as connection:
+                ids = [row.response_id for row in batch]
+                query = select(responses.c.id, responses.c.prompt_id)
+                found = connection.execute(query.where(responses.c.id.in_(ids)))
+                prompt_of_response = {row.id: row.prompt_id for row in found}
+                rows = [
+                    {
+                        **asdict(row),
+                        "value": packed(row.value),
+                        "prompt_id": prompt_of_response[row.response_id],
+                    }
+                    for row in batch
+                    if row.response_id in prompt_of_response
+                ]
+                total += add_rows(connection, feedback, rows, ("response_id", "kind", "value"))
+                total += Added(refused=len(batch) - len(rows))
+        return total
 
     # Labels
 

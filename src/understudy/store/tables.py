@@ -203,3 +203,43 @@ dataset_files = Table(
 )
 """Every file that a dataset was written to, by every hash it has had: a forgotten user changes
 it."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _of("user_id", "users.id"),
+    _text("sha256"),
+    Column("requests_per_minute", Integer, nullable=True),
+    Column("tokens_per_day", Integer, nullable=True),
+    _text("created_at"),
+    _text("expires_at", null=True),
+    _text("revoked_at", null=True),
+    Index(None, "user_id"),
+)
+"""Keys of the gateway: `id` is the public part of a key, the rest is known only as its hash."""
+
+daily_usage = Table(
+    "daily_usage",
+    metadata,
+    _of("user_id", "users.id", key=True),
+    Column("day", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+)
+"""What a user has used of the gateway on a day (UTC)."""
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _of("prompt_id", "prompts.id"),
+    _of("response_id", "responses.id"),
+    _text("kind"),
+    _text("value"),
+    _text("created_at"),
+    CheckConstraint("kind IN ('thumb', 'choice', 'correction')", name="kind"),
+    Index(None, "prompt_id"),
+    Index(None, "response_id"),
+)
+"""What users said of the answers that they got."""

@@ -1,0 +1,213 @@
+"""Load on the gateway beside its upstream alone: requests/s, p50 and p99, failures, and the log.
+
+    python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256]
+
+The upstream answers at once, so what is measured is what the gateway adds: key, limits, JSON,
+the log's commit and a second hop. Upstream, gateway and load are three processes on this machine.
+At the end the gateway is killed (SIGKILL) under load, and every prompt that it had acknowledged is
+looked up in the log.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from understudy.store.keys import add_key
+from understudy.store.log import PromptLog
+from understudy.store.project import NewConfig, new_project, open_project
+from understudy.store.repository import User
+
+ANSWER = {
+    "id": "x",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Seven is a prime number."},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15},
+}
+
+
+async def upstream(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application that answers at once."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+BODY = json.dumps(ANSWER).encode()
+
+
+class Load:
+    """So many connections, each sending its next request when the last is answered."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self.port, self.key = port, key
+        self.seconds: list[float] = []
+        self.acknowledged: list[str] = []
+        self.failures = 0
+        self.numbers = count()
+
+    async def run(self, connections: int, until: float) -> None:
+        """Load until a time, and no failure stops it."""
+        await asyncio.gather(*(self._connection(until) for _ in range(connections)))
+
+    async def _connection(self, until: float) -> None:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            self.failures += 1
+            return
+        while time.perf_counter() < until:
+            text = f"Name a prime, please: {os.getpid()}-{self.port}-{next(self.numbers)}."
+            begun = time.perf_counter()
+            try:
+                writer.write(self._request(text))
+                status = await self._answer(reader)
+            except (OSError, asyncio.IncompleteReadError):
+                self.failures += 1
+                return
+            self.seconds.append(time.perf_counter() - begun)
+            if status == 200:
+                self.acknowledged.append(text)
+            else:
+                self.failures += 1
+        writer.close()
+
+    def _request(self, text: str) -> bytes:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        data = json.dumps(body).encode()
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {self.key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(data)}\r\n\r\n"
+        )
+        return head.encode() + data
+
+    async def _answer(self, reader: asyncio.StreamReader) -> int:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]
+        await reader.readexactly(int(length))
+        return int(head[9:12])
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
+    """A server in a process of its own, once it listens."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert process.poll() is None, "the server ended at once"
+            time.sleep(0.1)
+        else:
+            return process
+    raise SystemExit("the server did not start in a minute")
+
+
+def measure(port: int, key: str, connections: int, seconds: float) -> tuple[Load, dict[str, float]]:
+    """Load a server, after a short warm-up."""
+    asyncio.run(Load(port, key).run(connections, time.perf_counter() + min(1.0, seconds / 4)))
+    load = Load(port, key)
+    begun = time.perf_counter()
+    asyncio.run(load.run(connections, begun + seconds))
+    took = time.perf_counter() - begun
+    ordered = sorted(load.seconds)
+    return load, {
+        "rate": len(ordered) / took,
+        "p50": 1000 * ordered[len(ordered) // 2],
+        "p99": 1000 * ordered[int(len(ordered) * 0.99)],
+        "failures": load.failures,
+    }
+
+
+def kill_under_load(gateway: subprocess.Popen[bytes], port: int, key: str) -> list[str]:
+    """SIGKILL after a second of load: what had been acknowledged until then."""
+    load = Load(port, key)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(1.0, gateway.send_signal, signal.SIGKILL)
+        await load.run(32, time.perf_counter() + 3)
+
+    asyncio.run(go())
+    return load.acknowledged
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 256])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "project"
+        new_project(NewConfig(folder=folder))
+        project = open_project(folder)
+        store = project.open_store()
+        store.add_user(User("load", None, True))
+        many = 10**9
+        key = add_key(store, "load", requests_per_minute=many, tokens_per_day=many)
+        store.engine.dispose()
+        ports = free_port(), free_port()
+        uvicorn = ["-m", "uvicorn", "--log-level", "critical", "--no-access-log"]
+        app = ["--app-dir", str(Path(__file__).parent), "gateway:upstream", "--port", str(ports[0])]
+        serve = ["-m", "understudy.cli", "serve", "--project", str(folder), "--name", "m"]
+        serve += ["--upstream", f"http://127.0.0.1:{ports[0]}/v1", "--port", str(ports[1])]
+        servers = [start([sys.executable, *uvicorn, *app], ports[0])]
+        try:
+            servers.append(start([sys.executable, *serve], ports[1]))
+            acknowledged: list[str] = []
+            print("connections server      req/s   p50 ms   p99 ms  failed")
+            for connections in options.connections:
+                for label, port in (("upstream", ports[0]), ("gateway", ports[1])):
+                    load, found = measure(port, key, connections, options.seconds)
+                    acknowledged += load.acknowledged if label == "gateway" else []
+                    print(
+                        f"{connections:>11} {label:<9}{found['rate']:>8.0f}{found['p50']:>9.2f}"
+                        f"{found['p99']:>9.2f}{found['failures']:>8.0f}"
+                    )
+            acknowledged += kill_under_load(servers[1], ports[1], key)
+        finally:
+            for server in servers:
+                server.kill()
+                server.wait()
+        log = PromptLog(project.log)
+        recorded = {
+            event.body["prompts"][0][0]["content"]
+            for _, event in log.events()
+            if event.kind == "prompt"
+        }
+        log.close()
+        missing = sum(text not in recorded for text in acknowledged)
+        print(f"{len(acknowledged):,} acknowledged prompts, {missing} of them not in the log")
+        if missing:
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

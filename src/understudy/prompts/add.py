@@ -1,0 +1,161 @@
+"""`understudy prompts add`: users' prompts into a project's store, from files and from the log.
+
+Adding the same thing twice changes nothing. From the log come, with the prompts, the answers that
+were given and the feedback on them.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.records import Prompt, RecordError, Response, iter_records, sha256_of
+from understudy.store import Project, Store, open_project
+from understudy.store.log import Event, PromptLog
+from understudy.store.repository import Added, FeedbackRow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddConfig:
+    """Add users' prompts to a project's store; those without consent are left out."""
+
+    project: Path = Path()
+    """The project's folder."""
+    data: tuple[str, ...] = ()
+    """Files of prompts, .jsonl, .parquet or .csv (columns prompt and best id, user_id,
+    organization_id, created_at), or a data set by name."""
+    log: bool = False
+    """Also what the project's gateway has recorded."""
+
+    def __post_init__(self) -> None:
+        if not self.data and not self.log:
+            raise ValueError("nothing to add: give --data FILE or --log")
+
+
+def add_prompts(config: AddConfig) -> str:
+    """Add; a line per source."""
+    project = open_project(config.project)
+    store = project.open_store()
+    lines = []
+    for source in config.data:
+        added = store.add_prompts(read_prompts(source))
+        lines.append(f"{source}: {_counts(added)}")
+    if config.log:
+        lines += add_from_log(project, store)
+    return "\n".join(lines)
+
+
+def _counts(added: Added) -> str:
+    text = f"{added.new:,} new, {added.known:,} known"
+    return text + (
+        f", {added.refused:,} without consent or answer left out" if added.refused else ""
+    )
+
+
+def read_prompts(source: str) -> Iterator[Prompt]:
+    """Prompts of a file or data set; RecordError names the place of a bad one."""
+    if not source.endswith(".csv"):
+        yield from iter_records(source, Prompt)
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise RecordError(f"{path} does not exist; check the path")
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for row in (rows := csv.DictReader(stream)):
+            try:
+                filled = {key: value for key, value in row.items() if key and value}
+                filled |= {"consent": _yes(filled["consent"])} if "consent" in filled else {}
+                filled.pop("tags", None)
+                yield Prompt.from_json(filled)
+            except RecordError as error:
+                raise RecordError(f"{path} line {rows.line_num}: {error}") from None
+
+
+def _yes(text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.strip().lower() not in words:
+        raise RecordError(f"field 'consent' is {text!r}; it must be true or false")
+    return words[text.strip().lower()]
+
+
+def add_from_log(project: Project, store: Store) -> list[str]:
+    """Prompts, answers and feedback of the gateway's log."""
+    if not project.log.is_file():
+        raise ValueError(f"{project.log} does not exist; the gateway has recorded nothing yet")
+    log = PromptLog(project.log)
+    try:
+        prompts = store.add_prompts(
+            prompt for event in _of_kind(log, "prompt") for prompt in prompts_of(event)
+        )
+        responses = store.add_responses(
+            (response for event in _of_kind(log, "answer") for response in responses_of(event)),
+            leave_out_orphans=True,  # the user has taken the consent back since
+        )
+        feedback = store.add_feedback(feedback_of(event) for event in _of_kind(log, "feedback"))
+    finally:
+        log.close()
+    return [
+        f"log: prompts {_counts(prompts)}",
+        f"log: responses {_counts(responses)}",
+        f"log: feedback {_counts(feedback)}",
+    ]
+
+
+def _of_kind(log: PromptLog, kind: str) -> Iterator[Event]:
+    return (event for _, event in log.events() if event.kind == kind)
+
+
+def prompts_of(event: Event) -> Iterator[Prompt]:
+    """The prompts of a request: one, or several of a completion."""
+    for number, prompt in enumerate(event.body["prompts"]):
+        single = isinstance(prompt, list) and len(prompt) == 1
+        yield Prompt.from_json(
+            {
+                "id": prompt_id(event.request_id, number),
+                "prompt": prompt[0]["content"] if single else prompt,
+                "user_id": event.user_id,
+                "organization_id": event.body["organization_id"],
+                "source": "user",
+                "created_at": event.created_at,
+                "tags": {"request": event.request_id, "kind": event.body["kind"]},
+            }
+        )
+
+
+def responses_of(event: Event) -> Iterator[Response]:
+    """The answers to a request; prompt by prompt, `n` of each."""
+    body = event.body
+    for index, text in enumerate(body["responses"]):
+        name = prompt_id(event.request_id, index // body["n"])
+        yield Response(
+            id=response_id(event.request_id, index),
+            prompt_id=name,
+            prompt="(in the store)",  # the store keeps it once, with the prompt
+            response=text,
+            model=body["model"],
+            temperature=body["temperature"],
+            seed=body["seed"] or 0,
+        )
+
+
+def feedback_of(event: Event) -> FeedbackRow:
+    """What a user said of an answer."""
+    body = event.body
+    index = body["value"] if body["kind"] == "choice" else body["index"]
+    return FeedbackRow(
+        id=sha256_of([event.request_id, event.created_at, dict(body)])[:24],
+        response_id=response_id(event.request_id, index),
+        kind=body["kind"],
+        value=body["value"],
+        created_at=event.created_at,
+    )
+
+
+def prompt_id(request_id: str, number: int) -> str:
+    """The id of a request's prompt in the store."""
+    return f"p-{request_id}-{number}"
+
+
+def response_id(request_id: str, index: int) -> str:
+    """The id of a request's answer in the store."""
+    return f"r-{request_id}-{index}"

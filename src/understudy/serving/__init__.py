@@ -1,0 +1,1 @@
+"""The gateway: an OpenAI-compatible server that answers and, with consent, records prompts."""

@@ -1,0 +1,342 @@
+"""The gateway's routes.
+
+A request: whose key is it, may they; write the prompt down (with consent) while the model answers;
+nothing of the answer leaves before the prompt is on disk.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from understudy.serving.callers import Callers
+from understudy.serving.guard import Guard
+from understudy.serving.journal import Journal, LogUnavailable, Policy
+from understudy.serving.wire import (
+    ApiError,
+    ChatRequest,
+    CompletionRequest,
+    Feedback,
+    Json,
+    error_body,
+)
+from understudy.store import Store
+from understudy.store.keys import Caller
+from understudy.store.log import Event
+from understudy.store.rows import now
+
+Asked = ChatRequest | CompletionRequest
+
+
+class Backend(Protocol):
+    """What answers: a model in this process or another server."""
+
+    name: str
+
+    async def answer(self, request: Asked, request_id: str) -> Json:
+        """The whole answer."""
+
+    def stream(self, request: Asked, request_id: str) -> AsyncIterator[Json]:
+        """The answer in chunks, the last with the usage."""
+
+    def state(self) -> Json:
+        """For the health page."""
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the application needs to know."""
+
+    log: Path
+    """The log's file."""
+    on_log_failure: Policy = "refuse"
+    """refuse or serve."""
+    requests_per_minute: int = 60
+    """Of a key without a limit of its own."""
+    tokens_per_day: int = 1_000_000
+    """Of a key without a quota of its own."""
+    max_body_bytes: int = 1 << 20
+    """Largest request."""
+    timeout_s: float = 120
+    """Longest time to a whole answer."""
+    stall_s: float = 20
+    """Longest time that a client may take to send, or to read, the next piece."""
+
+
+class Gateway:
+    """The parts that the routes share, made when the application starts."""
+
+    def __init__(self, settings: Settings, store: Store, backend: Backend) -> None:
+        self.settings, self.backend = settings, backend
+        self.journal = Journal(settings.log, policy=settings.on_log_failure)
+        self.callers = Callers(
+            store,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_day=settings.tokens_per_day,
+        )
+
+    async def reply(self, asked: Asked, caller: Caller, withheld: bool) -> Response:
+        """Answer a request, recorded if the user agreed and did not withhold it."""
+        if asked.model != self.backend.name:
+            raise ApiError(
+                404,
+                f"there is no model {asked.model!r}; see /v1/models",
+                code="model_not_found",
+                param="model",
+            )
+        await self.callers.admit(caller)
+        kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
+        request_id = f"{kind}-{secrets.token_hex(16)}"
+        recorded = caller.consent and not withheld and asked.store is not False
+        written = self._record(asked, caller, request_id) if recorded else None
+        headers = {"X-Understudy-Recorded": "yes" if recorded else "no"}
+        if asked.stream:
+            chunks = self._chunks(asked, caller, request_id, written)
+            first = await anext(chunks)  # an error before the first word is a plain error
+            return StreamingResponse(
+                _lines(first, chunks), media_type="text/event-stream", headers=headers
+            )
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                body = await self.backend.answer(asked, request_id)
+        except TimeoutError:
+            raise _too_slow() from None
+        await _on_disk(written)
+        texts = [_text_of(choice) for choice in body["choices"]]
+        self._finish(asked, caller, request_id, written, texts, body.get("usage"))
+        return JSONResponse(body, headers=headers)
+
+    async def _chunks(
+        self,
+        asked: Asked,
+        caller: Caller,
+        request_id: str,
+        written: "asyncio.Future[bool] | None",
+    ) -> AsyncIterator[Json]:
+        """The chunks, once the prompt is on disk; what was said is recorded at the end, however it
+        ends."""
+        wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        texts: dict[int, str] = {}
+        counts: Json | None = None
+        source = self.backend.stream(asked, request_id)
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                async for chunk in source:
+                    await _on_disk(written)
+                    for choice in chunk["choices"]:
+                        index = choice["index"]
+                        texts[index] = texts.get(index, "") + _text_of(choice)
+                    counts = chunk.get("usage") or counts
+                    if chunk["choices"] or wants_usage:
+                        yield chunk
+        except TimeoutError:
+            raise _too_slow() from None
+        finally:
+            with suppress(Exception):
+                await source.aclose()  # type: ignore[attr-defined]
+            said = [texts[index] for index in sorted(texts)]
+            self._finish(asked, caller, request_id, written, said, counts)
+
+    def _record(self, asked: Asked, caller: Caller, request_id: str) -> "asyncio.Future[bool]":
+        if isinstance(asked, ChatRequest):
+            turns = (message.plain() for message in asked.messages)
+            prompts: list[Any] = [[{"role": role, "content": text} for role, text in turns]]
+        else:
+            prompts = list(asked.prompts)
+        body = {
+            "prompts": prompts,
+            "organization_id": caller.organization_id,
+            "kind": "chat" if isinstance(asked, ChatRequest) else "completion",
+        }
+        return self.journal.put(Event("prompt", request_id, caller.user_id, now(), body))
+
+    def _finish(
+        self,
+        asked: Asked,
+        caller: Caller,
+        request_id: str,
+        written: "asyncio.Future[bool] | None",
+        texts: list[str],
+        counts: Json | None,
+    ) -> None:
+        """Count what was used and record what was said."""
+        tokens = int((counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1)
+        self.callers.count(caller, tokens)
+        if written is None or not texts:
+            return
+        body = {
+            "responses": texts,
+            "n": asked.n or 1,
+            "model": self.backend.name,
+            "temperature": 1.0 if asked.temperature is None else asked.temperature,
+            "seed": asked.seed,
+        }
+        self.journal.put(Event("answer", request_id, caller.user_id, now(), body))
+
+    async def take_feedback(self, given: Feedback, caller: Caller) -> Json:
+        """Record feedback on one of the caller's own recorded answers."""
+        owner = await asyncio.to_thread(self.journal.owner, given.id)
+        if owner != caller.user_id:  # somebody else's looks like nobody's
+            raise ApiError(404, f"you have no recorded answer {given.id!r}", param="id")
+        kind, value = given.value()
+        body = {"kind": kind, "value": value, "index": given.index}
+        event = Event("feedback", given.id, caller.user_id, now(), body)
+        await _on_disk(self.journal.put(event))
+        return {"object": "feedback", "id": given.id, kind: value}
+
+    def health(self) -> Json:
+        """Whether all is well, and what is done when the log is not."""
+        log = self.journal.state()
+        status = "ok" if log["state"] == "ok" else "degraded"
+        return {"status": status, "log": log, "backend": self.backend.state()}
+
+
+def build_app(settings: Settings, store: Store, backend: Backend) -> FastAPI:
+    """The ASGI application; it closes the backend when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        gateway = app.state.gateway = Gateway(settings, store, backend)
+        flushing = asyncio.create_task(gateway.callers.keep_flushing())
+        yield
+        flushing.cancel()
+        await backend.close()
+        await gateway.callers.flush()
+        await asyncio.to_thread(gateway.journal.close)
+
+    app = FastAPI(title="Understudy", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, stall_s=settings.stall_s)
+    _add_routes(app)
+    _add_errors(app)
+    return app
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, us-...")
+_errors: dict[int | str, Any] = {
+    status: {"description": "An error in OpenAI's shape"}
+    for status in (400, 401, 404, 408, 413, 429, 500, 502, 503, 504)
+}
+
+
+async def _caller(
+    request: Request,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    gateway: Gateway = request.app.state.gateway
+    return await gateway.callers.identify(given.credentials if given else None)
+
+
+def _withheld(
+    consent: Annotated[str | None, Header(alias="X-Understudy-Consent")] = None,
+) -> bool:
+    """Whether the header withholds consent: anything but yes does."""
+    return consent is not None and consent.strip().lower() != "yes"
+
+
+Known = Annotated[Caller, Depends(_caller)]
+Withheld = Annotated[bool, Depends(_withheld)]
+
+
+def _add_routes(app: FastAPI) -> None:
+    def gateway() -> Gateway:
+        found: Gateway = app.state.gateway
+        return found
+
+    @app.post("/v1/chat/completions", responses=_errors)
+    async def chat(caller: Known, withheld: Withheld, body: ChatRequest) -> Response:
+        """Answer a conversation."""
+        return await gateway().reply(body, caller, withheld)
+
+    @app.post("/v1/completions", responses=_errors)
+    async def completions(caller: Known, withheld: Withheld, body: CompletionRequest) -> Response:
+        """Continue a text."""
+        return await gateway().reply(body, caller, withheld)
+
+    @app.get("/v1/models", responses=_errors)
+    async def models(caller: Known) -> Json:
+        """The one model."""
+        one = {"id": gateway().backend.name, "object": "model", "created": 0}
+        return {"object": "list", "data": [{**one, "owned_by": "understudy"}]}
+
+    @app.post("/v1/feedback", responses=_errors)
+    async def feedback(caller: Known, body: Feedback) -> Json:
+        """Say what the user thought of an answer."""
+        return await gateway().take_feedback(body, caller)
+
+    @app.get("/health")
+    async def health() -> Json:
+        """Whether all is well; needs no key."""
+        return gateway().health()
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def api_error(request: Request, error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(LogUnavailable)
+    async def log_unavailable(request: Request, error: LogUnavailable) -> JSONResponse:
+        body = error_body(
+            "the prompt cannot be recorded now; try again, or withhold consent for it",
+            "server_error",
+            "log_unavailable",
+        )
+        return JSONResponse(body, status_code=503, headers={"Retry-After": "1"})
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        where = where.encode("utf-8", "replace").decode()  # a key may be half a character
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        body = error_body(message, "invalid_request_error", param=where or None)
+        return JSONResponse(body, status_code=400)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        body = error_body(str(error.detail), "invalid_request_error")
+        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def failure(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(error_body("internal error", "server_error"), status_code=500)
+
+
+async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:
+    """Server-sent events; an error half-way is one more event, as the status has gone out."""
+    try:
+        yield f"data: {json.dumps(first)}\n\n"
+        async for chunk in rest:
+            yield f"data: {json.dumps(chunk)}\n\n"
+        yield "data: [DONE]\n\n"
+    except ApiError as error:
+        yield f"data: {json.dumps(error.body)}\n\n"
+    finally:
+        await rest.aclose()  # type: ignore[attr-defined]
+
+
+async def _on_disk(written: "asyncio.Future[bool] | None") -> None:
+    if written is not None and not (written.done() and not written.exception()):
+        await asyncio.shield(written)
+
+
+def _text_of(choice: Json) -> str:
+    said = choice.get("message") or choice.get("delta") or choice
+    return str(said.get("content") or said.get("text") or "")
+
+
+def _too_slow() -> ApiError:
+    return ApiError(504, "the answer took too long", kind="server_error", code="timeout")

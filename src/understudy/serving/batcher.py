@@ -1,0 +1,273 @@
+"""Continuous batching: requests join the running batch between two tokens and leave when they end.
+
+One thread owns the model. Each turn it lets waiting requests in (one prefill of as many as there
+are free slots, up to a number of tokens, so that nobody's next token waits long), then draws one
+token for every running request. The key-value cache and the noise are the rollout engine's
+(`core/slots.py`, `core/noise.py`): a request with a seed gets the same answer whoever runs beside
+it, within rounding.
+
+Shapes: B live rows, T columns, V vocabulary, D hidden size, K alternatives.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from understudy.core.masks import Masks
+from understudy.core.models import device_of, head_of, trunk_of
+from understudy.core.noise import exponential, stream_words, vocabulary_words
+from understudy.core.slots import SlotCache, decoding
+
+PREFILL_TOKENS = 4096
+"""Padded tokens that one prefill takes while others wait for their next token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One drawn token."""
+
+    id: int
+    """The token."""
+    logprob: float
+    """Its log-probability at temperature 1, as the model has it."""
+    top: tuple[tuple[int, float], ...] = ()
+    """The likeliest tokens with theirs, where asked for."""
+    last: bool = False
+    """Whether the sequence ends here: by EOS, at its limit, or because the model failed."""
+    error: str | None = None
+    """Why it ended, if the model failed."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One sequence to be continued; `emit` is called from the model's thread for each token."""
+
+    prompt: Sequence[int]
+    """The tokens to continue."""
+    max_new_tokens: int
+    """Most tokens to draw."""
+    temperature: float
+    """0 takes the likeliest token."""
+    top_p: float
+    """Only the likeliest tokens that have this much probability together are drawn."""
+    seed: int
+    """Seed of its noise."""
+    number: int
+    """Which of several answers to one request it is."""
+    num_top: int
+    """How many alternatives `Token.top` names."""
+    emit: Callable[[Token], None]
+    """Receives each token."""
+    cancelled: bool = False
+    """Set by anyone to end it."""
+    count: int = 0
+    """Tokens drawn so far."""
+    noise: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    """Words of noise for each step."""
+
+
+class Batcher:
+    """A model that many requests share."""
+
+    def __init__(
+        self, model: PreTrainedModel, *, eos_id: int, pad_id: int, slots: int, capacity: int
+    ) -> None:
+        self.model, self.eos_id, self.pad_id = model, eos_id, pad_id
+        self.num_slots, self.capacity = slots, capacity
+        self.head, self.trunk, self.device = head_of(model), trunk_of(model), device_of(model)
+        self.index_V = vocabulary_words(self.head.weight_VD.shape[0], self.device)
+        self.waiting: deque[Job] = deque()
+        self.wake = threading.Condition()
+        self.stopping = False
+        self.largest_batch = 0
+        self._clear()
+        self.thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self.thread.start()
+
+    def submit(self, sequences: Sequence[Job]) -> None:
+        """Let sequences wait for a slot."""
+        with self.wake:
+            self.waiting.extend(sequences)
+            self.wake.notify()
+
+    def num_unfinished(self) -> int:
+        """Sequences that wait or run."""
+        return len(self.waiting) + len(self.live)
+
+    def close(self) -> None:
+        """Stop after the token at hand."""
+        with self.wake:
+            self.stopping = True
+            self.wake.notify()
+        self.thread.join()
+
+    def _clear(self) -> None:
+        self.live: list[Job] = []
+        self.column_B = np.zeros(0, dtype=np.int64)  # where a row's next token goes in the cache
+        self.token_B = np.zeros(0, dtype=np.int64)  # its last token, not yet in the cache
+        self.cache = SlotCache(self.num_slots, self.capacity)
+
+    def _run(self) -> None:
+        with decoding(self.model) as mask_by_hand:
+            self.masks = Masks(self.model, self.capacity, mask_by_hand)
+            while True:
+                with self.wake:
+                    while not self.waiting and not self.live and not self.stopping:
+                        self.wake.wait()
+                    if self.stopping:
+                        return
+                    new = self._choose()
+                try:
+                    if new:
+                        self._admit(new)
+                    if self.live:
+                        self._step()
+                except Exception as error:  # one bad batch must not end the server
+                    failed = Token(self.eos_id, 0.0, last=True, error=f"{type(error).__name__}")
+                    for sequence in {*self.live, *new}:
+                        sequence.emit(failed)
+                    self._clear()
+
+    def _choose(self) -> list[Job]:
+        """Those who wait and fit, first come first served; cancelled ones are let go."""
+        chosen: list[Job] = []
+        longest = 0
+        while self.waiting and len(self.live) + len(chosen) < self.num_slots:
+            sequence = self.waiting[0]
+            longest = max(longest, len(sequence.prompt))
+            if chosen and longest * (len(chosen) + 1) > PREFILL_TOKENS:
+                break
+            self.waiting.popleft()
+            if not sequence.cancelled:
+                chosen.append(sequence)
+        return chosen
+
+    def _admit(self, new: list[Job]) -> None:
+        """Prefill prompts into the slots after the live rows, and draw their first token."""
+        for sequence in new:
+            key = (sequence.number,)
+            low, high = stream_words(sequence.seed, [key], sequence.max_new_tokens)
+            sequence.noise = low[0], high[0]
+        lengths = np.array([len(sequence.prompt) for sequence in new])
+        ids_BT = np.full((len(new), lengths.max()), self.pad_id, dtype=np.int64)
+        for row, sequence in enumerate(new):
+            ids_BT[row, : lengths[row]] = sequence.prompt
+        self.cache.begin_prefill(len(self.live), None)
+        positions_T = torch.arange(ids_BT.shape[1], device=self.device)
+        hidden_BTD = self.trunk(
+            input_ids=self._tensor(ids_BT),
+            attention_mask=self.masks.prefill(ids_BT.shape[1]),
+            position_ids=positions_T.expand(*ids_BT.shape),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        last_BD = hidden_BTD[torch.arange(len(new)), self._tensor(lengths - 1)]
+        token_B = self._draw(last_BD, new)
+        self.live += new
+        self.column_B = np.concatenate([self.column_B, lengths])
+        self.token_B = np.concatenate([self.token_B, token_B])
+        self.largest_batch = max(self.largest_batch, len(self.live))
+        self._leave()
+
+    def _step(self) -> None:
+        """One token for every live row."""
+        columns_B = self._tensor(self.column_B)
+        length = int(self.column_B.max()) + 1
+        rows_B = torch.arange(len(self.live), device=self.device)
+        self.cache.begin_decode(columns_B, rows_B, length)
+        hidden_B1D = self.trunk(
+            input_ids=self._tensor(self.token_B).unsqueeze(1),
+            attention_mask=self.masks.decode(columns_B, length),
+            position_ids=columns_B.unsqueeze(1),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        self.column_B = self.column_B + 1
+        self.token_B = self._draw(hidden_B1D[:, 0], self.live)
+        self._leave()
+
+    def _draw(self, hidden_BD: Tensor, rows: Sequence[Job]) -> np.ndarray:
+        """The rows' next tokens; each is handed to its request."""
+        logits_BV = self._logits(hidden_BD)
+        logprobs_BV = torch.log_softmax(logits_BV, dim=-1)
+        token_B = choose_tokens(logits_BV, rows, self.index_V)
+        logprob_B = logprobs_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
+        num_top = max(row.num_top for row in rows)
+        if num_top:
+            top_BK, ids_BK = logprobs_BV.topk(min(num_top, logprobs_BV.shape[1]))
+            alternatives = list(zip(ids_BK.tolist(), top_BK.tolist(), strict=True))
+        tokens, logprobs = token_B.cpu().numpy(), logprob_B.tolist()
+        for i, row in enumerate(rows):
+            row.count += 1
+            top = tuple(zip(*alternatives[i], strict=True))[: row.num_top] if row.num_top else ()
+            last = int(tokens[i]) == self.eos_id or row.count >= row.max_new_tokens
+            row.emit(Token(int(tokens[i]), logprobs[i], top, last))
+        return tokens
+
+    def _logits(self, hidden_BD: Tensor) -> Tensor:
+        head = self.head
+        logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
+        if head.scale != 1.0:
+            logits_BV = logits_BV * head.scale
+        if head.softcap is not None:
+            logits_BV = torch.tanh(logits_BV / head.softcap) * head.softcap
+        return logits_BV
+
+    def _leave(self) -> None:
+        """Close the gaps: live rows from the back move into the places of rows that ended."""
+        ended_B = np.array(
+            [
+                row.cancelled or row.count >= row.max_new_tokens or token == self.eos_id
+                for row, token in zip(self.live, self.token_B, strict=True)
+            ]
+        )
+        if not ended_B.any():
+            return
+        num_live = int((~ended_B).sum())
+        holes = np.flatnonzero(ended_B[:num_live])
+        movers = num_live + np.flatnonzero(~ended_B[num_live:])
+        if len(holes):
+            length = int(self.column_B[movers].max())
+            self.cache.move(self._tensor(movers), self._tensor(holes), length)
+        for hole, mover in zip(holes, movers, strict=True):
+            self.live[hole] = self.live[mover]
+            self.column_B[hole], self.token_B[hole] = self.column_B[mover], self.token_B[mover]
+        self.live = self.live[:num_live]
+        self.column_B, self.token_B = self.column_B[:num_live], self.token_B[:num_live]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def choose_tokens(logits_BV: Tensor, rows: Sequence[Job], index_V: Tensor) -> Tensor:
+    """token_B: each row's draw at its own temperature and top_p, or its likeliest token."""
+    device = logits_BV.device
+    greedy_B = logits_BV.argmax(dim=-1)
+    if all(row.temperature == 0 for row in rows):
+        return greedy_B
+    temperature_B = torch.tensor([row.temperature or 1.0 for row in rows], device=device)
+    weights_BV = torch.softmax(logits_BV / temperature_B.unsqueeze(1), dim=-1)
+    if any(row.top_p < 1 for row in rows):
+        top_p_B = torch.tensor([row.top_p for row in rows], device=device)
+        weights_BV = keep_top_p(weights_BV, top_p_B)
+    words = [row.noise for row in rows if row.noise is not None]
+    low_B = torch.stack([low[row.count] for row, (low, _) in zip(rows, words, strict=True)])
+    high_B = torch.stack([high[row.count] for row, (_, high) in zip(rows, words, strict=True)])
+    noise_BV = exponential(low_B.to(device), high_B.to(device), index_V)
+    drawn_B = (weights_BV / noise_BV).argmax(dim=-1)
+    is_greedy_B = torch.tensor([row.temperature == 0 for row in rows], device=device)
+    return torch.where(is_greedy_B, greedy_B, drawn_B)
+
+
+def keep_top_p(weights_BV: Tensor, top_p_B: Tensor) -> Tensor:
+    """Probabilities with all but the fewest likeliest tokens that reach top_p set to 0."""
+    sorted_BV, order_BV = weights_BV.sort(dim=-1, descending=True)
+    before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
+    kept_BV = torch.where(before_BV < top_p_B.unsqueeze(1), sorted_BV, 0.0)
+    return torch.zeros_like(weights_BV).scatter(1, order_BV, kept_BV)

@@ -1,0 +1,130 @@
+"""Who calls, and how much they may: keys, requests per minute, tokens per day."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from understudy.serving.wire import ApiError
+from understudy.store import Store
+from understudy.store.keys import Caller, add_usage, caller_of, tokens_used
+
+KEY_SECONDS = 2.0
+"""How long a key's look-up is believed: a revoked key works no longer than this."""
+MAX_KNOWN = 10_000
+"""Look-ups that are remembered."""
+FLUSH_SECONDS = 1.0
+"""How often the day's counts are written down; a crash forgets no more than this."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Requests that a user may still make, refilled as time passes."""
+
+    left: float
+    at: float
+
+
+class Callers:
+    """Keys and limits of everybody who calls. Used on the event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        requests_per_minute: int,
+        tokens_per_day: int,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
+    ) -> None:
+        self.store, self.clock, self.today = store, clock, today
+        self.requests_per_minute, self.tokens_per_day = requests_per_minute, tokens_per_day
+        self._known: dict[str, tuple[float, Caller | None]] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self._used: dict[tuple[str, str], int] = {}
+        self._unwritten: dict[str, dict[str, list[int]]] = defaultdict(dict)
+
+    async def identify(self, plain: str | None) -> Caller:
+        """Whose key it is; 401 for none, a wrong, a revoked or an expired one, all alike."""
+        caller = None
+        if plain:
+            name = sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+            until, caller = self._known.get(name, (0.0, None))
+            if until <= self.clock():
+                caller = await asyncio.to_thread(caller_of, self.store, plain)
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[name] = (self.clock() + KEY_SECONDS, caller)
+        if caller is None:
+            raise ApiError(
+                401,
+                "this needs a valid API key: Authorization: Bearer us-...",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return caller
+
+    async def admit(self, caller: Caller) -> None:
+        """Count a request; 429 when it is one too many for the minute, or the quota is used up."""
+        rate = caller.requests_per_minute or self.requests_per_minute
+        bucket = self._buckets.setdefault(caller.user_id, _Bucket(rate, self.clock()))
+        now = self.clock()
+        bucket.left = min(rate, bucket.left + (now - bucket.at) * rate / 60)
+        bucket.at = now
+        if bucket.left < 1:
+            wait = (1 - bucket.left) * 60 / rate
+            raise ApiError(
+                429,
+                f"more than {rate} requests per minute; try again in {wait:.1f} s",
+                kind="rate_limit_error",
+                code="rate_limit_exceeded",
+                headers={"Retry-After": f"{wait:.0f}" if wait >= 1 else "1"},
+            )
+        quota = caller.tokens_per_day or self.tokens_per_day
+        if await self._tokens_today(caller.user_id) >= quota:
+            raise ApiError(
+                429,
+                f"the {quota} tokens of today (UTC) are used up",
+                kind="insufficient_quota",
+                code="insufficient_quota",
+            )
+        bucket.left -= 1
+
+    def count(self, caller: Caller, tokens: int) -> None:
+        """Note what an answered request used."""
+        day = self.today()
+        key = (caller.user_id, day)
+        self._used[key] = self._used.get(key, 0) + tokens
+        entry = self._unwritten[day].setdefault(caller.user_id, [0, 0])
+        entry[0] += 1
+        entry[1] += tokens
+
+    async def flush(self) -> None:
+        """Write the counts down; what cannot be written now is kept for the next time."""
+        for day in list(self._unwritten):
+            taken = self._unwritten.pop(day)
+            used = {name: (requests, tokens) for name, (requests, tokens) in taken.items()}
+            try:
+                await asyncio.to_thread(add_usage, self.store, day, used)
+            except OSError:
+                for name, (requests, tokens) in used.items():
+                    entry = self._unwritten[day].setdefault(name, [0, 0])
+                    entry[0] += requests
+                    entry[1] += tokens
+
+    async def keep_flushing(self) -> None:
+        """Flush for as long as the gateway runs."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def _tokens_today(self, user_id: str) -> int:
+        day = self.today()
+        if (user_id, day) not in self._used:
+            stored = await asyncio.to_thread(tokens_used, self.store, user_id, day)
+            self._used = {key: n for key, n in self._used.items() if key[1] == day}
+            self._used[user_id, day] = self._used.get((user_id, day), 0) + stored
+        return self._used[user_id, day]

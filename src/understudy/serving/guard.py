@@ -1,0 +1,66 @@
+"""Limits on the connection itself: how large a request may be, how slowly it may be sent or read.
+
+Plain ASGI, around the whole application, so that no route can be without it.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+from understudy.serving.wire import ApiError, error_body
+
+Scope = dict[str, Any]
+
+
+class Guard:
+    """Wraps an ASGI application."""
+
+    def __init__(self, app: Any, *, max_body_bytes: int, stall_s: float) -> None:
+        self.app, self.max_body, self.stall_s = app, max_body_bytes, stall_s
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass a request on; 413 for one too large, 408 for one that stalls, an end for a reader
+        that does."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self.max_body:
+            await _reply(send, 413, f"the body is larger than {self.max_body} bytes")
+            return
+        taken, complete = 0, False
+
+        async def bounded() -> Any:
+            nonlocal taken, complete
+            if complete:
+                return await receive()  # only the end of the connection is left to hear of
+            try:
+                message = await asyncio.wait_for(receive(), self.stall_s)
+            except TimeoutError:
+                raise ApiError(408, "the request's body did not arrive in time") from None
+            taken += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if taken > self.max_body:
+                raise ApiError(413, f"the body is larger than {self.max_body} bytes")
+            return message
+
+        async def steady(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await asyncio.wait_for(send(message), self.stall_s)
+
+        await self.app(scope, bounded, steady)
+
+
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'"),
+]
+
+
+async def _reply(send: Any, status: int, message: str) -> None:
+    body = json.dumps(error_body(message, "invalid_request_error")).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close"), *_HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

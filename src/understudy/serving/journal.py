@@ -1,0 +1,122 @@
+"""The gateway's side of the log: events queue up, and one thread commits them in batches.
+
+While one batch is being written the next one gathers, so under load a commit holds many events and
+without load it holds one, at once. A future per event says when it is on disk. When the log cannot
+be written, the policy decides: "refuse" fails the request, "serve" answers it and counts the loss.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Literal
+
+from understudy.serving.wire import Json
+from understudy.store.log import Event, PromptLog
+
+BATCH = 100
+"""Events in one commit."""
+Policy = Literal["refuse", "serve"]
+
+
+class LogUnavailable(Exception):
+    """The log cannot be written and the policy is to refuse."""
+
+
+class Journal:
+    """An open log with its writing thread. Made and used on the event loop."""
+
+    def __init__(self, path: Path, *, policy: Policy, max_pending: int = 10_000) -> None:
+        self.path, self.policy, self.max_pending = path, policy, max_pending
+        self.loop = asyncio.get_running_loop()
+        self.reader = PromptLog(path)  # for looking up; also says at once what is wrong with it
+        self.pending: deque[tuple[Event, asyncio.Future[bool]]] = deque()
+        self.wake = threading.Condition()
+        self.stopping = False
+        self.num_put, self.num_written, self.num_lost = 0, 0, 0
+        self.error: str | None = None
+        self.thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self.thread.start()
+
+    def put(self, event: Event) -> "asyncio.Future[bool]":
+        """Queue an event: the future tells whether it is on disk, or raises LogUnavailable."""
+        future: asyncio.Future[bool] = self.loop.create_future()
+        future.add_done_callback(_retrieve)
+        self.num_put += 1
+        if len(self.pending) >= self.max_pending:
+            self._lose([(event, future)], "the queue is full")
+            return future
+        with self.wake:
+            self.pending.append((event, future))
+            self.wake.notify()
+        return future
+
+    def owner(self, request_id: str) -> str | None:
+        """Whose recorded request this is."""
+        return self.reader.owner(request_id)
+
+    def state(self) -> Json:
+        """For the health page."""
+        return {
+            "state": "failing" if self.error else "ok",
+            "on_failure": self.policy,
+            "written": self.num_written,
+            "lost": self.num_lost,
+            "pending": self.num_put - self.num_written - self.num_lost,
+            "error": self.error,
+        }
+
+    def close(self) -> None:
+        """Write what is queued, and close."""
+        with self.wake:
+            self.stopping = True
+            self.wake.notify()
+        self.thread.join()
+        self.reader.close()
+
+    def _run(self) -> None:
+        log: PromptLog | None = None
+        while True:
+            with self.wake:
+                while not self.pending and not self.stopping:
+                    self.wake.wait()
+                if not self.pending:
+                    break
+                batch = [self.pending.popleft() for _ in range(min(BATCH, len(self.pending)))]
+            try:
+                log = log or PromptLog(self.path)
+                log.append([event for event, _ in batch])
+            except (sqlite3.Error, OSError, ValueError) as error:
+                if log is not None:
+                    log.close()
+                    log = None
+                self.loop.call_soon_threadsafe(self._lose, batch, str(error))
+            else:
+                self.loop.call_soon_threadsafe(self._done, batch)
+        if log is not None:
+            log.close()
+
+    def _done(self, batch: list[tuple[Event, "asyncio.Future[bool]"]]) -> None:
+        self.error = None
+        self.num_written += len(batch)
+        for _, future in batch:
+            if not future.done():
+                future.set_result(True)
+
+    def _lose(self, batch: list[tuple[Event, "asyncio.Future[bool]"]], reason: str) -> None:
+        self.error = reason
+        self.num_lost += len(batch)
+        for _, future in batch:
+            if future.done():
+                continue
+            if self.policy == "serve":
+                future.set_result(False)
+            else:
+                future.set_exception(LogUnavailable(reason))
+
+
+def _retrieve(future: "asyncio.Future[bool]") -> None:
+    """Nobody waits for an answer's event; its failure is on the health page."""
+    if not future.cancelled():
+        future.exception()

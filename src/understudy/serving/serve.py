@@ -1,0 +1,131 @@
+"""`understudy serve`: the gateway on a port."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.serving.app import Backend, Settings, build_app
+from understudy.serving.journal import Policy
+from understudy.serving.upstream import Upstream
+from understudy.store import open_project
+
+KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeConfig:
+    """Answer requests like OpenAI's API does and, with consent, record the prompts."""
+
+    project: Path = Path()
+    """The project's folder: users, keys and the log."""
+    model: str | None = None
+    """Model folder, run folder or hub name; answered in this process."""
+    upstream: str | None = None
+    """Instead of a model: address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1.
+    Its key is read from the variable UNDERSTUDY_UPSTREAM_KEY."""
+    upstream_model: str | None = None
+    """What the upstream calls the model; `name` without it."""
+    name: str = "understudy"
+    """What requests call the model."""
+    host: str = "127.0.0.1"
+    """Address to listen at. Put a server that speaks TLS in front before you open it to others."""
+    port: int = 8000
+    """Port to listen at."""
+    slots: int = 32
+    """Answers that the model in this process works on at the same time."""
+    max_prompt_tokens: int = 1024
+    """Longest prompt for the model in this process (C: prompts over 1k tokens are dropped)."""
+    max_response_tokens: int = 1024
+    """Longest answer, in tokens (C)."""
+    requests_per_minute: int = 60
+    """Of a user whose key has no limit of its own."""
+    tokens_per_day: int = 1_000_000
+    """Of a user whose key has no quota of its own; a day in UTC."""
+    max_body_bytes: int = 1 << 20
+    """Largest request."""
+    max_connections: int = 1024
+    """Most connections at a time; more are turned away with 503."""
+    timeout_s: float = 120.0
+    """Longest time to a whole answer, in seconds."""
+    stall_s: float = 20.0
+    """Longest time in which a client may send, or read, nothing; in seconds."""
+    on_log_failure: Policy = "refuse"
+    """When the log cannot be written: refuse requests that should be recorded, or serve them and
+    lose the record."""
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.upstream is None):
+            raise ValueError("serve needs --model or --upstream, and not both")
+        for name in (
+            "slots",
+            "max_prompt_tokens",
+            "max_response_tokens",
+            "requests_per_minute",
+            "tokens_per_day",
+            "max_body_bytes",
+            "max_connections",
+            "timeout_s",
+            "stall_s",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+def serve(config: ServeConfig) -> None:
+    """Run until SIGINT or SIGTERM; the answers at hand are finished first."""
+    import uvicorn
+
+    project = open_project(config.project)
+    store = project.open_store(pooled=True)
+    settings = Settings(
+        log=project.log,
+        on_log_failure=config.on_log_failure,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_day=config.tokens_per_day,
+        max_body_bytes=config.max_body_bytes,
+        timeout_s=config.timeout_s,
+        stall_s=config.stall_s,
+    )
+    app = build_app(settings, store, make_backend(config))
+    print(f"serving {config.name} at http://{config.host}:{config.port}/v1", flush=True)
+    uvicorn.run(
+        app,
+        host=config.host,
+        port=config.port,
+        limit_concurrency=config.max_connections,
+        backlog=config.max_connections,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+def make_backend(config: ServeConfig) -> Backend:
+    """The model in this process, or the client of the other server."""
+    if config.upstream is not None:
+        return Upstream(
+            config.upstream,
+            name=config.name,
+            model=config.upstream_model,
+            key=os.environ.get(KEY_VARIABLE),
+            timeout_s=config.timeout_s,
+            max_response_tokens=config.max_response_tokens,
+        )
+    from understudy.core.models import load_policy
+    from understudy.serving.local import LocalModel
+
+    model, tokenizer = load_policy(_model_folder(str(config.model)))
+    return LocalModel(
+        model,
+        tokenizer,
+        name=config.name,
+        slots=config.slots,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+    )
+
+
+def _model_folder(name: str) -> str:
+    """A run folder's model, or the name itself."""
+    return str(Path(name) / "model") if (Path(name) / "run.json").is_file() else name

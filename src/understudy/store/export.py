@@ -1,0 +1,288 @@
+"""Datasets: `understudy export demonstrations | rankings | ratings | prompts`.
+
+A dataset is frozen before it is written: in one transaction its records are chosen, put in the
+order of their ids and named in the store. The name is a hash of the query and of what it found, so
+the same query on unchanged records is the same dataset and gives the same bytes. Writing streams
+from that list, and an interrupted export goes on where it stopped.
+
+For training, only records of training labelers are chosen, and the database refuses any other
+(see tables.py). `purpose="evaluation"` takes everybody's.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
+from tyro.conf import Positional
+
+from understudy.records.schema import Split
+from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.project import Project, open_project
+from understudy.store.repository import (
+    Store,
+    current,
+    insert_new,
+    label_query,
+    labels_of,
+)
+from understudy.store.rows import now, packed, prompt_of
+from understudy.store.tables import (
+    dataset_files,
+    dataset_records,
+    datasets,
+    labelers,
+    labels,
+    prompts,
+)
+
+Kind = Literal["demonstrations", "rankings", "ratings", "prompts"]
+Purpose = Literal["training", "evaluation"]
+PAGE = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Write a frozen, hashed dataset from the store, for trainers to read."""
+
+    kind: Positional[Kind]
+    """demonstrations, rankings, ratings or prompts."""
+    project: Path = Path()
+    """The project's folder."""
+    out: Path | None = None
+    """The file, .jsonl; without it PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
+    split: Split | None = None
+    """Only prompts of this split: train, valid or test; without it every prompt that intake kept
+    and every label."""
+    purpose: Purpose = "training"
+    """training (only training labelers' records, refused otherwise) or evaluation (everybody's)."""
+    labelers: tuple[str, ...] = ()
+    """Only these labelers' records; without it all whose role the purpose allows."""
+    rubric: str | None = None
+    """Only labels that followed this version of the instructions."""
+    overwrite: bool = False
+    """Replace the file `out`."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "prompts" and (self.labelers or self.rubric):
+            raise ValueError("prompts are nobody's labels; leave out --labelers and --rubric")
+        if self.out is not None and self.out.suffix != ".jsonl":
+            raise ValueError(f"{self.out} must end in .jsonl")
+        if self.purpose == "training" and self.split == "test":
+            raise ValueError("the test split is for evaluation; pass --purpose evaluation")
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """What decides which records are in it."""
+        return {
+            "kind": self.kind,
+            "split": self.split,
+            "purpose": self.purpose,
+            "labelers": sorted(self.labelers),
+            "rubric": self.rubric,
+        }
+
+
+def export(config: ExportConfig) -> str:
+    """Freeze, write, hash; says what and where."""
+    project = open_project(config.project)
+    store = project.open_store()
+    name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
+    out = config.out or project.datasets / f"{name}.jsonl"
+    dataset_id, number = freeze(store, config)
+    sha256 = write_dataset(store, project, dataset_id, out, overwrite=config.overwrite)
+    return f"{out}: {number:,} {config.kind}, dataset {dataset_id}, sha256 {sha256}"
+
+
+def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
+    """Choose the records and name them in the store: (dataset id, how many)."""
+    with writing(store.engine) as connection:
+        _check_labelers(connection, config)
+        chosen = _chosen(connection, config)
+        digest, number = hashlib.sha256(packed(config.query).encode()), 0
+        for found in connection.execute(chosen, execution_options={"yield_per": PAGE}):
+            digest.update(packed(list(found)).encode())
+            number += 1
+        if not number:
+            raise ValueError(f"the store has no {config.kind} for {packed(config.query)}")
+        dataset_id = f"ds-{digest.hexdigest()[:16]}"
+        known = select(datasets.c.id).where(datasets.c.id == dataset_id)
+        if connection.execute(known).first() is None:
+            row = {
+                "id": dataset_id,
+                "kind": config.kind,
+                "purpose": config.purpose,
+                "query": packed(config.query),
+                "num_records": number,
+                "created_at": now(),
+            }
+            connection.execute(datasets.insert(), row)
+            members_of = chosen.order_by(None).subquery()
+            names = ["dataset_id", "place", "purpose", "prompt_id", "label_id", "labeler_role"]
+            members = select(
+                literal(dataset_id),
+                func.row_number().over(order_by=_bytewise(connection, members_of.c.id)) - 1,
+                literal(config.purpose),
+                members_of.c.prompt_id,
+                members_of.c.label_id,
+                members_of.c.labeler_role,
+            )
+            connection.execute(insert(dataset_records).from_select(names, members))
+    return dataset_id, number
+
+
+def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
+    """id, prompt_id, label_id, labeler_role and what else is in the rows and may change."""
+    if config.kind == "prompts":
+        query = select(
+            prompts.c.id,
+            prompts.c.id.label("prompt_id"),
+            null().label("label_id"),
+            null().label("labeler_role"),
+            prompts.c.split,
+            prompts.c.use_case,
+            prompts.c.body,
+        ).where(prompts.c.split.is_not(None))
+        key = prompts.c.id
+    else:
+        query = current(
+            select(
+                labels.c.id,
+                labels.c.prompt_id,
+                labels.c.id.label("label_id"),
+                labels.c.labeler_role,
+                prompts.c.split,
+                prompts.c.body,
+            )
+            .join(prompts, prompts.c.id == labels.c.prompt_id)
+            .where(labels.c.kind == config.kind.removesuffix("s"))
+        )
+        key = labels.c.id
+        if config.labelers:
+            query = query.where(labels.c.labeler_id.in_(config.labelers))
+        elif config.purpose == "training":
+            query = query.where(labels.c.labeler_role == "training")
+        if config.rubric is not None:
+            query = query.where(labels.c.rubric == config.rubric)
+        if config.purpose == "training":
+            # Test users' prompts stay out of training, whoever labeled them.
+            query = query.where(prompts.c.split.is_(None) | (prompts.c.split != "test"))
+    if config.split is not None:
+        query = query.where(prompts.c.split == config.split)
+    elif config.kind == "prompts" and config.purpose == "training":
+        query = query.where(prompts.c.split != "test")
+    return query.order_by(_bytewise(connection, key))
+
+
+def _bytewise(connection: Connection, column: Any) -> Any:
+    """Ordered by bytes on both backends: PostgreSQL's default is the locale's order."""
+    return column if is_sqlite(connection) else collate(column, "C")
+
+
+def _check_labelers(connection: Connection, config: ExportConfig) -> None:
+    query = select(labelers.c.id, labelers.c.role).where(labelers.c.id.in_(config.labelers))
+    roles = {row.id: row.role for row in connection.execute(query)}
+    for name in config.labelers:
+        if name not in roles:
+            raise ValueError(f"labeler {name!r} is not in the store")
+        if config.purpose == "training" and roles[name] != "training":
+            raise ValueError(
+                f"labeler {name!r} is {roles[name]}: these records never enter a training export; "
+                "pass --purpose evaluation"
+            )
+
+
+def write_dataset(
+    store: Store, project: Project, dataset_id: str, out: Path, *, overwrite: bool = False
+) -> str:
+    """Write a frozen dataset to a file, which appears whole or not at all: its sha256.
+
+    An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there.
+    """
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} exists; pass --overwrite or choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{dataset_id}.partial")
+    done, digest = _whole_lines(partial)
+    with partial.open("ab") as stream:
+        os.chmod(partial, 0o600)
+        for line in dataset_lines(store, dataset_id, skip=done):
+            stream.write(line)
+            digest.update(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sha256 = str(digest.hexdigest())
+    _note_file(store, project, dataset_id, out, sha256)
+    os.replace(partial, out)
+    return sha256
+
+
+def dataset_lines(store: Store, dataset_id: str, skip: int = 0) -> Iterator[bytes]:
+    """The rows of a frozen dataset as JSON Lines, from row number `skip` on."""
+    with reading(store.engine) as connection:
+        kind = connection.execute(
+            select(datasets.c.kind).where(datasets.c.id == dataset_id)
+        ).scalar_one()
+    joined, key = (
+        (select(prompts), prompts.c.id == dataset_records.c.prompt_id)
+        if kind == "prompts"
+        else (label_query(), labels.c.id == dataset_records.c.label_id)
+    )
+    members = dataset_records.c.dataset_id == dataset_id
+    query = joined.add_columns(dataset_records.c.place).join(dataset_records, key).where(members)
+    last = -1
+    while True:
+        page = query.where(dataset_records.c.place > last).order_by(dataset_records.c.place)
+        with reading(store.engine) as connection:
+            rows = list(connection.execute(page.limit(PAGE)).mappings())
+            found = (
+                [prompt_of(row) for row in rows]
+                if kind == "prompts"
+                else list(labels_of(connection, rows))
+            )
+        if not rows:
+            return
+        last = rows[-1]["place"]
+        for record in found[skip:]:
+            text = json.dumps(record.to_json(), ensure_ascii=False, sort_keys=True)
+            yield (text + "\n").encode()
+        skip = max(0, skip - len(found))
+
+
+def _whole_lines(partial: Path) -> tuple[int, Any]:
+    """How many rows an interrupted write left, and their hash; half a row is cut off."""
+    digest = hashlib.sha256()
+    if not partial.exists():
+        return 0, digest
+    done, size = 0, 0
+    with partial.open("rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            digest.update(line)
+            done, size = done + 1, size + len(line)
+    os.truncate(partial, size)
+    return done, digest
+
+
+def _note_file(store: Store, project: Project, dataset_id: str, out: Path, sha256: str) -> None:
+    """Remember that this file, with this content, is the dataset, and that it is no other now."""
+    path = stored_path(project, out)
+    with writing(store.engine) as connection:
+        older = dataset_files.c.path == path
+        connection.execute(dataset_files.update().where(older).values(current=False))
+        row = {"dataset_id": dataset_id, "path": path, "sha256": sha256, "current": True}
+        insert_new(connection, dataset_files, [row])
+        same = older & (dataset_files.c.sha256 == sha256)
+        same &= dataset_files.c.dataset_id == dataset_id
+        connection.execute(dataset_files.update().where(same).values(current=True))
+
+
+def stored_path(project: Project, path: Path) -> str:
+    """A path as the store keeps it: relative to the project's folder where it is inside."""
+    whole, folder = path.resolve(), project.folder.resolve()
+    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)

@@ -1,0 +1,128 @@
+"""The gateway's log: what consenting users asked, what was answered, what they said of it.
+
+A SQLite file of its own, so that a busy gateway never makes a labeler wait. Rows are appended in
+batches, one commit each, and never changed; only `forget` takes a user's rows away. Plain sqlite3:
+this is the gateway's innermost write.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from understudy.store.engine import SQLITE_PRAGMAS
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_of_request ON events (request_id);
+CREATE INDEX IF NOT EXISTS events_of_user ON events (user_id);
+CREATE TRIGGER IF NOT EXISTS events_immutable BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+"""
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the log."""
+
+    kind: Literal["prompt", "answer", "feedback"]
+    """What happened."""
+    request_id: str
+    """The answer's id, which ties the three kinds together."""
+    user_id: str
+    """Whose it is."""
+    created_at: str
+    """ISO 8601 in UTC."""
+    body: Mapping[str, Any]
+    """What was said, as JSON."""
+
+
+class PromptLog:
+    """An open log; made when missing. One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            for name, value in SQLITE_PRAGMAS.items():
+                self.db.execute(f"PRAGMA {name}={value}")
+            (version,) = self.db.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise ValueError(
+                    f"{path} has schema {version}, this version knows up to {SCHEMA_VERSION}; "
+                    "upgrade understudy"
+                )
+            if version < SCHEMA_VERSION:
+                self.db.executescript(_SCHEMA)
+                self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except BaseException:
+            self.db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.db.close()
+
+    def append(self, events: Sequence[Event]) -> None:
+        """All of them in one commit; sqlite3.Error if they cannot be written."""
+        rows = [
+            (e.kind, e.request_id, e.user_id, e.created_at, json.dumps(e.body, ensure_ascii=False))
+            for e in events
+        ]
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            self.db.executemany(
+                "INSERT INTO events (kind, request_id, user_id, created_at, body) "
+                "VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+
+    def owner(self, request_id: str) -> str | None:
+        """Whose request it was, if it was recorded."""
+        row = self.db.execute(
+            "SELECT user_id FROM events WHERE request_id = ? LIMIT 1", (request_id,)
+        ).fetchone()
+        return row[0] if row else None
+
+    def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
+        """(number, event) of all later than number `after`, in their order."""
+        while True:
+            rows = self.db.execute(
+                "SELECT seq, kind, request_id, user_id, created_at, body FROM events "
+                "WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, PAGE),
+            ).fetchall()
+            if not rows:
+                return
+            for seq, kind, request_id, user_id, created_at, body in rows:
+                yield seq, Event(kind, request_id, user_id, created_at, json.loads(body))
+            after = rows[-1][0]
+
+    def forget(self, user_id: str) -> int:
+        """Delete a user's rows from the file and its WAL; how many they were.
+
+        The file is rewritten, so this waits for the gateway's batch at hand, and it for this.
+        """
+        count = self.db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
+        self.db.execute("VACUUM")
+        self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count

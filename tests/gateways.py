@@ -1,0 +1,125 @@
+"""Running gateways for tests, and an upstream that answers at once."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from understudy.store.keys import add_key
+from understudy.store.project import Project
+from understudy.store.repository import User
+
+
+@contextmanager
+def running(app: Any, **options: Any) -> Iterator[str]:
+    """Serve an ASGI application on a free port of this machine: its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="critical", lifespan="on", **options)
+    server = uvicorn.Server(config)
+    started = threading.Event()
+    startup = server.startup
+
+    async def tell(sockets: Any = None) -> None:
+        await startup(sockets)
+        started.set()
+
+    server.startup = tell
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        assert started.wait(20)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def make_key(project: Project, user: str, consent: bool = True, **limits: Any) -> str:
+    """A user with a key."""
+    store = project.open_store()
+    store.add_user(User(user, "acme", consent))
+    key = add_key(store, user, **limits)
+    store.engine.dispose()
+    return key
+
+
+class FakeUpstream:
+    """An OpenAI-compatible server as plain ASGI: says "You said: ...", and keeps what it was sent.
+
+    The words "be slow" in the last message make it wait, "fail" makes it fail.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.headers: list[dict[bytes, bytes]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": message["type"] + ".complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        asked = json.loads(body)
+        self.seen.append(asked)
+        self.headers.append(dict(scope["headers"]))
+        said = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
+        if "be slow" in said:
+            await asyncio.sleep(5)
+        if "fail" in said:
+            await self._send(send, 500, {"error": {"message": "boom " + said}})
+        elif "too long" in said:
+            await self._send(send, 400, {"error": {"message": "the prompt is too long"}})
+        elif "go away" in said:
+            await self._send(send, 302, {}, [(b"location", b"http://127.0.0.1:1/")])
+        elif asked.get("stream"):
+            await self._stream(send, said)
+        else:
+            await self._send(send, 200, self.answer(asked, said))
+
+    def answer(self, asked: dict[str, Any], said: str) -> dict[str, Any]:
+        """The answer's JSON."""
+        text = f"You said: {said}"
+        chat = "messages" in asked
+        choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        choices = [
+            {"index": k, "finish_reason": "stop", "logprobs": None, **choice}
+            for k in range(asked.get("n", 1))
+        ]
+        used = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+        kind = "chat.completion" if chat else "text_completion"
+        head = {"id": "theirs", "object": kind, "created": 1, "model": "theirs"}
+        return {**head, "choices": choices, "usage": used}
+
+    async def _stream(self, send: Any, said: str) -> None:
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        base = {"id": "theirs", "object": "chat.completion.chunk", "created": 1, "model": "theirs"}
+        used = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+        parts = ["You said: ", said]
+        chunks = [
+            {**base, "choices": [{"index": 0, "delta": {"content": p}, "finish_reason": None}]}
+            for p in parts
+        ]
+        chunks.append({**base, "choices": [], "usage": used})
+        for chunk in chunks:
+            line = f"data: {json.dumps(chunk)}\n\n".encode()
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+    async def _send(self, send: Any, status: int, body: Any, extra: Any = ()) -> None:
+        head = [(b"content-type", b"application/json"), *extra]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": json.dumps(body).encode()})
