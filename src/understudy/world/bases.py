@@ -1,18 +1,38 @@
-"""The base models that ship with the package, as GPT-3 was given to the paper's authors."""
+"""The base models that ship with the package, as GPT-3 was given to the paper's authors.
 
+`bases/<size>/` is a model folder in half precision with `pretraining.jsonl`, what was measured while it was made;
+`bases/hashes.json` holds the sha256 of every weights file.
+"""
+
+import json
 from pathlib import Path
 
+from understudy.records.io import file_hash
+
 BASES = Path(__file__).parent / "bases"
-PRETRAINING_PAGES = {"200k": 0, "1m": 0, "3m": 0}
+
+
+def base_sizes() -> list[str]:
+    """Sizes of the packaged base models, smallest first."""
+    return list(json.loads((BASES / "hashes.json").read_text(encoding="utf-8")))
 
 
 def base_model_path(size: str) -> Path:
-    """Folder of the packaged base model; ValueError names the sizes that there are."""
-    path = BASES / size
-    if not path.is_dir():
-        known = ", ".join(sorted(p.name for p in BASES.iterdir())) if BASES.is_dir() else "none"
+    """Folder of the packaged base model, its weights checked against their hash."""
+    hashes = json.loads((BASES / "hashes.json").read_text(encoding="utf-8"))
+    if size not in hashes:
         raise ValueError(
-            f"no packaged base model of size {size!r} (there are: {known}); "
-            "make one with 'understudy world pretrain' and give its folder"
+            f"no packaged base model of size {size!r} (there are: {', '.join(hashes)}); make one "
+            "with 'understudy world pretrain' and give its folder"
         )
+    path = BASES / size
+    found = file_hash(path / "model.safetensors")
+    if found != hashes[size]:
+        raise ValueError(f"{path}/model.safetensors is damaged: its sha256 is {found[:12]}...")
     return path
+
+
+def training_curve(size: str) -> list[dict[str, float]]:
+    """What was measured while the base model was made: `tokens` read, loss and benchmarks."""
+    lines = (BASES / size / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -27,10 +27,10 @@ from understudy.world.judge import MAXIMUM, PARTS, WEIGHTS, Check, GoldJudge, fl
 from understudy.world.replies import reply
 from understudy.world.tasks import Task, parse
 
-NOISE = 0.59
+NOISE = 0.44
 """Standard deviation of a labeler's utility for one answer, in units of the gold score (maximum
 3.8)."""
-TIE_THRESHOLD = 0.41
+TIE_THRESHOLD = 0.36
 """Utilities closer than this to the best of a tier share it."""
 CARELESS_NOISE = 2.5
 FLAG_ERROR = 0.04

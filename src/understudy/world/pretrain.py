@@ -234,12 +234,12 @@ def measure(
     losses = [float(lm_loss(model, part)) * len(part) for part in rows.split(64)]
     metrics = {"pretrain/valid_loss": sum(losses) / len(rows)}
     for name, items in benchmark_items(Facts.of_seed(FACTS_SEED), 100).items():
-        metrics[f"pretrain/{name}"] = _exact_share(model, tokenizer, items)
+        metrics[f"pretrain/{name}"] = exact_share(model, tokenizer, items)
     model.train()
     return metrics
 
 
-def _exact_share(
+def exact_share(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, items: list[dict[str, str]]
 ) -> float:
     """Share of items whose every answer token is the likeliest one: greedy decoding's exact

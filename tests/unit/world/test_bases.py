@@ -1,0 +1,58 @@
+"""The shipped base models: whole, small enough, and able to copy."""
+
+import pytest
+import torch
+
+from understudy.core.models import load_policy
+from understudy.world import bases
+from understudy.world.benchmarks import benchmark_items
+from understudy.world.language import Facts
+from understudy.world.pretrain import PretrainConfig, exact_share, pretrain, world_tokenizer
+
+
+def test_three_sizes_ship_in_at_most_ten_megabytes():
+    assert bases.base_sizes() == ["200k", "1m", "3m"]
+    files = [path for path in bases.BASES.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 10e6
+    counts = []
+    for size in bases.base_sizes():
+        model, _ = load_policy(bases.base_model_path(size))
+        counts.append(sum(p.numel() for p in model.parameters()))
+    assert counts == pytest.approx([0.2e6, 1.1e6, 2.8e6], rel=0.05)
+
+
+def test_another_size_is_an_error_that_names_the_sizes():
+    with pytest.raises(ValueError, match="200k, 1m, 3m"):
+        bases.base_model_path("9m")
+
+
+def test_the_tokenizer_is_the_one_that_the_world_trains():
+    _, tokenizer = load_policy(bases.base_model_path("200k"))
+    assert tokenizer.get_vocab() == world_tokenizer(Facts.of_seed(0)).get_vocab()
+
+
+@torch.no_grad()
+def test_the_1m_model_reads():
+    """Few-shot reading comprehension above 80%, on 400 fresh passages."""
+    model, tokenizer = load_policy(bases.base_model_path("1m"))
+    items = benchmark_items(Facts.of_seed(0), 400, seed=5)["reading"]
+    assert exact_share(model, tokenizer, items) > 0.8
+
+
+def test_pretraining_goes_on_where_it_was_stopped(tmp_path):
+    settings = {
+        "size": "200k",
+        "tokens": 6 * 256,
+        "row_length": 32,
+        "batch_rows": 8,
+        "eval_every": 2,
+    }
+    whole = pretrain(PretrainConfig(out=tmp_path / "whole", **settings))
+    again = pretrain(PretrainConfig(out=tmp_path / "again", **settings))
+    assert (whole / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes()
+    weights = "model/model.safetensors"
+    assert (whole / weights).read_bytes() == (again / weights).read_bytes()
+    more = PretrainConfig(
+        out=tmp_path / "more", start_from=whole / "model", web_seed=1, copy_share=0.0, **settings
+    )
+    assert (pretrain(more) / weights).read_bytes() != (whole / weights).read_bytes()
