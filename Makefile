@@ -6,17 +6,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
-.PHONY: help demo setup test test-all lint format docs figures bench clean
+.PHONY: help demo setup test test-all test-faults lint format docs figures bench bench-peers clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 10 minutes)'
 	@echo 'make test      the tests that CI runs (a few minutes)'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
+	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
 	@echo 'make lint      ruff, mypy, import rules, spelling'
 	@echo 'make format    let ruff rewrite what it can'
 	@echo 'make docs      write docs/metrics.md from the code'
 	@echo 'make figures   all three model sizes, for the figures (long)'
-	@echo 'make bench     the benchmarks, one after another'
+	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
+	@echo 'make bench-peers  environments with TRL, so that `make bench` compares with it'
 	@echo 'make clean     remove .venv and caches; never runs/'
 
 demo: $(READY)
@@ -41,7 +43,10 @@ test: $(READY)
 	$(BIN)/python -m pytest -q -n 2
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -q -n 2 -m 'not gpu'
+	$(BIN)/python -m pytest -q -n 2 -m 'not gpu and not faults'
+
+test-faults: $(READY)
+	$(BIN)/python -m pytest -q -n 2 -m faults
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -61,7 +66,14 @@ figures: $(READY)
 	$(BIN)/understudy figures
 
 bench: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in speed memory intake; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# TRL in environments of its own, for the comparisons of `make bench`; its PPO needs the older line.
+bench-peers:
+	$(PYTHON) -m venv .peers/trl-ppo
+	.peers/trl-ppo/bin/pip install torch==2.13.0 'trl==0.24.0' 'transformers<5'
+	$(PYTHON) -m venv .peers/trl
+	.peers/trl/bin/pip install torch==2.13.0 'trl==1.16.0'
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

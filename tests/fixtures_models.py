@@ -30,6 +30,8 @@ TEMPLATE = (
 
 KINDS = ("llama", "llama_tied", "gpt2", "qwen2", "gpt_neox", "opt", "mistral", "gemma2")
 """Architectures: learned and rotary positions, tied heads, grouped queries, windows, soft caps."""
+MORE_KINDS = (*KINDS, "qwen3", "gemma")
+"""And two that differ from these in a norm or a head size only."""
 
 _TEXT = [
     "ask: Name a prime number.\nreply: Seven is a prime number.",
@@ -86,8 +88,15 @@ def _base(**changes: Any) -> dict[str, Any]:
 
 
 def config_of(kind: str, **changes: Any) -> Any:
-    """A small config of one of KINDS."""
-    from transformers import Gemma2Config, GPTNeoXConfig, MistralConfig, OPTConfig
+    """A small config of one of MORE_KINDS."""
+    from transformers import (
+        Gemma2Config,
+        GemmaConfig,
+        GPTNeoXConfig,
+        MistralConfig,
+        OPTConfig,
+        Qwen3Config,
+    )
 
     if kind == "gpt2":
         return GPT2Config(
@@ -105,6 +114,8 @@ def config_of(kind: str, **changes: Any) -> Any:
         "llama": (LlamaConfig, {}),
         "llama_tied": (LlamaConfig, {"tie_word_embeddings": True}),
         "qwen2": (Qwen2Config, {}),
+        "qwen3": (Qwen3Config, {"head_dim": 8}),
+        "gemma": (GemmaConfig, {"head_dim": 16, "tie_word_embeddings": True}),
         "gpt_neox": (GPTNeoXConfig, {}),
         "mistral": (MistralConfig, {"sliding_window": 24}),
         "gemma2": (

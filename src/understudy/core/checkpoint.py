@@ -59,7 +59,7 @@ def save_checkpoint(
     temporary = folder / f"step-{step}.tmp-{uuid.uuid4().hex[:8]}"
     try:
         temporary.mkdir()
-        _write_all(temporary, tensors, state)
+        _write_all(temporary, step, tensors, state)
         final = _publish(temporary, folder / f"step-{step}")
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -107,7 +107,7 @@ def checkpoint_step(path: Path) -> int:
     return int(path.name[5:])
 
 
-def _write_all(folder: Path, tensors: dict[str, Any], state: dict[str, Any]) -> None:
+def _write_all(folder: Path, step: int, tensors: dict[str, Any], state: dict[str, Any]) -> None:
     structure, manifest = {}, {}
     for name, tree in tensors.items():
         leaves: dict[str, Tensor] = {}
@@ -119,8 +119,13 @@ def _write_all(folder: Path, tensors: dict[str, Any], state: dict[str, Any]) -> 
         data = json.dumps(value, allow_nan=False).encode()
         manifest[name] = _write_synced(folder / name, data)
     crash_point("checkpoint/manifest")
-    listing = {"format": FORMAT, "files": manifest}
-    _write_synced(folder / "manifest.json", json.dumps(listing, indent=1).encode())
+    listing = {"format": FORMAT, "step": step, "files": manifest}
+    _write_synced(folder / "manifest.json", _manifest_bytes(listing))
+
+
+def _manifest_bytes(listing: dict[str, Any]) -> bytes:
+    """The one way in which a manifest is written, so that any change to it can be seen."""
+    return json.dumps(listing, indent=1).encode()
 
 
 def _publish(temporary: Path, final: Path) -> Path:
@@ -141,6 +146,10 @@ def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    return _facts(data)
+
+
+def _facts(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -170,9 +179,10 @@ def _retire(folder: Path, keep: int, newest: Path) -> None:
 def _read_verified(path: Path) -> dict[str, bytes]:
     """Every file's bytes, their hashes checked: what is verified is what loads."""
     try:
-        listing = json.loads((path / "manifest.json").read_bytes())
+        raw = (path / "manifest.json").read_bytes()
+        listing = json.loads(raw)
         expected = dict(listing["files"])
-        version = listing["format"]
+        version, step = listing["format"], listing.get("step", checkpoint_step(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"checkpoint {path} has no readable manifest.json ({error})"
@@ -181,13 +191,15 @@ def _read_verified(path: Path) -> dict[str, bytes]:
         raise CheckpointError(
             f"checkpoint {path} has format {version}; this version reads format {FORMAT}"
         )
+    if raw != _manifest_bytes(listing) or step != checkpoint_step(path):
+        raise CheckpointError(f"checkpoint {path}: manifest.json is not the one that was written")
     files = {}
     for name, facts in expected.items():
         try:
             data = (path / name).read_bytes()
         except OSError as error:
             raise CheckpointError(f"checkpoint {path}: {name} cannot be read ({error})") from None
-        if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+        if facts != _facts(data):
             raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
         files[name] = data
     return files

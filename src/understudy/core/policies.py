@@ -112,6 +112,8 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
+    except SafetensorError as error:  # a full disk comes as one
+        raise OSError(f"{folder} cannot be written: {one_line(error)}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

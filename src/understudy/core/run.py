@@ -221,7 +221,9 @@ def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
 def _refuse_strange_files(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; choose a folder")
-    if out.is_dir() and (found := sorted(p.name for p in out.iterdir())):
+    # What a start that was killed leaves is no reason to refuse the next one.
+    started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
+    if out.is_dir() and (found := sorted({p.name for p in out.iterdir()} - started)):
         raise ValueError(
             f"{out} is not empty and holds no run (found {found[0]}); choose another --out"
         )

@@ -165,3 +165,11 @@ def test_handling_fields_do_not_make_another_run(tmp_path, data):
     assert "resume" in run_module.HANDLING
     inputs = {"data": data, "model": "hub/name"}
     assert open_run(tmp_path / "a", stage="ppo", config=config, inputs=inputs, seed=7, resume=True)
+
+
+def test_a_start_that_was_killed_does_not_block_the_next(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text("lr = 1.0\n")
+    run = start(tmp_path / "run", data)
+    assert not run.resumed
+    assert "0.001" in (tmp_path / "run" / "config.toml").read_text()

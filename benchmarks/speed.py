@@ -1,0 +1,298 @@
+"""Ours beside `generate` of transformers and, where their environments exist, beside TRL.
+
+    python benchmarks/speed.py [--quick] [--only rollout ppo sft reward]
+
+Writes benchmarks/results.json: every side's figure under `figures`, ours over theirs under
+`ratios`, and the machine with its load average, without which no figure means anything. Sides take
+turns, so that a machine that slows down slows both. TRL runs from environments made by `make
+bench-peers` (.peers/trl-ppo and .peers/trl) with the scripts in ../shared/peers; without them its
+ratios are left out, and the last word says so.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from understudy.core.batching import pad
+from understudy.core.generation import generate
+from understudy.core.run import code_version, read_lines
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.train import train_ppo
+from understudy.reward.train import RewardConfig, train_reward
+from understudy.sft.train import SFTConfig, train_sft
+from workload import EOS, EOS_MEAN_A_THIRD, EOS_NEVER, FIXED, PAD, RAGGED, Workload
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT.parent / "shared" / "peers"
+ENVIRONMENTS = (ROOT / ".peers", SCRIPTS)
+
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Run what was asked and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, to try it out")
+    parser.add_argument("--only", nargs="*", default=["rollout", "ppo", "sft", "reward"])
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
+    options = parser.parse_args()
+    scale = 0.1 if options.quick else 1.0
+    load_before = os.getloadavg()
+    figures: Figures = {"matmul_gflops": matmul_rate()}
+    ratios: Figures = {}
+    for name in options.only:
+        {"rollout": rollouts, "ppo": ppo, "sft": sft, "reward": reward}[name](
+            figures, ratios, scale
+        )
+    results = {
+        "figures": figures,
+        "ratios": ratios,
+        "machine": machine() | {"load_before": load_before, "load_after": os.getloadavg()},
+        "quick": options.quick,
+    }
+    options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=2))
+
+
+def machine() -> dict[str, Any]:
+    """Where the figures come from."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "code": code_version(),
+    }
+
+
+def matmul_rate(size: int = 1024) -> float:
+    """fp32 matrix products per second, in GFLOP/s: the bound of everything below."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    rates = []
+    for _ in range(8):
+        started = time.perf_counter()
+        torch.mm(a, b)
+        rates.append(2 * size**3 / (time.perf_counter() - started) / 1e9)
+    return max(rates)
+
+
+# Rollouts
+
+
+def rollouts(figures: Figures, ratios: Figures, scale: float) -> None:
+    """Sampled tokens per second, at equal and at ragged lengths."""
+    count = max(64, int(1024 * scale))
+    cases = {
+        "equal": (FIXED, EOS_NEVER, FIXED.response_tokens),
+        "ragged": (RAGGED, EOS, EOS_MEAN_A_THIRD),
+    }
+    for name, (work, eos_id, longest) in cases.items():
+        model, prompts = work.policy(), work.prompts(count)
+        sides = {
+            "ours": lambda m=model, p=prompts, e=eos_id, n=longest: _ours(m, p, e, n),
+            "generate": lambda m=model, p=prompts, e=eos_id, n=longest: _theirs(m, p, e, n),
+        }
+        rates = take_turns(sides, repeats=3)
+        record(figures, ratios, f"rollout_{name}", "tokens_per_s", rates, "generate")
+
+
+def _ours(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> int:
+    out = generate(model, prompts, max_new_tokens=longest, seed=0, eos_id=eos_id, pad_id=PAD)
+    return sum(len(answer.ids) for answer in out)
+
+
+@torch.no_grad()
+def _theirs(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> int:
+    """In batches of as many rows as our engine has slots, padded on the left."""
+    total = 0
+    for start in range(0, len(prompts), 256):
+        ids_BT, mask_BT = pad(prompts[start : start + 256], PAD, "left")
+        out_BT = model.generate(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            max_new_tokens=longest,
+            do_sample=True,
+            top_k=0,
+            temperature=1.0,
+            eos_token_id=None if eos_id == EOS_NEVER else eos_id,
+            pad_token_id=PAD,
+        )
+        answers_BR = out_BT[:, ids_BT.shape[1] :]
+        if eos_id == EOS_NEVER:
+            total += answers_BR.numel()
+        else:
+            before = (answers_BR == eos_id).cumsum(1) - (answers_BR == eos_id).long()
+            total += int((before == 0).sum())
+    return total
+
+
+def take_turns(sides: dict[str, Callable[[], int]], repeats: int) -> dict[str, list[float]]:
+    """Rates of each side, one warm-up and then in turns."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            amount = side()
+            if repeat:
+                rates[name].append(amount / (time.perf_counter() - started))
+    return rates
+
+
+def record(
+    figures: Figures,
+    ratios: Figures,
+    name: str,
+    unit: str,
+    rates: dict[str, list[float]],
+    other: str,
+) -> None:
+    """Medians of both sides, and the median of the turns' ratios."""
+    for side, values in rates.items():
+        if values:
+            figures[f"{name}_{side}_{unit}"] = statistics.median(values)
+    if rates.get(other):
+        pairs = zip(rates["ours"], rates[other], strict=False)
+        ratios[name] = statistics.median(mine / theirs for mine, theirs in pairs)
+    print(name, {side: [round(v, 1) for v in values] for side, values in rates.items()}, flush=True)
+
+
+# Trainers
+
+
+def median_of(run: Path, metric: str) -> float:
+    """Median over a run's steps, the first left out."""
+    values = [row[metric] for row in read_lines(run / "timings.jsonl")][1:]
+    return statistics.median(values)
+
+
+def peer(environment: str, script: str, *arguments: str) -> dict[str, Any] | None:
+    """The JSON line of a peer's script, or None where its environment is missing."""
+    pythons = [folder / environment / "bin" / "python" for folder in ENVIRONMENTS]
+    python = next((p for p in pythons if p.exists()), None)
+    if python is None or not (SCRIPTS / script).exists():
+        print(f"{environment}: no environment, its ratios are left out (make bench-peers)")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(python), str(SCRIPTS / script), *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise SystemExit(f"{script} failed:\n{done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def against(
+    figures: Figures,
+    ratios: Figures,
+    name: str,
+    unit: str,
+    ours: Callable[[Path], float],
+    theirs: tuple[str, ...],
+) -> None:
+    """One trainer: ours, then the peer's script, twice in turns."""
+    rates: dict[str, list[float]] = {"ours": [], "trl": []}
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            rates["ours"].append(ours(Path(folder)))
+        found = peer(*theirs)
+        if found is not None:
+            rates["trl"].append(float(found[unit]))
+    record(figures, ratios, name, unit, rates, "trl")
+
+
+def ppo(figures: Figures, ratios: Figures, scale: float) -> None:
+    """Episodes per second of whole iterations at batch 512, checkpoints left out on both sides."""
+    batch = 512 if scale == 1.0 else 64
+    for name, work in (("fixed", FIXED), ("ragged", RAGGED)):
+
+        def ours(folder: Path, work: Workload = work) -> float:
+            episodes = 5 * batch
+            config = PPOConfig(
+                **work.save_models(folder),
+                prompts=work.save_prompts(folder / "prompts.jsonl", episodes),
+                out=folder / "run",
+                ptx_coef=0.0,
+                episodes=episodes,
+                batch_size=batch,
+                lr=1e-5,
+                max_response_tokens=work.response_tokens,
+                save_every=1000,
+            )
+            return median_of(train_ppo(config), "ppo/episodes_per_second")
+
+        flags = ["--episodes", str(5 * batch), "--batch", str(batch)]
+        flags += ["--ragged"] if work.ragged else []
+        theirs = ("trl-ppo", "trl_ppo.py", *flags)
+        against(figures, ratios, f"ppo_{name}", "episodes_per_s", ours, theirs)
+    rate = figures["ppo_fixed_ours_episodes_per_s"] * flops_per_episode(FIXED)
+    figures["ppo_fixed_share_of_matmul_rate"] = rate / (figures["matmul_gflops"] * 1e9)
+
+
+def flops_per_episode(work: Workload) -> float:
+    """Multiply-adds, times two, in the linear maps: rollout, four forwards, two backwards."""
+    layer = 4 * work.hidden_size**2 + 3 * 4 * work.hidden_size**2
+    trunk, head = work.num_layers * layer, work.hidden_size * work.vocab_size
+    length = work.prompt_tokens + work.response_tokens
+    # Rollout, reference, reward model, critic: one forward each; policy and critic: 3 more each.
+    return 2 * (length * trunk * (4 + 6) + work.response_tokens * head * (2 + 3))
+
+
+def sft(figures: Figures, ratios: Figures, scale: float) -> None:
+    """Tokens per second, padding not counted."""
+    count = max(256, int(2048 * scale))
+    for name, work in (("fixed", FIXED), ("ragged", RAGGED)):
+
+        def ours(folder: Path, work: Workload = work) -> float:
+            config = SFTConfig(
+                model=work.save_models(folder)["model"],
+                data=work.save_demonstrations(folder / "d.jsonl", count),
+                out=folder / "run",
+                epochs=1,
+                lr=1e-4,
+                batch_size=64,
+                dropout=0.0,
+            )
+            return median_of(train_sft(config), "sft/tokens_per_second")
+
+        flags = ["sft", "--examples", str(count)] + (["--ragged"] if work.ragged else [])
+        theirs = ("trl", "trl_sft_reward.py", *flags)
+        against(figures, ratios, f"sft_{name}", "tokens_per_s", ours, theirs)
+
+
+def reward(figures: Figures, ratios: Figures, scale: float) -> None:
+    """Pairs per second: 9 ranked answers to a prompt are 36 pairs; the peer knows pairs only."""
+    count = max(64, int(256 * scale))
+
+    def ours(folder: Path) -> float:
+        config = RewardConfig(
+            model=FIXED.save_models(folder)["model"],
+            data=FIXED.save_rankings(folder / "r.jsonl", count, size=9),
+            out=folder / "run",
+            lr=1e-4,
+            batch_size=16,
+        )
+        return median_of(train_reward(config), "reward/pairs_per_second")
+
+    pairs = str(max(256, int(1024 * scale)))
+    theirs = ("trl", "trl_sft_reward.py", "reward", "--pairs", pairs)
+    against(figures, ratios, "reward_k9", "pairs_per_s", ours, theirs)
+
+
+if __name__ == "__main__":
+    main()

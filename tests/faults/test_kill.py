@@ -1,0 +1,111 @@
+"""Killed anywhere, a resumed run ends with the bits of one that was never touched."""
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tests.faults.runs import (
+    FAILED,
+    STAGES,
+    kill_after,
+    moments,
+    outcome,
+    prepare,
+    run,
+    start,
+    wait,
+)
+
+from understudy.core.checkpoint import latest_checkpoint
+from understudy.core.run import EXIT_STOPPED
+
+pytestmark = pytest.mark.faults
+
+SAVING = ("begin", "file", "manifest", "rename", "renamed", "end")
+POINTS = {
+    "sft": [f"checkpoint/{point}{n}" for point in SAVING for n in ("", "@2")],
+    "ppo": ["ppo/rollout@2", "ppo/minibatch", "ppo/minibatch@4", "ppo/iteration@3"],
+}
+POINTS["reward"] = POINTS["sft"]
+POINTS["ppo"] += POINTS["sft"]
+POINTS["ppo_ptx"] = POINTS["ppo"]
+NUM_RANDOM = 13
+"""Random kills per stage: 52 in all."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return prepare(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def straight(folder):
+    """Per stage: what an untouched run leaves, and how long it took."""
+    found = {}
+    for stage in STAGES:
+        began = time.monotonic()
+        out = folder / "straight" / stage
+        assert run(stage, folder, out) == 0
+        found[stage] = (outcome(out), time.monotonic() - began)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_each_named_point(stage, folder, straight, tmp_path):
+    for point in POINTS[stage]:
+        out = tmp_path / point.replace("/", "-")
+        assert run(stage, folder, out, crash=point) == -signal.SIGKILL, point
+        assert run(stage, folder, out, resume=True) == 0, point
+        assert outcome(out) == straight[stage][0], point
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_random_times(stage, folder, straight, tmp_path):
+    expected, seconds = straight[stage]
+    killed = 0
+    for index, moment in enumerate(moments(stage, seconds, NUM_RANDOM)):
+        out = tmp_path / f"kill-{index}"
+        killed += kill_after(moment, start(stage, folder, out)) == -signal.SIGKILL
+        assert run(stage, folder, out, resume=(out / "run.json").exists()) == 0
+        assert outcome(out) == expected
+    assert killed > NUM_RANDOM // 2
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_sigterm_saves_at_the_next_step_and_exits_with_75(stage, folder, straight, tmp_path):
+    stopped = 0
+    for index, moment in enumerate(moments(f"{stage}/term", 0.3, 4)):
+        out = tmp_path / f"term-{index}"
+        child = start(stage, folder, out)
+        while not (out / "metrics.jsonl").exists():
+            time.sleep(0.005)
+        code = kill_after(moment, child, signal.SIGTERM)
+        assert code in (0, EXIT_STOPPED, -signal.SIGTERM)  # done, stopped, or past the last step
+        if code == EXIT_STOPPED:
+            stopped += 1
+            assert latest_checkpoint(out) is not None
+        assert run(stage, folder, out, resume=True) == 0
+        assert outcome(out) == straight[stage][0]
+    assert stopped > 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("room", [3_000, 12_000])
+def test_a_disk_that_fills_up_leaves_the_old_checkpoint(stage, room, folder, straight, tmp_path):
+    out = tmp_path / "full"
+    assert run(stage, folder, out, crash="checkpoint/end") == -signal.SIGKILL
+    before = latest_checkpoint(out)
+
+    def fill() -> None:  # no file may grow beyond `room` bytes: the tensors' files do not fit
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    child = start(stage, folder, out, resume=True, before=fill)
+    assert wait(child) == FAILED
+    assert latest_checkpoint(out) == before
+    assert not [p for p in os.listdir(out / "checkpoints") if ".tmp-" in p]
+    assert run(stage, folder, out, resume=True) == 0
+    assert outcome(out) == straight[stage][0]
