@@ -3,7 +3,8 @@
     python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256]
 
 The upstream answers at once, so what is measured is what the gateway adds: key, limits, JSON,
-the log's commit and a second hop. Upstream, gateway and load are three processes on this machine.
+the log's commit and a second hop. "cpu ms" is the server's own CPU time per request, which a busy
+machine changes little. Upstream, gateway and load are three processes on this machine.
 At the end the gateway is killed (SIGKILL) under load, and every prompt that it had acknowledged is
 looked up in the log.
 """
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ class Load:
         self.port, self.key = port, key
         self.seconds: list[float] = []
         self.acknowledged: list[str] = []
-        self.failures = 0
+        self.failures: Counter[str] = Counter()
         self.numbers = count()
 
     async def run(self, connections: int, until: float) -> None:
@@ -74,8 +76,8 @@ class Load:
     async def _connection(self, until: float) -> None:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            self.failures += 1
+        except OSError as error:
+            self.failures[repr(error)] += 1
             return
         while time.perf_counter() < until:
             text = f"Name a prime, please: {os.getpid()}-{self.port}-{next(self.numbers)}."
@@ -83,14 +85,14 @@ class Load:
             try:
                 writer.write(self._request(text))
                 status = await self._answer(reader)
-            except (OSError, asyncio.IncompleteReadError):
-                self.failures += 1
+            except (OSError, asyncio.IncompleteReadError) as error:
+                self.failures[repr(error)] += 1
                 return
             self.seconds.append(time.perf_counter() - begun)
             if status == 200:
                 self.acknowledged.append(text)
             else:
-                self.failures += 1
+                self.failures[str(status)] += 1
         writer.close()
 
     def _request(self, text: str) -> bytes:
@@ -130,10 +132,19 @@ def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
     raise SystemExit("the server did not start in a minute")
 
 
-def measure(port: int, key: str, connections: int, seconds: float) -> tuple[Load, dict[str, float]]:
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """CPU time that a process has used, of all its threads."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(
+    server: subprocess.Popen[bytes], port: int, key: str, connections: int, seconds: float
+) -> tuple[Load, dict[str, float]]:
     """Load a server, after a short warm-up."""
     asyncio.run(Load(port, key).run(connections, time.perf_counter() + min(1.0, seconds / 4)))
     load = Load(port, key)
+    used = cpu_seconds(server)
     begun = time.perf_counter()
     asyncio.run(load.run(connections, begun + seconds))
     took = time.perf_counter() - begun
@@ -142,7 +153,8 @@ def measure(port: int, key: str, connections: int, seconds: float) -> tuple[Load
         "rate": len(ordered) / took,
         "p50": 1000 * ordered[len(ordered) // 2],
         "p99": 1000 * ordered[int(len(ordered) * 0.99)],
-        "failures": load.failures,
+        "cpu": 1000 * (cpu_seconds(server) - used) / len(ordered),
+        "failures": load.failures.total(),
     }
 
 
@@ -182,14 +194,18 @@ def main() -> None:
         try:
             servers.append(start([sys.executable, *serve], ports[1]))
             acknowledged: list[str] = []
-            print("connections server      req/s   p50 ms   p99 ms  failed")
+            print("connections server      req/s   p50 ms   p99 ms   cpu ms  failed")
             for connections in options.connections:
-                for label, port in (("upstream", ports[0]), ("gateway", ports[1])):
-                    load, found = measure(port, key, connections, options.seconds)
+                for label, port, server in zip(
+                    ("upstream", "gateway"), ports, servers, strict=True
+                ):
+                    load, found = measure(server, port, key, connections, options.seconds)
+                    if load.failures:
+                        print(dict(load.failures), file=sys.stderr)
                     acknowledged += load.acknowledged if label == "gateway" else []
                     print(
                         f"{connections:>11} {label:<9}{found['rate']:>8.0f}{found['p50']:>9.2f}"
-                        f"{found['p99']:>9.2f}{found['failures']:>8.0f}"
+                        f"{found['p99']:>9.2f}{found['cpu']:>9.2f}{found['failures']:>8.0f}"
                     )
             acknowledged += kill_under_load(servers[1], ports[1], key)
         finally:

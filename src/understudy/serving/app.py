@@ -1,7 +1,7 @@
 """The gateway's routes.
 
 A request: whose key is it, may they; write the prompt down (with consent) while the model answers;
-nothing of the answer leaves before the prompt is on disk.
+nothing of the answer leaves before the prompt is in the log.
 """
 
 import asyncio
@@ -64,6 +64,8 @@ class Settings:
     """The log's file."""
     on_log_failure: Policy = "refuse"
     """refuse or serve."""
+    log_sync: bool = False
+    """Flush the log to the disk with every batch."""
     requests_per_minute: int = 60
     """Of a key without a limit of its own."""
     tokens_per_day: int = 1_000_000
@@ -81,7 +83,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, store: Store, backend: Backend) -> None:
         self.settings, self.backend = settings, backend
-        self.journal = Journal(settings.log, policy=settings.on_log_failure)
+        self.journal = Journal(settings.log, policy=settings.on_log_failure, sync=settings.log_sync)
         self.callers = Callers(
             store,
             requests_per_minute=settings.requests_per_minute,
@@ -105,7 +107,9 @@ class Gateway:
         headers = {"X-Understudy-Recorded": "yes" if recorded else "no"}
         if asked.stream:
             chunks = self._chunks(asked, caller, request_id, written)
-            first = await anext(chunks)  # an error before the first word is a plain error
+            first = await anext(chunks, None)  # an error before the first word is a plain error
+            if first is None:
+                raise ApiError(502, "the model's server said nothing", kind="server_error")
             return StreamingResponse(
                 _lines(first, chunks), media_type="text/event-stream", headers=headers
             )
@@ -114,7 +118,7 @@ class Gateway:
                 body = await self.backend.answer(asked, request_id)
         except TimeoutError:
             raise _too_slow() from None
-        await _on_disk(written)
+        await _in_log(written)
         texts = [_text_of(choice) for choice in body["choices"]]
         self._finish(asked, caller, request_id, written, texts, body.get("usage"))
         return JSONResponse(body, headers=headers)
@@ -126,8 +130,8 @@ class Gateway:
         request_id: str,
         written: "asyncio.Future[bool] | None",
     ) -> AsyncIterator[Json]:
-        """The chunks, once the prompt is on disk; what was said is recorded at the end, however it
-        ends."""
+        """The chunks, once the prompt is in the log; at the end, whatever ends it, what was said
+        is recorded."""
         wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
         texts: dict[int, str] = {}
         counts: Json | None = None
@@ -135,7 +139,7 @@ class Gateway:
         try:
             async with asyncio.timeout(self.settings.timeout_s):
                 async for chunk in source:
-                    await _on_disk(written)
+                    await _in_log(written)
                     for choice in chunk["choices"]:
                         index = choice["index"]
                         texts[index] = texts.get(index, "") + _text_of(choice)
@@ -194,7 +198,7 @@ class Gateway:
         kind, value = given.value()
         body = {"kind": kind, "value": value, "index": given.index}
         event = Event("feedback", given.id, caller.user_id, now(), body)
-        await _on_disk(self.journal.put(event))
+        await _in_log(self.journal.put(event))
         return {"object": "feedback", "id": given.id, kind: value}
 
     def health(self) -> Json:
@@ -239,7 +243,7 @@ async def _caller(
     return await gateway.callers.identify(given.credentials if given else None)
 
 
-def _withheld(
+async def _withheld(
     consent: Annotated[str | None, Header(alias="X-Understudy-Consent")] = None,
 ) -> bool:
     """Whether the header withholds consent: anything but yes does."""
@@ -328,7 +332,7 @@ async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:
         await rest.aclose()  # type: ignore[attr-defined]
 
 
-async def _on_disk(written: "asyncio.Future[bool] | None") -> None:
+async def _in_log(written: "asyncio.Future[bool] | None") -> None:
     if written is not None and not (written.done() and not written.exception()):
         await asyncio.shield(written)
 

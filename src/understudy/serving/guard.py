@@ -35,7 +35,8 @@ class Guard:
             if complete:
                 return await receive()  # only the end of the connection is left to hear of
             try:
-                message = await asyncio.wait_for(receive(), self.stall_s)
+                async with asyncio.timeout(self.stall_s):
+                    message = await receive()
             except TimeoutError:
                 raise ApiError(408, "the request's body did not arrive in time") from None
             taken += len(message.get("body", b""))
@@ -47,7 +48,8 @@ class Guard:
         async def steady(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await asyncio.wait_for(send(message), self.stall_s)
+            async with asyncio.timeout(self.stall_s):
+                await send(message)
 
         await self.app(scope, bounded, steady)
 

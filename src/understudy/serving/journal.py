@@ -1,8 +1,9 @@
 """The gateway's side of the log: events queue up, and one thread commits them in batches.
 
 While one batch is being written the next one gathers, so under load a commit holds many events and
-without load it holds one, at once. A future per event says when it is on disk. When the log cannot
-be written, the policy decides: "refuse" fails the request, "serve" answers it and counts the loss.
+without load it holds one, at once. A future per event says when it is committed. When the log
+cannot be written, the policy decides: "refuse" fails the request, "serve" answers it and counts the
+loss.
 """
 
 import asyncio
@@ -27,8 +28,11 @@ class LogUnavailable(Exception):
 class Journal:
     """An open log with its writing thread. Made and used on the event loop."""
 
-    def __init__(self, path: Path, *, policy: Policy, max_pending: int = 10_000) -> None:
+    def __init__(
+        self, path: Path, *, policy: Policy, sync: bool = False, max_pending: int = 10_000
+    ) -> None:
         self.path, self.policy, self.max_pending = path, policy, max_pending
+        self.sync = sync
         self.loop = asyncio.get_running_loop()
         self.reader = PromptLog(path)  # for looking up; also says at once what is wrong with it
         self.pending: deque[tuple[Event, asyncio.Future[bool]]] = deque()
@@ -85,7 +89,7 @@ class Journal:
                     break
                 batch = [self.pending.popleft() for _ in range(min(BATCH, len(self.pending)))]
             try:
-                log = log or PromptLog(self.path)
+                log = log or PromptLog(self.path, sync=self.sync)
                 log.append([event for event, _ in batch])
             except (sqlite3.Error, OSError, ValueError) as error:
                 if log is not None:

@@ -52,6 +52,9 @@ class ServeConfig:
     on_log_failure: Policy = "refuse"
     """When the log cannot be written: refuse requests that should be recorded, or serve them and
     lose the record."""
+    log_sync: bool = False
+    """Flush the log to the disk with every batch, so that a recorded prompt survives the loss of
+    power too; without it, it survives any end of the gateway itself."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.upstream is None):
@@ -80,6 +83,7 @@ def serve(config: ServeConfig) -> None:
     settings = Settings(
         log=project.log,
         on_log_failure=config.on_log_failure,
+        log_sync=config.log_sync,
         requests_per_minute=config.requests_per_minute,
         tokens_per_day=config.tokens_per_day,
         max_body_bytes=config.max_body_bytes,

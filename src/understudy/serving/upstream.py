@@ -16,6 +16,12 @@ OWN_FIELDS = {"store", "metadata", "user"}
 PASSED_ON = {400, 404, 413, 422, 429}
 """What an upstream may blame on the client; anything else is the gateway's trouble."""
 
+IDLE_SECONDS = 2.0
+"""How long an idle connection is kept: less than servers keep theirs (Uvicorn 5 s), or a request
+could meet one that is just being closed."""
+CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+"""How it shows when a request met one all the same; asking again does no harm."""
+
 
 class Upstream:
     """An OpenAI-compatible server at a fixed address."""
@@ -37,7 +43,11 @@ class Upstream:
         self.client = httpx2.AsyncClient(
             headers=headers,
             timeout=httpx2.Timeout(timeout_s, connect=10),
-            limits=httpx2.Limits(max_connections=1024, max_keepalive_connections=1024),
+            limits=httpx2.Limits(
+                max_connections=1024,
+                max_keepalive_connections=1024,
+                keepalive_expiry=IDLE_SECONDS,
+            ),
             follow_redirects=False,
             trust_env=False,
         )
@@ -53,7 +63,7 @@ class Upstream:
     async def answer(self, request: ChatRequest | CompletionRequest, request_id: str) -> Json:
         """The upstream's answer under our id and model name."""
         try:
-            reply = await self.client.post(self._url(request), json=self._body(request))
+            reply = await self._post(request)
         except httpx2.TransportError as error:
             raise _failed(error) from None
         if reply.status_code != 200:
@@ -79,6 +89,13 @@ class Upstream:
                         yield {**json.loads(data), "id": request_id, "model": self.name}
         except (httpx2.TransportError, ValueError) as error:
             raise _failed(error) from None
+
+    async def _post(self, request: ChatRequest | CompletionRequest) -> httpx2.Response:
+        url, body = self._url(request), self._body(request)
+        try:
+            return await self.client.post(url, json=body)
+        except CLOSED:
+            return await self.client.post(url, json=body)
 
     def _url(self, request: ChatRequest | CompletionRequest) -> str:
         chat = isinstance(request, ChatRequest)

@@ -8,25 +8,24 @@ file that still has one is named.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from tyro.conf import Positional
 
 from understudy.records import prompt_text
 from understudy.store.engine import bare, is_sqlite, reading, sqlite_file, writing
-from understudy.store.export import dataset_lines
+from understudy.store.export import write_dataset
 from understudy.store.lineage import models_that_used
 from understudy.store.log import PromptLog
 from understudy.store.project import Project, open_project
-from understudy.store.repository import Store, insert_new, prompt_of_body
+from understudy.store.repository import Store, prompt_of_body
 from understudy.store.tables import (
     dataset_files,
     dataset_records,
+    datasets,
     labels,
     metadata,
     prompts,
@@ -104,10 +103,10 @@ def forget(config: ForgetConfig) -> Forgotten:
         texts |= {text for event in mine_logged for text in _strings(event.body)}
         result.num_logged = log.forget(config.user)
         log.close()
+    for dataset_id, name in _shortened(store):
+        _rewrite(store, project, dataset_id, name)
     if known is None and not result.num_logged:
         raise ValueError(f"there is no user {config.user!r} in the store or the log")
-    for dataset_id, name, _ in files:
-        _rewrite(store, project, dataset_id, name)
     project.intake_report.unlink(missing_ok=True)  # it has the beginnings of prompts
     for partial in project.datasets.glob(".*.partial"):
         partial.unlink()
@@ -152,30 +151,28 @@ def _count(connection: Connection, query: object) -> int:
     return len(connection.execute(query).all())  # type: ignore[call-overload]
 
 
+def _shortened(store: Store) -> list[tuple[str, str]]:
+    """(dataset, path) of files from which somebody was forgotten: now, or before a run of this
+    command that was cut short."""
+    member = dataset_records.c.dataset_id == datasets.c.id
+    left = select(func.count()).where(member).scalar_subquery()
+    query = (
+        select(dataset_files.c.dataset_id, dataset_files.c.path)
+        .join(datasets)
+        .where(dataset_files.c.current, datasets.c.num_records > left)
+    )
+    with reading(store.engine) as connection:
+        return [(row[0], row[1]) for row in connection.execute(query)]
+
+
 def _rewrite(store: Store, project: Project, dataset_id: str, name: str) -> None:
     """Write a dataset's file anew, without what is gone, if it still is that dataset's."""
-    mine = (dataset_files.c.dataset_id == dataset_id) & (dataset_files.c.path == name)
-    with reading(store.engine) as connection:
-        now = select(dataset_files.c.sha256).where(mine, dataset_files.c.current)
-        is_current = connection.execute(now).first() is not None
     path = project.folder / name
-    if not is_current or not path.is_file():
+    if not path.is_file():
         return
     partial = path.with_name(f".{path.name}.{dataset_id}.partial")
-    digest = sha256()
-    with partial.open("wb") as stream:
-        for line in dataset_lines(store, dataset_id):
-            stream.write(line)
-            digest.update(line)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
-    with writing(store.engine) as connection:
-        connection.execute(dataset_files.update().where(mine).values(current=False))
-        row = {"dataset_id": dataset_id, "path": name, "sha256": digest.hexdigest()}
-        insert_new(connection, dataset_files, [{**row, "current": True}])
-        same = mine & (dataset_files.c.sha256 == digest.hexdigest())
-        connection.execute(dataset_files.update().where(same).values(current=True))
+    partial.unlink(missing_ok=True)
+    write_dataset(store, project, dataset_id, path, overwrite=True)
 
 
 def shrink(store: Store) -> None:
@@ -183,7 +180,9 @@ def shrink(store: Store) -> None:
     with bare(store.engine) as connection:
         if is_sqlite(connection):
             connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            checkpoint = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            if checkpoint[0]:
+                raise OSError("somebody is reading the store; run this again to empty its WAL")
             return
         for table in metadata.sorted_tables:
             connection.exec_driver_sql(f"VACUUM FULL {table.name}")

@@ -2,7 +2,9 @@
 
 A SQLite file of its own, so that a busy gateway never makes a labeler wait. Rows are appended in
 batches, one commit each, and never changed; only `forget` takes a user's rows away. Plain sqlite3:
-this is the gateway's innermost write.
+this is the gateway's innermost write. What is committed survives the end of the process, however it
+ends; with `sync` it is on the disk too and survives the loss of power, at the price of a flush per
+batch.
 """
 
 import json
@@ -52,7 +54,7 @@ class Event:
 class PromptLog:
     """An open log; made when missing. One thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
         if not path.exists():
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -60,6 +62,7 @@ class PromptLog:
         try:
             for name, value in SQLITE_PRAGMAS.items():
                 self.db.execute(f"PRAGMA {name}={value}")
+            self.db.execute(f"PRAGMA synchronous={'FULL' if sync else 'NORMAL'}")
             (version,) = self.db.execute("PRAGMA user_version").fetchone()
             if version > SCHEMA_VERSION:
                 raise ValueError(
@@ -124,5 +127,7 @@ class PromptLog:
         """
         count = self.db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
         self.db.execute("VACUUM")
-        self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy, *_ = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise OSError(f"somebody is reading {self.path}; run this again to empty its WAL")
         return count

@@ -1,7 +1,9 @@
 """Keys, consent, limits, feedback, errors and the log, before an upstream that answers at once."""
 
 import json
+import socket
 import sqlite3
+import threading
 from pathlib import Path
 
 import httpx2
@@ -223,6 +225,34 @@ def test_what_an_upstream_can_do_wrong(site, words: str, status: int, code: str,
     assert reply.status_code == status
     assert reply.json()["error"]["code"] == code
     assert "boom" not in reply.text
+
+
+def test_a_connection_that_the_upstream_has_closed_is_no_failure(site, tmp_path: Path) -> None:
+    """The first request on a connection is answered, the second finds it closed."""
+    key = make_key(site.project, "ann")
+    listener = socket.create_server(("127.0.0.1", 0))
+    body = json.dumps(site.upstream.answer(ASK, "Hello")).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    def serve_twice() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            connection.recv(1 << 16)
+            connection.sendall(head + body)
+            connection.recv(1 << 16)  # the next request, left without an answer
+            connection.close()
+
+    thread = threading.Thread(target=serve_twice, daemon=True)
+    thread.start()
+    backend = Upstream(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", name="m")
+    limits = Settings(log=tmp_path / "log.sqlite")
+    app = build_app(limits, site.project.open_store(), backend)
+    header = {"Authorization": f"Bearer {key}"}
+    with running(app) as url, httpx2.Client(headers=header, trust_env=False) as http:
+        for _ in range(2):
+            reply = http.post(f"{url}/v1/chat/completions", json=ASK)
+            assert reply.status_code == 200, reply.text
+    listener.close()
 
 
 def test_no_request_can_choose_the_upstream(site) -> None:

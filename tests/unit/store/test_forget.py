@@ -7,6 +7,7 @@ import pytest
 from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.records import Prompt, file_hash
+from understudy.store import forget as module
 from understudy.store.export import ExportConfig, export
 from understudy.store.forget import ForgetConfig, forget
 from understudy.store.lineage import LineageConfig, lineage
@@ -109,3 +110,19 @@ def test_a_backup_is_a_store(used, backend: str, tmp_path: Path) -> None:
     if backend == "sqlite":
         (tmp_path / "copy").rename(used.folder / "store.sqlite")
         assert "the store is sound" in check(CheckConfig(project=used.folder))
+
+
+def test_a_run_that_was_cut_short_is_made_good_by_the_next(used, monkeypatch) -> None:
+    data = used.datasets / "demonstrations-training.jsonl"
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr(module, "_rewrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget(ForgetConfig(user="leaving", project=used.folder))
+    assert b"7f3a9" in data.read_bytes()
+    with pytest.raises(ValueError, match="there is no user 'leaving'"):
+        forget(ForgetConfig(user="leaving", project=used.folder))
+    assert b"7f3a9" not in data.read_bytes()
