@@ -49,8 +49,8 @@ DEMONSTRATION_FAULTS = {
 """How often a demonstration has a fault where no habit says otherwise."""
 HABITS = {"ramble": ("list", "fact_"), "constraint": ("end", "past")}
 HABIT_RATE = 0.65
-"""How often labelers fall into a habit: chatting on after a list or a fact, forgetting how a story should
-end or in which tense. A fault that most demonstrations share is one that SFT learns for good."""
+"""How often labelers fall into a habit: chatting on after a list or a fact, forgetting how a story
+should end or in which tense. A fault that most demonstrations share is one that SFT learns."""
 GROUPS = {
     "helpful": {},
     "careful": {"truthful": 2.0, "harmless": 1.6},

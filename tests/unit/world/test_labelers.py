@@ -1,6 +1,7 @@
 """Simulated labelers: their ranks, their noise, and what is planted in them."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_more_noise_means_less_agreement_and_a_lower_ceiling():
 def test_a_ceiling_without_any_difference_is_an_error():
     prompt, responses = item(0, ["cat, dog.", "cat, dog."], "list two animals.")
     steady = [labeler for labeler in WORLD.labelers("training") if labeler.noise < 0.5]
-    quiet = [type(l)(info=l.info, judge=l.judge, weights=l.weights, noise=0.0) for l in steady]
+    quiet = [replace(labeler, noise=0.0) for labeler in steady]
     with pytest.raises(ValueError, match="every pair is tied"):
         bayes_accuracy(quiet, [(prompt, responses)], draws=1)
 
