@@ -1,4 +1,4 @@
-"""PPO against the closed form: on prompts whose every answer can be listed, the policy nears pi*."""
+"""PPO against the closed form: where every answer can be listed, the policy nears pi*."""
 
 from pathlib import Path
 

@@ -24,9 +24,9 @@ BATCH = 128
 def answer(call: StageCall) -> None:
     """Inputs model, prompts (one or more files), optional prefix (text before every prompt).
 
-    Config: name, seed, plain (the prompt as it stands, without a chat template), temperature, greedy, num_samples or [min_answers, max_answers] with
-    identical ones merged, max_response_tokens, max_prompts, shard [i, n]: every n-th prompt from
-    the i-th on.
+    Config: name, seed, plain (the prompt as it stands, without a chat template), temperature,
+    greedy, num_samples or [min_answers, max_answers] with identical ones merged,
+    max_response_tokens, max_prompts, shard [i, n]: every n-th prompt from the i-th on.
     """
     config = call.config
     prompts = [p for path in call.paths("prompts") for p in read_records(path, Prompt)]

@@ -7,7 +7,6 @@ from understudy.core.text import read_text, text_loss
 from understudy.evaluation.benchmarks import main_score, read_benchmark, run_benchmark
 from understudy.loop.stage_call import StageCall
 
-
 ROW_LENGTH = 128
 """Tokens in a row of text, as in pretraining."""
 

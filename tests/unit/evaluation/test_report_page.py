@@ -1,0 +1,65 @@
+"""The report in a real browser: on a phone, in the dark, without the network."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.unit.evaluation.synthetic import results
+
+from understudy.evaluation.report import write_report
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CONTRAST = """() => {
+  const channel = v => (v /= 255, v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = c => { const [r, g, b] = c.match(/[0-9.]+/g).map(Number).map(channel);
+                       return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const style = getComputedStyle(document.body);
+  const pair = [light(style.color), light(style.backgroundColor)].sort((a, b) => b - a);
+  return (pair[0] + 0.05) / (pair[1] + 0.05);
+}"""
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    return write_report(results(), tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_it_reads_at_every_width_in_both_schemes(browser, page_file, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(page_file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CONTRAST) > 7
+    assert asked == [page_file.as_uri()]
+    assert complaints == []
+    page.close()
+
+
+def test_a_reader_who_sees_no_pictures_gets_the_numbers(browser, page_file):
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    figures = page.get_by_role("img")
+    assert figures.count() > 4
+    for index in range(figures.count()):
+        name = figures.nth(index).get_attribute("aria-label")
+        assert name is not None
+        assert len(name) > 40
+    page.close()
