@@ -90,7 +90,7 @@ def _user() -> str:
 
 def _wait(url: str, process: subprocess.Popen) -> None:
     engine = create_engine(url)
-    for _ in range(200):
+    for _ in range(1200):
         try:
             engine.connect().close()
         except Exception:  # not up yet
@@ -99,7 +99,7 @@ def _wait(url: str, process: subprocess.Popen) -> None:
         else:
             engine.dispose()
             return
-    raise AssertionError("postgres did not start in 10 s")
+    raise AssertionError("postgres did not start in a minute")
 
 
 def _stop(process: subprocess.Popen, folder: Path) -> None:

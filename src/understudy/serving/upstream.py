@@ -5,7 +5,9 @@ the address: a request cannot make the gateway talk to anybody else.
 """
 
 import json
+import ssl
 from collections.abc import AsyncIterator
+from itertools import cycle
 
 import httpx2
 
@@ -19,6 +21,8 @@ PASSED_ON = {400, 404, 413, 422, 429}
 IDLE_SECONDS = 2.0
 """How long an idle connection is kept: less than servers keep theirs (Uvicorn 5 s), or a request
 could meet one that is just being closed."""
+NUM_POOLS = 16
+"""Connections are kept in this many pools: a pool looks at all it has for each request."""
 CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 """How it shows when a request met one all the same; asking again does no harm."""
 
@@ -40,21 +44,28 @@ class Upstream:
         self.max_response = max_response_tokens
         self.base = check_url(url)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.client = httpx2.AsyncClient(
-            headers=headers,
-            timeout=httpx2.Timeout(timeout_s, connect=10),
-            limits=httpx2.Limits(
-                max_connections=1024,
-                max_keepalive_connections=1024,
-                keepalive_expiry=IDLE_SECONDS,
-            ),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        certificates = ssl.create_default_context()
+        self.clients = [
+            httpx2.AsyncClient(
+                headers=headers,
+                timeout=httpx2.Timeout(timeout_s, connect=10),
+                limits=httpx2.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=None,
+                    keepalive_expiry=IDLE_SECONDS,
+                ),
+                verify=certificates,
+                follow_redirects=False,
+                trust_env=False,
+            )
+            for _ in range(NUM_POOLS)
+        ]
+        self.turn = cycle(self.clients)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.aclose()
+        for client in self.clients:
+            await client.aclose()
 
     def state(self) -> Json:
         """For the health page; the address is nobody's business."""
@@ -80,7 +91,7 @@ class Upstream:
         """The upstream's chunks under our id and model name."""
         body = {**self._body(request), "stream": True, "stream_options": {"include_usage": True}}
         try:
-            async with self.client.stream("POST", self._url(request), json=body) as reply:
+            async with next(self.turn).stream("POST", self._url(request), json=body) as reply:
                 if reply.status_code != 200:
                     raise _refused(reply.status_code, await reply.aread())
                 async for line in reply.aiter_lines():
@@ -93,9 +104,9 @@ class Upstream:
     async def _post(self, request: ChatRequest | CompletionRequest) -> httpx2.Response:
         url, body = self._url(request), self._body(request)
         try:
-            return await self.client.post(url, json=body)
+            return await next(self.turn).post(url, json=body)
         except CLOSED:
-            return await self.client.post(url, json=body)
+            return await next(self.turn).post(url, json=body)
 
     def _url(self, request: ChatRequest | CompletionRequest) -> str:
         chat = isinstance(request, ChatRequest)
