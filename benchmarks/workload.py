@@ -41,7 +41,7 @@ class Workload:
             num_key_value_heads=self.num_heads,
             intermediate_size=4 * self.hidden_size,
             vocab_size=self.vocab_size,
-            max_position_embeddings=512,
+            max_position_embeddings=512,  # of prompt and response together
             tie_word_embeddings=True,
             pad_token_id=PAD,
             eos_token_id=EOS,

@@ -19,7 +19,7 @@ def test_the_wheel_holds_every_tracked_file_of_the_package() -> None:
     assert {name.rsplit(".")[-1] for name in packed} >= {"py", "toml", "safetensors"}
 
 
-NOT_INSTALLED = {"datasets", "lora"}
+NOT_INSTALLED = {"datasets"}
 """Extras that `make setup` leaves to the user."""
 
 

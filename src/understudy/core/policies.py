@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.batching import positions_of
 from understudy.core.chat import ensure_template
+from understudy.core.compute import autocast_of, computes_in_bf16
 from understudy.core.ops import chunked_logprobs
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
@@ -204,8 +205,9 @@ def forward_hidden(
             inputs["position_ids"] = (
                 positions_of(attention_mask_BT) if position_ids_BT is None else position_ids_BT
             )
-    hidden_BTD: Tensor = trunk(**inputs).last_hidden_state
-    return hidden_BTD
+    with autocast_of(trunk):
+        hidden_BTD: Tensor = trunk(**inputs).last_hidden_state
+    return hidden_BTD.bfloat16() if computes_in_bf16(trunk) else hidden_BTD
 
 
 def policy_logprobs(

@@ -20,6 +20,8 @@ from transformers import Cache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from understudy.core.compute import autocast_of
+
 _DECODE = "understudy_decode"
 
 
@@ -128,7 +130,7 @@ def decoding(model: PreTrainedModel) -> Iterator[bool]:
     try:
         if standard:
             config._attn_implementation = _DECODE
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast_of(model.base_model):
             yield not standard
     finally:
         if standard:

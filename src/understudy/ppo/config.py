@@ -82,6 +82,13 @@ class PPOConfig:
     """Responses sampled side by side; changes memory and speed, not the result."""
     save_every: int = 10
     """Iterations between checkpoints."""
+    device: str = "auto"
+    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
+    fp32 master weights)."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, one more forward pass."""
     seed: int = 0
     """Order of prompts, sampling noise, minibatches, order of text."""
     resume: bool = False

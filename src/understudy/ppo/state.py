@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.compute import checkpoint_activations, place
 from understudy.core.models import ScalarModel, load_policy, load_scalar, set_dropout
 from understudy.core.optim import SkipGuard, make_optimizer
 from understudy.core.run import Run
@@ -123,6 +124,8 @@ def load_models(config: PPOConfig) -> Models:
     policy, tokenizer = load_policy(config.model)
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
     check_same_tokenizer(config, tokenizer, reward_tokenizer)
+    place(policy.base_model, policy, config)
+    place(reward_model.trunk, reward_model, config)
     models = Models(
         policy=policy,
         reference=copy.deepcopy(policy),
@@ -133,6 +136,9 @@ def load_models(config: PPOConfig) -> Models:
     for model in (policy, models.reference, reward_model, models.critic):
         set_dropout(model, 0.0)
         model.eval()
+    if config.activation_checkpointing:
+        checkpoint_activations(policy)
+        checkpoint_activations(models.critic)
     models.reference.requires_grad_(False)
     reward_model.requires_grad_(False)
     return models

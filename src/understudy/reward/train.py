@@ -21,6 +21,7 @@ import torch
 
 from understudy.core.batching import derived_seed, shuffled
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.compute import checkpoint_activations, place
 from understudy.core.models import (
     ScalarModel,
     context_length,
@@ -93,6 +94,13 @@ class RewardConfig:
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     save_every: int = 50
     """Steps between checkpoints."""
+    device: str = "auto"
+    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
+    fp32 master weights)."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, one more forward pass."""
     seed: int = 0
     """Order of the data and the head's first weights."""
     resume: bool = False
@@ -132,6 +140,9 @@ def train_reward(config: RewardConfig) -> Path:
     if run.done:
         return run.dir
     policy, tokenizer = load_policy(config.model)
+    place(policy.base_model, policy, config)
+    if config.activation_checkpointing:
+        checkpoint_activations(policy)
     model = ScalarModel.from_policy(policy, seed=config.seed)
     set_dropout(model, 0.0)
     train, valid = _read_data(config, tokenizer, context_length(model))

@@ -27,9 +27,11 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from understudy.core.batching import derived_seed, shuffled
 from understudy.core.chat import Example, decode_response, render_prompts
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.compute import checkpoint_activations, place
 from understudy.core.generation import generate
 from understudy.core.models import (
     context_length,
+    device_of,
     load_policy,
     load_scalar,
     save_policy,
@@ -90,6 +92,13 @@ class SFTConfig:
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves after each epoch."""
+    device: str = "auto"
+    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
+    fp32 master weights)."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, one more forward pass."""
     seed: int = 0
     """Order of the data, dropout, sampling."""
     resume: bool = False
@@ -162,6 +171,9 @@ def train_sft(config: SFTConfig) -> Path:
     if run.done:
         return run.dir
     model, tokenizer = load_policy(config.model)
+    place(model.base_model, model, config)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
     data = _read_data(config, model, tokenizer)
     set_dropout(model, config.dropout)
     model.train()
@@ -284,6 +296,7 @@ def _mean_score(
     model.train()
     assert config.reward_model is not None
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
+    reward_model.to(device_of(model))
     texts = [decode_response(tokenizer, answer.ids) for answer in answers]
     finished = [answer.finished for answer in answers]
     scores = score_texts(reward_model, reward_tokenizer, prompts, texts, finished=finished)
