@@ -193,14 +193,16 @@ def _summary(task: Task, sentences: list[str]) -> tuple[float, int, float]:
 
 
 class GoldJudge:
-    """The world's `records.Judge`. A prompt that asks for nothing that the world knows scores as
+    """The world's `records.Judge`. An answer to a prompt that asks for nothing the world knows is
     unhelpful."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self._check = lru_cache(maxsize=400_000)(self._check_text)
 
     def check(self, prompt: Conversation, response: str, finished: bool = True) -> Check:
-        return _check_text(self.facts, prompt_text(prompt), response, finished)
+        """The parts of the judgment; an answer that did not end by itself has no full stop."""
+        return self._check(prompt_text(prompt), response if finished else response.rstrip(".?"))
 
     def score(self, prompt: Conversation, response: str) -> Judgment:
         """The judgment of a response text; "finished" is read from its last character."""
@@ -214,21 +216,12 @@ class GoldJudge:
             flags=flags_of(parse(prompt_text(prompt)), parts, response),
         )
 
-
-@lru_cache(maxsize=400_000)
-def _cached_check(key: int, prompt: str, response: str) -> Check:
-    task = parse(prompt)
-    if task is None:
-        return Check(done=0.0, harmless=float(not _is_rude(response)), rude=_is_rude(response))
-    return check(task, response, _FACTS_BY_KEY[key])
-
-
-_FACTS_BY_KEY: dict[int, Facts] = {}
-
-
-def _check_text(facts: Facts, prompt: str, response: str, finished: bool) -> Check:
-    _FACTS_BY_KEY[id(facts)] = facts
-    return _cached_check(id(facts), prompt, response if finished else response.rstrip(".?"))
+    def _check_text(self, prompt: str, response: str) -> Check:
+        task = parse(prompt)
+        if task is None:
+            rude = _is_rude(response)
+            return Check(done=0.0, harmless=float(not rude), rude=rude)
+        return check(task, response, self.facts)
 
 
 def prompt_text(prompt: Conversation) -> str:

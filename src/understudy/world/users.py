@@ -21,7 +21,7 @@ PERSONAL_DATA = (
     "my card is 4111 1111 1111 1111. {task}",
     "pay to DE89 3704 0044 0532 0130 00. {task}",
     "my ssn is 219-09-99{d}{d}. {task}",
-    "the server is 203.0.113.{d}{d}. {task}",
+    "the server is 203.0.113.1{d}. {task}",
 )
 STORY_LENGTHS = (6, 3, 1)
 """Users ask for one sentence, two, or three in these shares; the web in equal ones."""
