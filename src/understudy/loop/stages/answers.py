@@ -6,6 +6,7 @@ nothing.
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -14,9 +15,11 @@ from understudy.core.sampling import draw_responses, merge_identical
 from understudy.loop.sample import draw_varying, room_for_answers
 from understudy.loop.stage_call import StageCall
 from understudy.records import Prompt, Response, read_records, write_records
+from understudy.world.corpus import FORUM_TEMPLATE
 
 AS_IT_STANDS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 """The paper's base model gets the prompt and nothing else (s3.5)."""
+LABEL = FORUM_TEMPLATE.partition("\n")[2].partition("{")[0].strip()
 BATCH = 128
 """Prompts between two reports of progress."""
 
@@ -63,7 +66,14 @@ def answer(call: StageCall) -> None:
                 greedy=config.get("greedy", False),
                 **sampling,
             )
+    if config.get("plain"):
+        responses = [replace(r, response=without_label(r.response)) for r in responses]
     write_records(call.out / "responses.jsonl", responses)
+
+
+def without_label(text: str) -> str:
+    """The text of a forum's reply, for a base model that goes on with its label first."""
+    return text.removeprefix(LABEL).lstrip() or text
 
 
 def score(call: StageCall) -> None:
