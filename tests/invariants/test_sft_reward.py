@@ -31,13 +31,15 @@ def elements(count=6, seed=0):
         ranks = [rng.randint(0, 2) for _ in range(size)]
         ranks[0], ranks[1] = 0, 1  # at least one pair
         span = range(size)
+        pairs = [(i, j) for i in span for j in span if ranks[i] < ranks[j]]
         rows.append(
             Element(
                 prompt_ids=[rng.randint(2, 350) for _ in range(rng.randint(1, 9))],
                 response_ids=[
                     [rng.randint(2, 350) for _ in range(rng.randint(1, 6))] for _ in span
                 ],
-                pairs=[(i, j) for i in span for j in span if ranks[i] < ranks[j]],
+                pairs=pairs,
+                margins=[float(ranks[j] - ranks[i]) for i, j in pairs],
                 ties=[(i, j) for i in span for j in span if i < j and ranks[i] == ranks[j]],
                 labeler_id="l",
                 labeler_role="training",
@@ -99,6 +101,7 @@ def test_the_order_of_responses_does_not_matter():
         prompt_ids=row.prompt_ids,
         response_ids=row.response_ids[::-1],
         pairs=[(size - 1 - i, size - 1 - j) for i, j in row.pairs],
+        margins=row.margins,
         ties=[],
         labeler_id="l",
         labeler_role="training",
