@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo setup test test-all test-faults lint format docs figures bench bench-peers clean
 
 help:
-	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 10 minutes)'
+	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 6 minutes)'
 	@echo 'make test      the tests that CI runs (a few minutes)'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'

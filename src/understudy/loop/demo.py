@@ -24,7 +24,7 @@ PRELOAD = ("torch", "transformers", "understudy.core.models", "understudy.core.g
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """The whole loop in the tiny world: about ten minutes on two cores, 90 seconds with --quick."""
+    """The whole loop in the tiny world: about six minutes on two cores, one with --quick."""
 
     out: Path | None = None
     """Folder of the demo; runs/demo (runs/quick with --quick), with "-seedN" for other seeds."""
