@@ -1,6 +1,6 @@
 """Data sets by name: which sources are one, and what is said without the package."""
 
-import importlib.util
+import sys
 
 import pytest
 
@@ -25,8 +25,8 @@ def test_what_is_a_name(source, expected):
     assert is_dataset(source) is expected
 
 
-@pytest.mark.skipif(importlib.util.find_spec("datasets") is not None, reason="it is installed")
-def test_without_the_package_the_way_out_is_named():
+def test_without_the_package_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
     with pytest.raises(RecordError, match=r"pip install 'understudy\[datasets\]'"):
         read_records("org/name", Demonstration)
 
