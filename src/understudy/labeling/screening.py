@@ -184,10 +184,10 @@ def careless_labelers(votes: Sequence[Vote], *, margin: float = 0.05, seed: int 
         by_labeler = agreement_by_labeler(remaining, seed=seed, level=level)
         if len(by_labeler) < 3:
             return found
-        worst = min(by_labeler, key=lambda labeler: by_labeler[labeler].rate)
+        worst = min(by_labeler, key=lambda labeler: by_labeler[labeler].value or 0.0)
         others = [vote for vote in remaining if vote.labeler_id != worst]
-        rest = agreement(others, seed=seed)
-        if rest is None or by_labeler[worst].high >= rest.rate - margin:
+        rest, high = agreement(others, seed=seed).value, by_labeler[worst].high
+        if rest is None or high is None or high >= rest - margin:
             return found
         found.append(worst)
         remaining = others

@@ -11,7 +11,6 @@ from understudy.labeling.agreement import (
     agreement,
     agreement_by_group,
     agreement_by_labeler,
-    krippendorff_alpha,
     votes_of_comparisons,
     votes_of_rankings,
 )
@@ -62,21 +61,33 @@ TWO = [
 )
 def test_the_three_ways_to_count_ties(ties, rate, n):
     found = agreement(TWO, ties=ties)
-    assert (found.rate, found.n) == (rate, n)
+    assert (found.value, found.n) == (rate, n)
 
 
 def test_no_shared_items_is_none_not_a_number():
-    assert agreement([Vote("p", "a", "b", 1, "x"), Vote("p", "a", "c", 1, "y")]) is None
-    assert agreement([Vote("p", "a", "b", 1, "x")] * 2) is None
+    for votes in (
+        [],
+        [Vote("p", "a", "b", 1, "x"), Vote("p", "a", "c", 1, "y")],
+        [Vote("p", "a", "b", 1, "x")] * 2,
+    ):
+        found = agreement(votes)
+        assert (found.value, found.low, found.high, found.n) == (None, None, None, 0)
+        assert "no two labelers" in found.undefined
+    tied = agreement([Vote("p", "a", "b", 0, "x"), Vote("p", "a", "b", 0, "y")])
+    assert (tied.value, tied.num_left_out, tied.undefined) == (
+        None,
+        1,
+        "all that is shared is tied",
+    )
 
 
 def test_by_labeler_and_by_group():
     votes = [Vote("p", "a", "b", v, who) for who, v in (("x", 1), ("y", 1), ("z", -1))]
     by_labeler = agreement_by_labeler(votes)
-    assert {who: a.rate for who, a in by_labeler.items()} == {"x": 0.5, "y": 0.5, "z": 0.0}
+    assert {who: a.value for who, a in by_labeler.items()} == {"x": 0.5, "y": 0.5, "z": 0.0}
     by_group = agreement_by_group(votes, {"x": "one", "y": "one", "z": "two"})
-    assert by_group["one", "one"].rate == 1
-    assert (by_group["one", "two"].rate, by_group["one", "two"].n) == (0, 2)
+    assert by_group["one", "one"].value == 1
+    assert (by_group["one", "two"].value, by_group["one", "two"].n) == (0, 2)
     assert ("two", "two") not in by_group
 
 
@@ -94,7 +105,7 @@ def test_agreement_recovers_planted_noise():
     expected = 0.84**2 + 0.16**2  # 0.7312, about the paper's labelers
     assert found.low < expected < found.high
     assert found.high - found.low < 0.04
-    assert accuracy_from_agreement(found.rate) == pytest.approx(0.84, abs=0.015)
+    assert accuracy_from_agreement(found.value) == pytest.approx(0.84, abs=0.015)
 
 
 @pytest.mark.slow
@@ -104,31 +115,30 @@ def test_agreement_interval_covers_at_its_level():
     assert 0.92 <= sum(a.low <= expected <= a.high for a in found) / 400 <= 0.98
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("num_prompts", [8, 20])
+def test_agreement_interval_covers_with_few_prompts(num_prompts):
+    expected = 0.84**2 + 0.16**2
+    found = [agreement(_planted(0.84, num_prompts, seed=s), seed=s) for s in range(400)]
+    assert sum(a.low <= expected <= a.high for a in found) / 400 >= 0.9
+
+
+def test_an_interval_where_a_bootstrap_sees_nothing():
+    # All agree on 10 prompts: Wilson's interval of 10 of 10, not 100% for sure.
+    found = agreement(_planted(1.0, 10))
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(10 / (10 + 1.96**2), abs=1e-3)
+    one = agreement(_planted(1.0, 1))
+    assert one.low == pytest.approx(1 / (1 + 1.96**2), abs=1e-3)
+
+
+def test_counts_behind_the_number():
+    found = agreement(TWO)
+    assert (found.n, found.num_left_out, found.num_prompts, found.num_labelers) == (2, 2, 1, 2)
+
+
 def test_accuracy_from_agreement_ends():
     assert accuracy_from_agreement(1.0) == 1.0
     assert accuracy_from_agreement(0.5) == 0.5
     with pytest.raises(ValueError, match="below chance"):
         accuracy_from_agreement(0.4)
-
-
-# Four observers, twelve units, from Krippendorff (2011), section C; None is a missing label.
-EXAMPLE = [
-    [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
-    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
-    [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
-    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
-]
-
-
-@pytest.mark.parametrize(
-    ("metric", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)]
-)
-def test_alpha_of_the_published_example(metric, alpha):
-    values = [(u, v) for row in EXAMPLE for u, v in enumerate(row) if v is not None]
-    assert krippendorff_alpha(values, metric) == pytest.approx(alpha, abs=5e-4)
-
-
-def test_alpha_is_one_for_agreement_and_undefined_without_variety():
-    assert krippendorff_alpha([("u", 1), ("u", 1), ("v", 2), ("v", 2)]) == 1
-    assert krippendorff_alpha([("u", 1), ("u", 1), ("v", 1), ("v", 1)]) is None
-    assert krippendorff_alpha([("u", 1), ("v", 2)]) is None

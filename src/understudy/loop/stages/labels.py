@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from understudy.labeling.agreement import agreement, votes_of_rankings
@@ -94,4 +93,7 @@ def rank(call: StageCall) -> None:
 def agreement_of(rankings: Sequence[Ranking]) -> dict | None:
     """Agreement between labelers on the answers that several of them ranked."""
     found = agreement(votes_of_rankings(rankings))
-    return None if found is None else asdict(found)
+    if found.value is None:
+        return None
+    shown = {"low": found.low, "high": found.high, "n": found.n, "num_prompts": found.num_prompts}
+    return {"rate": found.value, **shown}

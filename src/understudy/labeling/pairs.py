@@ -1,0 +1,247 @@
+"""Every two labelers' answers to the same question, in columns, and intervals that count prompts.
+
+All answers about one prompt are alike, so intervals are bootstrapped over prompts: as many prompts
+as there are, drawn with replacement, each with all its pairs. Percentiles of a bootstrap are too
+narrow for few prompts; they are widened as Hesterberg (2015, "What teachers should know about the
+bootstrap", the expanded percentile interval) says. Labelers are taken as given: an interval is
+about this team on other prompts, not about another team.
+
+Legend: N pairs, P prompts, S resamples, U units, M labels of a unit, L labelers.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from statistics import NormalDist
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NUM_RESAMPLES = 2000
+CHUNK = 4_000_000
+"""Numbers of a bootstrap held in memory at once."""
+
+
+class Answer(Protocol):
+    """One labeler's answer to one question."""
+
+    @property
+    def unit(self) -> Hashable:
+        """The question: everybody's answers to it are compared."""
+
+    @property
+    def prompt_id(self) -> str:
+        """The prompt that it is about."""
+
+    @property
+    def labeler_id(self) -> str:
+        """Who answers."""
+
+    @property
+    def value(self) -> float:
+        """What is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An answer by itself: `Mark("r1", "p1", "l1", 6)`, labeler l1 gives response r1 a 6."""
+
+    unit: Hashable
+    """The question."""
+    prompt_id: str
+    """The prompt that it is about."""
+    labeler_id: str
+    """Who answers."""
+    value: float
+    """What is answered."""
+    rubric: str | None = None
+    """Version of the instructions."""
+    at: str = ""
+    """When, ISO 8601 in UTC."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """A number with its 95% interval and the counts behind it, or why there is none.
+
+    `Measure(value=0.726, low=0.711, high=0.741, n=4000, num_prompts=500, num_labelers=12)`
+    """
+
+    value: float | None = None
+    """The number; None where it is undefined."""
+    low: float | None = None
+    """Lower end; None where the data do not bound it."""
+    high: float | None = None
+    """Upper end."""
+    n: int = 0
+    """Pairs of answers that counted."""
+    num_left_out: int = 0
+    """Pairs of answers that did not, since one of them is a tie."""
+    num_prompts: int = 0
+    """Prompts that the counted pairs are about."""
+    num_labelers: int = 0
+    """Labelers whose answers counted."""
+    undefined: str = ""
+    """Why there is no number, or no interval; empty where there are both."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Pairs:
+    """Columns of N pairs of answers by two labelers to one question."""
+
+    prompt_N: Ints
+    """Place in `prompts`."""
+    one_N: Ints
+    """Place of one labeler in `labelers`."""
+    other_N: Ints
+    """Place of the other."""
+    first_N: Floats
+    """What the one answers."""
+    second_N: Floats
+    """What the other answers."""
+    weight_N: Floats
+    """1 / (M - 1) where M labelers answer the question: Krippendorff's weight of a pair."""
+    prompts: tuple[str, ...]
+    labelers: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt_N)
+
+    def where(self, keep_N: Bools) -> Self:
+        """Only some of the pairs."""
+        columns = [field.name for field in fields(self) if field.name.endswith("_N")]
+        return replace(self, **{name: getattr(self, name)[keep_N] for name in columns})
+
+    def between(self, keep: Callable[[str, str], bool]) -> Self:
+        """Only pairs of labelers that `keep(labeler, other)` says yes to."""
+        allowed_LL = np.array([[keep(a, b) for b in self.labelers] for a in self.labelers], bool)
+        if not self.labelers:
+            return self
+        return self.where(allowed_LL[self.one_N, self.other_N])
+
+    def of_prompts(self, keep: Callable[[str], bool]) -> Self:
+        """Only pairs about prompts that `keep(prompt_id)` says yes to."""
+        allowed_P = np.array([keep(prompt) for prompt in self.prompts], bool)
+        return self.where(allowed_P[self.prompt_N]) if len(self) else self
+
+    def counted(self) -> Measure:
+        """How many pairs, prompts and labelers there are, as a measure without a number yet."""
+        return Measure(
+            n=len(self),
+            num_prompts=len(np.unique(self.prompt_N)),
+            num_labelers=len(np.union1d(self.one_N, self.other_N)),
+        )
+
+
+def pairs_of(answers: Iterable[Answer]) -> Pairs:
+    """All pairs of answers by different labelers to the same question.
+
+    A labeler who answers a question twice counts once, with the later answer in this order.
+    """
+    latest = {(answer.unit, answer.labeler_id): answer for answer in answers}
+    by_unit: dict[Hashable, list[Answer]] = {}
+    for (unit, _), answer in latest.items():
+        by_unit.setdefault(unit, []).append(answer)
+    shared = [found for found in by_unit.values() if len(found) > 1]
+    prompts = _places(found[0].prompt_id for found in shared)
+    labelers = _places(sorted({answer.labeler_id for found in shared for answer in found}))
+    rows = [
+        (
+            prompts[one.prompt_id],
+            labelers[one.labeler_id],
+            labelers[other.labeler_id],
+            one.value,
+            other.value,
+            1 / (len(found) - 1),
+        )
+        for found in shared
+        for one, other in combinations(found, 2)
+    ]
+    prompt_N, one_N, other_N, first_N, second_N, weight_N = np.array(rows, float).reshape(-1, 6).T
+    return Pairs(
+        prompt_N=prompt_N.astype(np.int64),
+        one_N=one_N.astype(np.int64),
+        other_N=other_N.astype(np.int64),
+        first_N=first_N,
+        second_N=second_N,
+        weight_N=weight_N,
+        prompts=tuple(prompts),
+        labelers=tuple(labelers),
+    )
+
+
+def totals(pairs: Pairs, columns_NC: Floats) -> Floats:
+    """Sums of each column over the pairs of each prompt that has some: (P, C)."""
+    places, prompt_N = np.unique(pairs.prompt_N, return_inverse=True)
+    sums_PC = np.zeros((len(places), columns_NC.shape[1]))
+    np.add.at(sums_PC, prompt_N, columns_NC)
+    return sums_PC
+
+
+def resampled(totals_PC: Floats, seed: int, num_resamples: int = NUM_RESAMPLES) -> Floats:
+    """Sums over prompts drawn with replacement: (S, C)."""
+    num = len(totals_PC)
+    rng = np.random.default_rng(seed)
+    chunk = max(1, CHUNK // num)
+    found = []
+    for start in range(0, num_resamples, chunk):
+        size = min(chunk, num_resamples - start)
+        drawn_SP = rng.integers(num, size=(size, num)) + num * np.arange(size)[:, None]
+        weights_SP = np.bincount(drawn_SP.ravel(), minlength=size * num).reshape(size, num)
+        found.append(weights_SP.astype(np.float64) @ totals_PC)
+    return np.concatenate(found)
+
+
+def percentile_interval(
+    values_S: Floats, num_prompts: int, level: float = 0.95
+) -> tuple[float, float]:
+    """The expanded percentile interval of resampled values (see the module)."""
+    widened = math.sqrt(num_prompts / (num_prompts - 1)) * _student(level, num_prompts - 1)
+    tail = NormalDist().cdf(-widened)
+    low, high = np.quantile(values_S, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def wilson_interval(rate: float, num: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a rate seen in `num` independent observations."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle = (rate + z * z / (2 * num)) / (1 + z * z / num)
+    half = z / (1 + z * z / num) * math.sqrt(rate * (1 - rate) / num + z * z / (4 * num * num))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _student(level: float, freedom: int) -> float:
+    """Quantile of Student's t, by the Cornish-Fisher series (exact enough from 3 degrees on)."""
+    z, v = NormalDist().inv_cdf((1 + level) / 2), freedom
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    )
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        found.setdefault(name, len(found))
+    return found
+
+
+__all__ = [
+    "Answer",
+    "Mark",
+    "Measure",
+    "Pairs",
+    "pairs_of",
+    "percentile_interval",
+    "resampled",
+    "totals",
+    "wilson_interval",
+]
