@@ -40,11 +40,12 @@ metadata = MetaData(
 )
 
 
-def _text(name: str, *, null: bool = False) -> Column[str]:
+def text_column(name: str, *, null: bool = False) -> Column[str]:
+    """A column of text."""
     return Column(name, Text, nullable=null)
 
 
-def _of(name: str, target: str, *, null: bool = False, key: bool = False) -> Column[str]:
+def column_of(name: str, target: str, *, null: bool = False, key: bool = False) -> Column[str]:
     """A column that names a row of another table and is deleted with it."""
     return Column(
         name, Text, ForeignKey(target, ondelete="CASCADE"), nullable=null, primary_key=key
@@ -55,19 +56,19 @@ users = Table(
     "users",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("organization_id", null=True),
+    text_column("organization_id", null=True),
     Column("consent", Boolean, nullable=False),
-    _text("created_at"),
+    text_column("created_at"),
 )
 
 labelers = Table(
     "labelers",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("role"),
-    _text("labeler_group", null=True),
-    _text("screening"),
-    _text("created_at"),
+    text_column("role"),
+    text_column("labeler_group", null=True),
+    text_column("screening"),
+    text_column("created_at"),
     UniqueConstraint("id", "role"),
     CheckConstraint("role IN ('training', 'held_out', 'researcher')", name="role"),
 )
@@ -76,25 +77,27 @@ rubrics = Table(
     "rubrics",
     metadata,
     Column("version", Text, primary_key=True),
-    _text("instructions"),
-    _text("priorities"),
-    _text("created_at"),
+    text_column("instructions"),
+    text_column("priorities"),
+    text_column("evaluation_priorities", null=True),
+    text_column("created_at"),
 )
+"""Versions of the instructions: what counts most first, when labeling to train and to evaluate."""
 
 prompts = Table(
     "prompts",
     metadata,
     Column("id", Text, primary_key=True),
-    _of("user_id", "users.id"),
-    _text("organization_id", null=True),
-    _text("body"),
-    _text("digest"),
-    _text("source"),
-    _text("tags"),
-    _text("use_case", null=True),
-    _text("split", null=True),
-    _text("dropped_by", null=True),
-    _text("created_at", null=True),
+    column_of("user_id", "users.id"),
+    text_column("organization_id", null=True),
+    text_column("body"),
+    text_column("digest"),
+    text_column("source"),
+    text_column("tags"),
+    text_column("use_case", null=True),
+    text_column("split", null=True),
+    text_column("dropped_by", null=True),
+    text_column("created_at", null=True),
     Index(None, "user_id"),
     CheckConstraint("split IS NULL OR split IN ('train', 'valid', 'test')", name="split"),
 )
@@ -105,14 +108,14 @@ responses = Table(
     "responses",
     metadata,
     Column("id", Text, primary_key=True),
-    _of("prompt_id", "prompts.id"),
-    _text("response"),
-    _text("model"),
+    column_of("prompt_id", "prompts.id"),
+    text_column("response"),
+    text_column("model"),
     Column("temperature", Float, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("finished", Boolean, nullable=False),
     Column("logprob", Float, nullable=True),
-    _text("created_at"),
+    text_column("created_at"),
     Index(None, "prompt_id"),
 )
 
@@ -120,16 +123,16 @@ labels = Table(
     "labels",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("kind"),
-    _of("prompt_id", "prompts.id"),
-    _of("response_id", "responses.id", null=True),
-    _text("labeler_id"),
-    _text("labeler_role"),
+    text_column("kind"),
+    column_of("prompt_id", "prompts.id"),
+    column_of("response_id", "responses.id", null=True),
+    text_column("labeler_id"),
+    text_column("labeler_role"),
     Column("rubric", Text, ForeignKey("rubrics.version"), nullable=True),
     Column("revision", Integer, nullable=False),
-    _of("revises", "labels.id", null=True),
-    _text("body"),
-    _text("created_at"),
+    column_of("revises", "labels.id", null=True),
+    text_column("body"),
+    text_column("created_at"),
     UniqueConstraint("id", "labeler_role"),
     UniqueConstraint("revises"),
     ForeignKeyConstraint(["labeler_id", "labeler_role"], ["labelers.id", "labelers.role"]),
@@ -145,10 +148,10 @@ labels = Table(
 ranked_responses = Table(
     "ranked_responses",
     metadata,
-    _of("label_id", "labels.id", key=True),
+    column_of("label_id", "labels.id", key=True),
     Column("place", Integer, primary_key=True, autoincrement=False),
     Column("tier", Integer, nullable=False),
-    _of("response_id", "responses.id"),
+    column_of("response_id", "responses.id"),
     Index(None, "response_id"),
 )
 """A ranking's responses in the order they were shown, each with its tier, 0 the best."""
@@ -157,11 +160,11 @@ datasets = Table(
     "datasets",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("kind"),
-    _text("purpose"),
-    _text("query"),
+    text_column("kind"),
+    text_column("purpose"),
+    text_column("query"),
     Column("num_records", Integer, nullable=False),
-    _text("created_at"),
+    text_column("created_at"),
     UniqueConstraint("id", "purpose"),
     CheckConstraint("purpose IN ('training', 'evaluation')", name="purpose"),
 )
@@ -172,10 +175,10 @@ dataset_records = Table(
     metadata,
     Column("dataset_id", Text, primary_key=True),
     Column("place", Integer, primary_key=True, autoincrement=False),
-    _text("purpose"),
-    _of("prompt_id", "prompts.id"),
-    _text("label_id", null=True),
-    _text("labeler_role", null=True),
+    text_column("purpose"),
+    column_of("prompt_id", "prompts.id"),
+    text_column("label_id", null=True),
+    text_column("labeler_role", null=True),
     ForeignKeyConstraint(
         ["dataset_id", "purpose"], ["datasets.id", "datasets.purpose"], ondelete="CASCADE"
     ),
@@ -195,7 +198,7 @@ dataset_records = Table(
 dataset_files = Table(
     "dataset_files",
     metadata,
-    _of("dataset_id", "datasets.id", key=True),
+    column_of("dataset_id", "datasets.id", key=True),
     Column("path", Text, primary_key=True),
     Column("sha256", Text, primary_key=True),
     Column("current", Boolean, nullable=False),
@@ -208,13 +211,13 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", Text, primary_key=True),
-    _of("user_id", "users.id"),
-    _text("sha256"),
+    column_of("user_id", "users.id"),
+    text_column("sha256"),
     Column("requests_per_minute", Integer, nullable=True),
     Column("tokens_per_day", Integer, nullable=True),
-    _text("created_at"),
-    _text("expires_at", null=True),
-    _text("revoked_at", null=True),
+    text_column("created_at"),
+    text_column("expires_at", null=True),
+    text_column("revoked_at", null=True),
     Index(None, "user_id"),
 )
 """Keys of the gateway: `id` is the public part of a key, the rest is known only as its hash."""
@@ -222,7 +225,7 @@ api_keys = Table(
 daily_usage = Table(
     "daily_usage",
     metadata,
-    _of("user_id", "users.id", key=True),
+    column_of("user_id", "users.id", key=True),
     Column("day", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
@@ -233,11 +236,11 @@ feedback = Table(
     "feedback",
     metadata,
     Column("id", Text, primary_key=True),
-    _of("prompt_id", "prompts.id"),
-    _of("response_id", "responses.id"),
-    _text("kind"),
-    _text("value"),
-    _text("created_at"),
+    column_of("prompt_id", "prompts.id"),
+    column_of("response_id", "responses.id"),
+    text_column("kind"),
+    text_column("value"),
+    text_column("created_at"),
     CheckConstraint("kind IN ('thumb', 'choice', 'correction')", name="kind"),
     Index(None, "prompt_id"),
     Index(None, "response_id"),

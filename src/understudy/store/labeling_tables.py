@@ -1,0 +1,341 @@
+"""The labelers' pages as tables: accounts, the queue, what was sent, trust; `0003` makes them.
+
+What the database itself refuses: two labelers in one slot of an item, an item twice to one
+labeler, a submission twice, a change of the audit log. Deleting a user deletes the items on their
+prompts, and with those all that was sent for them.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from understudy.store.tables import column_of, metadata, text_column
+
+ROLES = "('training', 'held_out', 'researcher')"
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    text_column("name"),
+    text_column("name_key"),
+    text_column("password", null=True),
+    Column("owner", Boolean, nullable=False),
+    text_column("role", null=True),
+    text_column("stage"),
+    Column("screen", Boolean, nullable=False),
+    text_column("labeler_group", null=True),
+    text_column("scores"),
+    text_column("created_at"),
+    text_column("password_at", null=True),
+    text_column("disabled_at", null=True),
+    text_column("decided_by", null=True),
+    text_column("decided_at", null=True),
+    UniqueConstraint("name_key"),
+    CheckConstraint(f"role IS NULL OR role IN {ROLES}", name="role"),
+    CheckConstraint(
+        "stage IN ('practice', 'screening', 'waiting', 'active', 'rejected')", name="stage"
+    ),
+    CheckConstraint("stage <> 'active' OR role IS NOT NULL OR owner", name="active"),
+)
+"""Who may sign in. `id` is the labeler's id once a role is given; `password` an argon2id hash;
+`screen` whether practice and screening come before work; `scores` what screening found, as JSON."""
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    column_of("account_id", "accounts.id"),
+    text_column("kind"),
+    text_column("created_by", null=True),
+    text_column("created_at"),
+    text_column("expires_at"),
+    text_column("used_at", null=True),
+    CheckConstraint("kind IN ('invitation', 'reset')", name="kind"),
+    Index(None, "account_id"),
+)
+"""One-time links; `id` is the hash of what the link holds."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    column_of("account_id", "accounts.id"),
+    text_column("created_at"),
+    text_column("seen_at"),
+    text_column("revoked_at", null=True),
+    Index(None, "account_id"),
+)
+"""Who is signed in; `id` is the hash of the cookie."""
+
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    text_column("last_at"),
+)
+"""Wrong passwords in a row, by name and address, by address, by name."""
+
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    column_of("account_id", "accounts.id", key=True),
+    Column("rubric", Text, ForeignKey("rubrics.version"), primary_key=True),
+    text_column("at"),
+)
+"""Who has read which version of the instructions."""
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", Text, primary_key=True),
+    text_column("kind"),
+    column_of("prompt_id", "prompts.id", null=True),
+    text_column("purpose"),
+    text_column("pool"),
+    Column("wanted", Integer, nullable=False),
+    Column("max_wanted", Integer, nullable=False),
+    Column("num_done", Integer, nullable=False),
+    Column("num_live", Integer, nullable=False),
+    Column("num_skips", Integer, nullable=False),
+    text_column("state"),
+    Column("priority", Integer, nullable=False),
+    text_column("brief", null=True),
+    text_column("created_at"),
+    UniqueConstraint("kind", "prompt_id", "purpose"),
+    CheckConstraint("kind IN ('demonstrate', 'rank', 'write')", name="kind"),
+    CheckConstraint("(kind = 'write') = (prompt_id IS NULL)", name="prompt"),
+    CheckConstraint("purpose IN ('training', 'evaluation')", name="purpose"),
+    CheckConstraint("pool IN ('single', 'calibration', 'gold')", name="pool"),
+    CheckConstraint("state IN ('open', 'done', 'set_aside', 'closed')", name="state"),
+    Index(None, "prompt_id"),
+    Index("ix_items_queue", "state", "pool", "kind", "purpose", "priority", "id"),
+)
+"""What there is to label. `wanted` people label it, up to `max_wanted` where they disagree;
+`num_live` leases are out. Smaller `priority` comes first."""
+
+item_responses = Table(
+    "item_responses",
+    metadata,
+    column_of("item_id", "items.id", key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    column_of("response_id", "responses.id"),
+    Index(None, "response_id"),
+)
+"""The different answers that an item ranks, frozen when it was planned."""
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    column_of("item_id", "items.id"),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    text_column("stage"),
+    Column("slot", Integer, nullable=True),
+    text_column("state"),
+    text_column("outcome", null=True),
+    text_column("shown"),
+    text_column("rubric", null=True),
+    text_column("leased_at"),
+    text_column("expires_at"),
+    text_column("beat_at"),
+    text_column("done_at", null=True),
+    text_column("reason", null=True),
+    text_column("note", null=True),
+    Column("seconds", Float, nullable=True),
+    text_column("ui", null=True),
+    text_column("submission_id", null=True),
+    UniqueConstraint("item_id", "account_id"),
+    CheckConstraint("stage IN ('work', 'practice', 'screening')", name="stage"),
+    CheckConstraint("state IN ('leased', 'expired', 'done', 'skipped')", name="state"),
+    CheckConstraint("(state = 'done') = (outcome IS NOT NULL)", name="outcome"),
+    Index(
+        "uq_assignments_slot",
+        "item_id",
+        "slot",
+        unique=True,
+        sqlite_where=text("stage = 'work' AND state IN ('leased', 'done')"),
+        postgresql_where=text("stage = 'work' AND state IN ('leased', 'done')"),
+    ),
+    Index("ix_assignments_live", "state", "expires_at"),
+    Index("ix_assignments_of_account", "account_id", "state", "done_at"),
+)
+"""Who has or had which item: a lease until `expires_at`, kept alive by the page. A late answer for
+which no slot was left has none. `shown` is the order of the answers, as response ids."""
+
+drafts = Table(
+    "drafts",
+    metadata,
+    column_of("assignment_id", "assignments.id", key=True),
+    Column("version", Integer, nullable=False),
+    text_column("body"),
+    text_column("saved_at"),
+)
+"""What is half written."""
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    column_of("assignment_id", "assignments.id"),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    text_column("digest"),
+    text_column("body"),
+    text_column("reply"),
+    text_column("revises", null=True),
+    text_column("created_at"),
+    UniqueConstraint("revises"),
+    Index(None, "assignment_id"),
+    Index(None, "account_id"),
+)
+"""Everything that was sent and acknowledged, by the id that the browser made, with the reply."""
+
+submission_labels = Table(
+    "submission_labels",
+    metadata,
+    column_of("submission_id", "submissions.id", key=True),
+    column_of("label_id", "labels.id", key=True),
+    Index(None, "label_id"),
+)
+"""The labels that a submission became."""
+
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    column_of("label_id", "labels.id", key=True),
+    text_column("submission_id"),
+    text_column("at"),
+)
+"""Labels that their labeler took back: a ranking that became "cannot rank"."""
+
+prompt_tags = Table(
+    "prompt_tags",
+    metadata,
+    column_of("submission_id", "submissions.id", key=True),
+    column_of("prompt_id", "prompts.id", key=True),
+    text_column("account_id"),
+    text_column("body"),
+    text_column("created_at"),
+    Index(None, "prompt_id"),
+)
+"""What labelers say of a prompt (Table 7)."""
+
+gold_items = Table(
+    "gold_items",
+    metadata,
+    column_of("item_id", "items.id", key=True),
+    text_column("use"),
+    Column("author_id", Text, ForeignKey("accounts.id"), nullable=True),
+    text_column("answer"),
+    text_column("why"),
+    text_column("created_at"),
+    text_column("retired_at", null=True),
+    CheckConstraint("use IN ('practice', 'screening', 'mixed')", name="use"),
+    Index(None, "use"),
+)
+"""Items with the researchers' own answer: to practise on, to screen with, or mixed into work."""
+
+trial_answers = Table(
+    "trial_answers",
+    metadata,
+    column_of("assignment_id", "assignments.id", key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    text_column("use"),
+    column_of("item_id", "items.id"),
+    text_column("body"),
+    text_column("score", null=True),
+    text_column("graded", null=True),
+    text_column("created_at"),
+    CheckConstraint("use IN ('practice', 'screening')", name="use"),
+    Index(None, "account_id"),
+    Index(None, "item_id"),
+)
+"""Answers of practice and screening, which are nobody's labels: `body` names responses by id."""
+
+self_descriptions = Table(
+    "self_descriptions",
+    metadata,
+    column_of("account_id", "accounts.id", key=True),
+    text_column("body"),
+    text_column("updated_at"),
+)
+"""What labelers chose to say of themselves; private, for aggregates and weights only."""
+
+topic_coverage = Table(
+    "topic_coverage",
+    metadata,
+    column_of("account_id", "accounts.id", key=True),
+    Column("topic", Text, primary_key=True),
+    Column("can_judge", Boolean, nullable=False),
+)
+"""Topics that a labeler can judge by their own account (B.1, criterion 4)."""
+
+adjudications = Table(
+    "adjudications",
+    metadata,
+    Column("id", Text, primary_key=True),
+    column_of("item_id", "items.id"),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    text_column("body"),
+    text_column("created_at"),
+    Index(None, "item_id"),
+)
+"""Decisions on items about which labelers disagree."""
+
+worker_flags = Table(
+    "worker_flags",
+    metadata,
+    Column("id", Text, primary_key=True),
+    column_of("account_id", "accounts.id"),
+    text_column("kind"),
+    text_column("body"),
+    text_column("created_at"),
+    text_column("cleared_by", null=True),
+    text_column("cleared_at", null=True),
+    Index(None, "account_id"),
+)
+"""What a person should look at, like many skips in a row."""
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    text_column("at"),
+    text_column("account_id", null=True),
+    text_column("action"),
+    text_column("object", null=True),
+    text_column("body"),
+    text_column("previous"),
+    text_column("hash"),
+)
+"""Who did what; each row's hash covers the row before, and no row is ever changed."""
+
+export_jobs = Table(
+    "export_jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    text_column("request"),
+    text_column("state"),
+    Column("progress", Integer, nullable=False),
+    Column("total", Integer, nullable=True),
+    text_column("path", null=True),
+    text_column("sha256", null=True),
+    text_column("error", null=True),
+    text_column("created_at"),
+    text_column("started_at", null=True),
+    text_column("finished_at", null=True),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
+)
+"""Exports that the owner asked for in the browser."""
