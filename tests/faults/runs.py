@@ -1,7 +1,8 @@
 """The four trainers on tiny models, each in a child process that can be killed.
 
-Children are forked from a process that has imported everything, so that an attempt costs a second
-and not the imports.
+Children are forked from a process that has imported everything, so that an attempt costs a fraction
+of a second and not the imports. When to strike is counted in the child's own CPU time (Linux), so
+that a busy machine does not move the moments.
 """
 
 import os
@@ -10,7 +11,7 @@ import signal
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.fixtures_data import write_demonstrations, write_rankings
@@ -24,6 +25,7 @@ from understudy.core.checkpoint import (
     load_checkpoint,
     tree_hash,
 )
+from understudy.core.run import code_version
 from understudy.ppo.train import train_ppo
 from understudy.records import file_hash
 from understudy.reward.train import RewardConfig, train_reward
@@ -36,6 +38,7 @@ FAILED = 3
 
 def prepare(folder: Path) -> Path:
     """Models and data of all stages."""
+    code_version()  # asked of git once, here, and not in every child
     save_model_folder(folder / "base")
     write_demonstrations(folder / "demos.jsonl")
     write_rankings(folder / "rankings.jsonl")
@@ -100,8 +103,13 @@ def start(
 
 def wait(child: int) -> int:
     """Exit code of a child; minus the signal that killed it."""
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    return wait_and_measure(child)[0]
+
+
+def wait_and_measure(child: int) -> tuple[int, float]:
+    """(exit code, seconds of CPU that the child used)."""
+    _, status, usage = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
 def run(stage: str, folder: Path, out: Path, **options: object) -> int:
@@ -109,11 +117,17 @@ def run(stage: str, folder: Path, out: Path, **options: object) -> int:
     return wait(start(stage, folder, out, **options))  # type: ignore[arg-type]
 
 
-def kill_after(seconds: float, child: int, number: int = signal.SIGKILL) -> int:
-    """Send a signal after some time, unless the child has ended; its exit code."""
-    time.sleep(seconds)
+def kill_after(cpu_seconds: float, child: int, number: int = signal.SIGKILL) -> int:
+    """Send a signal once a child has used so much CPU time, or ended; its exit code."""
+    clock = (~child << 3) | 2  # what clock_getcpuclockid(3) gives for a process
+    while not _ended(child) and time.clock_gettime(clock) < cpu_seconds:
+        time.sleep(0.0005)
     os.kill(child, number)  # a child that has ended waits to be asked for its code
     return wait(child)
+
+
+def _ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def outcome(out: Path) -> dict[str, str]:
@@ -126,7 +140,8 @@ def outcome(out: Path) -> dict[str, str]:
     return hashes | {"state": str(state)} | {name: file_hash(out / name) for name in names}
 
 
-def moments(stage: str, longest: float, count: int) -> list[float]:
-    """Random times at which to strike, the same each time."""
-    rng = random.Random(stage)
-    return [rng.uniform(0.0, longest) for _ in range(count)]
+def moments(name: str, longest: float) -> Iterator[float]:
+    """Random moments between 0 and `longest`, the same for a name each time, without end."""
+    rng = random.Random(name)
+    while True:
+        yield rng.uniform(0.0, longest)
