@@ -1,0 +1,81 @@
+"""The audit log: who did what, each row hashed together with the one before.
+
+A row that is altered, taken out or put in breaks the chain (`verify`), and the database refuses
+to change one. Bodies hold ids and settings, never what users or labelers wrote: a user who is
+forgotten is not in here.
+"""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from understudy.store.engine import is_sqlite, reading
+from understudy.store.labeling_tables import audit_log
+from understudy.store.repository import Store
+from understudy.store.rows import Row, packed
+
+BEFORE_THE_FIRST = "0" * 64
+PAGE = 500
+_LOCK = 0x41554449
+
+
+def append(
+    connection: Connection,
+    *,
+    at: str,
+    account_id: str | None,
+    action: str,
+    object: str | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> None:
+    """Append a row, in the writing transaction of what it tells of."""
+    if not is_sqlite(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    query = select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+    last = connection.execute(query).first()
+    row: Row = {
+        "seq": last.seq + 1 if last else 1,
+        "at": at,
+        "account_id": account_id,
+        "action": action,
+        "object": object,
+        "body": packed(dict(body or {})),
+        "previous": last.hash if last else BEFORE_THE_FIRST,
+    }
+    connection.execute(audit_log.insert(), {**row, "hash": hash_of(row)})
+
+
+def hash_of(row: Mapping[str, Any]) -> str:
+    """The hash of a row, without its own."""
+    names = ("seq", "at", "account_id", "action", "object", "body", "previous")
+    return sha256(packed([row[name] for name in names]).encode()).hexdigest()
+
+
+def verify(store: Store) -> str | None:
+    """None if the chain is whole, else what is wrong with the first row that breaks it."""
+    previous, expected = BEFORE_THE_FIRST, 1
+    while True:
+        rows = entries(store, after=expected - 1)
+        if not rows:
+            return None
+        for row in rows:
+            if row["seq"] != expected:
+                return f"row {expected} is missing"
+            if row["previous"] != previous or row["hash"] != hash_of(dict(row)):
+                return f"row {expected} was altered"
+            previous, expected = row["hash"], expected + 1
+
+
+def entries(store: Store, *, after: int = 0, limit: int = PAGE) -> list[RowMapping]:
+    """Rows later than number `after`, oldest first."""
+    query = select(audit_log).where(audit_log.c.seq > after).order_by(audit_log.c.seq).limit(limit)
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def body_of(row: RowMapping) -> Any:
+    """What a row says beside who, when and what."""
+    return json.loads(row["body"])

@@ -1,0 +1,92 @@
+"""Who is signed in, and how often a password was wrong. Cookies are known as hashes only."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from sqlalchemy import RowMapping, and_, exists, select
+
+from understudy.store.engine import reading, writing
+from understudy.store.labeling_tables import accounts, acknowledgements, sessions, sign_in_failures
+from understudy.store.repository import Store
+from understudy.store.tables import rubrics
+
+newest_rubric = (
+    select(rubrics.c.version)
+    .order_by(rubrics.c.created_at.desc(), rubrics.c.version.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+"""The version of the instructions that holds now."""
+_has_read = exists().where(
+    and_(
+        acknowledgements.c.account_id == accounts.c.id,
+        acknowledgements.c.rubric == newest_rubric,
+    )
+)
+_account_of = (
+    select(
+        accounts.c.id,
+        accounts.c.name,
+        accounts.c.role,
+        accounts.c.owner,
+        accounts.c.stage,
+        accounts.c.disabled_at,
+        _has_read.label("has_read"),
+    )
+    .add_columns(
+        sessions.c.created_at.label("session_created_at"), sessions.c.seen_at, sessions.c.revoked_at
+    )
+    .join_from(sessions, accounts)
+)
+
+
+def open_session(store: Store, session_id: str, account_id: str, at: str) -> None:
+    """Begin one."""
+    row = {"id": session_id, "account_id": account_id, "created_at": at, "seen_at": at}
+    with writing(store.engine) as connection:
+        connection.execute(sessions.insert(), row)
+
+
+def session_of(store: Store, session_id: str) -> RowMapping | None:
+    """A session that was not revoked with its account, and whether that has read the rubric."""
+    query = _account_of.where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
+    with reading(store.engine) as connection:
+        return connection.execute(query).mappings().first()
+
+
+def touch_session(store: Store, session_id: str, at: str) -> None:
+    """Write down that it was used."""
+    with writing(store.engine) as connection:
+        mine = sessions.c.id == session_id
+        connection.execute(sessions.update().where(mine).values(seen_at=at))
+
+
+def revoke_session(store: Store, session_id: str, at: str) -> None:
+    """End one."""
+    with writing(store.engine) as connection:
+        mine = sessions.c.id == session_id
+        connection.execute(sessions.update().where(mine).values(revoked_at=at))
+
+
+def failures(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, datetime]]:
+    """Key -> (wrong passwords in a row, when the last was)."""
+    query = select(sign_in_failures).where(sign_in_failures.c.key.in_(list(keys)))
+    with reading(store.engine) as connection:
+        rows = connection.execute(query).mappings().all()
+    return {row["key"]: (row["count"], datetime.fromisoformat(row["last_at"])) for row in rows}
+
+
+def note_failures(store: Store, counts: Mapping[str, int], at: str) -> None:
+    """Write down the new count of each key."""
+    with writing(store.engine) as connection:
+        mine = sign_in_failures.c.key.in_(list(counts))
+        connection.execute(sign_in_failures.delete().where(mine))
+        rows = [{"key": key, "count": count, "last_at": at} for key, count in counts.items()]
+        connection.execute(sign_in_failures.insert(), rows)
+
+
+def forget_failures(store: Store, keys: Iterable[str]) -> None:
+    """A right password ends the row of wrong ones."""
+    with writing(store.engine) as connection:
+        mine = sign_in_failures.c.key.in_(list(keys))
+        connection.execute(sign_in_failures.delete().where(mine))

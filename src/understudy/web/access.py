@@ -1,0 +1,227 @@
+"""What a web app is made of: routes that each say who may use them, and what a route is given.
+
+A route cannot be written without an access level, and whatever is no route is refused: the default
+is deny. `tests/unit/labeling/test_matrix.py` walks the table of routes.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Json = dict[str, Any]
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+
+class Access(Enum):
+    """Who may use a route."""
+
+    PUBLIC = "public"
+    """Anybody."""
+    ACCOUNT = "account"
+    """Whoever is signed in."""
+    WORKER = "worker"
+    """Accounts that may take items: in practice, in screening or at work."""
+    OWNER = "owner"
+    """Accounts that run the project."""
+
+
+WORKING = ("practice", "screening", "active")
+"""Stages of an account that takes items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is signed in: `Account("lab-1", "Ann", "training", False, "active")`."""
+
+    id: str
+    """Opaque id; the labeler's id once there is a role."""
+    name: str
+    """What the person is called here and signs in with."""
+    role: str | None
+    """training, held_out or researcher; None until it is given."""
+    owner: bool
+    """Whether this account runs the project."""
+    stage: str
+    """instructions, practice, screening, waiting, active or rejected."""
+
+    @property
+    def home(self) -> str:
+        """The page to go to."""
+        if self.stage in ("instructions", "waiting"):
+            return f"/{self.stage}"
+        if self.stage in WORKING and not (self.owner and self.role is None):
+            return "/work"
+        return "/owner" if self.owner else "/waiting"
+
+    def to_json(self) -> Json:
+        """As the browser sees it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "role": self.role,
+            "owner": self.owner,
+            "stage": self.stage,
+        }
+
+
+class ApiError(Exception):
+    """A refusal: status, code for the program, one sentence for the person."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.headers, self.more = dict(headers or {}), more
+
+    @property
+    def body(self) -> Json:
+        """`go` is part of the error, anything else stands beside it."""
+        error = {"code": self.code, "message": self.message}
+        rest = dict(self.more)
+        if "go" in rest:
+            error["go"] = rest.pop("go")
+        return {"error": error, **rest}
+
+
+class Body(BaseModel):
+    """The JSON body of a request; what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An HTML page: a template's name; the data come as JSON."""
+
+    template: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The browser is sent elsewhere in this app."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file for the person to keep; never shown as a page of this app."""
+
+    path: Path
+    name: str
+    """What it will be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A JSON reply that begins a session: `token` becomes the cookie."""
+
+    token: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """A JSON reply that ends the session."""
+
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class WithToken:
+    """A JSON reply to which the CSRF token is added, for a page whose own has grown old."""
+
+    body: Json
+
+
+Reply = Page | Redirect | Download | SignedIn | SignedOut | WithToken | Json
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as a route sees it, after access and CSRF were checked."""
+
+    app: Any
+    """The application's own parts."""
+    account: Account | None
+    """Who is signed in."""
+    path: Mapping[str, str]
+    """Parameters in the path."""
+    query: Mapping[str, str]
+    """Parameters after the question mark."""
+    body: Any
+    """An instance of the route's body class, None for GET."""
+    token: str
+    """The session cookie's value."""
+    address: str
+    """Where the request comes from."""
+
+    @property
+    def me(self) -> Account:
+        """Who is signed in, on a route that only signed-in people reach."""
+        assert self.account is not None
+        return self.account
+
+
+class Nothing(Body):
+    """The body `{}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path."""
+
+    method: Method
+    path: str
+    """With parameters in braces: /work/{assignment_id}."""
+    access: Access
+    handler: Callable[[Call], Reply] = field(compare=False)
+    """A plain function, run in a thread."""
+    body: type[BaseModel] = Nothing
+    """What the request's JSON must be; not looked at for GET."""
+    max_bytes: int = 256 * 1024
+    """Largest body."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"(/[\w.{}:-]*)+", self.path):
+            raise ValueError(f"path {self.path!r} must be like /work/{{assignment_id}}")
+
+    @property
+    def is_api(self) -> bool:
+        """Whether it speaks JSON."""
+        return self.path.startswith("/api/") or self.path == "/health"
+
+    @property
+    def changes_state(self) -> bool:
+        """Whether it needs the CSRF token."""
+        return self.method != "GET"
+
+
+def refusal(access: Access, account: Account | None) -> ApiError | None:
+    """Why an account may not use a route with this access, None if it may."""
+    if access is Access.PUBLIC:
+        return None
+    if account is None:
+        return ApiError(401, "signed_out", "You are signed out; sign in to go on.")
+    if access is Access.ACCOUNT:
+        return None
+    if access is Access.OWNER:
+        if account.owner:
+            return None
+        return ApiError(403, "forbidden", "Only the owner of the project may do this.")
+    if account.stage in WORKING and not (account.owner and account.role is None):
+        return None
+    return ApiError(403, "gate", "There is something to do first.", go=account.home)

@@ -1,0 +1,338 @@
+"""A table of routes becomes an ASGI application: sign-in, access, CSRF and limits around each.
+
+What a route's function returns becomes a response here, and so does what it raises: an `ApiError`
+its own status, a store that cannot be used 503 (nothing was kept, the browser tries again), a bug
+500 with no word about it. Pages get the same few things each; all else comes as JSON.
+"""
+
+import asyncio
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+from fastapi import FastAPI
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+)
+from starlette.routing import Route as StarletteRoute
+
+from understudy.web.access import (
+    Account,
+    ApiError,
+    Call,
+    Download,
+    Page,
+    Redirect,
+    Reply,
+    Route,
+    SignedIn,
+    SignedOut,
+    WithToken,
+    refusal,
+)
+from understudy.web.headers import SecureHeaders, host_name
+from understudy.web.sessions import Cookie, Lifetimes, csrf_ok, csrf_token, is_token, new_token
+from understudy.web.static import Static
+
+CSRF_HEADER = "x-csrf-token"
+THREADS = 8
+"""Requests that are worked on at the same time; more only make each other slower."""
+
+
+class Door(Protocol):
+    """Knows who is behind a cookie."""
+
+    def account_of(self, token: str) -> Account | None:
+        """Who is signed in with it, if its session lives."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebSettings:
+    """What an application needs to know of where it runs."""
+
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    """Names that it answers under."""
+    tls: bool = False
+    """Whether browsers reach it by https."""
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    """Of a sign-in."""
+    stall_s: float = 20.0
+    """Longest time in which a body may not arrive."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """What is around every route."""
+
+    parts: Any
+    """The application's own parts, `Call.app`."""
+    door: Door
+    settings: WebSettings
+    pages: Environment
+    threads: anyio.CapacityLimiter
+
+    @property
+    def cookie(self) -> Cookie:
+        """The session cookie."""
+        return Cookie(secure=self.settings.tls)
+
+
+def build_app(
+    routes: Sequence[Route],
+    *,
+    parts: Any,
+    door: Door,
+    settings: WebSettings,
+    templates: Path,
+    static: Path,
+    lifespan: Any = None,
+) -> FastAPI:
+    """The application with these routes and no others."""
+    _check_unique(routes)
+    frame = Frame(
+        parts=parts,
+        door=door,
+        settings=settings,
+        pages=_pages(templates),
+        threads=anyio.CapacityLimiter(THREADS),
+    )
+    app = FastAPI(
+        routes=[
+            *(_starlette_route(route, frame) for route in routes),
+            Static(static).route,
+        ],
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.routes, app.state.frame = tuple(routes), frame
+    app.add_exception_handler(HTTPException, partial(_no_route, frame))
+    app.add_middleware(SecureHeaders, hosts=settings.hosts, tls=settings.tls)
+    return app
+
+
+def _check_unique(routes: Sequence[Route]) -> None:
+    seen = set()
+    for route in routes:
+        if (route.method, route.path) in seen:
+            raise ValueError(f"{route.method} {route.path} is there twice")
+        seen.add((route.method, route.path))
+
+
+def _pages(templates: Path) -> Environment:
+    pages = Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.globals["version"] = version("understudy")
+    return pages
+
+
+def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
+    async def endpoint(request: Request) -> Response:
+        token = _token_of(request, frame)
+        try:
+            raw = await _read(request, route, frame) if route.changes_state else b""
+            reply, account = await anyio.to_thread.run_sync(
+                _answer, route, frame, request, token, raw, limiter=frame.threads
+            )
+            return _response(frame, reply, account, token)
+        except ApiError as error:
+            return _refused(frame, error, request, is_api=route.is_api)
+        except OSError as error:
+            return _refused(frame, _unavailable(error), request, is_api=route.is_api)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:
+            traceback.print_exc()  # no values: our own code and the database's message
+            failure = ApiError(500, "internal", "Something went wrong here; it was written down.")
+            return _refused(frame, failure, request, is_api=route.is_api)
+
+    return StarletteRoute(route.path, endpoint, methods=[route.method])
+
+
+def _answer(
+    route: Route, frame: Frame, request: Request, token: str, raw: bytes
+) -> tuple[Reply, Account | None]:
+    """What the route says, and who asked; in a thread."""
+    if route.changes_state:
+        _check_origin(request)
+        if not csrf_ok(token, request.headers.get(CSRF_HEADER)):
+            raise ApiError(403, "csrf", "This page has grown old; load it again.")
+    account = frame.door.account_of(token)
+    refused = refusal(route.access, account)
+    if refused is not None:
+        raise refused
+    call = Call(
+        app=frame.parts,
+        account=account,
+        path=request.path_params,
+        query=request.query_params,
+        body=_parse(route, raw) if route.changes_state else None,
+        token=token,
+        address=request.client.host if request.client else "",
+    )
+    return route.handler(call), account
+
+
+def _token_of(request: Request, frame: Frame) -> str:
+    """The cookie's value, or a new one for a browser that has none."""
+    given = request.cookies.get(frame.cookie.name, "")
+    if is_token(given):
+        return given
+    return new_token()
+
+
+async def _read(request: Request, route: Route, frame: Frame) -> bytes:
+    """The body, before anything looks at it no longer than the route allows."""
+    declared = request.headers.get("content-length", "0")
+    too_large = ApiError(413, "too_large", f"This is larger than {route.max_bytes:,} bytes.")
+    if not declared.isdigit() or int(declared) > route.max_bytes:
+        raise too_large
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "invalid", "The body must be application/json.")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(frame.settings.stall_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > route.max_bytes:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise ApiError(408, "too_slow", "The request did not arrive in time.") from None
+    return b"".join(parts)
+
+
+def _parse(route: Route, raw: bytes) -> Any:
+    try:
+        body = route.body.model_validate_json(raw or b"{}")
+        if b"\\u0000" in raw and _has_nul(json.loads(raw)):
+            raise ApiError(400, "invalid", "A text holds a NUL character; take it out.")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        message = message.encode("utf-8", "replace").decode()
+        raise ApiError(400, "invalid", message[:500]) from None
+    except RecursionError:
+        raise ApiError(400, "invalid", "The body is nested too deeply.") from None
+    return body
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(_has_nul, value))
+
+
+def _check_origin(request: Request) -> None:
+    """A browser says where a request comes from; another site's is refused, token or not."""
+    origin = request.headers.get("origin")
+    if origin is not None:
+        host = origin.partition("://")[2]
+        same = host.lower() == request.headers.get("host", "").lower()
+        if not same:
+            raise ApiError(403, "csrf", f"Requests from {host_name(host) or origin} are refused.")
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        raise ApiError(403, "csrf", "Requests from other sites are refused.")
+
+
+def _response(frame: Frame, reply: Reply, account: Account | None, token: str) -> Response:
+    if isinstance(reply, Page):
+        return _page(frame, reply.template, reply.status, account, token)
+    if isinstance(reply, Redirect):
+        return RedirectResponse(reply.to, status_code=303)
+    if isinstance(reply, Download):
+        return FileResponse(reply.path, media_type="application/octet-stream", filename=reply.name)
+    if isinstance(reply, SignedIn):
+        body = {**reply.body, "csrf_token": csrf_token(reply.token)}
+        return _with_cookie(JSONResponse(body), frame, reply.token)
+    if isinstance(reply, SignedOut):
+        fresh = new_token()
+        body = {**reply.body, "csrf_token": csrf_token(fresh)}
+        return _with_cookie(JSONResponse(body), frame, fresh)
+    if isinstance(reply, WithToken):
+        body = {**reply.body, "csrf_token": csrf_token(token)}
+        return _with_cookie(JSONResponse(body), frame, token)
+    return JSONResponse(reply)
+
+
+def _page(
+    frame: Frame, template: str, status: int, account: Account | None, token: str, **more: Any
+) -> Response:
+    html = frame.pages.get_template(template).render(
+        page=template.removesuffix(".html"),
+        csrf_token=csrf_token(token),
+        account=account,
+        **more,
+    )
+    response = HTMLResponse(html, status_code=status)
+    return _with_cookie(response, frame, token)
+
+
+def _with_cookie(response: Response, frame: Frame, token: str) -> Response:
+    header = frame.cookie.set(token, frame.settings.lifetimes.absolute)
+    response.headers.append("set-cookie", header)
+    return response
+
+
+def _unavailable(error: OSError) -> ApiError:
+    print(f"understudy: {error}", file=sys.stderr, flush=True)
+    return ApiError(
+        503,
+        "store_unavailable",
+        "The store cannot be used now; nothing was stored. Your work is kept here, try again.",
+        headers={"Retry-After": "2"},
+    )
+
+
+def _refused(frame: Frame, error: ApiError, request: Request, *, is_api: bool) -> Response:
+    """JSON for programs; for people the page where they can go on, or one that says why not."""
+    if is_api:
+        return JSONResponse(error.body, status_code=error.status, headers=error.headers)
+    if error.status == 401:
+        return RedirectResponse(f"/sign-in?then={request.url.path}", status_code=303)
+    if error.code == "gate":
+        return RedirectResponse(error.more["go"], status_code=303)
+    html = frame.pages.get_template("error.html").render(
+        page="error", csrf_token="", account=None, message=error.message, status=error.status
+    )
+    return HTMLResponse(html, status_code=error.status, headers=error.headers)
+
+
+async def _no_route(frame: Frame, request: Request, error: Exception) -> Response:
+    """Whatever is no route: the default is deny."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    messages = {404: "There is no such page.", 405: "This cannot be done here."}
+    codes = {404: "not_found", 405: "not_allowed"}
+    failure = ApiError(
+        status,
+        codes.get(status, "internal"),
+        messages.get(status, "Something went wrong here."),
+        headers=getattr(error, "headers", None),
+    )
+    return _refused(frame, failure, request, is_api=request.url.path.startswith("/api/"))
