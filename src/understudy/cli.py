@@ -117,6 +117,13 @@ COMMANDS: tuple[Command, ...] = (
         "add prompts to the store, from files or the gateway's log",
     ),
     Command(
+        "prompts write",
+        "understudy.prompts.write",
+        "WriteConfig",
+        "write_prompts",
+        "turn what labelers wrote into prompts and demonstrations",
+    ),
+    Command(
         "prompts build",
         "understudy.prompts.build",
         "BuildConfig",

@@ -4,12 +4,12 @@ Adding the same thing twice changes nothing. From the log come, with the prompts
 were given and the feedback on them.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.records import Prompt, RecordError, Response, iter_records, sha256_of
+from understudy.prompts.read import read_prompts
+from understudy.records import Prompt, Response, sha256_of
 from understudy.store import Project, Store, open_project
 from understudy.store.log import Event, PromptLog
 from understudy.store.repository import Added, FeedbackRow
@@ -50,32 +50,6 @@ def _counts(added: Added) -> str:
     return text + (
         f", {added.refused:,} without consent or answer left out" if added.refused else ""
     )
-
-
-def read_prompts(source: str) -> Iterator[Prompt]:
-    """Prompts of a file or data set; RecordError names the place of a bad one."""
-    if not source.endswith(".csv"):
-        yield from iter_records(source, Prompt)
-        return
-    path = Path(source)
-    if not path.is_file():
-        raise RecordError(f"{path} does not exist; check the path")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in (rows := csv.DictReader(stream)):
-            try:
-                filled = {key: value for key, value in row.items() if key and value}
-                filled |= {"consent": _yes(filled["consent"])} if "consent" in filled else {}
-                filled.pop("tags", None)
-                yield Prompt.from_json(filled)
-            except RecordError as error:
-                raise RecordError(f"{path} line {rows.line_num}: {error}") from None
-
-
-def _yes(text: str) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.strip().lower() not in words:
-        raise RecordError(f"field 'consent' is {text!r}; it must be true or false")
-    return words[text.strip().lower()]
 
 
 def add_from_log(project: Project, store: Store) -> list[str]:

@@ -23,10 +23,11 @@ from typing import Literal
 from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
 from understudy.prompts.pii import find_pii, redact_conversation
+from understudy.prompts.read import read_prompts
 from understudy.prompts.report import IntakeReport, Tally
-from understudy.prompts.split import SPLITS, split_of
+from understudy.prompts.split import SPLITS, WRITER, split_of
 from understudy.prompts.use_case import use_case_of
-from understudy.records import Prompt, iter_records, prompt_text, write_records
+from understudy.records import Prompt, prompt_text, write_records
 from understudy.records.schema import Split
 
 BATCH = 1024
@@ -127,7 +128,7 @@ class BuildConfig(IntakeConfig):
     """Turn raw users' prompts into a clean, capped, deduplicated, split prompt set."""
 
     data: tuple[Path, ...] = ()
-    """Files of prompts, .jsonl or .parquet; read as one."""
+    """Files of prompts, .jsonl, .parquet or .csv, or data sets by name; read as one."""
     out: Path | None = None
     """File of the kept prompts, .jsonl or .parquet. Beside it: one file per split (for NAME.jsonl
     NAME.train.jsonl and so on) and NAME.report.json, which says what was dropped."""
@@ -151,7 +152,7 @@ def build_files(config: BuildConfig) -> IntakeReport:
 
         return build_in_store(config.project, config)
     assert config.out is not None
-    rows = (prompt for path in config.data for prompt in iter_records(path, Prompt))
+    rows = (prompt for path in config.data for prompt in read_prompts(path))
     kept, report = build_prompts(rows, config)
     path = write_records(config.out, kept)
     for split in SPLITS:
@@ -229,7 +230,8 @@ def _without_duplicates(prompts: list[Prompt], config: IntakeConfig, tally: Tall
             tally.drop("duplicates", prompt, "same_id", prompt.id)
             continue
         scope = _group(prompt, config) if config.duplicate_scope == "user" else ""
-        duplicate = finder.check(prompt.id, prompt.prompt, scope)
+        few_shot = prompt.source == "labeler" and "template" in prompt.tags
+        duplicate = finder.check(prompt.id, prompt.prompt, scope, exact_only=few_shot)
         if duplicate:
             tally.drop("duplicates", prompt, duplicate.reason, duplicate.of)
         else:
@@ -269,11 +271,12 @@ def _group(prompt: Prompt, config: IntakeConfig) -> str:
 
 
 def _split(prompt: Prompt, config: IntakeConfig) -> Split:
+    group = _group(prompt, config)
     return split_of(
-        _group(prompt, config),
+        group,
         key=config.split_key,
         valid_share=config.valid_share,
-        test_share=config.test_share,
+        test_share=0.0 if group.startswith(f"user {WRITER}") else config.test_share,
     )
 
 

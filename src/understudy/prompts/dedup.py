@@ -71,15 +71,22 @@ class DuplicateFinder:
         self._exact: dict[int, int] = {}
         self._prefixes: dict[int, int] = {}
 
-    def check(self, prompt_id: str, prompt: Conversation, scope: str = "") -> Duplicate | None:
+    def check(
+        self, prompt_id: str, prompt: Conversation, scope: str = "", *, exact_only: bool = False
+    ) -> Duplicate | None:
         """What `prompt` repeats, or None, and then it is remembered.
 
-        Prompts of different `scope` are never duplicates of each other.
+        Prompts of different `scope` are never duplicates of each other. With `exact_only` only the
+        same text is one: the examples of a few-shot prompt are meant to have much in common.
         """
         whole, body = comparison_texts(prompt)
         key = _hash(scope, whole)
         if (first := self._exact.get(key)) is not None:
             return Duplicate("exact", self._ids[first])
+        if exact_only:
+            self._exact[key] = len(self._ids)
+            self._ids.append(prompt_id)
+            return None
         prefixes = [_hash(scope, body[:length]) for length in self._prefix_lengths(len(body))]
         for prefix in prefixes:
             if (first := self._prefixes.get(prefix)) is not None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.prompts.pii import find_pii
+from understudy.prompts.read import read_prompts
 from understudy.prompts.report import beginning, split_counts, split_lines, use_case_lines
 from understudy.prompts.use_case import use_case_of
-from understudy.records import Prompt, prompt_text, read_records
+from understudy.records import Prompt, RecordError, prompt_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +17,7 @@ class ShowConfig:
     """Say what is in a file of prompts."""
 
     data: Path
-    """Prompts, .jsonl or .parquet."""
+    """Prompts, .jsonl, .parquet or .csv, or a data set by name."""
     examples: int = 1
     """Prompts shown of each use case, the first by id, with personal data redacted."""
 
@@ -27,7 +28,9 @@ class ShowConfig:
 
 def show_prompts(config: ShowConfig) -> str:
     """The summary as text; a prompt without a use case is put under that of the rules."""
-    prompts = sorted(read_records(config.data, Prompt), key=lambda prompt: prompt.id)
+    prompts = sorted(read_prompts(config.data), key=lambda prompt: prompt.id)
+    if not prompts:
+        raise RecordError(f"{config.data} has no rows; it must hold at least one prompt")
     by_use_case: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         use_case = prompt.use_case or use_case_of(prompt.prompt)

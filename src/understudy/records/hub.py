@@ -1,7 +1,8 @@
 """Data sets by name, through the optional `datasets` package.
 
 A source is `ORG/NAME`, with `@CONFIG` and `#SPLIT` where they are needed (the split is "train"
-unless given), or a folder that `datasets` saved: `folder`, `folder#SPLIT`.
+unless given), or a folder that `datasets` saved, or one of Parquet files as the hub has them
+(`data/train-00000-of-00001.parquet`): `folder`, `folder#SPLIT`. No data set's own code is run.
 """
 
 import re
@@ -17,9 +18,14 @@ _SAVED = ("dataset_info.json", "dataset_dict.json")
 
 
 def saved_folder(source: Path | str) -> Path | None:
-    """The folder of a data set that `datasets` saved on this disk, if `source` names one."""
+    """The folder of a data set on this disk, if `source` names one."""
     folder = Path(str(source).partition("#")[0])
-    return folder if any((folder / name).is_file() for name in _SAVED) else None
+    saved = any((folder / name).is_file() for name in _SAVED)
+    return folder if saved or _has_parquet(folder) else None
+
+
+def _has_parquet(folder: Path) -> bool:
+    return any(next(place.glob("*.parquet"), None) for place in (folder, folder / "data"))
 
 
 def is_dataset(source: Path | str) -> bool:
@@ -40,11 +46,13 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
             "needed: pip install 'understudy[datasets]'; or give a .jsonl or .parquet file"
         ) from None
     text = str(source)
+    split = text.partition("#")[2] or "train"
     try:
         folder = saved_folder(source)
-        if folder is not None:
+        if folder is not None and _has_parquet(folder):
+            data = datasets.load_dataset(str(folder), split=split)
+        elif folder is not None:
             data = datasets.load_from_disk(str(folder))
-            split = text.partition("#")[2] or "train"
             if isinstance(data, datasets.DatasetDict):
                 if split not in data:
                     raise ValueError(f"it has the splits {', '.join(data)}")
@@ -52,7 +60,6 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
         else:
             match = _NAME.fullmatch(text)
             assert match is not None
-            split = match["split"] or "train"
             data = datasets.load_dataset(match["base"], match["config"], split=split)
     except Exception as error:  # the package raises kinds of its own for each failure
         reason = " ".join(str(error).split())[:200]

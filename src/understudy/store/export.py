@@ -169,8 +169,10 @@ def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
         if config.rubric is not None:
             query = query.where(labels.c.rubric == config.rubric)
         if config.purpose == "training":
-            # Test users' prompts stay out of training, whoever labeled them.
+            # Test users' prompts stay out of training, whoever labeled them, and so does what
+            # intake dropped after it was labeled.
             query = query.where(prompts.c.split.is_(None) | (prompts.c.split != "test"))
+            query = query.where(prompts.c.dropped_by.is_(None))
     if config.split is not None:
         query = query.where(prompts.c.split == config.split)
     elif config.kind == "prompts" and config.purpose == "training":

@@ -103,6 +103,31 @@ def test_csv_jsonl_and_parquet(project, tmp_path: Path) -> None:
         AddConfig(project=project.folder)
 
 
+def test_a_data_set_by_name(project, tmp_path: Path, monkeypatch) -> None:
+    """As `datasets` saves it, and as the hub has it: Parquet files and no script."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{"prompt": f"Question {i}?", "user_id": f"u{i}"} for i in range(4)]
+    data = datasets.Dataset.from_list(rows)
+    datasets.DatasetDict(train=data, test=data.select([3])).save_to_disk(str(tmp_path / "saved"))
+    for split, members in (("train", data), ("test", data.select([3]))):
+        path = tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        members.to_parquet(path)
+    for number, name in enumerate(("saved", "hub")):
+        names = (str(tmp_path / name), str(tmp_path / f"{name}#test"))
+        said = add_prompts(AddConfig(project=project.folder, data=names)).splitlines()
+        new = 0 if number else 4
+        assert said[0].endswith(f"{name}: {new} new, {4 - new} known")
+        assert said[1].endswith(f"{name}#test: 0 new, 1 known")
+    assert [p.prompt for p in project.open_store().prompts()] == sorted(
+        (f"Question {i}?" for i in range(4)), key=lambda text: Prompt.from_json({"prompt": text}).id
+    )
+    with pytest.raises(RecordError, match=r"data set .*saved#valid .* cannot be read"):
+        add_prompts(AddConfig(project=project.folder, data=(f"{tmp_path / 'saved'}#valid",)))
+
+
 def test_intake_in_the_store_keeps_users_in_their_splits(project) -> None:
     store = project.open_store()
     early = [

@@ -33,6 +33,14 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_labels_of_what_intake_dropped_train_nothing(filled) -> None:
+    project, store = filled
+    store.set_intake([], [("p0", "pii")])
+    export(ExportConfig(kind="rankings", project=project.folder))
+    records = read_records(project.datasets / "rankings-training.jsonl", Ranking)
+    assert {record.prompt_id for record in records} == {"p1", "p3", "p4"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_takes_training_labelers_and_no_test_users(filled, kind: str) -> None:
     project, store = filled
