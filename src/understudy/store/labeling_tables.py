@@ -339,3 +339,12 @@ export_jobs = Table(
     CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
 )
 """Exports that the owner asked for in the browser."""
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    text_column("value"),
+    text_column("updated_at"),
+)
+"""What the owner chose in the browser, as JSON by name."""

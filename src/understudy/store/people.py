@@ -15,7 +15,7 @@ from understudy.records import (
 )
 from understudy.store.keys import add_key, keys_of, revoke_key
 from understudy.store.project import open_project
-from understudy.store.repository import Added, User
+from understudy.store.repository import EVALUATION_PRIORITIES, Added, User
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +175,9 @@ class RubricConfig:
     instructions: Path
     """Text file with the instructions."""
     priorities: tuple[str, ...]
-    """What counts most first, like helpful truthful harmless (B.2)."""
+    """What counts most first when labeling to train, like helpful truthful harmless (B.2)."""
+    evaluation_priorities: tuple[str, ...] = EVALUATION_PRIORITIES
+    """What counts most first when labeling to evaluate (B.2)."""
     project: Path = Path()
     """The project's folder."""
 
@@ -187,5 +189,5 @@ def add_rubric(config: RubricConfig) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{config.instructions} is not UTF-8 text") from None
     store = open_project(config.project).open_store()
-    added = store.add_rubric(config.version, text, config.priorities)
+    added = store.add_rubric(config.version, text, config.priorities, config.evaluation_priorities)
     return f"rubric {config.version}: {'added' if added.new else 'known'}"

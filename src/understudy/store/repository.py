@@ -20,6 +20,7 @@ from sqlalchemy.orm import aliased
 
 from understudy.records import LabelerInfo, Prompt, Ranking, Rating, Response, sha256_of
 from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.labeling_tables import withdrawals
 from understudy.store.rows import (
     Label,
     Row,
@@ -46,6 +47,8 @@ from understudy.store.tables import (
     users,
 )
 
+EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
+"""What counts most first in the final evaluation, where a rubric does not say (B.2)."""
 BATCH = 500
 """Records that one transaction adds, and rows that one query reads."""
 
@@ -127,15 +130,25 @@ class Store:
             rows = connection.execute(select(labelers).order_by(labelers.c.id)).mappings()
             return [labeler_of(row) for row in rows]
 
-    def add_rubric(self, version: str, instructions: str, priorities: Sequence[str]) -> Added:
-        """Add a version of the instructions, with what counts most first."""
+    def add_rubric(
+        self,
+        version: str,
+        instructions: str,
+        priorities: Sequence[str],
+        evaluation_priorities: Sequence[str] | None = None,
+    ) -> Added:
+        """Add a version of the instructions, with what counts most first: when labeling to train,
+        and when labeling to evaluate (without it, what EVALUATION_PRIORITIES says)."""
+        evaluate = packed(list(evaluation_priorities)) if evaluation_priorities else None
         row = {
             "version": version,
             "instructions": instructions,
             "priorities": packed(list(priorities)),
+            "evaluation_priorities": evaluate,
             "created_at": now(),
         }
-        return self._add(rubrics, [row], ("instructions", "priorities"), key="version")
+        same = ("instructions", "priorities", "evaluation_priorities")
+        return self._add(rubrics, [row], same, key="version")
 
     # Prompts and responses
 
@@ -337,9 +350,11 @@ def label_query() -> Select[Any]:
 
 
 def current(query: Select[Any]) -> Select[Any]:
-    """Only labels that nothing revises."""
+    """Only labels that nothing revises and nobody took back."""
     later = aliased(labels)
-    return query.where(~select(later.c.id).where(later.c.revises == labels.c.id).exists())
+    withdrawn = select(withdrawals.c.label_id).where(withdrawals.c.label_id == labels.c.id)
+    revised = select(later.c.id).where(later.c.revises == labels.c.id)
+    return query.where(~revised.exists(), ~withdrawn.exists())
 
 
 def labels_of(connection: Connection, rows: Sequence[RowMapping]) -> Iterator[Label]:

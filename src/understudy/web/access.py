@@ -126,6 +126,14 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes of a type of their own, like the SVG of a plot."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     """A JSON reply that begins a session: `token` becomes the cookie."""
 
@@ -147,7 +155,7 @@ class WithToken:
     body: Json
 
 
-Reply = Page | Redirect | Download | SignedIn | SignedOut | WithToken | Json
+Reply = Page | Redirect | Download | Content | SignedIn | SignedOut | WithToken | Json
 
 
 @dataclass(frozen=True, slots=True)

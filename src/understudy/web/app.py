@@ -35,6 +35,7 @@ from understudy.web.access import (
     Account,
     ApiError,
     Call,
+    Content,
     Download,
     Page,
     Redirect,
@@ -268,6 +269,8 @@ def _response(frame: Frame, reply: Reply, account: Account | None, token: str) -
         return RedirectResponse(reply.to, status_code=303)
     if isinstance(reply, Download):
         return FileResponse(reply.path, media_type="application/octet-stream", filename=reply.name)
+    if isinstance(reply, Content):
+        return Response(reply.data, media_type=reply.media_type)
     if isinstance(reply, SignedIn):
         body = {**reply.body, "csrf_token": csrf_token(reply.token)}
         return _with_cookie(JSONResponse(body), frame, reply.token)

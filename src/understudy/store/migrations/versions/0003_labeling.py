@@ -437,6 +437,13 @@ def upgrade() -> None:
         op.f("ix_submission_labels_label_id"), "submission_labels", ["label_id"], unique=False
     )
     op.add_column("rubrics", sa.Column("evaluation_priorities", sa.Text(), nullable=True))
+    op.create_table(
+        "settings",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
+    )
     freeze("audit_log")
 
 

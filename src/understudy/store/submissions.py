@@ -1,0 +1,366 @@
+"""What labelers send: drafts, and answers that are kept exactly once.
+
+A browser makes the id of what it sends and may send it again for ever: the same id and body give
+the same reply, the same id with another body is refused. An answer, its labels and its place in
+the queue are one transaction, so what was acknowledged is whole. A late answer is kept: in its
+slot if that is still free, beside the others if not.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from understudy.records import Prompt, Ranking, sha256_of
+from understudy.store.engine import reading, writing
+from understudy.store.labeling_tables import (
+    assignments,
+    drafts,
+    items,
+    prompt_tags,
+    submission_labels,
+    submissions,
+    trial_answers,
+    withdrawals,
+)
+from understudy.store.queue import change_live, free_slot, lock_assignment
+from understudy.store.repository import Store, add_rows, insert_new
+from understudy.store.rows import Label, Row, kind_of, label_row, packed, prompt_row
+from understudy.store.tables import labelers, labels, prompts, ranked_responses, users
+
+
+class Refused(Exception):
+    """An answer that cannot be taken; `code` and `more` say why."""
+
+    def __init__(self, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.code, self.message, self.more = code, message, more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What was sent for an assignment, checked and turned into records."""
+
+    id: str
+    """The id that the browser made."""
+    body: Mapping[str, Any]
+    """All of it, as it came."""
+    outcome: str
+    """ranked, cannot_rank, unsure, demonstrated or written."""
+    labels: Sequence[Label] = ()
+    """Records for the record chain; none in practice and screening."""
+    response_ids: Sequence[str] = ()
+    """The answers as they were shown, by id: a ranking's rows."""
+    prompts: Sequence[Prompt] = ()
+    """Prompts that the labeler wrote."""
+    trial: Mapping[str, Any] | None = None
+    """The answer by response id, in practice and screening."""
+    feedback: Mapping[str, Any] | None = None
+    """What is said back in practice."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    """What the labeler says of the prompt."""
+    note: str = ""
+    seconds: float | None = None
+    ui: str | None = None
+    revises: str | None = None
+    """The submission that this one takes the place of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """One labeler's answer to a ranking item: `Opinion("ranked", {"r1": 0, "r2": 1})`."""
+
+    outcome: str
+    tier_of: Mapping[str, int]
+    """Response id -> tier, 0 the best; empty unless ranked."""
+
+
+More = Callable[[Sequence[Opinion]], bool]
+"""Whether an item with these opinions wants one more."""
+
+
+def save_draft(
+    store: Store, assignment_id: str, account_id: str, *, version: int, body: Any, at: str
+) -> int:
+    """Keep what is half written: its new version.
+
+    LookupError if the assignment is not this account's, Refused if it is done or if another tab
+    has saved since `version`.
+    """
+    mine = (assignments.c.id == assignment_id) & (assignments.c.account_id == account_id)
+    with writing(store.engine) as connection:
+        state = connection.execute(select(assignments.c.state).where(mine)).scalar()
+        if state is None:
+            raise LookupError(assignment_id)
+        if state == "done":
+            raise Refused("already_submitted", "This was answered already.")
+        row = {"version": version + 1, "body": packed(body), "saved_at": at}
+        this = (drafts.c.assignment_id == assignment_id) & (drafts.c.version == version)
+        if connection.execute(drafts.update().where(this).values(row)).rowcount:
+            return version + 1
+        found = connection.execute(select(drafts).where(drafts.c.assignment_id == assignment_id))
+        other = found.mappings().first()
+        if other is None and version == 0:
+            connection.execute(drafts.insert(), {"assignment_id": assignment_id, **row})
+            return 1
+    raise Refused(
+        "draft_stale",
+        "Another window has saved this since; choose which one to keep.",
+        draft=draft_json(other) if other is not None else None,
+    )
+
+
+def draft_json(row: RowMapping) -> Row:
+    """A draft as the browser sees it."""
+    return {
+        "version": row["version"],
+        "body": json.loads(row["body"]),
+        "saved_at": row["saved_at"],
+    }
+
+
+def known_reply(store: Store, answer_id: str, account_id: str, body: Any) -> Row | None:
+    """The reply to a submission that is here already; Refused if it was another one."""
+    with reading(store.engine) as connection:
+        return _known(connection, answer_id, account_id, body)
+
+
+def submit(
+    store: Store, assignment_id: str, account_id: str, answer: Answer, *, at: str, more: More
+) -> Row:
+    """Keep an answer and say so. LookupError if the assignment is not this account's.
+
+    Refused: known under another body, answered already, or revising what does not stand.
+    """
+    with writing(store.engine) as connection:
+        row = lock_assignment(connection, assignment_id, account_id)
+        known = _known(connection, answer.id, account_id, answer.body)
+        if known is not None:
+            return known
+        _check_standing(connection, row, answer)
+        late = row["state"] in ("expired", "skipped") and row["stage"] == "work"
+        reply = {
+            "id": answer.id,
+            "assignment": assignment_id,
+            "state": "done",
+            "late": late,
+            "feedback": answer.feedback,
+            "go": "/work",
+        }
+        _insert_submission(connection, row, answer, reply, at)
+        if row["stage"] == "work":
+            _insert_labels(connection, row, answer, at)
+        else:
+            _insert_trial(connection, row, answer, at)
+        _finish(connection, row, answer, at)
+        connection.execute(drafts.delete().where(drafts.c.assignment_id == assignment_id))
+        if row["stage"] == "work":
+            _count(connection, row, more)
+        return reply
+
+
+def standing(connection: Connection, submission_id: str) -> Row:
+    """A submission as the browser sees it."""
+    query = select(submissions).where(submissions.c.id == submission_id)
+    row = connection.execute(query).mappings().one()
+    return {"id": row["id"], "body": json.loads(row["body"]), "at": row["created_at"]}
+
+
+def opinions(connection: Connection, item_id: str) -> list[Opinion]:
+    """The standing answers to a ranking item."""
+    query = (
+        select(
+            assignments.c.id,
+            assignments.c.outcome,
+            ranked_responses.c.response_id,
+            ranked_responses.c.tier,
+        )
+        .outerjoin(
+            submission_labels, submission_labels.c.submission_id == assignments.c.submission_id
+        )
+        .outerjoin(ranked_responses, ranked_responses.c.label_id == submission_labels.c.label_id)
+        .where(
+            assignments.c.item_id == item_id,
+            assignments.c.stage == "work",
+            assignments.c.state == "done",
+        )
+    )
+    outcome_of: dict[str, str] = {}
+    tiers: dict[str, dict[str, int]] = {}
+    for name, outcome, response_id, tier in connection.execute(query):
+        outcome_of[name] = outcome
+        tiers.setdefault(name, {})
+        if response_id is not None:
+            tiers[name][response_id] = tier
+    return [Opinion(outcome_of[name], tiers[name]) for name in outcome_of]
+
+
+def _known(connection: Connection, answer_id: str, account_id: str, body: Any) -> Row | None:
+    query = select(submissions).where(submissions.c.id == answer_id)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    if row["account_id"] != account_id or row["digest"] != sha256_of(packed(body)):
+        raise Refused("submission_conflict", "Something else was sent under this id.")
+    reply: Row = json.loads(row["reply"])
+    return reply
+
+
+def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> None:
+    """One answer stands; another one must say that it takes its place."""
+    if row["state"] != "done":
+        if answer.revises is not None:
+            raise Refused("already_submitted", "There is nothing here to change yet.")
+        return
+    if answer.revises != row["submission_id"] or row["stage"] != "work" or row["kind"] == "write":
+        raise Refused(
+            "already_submitted",
+            "This was answered already.",
+            submitted=standing(connection, row["submission_id"]),
+        )
+
+
+def _insert_submission(
+    connection: Connection, row: RowMapping, answer: Answer, reply: Row, at: str
+) -> None:
+    body = packed(answer.body)
+    new = {
+        "id": answer.id,
+        "assignment_id": row["id"],
+        "account_id": row["account_id"],
+        "digest": sha256_of(body),
+        "body": body,
+        "reply": packed(reply),
+        "revises": answer.revises,
+        "created_at": at,
+    }
+    connection.execute(submissions.insert(), new)
+
+
+def _insert_labels(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
+    """Into the record chain; what an earlier answer said and this one does not is withdrawn."""
+    _insert_prompts(connection, row, answer, at)
+    earlier = _labels_of(connection, answer.revises) if answer.revises else {}
+    role = _role_of(connection, row["account_id"]) if answer.labels else ""
+    rows = []
+    for label in answer.labels:
+        place = (kind_of(label), getattr(label, "response_id", None))
+        rows.append(label_row(label, role, earlier.pop(place, None)))
+    if rows:
+        connection.execute(labels.insert(), rows)
+        members = [{"submission_id": answer.id, "label_id": new["id"]} for new in rows]
+        connection.execute(submission_labels.insert(), members)
+    for label in answer.labels:
+        if isinstance(label, Ranking):
+            connection.execute(ranked_responses.insert(), _ranked(label, answer.response_ids))
+    if earlier:
+        gone = [
+            {"label_id": old["id"], "submission_id": answer.id, "at": at}
+            for old in earlier.values()
+        ]
+        connection.execute(withdrawals.insert(), gone)
+    if answer.tags:
+        _insert_tags(connection, row, answer, at)
+
+
+def _ranked(ranking: Ranking, response_ids: Sequence[str]) -> list[Row]:
+    return [
+        {"label_id": ranking.id, "place": place, "tier": tier, "response_id": response_id}
+        for place, (response_id, tier) in enumerate(zip(response_ids, ranking.ranks, strict=True))
+    ]
+
+
+def _labels_of(
+    connection: Connection, submission_id: str
+) -> dict[tuple[str, str | None], RowMapping]:
+    query = select(labels).join(submission_labels)
+    query = query.where(submission_labels.c.submission_id == submission_id)
+    rows = connection.execute(query).mappings()
+    return {(row["kind"], row["response_id"]): row for row in rows}
+
+
+def _role_of(connection: Connection, account_id: str) -> str:
+    query = select(labelers.c.role).where(labelers.c.id == account_id)
+    role: str = connection.execute(query).scalar_one()
+    return role
+
+
+def _insert_prompts(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
+    """What a labeler wrote, as the prompts of a user of their own."""
+    if answer.prompts:
+        user = {"id": answer.prompts[0].user_id, "organization_id": None, "consent": True}
+        insert_new(connection, users, [{**user, "created_at": at}])
+        add_rows(connection, prompts, map(prompt_row, answer.prompts), ("user_id", "digest"))
+
+
+def _insert_tags(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
+    """On the prompt itself too: a labeler's word wins over the rules (Table 1)."""
+    ids = [prompt.id for prompt in answer.prompts] or [row["prompt_id"]]
+    for prompt_id in ids:
+        new = {
+            "submission_id": answer.id,
+            "prompt_id": prompt_id,
+            "account_id": row["account_id"],
+            "body": packed(dict(answer.tags)),
+            "created_at": at,
+        }
+        connection.execute(prompt_tags.insert(), new)
+        this = prompts.c.id == prompt_id
+        old = connection.execute(select(prompts.c.tags).where(this)).scalar_one()
+        said = {name: value for name, value in answer.tags.items() if name != "use_case"}
+        values: Row = {"tags": packed({**json.loads(old), **said})}
+        if answer.tags.get("use_case"):
+            values["use_case"] = answer.tags["use_case"]
+        connection.execute(prompts.update().where(this).values(values))
+
+
+def _insert_trial(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
+    new = {
+        "assignment_id": row["id"],
+        "account_id": row["account_id"],
+        "use": row["stage"],
+        "item_id": row["item_id"],
+        "body": packed(dict(answer.trial or {})),
+        "created_at": at,
+    }
+    connection.execute(trial_answers.insert(), new)
+
+
+def _finish(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
+    """The assignment is done, in its slot or, if that is gone, beside the others."""
+    slot = row["slot"]
+    if row["stage"] == "work" and row["state"] in ("expired", "skipped"):
+        full = row["num_done"] + row["num_live"] >= row["wanted"]
+        slot = None if full else free_slot(connection, row["item_id"])
+    values: Row = {
+        "state": "done",
+        "slot": slot,
+        "outcome": answer.outcome,
+        "note": answer.note,
+        "reason": None,
+        "seconds": answer.seconds,
+        "ui": answer.ui,
+        "submission_id": answer.id,
+    }
+    if row["state"] != "done":
+        values["done_at"] = at
+    mine = assignments.c.id == row["id"]
+    connection.execute(assignments.update().where(mine).values(values))
+
+
+def _count(connection: Connection, row: RowMapping, more: More) -> None:
+    """The item has one label more, and wants one more still where labelers disagree."""
+    num_done = row["num_done"] + (row["state"] != "done")
+    if row["state"] == "leased":
+        change_live(connection, row["item_id"], -1)
+    wanted = row["wanted"]
+    if row["kind"] == "rank" and num_done >= wanted and wanted < row["max_wanted"]:
+        wanted += more(opinions(connection, row["item_id"]))
+    state = row["item_state"]
+    if state in ("open", "done"):
+        state = "done" if num_done >= wanted else "open"
+    values = {"num_done": num_done, "wanted": wanted, "state": state}
+    mine = items.c.id == row["item_id"]
+    connection.execute(items.update().where(mine).values(values))
