@@ -25,10 +25,11 @@ from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_c
 from understudy.prompts.pii import find_pii, redact_conversation
 from understudy.prompts.read import read_prompts
 from understudy.prompts.report import IntakeReport, Tally
-from understudy.prompts.split import SPLITS, WRITER, split_of
+from understudy.prompts.split import SPLITS, split_of
 from understudy.prompts.use_case import use_case_of
 from understudy.records import Prompt, prompt_text, write_records
 from understudy.records.schema import Split
+from understudy.records.written import WRITER
 
 BATCH = 1024
 """Prompts whose tokens are counted together."""
@@ -271,6 +272,7 @@ def _group(prompt: Prompt, config: IntakeConfig) -> str:
 
 
 def _split(prompt: Prompt, config: IntakeConfig) -> Split:
+    """Of the prompt's group; what labelers wrote is never in test, as in the paper (Table 6)."""
     group = _group(prompt, config)
     return split_of(
         group,

@@ -9,9 +9,6 @@ from hashlib import blake2b
 from understudy.records.schema import Split
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-WRITER = "labeler-"
-"""How the user id of a labeler's own prompts begins (`prompts write`). They never are in the test
-split, which is for customers' prompts (A.2, Table 6)."""
 
 
 def split_of(group_id: str, *, key: str, valid_share: float, test_share: float) -> Split:

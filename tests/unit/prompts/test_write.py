@@ -8,7 +8,7 @@ from tests.stores import make_project
 
 from understudy.prompts import IntakeConfig, build_prompts
 from understudy.prompts.build import BuildConfig, build_files
-from understudy.prompts.write import Pair, WriteConfig, Written, expand, write_prompts
+from understudy.prompts.write import WriteConfig, write_prompts
 from understudy.records import (
     Demonstration,
     LabelerInfo,
@@ -18,6 +18,7 @@ from understudy.records import (
     read_records,
     write_records,
 )
+from understudy.records.written import Pair, Written, expand
 from understudy.store.export import ExportConfig, export
 
 PAIRS = tuple(Pair(query=f"Q{k}", response=f"R{k}") for k in range(3))
