@@ -9,8 +9,7 @@ so it is the caller's to say:
 * "half"  a tie against a preference is half an agreement, two ties are a whole one.
 * "exact" a tie is an answer like the others: only the same answer agrees.
 
-Intervals are bootstrapped over prompts (see pairs.py). Where that shows nothing, as when all agree
-or the prompts are fewer than five, the interval is Wilson's, with a prompt as one observation.
+Intervals are bootstrapped over prompts (see pairs.py).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,16 +25,12 @@ from understudy.labeling.pairs import (
     Measure,
     Pairs,
     pairs_of,
-    percentile_interval,
-    resampled,
+    ratio,
     totals,
-    wilson_interval,
 )
 from understudy.records import Comparison, Ranking
 
 Ties = Literal["drop", "half", "exact"]
-FEW_PROMPTS = 5
-"""With fewer prompts than this a bootstrap says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,8 @@ def agreement(
         if not len(counted):
             return Measure(num_left_out=len(pairs), undefined="all that is shared is tied")
     agreed_N = agree(counted.first_N, counted.second_N, ties)
-    rate, low, high = _rate(counted, agreed_N, seed, level)
+    totals_P2 = totals(counted, np.stack([agreed_N, np.ones(len(counted))], axis=1))
+    rate, low, high = ratio(totals_P2, seed, level)
     left_out = len(pairs) - len(counted)
     return replace(counted.counted(), value=rate, low=low, high=high, num_left_out=left_out)
 
@@ -167,17 +163,6 @@ def accuracy_from_agreement(rate: float) -> float:
     if not 0.5 <= rate <= 1:
         raise ValueError(f"agreement {rate} is below chance (0.5) or above 1")
     return float((1 + np.sqrt(2 * rate - 1)) / 2)
-
-
-def _rate(counted: Pairs, agreed_N: Floats, seed: int, level: float) -> tuple[float, float, float]:
-    """The rate with its interval."""
-    totals_P2 = totals(counted, np.stack([agreed_N, np.ones(len(counted))], axis=1))
-    num = len(totals_P2)
-    rate = float(agreed_N.mean())
-    if num < FEW_PROMPTS or np.ptp(totals_P2[:, 0] / totals_P2[:, 1]) == 0:
-        return rate, *wilson_interval(rate, num, level)
-    sums_S2 = resampled(totals_P2, seed)
-    return rate, *percentile_interval(sums_S2[:, 0] / sums_S2[:, 1], num, level)
 
 
 def _vote(

@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from understudy.labeling.agreement import FEW_PROMPTS
 from understudy.labeling.pairs import (
+    FEW_PROMPTS,
     Answer,
     Floats,
     Mark,

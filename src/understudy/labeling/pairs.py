@@ -3,8 +3,10 @@
 All answers about one prompt are alike, so intervals are bootstrapped over prompts: as many prompts
 as there are, drawn with replacement, each with all its pairs. Percentiles of a bootstrap are too
 narrow for few prompts; they are widened as Hesterberg (2015, "What teachers should know about the
-bootstrap", the expanded percentile interval) says. Labelers are taken as given: an interval is
-about this team on other prompts, not about another team.
+bootstrap", the expanded percentile interval) says. Where resampling shows nothing, as when all
+agree or the prompts are fewer than five, a rate has Wilson's interval with a prompt as one
+observation, and another number has none. Labelers are taken as given: an interval is about this
+team on other prompts, not about another team.
 
 Legend: N pairs, P prompts, S resamples, U units, M labels of a unit, L labelers.
 """
@@ -23,6 +25,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+FEW_PROMPTS = 5
+"""With fewer prompts than this a bootstrap says nothing."""
 NUM_RESAMPLES = 2000
 CHUNK = 4_000_000
 """Numbers of a bootstrap held in memory at once."""
@@ -208,6 +212,17 @@ def percentile_interval(
     return float(low), float(high)
 
 
+def ratio(totals_P2: Floats, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
+    """A rate with its interval from each prompt's (agreed, counted), no prompt without a count."""
+    num = len(totals_P2)
+    agreed, counted = totals_P2.sum(0)
+    rate = float(agreed / counted)
+    if num < FEW_PROMPTS or np.ptp(totals_P2[:, 0] / totals_P2[:, 1]) == 0:
+        return rate, *wilson_interval(rate, num, level)
+    sums_S2 = resampled(totals_P2, seed)
+    return rate, *percentile_interval(sums_S2[:, 0] / sums_S2[:, 1], num, level)
+
+
 def wilson_interval(rate: float, num: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a rate seen in `num` independent observations."""
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -235,12 +250,14 @@ def _places(names: Iterable[str]) -> dict[str, int]:
 
 
 __all__ = [
+    "FEW_PROMPTS",
     "Answer",
     "Mark",
     "Measure",
     "Pairs",
     "pairs_of",
     "percentile_interval",
+    "ratio",
     "resampled",
     "totals",
     "wilson_interval",

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from understudy.labeling.agreement import Vote, agreement, agreement_by_labeler
+from understudy.labeling.gold import Score, shared_preferences
 from understudy.records import (
     Demonstration,
     Labeler,
@@ -140,18 +141,16 @@ def ranking_agreement(rankings: Sequence[Ranking], key: Mapping[str, Ranking]) -
 
     A preference on a prompt that was not ranked counts as missed.
     """
-    ranks_of = {r.prompt_id: dict(zip(r.responses, r.ranks, strict=True)) for r in rankings}
-    agreed, total = 0.0, 0
-    for prompt_id, truth in key.items():
-        ranks = ranks_of.get(prompt_id)
-        for better, worse in truth.pairs():
-            total += 1
-            if ranks is not None:
-                difference = ranks[truth.responses[worse]] - ranks[truth.responses[better]]
-                agreed += 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
+    tiers_of = {ranking.prompt_id: _tiers(ranking) for ranking in rankings}
+    shares = [shared_preferences(tiers_of.get(name, ()), _tiers(own)) for name, own in key.items()]
+    agreed, total = sum(share[0] for share in shares), sum(share[1] for share in shares)
     if total == 0:
         raise ValueError("the battery's rankings hold no preference; use responses that differ")
     return agreed / total
+
+
+def _tiers(ranking: Ranking) -> list[list[str]]:
+    return [[ranking.responses[index] for index in tier] for tier in ranking.tiers]
 
 
 def grade(grader: Labeler, prompt: Prompt, demonstration: Demonstration | None) -> float:
@@ -166,6 +165,80 @@ def grade(grader: Labeler, prompt: Prompt, demonstration: Demonstration | None) 
         model=f"labeler {demonstration.labeler_id}",
     )
     return float(grader.rate(prompt, response).likert)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Criterion:
+    """One of the paper's criteria for a candidate who was screened in the labelers' pages."""
+
+    name: str
+    """flags, ranking or demonstrations."""
+    title: str
+    """The same for people."""
+    score: float | None
+    """None while nothing is there to score."""
+    cutoff: float
+    n: int
+    """Answers that it was counted from: flags, preferences, graded demonstrations."""
+    why: str = ""
+    """Why there is no score."""
+
+    @property
+    def passes(self) -> bool | None:
+        """Whether it reaches the cutoff; None without a score."""
+        return None if self.score is None else self.score >= self.cutoff
+
+
+def criteria(
+    scores: Sequence[Score],
+    grades: Sequence[Sequence[float]],
+    num_ungraded: int = 0,
+    cutoffs: Mapping[str, float] = CUTOFFS,
+) -> list[Criterion]:
+    """The three criteria that are scored, from a candidate's trials.
+
+    `scores` of the ranking trials on the flags in SENSITIVE; `grades` has the researchers' grades
+    of each demonstration (1 for one that was skipped), which are averaged; while some are not
+    graded, criterion 3 waits.
+    """
+    means = [sum(each) / len(each) for each in grades]
+    demonstrations = None if num_ungraded or not means else sum(means) / len(means)
+    waits = f"{num_ungraded} wait for a grade" if num_ungraded else "no demonstration was asked"
+    return [
+        _counted("flags", "Flags of sensitive speech", [s.flags for s in scores], cutoffs),
+        _counted("ranking", "Rankings", [s.ranking for s in scores], cutoffs),
+        Criterion(
+            name="demonstrations",
+            title="Demonstrations, graded 1 to 7",
+            score=demonstrations,
+            cutoff=cutoffs["demonstrations"],
+            n=len(means),
+            why="" if demonstrations is not None else waits,
+        ),
+    ]
+
+
+def proposal(found: Sequence[Criterion]) -> str:
+    """pass, fail or not_yet: what the cutoffs say. A person decides."""
+    if any(criterion.passes is False for criterion in found):
+        return "fail"
+    scored = [criterion for criterion in found if criterion.passes is not None]
+    waiting = any("wait" in criterion.why for criterion in found)
+    return "not_yet" if waiting or not scored else "pass"
+
+
+def _counted(
+    name: str, title: str, shares: Sequence[tuple[float, int]], cutoffs: Mapping[str, float]
+) -> Criterion:
+    agreed, total = sum(share[0] for share in shares), sum(share[1] for share in shares)
+    return Criterion(
+        name=name,
+        title=title,
+        score=agreed / total if total else None,
+        cutoff=cutoffs[name],
+        n=total,
+        why="" if total else "nothing was answered that the researchers' key asks",
+    )
 
 
 def careless_labelers(votes: Sequence[Vote], *, margin: float = 0.05, seed: int = 0) -> list[str]:

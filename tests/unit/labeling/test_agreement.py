@@ -101,10 +101,10 @@ def _planted(accuracy, num_prompts, num_labelers=3, seed=0):
 
 
 def test_agreement_recovers_planted_noise():
-    found = agreement(_planted(0.84, 3000))
+    found = agreement(_planted(0.84, 2000))
     expected = 0.84**2 + 0.16**2  # 0.7312, about the paper's labelers
     assert found.low < expected < found.high
-    assert found.high - found.low < 0.04
+    assert found.high - found.low < 0.05
     assert accuracy_from_agreement(found.value) == pytest.approx(0.84, abs=0.015)
 
 

@@ -5,11 +5,14 @@ from tests.unit.labeling.people import Person, prompt, responses
 
 from understudy.labeling.agreement import votes_of_rankings
 from understudy.labeling.collect import collect_rankings
+from understudy.labeling.gold import Score
 from understudy.labeling.screening import (
     careless_labelers,
+    criteria,
     flag_agreement,
     grade,
     make_battery,
+    proposal,
     ranking_agreement,
     screen,
 )
@@ -88,8 +91,31 @@ def test_careless_labelers_are_found_from_shared_items_and_nobody_else():
 
 
 def test_equal_labelers_are_left_alone():
-    for seed in range(5):
+    for seed in range(3):
         team = [Person(f"s{seed}-{i}", mistakes=0.3) for i in range(10)]
         prompts = [prompt(i) for i in range(150)]
         rankings = collect_rankings(team, prompts, responses(prompts), overlap=1.0, seed=seed)
         assert careless_labelers(votes_of_rankings(rankings)) == []
+
+
+def test_criteria_of_a_candidate_by_hand():
+    scores = [Score(ranking=(5.0, 6), flags=(10.0, 12)), Score(ranking=(4.0, 6), flags=(9.0, 12))]
+    found = criteria(scores, grades=[[7, 6], [6.0]])
+    assert [(c.name, c.score, c.n, c.passes) for c in found] == [
+        ("flags", 19 / 24, 24, True),
+        ("ranking", 9 / 12, 12, True),
+        ("demonstrations", 6.25, 2, True),
+    ]
+    assert proposal(found) == "pass"
+    assert proposal(criteria([Score(ranking=(1.0, 6))], grades=[[7.0]])) == "fail"
+
+
+def test_a_criterion_without_answers_says_so_and_waits():
+    found = criteria([], grades=[[7.0]], num_ungraded=2)
+    assert [(c.score, c.passes) for c in found] == [(None, None)] * 3
+    assert found[2].why == "2 wait for a grade"
+    assert "nothing was answered" in found[0].why
+    assert proposal(found) == "not_yet"
+    assert (
+        proposal(criteria([Score(ranking=(6.0, 6))], grades=[[6.0]], num_ungraded=1)) == "not_yet"
+    )
