@@ -173,6 +173,55 @@ COMMANDS: tuple[Command, ...] = (
         "add a version of the labelers' instructions",
     ),
     Command(
+        "labels plan",
+        "understudy.labeling.plan",
+        "PlanConfig",
+        "plan",
+        "fill the labelers' queue with prompts and answers",
+    ),
+    Command(
+        "labelers invite",
+        "understudy.labeling.labelers",
+        "InviteConfig",
+        "invite_labeler",
+        "invite a labeler or the owner by a link that works once",
+    ),
+    Command(
+        "labelers list",
+        "understudy.labeling.labelers",
+        "ListConfig",
+        "list_labelers",
+        "list the accounts of labelers and owners",
+    ),
+    Command(
+        "labelers disable",
+        "understudy.labeling.labelers",
+        "DisableConfig",
+        "disable_labeler",
+        "let an account sign in no more",
+    ),
+    Command(
+        "labelers enable",
+        "understudy.labeling.labelers",
+        "EnableConfig",
+        "enable_labeler",
+        "let a disabled account sign in again",
+    ),
+    Command(
+        "labelers reset",
+        "understudy.labeling.labelers",
+        "ResetConfig",
+        "reset_labeler",
+        "make a link with which an account chooses a new password",
+    ),
+    Command(
+        "label",
+        "understudy.labeling.serve",
+        "LabelConfig",
+        "label",
+        "serve the pages on which labelers demonstrate, rate and rank",
+    ),
+    Command(
         "export",
         "understudy.store.export",
         "ExportConfig",
@@ -271,7 +320,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
         return FAILURE
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("UNDERSTUDY_TRACEBACK"):
             traceback.print_exc()
         return _complain(str(error), USER_ERROR if isinstance(error, ValueError) else FAILURE)

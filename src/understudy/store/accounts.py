@@ -24,8 +24,8 @@ MAX_NAME = 80
 class NewAccount:
     """Who is invited."""
 
-    name: str
-    """What they are called and sign in with."""
+    name: str | None = None
+    """What they are called and sign in with; None until they say."""
     role: Role | None = None
     """None: screening decides."""
     owner: bool = False
@@ -61,11 +61,12 @@ def invite(store: Store, new: NewAccount, *, by: str | None, at: str, expires_at
     """
     token = secrets.token_urlsafe(32)
     account_id = f"lab-{secrets.token_hex(8)}"
+    name = check_name(f"invited {account_id[-6:]}" if new.name is None else new.name)
     active = not new.screen and (new.role is not None or new.owner)
     row = {
         "id": account_id,
-        "name": check_name(new.name),
-        "name_key": name_key(new.name),
+        "name": name,
+        "name_key": name_key(name),
         "owner": new.owner,
         "role": new.role,
         "stage": "active" if active else "practice" if new.screen else "waiting",
@@ -75,7 +76,7 @@ def invite(store: Store, new: NewAccount, *, by: str | None, at: str, expires_at
         "created_at": at,
     }
     with writing(store.engine) as connection:
-        _check_free(connection, new.name)
+        _check_free(connection, name)
         connection.execute(accounts.insert(), row)
         if new.role is not None:
             _make_labeler(connection, account_id, new.role, new.group)
@@ -136,6 +137,13 @@ def set_password(store: Store, account_id: str, password: str, at: str) -> None:
         connection.execute(accounts.update().where(mine).values(values))
         _end_sessions(connection, account_id, at)
         append(connection, at=at, account_id=account_id, action="password.set", object=account_id)
+
+
+def replace_hash(store: Store, account_id: str, password: str) -> None:
+    """The same password under other parameters; sessions go on."""
+    with writing(store.engine) as connection:
+        mine = accounts.c.id == account_id
+        connection.execute(accounts.update().where(mine).values(password=password))
 
 
 def set_disabled(store: Store, account_id: str, disabled: bool, *, by: str | None, at: str) -> None:

@@ -91,7 +91,9 @@ def forget(config: ForgetConfig) -> Forgotten:
         texts = set(_texts_of(connection, config.user))
         result.datasets = _datasets_of(connection, config.user)
         files = _files_of(connection, result.datasets)
-    result.models = [str(run) for run in models_that_used(project.runs, {sha for *_, sha in files})]
+    result.models = [
+        str(run) for run in models_that_used(project.folder, {sha for *_, sha in files})
+    ]
     with writing(store.engine) as connection:
         mine = prompts.c.user_id == config.user
         result.num_prompts = _count(connection, select(prompts.c.id).where(mine))

@@ -142,10 +142,10 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{len(names):,}: {', '.join(names[:SHOWN])}{more}"
 
 
-def models_that_used(runs: Path, hashes: set[str]) -> list[Path]:
-    """Run folders below `runs` that read a file with one of these hashes, or built on one that
+def models_that_used(folder: Path, hashes: set[str]) -> list[Path]:
+    """Run folders below `folder` that read a file with one of these hashes, or built on one that
     did."""
-    records = {path.parent.resolve(): run_record(path.parent) for path in runs.rglob("run.json")}
+    records = {path.parent.resolve(): run_record(path.parent) for path in folder.rglob("run.json")}
     used = {
         run
         for run, record in records.items()

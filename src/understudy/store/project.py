@@ -7,6 +7,7 @@ my-project/project.toml   where the rest is, and the secret key that splits user
            runs/          run folders
 """
 
+import json
 import os
 import secrets
 from dataclasses import dataclass, fields
@@ -78,6 +79,13 @@ class NewConfig:
     store: str = "sqlite:///store.sqlite"
     """Database URL: a SQLite file relative to the folder, or postgresql://USER@HOST/NAME (keep the
     password in ~/.pgpass or PGPASSWORD)."""
+    split_key: str | None = None
+    """Key of the hash that splits users, if they have been split already (prompts build
+    --split-key); a new random one without it."""
+
+    def __post_init__(self) -> None:
+        if self.split_key is not None and not (self.split_key and self.split_key.isprintable()):
+            raise ValueError(f"split_key is {self.split_key!r}; it must be printable text")
 
 
 def new_project(config: NewConfig) -> str:
@@ -85,7 +93,8 @@ def new_project(config: NewConfig) -> str:
     path = config.folder / FILE
     if path.exists():
         raise ValueError(f"{path} exists; choose another folder")
-    project = Project(folder=config.folder, store=config.store, split_key=secrets.token_urlsafe(24))
+    key = config.split_key or secrets.token_urlsafe(24)
+    project = Project(folder=config.folder, store=config.store, split_key=key)
     for folder in (project.folder, project.datasets, project.runs):
         folder.mkdir(parents=True, exist_ok=True)
     engine = make_engine(project.url)
@@ -100,8 +109,8 @@ def new_project(config: NewConfig) -> str:
     engine.dispose()
     text = (
         "# Made by `understudy new`. Keep it secret: split_key decides who is in which split.\n"
-        f'store = "{config.store}"\n'
-        f'split_key = "{project.split_key}"\n'
+        f"store = {json.dumps(config.store, ensure_ascii=False)}\n"
+        f"split_key = {json.dumps(key, ensure_ascii=False)}\n"
     )
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, true
 
+from understudy.records.written import WRITER
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import (
     accounts,
@@ -57,7 +58,7 @@ class Taker:
 
 def author_of(account_id: str) -> str:
     """The user under whom a labeler's own prompts are kept."""
-    return f"labeler:{account_id}"
+    return WRITER + account_id
 
 
 def take(

@@ -11,10 +11,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -179,14 +179,16 @@ class Store:
 
         A prompt that is redacted keeps its id and takes the redacted text.
         """
-        changes: Iterator[tuple[str, Row]] = chain(
-            ((prompt.id, _as_built(prompt)) for prompt in kept),
-            ((name, {"split": None, "dropped_by": step}) for name, step in dropped),
+        changes: Iterator[Row] = chain(
+            ({"key": prompt.id, "dropped_by": None, **_as_built(prompt)} for prompt in kept),
+            ({"key": name, "split": None, "dropped_by": step} for name, step in dropped),
         )
         for batch in _batches(changes):
             with writing(self.engine) as connection:
-                for name, values in batch:
-                    connection.execute(prompts.update().where(prompts.c.id == name).values(values))
+                for names, rows in groupby(batch, key=lambda row: sorted(row)):
+                    values: Row = {name: bindparam(name) for name in names if name != "key"}
+                    update = prompts.update().where(prompts.c.id == bindparam("key"))
+                    connection.execute(update.values(values), list(rows))
 
     def add_responses(
         self,
@@ -438,12 +440,7 @@ def _users_of(batch: Sequence[Prompt]) -> list[Row]:
 
 def _as_built(prompt: Prompt) -> Row:
     row = prompt_row(prompt)
-    return {
-        "split": prompt.split,
-        "use_case": row["use_case"],
-        "body": row["body"],
-        "dropped_by": None,
-    }
+    return {"split": prompt.split, "use_case": row["use_case"], "body": row["body"]}
 
 
 def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -144,7 +144,8 @@ def _body(label: Label) -> Row:
         return {"response": label.response}
     if isinstance(label, Rating):
         return {"likert": label.likert, "flags": dict(label.flags), "note": label.note}
-    return {"tiers": [list(tier) for tier in label.tiers]}
+    scores = {} if label.scores is None else {"scores": list(label.scores)}
+    return {"tiers": [list(tier) for tier in label.tiers], **scores}
 
 
 def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping, and_, exists, select
 
+from understudy.store.audit import append
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import accounts, acknowledgements, sessions, sign_in_failures
 from understudy.store.repository import Store
@@ -45,6 +46,7 @@ def open_session(store: Store, session_id: str, account_id: str, at: str) -> Non
     row = {"id": session_id, "account_id": account_id, "created_at": at, "seen_at": at}
     with writing(store.engine) as connection:
         connection.execute(sessions.insert(), row)
+        append(connection, at=at, account_id=account_id, action="signed_in")
 
 
 def session_of(store: Store, session_id: str) -> RowMapping | None:

@@ -1,0 +1,184 @@
+"""Signing in and out, one-time links, passwords."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from understudy.labeling.parts import LabelApp
+from understudy.store.accounts import (
+    accept,
+    account_named,
+    check_name,
+    invitation_of,
+    name_key,
+    replace_hash,
+    set_password,
+)
+from understudy.store.sessions import (
+    failures,
+    forget_failures,
+    note_failures,
+    open_session,
+    revoke_session,
+)
+from understudy.web.access import (
+    Access,
+    ApiError,
+    Body,
+    Call,
+    Reply,
+    Route,
+    SignedIn,
+    SignedOut,
+    WithToken,
+)
+from understudy.web.passwords import hash_password, outdated, verify
+from understudy.web.sessions import new_token, session_id
+from understudy.web.throttle import RULES, keys_of, wait_s
+
+LINK_LIFETIME = timedelta(days=7)
+
+
+class SignIn(Body):
+    """A name and a password."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class Token(Body):
+    """What a one-time link holds."""
+
+    token: str = Field(max_length=200)
+
+
+class Accept(Token):
+    """A one-time link used."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class NewPassword(Body):
+    """A password to replace."""
+
+    old: str = Field(max_length=1000)
+    new: str = Field(max_length=1000)
+
+
+def session(call: Call) -> Reply:
+    """Who is signed in, and the CSRF token for a page whose own has grown old."""
+    return WithToken({"account": call.account.to_json() if call.account else None})
+
+
+def sign_in(call: Call) -> Reply:
+    """Begin a session, with a cookie that nobody knew before."""
+    app: LabelApp = call.app
+    keys = keys_of(name_key(call.body.name), call.address)
+    counts = _check_wait(app, keys)
+    row = account_named(app.store, call.body.name)
+    usable = row is not None and row["disabled_at"] is None
+    if not verify(row["password"] if row is not None and usable else None, call.body.password):
+        note_failures(app.store, {key: counts.get(key, 0) + 1 for key in keys.values()}, app.now())
+        raise ApiError(401, "wrong_password", "The name or the password is wrong.")
+    assert row is not None
+    forget_failures(app.store, [keys["both"], keys["name"]])
+    if outdated(row["password"]):
+        replace_hash(app.store, row["id"], hash_password(call.body.password))
+    return _signed_in(call, row["id"])
+
+
+def sign_out(call: Call) -> Reply:
+    """End the session."""
+    revoke_session(call.app.store, session_id(call.token), call.app.now())
+    return SignedOut({"go": "/sign-in"})
+
+
+def check_invitation(call: Call) -> Reply:
+    """What a one-time link is for, if it can be used."""
+    link = invitation_of(call.app.store, call.body.token, call.app.now())
+    if link is None:
+        raise _no_link()
+    return {"kind": link["kind"], "name": link["name"], "expires_at": link["expires_at"]}
+
+
+def accept_invitation(call: Call) -> Reply:
+    """Choose a name and a password by a one-time link, and be signed in."""
+    app: LabelApp = call.app
+    if invitation_of(app.store, call.body.token, app.now()) is None:
+        raise _no_link()
+    try:
+        hashed = hash_password(call.body.password)
+        name = check_name(call.body.name)
+        account_id = accept(app.store, call.body.token, name, hashed, app.now())
+    except ValueError as error:
+        raise ApiError(400, "invalid", _sentence(error)) from None
+    if account_id is None:
+        raise _no_link()
+    return _signed_in(call, account_id)
+
+
+def change_password(call: Call) -> Reply:
+    """Another password; every session but a new one of this browser ends."""
+    app: LabelApp = call.app
+    keys = keys_of(name_key(call.me.name), call.address)
+    counts = _check_wait(app, keys)
+    row = account_named(app.store, call.me.name)
+    if row is None or not verify(row["password"], call.body.old):
+        note_failures(app.store, {key: counts.get(key, 0) + 1 for key in keys.values()}, app.now())
+        raise ApiError(401, "wrong_password", "The old password is wrong.")
+    try:
+        hashed = hash_password(call.body.new)
+    except ValueError as error:
+        raise ApiError(400, "invalid", _sentence(error)) from None
+    set_password(app.store, call.me.id, hashed, app.now())
+    return _signed_in(call, call.me.id)
+
+
+def _signed_in(call: Call, account_id: str) -> SignedIn:
+    app: LabelApp = call.app
+    token = new_token()
+    open_session(app.store, session_id(token), account_id, app.now())
+    account = app.account_of(token)
+    assert account is not None
+    return SignedIn(token, {"account": account.to_json(), "go": account.home})
+
+
+def _check_wait(app: LabelApp, keys: dict[str, str]) -> dict[str, int]:
+    """Failures by key; ApiError 429 while a wait is on, before any password is looked at."""
+    found = failures(app.store, keys.values())
+    now = app.clock()
+    waits = [wait_s(RULES[rule], *found[key], now) for rule, key in keys.items() if key in found]
+    wait = max(waits, default=0.0)
+    if wait > 0:
+        seconds = int(wait) + 1
+        raise ApiError(
+            429,
+            "slow_down",
+            f"There were many wrong passwords; try again in {seconds} s.",
+            headers={"Retry-After": str(seconds)},
+        )
+    fresh = {}
+    for rule, key in keys.items():
+        if key in found and now - found[key][1] < RULES[rule].forget:
+            fresh[key] = found[key][0]
+    return fresh
+
+
+def _no_link() -> ApiError:
+    return ApiError(404, "not_found", "This link was used or is too old; ask for a new one.")
+
+
+def _sentence(error: ValueError) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + "."
+
+
+ROUTES = (
+    Route("GET", "/api/session", Access.PUBLIC, session),
+    Route("POST", "/api/sign-in", Access.PUBLIC, sign_in, SignIn, max_bytes=4096),
+    Route("POST", "/api/sign-out", Access.ACCOUNT, sign_out),
+    Route("POST", "/api/invitation/check", Access.PUBLIC, check_invitation, Token, max_bytes=4096),
+    Route("POST", "/api/invitation", Access.PUBLIC, accept_invitation, Accept, max_bytes=4096),
+    Route("POST", "/api/password", Access.ACCOUNT, change_password, NewPassword, max_bytes=4096),
+)

@@ -1,0 +1,156 @@
+"""`understudy labelers invite | list | disable | enable | reset`."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from understudy.labeling.parts import stamp, utc_now
+from understudy.records.schema import Role
+from understudy.store import Store, open_project
+from understudy.store.accounts import (
+    NewAccount,
+    account_named,
+    all_accounts,
+    invite,
+    reset_link,
+    set_disabled,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InviteConfig:
+    """Invite a labeler, or the owner: prints a link that works once; there is no other password.
+
+    Without --role, screening and a person decide which one it becomes (s3.4, B.1).
+    """
+
+    name: Positional[str]
+    """What the person is called and signs in with; the link lets them change it."""
+    project: Path = Path()
+    """The project's folder."""
+    role: Role | None = None
+    """training, held_out (only evaluates, is not screened in the paper) or researcher."""
+    owner: bool = False
+    """Runs the project: sees the queue and agreement, gives roles, exports."""
+    screen: bool | None = None
+    """Practice and screening before work; by default for everybody but held-out labelers,
+    researchers and owners."""
+    group: str | None = None
+    """A group of labelers."""
+    days: float = 7.0
+    """How long the link works."""
+    address: str = "http://127.0.0.1:8080"
+    """Where the pages are, for the link."""
+
+    def __post_init__(self) -> None:
+        if self.days <= 0:
+            raise ValueError(f"days is {self.days}; it must be above 0")
+
+
+def invite_labeler(config: InviteConfig) -> str:
+    """The link."""
+    store = open_project(config.project).open_store()
+    trusted = config.owner or config.role in ("held_out", "researcher")
+    new = NewAccount(
+        name=config.name,
+        role=config.role,
+        owner=config.owner,
+        screen=not trusted if config.screen is None else config.screen,
+        group=config.group,
+    )
+    now = utc_now()
+    expires_at = stamp(now + timedelta(days=config.days))
+    token = invite(store, new, by=None, at=stamp(now), expires_at=expires_at)
+    return f"{config.address.rstrip('/')}/invitation#{token}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListConfig:
+    """List the accounts of labelers and owners."""
+
+    project: Path = Path()
+    """The project's folder."""
+
+
+def list_labelers(config: ListConfig) -> str:
+    """A line per account."""
+    rows = all_accounts(open_project(config.project).open_store())
+    lines = []
+    for row in rows:
+        role = row["role"] or ("no role yet" if not row["owner"] else "")
+        what = ", ".join(filter(None, ("owner" if row["owner"] else "", role, row["stage"])))
+        state = ", disabled" if row["disabled_at"] else ""
+        state += "" if row["password"] else ", link not used yet"
+        lines.append(f"{row['name']} ({row['id']}): {what}{state}")
+    return "\n".join(lines) or "nobody; understudy labelers invite NAME"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DisableConfig:
+    """Let an account sign in no more; what it did stays."""
+
+    name: Positional[str]
+    """The account's name."""
+    project: Path = Path()
+    """The project's folder."""
+
+
+def disable_labeler(config: DisableConfig) -> str:
+    """Disable."""
+    store = open_project(config.project).open_store()
+    set_disabled(store, _id_of(store, config.name), True, by=None, at=stamp(utc_now()))
+    return f"{config.name} can sign in no more"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnableConfig:
+    """Let a disabled account sign in again."""
+
+    name: Positional[str]
+    """The account's name."""
+    project: Path = Path()
+    """The project's folder."""
+
+
+def enable_labeler(config: EnableConfig) -> str:
+    """Enable."""
+    store = open_project(config.project).open_store()
+    set_disabled(store, _id_of(store, config.name), False, by=None, at=stamp(utc_now()))
+    return f"{config.name} can sign in again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResetConfig:
+    """Print a link with which an account chooses a new password; it works once."""
+
+    name: Positional[str]
+    """The account's name."""
+    project: Path = Path()
+    """The project's folder."""
+    days: float = 1.0
+    """How long the link works."""
+    address: str = "http://127.0.0.1:8080"
+    """Where the pages are, for the link."""
+
+
+def reset_labeler(config: ResetConfig) -> str:
+    """The link."""
+    store = open_project(config.project).open_store()
+    now = utc_now()
+    token = reset_link(
+        store,
+        _id_of(store, config.name),
+        by=None,
+        at=stamp(now),
+        expires_at=stamp(now + timedelta(days=config.days)),
+    )
+    return f"{config.address.rstrip('/')}/invitation#{token}"
+
+
+def _id_of(store: Store, name: str) -> str:
+    row = account_named(store, name)
+    if row is None:
+        raise ValueError(f"nobody is called {name!r}; see understudy labelers list")
+    return str(row["id"])

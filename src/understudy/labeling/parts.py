@@ -1,0 +1,85 @@
+"""What the routes of the labelers' pages share, `Call.app`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from understudy.labeling.tokens import Length
+from understudy.store import Project, Store
+from understudy.store.accounts import current_rubric
+from understudy.store.repository import EVALUATION_PRIORITIES
+from understudy.store.sessions import session_of, touch_session
+from understudy.web.access import Account
+from understudy.web.sessions import Lifetimes, session_id
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """This moment."""
+    return datetime.now(UTC)
+
+
+def stamp(at: datetime) -> str:
+    """A moment as the store writes it."""
+    return at.isoformat(timespec="microseconds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelApp:
+    """The parts: `call.app.store`."""
+
+    store: Store
+    project: Project
+    clock: Clock = utc_now
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    length: Length = field(default_factory=Length)
+    lease: timedelta = timedelta(minutes=30)
+    """How long an item is kept for somebody whose page says nothing."""
+    goal_today: int | None = None
+    """Items that a labeler should do in a day."""
+
+    def now(self) -> str:
+        """This moment, as the store writes it."""
+        return stamp(self.clock())
+
+    def until(self, duration: timedelta) -> str:
+        """A moment to come."""
+        return stamp(self.clock() + duration)
+
+    def account_of(self, token: str) -> Account | None:
+        """Who is signed in with a cookie; the session is over after its lifetimes."""
+        name = session_id(token)
+        row = session_of(self.store, name)
+        if row is None or row["disabled_at"] is not None:
+            return None
+        created, seen = (
+            datetime.fromisoformat(row[key]) for key in ("session_created_at", "seen_at")
+        )
+        now = self.clock()
+        if self.lifetimes.over(created, seen, now):
+            return None
+        if now - seen >= self.lifetimes.touch:
+            touch_session(self.store, name, stamp(now))
+        return Account(row["id"], row["name"], row["role"], bool(row["owner"]), _stage(row))
+
+    def rubric(self) -> dict[str, Any]:
+        """The instructions that hold now."""
+        row = current_rubric(self.store)
+        assert row is not None, "serving adds one where there is none"
+        evaluation = row["evaluation_priorities"]
+        return {
+            "version": row["version"],
+            "instructions": row["instructions"],
+            "training": json.loads(row["priorities"]),
+            "evaluation": json.loads(evaluation) if evaluation else list(EVALUATION_PRIORITIES),
+        }
+
+
+def _stage(row: Any) -> str:
+    """What the account does next: a new version of the instructions is read before anything."""
+    stage: str = row["stage"]
+    reads = stage in ("practice", "screening") or (stage == "active" and row["role"] is not None)
+    return "instructions" if reads and not row["has_read"] else stage

@@ -1,0 +1,87 @@
+"""`understudy labels plan`: put what there is to label into the queue."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from understudy.labeling.parts import stamp, utc_now
+from understudy.store import open_project
+from understudy.store.plan import NewItem, Overlap, add_items, to_demonstrate, to_rank
+
+STYLES = ("plain", "few_shot")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanConfig:
+    """Fill the labelers' queue: prompts to demonstrate, answers to rank, prompts to write.
+
+    Run it again when there are new prompts or answers: what is in the queue stays as it is.
+    """
+
+    project: Path = Path()
+    """The project's folder."""
+    kinds: tuple[Literal["demonstrate", "rank", "write"], ...] = ("demonstrate", "rank")
+    """What to look for: prompts without answers, prompts with two or more different answers,
+    prompts that labelers write."""
+    overlap: float = 0.15
+    """Share of ranking items that several people rank, to measure agreement (10-20% in Stiennon et
+    al. 2020, C.2)."""
+    labels_per_overlap: int = 3
+    """How many people rank such an item."""
+    max_labels: int = 5
+    """Most people who rank an item on which labelers disagree or are unsure; 1 asks nobody else."""
+    max_answers: int = 9
+    """Most answers in one ranking (K = 4 to 9, s3.5)."""
+    num_prompts: int = 100
+    """With the kind write: prompts that labelers shall write."""
+    use_cases: Path | None = None
+    """With the kind write: a text file, each line a use case in vague words that point to nobody;
+    labelers then write user-based prompts for them, besides plain and few-shot ones (A.2)."""
+    seed: int = 0
+    """Decides the order of the queue, and which items several people rank."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap <= 1:
+            raise ValueError(f"overlap is {self.overlap}; it must be a share from 0 to 1")
+        if not 2 <= self.max_answers <= 26:
+            raise ValueError(f"max_answers is {self.max_answers}; it must be from 2 to 26")
+        for name in ("labels_per_overlap", "max_labels", "num_prompts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+def plan(config: PlanConfig) -> str:
+    """Add the items; says how many of each kind."""
+    store = open_project(config.project).open_store()
+    new: list[NewItem] = []
+    if "demonstrate" in config.kinds:
+        new += to_demonstrate(store)
+    if "rank" in config.kinds:
+        new += to_rank(store, most=config.max_answers)
+    if "write" in config.kinds:
+        new += _to_write(config)
+    overlap = Overlap(config.overlap, config.labels_per_overlap, config.max_labels)
+    now = stamp(utc_now())
+    counts = {
+        kind: add_items(
+            store,
+            [item for item in new if item.kind == kind],
+            overlap=overlap,
+            seed=config.seed,
+            at=now,
+        )
+        for kind in config.kinds
+    }
+    return "\n".join(f"{kind}: {number:,} items added" for kind, number in counts.items())
+
+
+def _to_write(config: PlanConfig) -> list[NewItem]:
+    """Prompts to write, the styles by turns."""
+    briefs: list[dict[str, str]] = [{"style": style} for style in STYLES]
+    if config.use_cases is not None:
+        lines = config.use_cases.read_text(encoding="utf-8").splitlines()
+        briefs += [{"style": "user_based", "text": line} for line in lines if line.strip()]
+    return [
+        NewItem("write", None, "training", brief=briefs[place % len(briefs)])
+        for place in range(config.num_prompts)
+    ]

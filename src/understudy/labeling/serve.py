@@ -1,0 +1,119 @@
+"""`understudy label`: the labelers' pages on a port."""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from understudy.labeling.app import build_label_app
+from understudy.labeling.parts import LabelApp
+from understudy.labeling.tokens import Length
+from understudy.store import open_project
+from understudy.web.app import WebSettings
+from understudy.web.sessions import Lifetimes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig:
+    """Serve the pages on which labelers demonstrate, rate and rank, and their owner looks on.
+
+    Invite people first (understudy labelers invite) and fill the queue (understudy labels plan).
+    """
+
+    project: Path = Path()
+    """The project's folder."""
+    host: str = "127.0.0.1"
+    """Address to listen at."""
+    port: int = 8080
+    """Port to listen at."""
+    names: tuple[str, ...] = ()
+    """Host names under which browsers reach it, beside localhost; a request for any other is
+    refused."""
+    tls: bool = False
+    """Browsers reach it by https, through a server in front that speaks TLS. Without it only this
+    machine may: passwords would travel in the clear."""
+    proxy: str = "127.0.0.1"
+    """Address of that server, whose word on where a request comes from is taken."""
+    tokenizer: Path | None = None
+    """A tokenizer.json or a model's folder, to count answers in tokens; words are counted without
+    it."""
+    max_response_tokens: int = 1024
+    """Longest answer, in tokens (C) or words."""
+    lease_minutes: float = 30.0
+    """How long an item is kept for a labeler whose page says nothing; then another one gets it."""
+    goal_per_day: int | None = None
+    """Items that a labeler should do in a day; shown beside what is done."""
+    idle_hours: float = 8.0
+    """A sign-in ends after so many hours without a request."""
+    sign_in_days: float = 7.0
+    """A sign-in ends after so many days."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "port",
+            "max_response_tokens",
+            "lease_minutes",
+            "goal_per_day",
+            "idle_hours",
+            "sign_in_days",
+        ):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be above 0")
+        if not self.tls and not _is_loopback(self.host):
+            raise ValueError(
+                f"host is {self.host}, which others can reach, and passwords would travel in the "
+                "clear; put a server that speaks TLS in front and pass --tls, or listen at "
+                "127.0.0.1"
+            )
+        if self.tls and not self.names:
+            raise ValueError("with --tls, say under which host name browsers come: --names NAME")
+
+
+def label(config: LabelConfig) -> None:
+    """Run until SIGINT or SIGTERM; the requests at hand are finished first."""
+    import uvicorn
+
+    app = make_app(config)
+    scheme = "https" if config.tls else "http"
+    name = config.names[0] if config.tls else f"{config.host}:{config.port}"
+    print(f"labeling at {scheme}://{name}", flush=True)
+    uvicorn.run(
+        app,
+        host=config.host,
+        port=config.port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=config.tls,
+        forwarded_allow_ips=config.proxy,
+        timeout_graceful_shutdown=30,
+    )
+
+
+def make_app(config: LabelConfig) -> Any:
+    """The ASGI application that a config describes."""
+    project = open_project(config.project)
+    length = Length(limit=config.max_response_tokens, tokenizer=config.tokenizer)
+    length.check()
+    lifetimes = Lifetimes(
+        idle=timedelta(hours=config.idle_hours), absolute=timedelta(days=config.sign_in_days)
+    )
+    parts = LabelApp(
+        store=project.open_store(pooled=True),
+        project=project,
+        lifetimes=lifetimes,
+        length=length,
+        lease=timedelta(minutes=config.lease_minutes),
+        goal_today=config.goal_per_day,
+    )
+    hosts = (*WebSettings().hosts, config.host, *config.names)
+    return build_label_app(parts, WebSettings(hosts=hosts, tls=config.tls, lifetimes=lifetimes))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

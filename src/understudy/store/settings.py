@@ -1,0 +1,26 @@
+"""What the owner chose in the browser: a few values by name."""
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+
+from understudy.store.engine import reading, writing
+from understudy.store.labeling_tables import settings
+from understudy.store.repository import Store
+from understudy.store.rows import packed
+
+
+def setting(store: Store, name: str, default: Any) -> Any:
+    """A value, or what holds as long as nobody chose one."""
+    with reading(store.engine) as connection:
+        found = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
+    return default if found is None else json.loads(found)
+
+
+def set_setting(store: Store, name: str, value: Any, at: str) -> None:
+    """Choose one."""
+    with writing(store.engine) as connection:
+        connection.execute(settings.delete().where(settings.c.name == name))
+        row = {"name": name, "value": packed(value), "updated_at": at}
+        connection.execute(settings.insert(), row)
