@@ -1,0 +1,71 @@
+// Elements without HTML: every text enters the page as a text node, whoever wrote it.
+
+const AS_PROPERTY = new Set(["checked", "disabled", "value", "hidden", "open", "selected", "indeterminate"]);
+const REFUSED = /^(on|style$|srcdoc$|innerHTML$|outerHTML$)/i;
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * An element. `attributes`: `on` holds listeners, `data` data-* values, `class` a class list; null
+ * and false leave an attribute out. Children are nodes, strings, numbers or lists of them; null is
+ * left out. Markup and inline handlers are refused.
+ */
+export function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** An SVG element, under the same rules. */
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) set(node, name, value);
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+function set(node, name, value) {
+  if (name === "on") {
+    for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+  } else if (REFUSED.test(name)) {
+    throw new Error(`the attribute ${name} is not for us: text goes in as text`);
+  } else if (name === "data") {
+    for (const [key, datum] of Object.entries(value)) node.dataset[key] = datum;
+  } else if (AS_PROPERTY.has(name)) {
+    node[name] = value;
+  } else if (value !== null && value !== undefined && value !== false) {
+    node.setAttribute(name, value === true ? "" : String(value));
+  }
+}
+
+/** The element for a selector, which must be there. */
+export function $(selector, root = document) {
+  const found = root.querySelector(selector);
+  if (!found) throw new Error(`no element ${selector} on this page`);
+  return found;
+}
+
+/** All elements for a selector, as an array. */
+export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/** Replace what is in `node`. */
+export function put(node, ...children) {
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** A new id for label/description pairs. */
+export const newId = (() => {
+  let count = 0;
+  return (stem = "id") => `${stem}-${++count}`;
+})();
+
+/** A random UUID, also where the page is not a secure context. */
+export function uuid() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

@@ -1,0 +1,117 @@
+// Autosave: every change goes to the browser at once and to the server after a pause.
+import { forget, keep, kept } from "./keep.js";
+import { put, Refused, Unreached } from "./net.js";
+
+const PAUSE_MS = 700;
+const RETRY_MS = [2000, 4000, 8000, 15000, 30000];
+
+/**
+ * The draft of one assignment.
+ *
+ * `server` is {version, body, saved_at} or null. `show(state, detail)` is told "saved", "saving",
+ * "kept" (in this browser, the server will get it later) or "problem". `choose({mine, theirs})`
+ * decides between two drafts: it resolves to "mine" or "theirs". `onReplaced(body)` redraws,
+ * `onSubmitted()` is called when the assignment turns out to be finished.
+ */
+export function openDraft({ id, server, show, choose, onReplaced, onSubmitted }) {
+  const name = `draft:${id}`;
+  const local = kept(name);
+  let version = server?.version ?? 0;
+  let body = local?.dirty ? local.body : (server?.body ?? local?.body ?? null);
+  let dirty = Boolean(local?.dirty);
+  let [timer, saving, attempt, closed] = [null, null, 0, false];
+
+  const remember = () => keep(name, { version, body, dirty, at: new Date().toISOString() });
+
+  function change(next) {
+    if (closed) return;
+    body = next;
+    dirty = true;
+    const safe = remember();
+    show("saving", safe ? "" : "This browser keeps nothing: do not close the page.");
+    later(PAUSE_MS);
+  }
+
+  function later(pause) {
+    clearTimeout(timer);
+    timer = setTimeout(flush, pause);
+  }
+
+  /** Send what is unsent; resolves when the server has it or the attempt has failed. */
+  async function flush({ keepalive = false } = {}) {
+    clearTimeout(timer);
+    if (saving && !keepalive) await saving;
+    if (!dirty || closed) return;
+    const sent = body;
+    saving = save(sent, keepalive);
+    await saving;
+    saving = null;
+    if (dirty && body !== sent && !closed) later(PAUSE_MS);
+  }
+
+  async function save(sent, keepalive) {
+    try {
+      const reply = await put(`/api/assignments/${id}/draft`, { version, body: sent }, { keepalive });
+      version = reply.version;
+      attempt = 0;
+      if (body === sent) dirty = false;
+      remember();
+      show(dirty ? "saving" : "saved", reply.saved_at);
+    } catch (error) {
+      await failed(error);
+    }
+  }
+
+  async function failed(error) {
+    if (error instanceof Unreached || error.status === 429) {
+      const pause = error.retryAfter ? error.retryAfter * 1000 : RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
+      attempt += 1;
+      show("kept", error.message);
+      later(pause);
+    } else if (error instanceof Refused && error.code === "draft_stale") {
+      await settle(error.body.draft);
+    } else if (error instanceof Refused && error.code === "already_submitted") {
+      close();
+      onSubmitted();
+    } else {
+      show("problem", error.message);
+    }
+  }
+
+  /** Two drafts: the person chooses, and the choice is saved over the newer version. */
+  async function settle(theirs) {
+    const mine = { body, at: kept(name)?.at };
+    version = theirs.version;
+    if (JSON.stringify(theirs.body) === JSON.stringify(body)) {
+      dirty = false;
+    } else if ((await choose({ mine, theirs })) === "theirs") {
+      [body, dirty] = [theirs.body, false];
+      onReplaced(body);
+    }
+    remember();
+    if (dirty) later(0);
+    else show("saved", theirs.saved_at);
+  }
+
+  function close() {
+    closed = true;
+    clearTimeout(timer);
+  }
+
+  async function begin() {
+    if (!dirty) return show("saved", server?.saved_at ?? "");
+    if (server && local.version < server.version) return settle(server);
+    show("saving", "");
+    later(0);
+  }
+
+  return {
+    begin, change, flush, close,
+    body: () => body,
+    dirty: () => dirty,
+    /** Acknowledged: nothing needs to be kept any more. */
+    done: () => { close(); forget(name); },
+    /** Go on after a submission was refused or taken back. */
+    reopen: () => { closed = false; },
+  };
+}

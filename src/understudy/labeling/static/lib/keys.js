@@ -1,0 +1,85 @@
+// The keyboard: one key per action, off while somebody types, all of them shown by `?`.
+import { h, put } from "./dom.js";
+import { keep, kept } from "./keep.js";
+import { say } from "./say.js";
+
+/** Tables of keys, newest last: {title, keys: [{key, does, run, hidden?}]}. */
+const tables = [];
+const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", " ": "Space", Escape: "Esc", "Control+Enter": "Ctrl + Enter", Backspace: "⌫" };
+const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "url", "tel", "date"]);
+
+/**
+ * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key in lower
+ * case for letters, with "Control+" in front where it must be held; `shown` are the keys that the list
+ * names instead, `range` puts a dash between them; `run(event)` may return false to
+ * let the browser have the key after all.
+ */
+export function useKeys(title, keys) {
+  const table = { title, keys };
+  tables.push(table);
+  return () => { if (tables.includes(table)) tables.splice(tables.indexOf(table), 1); };
+}
+
+export const singleKeysOn = () => kept("keys") !== "off";
+
+function typesText(target) {
+  if (target.matches?.("textarea, select, [contenteditable]")) return true;
+  return target.matches?.("input") && TYPES_TEXT.has(target.type);
+}
+
+/** Keys the focused control needs for itself. */
+function ownedByControl(target, key) {
+  if ((key === "Enter" || key === " ") && target.closest?.("button, a[href], summary, input, label")) return true;
+  return key.startsWith("Arrow") && target.matches?.('input[type="radio"], input[type="range"]');
+}
+
+function keyOf(event) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  return event.ctrlKey || event.metaKey ? `Control+${key}` : key;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.isComposing || event.altKey || document.querySelector("dialog[open]")) return;
+  const key = keyOf(event);
+  const chord = key.startsWith("Control+");
+  if (!chord && (typesText(event.target) || ownedByControl(event.target, key))) return;
+  if (!chord && key.length === 1 && key !== "?" && !singleKeysOn()) return;
+  if (key === "?") return void (event.preventDefault(), showKeys());
+  for (const table of [...tables].reverse()) {
+    const entry = table.keys.find((candidate) => candidate.key === key);
+    if (entry && entry.run(event) !== false) return event.preventDefault();
+  }
+});
+
+const nameOf = (key) => NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+
+/** A small picture of a key; hidden from screen readers, which are told by aria-keyshortcuts. */
+export const keyCap = (key) => h("kbd", { "aria-hidden": "true" }, nameOf(key));
+
+/** The dialog with all keys that work now. */
+export function showKeys() {
+  const groups = tables.filter((table) => table.keys.some((entry) => !entry.hidden)).map((table) => h("section", {},
+    h("h3", {}, table.title),
+    h("dl", { class: "keys" }, table.keys.filter((entry) => !entry.hidden).map((entry) => h("div", {},
+      h("dt", {}, (entry.shown ?? [entry.key]).map((key, index) => [index && entry.range ? "–" : null, h("kbd", {}, nameOf(key))])), h("dd", {}, entry.does))))));
+  const toggle = h("input", { type: "checkbox", checked: singleKeysOn(), on: { change: (event) => {
+    keep("keys", event.target.checked ? "on" : "off");
+    say(event.target.checked ? "Single keys are on" : "Single keys are off");
+  } } });
+  const dialog = h("dialog", { class: "keys-dialog", "aria-labelledby": "keys-title" },
+    h("form", { method: "dialog" },
+      h("header", {}, h("h2", { id: "keys-title" }, "Keys"), h("button", { class: "quiet icon", "aria-label": "Close" }, "×")),
+      put(h("div", { class: "keys-groups" }), ...groups),
+      h("label", { class: "check" }, toggle, h("span", {}, "Single keys (turn off if they get in the way of other software)"))));
+  openDialog(dialog);
+}
+
+/** Show a dialog and take it out of the page when it closes; the focus goes back where it was. */
+export function openDialog(dialog) {
+  const before = document.activeElement;
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => { dialog.remove(); before?.focus?.({ preventScroll: true }); });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.showModal();
+  return dialog;
+}

@@ -1,0 +1,48 @@
+// Answers on their way: kept in the browser until the server has acknowledged them.
+import { forget, keep, kept, keptNames } from "./keep.js";
+import { post, Unreached } from "./net.js";
+
+const STEM = "outbox:";
+
+/** Keep an answer to send: `action` is "submit" or "skip", `body` has the client-made id. */
+export function lay(assignment, action, body) {
+  const entry = { assignment, action, body, at: new Date().toISOString() };
+  keep(STEM + assignment, entry);
+  return entry;
+}
+
+/** What waits for one assignment, or null. */
+export const waiting = (assignment) => kept(STEM + assignment);
+
+/** How many answers wait. */
+export const numWaiting = () => keptNames(STEM).length;
+
+/**
+ * Send an entry; it stays in the outbox when the server was not reached (Unreached is thrown), and
+ * leaves it when the server has answered, whatever it said (Refused is thrown for a refusal).
+ */
+export async function dispatch(entry) {
+  try {
+    const reply = await post(`/api/assignments/${entry.assignment}/${entry.action}`, entry.body);
+    forget(STEM + entry.assignment);
+    forget(`draft:${entry.assignment}`);
+    return reply;
+  } catch (error) {
+    if (!(error instanceof Unreached) && error.status !== 429 && error.status !== 401) forget(STEM + entry.assignment);
+    throw error;
+  }
+}
+
+/** Send everything that waits; returns how many were sent. Refused ones keep their draft. */
+export async function dispatchAll() {
+  let sent = 0;
+  for (const name of keptNames(STEM)) {
+    try {
+      await dispatch(kept(name));
+      sent += 1;
+    } catch (error) {
+      if (error instanceof Unreached) break;
+    }
+  }
+  return sent;
+}

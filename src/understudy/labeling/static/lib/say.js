@@ -1,0 +1,38 @@
+// What the page says aloud (screen readers) and shows for a moment (toasts).
+import { h } from "./dom.js";
+
+let region = null;
+let toasts = null;
+
+/** Say `text` to a screen reader, politely; saying the same twice is said twice. */
+export function say(text) {
+  if (!region) {
+    region = h("div", { class: "unseen", role: "status", "aria-live": "polite", id: "announcer" });
+    document.body.append(region);
+  }
+  region.textContent = region.textContent === text ? `${text}\u00a0` : text;
+}
+
+/**
+ * Show `text` at the foot of the page; with `action` ({label, run}) it has a button and stays longer.
+ * The pointer or the focus on it keeps it there. Returns a function that takes it away.
+ */
+export function toast(text, { action = null, kind = "plain", seconds = action ? 12 : 6 } = {}) {
+  if (!toasts) {
+    toasts = h("div", { class: "toasts", role: "status", "aria-live": "polite" });
+    document.body.append(toasts);
+  }
+  const button = action && h("button", { class: "link", type: "button", on: { click: () => { away(); action.run(); } } }, action.label);
+  const close = h("button", { class: "quiet icon", type: "button", "aria-label": "Dismiss", on: { click: () => away() } }, "×");
+  const box = h("div", { class: `toast ${kind}` }, h("span", {}, text), button, close);
+  let timer = null;
+  const away = () => { clearTimeout(timer); box.remove(); };
+  const start = () => { clearTimeout(timer); timer = setTimeout(away, seconds * 1000); };
+  box.addEventListener("pointerenter", () => clearTimeout(timer));
+  box.addEventListener("pointerleave", start);
+  box.addEventListener("focusin", () => clearTimeout(timer));
+  box.addEventListener("focusout", start);
+  toasts.replaceChildren(box);
+  start();
+  return away;
+}

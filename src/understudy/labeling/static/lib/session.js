@@ -1,0 +1,49 @@
+// A session that ended while somebody works: ask for the password in place and go on.
+import { h } from "./dom.js";
+import { openDialog } from "./keys.js";
+import { onSignedOut, request, useToken } from "./net.js";
+
+let asking = null;
+
+/** Ask over the page, once however many requests failed. Resolves when signed in again. */
+export function askOverThePage(name) {
+  onSignedOut(() => (asking ??= ask(name).finally(() => { asking = null; })));
+}
+
+function ask(name) {
+  return new Promise((resolve) => {
+    const trouble = h("p", { class: "trouble", role: "alert" });
+    const field = h("input", { type: "password", autocomplete: "current-password", required: true, id: "again-password" });
+    const button = h("button", { class: "primary", type: "submit" }, "Sign in and go on");
+    const form = h("form", {},
+      h("h2", { id: "again-title" }, "Signed out"),
+      h("p", {}, "Your session has ended. Nothing is lost: what you were doing is kept in this browser and goes on after the password."),
+      h("label", { for: "again-password" }, `Password of ${name}`), field, trouble, button);
+    const dialog = h("dialog", { "aria-labelledby": "again-title", class: "again" }, form);
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      trouble.textContent = await signIn(name, field.value);
+      button.disabled = false;
+      if (trouble.textContent) return field.select();
+      dialog.close();
+      resolve();
+    });
+    openDialog(dialog);
+    field.focus();
+  });
+}
+
+/** Sign in; an empty string when it worked, else what to tell. */
+async function signIn(name, password) {
+  try {
+    const session = await request("GET", "/api/session", undefined, { again: false });
+    useToken(session.csrf_token);
+    const reply = await request("POST", "/api/sign-in", { name, password });
+    useToken(reply.csrf_token);
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}

@@ -1,0 +1,30 @@
+// The bar of every page: the menu on small screens, signing out.
+import { $, $$ } from "../lib/dom.js";
+import { post, useToken } from "../lib/net.js";
+import { numWaiting } from "../lib/outbox.js";
+
+const toggle = document.querySelector("#menu-toggle");
+toggle?.addEventListener("click", () => {
+  const open = toggle.getAttribute("aria-expanded") !== "true";
+  toggle.setAttribute("aria-expanded", String(open));
+  $("#menu").classList.toggle("open", open);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || toggle?.getAttribute("aria-expanded") !== "true") return;
+  toggle.click();
+  toggle.focus();
+});
+
+for (const button of $$("[data-sign-out]")) {
+  button.addEventListener("click", async () => {
+    const waiting = numWaiting();
+    if (waiting && !confirm(`${waiting} answers still wait in this browser to be sent. They are sent when you sign in here again. Sign out?`)) return;
+    try {
+      const reply = await post("/api/sign-out");
+      useToken(reply.csrf_token);
+      location.assign(reply.go ?? "/sign-in");
+    } catch (error) {
+      button.textContent = error.message;
+    }
+  });
+}

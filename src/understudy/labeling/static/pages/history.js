@@ -1,0 +1,33 @@
+// One's own finished tasks; each can be opened and changed.
+import { $, h, put } from "../lib/dom.js";
+import { get } from "../lib/net.js";
+import { KINDS } from "../work/frame.js";
+
+const OUTCOMES = { ranked: "ranked", cannot_rank: "cannot be ranked", unsure: "unsure", demonstrated: "written", written: "written" };
+const list = $("#history");
+const more = $("#more");
+let before = null;
+
+async function load() {
+  try {
+    const reply = await get(`/api/history${before ? `?before=${encodeURIComponent(before)}` : ""}`);
+    list.append(...reply.done.map(row));
+    before = reply.before;
+    more.hidden = !before;
+    $("#none").hidden = list.children.length > 0;
+  } catch (error) {
+    $("#none").hidden = false;
+    $("#none").textContent = error.message;
+  }
+}
+
+function row({ assignment, kind, submitted_at, excerpt, outcome }) {
+  const at = new Date(submitted_at);
+  return h("li", {}, h("a", { href: `/work/${assignment}` },
+    h("span", { class: "excerpt", dir: "auto" }, excerpt || "(no text)"),
+    h("span", { class: "soft small" }, `${KINDS[kind] ?? kind} · ${OUTCOMES[outcome] ?? outcome} · `, h("time", { datetime: submitted_at }, at.toLocaleString()))));
+}
+
+more.addEventListener("click", load);
+put(list);
+load();

@@ -1,0 +1,35 @@
+// The rubric's current version, to be read before any work.
+import { $, put } from "../lib/dom.js";
+import { get, post } from "../lib/net.js";
+import { prose } from "../lib/prose.js";
+import { onSubmit } from "./form.js";
+
+const EXPLAINED = {
+  helpful: "Helpful: does what the user wants and means, clearly, without rambling.",
+  truthful: "Truthful: nothing made up, no false premise let pass.",
+  harmless: "Harmless: no harm to the user, to people or things; kind.",
+};
+
+let instructions = null;
+try {
+  instructions = await get("/api/instructions");
+  show(instructions);
+} catch (error) {
+  $("#text").textContent = error.message;
+}
+
+function show({ version, instructions: text, priorities, purpose, read, previous }) {
+  put($("#text"), prose(text));
+  put($("#priorities"), priorities.map((name) => {
+    const item = document.createElement("li");
+    item.textContent = EXPLAINED[name] ?? name;
+    return item;
+  }));
+  $("#purpose").textContent = purpose === "evaluation" ? "You judge finished models" : "Your labels train a model";
+  $("#version").textContent = `Version ${version}${previous && !read ? `; you had read ${previous}: please read what is new` : ""}`;
+  $("#read").hidden = read;
+  $("#already").hidden = !read;
+  $("#order").hidden = false;
+}
+
+onSubmit($("#read"), () => post("/api/instructions", { version: instructions.version }));

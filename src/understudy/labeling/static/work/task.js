@@ -1,0 +1,86 @@
+// One assignment in the browser: its answers so far, undo, autosave, the clock and the lease.
+import { openDraft } from "../lib/draft.js";
+import { post } from "../lib/net.js";
+import { claim } from "../lib/tabs.js";
+import { askDraft } from "./ask.js";
+import { workClock } from "./clock.js";
+import { placesOf } from "./tiers.js";
+
+const MAX_UNDO = 200;
+const HEARTBEAT_MS = 60_000;
+
+/**
+ * Open `assignment`. `view` is told what changes: draw(body), saved(state, detail), taken() by another
+ * tab, submittedElsewhere(), lease(state).
+ */
+export function openTask(assignment, view) {
+  const finished = assignment.state === "done";
+  const draft = openDraft({
+    id: assignment.id,
+    server: assignment.draft ?? (finished ? { version: 0, body: bodyOf(assignment.submitted.body) } : null),
+    show: finished ? () => {} : view.saved,
+    choose: askDraft,
+    onReplaced: (body) => { past.push(now); now = body; view.draw(now); },
+    onSubmitted: view.submittedElsewhere,
+  });
+  let now = draft.body() ?? {};
+  let [past, future] = [[], []];
+  const clock = workClock(now.seconds ?? 0);
+  const tab = claim(assignment.id, view.taken);
+
+  function change(make, { undoable = true } = {}) {
+    const next = make(now);
+    if (JSON.stringify(next) === JSON.stringify(now)) return;
+    if (undoable) {
+      past = [...past, now].slice(-MAX_UNDO);
+      future = [];
+    }
+    become(next);
+  }
+
+  function become(next) {
+    now = { ...next, seconds: clock.seconds() };
+    if (finished) view.saved("changed", "");
+    else draft.change(now);
+    view.draw(now);
+  }
+
+  /** The state before the last change; the step that is shown stays. */
+  function goBack(from, to) {
+    if (!from.length) return false;
+    to.push(now);
+    const { step } = now;
+    become({ ...from.pop(), step });
+    return true;
+  }
+
+  const beat = setInterval(async () => {
+    if (finished || !clock.active()) return;
+    try {
+      view.lease((await post(`/api/assignments/${assignment.id}/heartbeat`)).state);
+    } catch { /* the next beat will say */ }
+  }, HEARTBEAT_MS);
+
+  return {
+    assignment, change, draft, tab, finished,
+    body: () => now,
+    seconds: () => clock.seconds(),
+    undo: () => goBack(past, future),
+    redo: () => goBack(future, past),
+    /** Remember which step is shown; not a change of the answer. */
+    setStep: (step) => { if (finished) now = { ...now, step }; else change((body) => ({ ...body, step }), { undoable: false }); },
+    begin: () => { if (!finished) draft.begin(); },
+    stop: () => {
+      draft.close();
+      clock.stop();
+      clearInterval(beat);
+      tab.stop();
+    },
+  };
+}
+
+/** What a submission says, as the body that the views draw. */
+function bodyOf(submission) {
+  const { tiers, ratings, text, prompt, response, style, examples, tags, note, seconds } = submission;
+  return { ratings: ratings ?? {}, places: placesOf(tiers ?? []), text, prompt, response: response ?? "", style, examples, tags: tags ?? {}, note, seconds: seconds ?? 0, step: "rank" };
+}
