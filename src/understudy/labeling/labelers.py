@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -34,9 +35,9 @@ class InviteConfig:
     """training, held_out (only evaluates, is not screened in the paper) or researcher."""
     owner: bool = False
     """Runs the project: sees the queue and agreement, gives roles, exports."""
-    screen: bool | None = None
-    """Practice and screening before work; by default for everybody but held-out labelers,
-    researchers and owners."""
+    screen: Literal["yes", "no", "by_role"] = "by_role"
+    """Whether practice and screening come before work: by role, for everybody but held-out
+    labelers, researchers and owners."""
     group: str | None = None
     """A group of labelers."""
     days: float = 7.0
@@ -57,7 +58,7 @@ def invite_labeler(config: InviteConfig) -> str:
         name=config.name,
         role=config.role,
         owner=config.owner,
-        screen=not trusted if config.screen is None else config.screen,
+        screen=not trusted if config.screen == "by_role" else config.screen == "yes",
         group=config.group,
     )
     now = utc_now()
