@@ -70,6 +70,13 @@ def test_the_whole_way_through_the_command_line(backend: str, tmp_path: Path, ca
     assert "exists; choose another folder" in capsys.readouterr().err
 
 
+def test_a_split_key_that_was_in_use_can_be_kept(tmp_path: Path, capsys) -> None:
+    key = 'our "old" key \\ \u00e9'
+    run(capsys, "new", tmp_path / "project", "--split-key", key)
+    assert open_project(tmp_path / "project").split_key == key
+    assert main(["new", str(tmp_path / "other"), "--split-key", "a\nb"]) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

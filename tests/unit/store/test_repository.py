@@ -15,6 +15,14 @@ from understudy.store.tables import labels, ranked_responses
 TURNS = (Message("user", "Hi \u2713"), Message("assistant", "Hello"), Message("user", "Bye"))
 
 
+def test_a_ranking_keeps_its_scores(store) -> None:
+    fill(store, 1)
+    (prompt,) = store.prompts()
+    ranking = replace(labels_of(prompt, LABELERS[0])[2], id="k-scored", scores=(0.5, 2.0))
+    store.add_labels([ranking])
+    assert [label for label in store.labels() if label.id == "k-scored"] == [ranking]
+
+
 def test_prompts_come_back_as_they_went_in(store: Store) -> None:
     given = [
         Prompt(id="p1", prompt="Name a prime.", user_id="u1", tags={"ambiguous": True}),
