@@ -9,7 +9,7 @@ scores and the flags. Lines by labeler compare the labeler with everybody else w
 other but their labelers' lines and the use cases'.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -114,37 +114,6 @@ def flag_lines(judgements: Judgements) -> list[tuple[str, int, int, Measure]]:
         marks = [mark for mark in judgements.flags if _flag_of(mark) == flag]
         yes = sum(mark.value == 1 for mark in marks)
         found.append((flag, yes, len(marks), alpha(marks, "nominal")))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """How two labelers' votes met: `Cell("l1", "l2", 30, 8, 5)`."""
-
-    one: str
-    other: str
-    agreed: int
-    disagreed: int
-    left_out: int
-    """Pairs with a tie."""
-
-
-def cells(votes: Iterable[Vote]) -> list[Cell]:
-    """The counts behind the agreement, for each two labelers who share votes."""
-    pairs = pairs_of(votes)
-    found = []
-    for one, other in combinations(range(len(pairs.labelers)), 2):
-        low, high = sorted((one, other))
-        chosen = pairs.where(
-            ((pairs.one_N == low) & (pairs.other_N == high))
-            | ((pairs.one_N == high) & (pairs.other_N == low))
-        )
-        if len(chosen):
-            product_N = chosen.first_N * chosen.second_N
-            agreed, disagreed = int((product_N > 0).sum()), int((product_N < 0).sum())
-            rest = len(chosen) - agreed - disagreed
-            names = pairs.labelers
-            found.append(Cell(names[low], names[high], agreed, disagreed, rest))
     return found
 
 

@@ -9,7 +9,6 @@ from understudy.labeling.agreement_table import (
     Judgements,
     agreement_lines,
     as_text,
-    cells,
     flag_lines,
     shown,
 )
@@ -86,16 +85,6 @@ def test_a_line_where_nothing_is_shared_is_there_and_says_so():
             assert measure.undefined
     assert "undefined" in as_text(lines)
     assert "nan" not in as_text(lines)
-
-
-def test_the_breakdown_adds_up_to_the_number():
-    found = {
-        (cell.one, cell.other): (cell.agreed, cell.disagreed) for cell in cells(judgements().votes)
-    }
-    assert found["t1", "t2"] == (1, 1)
-    assert found["h1", "h2"] == (2, 0)
-    whole = [sum(counts) for counts in zip(*found.values(), strict=True)]
-    assert whole == [9, 3]
 
 
 def test_flags_with_their_counts():

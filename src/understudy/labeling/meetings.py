@@ -1,0 +1,151 @@
+"""Where two labelers ranked the same prompt, and on how many pairs of answers they agreed.
+
+The votes of two rankings are compared as in `agreement(ties="drop")`, but kept together by prompt
+and with their times: for changes over time, and for the counts behind a number.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Protocol
+
+import numpy as np
+
+from understudy.labeling.agreement import Vote
+from understudy.labeling.gold import Share
+from understudy.labeling.pairs import Measure, ratio
+
+
+class Ranked(Protocol):
+    """One labeler's ranking of one prompt's answers."""
+
+    @property
+    def prompt_id(self) -> str: ...
+    @property
+    def labeler_id(self) -> str: ...
+    @property
+    def rubric(self) -> str | None: ...
+    @property
+    def at(self) -> str: ...
+    @property
+    def tier_of(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meeting:
+    """Two labelers on one prompt, and the pairs of answers that both ranked."""
+
+    prompt_id: str
+    one: str
+    other: str
+    one_at: str
+    """When each of them ranked."""
+    other_at: str
+    agreed: int
+    """Pairs of answers with the same preference."""
+    disagreed: int
+    """Pairs with opposite ones."""
+    left_out: int
+    """Pairs that at least one of them ties."""
+
+    @property
+    def at(self) -> str:
+        """When the later one ranked."""
+        return max(self.one_at, self.other_at)
+
+
+def meetings_of(rankings: Iterable[Ranked]) -> list[Meeting]:
+    """Every two labelers' rankings of the same prompt; a labeler's later one counts."""
+    by_prompt: dict[str, dict[str, Ranked]] = {}
+    for ranking in rankings:
+        by_prompt.setdefault(ranking.prompt_id, {})[ranking.labeler_id] = ranking
+    return [
+        _meeting(*sorted((one, other), key=lambda ranking: ranking.labeler_id))
+        for found in by_prompt.values()
+        for one, other in combinations(found.values(), 2)
+    ]
+
+
+def _meeting(one: Ranked, other: Ranked) -> Meeting:
+    shared = sorted(one.tier_of.keys() & other.tier_of.keys())
+    agreed = disagreed = left_out = 0
+    for first, second in combinations(shared, 2):
+        mine = one.tier_of[second] - one.tier_of[first]
+        theirs = other.tier_of[second] - other.tier_of[first]
+        agreed += mine * theirs > 0
+        disagreed += mine * theirs < 0
+        left_out += mine * theirs == 0
+    return Meeting(
+        prompt_id=one.prompt_id,
+        one=one.labeler_id,
+        other=other.labeler_id,
+        one_at=one.at,
+        other_at=other.at,
+        agreed=agreed,
+        disagreed=disagreed,
+        left_out=left_out,
+    )
+
+
+def measure(meetings: Sequence[Meeting], *, level: float = 0.95) -> Measure:
+    """Agreement over these meetings, ties left out, as `agreement` has it."""
+    left_out = sum(meeting.left_out for meeting in meetings)
+    counted = [meeting for meeting in meetings if meeting.agreed + meeting.disagreed]
+    if not counted:
+        reason = "all that is shared is tied" if left_out else "no two labelers answered the same"
+        return Measure(num_left_out=left_out, undefined=reason)
+    sums: dict[str, list[float]] = {}
+    for meeting in counted:
+        both = sums.setdefault(meeting.prompt_id, [0.0, 0.0])
+        both[0] += meeting.agreed
+        both[1] += meeting.agreed + meeting.disagreed
+    value, low, high = ratio(np.array(list(sums.values())), level=level)
+    people = {name for meeting in counted for name in (meeting.one, meeting.other)}
+    found = Measure(value=value, low=low, high=high, num_prompts=len(sums))
+    total = sum(meeting.agreed + meeting.disagreed for meeting in counted)
+    return replace(found, n=total, num_left_out=left_out, num_labelers=len(people))
+
+
+def shares_of(meetings: Iterable[Meeting], labeler: str) -> list[tuple[str, str, Share]]:
+    """(time, prompt, share agreed with the others) of one labeler's rankings, oldest first."""
+    sums: dict[tuple[str, str], tuple[float, int]] = {}
+    for meeting in meetings:
+        if labeler in (meeting.one, meeting.other):
+            at = meeting.one_at if labeler == meeting.one else meeting.other_at
+            agreed, total = sums.get((at, meeting.prompt_id), (0.0, 0))
+            counted = meeting.agreed + meeting.disagreed
+            sums[at, meeting.prompt_id] = (agreed + meeting.agreed, total + counted)
+    return [(at, prompt_id, share) for (at, prompt_id), share in sorted(sums.items())]
+
+
+def cells(meetings: Iterable[Meeting]) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """(labeler, labeler) -> pairs agreed, disagreed, left out: what a number is made of."""
+    found: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for meeting in meetings:
+        agreed, disagreed, left_out = found.get((meeting.one, meeting.other), (0, 0, 0))
+        found[meeting.one, meeting.other] = (
+            agreed + meeting.agreed,
+            disagreed + meeting.disagreed,
+            left_out + meeting.left_out,
+        )
+    return dict(sorted(found.items()))
+
+
+def votes_of(rankings: Iterable[Ranked]) -> list[Vote]:
+    """The votes of rankings by response id."""
+    votes = []
+    for ranking in rankings:
+        for first, second in combinations(sorted(ranking.tier_of), 2):
+            difference = ranking.tier_of[second] - ranking.tier_of[first]
+            votes.append(
+                Vote(
+                    prompt_id=ranking.prompt_id,
+                    first=first,
+                    second=second,
+                    value=(difference > 0) - (difference < 0),
+                    labeler_id=ranking.labeler_id,
+                    rubric=ranking.rubric,
+                    at=ranking.at,
+                )
+            )
+    return votes

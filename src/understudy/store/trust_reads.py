@@ -1,0 +1,391 @@
+"""What is read to tell how far labels can be trusted: shared labels, gold answers, disagreements.
+
+Only labels that stand are read (neither revised nor withdrawn), and of shared labels only those of
+prompts, or responses, that several labelers labeled: the rest says nothing about agreement.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, func, select
+
+from understudy.store.engine import reading
+from understudy.store.labeling_tables import (
+    accounts,
+    adjudications,
+    assignments,
+    gold_items,
+    items,
+    submissions,
+    trial_answers,
+)
+from understudy.store.repository import Store, current
+from understudy.store.tables import labelers, labels, prompts, ranked_responses
+
+Tiers = tuple[tuple[str, ...], ...]
+"""Response ids, best tier first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedRanking:
+    """A ranking of a prompt that somebody else ranked too."""
+
+    prompt_id: str
+    labeler_id: str
+    rubric: str | None
+    at: str
+    tier_of: Mapping[str, int]
+    """Response id -> tier, 0 the best."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedRating:
+    """A rating of a response that somebody else rated too."""
+
+    response_id: str
+    prompt_id: str
+    labeler_id: str
+    rubric: str | None
+    at: str
+    likert: int
+    flags: Mapping[str, bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoldAnswer:
+    """What a labeler answered to a gold item in work."""
+
+    item_id: str
+    prompt_id: str
+    account_id: str
+    at: str
+    answer: Mapping[str, Any]
+    """`tiers` and `ratings` by response id."""
+    key: Mapping[str, Any]
+    """The researchers' own, likewise."""
+
+
+def state_of_labels(store: Store) -> tuple[int, str, int]:
+    """Changes whenever a label, an answer or a decision does: what is computed holds as long."""
+    with reading(store.engine) as connection:
+        number, last = connection.execute(
+            select(func.count(), func.coalesce(func.max(labels.c.created_at), ""))
+        ).one()
+        done = (
+            connection.execute(select(func.count()).select_from(submissions)).scalar_one()
+            + connection.execute(select(func.count()).select_from(adjudications)).scalar_one()
+        )
+    return int(number), str(last), int(done)
+
+
+def shared_rankings(store: Store) -> list[SharedRanking]:
+    """By prompt and time."""
+    several = (
+        select(labels.c.prompt_id)
+        .where(labels.c.kind == "ranking")
+        .group_by(labels.c.prompt_id)
+        .having(func.count(func.distinct(labels.c.labeler_id)) > 1)
+    )
+    query = (
+        current(
+            select(
+                labels.c.id,
+                labels.c.prompt_id,
+                labels.c.labeler_id,
+                labels.c.rubric,
+                labels.c.created_at,
+                ranked_responses.c.response_id,
+                ranked_responses.c.tier,
+            ).join(ranked_responses, ranked_responses.c.label_id == labels.c.id)
+        )
+        .where(labels.c.prompt_id.in_(several))
+        .order_by(labels.c.prompt_id, labels.c.created_at, labels.c.id)
+    )
+    found: dict[str, tuple[RowMapping, dict[str, int]]] = {}
+    with reading(store.engine) as connection:
+        for row in connection.execute(query).mappings():
+            found.setdefault(row["id"], (row, {}))[1][row["response_id"]] = row["tier"]
+    return [
+        SharedRanking(
+            prompt_id=row["prompt_id"],
+            labeler_id=row["labeler_id"],
+            rubric=row["rubric"],
+            at=row["created_at"],
+            tier_of=tier_of,
+        )
+        for row, tier_of in found.values()
+    ]
+
+
+def shared_ratings(store: Store) -> Iterator[SharedRating]:
+    """By response and time."""
+    several = (
+        select(labels.c.response_id)
+        .where(labels.c.kind == "rating")
+        .group_by(labels.c.response_id)
+        .having(func.count(func.distinct(labels.c.labeler_id)) > 1)
+    )
+    query = (
+        current(select(labels).where(labels.c.kind == "rating"))
+        .where(labels.c.response_id.in_(several))
+        .order_by(labels.c.response_id, labels.c.created_at, labels.c.id)
+    )
+    with reading(store.engine) as connection:
+        rows = list(connection.execute(query).mappings())
+    for row in rows:
+        body = json.loads(row["body"])
+        yield SharedRating(
+            response_id=row["response_id"],
+            prompt_id=row["prompt_id"],
+            labeler_id=row["labeler_id"],
+            rubric=row["rubric"],
+            at=row["created_at"],
+            likert=body["likert"],
+            flags=body["flags"],
+        )
+
+
+def roles(store: Store) -> dict[str, str]:
+    """Labeler -> role."""
+    with reading(store.engine) as connection:
+        rows = connection.execute(select(labelers.c.id, labelers.c.role).order_by(labelers.c.id))
+        return dict(rows.tuples().all())
+
+
+def use_cases(store: Store) -> dict[str, str | None]:
+    """Prompt -> use case, for prompts that were labeled."""
+    labeled = select(labels.c.prompt_id).where(labels.c.prompt_id == prompts.c.id).exists()
+    with reading(store.engine) as connection:
+        rows = connection.execute(select(prompts.c.id, prompts.c.use_case).where(labeled))
+        return dict(rows.tuples().all())
+
+
+def gold_answers(store: Store) -> list[GoldAnswer]:
+    """Answers to gold items that are mixed into work, oldest first; not their authors' own."""
+    query = (
+        select(
+            assignments.c.item_id,
+            assignments.c.account_id,
+            assignments.c.done_at,
+            assignments.c.shown,
+            items.c.prompt_id,
+            gold_items.c.answer,
+            submissions.c.body,
+        )
+        .join_from(assignments, gold_items, gold_items.c.item_id == assignments.c.item_id)
+        .join(items, items.c.id == assignments.c.item_id)
+        .join(submissions, submissions.c.id == assignments.c.submission_id)
+        .where(
+            gold_items.c.use == "mixed",
+            items.c.kind == "rank",
+            assignments.c.state == "done",
+            assignments.c.stage == "work",
+            func.coalesce(gold_items.c.author_id, "") != assignments.c.account_id,
+        )
+        .order_by(assignments.c.done_at, assignments.c.id)
+    )
+    with reading(store.engine) as connection:
+        rows = list(connection.execute(query).mappings())
+    return [
+        GoldAnswer(
+            item_id=row["item_id"],
+            prompt_id=row["prompt_id"],
+            account_id=row["account_id"],
+            at=row["done_at"],
+            answer=by_response(json.loads(row["body"]), json.loads(row["shown"])),
+            key=json.loads(row["answer"]),
+        )
+        for row in rows
+    ]
+
+
+def by_response(body: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
+    """What was sent, with response ids instead of the page's names of the answers."""
+    names = {f"a{place}": response_id for place, response_id in enumerate(shown, start=1)}
+    return {
+        **body,
+        "tiers": [[names[name] for name in tier] for tier in body.get("tiers") or []],
+        "ratings": {names[name]: one for name, one in (body.get("ratings") or {}).items()},
+    }
+
+
+def trials(store: Store, account_id: str) -> list[RowMapping]:
+    """An account's screening items with the answer, if any, and the key; skipped ones too."""
+    query = (
+        select(
+            assignments.c.id,
+            assignments.c.state,
+            assignments.c.done_at,
+            items.c.kind,
+            prompts.c.body.label("prompt_body"),
+            gold_items.c.answer,
+            trial_answers.c.body,
+            trial_answers.c.graded,
+        )
+        .join_from(assignments, items)
+        .join(gold_items, gold_items.c.item_id == items.c.id)
+        .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
+        .outerjoin(trial_answers, trial_answers.c.assignment_id == assignments.c.id)
+        .where(
+            assignments.c.account_id == account_id,
+            assignments.c.stage == "screening",
+            assignments.c.state.in_(("done", "skipped")),
+        )
+        .order_by(assignments.c.done_at, assignments.c.id)
+    )
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def ungraded(store: Store) -> list[RowMapping]:
+    """Demonstrations of screening that nobody has graded, oldest first, of nobody in particular."""
+    query = (
+        select(
+            trial_answers.c.assignment_id,
+            trial_answers.c.body,
+            gold_items.c.answer,
+            prompts.c.body.label("prompt_body"),
+        )
+        .join_from(trial_answers, items)
+        .join(gold_items, gold_items.c.item_id == items.c.id)
+        .join(prompts, prompts.c.id == items.c.prompt_id)
+        .where(
+            trial_answers.c.use == "screening",
+            items.c.kind == "demonstrate",
+            trial_answers.c.graded.is_(None),
+        )
+        .order_by(trial_answers.c.created_at, trial_answers.c.assignment_id)
+    )
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contested:
+    """What the labelers of one item said."""
+
+    item: RowMapping
+    """The item's columns, its prompt's `prompt_body`, `use_case`."""
+    opinions: tuple[RowMapping, ...]
+    """account_id, outcome, note, shown and the body that was sent, in an order of nobody's."""
+    decision: RowMapping | None
+    """The last adjudication with the account's `name`."""
+
+
+def contested(store: Store, item_id: str | None = None) -> list[Contested]:
+    """Ranking items on which several labelers, or one who could not say, were heard."""
+    whole = _items_to_rank()
+    answers = _opinions()
+    decided = (
+        select(adjudications, accounts.c.name)
+        .join(accounts)
+        .order_by(adjudications.c.created_at, adjudications.c.id)
+    )
+    if item_id is not None:
+        whole = whole.where(items.c.id == item_id)
+        answers = answers.where(assignments.c.item_id == item_id)
+        decided = decided.where(adjudications.c.item_id == item_id)
+    with reading(store.engine) as connection:
+        found = list(connection.execute(whole).mappings())
+        opinions: dict[str, list[RowMapping]] = {}
+        for row in connection.execute(answers).mappings():
+            opinions.setdefault(row["item_id"], []).append(row)
+        decisions = {row["item_id"]: row for row in connection.execute(decided).mappings()}
+    return [
+        Contested(
+            item=row,
+            opinions=tuple(opinions.get(row["id"], ())),
+            decision=decisions.get(row["id"]),
+        )
+        for row in found
+    ]
+
+
+def _items_to_rank() -> Select[Any]:
+    unsure = (
+        select(assignments.c.id)
+        .where(
+            assignments.c.item_id == items.c.id,
+            assignments.c.stage == "work",
+            assignments.c.outcome.in_(("cannot_rank", "unsure")),
+        )
+        .exists()
+    )
+    return (
+        select(items, prompts.c.body.label("prompt_body"), prompts.c.use_case)
+        .join(prompts, prompts.c.id == items.c.prompt_id)
+        .where(items.c.kind == "rank", (items.c.num_done > 1) | unsure)
+        .order_by(items.c.id)
+    )
+
+
+def _opinions() -> Select[Any]:
+    return (
+        select(
+            assignments.c.id,
+            assignments.c.item_id,
+            assignments.c.account_id,
+            assignments.c.outcome,
+            assignments.c.note,
+            assignments.c.shown,
+            submissions.c.body,
+        )
+        .join(submissions, submissions.c.id == assignments.c.submission_id)
+        .join(items, items.c.id == assignments.c.item_id)
+        .where(items.c.kind == "rank", assignments.c.state == "done", assignments.c.stage == "work")
+        .order_by(assignments.c.id)  # random ids: nobody is first
+    )
+
+
+def decided_truths(store: Store) -> list[tuple[str, Tiers]]:
+    """Prompt and ranking that somebody decided, or that researchers gave as a gold item's key."""
+    decided = (
+        select(items.c.prompt_id, adjudications.c.body)
+        .join(items, items.c.id == adjudications.c.item_id)
+        .order_by(adjudications.c.created_at, adjudications.c.id)
+    )
+    keys = select(items.c.prompt_id, gold_items.c.answer).join(
+        items, items.c.id == gold_items.c.item_id
+    )
+    found: list[tuple[str, Tiers]] = []
+    with reading(store.engine) as connection:
+        for query in (keys, decided):
+            for prompt_id, body in connection.execute(query).tuples():
+                tiers = json.loads(body).get("tiers") or []
+                if tiers and prompt_id:
+                    found.append((prompt_id, tuple(tuple(tier) for tier in tiers)))
+    return found
+
+
+def labels_by_rubric(store: Store) -> dict[str, int]:
+    """Rubric version -> labels that followed it."""
+    query = (
+        select(labels.c.rubric, func.count())
+        .where(labels.c.rubric.is_not(None))
+        .group_by(labels.c.rubric)
+    )
+    with reading(store.engine) as connection:
+        return {str(version): number for version, number in connection.execute(query).tuples()}
+
+
+__all__ = [
+    "Contested",
+    "GoldAnswer",
+    "SharedRanking",
+    "SharedRating",
+    "Tiers",
+    "by_response",
+    "contested",
+    "decided_truths",
+    "gold_answers",
+    "labels_by_rubric",
+    "roles",
+    "shared_rankings",
+    "shared_ratings",
+    "state_of_labels",
+    "trials",
+    "ungraded",
+    "use_cases",
+]
