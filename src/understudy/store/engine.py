@@ -6,10 +6,12 @@ begins with BEGIN IMMEDIATE: a transaction that reads first and then writes woul
 with "database is locked" whatever the timeout. PostgreSQL: statement and idle timeouts.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -67,10 +69,10 @@ def is_sqlite(engine: Engine | Connection) -> bool:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes, committed when the block ends well."""
-    with engine.connect() as connection:
+    """A transaction that writes, committed when the block ends well; never one inside another."""
+    with _plain_errors(engine), _turn(engine), engine.connect() as connection:
         connection = connection.execution_options(understudy_write=True)
-        with _plain_errors(engine), connection.begin():
+        with connection.begin():
             yield connection
 
 
@@ -94,6 +96,23 @@ def bare(engine: Engine) -> Iterator[Connection]:
 def sqlite_file(engine: Engine) -> Path:
     """The database file of a SQLite engine."""
     return Path(str(engine.url.database))
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """SQLite has one writer. Threads of this process line up for it here: SQLite itself would have
+    them sleep and try again, up to a tenth of a second longer than needed."""
+    if not is_sqlite(engine):
+        yield
+        return
+    with _NEW_TURN:
+        turn = _TURNS.setdefault(engine, threading.Lock())
+    with turn:
+        yield
+
+
+_NEW_TURN = threading.Lock()
+_TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 
 
 @contextmanager
