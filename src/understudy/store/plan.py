@@ -107,7 +107,7 @@ def add_items(store: Store, new: Iterable[NewItem], *, overlap: Overlap, seed: i
 def _unknown(store: Store, new: Sequence[NewItem]) -> list[NewItem]:
     query = select(items.c.kind, items.c.prompt_id, items.c.purpose)
     with reading(store.engine) as connection:
-        known = set(connection.execute(query).tuples())
+        known = {tuple(row) for row in connection.execute(query)}
     return [
         item
         for item in new

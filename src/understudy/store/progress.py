@@ -54,8 +54,8 @@ def day_of(store: Store, account_id: str, since: str) -> Day:
     )
     with reading(store.engine) as connection:
         rows = connection.execute(query).all()
-        had: dict[str, int] = dict(connection.execute(trials).tuples().all())
-        of: dict[str, int] = dict(connection.execute(gold).tuples().all())
+        had: dict[str, int] = dict(map(tuple, connection.execute(trials)))
+        of: dict[str, int] = dict(map(tuple, connection.execute(gold)))
         streak = skips_in_a_row(connection, account_id)
     seconds: dict[str, list[float]] = defaultdict(list)
     for kind, took in rows:
