@@ -12,7 +12,7 @@ For training, only records of training labelers are chosen, and the database ref
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -121,18 +121,31 @@ def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
                 "created_at": now(),
             }
             connection.execute(datasets.insert(), row)
-            members_of = chosen.order_by(None).subquery()
-            names = ["dataset_id", "place", "purpose", "prompt_id", "label_id", "labeler_role"]
-            members = select(
-                literal(dataset_id),
-                func.row_number().over(order_by=_bytewise(connection, members_of.c.id)) - 1,
-                literal(config.purpose),
-                members_of.c.prompt_id,
-                members_of.c.label_id,
-                members_of.c.labeler_role,
-            )
-            connection.execute(insert(dataset_records).from_select(names, members))
+        _name_members(connection, dataset_id, number, config.purpose, chosen)
     return dataset_id, number
+
+
+def _name_members(
+    connection: Connection, dataset_id: str, number: int, purpose: str, chosen: Select[Any]
+) -> None:
+    """Write down what a dataset holds, if that is not there: records may have been deleted and
+    have come again since it was frozen."""
+    members = dataset_records.c.dataset_id == dataset_id
+    held = select(func.count()).select_from(dataset_records).where(members)
+    if connection.execute(held).scalar_one() == number:
+        return
+    connection.execute(dataset_records.delete().where(members))
+    found = chosen.order_by(None).subquery()
+    names = ["dataset_id", "place", "purpose", "prompt_id", "label_id", "labeler_role"]
+    rows = select(
+        literal(dataset_id),
+        func.row_number().over(order_by=_bytewise(connection, found.c.id)) - 1,
+        literal(purpose),
+        found.c.prompt_id,
+        found.c.label_id,
+        found.c.labeler_role,
+    )
+    connection.execute(insert(dataset_records).from_select(names, rows))
 
 
 def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
@@ -199,11 +212,18 @@ def _check_labelers(connection: Connection, config: ExportConfig) -> None:
 
 
 def write_dataset(
-    store: Store, project: Project, dataset_id: str, out: Path, *, overwrite: bool = False
+    store: Store,
+    project: Project,
+    dataset_id: str,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> str:
     """Write a frozen dataset to a file, which appears whole or not at all: its sha256.
 
     An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there.
+    `progress` is told now and then how many rows are written.
     """
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists; pass --overwrite or choose another --out")
@@ -212,9 +232,11 @@ def write_dataset(
     done, digest = _whole_lines(partial)
     with partial.open("ab") as stream:
         os.chmod(partial, 0o600)
-        for line in dataset_lines(store, dataset_id, skip=done):
+        for number, line in enumerate(dataset_lines(store, dataset_id, skip=done), start=done + 1):
             stream.write(line)
             digest.update(line)
+            if number % PAGE == 0:
+                progress(number)
         stream.flush()
         os.fsync(stream.fileno())
     sha256 = str(digest.hexdigest())

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from understudy.store.audit import append
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import settings
 from understudy.store.repository import Store
@@ -18,9 +19,11 @@ def setting(store: Store, name: str, default: Any) -> Any:
     return default if found is None else json.loads(found)
 
 
-def set_setting(store: Store, name: str, value: Any, at: str) -> None:
-    """Choose one."""
+def set_setting(store: Store, name: str, value: Any, at: str, *, by: str | None) -> None:
+    """Choose one; the audit log says who did."""
     with writing(store.engine) as connection:
         connection.execute(settings.delete().where(settings.c.name == name))
         row = {"name": name, "value": packed(value), "updated_at": at}
         connection.execute(settings.insert(), row)
+        body = {"value": value}
+        append(connection, at=at, account_id=by, action="setting.set", object=name, body=body)

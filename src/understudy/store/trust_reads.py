@@ -16,13 +16,14 @@ from understudy.store.labeling_tables import (
     accounts,
     adjudications,
     assignments,
+    audit_log,
     gold_items,
     items,
     submissions,
     trial_answers,
 )
 from understudy.store.repository import Store, current
-from understudy.store.tables import labelers, labels, prompts, ranked_responses
+from understudy.store.tables import labelers, labels, prompts, ranked_responses, rubrics
 
 Tiers = tuple[tuple[str, ...], ...]
 """Response ids, best tier first."""
@@ -151,7 +152,7 @@ def roles(store: Store) -> dict[str, str]:
     """Labeler -> role."""
     with reading(store.engine) as connection:
         rows = connection.execute(select(labelers.c.id, labelers.c.role).order_by(labelers.c.id))
-        return dict(rows.tuples().all())
+        return {row.id: row.role for row in rows}
 
 
 def use_cases(store: Store) -> dict[str, str | None]:
@@ -159,7 +160,7 @@ def use_cases(store: Store) -> dict[str, str | None]:
     labeled = select(labels.c.prompt_id).where(labels.c.prompt_id == prompts.c.id).exists()
     with reading(store.engine) as connection:
         rows = connection.execute(select(prompts.c.id, prompts.c.use_case).where(labeled))
-        return dict(rows.tuples().all())
+        return {row.id: row.use_case for row in rows}
 
 
 def gold_answers(store: Store) -> list[GoldAnswer]:
@@ -209,6 +210,61 @@ def by_response(body: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]
         "tiers": [[names[name] for name in tier] for tier in body.get("tiers") or []],
         "ratings": {names[name]: one for name, one in (body.get("ratings") or {}).items()},
     }
+
+
+def gold_list(store: Store) -> list[RowMapping]:
+    """Every gold item with its prompt and how many were given it, newest first."""
+    answered = (
+        select(func.count())
+        .select_from(assignments)
+        .where(assignments.c.item_id == gold_items.c.item_id, assignments.c.state == "done")
+        .correlate(gold_items)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            gold_items,
+            items.c.kind,
+            prompts.c.body.label("prompt_body"),
+            answered.label("answered"),
+        )
+        .join(items, items.c.id == gold_items.c.item_id)
+        .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
+        .order_by(gold_items.c.created_at.desc(), gold_items.c.item_id)
+    )
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def could_be_gold(store: Store, limit: int = 100) -> list[RowMapping]:
+    """Items that a researcher has answered and that are not gold, newest first."""
+    is_gold = (
+        select(gold_items.c.item_id)
+        .where(gold_items.c.item_id == items.c.id, gold_items.c.retired_at.is_(None))
+        .exists()
+    )
+    query = (
+        select(
+            assignments.c.item_id,
+            assignments.c.done_at,
+            items.c.kind,
+            prompts.c.body.label("prompt_body"),
+            accounts.c.name,
+        )
+        .join_from(assignments, items)
+        .join(prompts, prompts.c.id == items.c.prompt_id)
+        .join(accounts, accounts.c.id == assignments.c.account_id)
+        .where(
+            accounts.c.role == "researcher",
+            assignments.c.state == "done",
+            assignments.c.outcome.in_(("ranked", "demonstrated")),
+            ~is_gold,
+        )
+        .order_by(assignments.c.done_at.desc(), assignments.c.id)
+        .limit(limit)
+    )
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
 
 
 def trials(store: Store, account_id: str) -> list[RowMapping]:
@@ -352,7 +408,7 @@ def decided_truths(store: Store) -> list[tuple[str, Tiers]]:
     found: list[tuple[str, Tiers]] = []
     with reading(store.engine) as connection:
         for query in (keys, decided):
-            for prompt_id, body in connection.execute(query).tuples():
+            for prompt_id, body in connection.execute(query):
                 tiers = json.loads(body).get("tiers") or []
                 if tiers and prompt_id:
                     found.append((prompt_id, tuple(tuple(tier) for tier in tiers)))
@@ -367,25 +423,24 @@ def labels_by_rubric(store: Store) -> dict[str, int]:
         .group_by(labels.c.rubric)
     )
     with reading(store.engine) as connection:
-        return {str(version): number for version, number in connection.execute(query).tuples()}
+        return {str(version): number for version, number in connection.execute(query)}
 
 
-__all__ = [
-    "Contested",
-    "GoldAnswer",
-    "SharedRanking",
-    "SharedRating",
-    "Tiers",
-    "by_response",
-    "contested",
-    "decided_truths",
-    "gold_answers",
-    "labels_by_rubric",
-    "roles",
-    "shared_rankings",
-    "shared_ratings",
-    "state_of_labels",
-    "trials",
-    "ungraded",
-    "use_cases",
-]
+def rubric_rows(store: Store) -> list[RowMapping]:
+    """Every version of the instructions, newest first."""
+    query = select(rubrics).order_by(rubrics.c.created_at.desc(), rubrics.c.version.desc())
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def audit_page(
+    store: Store, *, before: int | None = None, action: str = "", limit: int = 100
+) -> list[RowMapping]:
+    """Rows of the audit log, newest first, whose action begins so."""
+    query = select(audit_log).order_by(audit_log.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit_log.c.seq < before)
+    if action:
+        query = query.where(audit_log.c.action.startswith(action, autoescape=True))
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())

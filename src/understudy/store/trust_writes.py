@@ -6,7 +6,7 @@ log is shown.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, select
@@ -28,7 +28,7 @@ from understudy.store.labeling_tables import (
 )
 from understudy.store.repository import Store
 from understudy.store.rows import packed
-from understudy.store.tables import labelers
+from understudy.store.tables import labelers, rubrics
 from understudy.store.trust_reads import by_response
 
 EVERYBODY = 1_000_000
@@ -234,7 +234,7 @@ def dismissed(store: Store, since: str) -> set[tuple[str, str]]:
         worker_flags.c.cleared_at >= since
     )
     with reading(store.engine) as connection:
-        return set(connection.execute(query).tuples().all())
+        return {(row.account_id, row.kind) for row in connection.execute(query)}
 
 
 def describe_oneself(
@@ -260,6 +260,34 @@ def cover_topics(store: Store, account_id: str, values: Mapping[str, bool]) -> N
         ]
         if rows:
             connection.execute(topic_coverage.insert(), rows)
+
+
+def publish_rubric(
+    store: Store,
+    version: str,
+    instructions: str,
+    priorities: Sequence[str],
+    evaluation_priorities: Sequence[str],
+    *,
+    by: str,
+    at: str,
+) -> None:
+    """A new version of the instructions, which holds from now on. ValueError for a known name."""
+    row = {
+        "version": version,
+        "instructions": instructions,
+        "priorities": packed(list(priorities)),
+        "evaluation_priorities": packed(list(evaluation_priorities)),
+        "created_at": at,
+    }
+    with writing(store.engine) as connection:
+        known = select(rubrics.c.version).where(rubrics.c.version == version)
+        if connection.execute(known).first() is not None:
+            raise ValueError(
+                f"there is a version {version!r}; a version is for good, choose a name"
+            )
+        connection.execute(rubrics.insert(), row)
+        append(connection, at=at, account_id=by, action="rubric.published", object=version)
 
 
 def _item(connection: Connection, item_id: str) -> RowMapping:

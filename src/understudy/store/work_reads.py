@@ -62,7 +62,7 @@ def set_aside(store: Store, limit: int = 100) -> list[tuple[RowMapping, dict[str
             .group_by(assignments.c.item_id, assignments.c.reason)
         )
         given: dict[str, dict[str, int]] = {}
-        for item_id, reason, number in connection.execute(reasons).tuples():
+        for item_id, reason, number in connection.execute(reasons):
             given.setdefault(item_id, {})[reason or "other"] = number
     return [(row, given.get(row["id"], {})) for row in rows]
 
@@ -110,7 +110,7 @@ def days(store: Store, since: str = "") -> list[DayCount]:
     )
     found: dict[tuple[str, str], dict[str, int]] = {}
     with reading(store.engine) as connection:
-        for when, account_id, state, number in connection.execute(query).tuples():
+        for when, account_id, state, number in connection.execute(query):
             found.setdefault((when, account_id), {})[state] = number
     return [
         DayCount(when, account_id, of.get("done", 0), of.get("skipped", 0))
@@ -207,7 +207,7 @@ def work_seconds(store: Store) -> dict[str, list[float]]:
     )
     found: dict[str, list[float]] = {}
     with reading(store.engine) as connection:
-        for account_id, seconds in connection.execute(query).tuples():
+        for account_id, seconds in connection.execute(query):
             found.setdefault(account_id, []).append(float(seconds or 0.0))
     return found
 
@@ -227,7 +227,8 @@ def open_flags(store: Store) -> list[RowMapping]:
 def names(store: Store) -> dict[str, str]:
     """Account -> name."""
     with reading(store.engine) as connection:
-        return dict(connection.execute(select(accounts.c.id, accounts.c.name)).tuples().all())
+        rows = connection.execute(select(accounts.c.id, accounts.c.name))
+        return {row.id: row.name for row in rows}
 
 
 def descriptions(store: Store) -> list[RowMapping]:
@@ -267,6 +268,6 @@ def read_by(store: Store) -> tuple[dict[str, int], int]:
         .group_by(acknowledgements.c.rubric)
     )
     with reading(store.engine) as connection:
-        read: dict[str, int] = dict(connection.execute(query).tuples().all())
+        read = {row[0]: int(row[1]) for row in connection.execute(query)}
         number = connection.execute(select(func.count()).select_from(accounts).where(working))
         return read, int(number.scalar_one())

@@ -1,0 +1,124 @@
+"""An export in a process of its own, so that it takes no labeler's time:
+
+    python -m understudy.labeling.export_job PROJECT JOB
+
+One runs at a time; the others wait at a lock. A job may be started twice, or killed and started
+again: what is done stays done, and a file that was half written goes on where it stopped.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from understudy.labeling.parts import LabelApp
+from understudy.store import Project, Store, open_project
+from understudy.store.export import ExportConfig, freeze, stored_path, write_dataset
+from understudy.store.export_jobs import UNFINISHED, finish_job, job, request_of, set_job
+from understudy.store.rows import now
+
+RECORDS = ("rankings", "demonstrations", "ratings", "prompts")
+OTHERS = ("labeler_weights", "team")
+KINDS = (*RECORDS, *OTHERS)
+
+
+def run_job(project: Project, job_id: str) -> None:
+    """Do it, and write down how it went."""
+    store = project.open_store()
+    with _one_at_a_time(project):
+        row = job(store, job_id)
+        if row["state"] not in UNFINISHED:
+            return
+        set_job(store, job_id, state="running", started_at=now())
+        try:
+            path, sha256 = _write(project, store, job_id, request_of(row))
+        except (ValueError, OSError) as error:
+            text = " ".join(str(error).split())
+            set_job(store, job_id, state="failed", error=text, finished_at=now())
+        else:
+            finish_job(store, job_id, path=stored_path(project, path), sha256=sha256, at=now())
+
+
+def config_of(project: Project, request: Mapping[str, Any]) -> ExportConfig:
+    """What `understudy export` would be asked; ValueError for what it refuses."""
+    return ExportConfig(
+        kind=request["kind"],
+        project=project.folder,
+        split=request["split"],
+        purpose=request["purpose"],
+        rubric=request["rubric"],
+        overwrite=True,
+    )
+
+
+def _write(
+    project: Project, store: Store, job_id: str, request: Mapping[str, Any]
+) -> tuple[Path, str]:
+    if request["kind"] not in RECORDS:
+        return _write_json(project, store, request["kind"])
+    config = config_of(project, request)
+    dataset_id, number = freeze(store, config)
+    set_job(store, job_id, total=number)
+    parts = (config.kind, config.purpose, config.split, dataset_id)
+    out = project.datasets / f"{'-'.join(filter(None, parts))}.jsonl"
+    sha256 = write_dataset(
+        store,
+        project,
+        dataset_id,
+        out,
+        overwrite=True,
+        progress=lambda done: set_job(store, job_id, progress=done),
+    )
+    set_job(store, job_id, progress=number)
+    return out, sha256
+
+
+def _write_json(project: Project, store: Store, kind: str) -> tuple[Path, str]:
+    """Counts of the team, or weights of the training labelers."""
+    from understudy.labeling.owner_labelers import team_json
+    from understudy.labeling.standing import read_standing
+
+    if kind == "team":
+        value = team_json(LabelApp(store=store, project=project))
+    else:
+        found = read_standing(store, now())
+        value = {
+            name: round(weight, 4)
+            for name, weight in sorted(found.consensus.weights().items())
+            if found.role_of.get(name) == "training"
+        }
+        if not value:
+            raise ValueError("no two training labelers answered the same, so there are no weights")
+    data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    sha256 = hashlib.sha256(data).hexdigest()
+    out = project.datasets / f"{kind}-{sha256[:16]}.json"
+    partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return out, sha256
+
+
+@contextmanager
+def _one_at_a_time(project: Project) -> Iterator[None]:
+    """The lock ends with the process, however it ends."""
+    project.datasets.mkdir(parents=True, exist_ok=True)
+    with (project.datasets / ".export.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    os.nice(10)
+    run_job(open_project(Path(sys.argv[1])), sys.argv[2])
