@@ -1,7 +1,8 @@
-"""Models in one place: policies (`policies`), scalar models (`scalar`) and their dropout
-(`dropout`)."""
+"""Models in one place: policies (`policies`), scalar models (`scalar`), their adapters (`lora`) and
+dropout (`dropout`)."""
 
 from understudy.core.dropout import set_dropout
+from understudy.core.lora import adapter_off, add_adapter, load_weights, weights_of
 from understudy.core.policies import (
     Head,
     atomic_folder,
@@ -28,6 +29,8 @@ from understudy.core.scalar import (
 __all__ = [
     "Head",
     "ScalarModel",
+    "add_adapter",
+    "adapter_off",
     "atomic_folder",
     "context_length",
     "device_of",
@@ -36,6 +39,7 @@ __all__ = [
     "load_policy",
     "load_scalar",
     "load_tokenizer",
+    "load_weights",
     "policy_logprobs",
     "ranking_batches",
     "save_policy",
@@ -45,4 +49,5 @@ __all__ = [
     "set_dropout",
     "shares_prefix",
     "trunk_of",
+    "weights_of",
 ]

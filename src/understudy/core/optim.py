@@ -90,7 +90,7 @@ def clip_and_step(
     return StepResult(grad_norm, skipped=not finite)
 
 
-class TooManySkips(RuntimeError):
+class TooManySkips(FloatingPointError):
     """Several steps in a row had non-finite gradients: training is broken, not unlucky."""
 
 

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from understudy.core.batching import positions_of
 from understudy.core.chat import ensure_template
 from understudy.core.compute import autocast_of, computes_in_bf16
+from understudy.core.lora import has_adapter, merged_weights, write_adapter
 from understudy.core.ops import chunked_logprobs
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
@@ -86,11 +87,23 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
 
 
 def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path | str) -> Path:
-    """Save in Hugging Face format (safetensors) so that the folder appears whole or not at all."""
+    """Save in Hugging Face format (safetensors) so that the folder appears whole or not at all.
+
+    A LoRA adapter is merged into what is saved, and kept by itself in `adapter` beside the folder.
+    """
+    weights = merged_weights(model) if has_adapter(model) else None
     with atomic_folder(folder) as partial, quiet_library():
-        model.save_pretrained(partial)
+        model.save_pretrained(partial, state_dict=weights)
         tokenizer.save_pretrained(partial)
+    save_adapter(model, folder)
     return Path(folder)
+
+
+def save_adapter(model: PreTrainedModel, folder: Path | str) -> None:
+    """Write the model's adapter, if it has one, to `adapter` beside its saved model `folder`."""
+    if has_adapter(model):
+        with atomic_folder(Path(folder).with_name("adapter")) as partial:
+            write_adapter(model, partial)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from understudy.core.board import Board
 from understudy.core.checkpoint import sync_folder
 from understudy.core.config import dump_toml, to_plain
 from understudy.core.metrics import METRICS, check_metrics, is_timing
@@ -44,7 +45,6 @@ EXIT_STOPPED = 75
 
 OWN_FILES = (
     "config.toml",
-    "run.json",
     "metrics.jsonl",
     "timings.jsonl",
     "results.json",
@@ -52,10 +52,16 @@ OWN_FILES = (
     "report.html",
     "checkpoints",
     "model",
+    "adapter",
+    "ensemble",
+    "folds",
+    "tensorboard",
+    "run.json",
 )
-"""What a run writes, and all that `overwrite` removes."""
+"""What a run writes, and all that `overwrite` removes; run.json last, so that a removal that is cut
+short can be done again."""
 
-HANDLING = ("out", "resume", "overwrite")
+HANDLING = ("out", "resume", "overwrite", "tensorboard")
 """Config fields that say how to run, not what: two runs that differ only here are the same run."""
 
 
@@ -69,12 +75,28 @@ class Run:
     """What run.json says."""
     resumed: bool = False
     """Whether the folder held this run already and goes on."""
+    config_toml: str = field(default="", repr=False)
+    """The resolved config, for config.toml."""
+    board: Board | None = field(default=None, repr=False)
+    """TensorBoard files, if they were asked for."""
     _progress: Progress | None = field(default=None, repr=False)
 
     @property
     def done(self) -> bool:
         """Whether the run has finished before."""
         return self.record["status"] == "done"
+
+    def claim(self) -> None:
+        """Take the folder: what an overwritten run left goes, config.toml and run.json appear.
+
+        For after all input is read: bad input then takes no folder and costs no old run.
+        """
+        if self.resumed:
+            return
+        remove_run(self.dir)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.dir / "config.toml", self.config_toml)
+        self._write_record()
 
     @property
     def results(self) -> dict[str, Any]:
@@ -92,6 +114,8 @@ class Run:
             _append_line(self.dir / "timings.jsonl", {"step": step, **timed})
         if self._progress is not None:
             self._progress.update(step, kept)
+        if self.board is not None:
+            self.board.add(step, metrics)
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Append a row with a "step" to another file of the run, such as samples.jsonl."""
@@ -116,6 +140,8 @@ class Run:
         """Write results.json and mark the run done."""
         if self._progress is not None:
             self._progress.close()
+        if self.board is not None:
+            self.board.close()
         write_atomic(self.dir / "results.json", json.dumps(clean(results), indent=2) + "\n")
         self.record |= {"status": "done", "finished": _now()}
         self._write_record()
@@ -134,12 +160,37 @@ def open_run(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Run:
-    """Make the folder of a new run, or with `resume` take up the same run again.
+    """`prepare_run`, and take the folder at once."""
+    run = prepare_run(
+        out,
+        stage=stage,
+        config=config,
+        inputs=inputs,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    run.claim()
+    return run
+
+
+def prepare_run(
+    out: str | Path,
+    *,
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, str | Path | None],
+    seed: int,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """A new run whose folder is still to be taken by `claim`, or with `resume` the one there.
 
     `inputs` are files and folders (hashed) or hub names (kept as text); None is left out. A folder
-    of another run is refused with what differs; `overwrite` removes that run's own files first.
+    of another run is refused with what differs; with `overwrite` its own files shall go.
     """
     out = Path(out)
+    board = Board(out) if getattr(config, "tensorboard", False) else None
     record = {
         "stage": stage,
         "status": "running",
@@ -150,18 +201,12 @@ def open_run(
         "parents": find_parents(inputs),
         "started": _now(),
     }
-    if overwrite:
-        remove_run(out)
-    existing = read_record(out)
+    existing = None if overwrite else read_record(out)
     if existing is not None:
         _refuse_another(out, existing, record, resume)
-        return Run(out, existing, resumed=True)
-    _refuse_strange_files(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "config.toml", dump_toml(config))
-    run = Run(out, record)
-    run._write_record()
-    return run
+        return Run(out, existing, resumed=True, board=board)
+    _refuse_strange_files(out, overwrite)
+    return Run(out, record, config_toml=dump_toml(config), board=board)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -218,11 +263,13 @@ def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
         )
 
 
-def _refuse_strange_files(out: Path) -> None:
+def _refuse_strange_files(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; choose a folder")
     # What a start that was killed leaves is no reason to refuse the next one.
     started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
+    if overwrite and (out / "run.json").is_file():
+        started.update(OWN_FILES)
     if out.is_dir() and (found := sorted({p.name for p in out.iterdir()} - started)):
         raise ValueError(
             f"{out} is not empty and holds no run (found {found[0]}); choose another --out"
@@ -365,4 +412,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-__all__ = ["EXIT_STOPPED", "METRICS", "Run", "Stop", "code_version", "open_run", "stop_on_signal"]
+__all__ = [
+    "EXIT_STOPPED",
+    "METRICS",
+    "Run",
+    "Stop",
+    "code_version",
+    "open_run",
+    "prepare_run",
+    "stop_on_signal",
+]

@@ -24,6 +24,7 @@ from understudy.core.batching import (
     ranking_length,
 )
 from understudy.core.chat import check_prompt_length, encode_responses, render_prompts
+from understudy.core.lora import merged_weights
 from understudy.core.policies import (
     LOAD_ERRORS,
     atomic_folder,
@@ -34,6 +35,7 @@ from understudy.core.policies import (
     load_tokenizer,
     one_line,
     quiet_library,
+    save_adapter,
     trunk_of,
 )
 from understudy.records.schema import Conversation
@@ -66,6 +68,12 @@ class ScalarModel(nn.Module):
     def from_policy(cls, model: PreTrainedModel, seed: int = 0) -> "ScalarModel":
         """A scalar model on the policy's own trunk (shared, not copied); `seed` draws the head."""
         return cls(trunk_of(model), seed)
+
+    def twin(self) -> "ScalarModel":
+        """Another head of equal weights on the same trunk (shared, not copied)."""
+        other = ScalarModel(self.trunk)
+        other.load_state_dict(self.state_dict())
+        return other
 
     def values(
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, position_ids_BT: Tensor | None = None
@@ -110,7 +118,7 @@ class ScalarModel(nn.Module):
         """
         offset = float(self.head.bias.detach() + self.bias_shift)
         prefix = self.trunk.base_model_prefix
-        weights = {f"{prefix}.{name}": w for name, w in self.trunk.state_dict().items()}
+        weights = {f"{prefix}.{name}": w for name, w in merged_weights(self.trunk).items()}
         weights["score.weight"] = self.head.weight.detach().to(next(self.trunk.parameters()).dtype)
         config = self.trunk.config
         saved = {name: getattr(config, name, None) for name in ("architectures", "pad_token_id")}
@@ -126,6 +134,7 @@ class ScalarModel(nn.Module):
             _name_architecture(partial / "config.json", name)
         for key, value in saved.items():
             setattr(config, key, value)
+        save_adapter(self.trunk, folder)
         return Path(folder)
 
 

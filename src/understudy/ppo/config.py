@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.core.lora import check_lora
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PPOConfig:
@@ -89,6 +91,13 @@ class PPOConfig:
     fp32 master weights)."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, one more forward pass."""
+    lora_rank: int = 0
+    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
+    weights."""
+    lora_alpha: float | None = None
+    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into out/tensorboard."""
     seed: int = 0
     """Order of prompts, sampling noise, minibatches, order of text."""
     resume: bool = False
@@ -97,6 +106,7 @@ class PPOConfig:
     """Remove the run in `out` first."""
 
     def __post_init__(self) -> None:
+        check_lora(self)
         self._check_ranges()
         if self.batch_size % self.num_minibatches:
             raise ValueError(

@@ -14,6 +14,7 @@ from understudy.core.batching import derived_seed, pad, shuffled
 from understudy.core.generation import generate
 from understudy.core.models import (
     ScalarModel,
+    adapter_off,
     device_of,
     forward_hidden,
     selected_logprobs,
@@ -123,9 +124,10 @@ def measure(
         budget=micro_batch_tokens,
         device=device,
     ):
-        logprobs_N, _ = response_logprobs(reference, batch, temperature)
+        with adapter_off(reference), adapter_off(reward_model):
+            logprobs_N, _ = response_logprobs(reference, batch, temperature)
+            scores_B = reward_model.scores(batch.ids_BT, batch.mask_BT, batch.last_B)
         put(ref_logprobs_BR, rollout.mask_BR, batch.rows_B, logprobs_N)
-        scores_B = reward_model.scores(batch.ids_BT, batch.mask_BT, batch.last_B)
         raw_scores_B[batch.rows_B] = scores_B
         if critic is not None:
             put(values_BR, rollout.mask_BR, batch.rows_B, response_values(critic, batch))

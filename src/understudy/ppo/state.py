@@ -26,9 +26,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.core.batching import derived_seed
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
-from understudy.core.models import ScalarModel, load_policy, load_scalar, set_dropout
+from understudy.core.models import (
+    ScalarModel,
+    add_adapter,
+    load_policy,
+    load_scalar,
+    load_weights,
+    set_dropout,
+    weights_of,
+)
 from understudy.core.optim import SkipGuard, make_optimizer
 from understudy.core.run import Run
 from understudy.ppo.config import PPOConfig
@@ -52,8 +61,8 @@ class State:
         """The parts kept as tensors."""
         learner = self.learner
         return {
-            "policy": learner.policy.state_dict(),
-            "critic": learner.critic.state_dict(),
+            "policy": weights_of(learner.policy),
+            "critic": weights_of(learner.critic),
             "policy_optimizer": learner.policy_optimizer.state_dict(),
             "critic_optimizer": learner.critic_optimizer.state_dict(),
             "average": self.average,
@@ -71,8 +80,8 @@ class State:
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
         """Take over what a checkpoint holds."""
         learner = self.learner
-        learner.policy.load_state_dict(trees["policy"])
-        learner.critic.load_state_dict(trees["critic"])
+        load_weights(learner.policy, trees["policy"])
+        load_weights(learner.critic, trees["critic"])
         learner.policy_optimizer.load_state_dict(trees["policy_optimizer"])
         learner.critic_optimizer.load_state_dict(trees["critic_optimizer"])
         for name, tensor in self.average.items():
@@ -124,23 +133,28 @@ def load_models(config: PPOConfig) -> Models:
     policy, tokenizer = load_policy(config.model)
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
     check_same_tokenizer(config, tokenizer, reward_tokenizer)
+    add_adapter(policy, config, derived_seed(config.seed, "ppo/lora"))
+    add_adapter(reward_model.trunk, config, derived_seed(config.seed, "ppo/lora", 1))
     place(policy.base_model, policy, config)
     place(reward_model.trunk, reward_model, config)
+    reward_model.head.requires_grad_(False)
     models = Models(
         policy=policy,
-        reference=copy.deepcopy(policy),
+        # With adapters the frozen twin is the same weights, read with the adapter off.
+        reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
         reward_model=reward_model,
-        critic=copy.deepcopy(reward_model),
+        critic=reward_model.twin() if config.lora_rank else copy.deepcopy(reward_model),
         tokenizer=tokenizer,
     )
+    models.critic.head.requires_grad_(True)
     for model in (policy, models.reference, reward_model, models.critic):
         set_dropout(model, 0.0)
         model.eval()
     if config.activation_checkpointing:
         checkpoint_activations(policy)
         checkpoint_activations(models.critic)
-    models.reference.requires_grad_(False)
-    reward_model.requires_grad_(False)
+    if not config.lora_rank:
+        reward_model.requires_grad_(False)
     return models
 
 
@@ -173,15 +187,19 @@ def new_state(config: PPOConfig, models: Models) -> State:
         policy_guard=SkipGuard(),
         critic_guard=SkipGuard(),
     )
-    parameters = models.policy.named_parameters() if config.ema > 0 else ()
-    average = {name: p.detach().clone() for name, p in parameters}
+    average = {
+        name: parameter.detach().clone()
+        for name, parameter in models.policy.named_parameters()
+        if config.ema > 0 and parameter.requires_grad
+    }
     return State(learner, average, config.beta)
 
 
 @torch.no_grad()
 def averaged_policy(state: State) -> PreTrainedModel:
-    """A policy with the averaged weights (the live one where there is no average)."""
-    model = copy.deepcopy(state.learner.policy)
+    """The policy with the averaged weights put into it, at the end of a run; as it is where there
+    is no average."""
+    model = state.learner.policy
     for name, parameter in model.named_parameters():
         if name in state.average:
             parameter.copy_(state.average[name])

@@ -22,7 +22,7 @@ from understudy.core.batching import shuffled
 from understudy.core.checkpoint import crash_point
 from understudy.core.models import context_length, save_policy
 from understudy.core.optim import constant_with_warmup, set_lr
-from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.holdout import evaluate
@@ -53,8 +53,10 @@ def train_ppo(config: PPOConfig) -> Path:
             config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
         )
 
-    # 2. Optimisers and moving average; take up the newest checkpoint.
     assert prompts is not None
+    run.claim()
+
+    # 2. Optimisers and moving average; take up the newest checkpoint.
     state = new_state(config, models)
     if run.resumed:
         state.resume(run)
@@ -99,7 +101,7 @@ def train_ppo(config: PPOConfig) -> Path:
 
 def _open(config: PPOConfig) -> Run:
     names = ("model", "reward_model", "prompts", "pretrain_data", "eval_prompts")
-    return open_run(
+    return prepare_run(
         config.out,
         stage="ppo",
         config=config,
@@ -169,7 +171,7 @@ def _judge(
         scores_B, rollout.old_logprobs_BR, measured.ref_logprobs_BR, rollout.mask_BR, beta=beta
     )
     if not bool(torch.isfinite(rewards_BR).all()):
-        raise RuntimeError(
+        raise FloatingPointError(
             "a reward is not finite, so nothing can be learned from it; check the reward model "
             f"{config.reward_model}"
         )

@@ -10,7 +10,6 @@ historical reasons" (C.2); here it starts from any policy folder, usually the SF
 """
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,18 +19,24 @@ from typing import Any
 import torch
 
 from understudy.core.batching import derived_seed, shuffled
+from understudy.core.chat import check_prompt_length, render_prompts
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
+from understudy.core.lora import check_lora
 from understudy.core.models import (
     ScalarModel,
+    add_adapter,
     context_length,
     load_policy,
+    load_weights,
     ranking_batches,
     score_texts,
     set_dropout,
+    trunk_of,
+    weights_of,
 )
 from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
 from understudy.records.io import read_records
 from understudy.records.schema import Demonstration, Ranking
 from understudy.reward.data import (
@@ -43,7 +48,7 @@ from understudy.reward.data import (
 )
 from understudy.reward.ensemble import measure_ensemble
 from understudy.reward.evaluate import evaluate
-from understudy.reward.folds import cross_validate
+from understudy.reward.folds import cross_validate, labeler_groups
 from understudy.reward.loss import make_pairs, pairwise_loss
 
 
@@ -101,6 +106,13 @@ class RewardConfig:
     fp32 master weights)."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, one more forward pass."""
+    lora_rank: int = 0
+    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
+    weights."""
+    lora_alpha: float | None = None
+    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into out/tensorboard."""
     seed: int = 0
     """Order of the data and the head's first weights."""
     resume: bool = False
@@ -109,6 +121,7 @@ class RewardConfig:
     """Remove the run in `out` first."""
 
     def __post_init__(self) -> None:
+        check_lora(self)
         for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width", "save_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
@@ -125,7 +138,7 @@ class RewardConfig:
 def train_reward(config: RewardConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     # 1. Open the run, the model, the rankings.
-    run = open_run(
+    run = prepare_run(
         config.out,
         stage="reward",
         config=config,
@@ -140,12 +153,14 @@ def train_reward(config: RewardConfig) -> Path:
     if run.done:
         return run.dir
     policy, tokenizer = load_policy(config.model)
+    add_adapter(trunk_of(policy), config, derived_seed(config.seed, "reward/lora"))
     place(policy.base_model, policy, config)
     if config.activation_checkpointing:
         checkpoint_activations(policy)
     model = ScalarModel.from_policy(policy, seed=config.seed)
     set_dropout(model, 0.0)
-    train, valid = _read_data(config, tokenizer, context_length(model))
+    train, valid, demonstrations = _read_data(config, tokenizer, context_length(model))
+    run.claim()
 
     # 2. Optimizer and schedule; take up the newest checkpoint.
     optimizer = make_optimizer(model, config.lr, weight_decay=config.weight_decay)
@@ -187,14 +202,14 @@ def train_reward(config: RewardConfig) -> Path:
             run.log(step, metrics)
             # 4. Save.
             if step % config.save_every == 0 or step == num_steps or stop.requested:
-                trees = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
                 save_checkpoint(run.dir, step, trees, {"step": step, "skips": guard.in_a_row})
             if stop.requested and step < num_steps:
                 raise SystemExit(EXIT_STOPPED)
 
     # 5. Shift, save, measure.
     model.eval()
-    num_demonstrations = _shift(config, model, tokenizer)
+    _shift(model, tokenizer, demonstrations, config.micro_batch_tokens)
     model.save(run.dir / "model", tokenizer)
     results = evaluate(
         model,
@@ -213,7 +228,7 @@ def train_reward(config: RewardConfig) -> Path:
         results
         | {
             "bias_shift": float(model.bias_shift),
-            "num_demonstrations": num_demonstrations,
+            "num_demonstrations": len(demonstrations),
             "num_rankings": len(train.rows),
             "num_pairs": sum(len(row.pairs) for row in train.rows),
             "num_dropped_long_prompts": train.num_dropped,
@@ -265,7 +280,8 @@ def backward_batch(
 
 def _read_data(
     config: RewardConfig, tokenizer: Any, context: int | None
-) -> tuple[Elements, Elements | None]:
+) -> tuple[Elements, Elements | None, list[Demonstration]]:
+    """Training and validation rankings, and the demonstrations that shall score 0."""
     weights: dict[str, float] = {}
 
     def encode(path: Path, rankings: list[Ranking], keep_all_tied: bool) -> Elements:
@@ -284,17 +300,23 @@ def _read_data(
     if config.labeler_weights is not None:
         weights = read_labeler_weights(config.labeler_weights, rankings)
     refuse_held_out(rankings, str(config.data))
+    if config.folds:
+        labeler_groups(rankings, config.folds, config.seed)  # too few labelers: said now, not later
     train = encode(config.data, rankings, config.ties == "model")
-    if config.valid_data is None:
-        return train, None
-    return train, encode(config.valid_data, read_records(config.valid_data, Ranking), False)
+    valid, demonstrations = None, []
+    if config.valid_data is not None:
+        valid = encode(config.valid_data, read_records(config.valid_data, Ranking), False)
+    if config.demonstrations is not None:
+        demonstrations = read_records(config.demonstrations, Demonstration)
+        prompts = render_prompts(tokenizer, [row.prompt for row in demonstrations])
+        for row, ids in zip(demonstrations, prompts, strict=True):
+            check_prompt_length(row.prompt, ids, context, str(config.demonstrations))
+    return train, valid, demonstrations
 
 
 def _train_members(config: RewardConfig) -> list[Path]:
     """The ensemble's model folders: this run's, and those of the other seeds' runs."""
     folder = config.out / "ensemble"
-    if config.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
     models = [config.out / "model"]
     for number in range(1, config.ensemble):
         out = folder / f"member-{number}"
@@ -331,27 +353,19 @@ def _cross_validate(config: RewardConfig) -> dict[str, Any]:
         return dict(results)
 
     rankings = read_records(config.data, Ranking)
-    folder = config.out / "folds"
-    if config.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-    return cross_validate(rankings, config.folds, folder, config.seed, train)
+    return cross_validate(rankings, config.folds, config.out / "folds", config.seed, train)
 
 
-def _shift(config: RewardConfig, model: ScalarModel, tokenizer: Any) -> int:
-    """Subtract the demonstrations' mean score; the number of demonstrations."""
-    if config.demonstrations is None:
-        return 0
-    rows = read_records(config.demonstrations, Demonstration)
-    scores = score_texts(
-        model,
-        tokenizer,
-        [row.prompt for row in rows],
-        [row.response for row in rows],
-        config.micro_batch_tokens,
-    )
+def _shift(
+    model: ScalarModel, tokenizer: Any, rows: Sequence[Demonstration], batch_tokens: int
+) -> None:
+    """Subtract the demonstrations' mean score; without demonstrations the score stays."""
+    if not rows:
+        return
+    prompts, responses = [row.prompt for row in rows], [row.response for row in rows]
+    scores = score_texts(model, tokenizer, prompts, responses, batch_tokens)
     with torch.no_grad():
         model.bias_shift -= sum(scores) / len(scores)
-    return len(rows)
 
 
 def _resume(run: Run, model: ScalarModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -360,7 +374,7 @@ def _resume(run: Run, model: ScalarModel, optimizer: torch.optim.Optimizer) -> d
         run.rewind(0)
         return {}
     trees, state = load_checkpoint(path)
-    model.load_state_dict(trees["model"])
+    load_weights(model, trees["model"])
     optimizer.load_state_dict(trees["optimizer"])
     run.rewind(int(state["step"]))
     return state

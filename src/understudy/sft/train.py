@@ -29,17 +29,21 @@ from understudy.core.chat import Example, decode_response, render_prompts
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.generation import generate
+from understudy.core.lora import check_lora
 from understudy.core.models import (
+    add_adapter,
     context_length,
     device_of,
     load_policy,
     load_scalar,
+    load_weights,
     save_policy,
     score_texts,
     set_dropout,
+    weights_of,
 )
 from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
 from understudy.core.text import pack_rows, read_text
 from understudy.records.io import read_records
 from understudy.records.schema import Demonstration
@@ -99,6 +103,13 @@ class SFTConfig:
     fp32 master weights)."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, one more forward pass."""
+    lora_rank: int = 0
+    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
+    weights."""
+    lora_alpha: float | None = None
+    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into out/tensorboard."""
     seed: int = 0
     """Order of the data, dropout, sampling."""
     resume: bool = False
@@ -107,6 +118,7 @@ class SFTConfig:
     """Remove the run in `out` first."""
 
     def __post_init__(self) -> None:
+        check_lora(self)
         for name in ("epochs", "lr", "batch_size", "pretrain_length", "micro_batch_tokens"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
@@ -156,7 +168,7 @@ class _Data:
 def train_sft(config: SFTConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     # 1. Open the run, the base model, the data.
-    run = open_run(
+    run = prepare_run(
         config.out,
         stage="sft",
         config=config,
@@ -171,10 +183,12 @@ def train_sft(config: SFTConfig) -> Path:
     if run.done:
         return run.dir
     model, tokenizer = load_policy(config.model)
+    add_adapter(model, config, derived_seed(config.seed, "sft/lora"))
     place(model.base_model, model, config)
     if config.activation_checkpointing:
         checkpoint_activations(model)
     data = _read_data(config, model, tokenizer)
+    run.claim()
     set_dropout(model, config.dropout)
     model.train()
 
@@ -215,7 +229,7 @@ def train_sft(config: SFTConfig) -> Path:
             due = step % (config.save_every or per_epoch) == 0
             if due or stop.requested:
                 state = {"step": step, "history": history, "skips": guard.in_a_row}
-                trees = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
                 save_checkpoint(run.dir, step, trees, state)
             if stop.requested and step < num_steps:
                 raise SystemExit(EXIT_STOPPED)
@@ -242,6 +256,8 @@ def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) 
         text_NT = pack_rows(tokenizer, read_text(config.pretrain_data), length)
         fraction = config.pretrain_fraction
         num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
+    if config.reward_model is not None:
+        load_scalar(config.reward_model)  # a wrong folder is found now, not after an epoch
     valid = None if config.valid_data is None else read(config.valid_data)
     return _Data(read(config.data), valid, text_NT, num_text)
 
@@ -326,7 +342,7 @@ def _resume(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer) 
         run.rewind(0)
         return {}
     trees, state = load_checkpoint(path)
-    model.load_state_dict(trees["model"])
+    load_weights(model, trees["model"])
     optimizer.load_state_dict(trees["optimizer"])
     run.rewind(int(state["step"]))
     return state

@@ -11,7 +11,13 @@ from understudy.core import run as run_module
 from understudy.core.config import load_config
 from understudy.core.metrics import METRICS, is_timing
 from understudy.core.progress import Progress
-from understudy.core.run import code_version, open_run, read_lines, stop_on_signal
+from understudy.core.run import (
+    code_version,
+    open_run,
+    prepare_run,
+    read_lines,
+    stop_on_signal,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +135,21 @@ def test_missing_input_and_parents(tmp_path, data):
         seed=0,
     )
     assert child.record["parents"] == {"model": str(parent.dir.resolve())}
+
+
+def test_a_folder_is_taken_only_when_claimed(tmp_path, data):
+    old = start(tmp_path / "a", data)
+    old.log(1, {"ppo/kl": 1.0})
+    config = Config(out=tmp_path / "a", lr=2.0)
+    options = dict(stage="ppo", config=config, inputs={"data": data}, seed=7)
+    run = prepare_run(tmp_path / "a", overwrite=True, **options)
+    assert read_lines(old.dir / "metrics.jsonl")  # an old run is safe until then
+    run.claim()
+    assert sorted(p.name for p in run.dir.iterdir()) == ["config.toml", "run.json"]
+    fresh = prepare_run(tmp_path / "b", **options)
+    assert not fresh.dir.exists()
+    fresh.claim()
+    assert prepare_run(tmp_path / "b", resume=True, **options).resumed
 
 
 def test_stop_on_signal_asks_once_and_restores():

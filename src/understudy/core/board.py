@@ -1,0 +1,57 @@
+"""TensorBoard event files of a run: the same metrics as metrics.jsonl and timings.jsonl.
+
+They are a view, not a record: a start writes them anew from what is logged so far, so that after a
+resume each step is there once, whatever was cut short before.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Board:
+    """Writes out/tensorboard; ValueError when the package is missing."""
+
+    def __init__(self, run_dir: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ValueError(
+                "tensorboard is asked for but its package is missing: "
+                "pip install 'understudy[tensorboard]'"
+            ) from None
+        self._open = SummaryWriter
+        self._run_dir = run_dir
+        self._writer: Any = None
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show a step that has just been logged; numbers that are not finite are left out."""
+        if self._writer is None:
+            self._replay()  # this step is among what is logged
+        else:
+            self._write(step, metrics)
+        self._writer.flush()
+
+    def _replay(self) -> None:
+        folder = self._run_dir / "tensorboard"
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = self._open(str(folder))
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            path = self._run_dir / name
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            for row in map(json.loads, lines):
+                step = row.pop("step")
+                self._write(step, {k: v for k, v in row.items() if v is not None})
+
+    def _write(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(name, float(value), step)
+
+    def close(self) -> None:
+        """Write what is left; further calls do nothing."""
+        if self._writer is not None:
+            self._writer.close()
