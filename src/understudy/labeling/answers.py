@@ -86,8 +86,8 @@ def read_answer(
     if row["kind"] == "rank":
         return _ranked(row, sent, texts, role, shared)
     if row["kind"] == "demonstrate":
-        return _demonstrated(row, sent, length, shared)
-    return _written(row, sent, length, shared)
+        return _demonstrated(row, sent, length, role, shared)
+    return _written(row, sent, length, role, shared)
 
 
 def answer_ids(row: RowMapping) -> dict[str, str]:
@@ -142,7 +142,7 @@ def _ranked(
             **common,
         )
         labels.append(ranking)
-    return Answer(**shared, labels=labels, response_ids=list(names.values()))
+    return Answer(**shared, labels=labels, role=role, response_ids=list(names.values()))
 
 
 def _check_answers(sent: Submission, names: Mapping[str, str]) -> None:
@@ -169,7 +169,7 @@ def _flags(rating: RatingBody) -> dict[str, bool]:
 
 
 def _demonstrated(
-    row: RowMapping, sent: Submission, length: Length, shared: dict[str, Any]
+    row: RowMapping, sent: Submission, length: Length, role: str | None, shared: dict[str, Any]
 ) -> Answer:
     _check_length(sent.text, length, "the answer")
     if row["stage"] != "work":
@@ -183,10 +183,12 @@ def _demonstrated(
         labeler_id=row["account_id"],
         rubric=row["rubric"],
     )
-    return Answer(**shared, labels=[demonstration])
+    return Answer(**shared, labels=[demonstration], role=role)
 
 
-def _written(row: RowMapping, sent: Submission, length: Length, shared: dict[str, Any]) -> Answer:
+def _written(
+    row: RowMapping, sent: Submission, length: Length, role: str | None, shared: dict[str, Any]
+) -> Answer:
     brief = json.loads(row["brief"] or "{}")
     style = sent.style or brief.get("style") or "plain"
     few_shot = style == "few_shot"
@@ -211,7 +213,8 @@ def _written(row: RowMapping, sent: Submission, length: Length, shared: dict[str
     )
     pieces = list(expand(written))
     given = [demonstration for _, demonstration in pieces if demonstration is not None]
-    return Answer(**shared, prompts=[prompt for prompt, _ in pieces], labels=given)
+    own = [prompt for prompt, _ in pieces]
+    return Answer(**shared, prompts=own, labels=given, role=role)
 
 
 def _check_length(text: str, length: Length, what: str) -> None:

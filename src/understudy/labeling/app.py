@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from understudy.labeling import accounts, gate, pages, work
 from understudy.labeling.parts import LabelApp
+from understudy.store.accounts import newest_version
 from understudy.web.access import Route
 from understudy.web.app import WebSettings, build_app
 
@@ -34,9 +35,7 @@ def build_label_app(parts: LabelApp, settings: WebSettings) -> FastAPI:
 
 def ensure_rubric(parts: LabelApp) -> None:
     """The built-in instructions, where the project has none of its own."""
-    from understudy.store.accounts import current_rubric
-
-    if current_rubric(parts.store) is None:
+    if newest_version(parts.store) is None:
         text = (FOLDER / "instructions.md").read_text(encoding="utf-8")
         parts.store.add_rubric("default-1", text, ("helpful", "truthful", "harmless"))
 

@@ -12,7 +12,7 @@ def home(call: Call) -> Reply:
 
 def health(call: Call) -> Reply:
     """That the server answers, and the store too."""
-    call.app.rubric()
+    call.app.version()
     return {"status": "ok"}
 
 

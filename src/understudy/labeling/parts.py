@@ -8,13 +8,14 @@ from typing import Any
 
 from understudy.labeling.tokens import Length
 from understudy.store import Project, Store
-from understudy.store.accounts import current_rubric
+from understudy.store.accounts import newest_version, rubric_of
 from understudy.store.repository import EVALUATION_PRIORITIES
 from understudy.store.sessions import session_of, touch_session
 from understudy.web.access import Account
 from understudy.web.sessions import Lifetimes, session_id
 
 Clock = Callable[[], datetime]
+SWEEP = timedelta(seconds=1)
 
 
 def utc_now() -> datetime:
@@ -40,6 +41,10 @@ class LabelApp:
     """How long an item is kept for somebody whose page says nothing."""
     goal_today: int | None = None
     """Items that a labeler should do in a day."""
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Versions of the instructions that were looked up."""
+    swept: list[datetime] = field(default_factory=list)
+    """When leases that have ended were last looked for."""
 
     def now(self) -> str:
         """This moment, as the store writes it."""
@@ -65,17 +70,33 @@ class LabelApp:
             touch_session(self.store, name, stamp(now))
         return Account(row["id"], row["name"], row["role"], bool(row["owner"]), _stage(row))
 
-    def rubric(self) -> dict[str, Any]:
-        """The instructions that hold now."""
-        row = current_rubric(self.store)
-        assert row is not None, "serving adds one where there is none"
-        evaluation = row["evaluation_priorities"]
-        return {
-            "version": row["version"],
-            "instructions": row["instructions"],
-            "training": json.loads(row["priorities"]),
-            "evaluation": json.loads(evaluation) if evaluation else list(EVALUATION_PRIORITIES),
-        }
+    def version(self) -> str:
+        """The version of the instructions that holds now."""
+        found = newest_version(self.store)
+        assert found is not None, "serving adds one where there is none"
+        return found
+
+    def rubric(self, version: str | None = None) -> dict[str, Any]:
+        """The instructions that hold now, or an older version; a version never changes."""
+        version = version or self.version()
+        if version not in self.known:
+            row = rubric_of(self.store, version)
+            evaluation = row["evaluation_priorities"]
+            self.known[version] = {
+                "version": row["version"],
+                "instructions": row["instructions"],
+                "training": json.loads(row["priorities"]),
+                "evaluation": json.loads(evaluation) if evaluation else list(EVALUATION_PRIORITIES),
+            }
+        return self.known[version]
+
+    def sweep_is_due(self) -> bool:
+        """Whether it is time to look for leases that have ended; not more than every second."""
+        now = self.clock()
+        due = not self.swept or abs(now - self.swept[-1]) >= SWEEP
+        if due:
+            self.swept[:] = [now]
+        return due
 
 
 def _stage(row: Any) -> str:

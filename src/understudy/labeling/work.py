@@ -18,7 +18,7 @@ from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import questions
 from understudy.records import as_messages
 from understudy.store.progress import day_of, gold_of, history_of, work_done
-from understudy.store.queue import Taker, beat, left_for, skip, take, texts_of, unskip, view
+from understudy.store.queue import Taker, beat, end_expired, left_for, skip, take, unskip, view
 from understudy.store.repository import prompt_of_body
 from understudy.store.settings import setting
 from understudy.store.submissions import Refused, save_draft, submit
@@ -29,6 +29,8 @@ NOTHING = {
     "mine": "What is left are prompts that you wrote or answered yourself; others rank those.",
 }
 GOLD_RATE = "gold_rate"
+"""Name of the setting: share of a labeler's items that are the researchers' own."""
+QUESTIONS = questions()
 Kind = Literal["demonstrate", "rank", "write"]
 
 
@@ -62,13 +64,15 @@ class Text(Body):
 def next_assignment(call: Call) -> Json:
     """The item at hand, or the next one."""
     app: LabelApp = call.app
-    account, rubric = call.me, app.rubric()
+    account, version = call.me, app.version()
+    if app.sweep_is_due():
+        end_expired(app.store, app.now())
     while account.stage in WORKING:
         taker = Taker(
             account_id=account.id,
             role=account.role,
             stage=account.stage,
-            rubric=rubric["version"],
+            rubric=version,
         )
         found = take(
             app.store,
@@ -129,10 +133,9 @@ def send(call: Call) -> Json:
     """Keep an answer, once however often it is sent."""
     app: LabelApp = call.app
     assignment_id, sent = call.path["assignment_id"], call.body
-    row = _own(app, assignment_id, call.me)
-    shown = json.loads(row["shown"])
+    row, texts = _own(app, assignment_id, call.me)
     try:
-        answer = read_answer(row, sent, texts_of(app.store, shown), call.me.role, app.length)
+        answer = read_answer(row, sent, texts, call.me.role, app.length)
         if row["stage"] == "practice":
             answer = _with_feedback(app, row, answer)
         return submit(app.store, assignment_id, call.me.id, answer, at=app.now(), more=wants_more)
@@ -224,9 +227,7 @@ def tokens(call: Call) -> Json:
 
 def assignment_json(app: LabelApp, account: Account, assignment_id: str) -> Json:
     """An assignment as a page shows it: no id of a prompt, response or model is in it."""
-    row = _own(app, assignment_id, account)
-    rubric = app.rubric()
-    texts = texts_of(app.store, json.loads(row["shown"]))
+    row, texts = _own(app, assignment_id, account)
     draft = None
     if row["draft_version"] is not None:
         draft = {
@@ -247,11 +248,11 @@ def assignment_json(app: LabelApp, account: Account, assignment_id: str) -> Json
         "expires_at": row["expires_at"],
         "purpose": purpose,
         "rubric": row["rubric"],
-        "priorities": rubric[purpose],
+        "priorities": app.rubric(row["rubric"])[purpose],
         "prompt": None if row["prompt_body"] is None else {"turns": _turns(row)},
         "answers": [{"id": name, "text": texts[of]} for name, of in answer_ids(row).items()],
         "brief": _brief(row),
-        "questions": questions(),
+        "questions": QUESTIONS,
         "limit": {"count": app.length.limit, "unit": app.length.unit},
         "draft": draft,
         "submitted": submitted,
@@ -276,7 +277,7 @@ def _excerpt(row: RowMapping) -> str:
     return str(_turns(row)[-1]["content"][:80])
 
 
-def _own(app: LabelApp, assignment_id: str, account: Account) -> RowMapping:
+def _own(app: LabelApp, assignment_id: str, account: Account) -> tuple[RowMapping, dict[str, str]]:
     try:
         return view(app.store, assignment_id, account.id)
     except LookupError:

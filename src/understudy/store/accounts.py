@@ -18,6 +18,7 @@ from understudy.store.sessions import newest_rubric
 from understudy.store.tables import labelers, rubrics
 
 MAX_NAME = 80
+_NEWEST = select(newest_rubric)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,18 +194,24 @@ def set_stage(connection: Connection, account_id: str, stage: str) -> None:
 def acknowledge(store: Store, account_id: str, version: str, at: str) -> bool:
     """Write down that somebody has read the instructions; False when there are newer ones."""
     with writing(store.engine) as connection:
-        if connection.execute(select(newest_rubric)).scalar() != version:
+        if connection.execute(_NEWEST).scalar() != version:
             return False
         row = {"account_id": account_id, "rubric": version, "at": at}
         insert_new(connection, acknowledgements, [row])
         return True
 
 
-def current_rubric(store: Store) -> RowMapping | None:
-    """The newest version of the instructions."""
-    query = select(rubrics).where(rubrics.c.version == newest_rubric)
+def newest_version(store: Store) -> str | None:
+    """The version of the instructions that holds now."""
     with reading(store.engine) as connection:
-        return connection.execute(query).mappings().first()
+        return connection.execute(_NEWEST).scalar()
+
+
+def rubric_of(store: Store, version: str) -> RowMapping:
+    """A version of the instructions."""
+    query = select(rubrics).where(rubrics.c.version == version)
+    with reading(store.engine) as connection:
+        return connection.execute(query).mappings().one()
 
 
 def last_read(store: Store, account_id: str) -> str | None:

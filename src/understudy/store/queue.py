@@ -3,7 +3,10 @@
 Handing out is one writing transaction: it looks for an item with a free slot, and the database
 refuses a slot or an item that is taken twice. Nothing is reserved for anybody who is not there; a
 lease that is not kept alive ends, and the item goes to somebody else. Locks are taken in one
-order, account before item before assignment, so that nobody waits in a circle.
+order, account before item before assignment, so that nobody waits in a circle (SQLite ignores
+FOR UPDATE: its one writer has all to itself).
+
+Statements are made once, here: making them takes longer than running them.
 """
 
 import random
@@ -12,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, true
+from sqlalchemy import Connection, RowMapping, Select, bindparam, exists, func, or_, select
 
 from understudy.records.written import WRITER
 from understudy.store.engine import reading, writing
@@ -36,11 +39,12 @@ PURPOSES = {
     "researcher": ("training", "evaluation"),
 }
 """Purposes of items that a role labels."""
+KINDS = ("rank", "demonstrate", "write")
+"""Kinds of items, in the order in which they are given to who does not choose."""
 SET_ASIDE_AFTER = 3
 """So many people have skipped an item: a person looks at it before anybody else gets it."""
 SKIPS_IN_A_ROW = 5
 """Skips in a row that raise a flag, and every so many after."""
-_HOLDING = ("leased", "done")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,54 +78,51 @@ def take(
 
     `gold`: a gold item, if there is one for this labeler, before any other. None: nothing to do.
     """
-    end_expired(store, at)
     lease = {"at": at, "expires_at": expires_at}
     with writing(store.engine) as connection:
-        _lock_account(connection, taker.account_id)
-        at_hand = _at_hand(connection, taker, kind)
-        if at_hand is not None:
-            return at_hand
+        # Two tabs of one labeler ask one after the other.
+        connection.execute(_LOCK_ACCOUNT, {"account": taker.account_id})
+        mine = connection.execute(_MINE, {"account": taker.account_id, "stage": _stage_of(taker)})
+        own = [row for row in mine.mappings() if kind in (None, row["kind"])]
+        for row in own:
+            if row["state"] == "leased":
+                return str(row["id"])
         if taker.stage != "active":
             return _take_trial(connection, taker, **lease)
-        again = _take_again(connection, taker, kind, **lease)
-        if again is not None:
-            return again
-        found = _candidate(connection, taker, kind, gold=True) if gold else None
-        found = found or _candidate(connection, taker, kind, gold=False)
-        if found is None:
+        for row in own:  # an own lease that ended, with its draft, while a slot is free
+            if row["has_room"]:
+                again = lock_assignment(connection, row["id"], taker.account_id)
+                if _lease_again(connection, again, **lease):
+                    return str(row["id"])
+        item_id = _candidate(connection, taker, kind, gold=True) if gold else None
+        item_id = item_id or _candidate(connection, taker, kind, gold=False)
+        if item_id is None:
             return None
-        connection.execute(
-            items.update().where(items.c.id == found["id"]).values(num_live=items.c.num_live + 1)
-        )
-        slot = free_slot(connection, found["id"])
-        return _insert(connection, taker, found["id"], slot=slot, **lease)
+        change_live(connection, item_id, +1)
+        return _insert(connection, taker, item_id, slot=free_slot(connection, item_id), **lease)
 
 
 def end_expired(store: Store, at: str) -> None:
     """Leases that were not kept alive end: their slots are free again."""
-    ended = (assignments.c.state == "leased") & (assignments.c.expires_at <= at)
     with reading(store.engine) as connection:
-        query = select(assignments.c.item_id).where(ended).distinct().order_by("item_id").limit(100)
-        item_ids = connection.execute(query).scalars().all()
+        item_ids = connection.execute(_EXPIRED_ITEMS, {"at": at}).scalars().all()
     for item_id in item_ids:
         with writing(store.engine) as connection:
-            locked(connection, select(items.c.id).where(items.c.id == item_id))
+            connection.execute(_LOCK_ITEM, {"item": item_id})
+            ended = (assignments.c.state == "leased") & (assignments.c.expires_at <= at)
             mine = ended & (assignments.c.item_id == item_id)
-            found = connection.execute(select(assignments.c.id, assignments.c.stage).where(mine))
-            rows = found.all()
+            rows = connection.execute(select(assignments.c.stage).where(mine)).scalars().all()
             connection.execute(assignments.update().where(mine).values(state="expired", slot=None))
-            change_live(connection, item_id, -sum(row.stage == "work" for row in rows))
+            change_live(connection, item_id, -rows.count("work"))
 
 
 def beat(store: Store, assignment_id: str, account_id: str, *, at: str, expires_at: str) -> str:
     """Keep a lease alive: its state now. LookupError if it is not this account's."""
-    mine = (assignments.c.id == assignment_id) & (assignments.c.account_id == account_id)
-    live = mine & (assignments.c.state == "leased") & (assignments.c.expires_at > at)
     with writing(store.engine) as connection:
-        values = {"beat_at": at, "expires_at": expires_at}
-        if connection.execute(assignments.update().where(live).values(values)).rowcount:
+        given = {"id_": assignment_id, "account": account_id, "at": at, "until": expires_at}
+        if connection.execute(_BEAT, given).rowcount:
             return "leased"
-        state = connection.execute(select(assignments.c.state).where(mine)).scalar()
+        state = connection.execute(_STATE, {"id_": assignment_id, "account": account_id}).scalar()
     if state is None:
         raise LookupError(assignment_id)
     return "expired" if state == "leased" else str(state)
@@ -187,14 +188,8 @@ def raise_flag(
 
 def skips_in_a_row(connection: Connection, account_id: str) -> int:
     """How many of an account's last items were skipped, counted from the last."""
-    query = (
-        select(assignments.c.state)
-        .where(assignments.c.account_id == account_id, assignments.c.state.in_(("done", "skipped")))
-        .order_by(assignments.c.done_at.desc())
-        .limit(100)
-    )
     streak = 0
-    for state in connection.execute(query).scalars():
+    for state in connection.execute(_SKIPPED, {"account": account_id}).scalars():
         if state == "done":
             break
         streak += 1
@@ -203,54 +198,26 @@ def skips_in_a_row(connection: Connection, account_id: str) -> int:
 
 def lock_assignment(connection: Connection, assignment_id: str, account_id: str) -> RowMapping:
     """An account's own assignment with its item, both locked; LookupError if it is none."""
-    mine = (assignments.c.id == assignment_id) & (assignments.c.account_id == account_id)
-    item_id = connection.execute(select(assignments.c.item_id).where(mine)).scalar()
+    given = {"id_": assignment_id, "account": account_id}
+    item_id = connection.execute(_ITEM_OF, given).scalar()
     if item_id is None:
         raise LookupError(assignment_id)
-    locked(connection, select(items.c.id).where(items.c.id == item_id))
-    query = select(
-        assignments,
-        items.c.kind,
-        items.c.purpose,
-        items.c.pool,
-        items.c.prompt_id,
-        items.c.wanted,
-        items.c.max_wanted,
-        items.c.num_done,
-        items.c.num_live,
-        items.c.state.label("item_state"),
-    ).join(items)
-    return connection.execute(query.where(mine)).mappings().one()
+    connection.execute(_LOCK_ITEM, {"item": item_id})
+    return connection.execute(_OWN, given).mappings().one()
 
 
-def view(store: Store, assignment_id: str, account_id: str) -> RowMapping:
-    """What a page shows of an account's own assignment; LookupError if it is none."""
-    query = (
-        select(
-            assignments,
-            items.c.kind,
-            items.c.purpose,
-            items.c.prompt_id,
-            items.c.brief,
-            prompts.c.body.label("prompt_body"),
-            prompts.c.split,
-            drafts.c.version.label("draft_version"),
-            drafts.c.body.label("draft_body"),
-            drafts.c.saved_at,
-            submissions.c.body.label("submitted_body"),
-            submissions.c.created_at.label("submitted_at"),
-        )
-        .join_from(assignments, items)
-        .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
-        .outerjoin(drafts, drafts.c.assignment_id == assignments.c.id)
-        .outerjoin(submissions, submissions.c.id == assignments.c.submission_id)
-        .where(assignments.c.id == assignment_id, assignments.c.account_id == account_id)
-    )
+def view(store: Store, assignment_id: str, account_id: str) -> tuple[RowMapping, dict[str, str]]:
+    """What a page shows of an account's own assignment, and response id -> text of its answers.
+
+    LookupError if it is none.
+    """
     with reading(store.engine) as connection:
-        row = connection.execute(query).mappings().first()
-    if row is None:
-        raise LookupError(assignment_id)
-    return row
+        given = {"id_": assignment_id, "account": account_id}
+        row = connection.execute(_VIEW, given).mappings().first()
+        if row is None:
+            raise LookupError(assignment_id)
+        texts = connection.execute(_TEXTS, {"item": row["item_id"]}).tuples()
+        return row, {name: text for name, text in texts}  # noqa: C416 - rows are no pairs to mypy
 
 
 def texts_of(store: Store, response_ids: Sequence[str]) -> dict[str, str]:
@@ -263,85 +230,23 @@ def texts_of(store: Store, response_ids: Sequence[str]) -> dict[str, str]:
 
 def left_for(store: Store, taker: Taker) -> dict[str, int]:
     """Kind -> items that the labeler could still be given."""
-    query = _open_to(taker).add_columns(items.c.kind, func.count()).group_by(items.c.kind)
-    query = query.where(items.c.pool != "gold")
     with reading(store.engine) as connection:
-        return dict(connection.execute(query).tuples().all())
-
-
-def locked(connection: Connection, query: Select[Any]) -> RowMapping | None:
-    """The first row of a query, kept from others until the transaction ends.
-
-    SQLite's writing transaction keeps others out anyway.
-    """
-    if connection.dialect.name != "sqlite":
-        query = query.with_for_update()
-    return connection.execute(query).mappings().first()
+        return dict(connection.execute(_LEFT, _asked(taker)).tuples().all())
 
 
 def change_live(connection: Connection, item_id: str, change: int) -> None:
     """Count leases given or ended."""
     if change:
-        mine = items.c.id == item_id
-        connection.execute(items.update().where(mine).values(num_live=items.c.num_live + change))
+        connection.execute(_CHANGE_LIVE, {"item": item_id, "change": change})
 
 
 def free_slot(connection: Connection, item_id: str) -> int:
     """The lowest slot of an item that nobody holds."""
-    held = (
-        select(assignments.c.slot)
-        .where(assignments.c.item_id == item_id, assignments.c.stage == "work")
-        .where(assignments.c.state.in_(_HOLDING), assignments.c.slot.is_not(None))
-    )
-    taken = set(connection.execute(held).scalars())
+    taken = set(connection.execute(_SLOTS, {"item": item_id}).scalars())
     return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
 
 # Parts of `take`
-
-
-def _lock_account(connection: Connection, account_id: str) -> None:
-    """Two tabs of one labeler ask one after the other."""
-    locked(connection, select(accounts.c.id).where(accounts.c.id == account_id))
-
-
-def _at_hand(connection: Connection, taker: Taker, kind: str | None) -> str | None:
-    query = (
-        select(assignments.c.id)
-        .join(items)
-        .where(
-            assignments.c.account_id == taker.account_id,
-            assignments.c.stage == _stage_of(taker),
-            assignments.c.state == "leased",
-            items.c.kind == kind if kind else true(),
-        )
-    )
-    query = query.order_by(assignments.c.leased_at.desc()).limit(1)
-    return connection.execute(query).scalar()
-
-
-def _take_again(
-    connection: Connection, taker: Taker, kind: str | None, *, at: str, expires_at: str
-) -> str | None:
-    """An own lease that ended while its slot is still free: the draft is there."""
-    query = (
-        select(assignments.c.id)
-        .join(items)
-        .where(
-            assignments.c.account_id == taker.account_id,
-            assignments.c.state == "expired",
-            assignments.c.stage == "work",
-            _has_room(),
-            items.c.kind == kind if kind else true(),
-        )
-        .order_by(assignments.c.beat_at.desc())
-        .limit(1)
-    )
-    found = connection.execute(query).scalar()
-    if found is None:
-        return None
-    row = lock_assignment(connection, found, taker.account_id)
-    return found if _lease_again(connection, row, at=at, expires_at=expires_at) else None
 
 
 def _lease_again(connection: Connection, row: RowMapping, *, at: str, expires_at: str) -> bool:
@@ -361,18 +266,8 @@ def _lease_again(connection: Connection, row: RowMapping, *, at: str, expires_at
 
 def _take_trial(connection: Connection, taker: Taker, *, at: str, expires_at: str) -> str | None:
     """The next gold item of practice or screening; everybody gets all of them, in one order."""
-    had = exists().where(
-        assignments.c.item_id == gold_items.c.item_id,
-        assignments.c.account_id == taker.account_id,
-        assignments.c.state.in_(("done", "skipped")),
-    )
-    query = (
-        select(gold_items.c.item_id)
-        .where(gold_items.c.use == taker.stage, gold_items.c.retired_at.is_(None), ~had)
-        .order_by(gold_items.c.created_at, gold_items.c.item_id)
-        .limit(1)
-    )
-    item_id = connection.execute(query).scalar()
+    given = {"account": taker.account_id, "stage": taker.stage}
+    item_id = connection.execute(_TRIAL, given).scalar()
     if item_id is None:
         return None
     query = select(assignments.c.id).where(
@@ -386,44 +281,21 @@ def _take_trial(connection: Connection, taker: Taker, *, at: str, expires_at: st
     return str(old)
 
 
-def _has_room() -> Any:
-    return (items.c.state == "open") & (items.c.num_done + items.c.num_live < items.c.wanted)
+def _candidate(connection: Connection, taker: Taker, kind: str | None, *, gold: bool) -> str | None:
+    query = _GOLD if gold else _CANDIDATES
+    for one in (kind,) if kind else KINDS:
+        item_id = connection.execute(query, {**_asked(taker), "kind": one}).scalar()
+        if item_id is not None:
+            return str(item_id)
+    return None
 
 
-def _open_to(taker: Taker) -> Select[Any]:
-    """Items with room that a labeler of this role has not had, and is not the author of."""
-    mine = (assignments.c.item_id == items.c.id) & (assignments.c.account_id == taker.account_id)
-    wrote = (
-        (labels.c.prompt_id == items.c.prompt_id)
-        & (labels.c.kind == "demonstration")
-        & (labels.c.labeler_id == taker.account_id)
-    )
-    asked = (prompts.c.id == items.c.prompt_id) & (prompts.c.user_id == author_of(taker.account_id))
-    return select().where(
-        _has_room(),
-        items.c.purpose.in_(PURPOSES.get(taker.role or "", ())),
-        ~exists().where(mine),
-        or_(items.c.kind != "rank", ~exists().where(wrote)),
-        ~exists().where(asked),
-    )
-
-
-def _candidate(
-    connection: Connection, taker: Taker, kind: str | None, *, gold: bool
-) -> RowMapping | None:
-    query = _open_to(taker).add_columns(items.c.id)
-    if gold:
-        marked = (gold_items.c.item_id == items.c.id) & (gold_items.c.use == "mixed")
-        query = query.where(items.c.pool == "gold")
-        query = query.where(exists().where(marked & gold_items.c.retired_at.is_(None)))
-    else:
-        query = query.where(items.c.pool.in_(("single", "calibration")))
-    if kind is not None:
-        query = query.where(items.c.kind == kind)
-    query = query.order_by(items.c.priority, items.c.id).limit(1)
-    if connection.dialect.name != "sqlite":
-        query = query.with_for_update(of=items, skip_locked=True)
-    return connection.execute(query).mappings().first()
+def _asked(taker: Taker) -> Row:
+    return {
+        "account": taker.account_id,
+        "author": author_of(taker.account_id),
+        "purposes": PURPOSES.get(taker.role or "", ()),
+    }
 
 
 def _insert(
@@ -435,8 +307,7 @@ def _insert(
     at: str,
     expires_at: str,
 ) -> str:
-    query = select(item_responses.c.response_id).where(item_responses.c.item_id == item_id)
-    shown = list(connection.execute(query.order_by(item_responses.c.place)).scalars())
+    shown = list(connection.execute(_RESPONSES, {"item": item_id}).scalars())
     random.Random(f"order/{item_id}/{taker.account_id}").shuffle(shown)
     assignment_id = f"as-{secrets.token_hex(12)}"
     row = {
@@ -452,7 +323,7 @@ def _insert(
         "expires_at": expires_at,
         "beat_at": at,
     }
-    connection.execute(assignments.insert(), row)
+    connection.execute(_INSERT, row)
     return assignment_id
 
 
@@ -462,12 +333,162 @@ def _stage_of(taker: Taker) -> str:
 
 def _count_skip(connection: Connection, item_id: str, change: int) -> None:
     """Count a skip or one taken back; set an item aside that many have skipped."""
-    mine = items.c.id == item_id
-    row = locked(connection, select(items.c.num_skips, items.c.state).where(mine))
-    assert row is not None
+    row = connection.execute(_LOCK_ITEM, {"item": item_id}).mappings().one()
     num_skips, state = row["num_skips"] + change, row["state"]
     if state == "open" and num_skips >= SET_ASIDE_AFTER:
         state = "set_aside"
     elif state == "set_aside" and num_skips < SET_ASIDE_AFTER:
         state = "open"
+    mine = items.c.id == item_id
     connection.execute(items.update().where(mine).values(num_skips=num_skips, state=state))
+
+
+# Statements
+
+_ROOM = (items.c.state == "open") & (items.c.num_done + items.c.num_live < items.c.wanted)
+_THIS = (assignments.c.id == bindparam("id_")) & (assignments.c.account_id == bindparam("account"))
+_ACCOUNTS = assignments.c.account_id == bindparam("account")
+_LOCK_ACCOUNT = select(accounts.c.id).where(accounts.c.id == bindparam("account")).with_for_update()
+_LOCK_ITEM = (
+    select(items.c.id, items.c.state, items.c.num_skips)
+    .where(items.c.id == bindparam("item"))
+    .with_for_update()
+)
+_MINE = (
+    select(assignments.c.id, assignments.c.state, items.c.kind, _ROOM.label("has_room"))
+    .join(items)
+    .where(
+        _ACCOUNTS,
+        assignments.c.stage == bindparam("stage"),
+        assignments.c.state.in_(("leased", "expired")),
+    )
+    .order_by(assignments.c.beat_at.desc())
+)
+_EXPIRED_ITEMS = (
+    select(assignments.c.item_id)
+    .where(assignments.c.state == "leased", assignments.c.expires_at <= bindparam("at"))
+    .distinct()
+    .order_by(assignments.c.item_id)
+    .limit(100)
+)
+_BEAT = (
+    assignments.update()
+    .where(_THIS, assignments.c.state == "leased", assignments.c.expires_at > bindparam("at"))
+    .values(beat_at=bindparam("at"), expires_at=bindparam("until"))
+)
+_STATE = select(assignments.c.state).where(_THIS)
+_ITEM_OF = select(assignments.c.item_id).where(_THIS)
+_OWN = (
+    select(
+        assignments,
+        items.c.kind,
+        items.c.purpose,
+        items.c.pool,
+        items.c.prompt_id,
+        items.c.wanted,
+        items.c.max_wanted,
+        items.c.num_done,
+        items.c.num_live,
+        items.c.state.label("item_state"),
+    )
+    .join(items)
+    .where(_THIS)
+)
+_VIEW = (
+    select(
+        assignments,
+        items.c.kind,
+        items.c.purpose,
+        items.c.prompt_id,
+        items.c.brief,
+        prompts.c.body.label("prompt_body"),
+        drafts.c.version.label("draft_version"),
+        drafts.c.body.label("draft_body"),
+        drafts.c.saved_at,
+        submissions.c.body.label("submitted_body"),
+        submissions.c.created_at.label("submitted_at"),
+    )
+    .join_from(assignments, items)
+    .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
+    .outerjoin(drafts, drafts.c.assignment_id == assignments.c.id)
+    .outerjoin(submissions, submissions.c.id == assignments.c.submission_id)
+    .where(_THIS)
+)
+_TEXTS = (
+    select(responses.c.id, responses.c.response)
+    .join(item_responses, item_responses.c.response_id == responses.c.id)
+    .where(item_responses.c.item_id == bindparam("item"))
+)
+_RESPONSES = (
+    select(item_responses.c.response_id)
+    .where(item_responses.c.item_id == bindparam("item"))
+    .order_by(item_responses.c.place)
+)
+_CHANGE_LIVE = (
+    items.update()
+    .where(items.c.id == bindparam("item"))
+    .values(num_live=items.c.num_live + bindparam("change"))
+)
+_SLOTS = select(assignments.c.slot).where(
+    assignments.c.item_id == bindparam("item"),
+    assignments.c.stage == "work",
+    assignments.c.state.in_(("leased", "done")),
+    assignments.c.slot.is_not(None),
+)
+_INSERT = assignments.insert()
+_SKIPPED = (
+    select(assignments.c.state)
+    .where(_ACCOUNTS, assignments.c.state.in_(("done", "skipped")))
+    .order_by(assignments.c.done_at.desc())
+    .limit(100)
+)
+_TRIAL = (
+    select(gold_items.c.item_id)
+    .where(
+        gold_items.c.use == bindparam("stage"),
+        gold_items.c.retired_at.is_(None),
+        ~exists().where(
+            assignments.c.item_id == gold_items.c.item_id,
+            _ACCOUNTS,
+            assignments.c.state.in_(("done", "skipped")),
+        ),
+    )
+    .order_by(gold_items.c.created_at, gold_items.c.item_id)
+    .limit(1)
+)
+
+
+def _open_to_taker(*columns: Any) -> Select[Any]:
+    """Items with room that a labeler of this role has not had, and is not the author of."""
+    wrote = (
+        (labels.c.prompt_id == items.c.prompt_id)
+        & (labels.c.kind == "demonstration")
+        & (labels.c.labeler_id == bindparam("account"))
+    )
+    asked = (prompts.c.id == items.c.prompt_id) & (prompts.c.user_id == bindparam("author"))
+    return select(*columns).where(
+        _ROOM,
+        items.c.purpose.in_(bindparam("purposes", expanding=True)),
+        ~exists().where(assignments.c.item_id == items.c.id, _ACCOUNTS),
+        or_(items.c.kind != "rank", ~exists().where(wrote)),
+        ~exists().where(asked),
+    )
+
+
+_ONE = (
+    _open_to_taker(items.c.id)
+    .where(items.c.kind == bindparam("kind"))
+    .order_by(items.c.priority, items.c.id)
+    .limit(1)
+    .with_for_update(of=items, skip_locked=True)
+)
+_CANDIDATES = _ONE.where(items.c.pool.in_(("single", "calibration")))
+_MIXED = (
+    (gold_items.c.item_id == items.c.id)
+    & (gold_items.c.use == "mixed")
+    & gold_items.c.retired_at.is_(None)
+)
+_GOLD = _ONE.where(items.c.pool == "gold", exists().where(_MIXED))
+_LEFT = (
+    _open_to_taker(items.c.kind, func.count()).where(items.c.pool != "gold").group_by(items.c.kind)
+)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import RowMapping, and_, exists, select
+from sqlalchemy import RowMapping, and_, bindparam, exists, select
 
 from understudy.store.audit import append
 from understudy.store.engine import reading, writing
@@ -38,6 +38,7 @@ _account_of = (
         sessions.c.created_at.label("session_created_at"), sessions.c.seen_at, sessions.c.revoked_at
     )
     .join_from(sessions, accounts)
+    .where(sessions.c.id == bindparam("id_"), sessions.c.revoked_at.is_(None))
 )
 
 
@@ -51,9 +52,8 @@ def open_session(store: Store, session_id: str, account_id: str, at: str) -> Non
 
 def session_of(store: Store, session_id: str) -> RowMapping | None:
     """A session that was not revoked with its account, and whether that has read the rubric."""
-    query = _account_of.where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
     with reading(store.engine) as connection:
-        return connection.execute(query).mappings().first()
+        return connection.execute(_account_of, {"id_": session_id}).mappings().first()
 
 
 def touch_session(store: Store, session_id: str, at: str) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from understudy.records import Prompt, Ranking, sha256_of
-from understudy.store.engine import reading, writing
+from understudy.store.engine import writing
 from understudy.store.labeling_tables import (
     assignments,
     drafts,
@@ -25,10 +25,10 @@ from understudy.store.labeling_tables import (
     trial_answers,
     withdrawals,
 )
-from understudy.store.queue import change_live, free_slot, lock_assignment
+from understudy.store.queue import free_slot, lock_assignment
 from understudy.store.repository import Store, add_rows, insert_new
 from understudy.store.rows import Label, Row, kind_of, label_row, packed, prompt_row
-from understudy.store.tables import labelers, labels, prompts, ranked_responses, users
+from understudy.store.tables import labels, prompts, ranked_responses, users
 
 
 class Refused(Exception):
@@ -51,6 +51,8 @@ class Answer:
     """ranked, cannot_rank, unsure, demonstrated or written."""
     labels: Sequence[Label] = ()
     """Records for the record chain; none in practice and screening."""
+    role: str | None = None
+    """The labeler's role, which the database checks; None in practice and screening."""
     response_ids: Sequence[str] = ()
     """The answers as they were shown, by id: a ranking's rows."""
     prompts: Sequence[Prompt] = ()
@@ -89,21 +91,21 @@ def save_draft(
     LookupError if the assignment is not this account's, Refused if it is done or if another tab
     has saved since `version`.
     """
-    mine = (assignments.c.id == assignment_id) & (assignments.c.account_id == account_id)
     with writing(store.engine) as connection:
-        state = connection.execute(select(assignments.c.state).where(mine)).scalar()
+        given = {"id_": assignment_id, "account": account_id}
+        state = connection.execute(_STATE, given).scalar()
         if state is None:
             raise LookupError(assignment_id)
         if state == "done":
             raise Refused("already_submitted", "This was answered already.")
         row = {"version": version + 1, "body": packed(body), "saved_at": at}
-        this = (drafts.c.assignment_id == assignment_id) & (drafts.c.version == version)
-        if connection.execute(drafts.update().where(this).values(row)).rowcount:
+        this = {"id_": assignment_id, "seen": version}
+        if connection.execute(_UPDATE_DRAFT, {**row, **this}).rowcount:
             return version + 1
-        found = connection.execute(select(drafts).where(drafts.c.assignment_id == assignment_id))
+        found = connection.execute(_DRAFT, {"id_": assignment_id})
         other = found.mappings().first()
         if other is None and version == 0:
-            connection.execute(drafts.insert(), {"assignment_id": assignment_id, **row})
+            connection.execute(_INSERT_DRAFT, {"assignment_id": assignment_id, **row})
             return 1
     raise Refused(
         "draft_stale",
@@ -119,12 +121,6 @@ def draft_json(row: RowMapping) -> Row:
         "body": json.loads(row["body"]),
         "saved_at": row["saved_at"],
     }
-
-
-def known_reply(store: Store, answer_id: str, account_id: str, body: Any) -> Row | None:
-    """The reply to a submission that is here already; Refused if it was another one."""
-    with reading(store.engine) as connection:
-        return _known(connection, answer_id, account_id, body)
 
 
 def submit(
@@ -155,7 +151,7 @@ def submit(
         else:
             _insert_trial(connection, row, answer, at)
         _finish(connection, row, answer, at)
-        connection.execute(drafts.delete().where(drafts.c.assignment_id == assignment_id))
+        connection.execute(_DELETE_DRAFT, {"id_": assignment_id})
         if row["stage"] == "work":
             _count(connection, row, more)
         return reply
@@ -163,33 +159,15 @@ def submit(
 
 def standing(connection: Connection, submission_id: str) -> Row:
     """A submission as the browser sees it."""
-    query = select(submissions).where(submissions.c.id == submission_id)
-    row = connection.execute(query).mappings().one()
+    row = connection.execute(_SUBMISSION, {"id_": submission_id}).mappings().one()
     return {"id": row["id"], "body": json.loads(row["body"]), "at": row["created_at"]}
 
 
 def opinions(connection: Connection, item_id: str) -> list[Opinion]:
     """The standing answers to a ranking item."""
-    query = (
-        select(
-            assignments.c.id,
-            assignments.c.outcome,
-            ranked_responses.c.response_id,
-            ranked_responses.c.tier,
-        )
-        .outerjoin(
-            submission_labels, submission_labels.c.submission_id == assignments.c.submission_id
-        )
-        .outerjoin(ranked_responses, ranked_responses.c.label_id == submission_labels.c.label_id)
-        .where(
-            assignments.c.item_id == item_id,
-            assignments.c.stage == "work",
-            assignments.c.state == "done",
-        )
-    )
     outcome_of: dict[str, str] = {}
     tiers: dict[str, dict[str, int]] = {}
-    for name, outcome, response_id, tier in connection.execute(query):
+    for name, outcome, response_id, tier in connection.execute(_OPINIONS, {"item": item_id}):
         outcome_of[name] = outcome
         tiers.setdefault(name, {})
         if response_id is not None:
@@ -198,8 +176,7 @@ def opinions(connection: Connection, item_id: str) -> list[Opinion]:
 
 
 def _known(connection: Connection, answer_id: str, account_id: str, body: Any) -> Row | None:
-    query = select(submissions).where(submissions.c.id == answer_id)
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_SUBMISSION, {"id_": answer_id}).mappings().first()
     if row is None:
         return None
     if row["account_id"] != account_id or row["digest"] != sha256_of(packed(body)):
@@ -236,25 +213,24 @@ def _insert_submission(
         "revises": answer.revises,
         "created_at": at,
     }
-    connection.execute(submissions.insert(), new)
+    connection.execute(_INSERT_SUBMISSION, new)
 
 
 def _insert_labels(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
     """Into the record chain; what an earlier answer said and this one does not is withdrawn."""
     _insert_prompts(connection, row, answer, at)
     earlier = _labels_of(connection, answer.revises) if answer.revises else {}
-    role = _role_of(connection, row["account_id"]) if answer.labels else ""
     rows = []
     for label in answer.labels:
         place = (kind_of(label), getattr(label, "response_id", None))
-        rows.append(label_row(label, role, earlier.pop(place, None)))
+        rows.append(label_row(label, str(answer.role), earlier.pop(place, None)))
     if rows:
-        connection.execute(labels.insert(), rows)
+        connection.execute(_INSERT_LABELS, rows)
         members = [{"submission_id": answer.id, "label_id": new["id"]} for new in rows]
-        connection.execute(submission_labels.insert(), members)
+        connection.execute(_INSERT_MEMBERS, members)
     for label in answer.labels:
         if isinstance(label, Ranking):
-            connection.execute(ranked_responses.insert(), _ranked(label, answer.response_ids))
+            connection.execute(_INSERT_RANKED, _ranked(label, answer.response_ids))
     if earlier:
         gone = [
             {"label_id": old["id"], "submission_id": answer.id, "at": at}
@@ -279,12 +255,6 @@ def _labels_of(
     query = query.where(submission_labels.c.submission_id == submission_id)
     rows = connection.execute(query).mappings()
     return {(row["kind"], row["response_id"]): row for row in rows}
-
-
-def _role_of(connection: Connection, account_id: str) -> str:
-    query = select(labelers.c.role).where(labelers.c.id == account_id)
-    role: str = connection.execute(query).scalar_one()
-    return role
 
 
 def _insert_prompts(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
@@ -335,6 +305,7 @@ def _finish(connection: Connection, row: RowMapping, answer: Answer, at: str) ->
         full = row["num_done"] + row["num_live"] >= row["wanted"]
         slot = None if full else free_slot(connection, row["item_id"])
     values: Row = {
+        "id_": row["id"],
         "state": "done",
         "slot": slot,
         "outcome": answer.outcome,
@@ -343,24 +314,80 @@ def _finish(connection: Connection, row: RowMapping, answer: Answer, at: str) ->
         "seconds": answer.seconds,
         "ui": answer.ui,
         "submission_id": answer.id,
+        "done_at": row["done_at"] if row["state"] == "done" else at,
     }
-    if row["state"] != "done":
-        values["done_at"] = at
-    mine = assignments.c.id == row["id"]
-    connection.execute(assignments.update().where(mine).values(values))
+    connection.execute(_FINISH, values)
 
 
 def _count(connection: Connection, row: RowMapping, more: More) -> None:
     """The item has one label more, and wants one more still where labelers disagree."""
     num_done = row["num_done"] + (row["state"] != "done")
-    if row["state"] == "leased":
-        change_live(connection, row["item_id"], -1)
+    num_live = row["num_live"] - (row["state"] == "leased")
     wanted = row["wanted"]
     if row["kind"] == "rank" and num_done >= wanted and wanted < row["max_wanted"]:
         wanted += more(opinions(connection, row["item_id"]))
     state = row["item_state"]
     if state in ("open", "done"):
         state = "done" if num_done >= wanted else "open"
-    values = {"num_done": num_done, "wanted": wanted, "state": state}
-    mine = items.c.id == row["item_id"]
-    connection.execute(items.update().where(mine).values(values))
+    values = {"num_done": num_done, "num_live": num_live, "wanted": wanted, "state": state}
+    connection.execute(_COUNT, {"item": row["item_id"], **values})
+
+
+# Statements, made once
+
+_STATE = select(assignments.c.state).where(
+    assignments.c.id == bindparam("id_"), assignments.c.account_id == bindparam("account")
+)
+_DRAFT = select(drafts).where(drafts.c.assignment_id == bindparam("id_"))
+_INSERT_DRAFT = drafts.insert()
+_UPDATE_DRAFT = (
+    drafts.update()
+    .where(drafts.c.assignment_id == bindparam("id_"), drafts.c.version == bindparam("seen"))
+    .values({name: bindparam(name) for name in ("version", "body", "saved_at")})
+)
+_DELETE_DRAFT = drafts.delete().where(drafts.c.assignment_id == bindparam("id_"))
+_SUBMISSION = select(submissions).where(submissions.c.id == bindparam("id_"))
+_INSERT_SUBMISSION = submissions.insert()
+_INSERT_LABELS = labels.insert()
+_INSERT_MEMBERS = submission_labels.insert()
+_INSERT_RANKED = ranked_responses.insert()
+_FINISH = (
+    assignments.update()
+    .where(assignments.c.id == bindparam("id_"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "state",
+                "slot",
+                "outcome",
+                "note",
+                "reason",
+                "seconds",
+                "ui",
+                "submission_id",
+                "done_at",
+            )
+        }
+    )
+)
+_COUNT = (
+    items.update()
+    .where(items.c.id == bindparam("item"))
+    .values({name: bindparam(name) for name in ("num_done", "num_live", "wanted", "state")})
+)
+_OPINIONS = (
+    select(
+        assignments.c.id,
+        assignments.c.outcome,
+        ranked_responses.c.response_id,
+        ranked_responses.c.tier,
+    )
+    .outerjoin(submission_labels, submission_labels.c.submission_id == assignments.c.submission_id)
+    .outerjoin(ranked_responses, ranked_responses.c.label_id == submission_labels.c.label_id)
+    .where(
+        assignments.c.item_id == bindparam("item"),
+        assignments.c.stage == "work",
+        assignments.c.state == "done",
+    )
+)

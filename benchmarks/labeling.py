@@ -1,0 +1,344 @@
+"""40 labelers at once on the labelers' pages: how long pages take, and whether all is kept.
+
+    python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0] [--store sqlite]
+
+Each labeler signs in by invitation, reads the instructions and then, for every item, loads the work
+page, fetches the item, saves a draft, says that the page is open, and submits, as a browser does.
+The labelers answer by the length of a text (`Quick`), so that what is measured is the server; any
+`records.Labeler` can take their place. `--think S` waits S seconds on average before each request; 0 is the worst
+case, as no labeler is that fast. Server and labelers share this machine. At the end the store is
+looked at: labels that were acknowledged and are not there exactly once, items with more labelers
+than they want, items that one labeler had twice, must all be 0.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from understudy.labeling.client import LabelingClient, answer_of
+from understudy.labeling.labelers import InviteConfig, invite_labeler
+from understudy.labeling.plan import PlanConfig, plan
+from understudy.records import Labeler, Prompt, Response
+from understudy.store import Store, open_project
+from understudy.store.engine import reading
+from understudy.store.labeling_tables import assignments, items, submissions
+from understudy.store.project import NewConfig, new_project
+
+Times = dict[str, list[float]]
+
+
+@dataclass
+class Reply:
+    """What `LabelingClient` reads of a reply."""
+
+    status_code: int
+    data: bytes
+
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.data)
+
+
+@dataclass
+class PlainHttp:
+    """A browser's connection, as light as it can be, that notes how long each page took."""
+
+    port: int
+    think: float
+    times: Times
+    errors: Counter[str]
+    cookie: str = ""
+    connection: http.client.HTTPConnection | None = None
+    rng: random.Random = field(default_factory=random.Random)
+
+    def get(self, path: str) -> Reply:
+        """A page."""
+        return self.request("GET", path)
+
+    def request(
+        self, method: str, path: str, json: Any = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        """Any request."""
+        if self.think:
+            time.sleep(self.rng.expovariate(1 / self.think))
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
+            self.connection.connect()
+            self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sent = dict(headers or {})
+        body = None
+        if json is not None:
+            body = _dump(json)
+            sent["Content-Type"] = "application/json"
+        if self.cookie:
+            sent["Cookie"] = self.cookie
+        begun = time.perf_counter()
+        self.connection.request(method, path, body=body, headers=sent)
+        reply = self.connection.getresponse()
+        data = reply.read()
+        self.times[_page(method, path)].append(time.perf_counter() - begun)
+        if reply.status >= 400:
+            self.errors[f"{reply.status} {_page(method, path)}"] += 1
+        given = reply.getheader("set-cookie")
+        if given:
+            self.cookie = given.partition(";")[0]
+        return Reply(reply.status, data)
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _page(method: str, path: str) -> str:
+    parts = ["{id}" if part.startswith("as-") else part for part in path.split("/")]
+    return f"{method} {'/'.join(parts)}"
+
+
+@dataclass
+class Person:
+    """A labeler at work."""
+
+    http: PlainHttp
+    labeler: Labeler
+    token: str
+    name: str
+    acknowledged: list[str] = field(default_factory=list)
+
+    def sign_in(self) -> None:
+        """By the one-time link."""
+        client = LabelingClient(self.http)  # type: ignore[arg-type]
+        self.client = client
+        client.accept(self.token, name=self.name, password="a password for the load")
+        client.read_instructions()
+
+    def work(self, num_items: int) -> None:
+        """So many items, each as a browser does it."""
+        for _ in range(num_items):
+            self.http.get("/work")
+            assignment = self.client.next()
+            if assignment is None:
+                return
+            answer = answer_of(self.labeler, assignment)
+            if answer is None:
+                self.client.skip(assignment["id"])
+                continue
+            path = f"/api/assignments/{assignment['id']}"
+            self.client.save_draft(assignment["id"], 0, {"ratings": answer.get("ratings")})
+            self.client.post(f"{path}/heartbeat")
+            reply = self.client.submit(assignment["id"], answer)
+            self.acknowledged.append(reply["id"])
+
+
+def fill(folder: Path, store_url: str, num_prompts: int) -> None:
+    """A project with prompts that have six answers each, and a queue."""
+    new_project(NewConfig(folder=folder, store=store_url))
+    store = open_project(folder).open_store()
+    prompts = [
+        Prompt(
+            id=f"p{number:05}",
+            prompt=f"What can you tell me about the number {number}? " + "Take your time. " * 8,
+            user_id=f"u{number % 500}",
+            split="train",
+        )
+        for number in range(num_prompts)
+    ]
+    store.add_prompts(prompts)
+    store.set_intake(prompts, [])
+    store.add_responses(
+        Response(
+            id=f"{prompt.id}-{place}",
+            prompt_id=prompt.id,
+            prompt=prompt.prompt,
+            response=f"Answer {place}. " + "It is a number like others. " * (3 + 2 * place),
+            model=f"model-{place}",
+        )
+        for prompt in prompts
+        for place in range(6)
+    )
+    store.engine.dispose()
+    print(plan(PlanConfig(project=folder, overlap=0.15)))
+
+
+class Quick:
+    """A labeler who needs no time: answers depend on the answer's text alone."""
+
+    def demonstrate(self, prompt: Prompt) -> Any:
+        """A short answer."""
+        from understudy.records import Demonstration
+
+        return Demonstration(
+            id="d", prompt_id="p", prompt="?", response="It is one more.", labeler_id="l"
+        )
+
+    def rate(self, prompt: Prompt, response: Response) -> Any:
+        """By length."""
+        from understudy.records import FLAGS, Rating
+
+        likert = 1 + len(response.response) % 7
+        flags = dict.fromkeys(FLAGS, False)
+        return Rating(
+            id="a", prompt_id="p", response_id="r", labeler_id="l", likert=likert, flags=flags
+        )
+
+    def rank(self, prompt: Prompt, responses: list[Response]) -> Any:
+        """By length, the last two tied."""
+        from understudy.records import Ranking
+
+        order = sorted(range(len(responses)), key=lambda i: len(responses[i].response))
+        tiers = (*((index,) for index in order[:-2]), tuple(order[-2:]))
+        texts = tuple(one.response for one in responses)
+        return Ranking(
+            id="k", prompt_id="p", prompt="?", responses=texts, tiers=tiers, labeler_id="l"
+        )
+
+
+def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """`understudy label` in a process of its own, once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    command = [sys.executable, "-m", "understudy.cli", "label", "--project", str(folder)]
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"labeling")
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return process, port
+        except OSError:
+            assert process.poll() is None, "the server ended at once"
+            time.sleep(0.05)
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """CPU time that a process has used, of all its threads."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def quantile(seconds: list[float], share: float) -> float:
+    """In milliseconds."""
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def problems(store: Store, acknowledged: list[str]) -> dict[str, int]:
+    """What must not be: each count should be 0."""
+    held = assignments.c.state.in_(("leased", "done")) & assignments.c.slot.is_not(None)
+    with reading(store.engine) as connection:
+        there = Counter(connection.execute(select(submissions.c.id)).scalars())
+        over = (
+            select(items.c.id)
+            .join(assignments, assignments.c.item_id == items.c.id)
+            .where(held)
+            .group_by(items.c.id, items.c.wanted)
+            .having(func.count() > items.c.wanted)
+        )
+        twice = (
+            select(assignments.c.item_id)
+            .group_by(assignments.c.item_id, assignments.c.account_id)
+            .having(func.count() > 1)
+        )
+        return {
+            "acknowledged, not there once": sum(there[name] != 1 for name in acknowledged),
+            "items over their overlap": len(connection.execute(over).all()),
+            "items twice to one labeler": len(connection.execute(twice).all()),
+        }
+
+
+def together(people: list[Person], what: Any) -> None:
+    """Everybody at the same time."""
+    failed: list[BaseException] = []
+
+    def one(person: Person) -> None:
+        try:
+            what(person)
+        except BaseException as error:  # shown below: a thread's own would go unseen
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(person,)) for person in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labelers", type=int, default=40)
+    parser.add_argument("--items", type=int, default=50)
+    parser.add_argument("--think", type=float, default=0.0)
+    parser.add_argument("--store", default="sqlite:///store.sqlite", help="or a database URL")
+    options = parser.parse_args()
+    sys.setswitchinterval(0.0005)  # 40 labelers share this process: none shall wait for another
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "project"
+        fill(folder, options.store, options.labelers * options.items)
+        links = [
+            invite_labeler(InviteConfig(name=f"L{k}", role="training", screen="no", project=folder))
+            for k in range(options.labelers)
+        ]
+        server, port = serve(folder)
+        times: Times = defaultdict(list)
+        errors: Counter[str] = Counter()
+        people = [
+            Person(
+                PlainHttp(port, options.think, times, errors),
+                Quick(),  # type: ignore[arg-type]
+                link.partition("#")[2],
+                f"labeler {k}",
+            )
+            for k, link in enumerate(links)
+        ]
+        try:
+            together(people, Person.sign_in)
+            used, begun = cpu_seconds(server), time.perf_counter()
+            together(people, lambda person: person.work(options.items))
+            took, used = time.perf_counter() - begun, cpu_seconds(server) - used
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+        print(f"{'page':<38}{'requests':>9}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+        for page, seconds in sorted(times.items()):
+            print(
+                f"{page:<38}{len(seconds):>9,}{quantile(seconds, 0.5):>9.1f}"
+                f"{quantile(seconds, 0.99):>9.1f}{1000 * max(seconds):>9.1f}"
+            )
+        working = {"sign-in", "invitation", "instructions", "session"}
+        work = [
+            s for page, found in times.items() for s in found if page.split("/")[-1] not in working
+        ]
+        print(
+            f"{len(work):,} requests of work in {took:.1f} s ({len(work) / took:.0f}/s), p50 "
+            f"{quantile(work, 0.5):.1f} ms, p99 {quantile(work, 0.99):.1f} ms, server's CPU "
+            f"{1000 * used / len(work):.2f} ms each"
+        )
+        store = open_project(folder).open_store()
+        acknowledged = [name for person in people for name in person.acknowledged]
+        found = problems(store, acknowledged)
+        found["5xx"] = sum(count for name, count in errors.items() if name.startswith("5"))
+        print(f"{len(acknowledged):,} labels acknowledged; {dict(errors) or 'no refusals'}")
+        print(", ".join(f"{name}: {count}" for name, count in found.items()))
+        if any(found.values()):
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
