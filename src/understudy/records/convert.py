@@ -78,6 +78,8 @@ def read_row(kind: type, row: Mapping[str, Any], prefix: str = "") -> Any:
 
 def write_value(value: Any) -> Any:
     """A field's value as JSON has it: tuples become lists, dataclasses objects."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: write_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, list | tuple):

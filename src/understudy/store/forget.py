@@ -21,7 +21,8 @@ from understudy.store.export import write_dataset
 from understudy.store.lineage import models_that_used
 from understudy.store.log import PromptLog
 from understudy.store.project import Project, open_project
-from understudy.store.repository import Store, prompt_of_body
+from understudy.store.repository import Store
+from understudy.store.rows import prompt_of_body
 from understudy.store.tables import (
     dataset_files,
     dataset_records,

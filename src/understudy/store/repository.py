@@ -7,7 +7,6 @@ twice), and the same id with other content is an error. Labels are never changed
     store.add_prompts(read_records("prompts.jsonl", Prompt))
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +34,9 @@ from understudy.store.rows import (
     prompt_row,
     response_of,
     response_row,
+)
+from understudy.store.rows import (
+    prompt_of_body as prompt_of_body,
 )
 from understudy.store.tables import (
     feedback,
@@ -337,11 +339,6 @@ class Store:
                 return
             yield rows
             last = rows[-1][key.name]
-
-
-def prompt_of_body(body: str) -> Any:
-    """The conversation in a prompt's row."""
-    return Prompt.from_json({"id": "", "user_id": "", "prompt": json.loads(body)}).prompt
 
 
 def label_query() -> Select[Any]:

@@ -11,12 +11,14 @@ from understudy.records import (
     Conversation,
     Demonstration,
     LabelerInfo,
+    Message,
     Prompt,
     Ranking,
     Rating,
     Response,
     sha256_of,
 )
+from understudy.records.convert import write_value
 
 Row = dict[str, Any]
 Label = Demonstration | Rating | Ranking
@@ -55,8 +57,7 @@ def labeler_of(row: RowMapping) -> LabelerInfo:
 
 def prompt_row(prompt: Prompt) -> Row:
     """A row of `prompts`; what intake decides (split) is left to intake."""
-    plain = prompt.to_json()
-    body = packed(plain["prompt"])
+    body = packed(write_value(prompt.prompt))
     return {
         "id": prompt.id,
         "user_id": prompt.user_id,
@@ -64,7 +65,7 @@ def prompt_row(prompt: Prompt) -> Row:
         "body": body,
         "digest": sha256_of(body),
         "source": prompt.source,
-        "tags": packed(plain["tags"]),
+        "tags": packed(write_value(prompt.tags)),
         "use_case": prompt.use_case,
         "created_at": prompt.created_at,
     }
@@ -72,19 +73,25 @@ def prompt_row(prompt: Prompt) -> Row:
 
 def prompt_of(row: RowMapping) -> Prompt:
     """The record of a row of `prompts`; whatever is in the store had consent."""
-    return Prompt.from_json(
-        {
-            "id": row["id"],
-            "prompt": json.loads(row["body"]),
-            "user_id": row["user_id"],
-            "organization_id": row["organization_id"],
-            "split": row["split"],
-            "use_case": row["use_case"],
-            "source": row["source"],
-            "created_at": row["created_at"],
-            "tags": json.loads(row["tags"]),
-        }
+    return Prompt(
+        id=row["id"],
+        prompt=prompt_of_body(row["body"]),
+        user_id=row["user_id"],
+        organization_id=row["organization_id"],
+        split=row["split"],
+        use_case=row["use_case"],
+        source=row["source"],
+        created_at=row["created_at"],
+        tags=json.loads(row["tags"]),
     )
+
+
+def prompt_of_body(body: str) -> Conversation:
+    """The conversation in a prompt's `body`."""
+    found = json.loads(body)
+    if isinstance(found, str):
+        return found
+    return tuple(Message(turn["role"], turn["content"]) for turn in found)
 
 
 def response_row(response: Response) -> Row:
@@ -161,10 +168,15 @@ def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:
         "rubric": row["rubric"],
     }
     if row["kind"] == "rating":
-        return Rating.from_json({**shared, "response_id": row["response_id"], **body})
-    shared |= {"prompt": json.loads(row["prompt_body"]), "split": row["split"]}
+        return Rating(**shared, response_id=row["response_id"], **body)
+    shared |= {"prompt": prompt_of_body(row["prompt_body"]), "split": row["split"]}
     if row["kind"] == "demonstration":
-        return Demonstration.from_json({**shared, **body})
-    return Ranking.from_json(
-        {**shared, "responses": list(responses), "labeler_role": row["labeler_role"], **body}
+        return Demonstration(**shared, **body)
+    scores = body.get("scores")
+    return Ranking(
+        **shared,
+        responses=tuple(responses),
+        tiers=tuple(tuple(tier) for tier in body["tiers"]),
+        scores=None if scores is None else tuple(scores),
+        labeler_role=row["labeler_role"],
     )

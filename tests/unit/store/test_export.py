@@ -122,6 +122,19 @@ def test_the_same_query_gives_the_same_bytes(filled, tmp_path: Path) -> None:
     assert third.read_bytes() == one.read_bytes()
 
 
+def test_records_that_were_deleted_and_have_come_again_are_in_it_again(filled) -> None:
+    project, store = filled
+    config = ExportConfig(kind="rankings", project=project.folder)
+    first = freeze(store, config)
+    gone = [label for label in store.labels() if isinstance(label, Ranking)]
+    with writing(store.engine) as connection:
+        connection.execute(labels.delete().where(labels.c.kind == "ranking"))
+    assert list(dataset_lines(store, first[0])) == []
+    store.add_labels(gone)
+    assert freeze(store, config) == first
+    assert sum(1 for _ in dataset_lines(store, first[0])) == first[1]
+
+
 def test_bytes_are_the_same_on_both_backends(filled) -> None:
     project, _ = filled
     for kind in ("rankings", "prompts"):
