@@ -80,9 +80,7 @@ def test_trained_by_all_three_and_loaded_by_transformers(kind, data, tmp_path):
     same_logits(sft / "model")
     same_logits(ppo / "model")
     scalar, tokenizer = load_scalar(reward / "model")
-    if (scalar.config.architectures or [""])[0].endswith("ForSequenceClassification"):
-        plain = AutoModelForSequenceClassification.from_pretrained(reward / "model").eval()
-        offset = plain.config.understudy_score_offset
-        score = plain(torch.tensor([IDS])).logits.item() + offset
-        ours = score_ids(scalar, [IDS[:3]], [IDS[3:]], tokenizer.pad_token_id)[0]
-        assert score == pytest.approx(ours, abs=1e-4)
+    plain = AutoModelForSequenceClassification.from_pretrained(reward / "model").eval()
+    score = plain(torch.tensor([IDS])).logits.item() + plain.config.understudy_score_offset
+    ours = score_ids(scalar, [IDS[:3]], [IDS[3:]], tokenizer.pad_token_id)[0]
+    assert score == pytest.approx(ours, abs=1e-4)

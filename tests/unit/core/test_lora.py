@@ -205,7 +205,7 @@ def test_ppo_leaves_the_base_and_starts_at_kl_0(world, tmp_path, monkeypatch):
     assert not torch.equal(models.critic.head.weight, head)
     rows = read_lines(out / "metrics.jsonl")
     assert rows[0]["ppo/kl"] == pytest.approx(0, abs=1e-5)
-    assert rows[0]["ppo/first_ratio_error"] < 1e-5
+    assert all(row["ppo/first_ratio_error"] < 1e-4 for row in rows)  # sampled with the adapter
     assert rows[-1]["ppo/kl"] != pytest.approx(0, abs=1e-3)
     AutoModelForCausalLM.from_pretrained(out / "model")
 

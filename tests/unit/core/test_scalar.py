@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tests.fixtures_models import KINDS, make_policy, make_tokenizer, save_model_folder
+from tests.fixtures_models import KINDS, MORE_KINDS, make_policy, make_tokenizer, save_model_folder
 from transformers import AutoModelForSequenceClassification
 
 from understudy.core.batching import pad, ranking_batch
@@ -99,7 +99,7 @@ def test_head_starts_small_with_bias_zero():
     assert not torch.equal(model.head.weight, other.head.weight)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MORE_KINDS)
 def test_save_and_load_here_and_as_sequence_classification(tmp_path, kind):
     model, tokenizer = make_scalar(kind), make_tokenizer()
     model.save(tmp_path / "rm", tokenizer)
@@ -109,10 +109,17 @@ def test_save_and_load_here_and_as_sequence_classification(tmp_path, kind):
     assert score_texts(loaded, tokenizer, prompts, texts) == scores
     assert loaded.bias_shift == 0.5
     standard = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
-    for prompt, text, score in zip(prompts, texts, scores, strict=True):
-        ids = torch.tensor([render_prompt(tokenizer, prompt) + encode_response(tokenizer, text)])
-        logit = standard(ids).logits.item() + standard.config.understudy_score_offset
-        assert logit == pytest.approx(score, abs=1e-5)
+    assert type(standard).__name__.endswith("ForSequenceClassification")
+    rows = [
+        render_prompt(tokenizer, prompt) + encode_response(tokenizer, text)
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    offset = standard.config.understudy_score_offset
+    alone = [standard(torch.tensor([row])).logits.item() + offset for row in rows]
+    assert alone == pytest.approx(scores, abs=1e-5)
+    ids_BT, mask_BT = pad(rows, tokenizer.pad_token_id)
+    together_B1 = standard(ids_BT, attention_mask=mask_BT).logits + offset
+    assert together_B1.squeeze(1).tolist() == pytest.approx(scores, abs=1e-5)
 
 
 def test_scores_do_not_depend_on_what_else_is_scored():
