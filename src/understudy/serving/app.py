@@ -11,17 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from understudy.serving.callers import Callers
 from understudy.serving.guard import Guard
 from understudy.serving.journal import Journal, LogUnavailable, Policy
+from understudy.serving.openapi import CONSENT, description
 from understudy.serving.wire import (
     ApiError,
     ChatRequest,
@@ -36,6 +39,7 @@ from understudy.store.log import Event
 from understudy.store.rows import now
 
 Asked = ChatRequest | CompletionRequest
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class Backend(Protocol):
@@ -188,7 +192,7 @@ class Gateway:
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "seed": asked.seed,
         }
-        self.journal.put(Event("answer", request_id, caller.user_id, now(), body))
+        self.journal.put(Event("answer", request_id, caller.user_id, now(), body), urgent=False)
 
     async def take_feedback(self, given: Feedback, caller: Caller) -> Json:
         """Record feedback on one of the caller's own recorded answers."""
@@ -208,11 +212,11 @@ class Gateway:
         return {"status": status, "log": log, "backend": self.backend.state()}
 
 
-def build_app(settings: Settings, store: Store, backend: Backend) -> FastAPI:
+def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
     """The ASGI application; it closes the backend when it ends."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         gateway = app.state.gateway = Gateway(settings, store, backend)
         flushing = asyncio.create_task(gateway.callers.keep_flushing())
         yield
@@ -221,102 +225,114 @@ def build_app(settings: Settings, store: Store, backend: Backend) -> FastAPI:
         await gateway.callers.flush()
         await asyncio.to_thread(gateway.journal.close)
 
-    app = FastAPI(title="Understudy", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, stall_s=settings.stall_s)
-    _add_routes(app)
-    _add_errors(app)
-    return app
+    guard = Middleware(Guard, max_body_bytes=settings.max_body_bytes, stall_s=settings.stall_s)
+    return Starlette(
+        routes=ROUTES, middleware=[guard], exception_handlers=HANDLERS, lifespan=lifespan
+    )
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, us-...")
-_errors: dict[int | str, Any] = {
-    status: {"description": "An error in OpenAI's shape"}
-    for status in (400, 401, 404, 408, 413, 429, 500, 502, 503, 504)
-}
+async def _chat(request: Request) -> Response:
+    return await _answer(request, ChatRequest)
 
 
-async def _caller(
-    request: Request,
-    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Caller:
+async def _completions(request: Request) -> Response:
+    return await _answer(request, CompletionRequest)
+
+
+async def _answer(request: Request, kind: type[ChatRequest | CompletionRequest]) -> Response:
     gateway: Gateway = request.app.state.gateway
-    return await gateway.callers.identify(given.credentials if given else None)
+    caller = await gateway.callers.identify(_key(request))
+    asked = await _read(request, kind)
+    return await gateway.reply(asked, caller, _withheld(request))
 
 
-async def _withheld(
-    consent: Annotated[str | None, Header(alias="X-Understudy-Consent")] = None,
-) -> bool:
+async def _models(request: Request) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    await gateway.callers.identify(_key(request))
+    one = {"id": gateway.backend.name, "object": "model", "created": 0, "owned_by": "understudy"}
+    return JSONResponse({"object": "list", "data": [one]})
+
+
+async def _feedback(request: Request) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    caller = await gateway.callers.identify(_key(request))
+    return JSONResponse(await gateway.take_feedback(await _read(request, Feedback), caller))
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse(request.app.state.gateway.health())
+
+
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(description())
+
+
+ROUTES = [
+    Route("/v1/chat/completions", _chat, methods=["POST"]),
+    Route("/v1/completions", _completions, methods=["POST"]),
+    Route("/v1/models", _models),
+    Route("/v1/feedback", _feedback, methods=["POST"]),
+    Route("/health", _health),
+    Route("/openapi.json", _openapi),
+]
+"""Plain ones: what FastAPI does around a route costs more than all that happens in it."""
+
+
+def _key(request: Request) -> str | None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _withheld(request: Request) -> bool:
     """Whether the header withholds consent: anything but yes does."""
+    consent = request.headers.get(CONSENT)
     return consent is not None and consent.strip().lower() != "yes"
 
 
-Known = Annotated[Caller, Depends(_caller)]
-Withheld = Annotated[bool, Depends(_withheld)]
+async def _read(request: Request, kind: type[Body]) -> Body:
+    """The request's body; ApiError says what is wrong with it."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != "application/json":
+        raise ApiError(415, "send JSON, with Content-Type: application/json")
+    try:
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = f"{where}: {first['msg']}" if where else str(first["msg"])
+    raise ApiError(400, message, param=where or None)
 
 
-def _add_routes(app: FastAPI) -> None:
-    def gateway() -> Gateway:
-        found: Gateway = app.state.gateway
-        return found
-
-    @app.post("/v1/chat/completions", responses=_errors)
-    async def chat(caller: Known, withheld: Withheld, body: ChatRequest) -> Response:
-        """Answer a conversation."""
-        return await gateway().reply(body, caller, withheld)
-
-    @app.post("/v1/completions", responses=_errors)
-    async def completions(caller: Known, withheld: Withheld, body: CompletionRequest) -> Response:
-        """Continue a text."""
-        return await gateway().reply(body, caller, withheld)
-
-    @app.get("/v1/models", responses=_errors)
-    async def models(caller: Known) -> Json:
-        """The one model."""
-        one = {"id": gateway().backend.name, "object": "model", "created": 0}
-        return {"object": "list", "data": [{**one, "owned_by": "understudy"}]}
-
-    @app.post("/v1/feedback", responses=_errors)
-    async def feedback(caller: Known, body: Feedback) -> Json:
-        """Say what the user thought of an answer."""
-        return await gateway().take_feedback(body, caller)
-
-    @app.get("/health")
-    async def health() -> Json:
-        """Whether all is well; needs no key."""
-        return gateway().health()
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body, status_code=error.status_code, headers=error.headers)
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def api_error(request: Request, error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body, status_code=error.status_code, headers=error.headers)
+async def _log_unavailable(request: Request, error: Exception) -> Response:
+    body = error_body(
+        "the prompt cannot be recorded now; try again, or withhold consent for it",
+        "server_error",
+        "log_unavailable",
+    )
+    return JSONResponse(body, status_code=503, headers={"Retry-After": "1"})
 
-    @app.exception_handler(LogUnavailable)
-    async def log_unavailable(request: Request, error: LogUnavailable) -> JSONResponse:
-        body = error_body(
-            "the prompt cannot be recorded now; try again, or withhold consent for it",
-            "server_error",
-            "log_unavailable",
-        )
-        return JSONResponse(body, status_code=503, headers={"Retry-After": "1"})
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        where = where.encode("utf-8", "replace").decode()  # a key may be half a character
-        message = f"{where}: {first['msg']}" if where else str(first["msg"])
-        body = error_body(message, "invalid_request_error", param=where or None)
-        return JSONResponse(body, status_code=400)
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = error_body(str(error.detail), "invalid_request_error")
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        body = error_body(str(error.detail), "invalid_request_error")
-        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
-    @app.exception_handler(Exception)
-    async def failure(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(error_body("internal error", "server_error"), status_code=500)
+async def _failure(request: Request, error: Exception) -> Response:
+    return JSONResponse(error_body("internal error", "server_error"), status_code=500)
+
+
+HANDLERS: dict[Any, Any] = {
+    ApiError: _api_error,
+    LogUnavailable: _log_unavailable,
+    HTTPException: _http_error,
+    Exception: _failure,
+}
 
 
 async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:

@@ -2,11 +2,11 @@
 
 One thread owns the model. Each turn it lets waiting requests in (one prefill of as many as there
 are free slots, up to a number of tokens, so that nobody's next token waits long), then draws one
-token for every running request. The key-value cache and the noise are the rollout engine's
-(`core/slots.py`, `core/noise.py`): a request with a seed gets the same answer whoever runs beside
+token for every running request. The running rows and the noise are the rollout engine's
+(`core/rows.py`, `core/noise.py`): a request with a seed gets the same answer whoever runs beside
 it, within rounding.
 
-Shapes: B live rows, T columns, V vocabulary, D hidden size, K alternatives.
+Shapes: B live rows, V vocabulary, D hidden size, K alternatives.
 """
 
 import threading
@@ -16,16 +16,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.core.masks import Masks
-from understudy.core.models import device_of, head_of, trunk_of
+from understudy.core.generation import logits_of
+from understudy.core.models import device_of, head_of
 from understudy.core.noise import exponential, stream_words, vocabulary_words
-from understudy.core.slots import SlotCache, decoding
-
-PREFILL_TOKENS = 4096
-"""Padded tokens that one prefill takes while others wait for their next token."""
+from understudy.core.rows import PREFILL_TOKENS, LiveRows
+from understudy.core.slots import decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +78,13 @@ class Batcher:
     ) -> None:
         self.model, self.eos_id, self.pad_id = model, eos_id, pad_id
         self.num_slots, self.capacity = slots, capacity
-        self.head, self.trunk, self.device = head_of(model), trunk_of(model), device_of(model)
+        self.head, self.device = head_of(model), device_of(model)
         self.index_V = vocabulary_words(self.head.weight_VD.shape[0], self.device)
         self.waiting: deque[Job] = deque()
         self.wake = threading.Condition()
         self.stopping = False
         self.largest_batch = 0
-        self._clear()
+        self.live: list[Job] = []
         self.thread = threading.Thread(target=self._run, name="model", daemon=True)
         self.thread.start()
 
@@ -107,15 +105,15 @@ class Batcher:
             self.wake.notify()
         self.thread.join()
 
-    def _clear(self) -> None:
-        self.live: list[Job] = []
-        self.column_B = np.zeros(0, dtype=np.int64)  # where a row's next token goes in the cache
-        self.token_B = np.zeros(0, dtype=np.int64)  # its last token, not yet in the cache
-        self.cache = SlotCache(self.num_slots, self.capacity)
-
     def _run(self) -> None:
         with decoding(self.model) as mask_by_hand:
-            self.masks = Masks(self.model, self.capacity, mask_by_hand)
+            self.rows = LiveRows(
+                self.model,
+                num_slots=self.num_slots,
+                capacity=self.capacity,
+                pad_id=self.pad_id,
+                mask_by_hand=mask_by_hand,
+            )
             while True:
                 with self.wake:
                     while not self.waiting and not self.live and not self.stopping:
@@ -132,7 +130,8 @@ class Batcher:
                     failed = Token(self.eos_id, 0.0, last=True, error=f"{type(error).__name__}")
                     for sequence in {*self.live, *new}:
                         sequence.emit(failed)
-                    self._clear()
+                    self.live = []
+                    self.rows.clear()
 
     def _choose(self) -> list[Job]:
         """Those who wait and fit, first come first served; cancelled ones are let go."""
@@ -154,47 +153,21 @@ class Batcher:
             key = (sequence.number,)
             low, high = stream_words(sequence.seed, [key], sequence.max_new_tokens)
             sequence.noise = low[0], high[0]
-        lengths = np.array([len(sequence.prompt) for sequence in new])
-        ids_BT = np.full((len(new), lengths.max()), self.pad_id, dtype=np.int64)
-        for row, sequence in enumerate(new):
-            ids_BT[row, : lengths[row]] = sequence.prompt
-        self.cache.begin_prefill(len(self.live), None)
-        positions_T = torch.arange(ids_BT.shape[1], device=self.device)
-        hidden_BTD = self.trunk(
-            input_ids=self._tensor(ids_BT),
-            attention_mask=self.masks.prefill(ids_BT.shape[1]),
-            position_ids=positions_T.expand(*ids_BT.shape),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        last_BD = hidden_BTD[torch.arange(len(new)), self._tensor(lengths - 1)]
-        token_B = self._draw(last_BD, new)
+        prompts = [sequence.prompt for sequence in new]
+        token_B = self._draw(self.rows.prefill(prompts), new)
         self.live += new
-        self.column_B = np.concatenate([self.column_B, lengths])
-        self.token_B = np.concatenate([self.token_B, token_B])
+        self.rows.enter([len(prompt) for prompt in prompts], token_B)
         self.largest_batch = max(self.largest_batch, len(self.live))
         self._leave()
 
     def _step(self) -> None:
         """One token for every live row."""
-        columns_B = self._tensor(self.column_B)
-        length = int(self.column_B.max()) + 1
-        rows_B = torch.arange(len(self.live), device=self.device)
-        self.cache.begin_decode(columns_B, rows_B, length)
-        hidden_B1D = self.trunk(
-            input_ids=self._tensor(self.token_B).unsqueeze(1),
-            attention_mask=self.masks.decode(columns_B, length),
-            position_ids=columns_B.unsqueeze(1),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        self.column_B = self.column_B + 1
-        self.token_B = self._draw(hidden_B1D[:, 0], self.live)
+        self.rows.token_B = self._draw(self.rows.step(), self.live)
         self._leave()
 
     def _draw(self, hidden_BD: Tensor, rows: Sequence[Job]) -> np.ndarray:
         """The rows' next tokens; each is handed to its request."""
-        logits_BV = self._logits(hidden_BD)
+        logits_BV = logits_of(self.head, hidden_BD)
         logprobs_BV = torch.log_softmax(logits_BV, dim=-1)
         token_B = choose_tokens(logits_BV, rows, self.index_V)
         logprob_B = logprobs_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
@@ -210,39 +183,20 @@ class Batcher:
             row.emit(Token(int(tokens[i]), logprobs[i], top, last))
         return tokens
 
-    def _logits(self, hidden_BD: Tensor) -> Tensor:
-        head = self.head
-        logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
-        if head.scale != 1.0:
-            logits_BV = logits_BV * head.scale
-        if head.softcap is not None:
-            logits_BV = torch.tanh(logits_BV / head.softcap) * head.softcap
-        return logits_BV
-
     def _leave(self) -> None:
-        """Close the gaps: live rows from the back move into the places of rows that ended."""
+        """Let the rows go that ended or were cancelled."""
         ended_B = np.array(
             [
                 row.cancelled or row.count >= row.max_new_tokens or token == self.eos_id
-                for row, token in zip(self.live, self.token_B, strict=True)
+                for row, token in zip(self.live, self.rows.token_B, strict=True)
             ]
         )
         if not ended_B.any():
             return
-        num_live = int((~ended_B).sum())
-        holes = np.flatnonzero(ended_B[:num_live])
-        movers = num_live + np.flatnonzero(~ended_B[num_live:])
-        if len(holes):
-            length = int(self.column_B[movers].max())
-            self.cache.move(self._tensor(movers), self._tensor(holes), length)
+        holes, movers = self.rows.leave(ended_B)
         for hole, mover in zip(holes, movers, strict=True):
             self.live[hole] = self.live[mover]
-            self.column_B[hole], self.token_B[hole] = self.column_B[mover], self.token_B[mover]
-        self.live = self.live[:num_live]
-        self.column_B, self.token_B = self.column_B[:num_live], self.token_B[:num_live]
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        self.live = self.live[: len(self.rows)]
 
 
 def choose_tokens(logits_BV: Tensor, rows: Sequence[Job], index_V: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from understudy.store.log import Event, PromptLog
 
 BATCH = 100
 """Events in one commit."""
+LAZY_SECONDS = 0.05
+"""How long an event that nobody waits for may lie before it is written."""
 Policy = Literal["refuse", "serve"]
 
 
@@ -37,14 +39,17 @@ class Journal:
         self.reader = PromptLog(path)  # for looking up; also says at once what is wrong with it
         self.pending: deque[tuple[Event, asyncio.Future[bool]]] = deque()
         self.wake = threading.Condition()
-        self.stopping = False
+        self.stopping, self.urgent = False, False
         self.num_put, self.num_written, self.num_lost = 0, 0, 0
         self.error: str | None = None
         self.thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.thread.start()
 
-    def put(self, event: Event) -> "asyncio.Future[bool]":
-        """Queue an event: the future tells whether it is on disk, or raises LogUnavailable."""
+    def put(self, event: Event, *, urgent: bool = True) -> "asyncio.Future[bool]":
+        """Queue an event: the future tells whether it is written, or raises LogUnavailable.
+
+        One that is not urgent goes with the next one that is, or after a moment.
+        """
         future: asyncio.Future[bool] = self.loop.create_future()
         future.add_done_callback(_retrieve)
         self.num_put += 1
@@ -53,7 +58,9 @@ class Journal:
             return future
         with self.wake:
             self.pending.append((event, future))
-            self.wake.notify()
+            self.urgent = self.urgent or urgent
+            if urgent or len(self.pending) == 1:
+                self.wake.notify()
         return future
 
     def owner(self, request_id: str) -> str | None:
@@ -83,10 +90,14 @@ class Journal:
         log: PromptLog | None = None
         while True:
             with self.wake:
-                while not self.pending and not self.stopping:
-                    self.wake.wait()
+                while not self.urgent and not self.stopping:
+                    if not self.wake.wait(LAZY_SECONDS if self.pending else None):
+                        break
                 if not self.pending:
-                    break
+                    if self.stopping:
+                        break
+                    continue
+                self.urgent = len(self.pending) > BATCH
                 batch = [self.pending.popleft() for _ in range(min(BATCH, len(self.pending)))]
             try:
                 log = log or PromptLog(self.path, sync=self.sync)

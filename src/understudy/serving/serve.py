@@ -25,6 +25,9 @@ class ServeConfig:
     Its key is read from the variable UNDERSTUDY_UPSTREAM_KEY."""
     upstream_model: str | None = None
     """What the upstream calls the model; `name` without it."""
+    upstream_private: bool = False
+    """The upstream's name may lead to a private network or this machine. Without it a name must
+    lead to public addresses; an address (or localhost) in `upstream` speaks for itself."""
     name: str = "understudy"
     """What requests call the model."""
     host: str = "127.0.0.1"
@@ -113,7 +116,7 @@ def make_backend(config: ServeConfig) -> Backend:
             name=config.name,
             model=config.upstream_model,
             key=os.environ.get(KEY_VARIABLE),
-            timeout_s=config.timeout_s,
+            private=config.upstream_private,
             max_response_tokens=config.max_response_tokens,
         )
     from understudy.core.models import load_policy

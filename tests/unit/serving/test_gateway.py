@@ -1,6 +1,5 @@
 """Keys, consent, limits, feedback, errors and the log, before an upstream that answers at once."""
 
-import itertools
 import json
 import socket
 import sqlite3
@@ -246,7 +245,6 @@ def test_a_connection_that_the_upstream_has_closed_is_no_failure(site, tmp_path:
     thread = threading.Thread(target=serve_twice, daemon=True)
     thread.start()
     backend = Upstream(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", name="m")
-    backend.turn = itertools.cycle(backend.clients[:1])  # one pool, so that it is met again
     limits = Settings(log=tmp_path / "log.sqlite")
     app = build_app(limits, site.project.open_store(), backend)
     header = {"Authorization": f"Bearer {key}"}

@@ -1,0 +1,68 @@
+"""Where the gateway may connect to: checked on the very address that is connected to.
+
+The upstream's name comes from the config, but what it leads to is the name server's word, and that
+may change while the gateway runs (DNS rebinding). So each new connection resolves the name, looks
+at what came, and connects to that address, not to the name again. A name may lead to public
+addresses only, unless `private` says that the upstream is on a network of one's own. An address in
+the config (or localhost) speaks for itself. Link-local addresses, where clouds keep their metadata,
+and multicast and unspecified ones are refused in any case.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+async def ask_system(host: str, port: int) -> list[str]:
+    """What the system's resolver says."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def checked_addresses(
+    host: str, port: int, *, private: bool, resolve: Resolve = ask_system
+) -> list[str]:
+    """Addresses of the upstream; ValueError if one of them is none to connect to."""
+    literal = parse_address(host)
+    found = [host] if literal else await resolve(host, port)
+    own = private or literal is not None or host.lower() == "localhost"
+    for text in found:
+        problem = why_refused(text, private=own)
+        if problem:
+            raise ValueError(f"upstream {host} leads to {text}, {problem}")
+    return found
+
+
+def why_refused(text: str, *, private: bool) -> str:
+    """Why no connection goes to this address; empty if one may."""
+    address = parse_address(text)
+    if address is None:
+        return "which is no address"
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return "which is link-local, multicast or unspecified: never an upstream"
+    if not address.is_global and not private:
+        return "which is not public; pass --upstream-private if that is meant"
+    return ""
+
+
+def parse_address(text: str) -> Address | None:
+    """An IP address, or the IPv4 address that an IPv6 one stands for; None for a name."""
+    try:
+        address = ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        teredo = address.teredo[1] if address.teredo else None
+        translated = IPv4Address(int(address) & 0xFFFFFFFF) if _is_nat64(address) else None
+        return address.ipv4_mapped or address.sixtofour or teredo or translated or address
+    return address
+
+
+def _is_nat64(address: IPv6Address) -> bool:
+    """64:ff9b::/96 (RFC 6052)."""
+    return int(address) >> 32 == 0x64_FF9B << 64
