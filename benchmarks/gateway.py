@@ -1,10 +1,15 @@
 """Load on the gateway beside its upstream alone: requests/s, p50 and p99, failures, and the log.
 
-    python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256]
+    python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256] [--load 0.5]
 
 The upstream answers at once, so what is measured is what the gateway adds: key, limits, JSON,
 the log's commit and a second hop. "cpu ms" is the server's own CPU time per request, which a busy
 machine changes little. Upstream, gateway and load are three processes on this machine.
+
+First each connection sends its next request as soon as the last is answered, which shows how many
+requests a server takes; then no request has a place where it does not wait for all the others. So
+the latency that the gateway adds is measured in a second round, in which both servers get the same
+requests per second: `--load` of what the gateway took, spread evenly over the connections.
 At the end the gateway is killed (SIGKILL) under load, and every prompt that it had acknowledged is
 looked up in the log.
 """
@@ -62,8 +67,9 @@ BODY = json.dumps(ANSWER).encode()
 class Load:
     """So many connections, each sending its next request when the last is answered."""
 
-    def __init__(self, port: int, key: str) -> None:
-        self.port, self.key = port, key
+    def __init__(self, port: int, key: str, pause: float = 0.0) -> None:
+        """`pause` is the time from one request of a connection to its next, in seconds."""
+        self.port, self.key, self.pause = port, key, pause
         self.seconds: list[float] = []
         self.acknowledged: list[str] = []
         self.failures: Counter[str] = Counter()
@@ -71,15 +77,20 @@ class Load:
 
     async def run(self, connections: int, until: float) -> None:
         """Load until a time, and no failure stops it."""
-        await asyncio.gather(*(self._connection(until) for _ in range(connections)))
+        begin = time.perf_counter()
+        starts = (begin + self.pause * i / connections for i in range(connections))
+        await asyncio.gather(*(self._connection(start, until) for start in starts))
 
-    async def _connection(self, until: float) -> None:
+    async def _connection(self, due: float, until: float) -> None:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError as error:
             self.failures[repr(error)] += 1
             return
         while time.perf_counter() < until:
+            if self.pause:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                due += self.pause
             text = f"Name a prime, please: {os.getpid()}-{self.port}-{next(self.numbers)}."
             begun = time.perf_counter()
             try:
@@ -139,11 +150,18 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def measure(
-    server: subprocess.Popen[bytes], port: int, key: str, connections: int, seconds: float
+    server: subprocess.Popen[bytes],
+    port: int,
+    key: str,
+    connections: int,
+    seconds: float,
+    rate: float | None = None,
 ) -> tuple[Load, dict[str, float]]:
-    """Load a server, after a short warm-up."""
-    asyncio.run(Load(port, key).run(connections, time.perf_counter() + min(1.0, seconds / 4)))
-    load = Load(port, key)
+    """Load a server, after a short warm-up: as much as it takes, or `rate` requests/s."""
+    pause = connections / rate if rate else 0.0
+    warm_up = time.perf_counter() + min(1.0, seconds / 4)
+    asyncio.run(Load(port, key, pause).run(connections, warm_up))
+    load = Load(port, key, pause)
     used = cpu_seconds(server)
     begun = time.perf_counter()
     asyncio.run(load.run(connections, begun + seconds))
@@ -170,11 +188,23 @@ def kill_under_load(gateway: subprocess.Popen[bytes], port: int, key: str) -> li
     return load.acknowledged
 
 
+NAMES = ("upstream", "gateway")
+
+
+def _row(connections: int, label: str, rate: float | None, found: dict[str, float]) -> str:
+    offered = f"{rate:.0f}" if rate else "all"
+    return (
+        f"{connections:>11} {label:<9}{offered:>11}{found['rate']:>8.0f}{found['p50']:>9.2f}"
+        f"{found['p99']:>9.2f}{found['cpu']:>9.2f}{found['failures']:>8.0f}"
+    )
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 256])
+    parser.add_argument("--load", type=float, default=0.5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
@@ -194,19 +224,17 @@ def main() -> None:
         try:
             servers.append(start([sys.executable, *serve], ports[1]))
             acknowledged: list[str] = []
-            print("connections server      req/s   p50 ms   p99 ms   cpu ms  failed")
+            print("connections server   offered/s   req/s   p50 ms   p99 ms   cpu ms  failed")
             for connections in options.connections:
-                for label, port, server in zip(
-                    ("upstream", "gateway"), ports, servers, strict=True
-                ):
-                    load, found = measure(server, port, key, connections, options.seconds)
-                    if load.failures:
-                        print(dict(load.failures), file=sys.stderr)
-                    acknowledged += load.acknowledged if label == "gateway" else []
-                    print(
-                        f"{connections:>11} {label:<9}{found['rate']:>8.0f}{found['p50']:>9.2f}"
-                        f"{found['p99']:>9.2f}{found['cpu']:>9.2f}{found['failures']:>8.0f}"
-                    )
+                rate = None
+                for _ in range(2):
+                    for label, port, server in zip(NAMES, ports, servers, strict=True):
+                        load, found = measure(server, port, key, connections, options.seconds, rate)
+                        if load.failures:
+                            print(dict(load.failures), file=sys.stderr)
+                        acknowledged += load.acknowledged if label == "gateway" else []
+                        print(_row(connections, label, rate, found), flush=True)
+                    rate = options.load * found["rate"]
             acknowledged += kill_under_load(servers[1], ports[1], key)
         finally:
             for server in servers:
