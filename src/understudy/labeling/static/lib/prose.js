@@ -30,8 +30,13 @@ function items(lines) {
   return out;
 }
 
-/** **bold** and `code`; all else as it is. */
+/** **bold** and `code`, and a first word that stands alone ("Helpful. …"); all else as it is. */
 function inline(text) {
+  const lead = /^[A-Z]\w+(?: \w+)?\.(?= )/.exec(text)?.[0];
+  return lead ? [h("b", {}, lead), ...marked(text.slice(lead.length))] : marked(text);
+}
+
+function marked(text) {
   return text.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part) => {
     if (part.startsWith("**") && part.length > 4) return h("b", {}, part.slice(2, -2));
     if (part.startsWith("`") && part.length > 2) return h("code", {}, part.slice(1, -1));

@@ -2,13 +2,6 @@
 import { h, newId } from "../lib/dom.js";
 import { openDialog } from "../lib/keys.js";
 
-const SKIP_REASONS = [
-  ["unclear", "The task is unclear"],
-  ["language", "I cannot judge this language or subject"],
-  ["sensitive", "I would rather not work on this content"],
-  ["other", "Another reason"],
-];
-
 /** A dialog with a form; resolves to what `read()` returns on the main button, to null otherwise. */
 function question({ title, lead = null, fields, yes, no = "Back", read, danger = false }) {
   return new Promise((resolve) => {
@@ -24,10 +17,10 @@ function question({ title, lead = null, fields, yes, no = "Back", read, danger =
   });
 }
 
-/** Why the task is skipped: {reason, note} or null. */
-export function askSkip() {
+/** Why the task is skipped, one of `reasons` ({name, title}): {reason, note} or null. */
+export function askSkip(reasons) {
   const name = newId("reason");
-  const radios = SKIP_REASONS.map(([value, label], index) => h("label", { class: "check" },
+  const radios = reasons.map(({ name: value, title: label }, index) => h("label", { class: "check" },
     h("input", { type: "radio", name, value, checked: index === 0 }), h("span", {}, label)));
   const note = noteField("Something to add?", "");
   return question({

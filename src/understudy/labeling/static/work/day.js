@@ -9,11 +9,18 @@ export function duration(seconds) {
   return minutes ? `${minutes} min${rest && minutes < 10 ? ` ${rest} s` : ""}` : `${rest} s`;
 }
 
+/** When the day began where the labeler is. */
+function midnight() {
+  const start = new Date();
+  start.setHours(0, 0, 0, 0);
+  return start;
+}
+
 /** Ask for the day and show it; without the network the old one stays. */
 export async function showDay(kind) {
   let day = null;
   try {
-    day = await get("/api/day");
+    day = await get(`/api/day?since=${encodeURIComponent(midnight().toISOString())}`);
   } catch {
     return null;
   }

@@ -76,6 +76,7 @@ function makeDraggable(element, id, letter, node, act) {
       ghost = h("div", { class: "ghost" }, letter);
       document.body.append(ghost);
       document.body.classList.add("dragging");
+      document.body.classList.toggle("from-card", !node.contains(element));
       element.classList.add("lifted");
       element.setPointerCapture(down.pointerId);
     };
@@ -97,7 +98,7 @@ function makeDraggable(element, id, letter, node, act) {
       show(null);
       if (!ghost) return;
       ghost.remove();
-      document.body.classList.remove("dragging");
+      document.body.classList.remove("dragging", "from-card");
       element.classList.remove("lifted");
       element.addEventListener("click", swallow, { capture: true, once: true });
       setTimeout(() => element.removeEventListener("click", swallow, { capture: true }), 0);

@@ -1,8 +1,6 @@
 // Questions about the prompt itself: use case, and yes, no or unanswered for each tag.
 import { $$, h, newId } from "../lib/dom.js";
 
-const plain = (name) => name.replaceAll("_", " ");
-
 /** The panel: {node, sync(tags)}. `change(tags)` gets the new answers, unanswered ones left out. */
 export function tagsPanel(questions, change) {
   let tags = {};
@@ -11,7 +9,7 @@ export function tagsPanel(questions, change) {
     change(value === null ? rest : { ...rest, [name]: value });
   };
   const select = h("select", { id: newId("use-case"), on: { change: (event) => answer("use_case", event.target.value || null) } },
-    h("option", { value: "" }, "not said"), questions.use_cases.map((name) => h("option", { value: name }, plain(name))));
+    h("option", { value: "" }, "not said"), questions.use_cases.map(({ name, title }) => h("option", { value: name }, title)));
   const rows = questions.tags.map(({ name, question }) => tagRow(name, question, answer));
   const restNo = h("button", { class: "link", type: "button", on: { click: () => {
     const rest = questions.tags.filter((tag) => !(tag.name in tags)).map((tag) => [tag.name, false]);

@@ -45,12 +45,11 @@ export function openTask(assignment, view) {
     view.draw(now);
   }
 
-  /** The state before the last change; the step that is shown stays. */
+  /** The choices before the last one; what was typed and the step that is shown stay. */
   function goBack(from, to) {
     if (!from.length) return false;
     to.push(now);
-    const { step } = now;
-    become({ ...from.pop(), step });
+    become(withTexts(from.pop(), now));
     return true;
   }
 
@@ -77,6 +76,16 @@ export function openTask(assignment, view) {
       tab.stop();
     },
   };
+}
+
+const TYPED = ["step", "note", "text", "prompt", "response", "examples"];
+
+/** `body` with the typed parts of `now`: a text field has an undo of its own. */
+function withTexts(body, now) {
+  const typed = Object.fromEntries(TYPED.filter((name) => name in now).map((name) => [name, now[name]]));
+  const ids = Object.keys({ ...body.ratings, ...now.ratings });
+  const ratings = Object.fromEntries(ids.map((id) => [id, { ...body.ratings?.[id], note: now.ratings?.[id]?.note ?? "" }]));
+  return { ...body, ...typed, ...(ids.length ? { ratings } : {}) };
 }
 
 /** What a submission says, as the body that the views draw. */

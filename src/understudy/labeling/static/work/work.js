@@ -8,7 +8,6 @@ import { askOverThePage } from "../lib/session.js";
 import { askReplace, askSkip } from "./ask.js";
 import { kindLinks, showDay } from "./day.js";
 import { feedbackCard } from "./feedback.js";
-import { taskHead } from "./frame.js";
 import { drawTask, lettersOf } from "./draw.js";
 import { openTask } from "./task.js";
 
@@ -94,7 +93,7 @@ async function submit(outcome = null, note = null) {
 async function skip() {
   const { task } = page;
   if (task.finished) return void toast("This task is finished; you can change the answer.");
-  const answer = await askSkip();
+  const answer = await askSkip(task.assignment.questions.skip_reasons);
   if (answer) await deliver(lay(task.assignment.id, "skip", { id: uuid(), ...answer }));
 }
 
