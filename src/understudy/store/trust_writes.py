@@ -63,7 +63,7 @@ def adjudicate(
 
 def _changed_by(verdict: str, item: RowMapping) -> dict[str, Any]:
     if verdict == "more_labels":
-        wanted = max(item["wanted"], item["num_done"]) + 1
+        wanted = max(item["wanted"], item["num_done"] + 1)
         return {"wanted": wanted, "max_wanted": max(item["max_wanted"], wanted), "state": "open"}
     return {"state": "set_aside" if verdict == "set_aside" else "closed"}
 
