@@ -7,7 +7,7 @@ that an owner who reloads a page costs the labelers nothing.
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,8 +36,10 @@ from understudy.store.trust_reads import (
 )
 from understudy.store.work_reads import recent_work
 
-PATIENCE = 10.0
-"""What was computed holds for so many times as long as computing it took."""
+QUICK_S = 0.5
+"""Processor time that may be spent again at once."""
+PATIENCE = 20.0
+"""What took longer holds for so many times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,20 +180,21 @@ _KEPT: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
-def standing(store: Store, at: str, clock: Callable[[], float] = time.monotonic) -> Standing:
+def standing(store: Store, at: str) -> Standing:
     """The standing now, or a moment ago (see the module)."""
     with _LOCK:
         kept = _KEPT.setdefault(store.engine, _Kept())
-        if kept.standing is not None and clock() < kept.until:
+        if kept.standing is not None and time.monotonic() < kept.until:
             return kept.standing
         state = state_of_labels(store)
         if kept.standing is None or state != kept.state:
-            start = clock()
+            start = time.thread_time()
             found = read_standing(store, at)
             found.lines("drop")
             _ = found.consensus, found.alarms, found.agreement_of
+            took = time.thread_time() - start
             kept.state, kept.standing = state, found
-            kept.until = clock() + PATIENCE * (clock() - start)
+            kept.until = time.monotonic() + PATIENCE * took if took > QUICK_S else 0.0
         return kept.standing
 
 
