@@ -61,9 +61,13 @@ def save_checkpoint(
         temporary.mkdir()
         _write_all(temporary, step, tensors, state)
         final = _publish(temporary, folder / f"step-{step}")
-    except OSError:
+    except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        raise OSError(
+            f"the checkpoint of step {step} cannot be written to {folder}: "
+            f"{error.strerror or error}; earlier ones are as they were. Make room, then go on with "
+            "--resume"
+        ) from error
     _retire(folder, keep, final)
     crash_point("checkpoint/end")
     return final
