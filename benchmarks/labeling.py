@@ -5,10 +5,10 @@
 Each labeler signs in by invitation, reads the instructions and then, for every item, loads the work
 page, fetches the item, saves a draft, says that the page is open, and submits, as a browser does.
 The labelers answer by the length of a text (`Quick`), so that what is measured is the server; any
-`records.Labeler` can take their place. `--think S` waits S seconds on average before each request; 0 is the worst
-case, as no labeler is that fast. Server and labelers share this machine. At the end the store is
-looked at: labels that were acknowledged and are not there exactly once, items with more labelers
-than they want, items that one labeler had twice, must all be 0.
+`records.Labeler` can take their place. `--think S` waits S seconds on average before each request;
+0 is the worst case, as no labeler is that fast. Server and labelers share this machine. At the end
+the store is looked at: labels that were acknowledged and are not there exactly once, items with
+more labelers than they want, items that one labeler had twice, must all be 0.
 """
 
 import argparse

@@ -1,12 +1,10 @@
 """The labelers' pages as one application: all routes in one table."""
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 
-from understudy.labeling import accounts, gate, pages, work
+from understudy.labeling import accounts, gate, me, owner, owner_exports, pages, work
 from understudy.labeling.parts import LabelApp
 from understudy.store.accounts import newest_version
 from understudy.web.access import Route
@@ -17,12 +15,13 @@ FOLDER = Path(__file__).parent
 
 def routes() -> tuple[Route, ...]:
     """Everything that can be asked of this server."""
-    return (*pages.ROUTES, *accounts.ROUTES, *gate.ROUTES, *work.ROUTES, *_others())
+    return (*pages.ROUTES, *accounts.ROUTES, *gate.ROUTES, *work.ROUTES, *me.ROUTES, *owner.ROUTES)
 
 
 def build_label_app(parts: LabelApp, settings: WebSettings) -> FastAPI:
-    """The ASGI application."""
+    """The ASGI application; exports that were cut short go on."""
     ensure_rubric(parts)
+    owner_exports.resume(parts)
     return build_app(
         routes(),
         parts=parts,
@@ -38,12 +37,3 @@ def ensure_rubric(parts: LabelApp) -> None:
     if newest_version(parts.store) is None:
         text = (FOLDER / "instructions.md").read_text(encoding="utf-8")
         parts.store.add_rubric("default-1", text, ("helpful", "truthful", "harmless"))
-
-
-def _others() -> tuple[Route, ...]:
-    found: tuple[Route, ...] = ()
-    for name in ("me", "owner"):
-        if find_spec(f"understudy.labeling.{name}") is not None:
-            module: Any = __import__(f"understudy.labeling.{name}", fromlist=["ROUTES"])
-            found += tuple(module.ROUTES)
-    return found

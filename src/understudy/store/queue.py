@@ -216,8 +216,8 @@ def view(store: Store, assignment_id: str, account_id: str) -> tuple[RowMapping,
         row = connection.execute(_VIEW, given).mappings().first()
         if row is None:
             raise LookupError(assignment_id)
-        texts = connection.execute(_TEXTS, {"item": row["item_id"]}).tuples()
-        return row, {name: text for name, text in texts}  # noqa: C416 - rows are no pairs to mypy
+        texts = connection.execute(_TEXTS, {"item": row["item_id"]})
+        return row, {one.id: one.response for one in texts}
 
 
 def texts_of(store: Store, response_ids: Sequence[str]) -> dict[str, str]:
@@ -231,7 +231,7 @@ def texts_of(store: Store, response_ids: Sequence[str]) -> dict[str, str]:
 def left_for(store: Store, taker: Taker) -> dict[str, int]:
     """Kind -> items that the labeler could still be given."""
     with reading(store.engine) as connection:
-        return dict(connection.execute(_LEFT, _asked(taker)).tuples().all())
+        return {row.kind: row.number for row in connection.execute(_LEFT, _asked(taker))}
 
 
 def change_live(connection: Connection, item_id: str, change: int) -> None:
@@ -490,5 +490,7 @@ _MIXED = (
 )
 _GOLD = _ONE.where(items.c.pool == "gold", exists().where(_MIXED))
 _LEFT = (
-    _open_to_taker(items.c.kind, func.count()).where(items.c.pool != "gold").group_by(items.c.kind)
+    _open_to_taker(items.c.kind, func.count().label("number"))
+    .where(items.c.pool != "gold")
+    .group_by(items.c.kind)
 )
