@@ -1,4 +1,4 @@
-"""The labelers' pages, running, with people who are signed in; time stands until a test moves it."""
+"""The labelers' pages, running, with people signed in; time stands until a test moves it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

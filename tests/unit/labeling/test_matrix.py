@@ -282,4 +282,5 @@ def test_no_answer_of_the_server_names_a_model_or_an_id_of_the_record_chain(two)
     seen += [ann.get(path).text for path in ("/api/day", "/api/history", "/api/session", "/work")]
     for text in seen:
         assert "secretmodel" not in text
-        assert "p00" not in text and '"u0"' not in text
+        assert "p00" not in text
+        assert '"u0"' not in text
