@@ -15,14 +15,15 @@ export function ladder({ ids, letters, starts, act }) {
   const chips = Object.fromEntries(ids.map((id) => [id, chip(letters[id], starts[id], () => act.pick(id))]));
   const rows = ids.map((_, index) => row(index + 1, ids.length));
   const pool = h("div", { class: "pool", data: { tier: 0 } });
-  const poolBox = h("div", { class: "pool-box" }, h("p", { class: "soft small" }, "Not placed yet"), pool);
+  const poolName = h("p", { class: "soft small" });
+  const poolBox = h("div", { class: "pool-box" }, poolName, pool);
   const node = h("div", { class: "ladder" }, poolBox, h("ol", { class: "tiers", "aria-label": "Ranking, best first" }, rows.map((r) => r.node)));
   const grip = (element, id) => makeDraggable(element, id, letters[id], node, act);
   ids.forEach((id) => grip(chips[id], id));
 
   function sync(places, current) {
     put(pool, unplaced(places, ids).map((id) => chips[id]));
-    poolBox.classList.toggle("empty", !unplaced(places, ids).length);
+    poolName.textContent = unplaced(places, ids).length ? "Not placed yet" : "All are placed";
     rows.forEach(({ slot }, index) => put(slot, ids.filter((id) => places[id] === index + 1).map((id) => chips[id])));
     for (const id of ids) {
       chips[id].classList.toggle("current", id === current);
