@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from understudy.core.allocator import keep_freed_memory
+
 _BF16 = "_understudy_bf16"
 
 
@@ -48,7 +50,10 @@ def pick_device(name: str) -> torch.device:
 
 def place(trunk: nn.Module, model: nn.Module, options: ComputeOptions) -> None:
     """Move `model` to its device and let its `trunk` compute in the chosen precision."""
-    model.to(pick_device(options.device))
+    device = pick_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    model.to(device)
     object.__setattr__(trunk, _BF16, options.bf16)
 
 

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from understudy.core.masks import Masks
-from understudy.core.models import context_length, device_of, head_of, trunk_of
+from understudy.core.allocator import keep_freed_memory
+from understudy.core.models import context_length, device_of, head_of
 from understudy.core.noise import exponential, stream_words, vocabulary_words
-from understudy.core.slots import SlotCache, decoding
+from understudy.core.policies import Head
+from understudy.core.rows import PREFILL_TOKENS, LiveRows, moved
+from understudy.core.slots import decoding
 
-PREFILL_TOKENS = 4096
-"""Padded tokens in one prefill pass."""
 REFILL_SHARE = 8
 """Free slots are refilled once they are 1/8 of all slots, so that prefills stay worth their call.
 """
@@ -69,16 +69,17 @@ def generate(
     _check(model, prompts, keys, max_new_tokens, temperature)
     if not prompts:
         return []
+    keep_freed_memory()
     with decoding(model) as mask_by_hand:
-        engine = _Engine(
+        rows = LiveRows(
             model,
-            prompts,
-            _Sampler(model, seed, keys, max_new_tokens, temperature, greedy),
-            eos_id=eos_id,
-            pad_id=pad_id,
             num_slots=min(slots, len(prompts)),
+            capacity=max(len(prompt) for prompt in prompts) + max_new_tokens,
+            pad_id=pad_id,
             mask_by_hand=mask_by_hand,
         )
+        sampler = _Sampler(model, seed, keys, max_new_tokens, temperature, greedy)
+        engine = _Engine(rows, prompts, sampler, eos_id=eos_id)
         engine.run()
         return engine.results()
 
@@ -107,6 +108,16 @@ def _check(
             )
 
 
+def logits_of(head: Head, hidden_BD: Tensor) -> Tensor:
+    """The head on hidden states, in fp32."""
+    logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
+    if head.scale != 1.0:
+        logits_BV.mul_(head.scale)
+    if head.softcap is not None:
+        logits_BV = torch.tanh(logits_BV / head.softcap) * head.softcap
+    return logits_BV
+
+
 class _Sampler:
     """Hidden states in, tokens and their log-probs out."""
 
@@ -130,12 +141,7 @@ class _Sampler:
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits divided by the temperature, in fp32."""
-        head = self.head
-        logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
-        if head.scale != 1.0:
-            logits_BV.mul_(head.scale)
-        if head.softcap is not None:
-            logits_BV = torch.tanh(logits_BV / head.softcap) * head.softcap
+        logits_BV = logits_of(self.head, hidden_BD)
         return logits_BV if self.temperature == 1.0 else logits_BV.div_(self.temperature)
 
     def draw(self, logits_BV: Tensor, sequence_B: Tensor, step_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,41 +161,31 @@ class _Sampler:
 
 
 class _Engine:
-    """Slots of running sequences. Host arrays say what runs where; rows 0 .. n-1 are live."""
+    """Rows of running sequences. Host arrays say what runs where."""
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        rows: LiveRows,
         prompts: Sequence[Sequence[int]],
         sampler: _Sampler,
         *,
         eos_id: int,
-        pad_id: int,
-        num_slots: int,
-        mask_by_hand: bool,
     ) -> None:
-        self.trunk, self.sampler, self.prompts = trunk_of(model), sampler, prompts
-        self.eos_id, self.pad_id, self.num_slots = eos_id, pad_id, num_slots
-        self.device = device_of(model)
+        self.rows, self.sampler, self.prompts, self.eos_id = rows, sampler, prompts, eos_id
         limit = sampler.max_new_tokens
-        capacity = max(len(prompt) for prompt in prompts) + limit
-        self.masks = Masks(model, capacity, mask_by_hand)
-        self.cache = SlotCache(num_slots, capacity)
         # Long prompts first: what runs side by side is of similar length.
         order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i])))
         self.queue = deque(order)
-        self.tokens_NT = np.full((len(prompts), limit), pad_id, dtype=np.int64)
+        self.tokens_NT = np.full((len(prompts), limit), rows.pad_id, dtype=np.int64)
         self.logprobs_NT = np.zeros((len(prompts), limit), dtype=np.float32)
         self.count_N = np.zeros(len(prompts), dtype=np.int64)
         self.sequence_B = np.zeros(0, dtype=np.int64)  # which sequence a live row runs
-        self.column_B = np.zeros(0, dtype=np.int64)  # where its next token goes in the cache
-        self.token_B = np.zeros(0, dtype=np.int64)  # its last token, not yet in the cache
 
     def run(self) -> None:
         """Until every sequence has ended."""
-        while self.queue or len(self.sequence_B):
-            free = self.num_slots - len(self.sequence_B)
-            if self.queue and free >= max(1, self.num_slots // REFILL_SHARE):
+        while self.queue or len(self.rows):
+            free = self.rows.num_slots - len(self.rows)
+            if self.queue and free >= max(1, self.rows.num_slots // REFILL_SHARE):
                 self.admit(free)
             else:
                 self.step()
@@ -208,66 +204,35 @@ class _Engine:
         """Prefill the longest prompts that wait, as many as one pass takes, and draw their first
         token.
         """
-        rows = [self.queue.popleft()]
-        unique = [rows[0]]
+        new = [self.queue.popleft()]
+        unique = [new[0]]
         source = [0]
-        while self.queue and len(rows) < free:
+        while self.queue and len(new) < free:
             prompt, last = self.prompts[self.queue[0]], self.prompts[unique[-1]]
             if list(prompt) != list(last):
                 if (len(unique) + 1) * len(self.prompts[unique[0]]) > PREFILL_TOKENS:
                     break
                 unique.append(self.queue[0])
             source.append(len(unique) - 1)
-            rows.append(self.queue.popleft())
-        hidden_BD = self.prefill(unique, source if len(unique) < len(rows) else None)
-        new_B = np.array(rows)
-        token_B, logprob_B = self.draw(self.sampler.logits(hidden_BD)[source], new_B)
-        self.sequence_B = np.concatenate([self.sequence_B, new_B])
-        lengths = np.array([len(self.prompts[i]) for i in rows])
-        self.column_B = np.concatenate([self.column_B, lengths])
-        self.token_B = np.concatenate([self.token_B, token_B])
-        self.record(new_B, token_B, logprob_B)
-
-    def prefill(self, unique: list[int], source: list[int] | None) -> Tensor:
-        """Last hidden state of each unique prompt; keys and values go to the slots after the live
-        rows.
-        """
-        lengths = np.array([len(self.prompts[i]) for i in unique])
-        ids_BT = np.full((len(unique), lengths.max()), self.pad_id, dtype=np.int64)
-        for row, index in enumerate(unique):
-            ids_BT[row, : lengths[row]] = self.prompts[index]
-        rows = None if source is None else torch.tensor(source, device=self.device)
-        self.cache.begin_prefill(len(self.sequence_B), rows)
-        hidden_BTD = self.trunk(
-            input_ids=self.tensor(ids_BT),
-            attention_mask=self.masks.prefill(ids_BT.shape[1]),
-            position_ids=torch.arange(ids_BT.shape[1], device=self.device).expand(*ids_BT.shape),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        return hidden_BTD[torch.arange(len(unique)), self.tensor(lengths - 1)]
+            new.append(self.queue.popleft())
+        hidden_BD = self.rows.prefill(
+            [self.prompts[i] for i in unique], source if len(unique) < len(new) else None
+        )
+        self.sequence_B = np.concatenate([self.sequence_B, np.array(new)])
+        token_B, logprob_B = self.draw(self.sampler.logits(hidden_BD)[source], np.array(new))
+        self.rows.enter([len(self.prompts[i]) for i in new], token_B)
+        self.record(np.array(new), token_B, logprob_B)
 
     def step(self) -> None:
         """One token for every live row."""
-        columns_B = self.tensor(self.column_B)
-        length = int(self.column_B.max()) + 1
-        rows_B = torch.arange(len(self.column_B), device=self.device)
-        self.cache.begin_decode(columns_B, rows_B, length)
-        hidden_B1D = self.trunk(
-            input_ids=self.tensor(self.token_B).unsqueeze(1),
-            attention_mask=self.masks.decode(columns_B, length),
-            position_ids=columns_B.unsqueeze(1),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        self.column_B = self.column_B + 1
-        self.token_B, logprob_B = self.draw(self.sampler.logits(hidden_B1D[:, 0]), self.sequence_B)
-        self.record(self.sequence_B, self.token_B, logprob_B)
+        logits_BV = self.sampler.logits(self.rows.step())
+        self.rows.token_B, logprob_B = self.draw(logits_BV, self.sequence_B)
+        self.record(self.sequence_B, self.rows.token_B, logprob_B)
 
     def draw(self, logits_BV: Tensor, sequence_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and log-probs of the rows' next step, on the host."""
-        step_B = self.tensor(self.count_N[sequence_B])
-        token_B, logprob_B = self.sampler.draw(logits_BV, self.tensor(sequence_B), step_B)
+        step_B = self.rows.tensor(self.count_N[sequence_B])
+        token_B, logprob_B = self.sampler.draw(logits_BV, self.rows.tensor(sequence_B), step_B)
         return token_B.cpu().numpy(), logprob_B.cpu().numpy()
 
     def record(self, sequence_B: np.ndarray, token_B: np.ndarray, logprob_B: np.ndarray) -> None:
@@ -276,25 +241,8 @@ class _Engine:
         self.tokens_NT[sequence_B, step_B] = token_B
         self.logprobs_NT[sequence_B, step_B] = logprob_B
         self.count_N[sequence_B] += 1
-        count_B = self.count_N[self.sequence_B]
-        ended_B = (self.token_B == self.eos_id) | (count_B == self.sampler.max_new_tokens)
+        at_limit_B = self.count_N[self.sequence_B] == self.sampler.max_new_tokens
+        ended_B = (self.rows.token_B == self.eos_id) | at_limit_B
         if ended_B.any():
-            self.leave(ended_B)
-
-    def leave(self, ended_B: np.ndarray) -> None:
-        """Close the gaps: live rows from the back move into the places of rows that ended."""
-        num_live = int((~ended_B).sum())
-        holes = np.flatnonzero(ended_B[:num_live])
-        movers = num_live + np.flatnonzero(~ended_B[num_live:])
-        if len(holes):
-            length = int(self.column_B[movers].max())
-            self.cache.move(self.tensor(movers), self.tensor(holes), length)
-        for array in (self.sequence_B, self.column_B, self.token_B):
-            array[holes] = array[movers]
-        self.sequence_B = self.sequence_B[:num_live]
-        self.column_B = self.column_B[:num_live]
-        self.token_B = self.token_B[:num_live]
-
-    def tensor(self, array: np.ndarray) -> Tensor:
-        """A host array as a tensor of the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            holes, movers = self.rows.leave(ended_B)
+            self.sequence_B = moved(self.sequence_B, holes, movers)[: len(self.rows)]
