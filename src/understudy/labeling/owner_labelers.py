@@ -189,12 +189,13 @@ def _topics_json(app: LabelApp, account_id: str) -> Json:
     """Criterion 4 as one number: never which topics."""
     covered = coverage(app.store)
     mine = covered.pop(account_id, None)
-    team = [covered[row["id"]] for row in account_rows(app.store) if row["id"] in covered]
+    team = [covered[row["id"]] for row in _team(app) if row["id"] in covered]
     if mine is None:
         text = "not answered (optional)"
     else:
         number = new_topics(mine, team)
-        text = f"answered; covers {number} topics that fewer than 3 of the team cover"
+        topics = "1 topic" if number == 1 else f"{number} topics"
+        text = f"answered; covers {topics} that fewer than 3 of the team cover"
     return {"name": "topics", "title": "Topics", "score": None, "text": text}
 
 
@@ -384,7 +385,7 @@ def team(call: Call) -> Json:
 
 def team_json(app: LabelApp) -> Json:
     """The same for an export."""
-    working = [row for row in account_rows(app.store) if row["role"] and not row["disabled_at"]]
+    working = _team(app)
     said = [json.loads(row["body"]) for row in descriptions(app.store)]
     covered = coverage(app.store)
     answered = len(said)
@@ -400,6 +401,11 @@ def team_json(app: LabelApp) -> Json:
         ],
         "topics": [{"topic": topic, "name": TOPICS[topic], "count": n} for topic, n in topics],
     }
+
+
+def _team(app: LabelApp) -> list[RowMapping]:
+    """Who has a role and may sign in."""
+    return [row for row in account_rows(app.store) if row["role"] and not row["disabled_at"]]
 
 
 def _account(call: Call) -> RowMapping:

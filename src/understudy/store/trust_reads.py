@@ -68,17 +68,21 @@ class GoldAnswer:
     """The researchers' own, likewise."""
 
 
-def state_of_labels(store: Store) -> tuple[int, str, int]:
-    """Changes whenever a label, an answer or a decision does: what is computed holds as long."""
+def state_of_labels(store: Store) -> tuple[Any, ...]:
+    """Changes whenever a label, an answer, a skip, a gold item or a decision does: what is computed
+    from them holds as long. The first is the number of labels."""
+    last = func.coalesce(func.max(labels.c.created_at), "")
+    finished = assignments.c.state.in_(("done", "skipped"))
+    queries = (
+        select(func.count(), last).select_from(labels),
+        select(func.count()).select_from(submissions),
+        select(func.count()).select_from(assignments).where(finished),
+        select(func.count()).select_from(adjudications),
+        select(func.count(), func.count(gold_items.c.retired_at)).select_from(gold_items),
+        select(func.count()).select_from(labelers),
+    )
     with reading(store.engine) as connection:
-        number, last = connection.execute(
-            select(func.count(), func.coalesce(func.max(labels.c.created_at), ""))
-        ).one()
-        done = (
-            connection.execute(select(func.count()).select_from(submissions)).scalar_one()
-            + connection.execute(select(func.count()).select_from(adjudications)).scalar_one()
-        )
-    return int(number), str(last), int(done)
+        return tuple(value for query in queries for value in connection.execute(query).one())
 
 
 def shared_rankings(store: Store) -> list[SharedRanking]:
