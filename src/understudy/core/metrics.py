@@ -53,6 +53,7 @@ METRICS: dict[str, str] = {
     "ppo/value_clip_fraction": "share of tokens with a clipped value error (0 without clipping)",
     "ppo/approx_kl": "KL of old from new policy within the iteration: (ratio - 1) - log ratio",
     "ppo/policy_grad_norm": "norm of the policy's accumulated (PPO + pretraining) gradient",
+    "ppo/surrogate_grad_norm": "the same before the pretraining gradient is added, with ptx only",
     "ppo/critic_grad_norm": "norm of the critic's gradient, mean over steps",
     "ppo/skipped_steps": "optimiser steps skipped because a gradient was not finite",
     "ppo/lr": "policy learning rate of the iteration",

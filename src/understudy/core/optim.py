@@ -70,6 +70,11 @@ class StepResult:
     """True when the norm was not finite: weights and optimizer state are unchanged."""
 
 
+def gradient_norm(parameters: Iterable[Tensor]) -> float:
+    """Norm of all gradients together."""
+    return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+
+
 def clip_and_step(
     optimizer: torch.optim.Optimizer,
     parameters: Iterable[Tensor],

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from understudy.core.models import ScalarModel, device_of
-from understudy.core.optim import SkipGuard, clip_and_step
+from understudy.core.optim import SkipGuard, clip_and_step, gradient_norm
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.losses import policy_loss, value_loss
 from understudy.ppo.passes import Pass, make_passes, take
@@ -140,6 +140,7 @@ class Learner:
             temperature=config.temperature,
         )
         if ptx_ids_NT is not None:
+            metrics["ppo/surrogate_grad_norm"] = gradient_norm(self.policy.parameters())
             loss = add_ptx_gradient(
                 self.policy, ptx_ids_NT, coef=config.ptx_coef, micro_batch_tokens=budget
             )

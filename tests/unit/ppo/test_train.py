@@ -82,6 +82,18 @@ def test_ptx_coef_zero_is_ppo_and_moves_otherwise(world, tmp_path):
     assert "ppo/ptx_loss" not in metrics_of(plain.out)[0]
 
 
+def test_ptx_reports_the_norm_of_ppos_own_gradient(world, tmp_path):
+    rows = {}
+    for coef in (0.0, 0.5, 50.0):
+        changes = dict(ptx_coef=coef, episodes=8, num_minibatches=1)
+        (rows[coef],) = metrics_of(train_ppo(tiny_config(world, tmp_path / str(coef), **changes)))
+    alone = rows[0.0]["ppo/policy_grad_norm"]
+    assert "ppo/surrogate_grad_norm" not in rows[0.0]
+    for coef in (0.5, 50.0):
+        assert rows[coef]["ppo/surrogate_grad_norm"] == pytest.approx(alone, rel=1e-5)
+    assert rows[50.0]["ppo/policy_grad_norm"] > 10 * alone
+
+
 class Stopped(Exception):
     pass
 
