@@ -180,6 +180,20 @@ COMMANDS: tuple[Command, ...] = (
         "fill the labelers' queue with prompts and answers",
     ),
     Command(
+        "labels agreement",
+        "understudy.labeling.agreement_command",
+        "AgreementConfig",
+        "show_agreement",
+        "say how far labelers agree, with intervals and counts",
+    ),
+    Command(
+        "labels weights",
+        "understudy.labeling.agreement_command",
+        "WeightsConfig",
+        "write_weights",
+        "estimate how far to trust each labeler, for the reward model",
+    ),
+    Command(
         "labelers invite",
         "understudy.labeling.labelers",
         "InviteConfig",
