@@ -167,9 +167,10 @@ def unskip(store: Store, assignment_id: str, account_id: str, *, at: str, expire
             return True
         if row["state"] != "skipped":
             return False
-        if row["stage"] == "work":
+        well = _lease_again(connection, row, at=at, expires_at=expires_at)
+        if well and row["stage"] == "work":
             _count_skip(connection, row["item_id"], -1)
-        return _lease_again(connection, row, at=at, expires_at=expires_at)
+        return well
 
 
 def raise_flag(
