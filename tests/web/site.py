@@ -54,9 +54,9 @@ TIDES = (
 )
 
 
-def prompt(name: str, text: Any, split: str = "train") -> Prompt:
+def prompt(name: str, text: Any, split: Any = "train", use_case: str | None = None) -> Prompt:
     """A prompt of a user of its own."""
-    return Prompt(id=name, prompt=text, user_id=f"user-{name}", split=split)
+    return Prompt(id=name, prompt=text, user_id=f"user-{name}", split=split, use_case=use_case)
 
 
 def answers(to: Prompt, texts: Sequence[str] = TIDES) -> list[Response]:
@@ -76,6 +76,8 @@ class Site:
     port: int
     process: subprocess.Popen[str] | None = None
     options: list[str] = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)
+    """Accounts by name, where a test keeps them."""
 
     @property
     def url(self) -> str:

@@ -17,7 +17,7 @@ const draw = (all) => [
 ];
 
 function lines({ title, about, lines: rows }, paper) {
-  return table(title, [plain(about), "", "Agreement", "Alpha, preferences", "Alpha, quality", "Alpha, flags"], rows.map((line) => [line.title,
+  return table(title, [plain(about), h("span", { class: "unseen" }, "Picture"), "Agreement", "Alpha, preferences", "Alpha, quality", "Alpha, flags"], rows.map((line) => [line.title,
     whisker(line.agreement, { mark: line.name === "held_out" ? paper.held_out : paper.training }), measure(line.agreement),
     ...[line.alpha_preferences, line.alpha_likert, line.alpha_flags].map((alpha) => measure(alpha, { plainNumber: true, counts: false }))]));
 }

@@ -40,7 +40,7 @@ function draw(item) {
         item.suggested?.length ? h("p", { class: "small" }, "Estimated from the labels: ", h("b", {}, tierLine(item.suggested, letters)), " ", actButton("Take it over", () => { task.change((body) => ({ ...body, places: placesOf(item.suggested) })); }, { small: true })) : null),
         h("div", { class: "card" }, field("Why", note), field("Make it a gold item", gold),
           item.decision ? h("p", { class: "soft small" }, `Decided: ${plain(item.decision.verdict)} by ${item.decision.by}, `, when(item.decision.at)) : null,
-          h("div", { class: "buttons stack" }, actButton("Decide this ranking", () => decide("ranked"), { main: true }), actButton("Ask for more labels", () => decide("more_labels")), actButton("Cannot be ranked", () => decide("cannot_rank")), actButton("Set aside", () => decide("set_aside")))))),
+          h("div", { class: "buttons stack" }, actButton("Decide this ranking", () => decide("ranked"), { main: true }), h("div", { class: "row spread" }, actButton("Ask for more labels", () => decide("more_labels"), { small: true }), actButton("Cannot be ranked", () => decide("cannot_rank"), { small: true }), actButton("Set aside", () => decide("set_aside"), { small: true })))))),
   ];
 }
 
@@ -64,8 +64,8 @@ function labelsTable(item, letters) {
     return h("span", {}, tier >= 0 ? h("b", {}, `tier ${tier + 1}`) : "–", rating?.likert ? `, ${rating.likert} of 7` : "", flags.length ? h("small", { class: "basis soft" }, flags.join(", ")) : null, rating?.note ? h("small", { class: "basis", dir: "auto" }, `“${rating.note}”`) : null);
   };
   return section("What the labelers said",
-    table("What the labelers said", ["Labeler", "Ranking", ...Object.values(letters)], item.labels.map((label) => [
-      label.who, h("span", {}, label.outcome === "ranked" ? tierLine(label.tiers, letters) : h("span", { class: "badge warn" }, plain(label.outcome)), label.note ? h("small", { class: "basis", dir: "auto" }, `“${label.note}”`) : null),
+    table("What the labelers said", ["Labeler", "Ranking", ...Object.values(letters)], item.labels.map((label, index) => [
+      `Labeler ${index + 1}`, h("span", {}, label.outcome === "ranked" ? tierLine(label.tiers, letters) : h("span", { class: "badge warn" }, plain(label.outcome)), label.note ? h("small", { class: "basis", dir: "auto" }, `“${label.note}”`) : null),
       ...item.answers.map(({ id }) => opinion(label, id))])));
 }
 

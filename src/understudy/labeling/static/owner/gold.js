@@ -13,7 +13,7 @@ const draw = (gold) => [
     item.retired_at ? "" : actButton("Retire", () => change(`/api/owner/gold/${encodeURIComponent(item.item_id)}/retire`), { small: true })]))),
   section("Could become gold", h("p", { class: "soft" }, "Answered by a researcher."), table("Could become gold", ["Prompt", "Kind", "By", "When", ""], gold.could_be.map((item) => [
     h("span", { class: "clip", dir: "auto" }, item.excerpt), plain(item.kind), item.author, when(item.at), actButton("Make gold", () => askUse(item), { small: true })]), { empty: "None: a researcher labels items under Work first." })),
-  section("By labeler", plot(gold.plot, gold.alt, table("By labeler", ["Name", "Rankings", "Flags"], gold.labelers.map((one) => [one.name, measure(one.accuracy), measure(one.flags)])))),
+  section("By labeler", gold.items.length ? plot(gold.plot, gold.alt, table("By labeler", ["Name", "Rankings", "Flags"], gold.labelers.map((one) => [one.name, measure(one.accuracy), measure(one.flags)]))) : h("p", { class: "soft" }, "Nothing yet.")),
 ];
 
 function rateForm(rate) {

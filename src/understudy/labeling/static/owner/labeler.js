@@ -11,7 +11,7 @@ const PROPOSALS = { pass: ["good", "The scores propose: take"], fail: ["bad", "T
 const draw = ({ labeler, screening, work, alarms }) => [
   h("div", { class: "task-head" }, h("div", {}, h("h1", {}, labeler.name ?? "Not yet named"), h("p", { class: "soft" }, `${plain(labeler.role ?? "candidate")} · ${labeler.stage}${labeler.group ? ` · ${labeler.group}` : ""}`, labeler.disabled ? h("span", { class: "badge bad" }, "disabled") : null)), h("a", { href: "/owner/labelers" }, "All labelers")),
   labeler.role ? null : decisionPanel(screening),
-  screening?.criteria?.length ? screeningSection(screening) : null,
+  screening?.criteria?.length && (labeler.screen || !labeler.role) ? screeningSection(screening) : null,
   work ? section("Work", plot(work.plot, work.alt, table("Work", ["Window", ["Done", true], ["Skipped", true], ["Median time", true], "Agreement", "Gold"], work.windows.map((one) => [one.label, one.done, one.skipped, one.median_seconds ? `${Math.round(one.median_seconds)} s` : "–", measure(one.agreement), measure(one.gold)])))) : null,
   section("Alarms", alarmList(alarms, async (alarm) => { await post(`/api/owner/alarms/${alarm.id}/clear`, { note: "" }); await load(); })),
   accountSection(labeler),
@@ -20,10 +20,10 @@ const draw = ({ labeler, screening, work, alarms }) => [
 function screeningSection(screening) {
   const [look, text] = PROPOSALS[screening.proposal] ?? PROPOSALS.not_yet;
   const verdict = { true: h("span", { class: "badge good" }, "passes"), false: h("span", { class: "badge bad" }, "below"), null: "–" };
-  const score = (one) => (one.score === null || one.score === undefined ? one.text ?? one.why ?? "–" : one.cutoff > 1 ? one.score.toFixed(1) : `${Math.round(one.score * 100)}%`);
+  const score = (one) => (one.score === null || one.score === undefined ? "–" : one.cutoff > 1 ? one.score.toFixed(1) : `${Math.round(one.score * 100)}%`);
   const cutoff = (one) => (!one.cutoff ? "–" : one.cutoff > 1 ? String(one.cutoff) : `${Math.round(one.cutoff * 100)}%`);
   return section("Screening", h("p", {}, h("span", { class: `badge ${look}` }, text)),
-    table("Criteria", ["Criterion", ["Score", true], ["Soft cutoff", true], ["Items", true], ""], screening.criteria.map((one) => [one.title, score(one), cutoff(one), one.n ?? "–", verdict[String(one.passes ?? null)]])),
+    table("Criteria", ["Criterion", ["Score", true], ["Soft cutoff", true], ["Items", true], "Verdict"], screening.criteria.map((one) => [one.title, score(one), cutoff(one), one.n ?? "–", one.score === null || one.score === undefined ? h("span", { class: "soft" }, one.text ?? one.why ?? "") : verdict[String(one.passes ?? null)]])),
     h("h3", {}, "Answers"),
     table("Answers", ["Prompt", "Kind", "Scores", "Grade"], screening.trials.map((trial) => [h("span", { class: "clip", dir: "auto" }, trial.excerpt), plain(trial.kind), Object.entries(trial.scores).map(([name, value]) => `${name} ${Math.round(value * 100)}%`).join(", ") || "–",
       trial.needs_grade ? h("a", { href: "/owner/labelers" }, "needs a grade") : trial.grade ?? "–"])));

@@ -20,22 +20,23 @@ async function draw({ labelers }) {
 
 const row = (labeler) => [
   h("a", { href: `/owner/labelers/${labeler.id}` }, labeler.name ?? "not yet named"),
-  h("span", {}, plain(labeler.role ?? "candidate"), labeler.owner ? " (owner)" : "", labeler.group ? h("small", { class: "soft basis" }, labeler.group) : null),
+  h("span", {}, labeler.role ? plain(labeler.role) : labeler.owner ? "" : "candidate", labeler.owner ? " owner" : "", labeler.group ? h("small", { class: "soft basis" }, labeler.group) : null),
   h("span", {}, labeler.disabled ? h("span", { class: "badge bad" }, "disabled") : h("span", { class: labeler.stage === "waiting" ? "badge warn" : "badge plain" }, labeler.stage), labeler.alarms ? h("span", { class: "badge warn" }, count(labeler.alarms, "alarm")) : null),
   labeler.done, labeler.skipped, labeler.median_seconds ? `${Math.round(labeler.median_seconds)} s` : "–", measure(labeler.agreement), measure(labeler.gold), labeler.weight?.toFixed(2) ?? "–", when(labeler.last_at),
 ];
 
 function invitePanel() {
+  const name = h("input", { type: "text", id: "invited", maxlength: 60, required: true });
   const role = select("role", ROLES);
   const screen = h("input", { type: "checkbox", id: "screen", checked: true });
   const group = h("input", { type: "text", id: "group", maxlength: 60 });
   const link = h("div", { role: "status" });
   const invite = actButton("Make an invitation", async () => {
-    const made = await post("/api/owner/labelers", { role: role.value || null, screen: screen.checked, group: group.value.trim() || null });
+    const made = await post("/api/owner/labelers", { name: name.value.trim(), role: role.value || null, screen: screen.checked, group: group.value.trim() || null });
     put(link, h("p", {}, "Send this link to one person; it is shown only now and works once, until ", when(made.expires_at), "."), copyable(location.origin + made.link, "Invitation link"));
   }, { main: true });
   return h("details", { class: "card invite" }, h("summary", {}, "Invite somebody"),
-    h("div", { class: "form-row" }, field("Role", role), field("Group", group, "optional"), h("label", { class: "check" }, screen, h("span", {}, "With practice and screening")), invite), link);
+    h("div", { class: "form-row" }, field("Name", name, "they may change it"), field("Role", role), field("Group", group, "optional"), h("label", { class: "check" }, screen, h("span", {}, "With practice and screening")), invite), link);
 }
 
 /** Grade candidates' demonstrations one after the other, without names. */
@@ -56,10 +57,11 @@ function gradePanel(first) {
 
 function teamPanel(team) {
   const cell = (number) => number ?? `fewer than ${team.minimum}`;
-  return section("The team", h("p", { class: "soft" }, `What ${team.answered} of ${team.of} have said of themselves, in totals only; counts below ${team.minimum} are not shown.`),
-    h("div", { class: "halves" },
+  const said = team.answered === null ? `Fewer than ${team.minimum} of ${team.of} have said something of themselves` : `${team.answered} of ${team.of} have said something of themselves`;
+  return section("The team", h("p", { class: "soft" }, `${said}: shown in totals only, and no count below ${team.minimum}.`),
+    h("details", {}, h("summary", {}, "Totals"), h("div", { class: "team" },
       ...team.fields.map((one) => h("div", {}, h("h3", {}, one.question), table(one.question, ["Answer", ["People", true]], one.cells.map((line) => [line.option, cell(line.count)])))),
-      h("div", {}, h("h3", {}, "Topics they can judge"), table("Topics", ["Topic", ["People", true]], team.topics.map((line) => [plain(line.topic), cell(line.count)])))));
+      h("div", {}, h("h3", {}, "Topics they can judge"), table("Topics", ["Topic", ["People", true]], team.topics.map((line) => [line.name ?? plain(line.topic), cell(line.count)]))))));
 }
 
 show("/api/owner/labelers", draw);

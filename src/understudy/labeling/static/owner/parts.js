@@ -46,7 +46,7 @@ export function section(title, ...children) {
 /** A table in a box that scrolls by itself. `columns`: [title, isNumber?]; `rows`: lists of cells. */
 export function table(title, columns, rows, { empty = "Nothing yet." } = {}) {
   if (!rows.length) return h("p", { class: "soft" }, empty);
-  const names = columns.map((column) => [column].flat());
+  const names = columns.map((column) => (Array.isArray(column) ? column : [column]));
   const cell = (content, index) => {
     const isNumber = names[index][1];
     return h(index ? "td" : "th", { class: isNumber ? "number" : null, scope: index ? null : "row" }, content);
@@ -63,7 +63,7 @@ export function measure(value, { plainNumber = false, counts = true } = {}) {
   const say = plainNumber ? (number) => number.toFixed(2) : percent;
   const interval = value.low === null || value.low === undefined ? "no interval" : plainNumber ? `${say(value.low)} to ${say(value.high)}` : `${Math.round(value.low * 100)}–${say(value.high)}`;
   const basis = counts ? h("small", { class: "soft basis" }, `${count(value.n, "pair")}, ${count(value.num_prompts, "prompt")}${value.num_left_out ? `, ${value.num_left_out} left out` : ""}`) : null;
-  return h("span", { class: "measure", title: value.undefined || null }, h("b", {}, say(value.value)), ` (${interval})`, basis);
+  return h("span", { class: "measure", title: value.undefined || null }, h("span", { class: "figure" }, h("b", {}, say(value.value)), ` (${interval})`), basis);
 }
 
 /** A picture of a measure: its interval as a line, its value as a dot, `mark` as a tick. */

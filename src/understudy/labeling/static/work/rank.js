@@ -88,7 +88,8 @@ export function rankView(task, letters) {
       const ties = tiedWith(places, id).map((other) => letters[other]);
       $$("input", radios).forEach((input) => { input.checked = Number(input.value) === (places[id] || 0); });
       out.hidden = !places[id];
-      recap.textContent = `${rating.likert ?? "–"} of 7${numFlags ? ` · ${numFlags} ${numFlags === 1 ? "flag" : "flags"}` : ""}`;
+      const flags = numFlags ? `${numFlags} ${numFlags === 1 ? "flag" : "flags"}` : "";
+      recap.textContent = [rating.likert ? `${rating.likert} of 7` : "", flags].filter(Boolean).join(" · ");
       label.textContent = ties.length ? `tied with ${ties.join(", ")}` : "";
       node.classList.toggle("placed", Boolean(places[id]));
     }
