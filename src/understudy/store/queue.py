@@ -247,6 +247,15 @@ def free_slot(connection: Connection, item_id: str) -> int:
     return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
 
+def state_after_skips(state: str, num_skips: int) -> str:
+    """An item that many have skipped is set aside; it is open again when one of them answers."""
+    if state == "open" and num_skips >= SET_ASIDE_AFTER:
+        return "set_aside"
+    if state == "set_aside" and num_skips < SET_ASIDE_AFTER:
+        return "open"
+    return state
+
+
 # Parts of `take`
 
 
@@ -335,11 +344,8 @@ def _stage_of(taker: Taker) -> str:
 def _count_skip(connection: Connection, item_id: str, change: int) -> None:
     """Count a skip or one taken back; set an item aside that many have skipped."""
     row = connection.execute(_LOCK_ITEM, {"item": item_id}).mappings().one()
-    num_skips, state = row["num_skips"] + change, row["state"]
-    if state == "open" and num_skips >= SET_ASIDE_AFTER:
-        state = "set_aside"
-    elif state == "set_aside" and num_skips < SET_ASIDE_AFTER:
-        state = "open"
+    num_skips = row["num_skips"] + change
+    state = state_after_skips(row["state"], num_skips)
     mine = items.c.id == item_id
     connection.execute(items.update().where(mine).values(num_skips=num_skips, state=state))
 
@@ -390,6 +396,7 @@ _OWN = (
         items.c.max_wanted,
         items.c.num_done,
         items.c.num_live,
+        items.c.num_skips,
         items.c.state.label("item_state"),
     )
     .join(items)

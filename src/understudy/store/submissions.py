@@ -25,7 +25,7 @@ from understudy.store.labeling_tables import (
     trial_answers,
     withdrawals,
 )
-from understudy.store.queue import free_slot, lock_assignment
+from understudy.store.queue import free_slot, lock_assignment, state_after_skips
 from understudy.store.repository import Store, add_rows, insert_new
 from understudy.store.rows import Label, Row, kind_of, label_row, packed, prompt_row
 from understudy.store.tables import labels, prompts, ranked_responses, users
@@ -326,11 +326,13 @@ def _count(connection: Connection, row: RowMapping, more: More) -> None:
     wanted = row["wanted"]
     if row["kind"] == "rank" and num_done >= wanted and wanted < row["max_wanted"]:
         wanted += more(opinions(connection, row["item_id"]))
-    state = row["item_state"]
+    num_skips = row["num_skips"] - (row["state"] == "skipped")
+    state = state_after_skips(row["item_state"], num_skips)
     if state in ("open", "done"):
         state = "done" if num_done >= wanted else "open"
-    values = {"num_done": num_done, "num_live": num_live, "wanted": wanted, "state": state}
-    connection.execute(_COUNT, {"item": row["item_id"], **values})
+    counts = {"num_done": num_done, "num_live": num_live, "num_skips": num_skips}
+    values = {"item": row["item_id"], "wanted": wanted, "state": state}
+    connection.execute(_COUNT, {**counts, **values})
 
 
 # Statements, made once
@@ -374,7 +376,9 @@ _FINISH = (
 _COUNT = (
     items.update()
     .where(items.c.id == bindparam("item"))
-    .values({name: bindparam(name) for name in ("num_done", "num_live", "wanted", "state")})
+    .values(
+        {name: bindparam(name) for name in ("num_done", "num_live", "num_skips", "wanted", "state")}
+    )
 )
 _OPINIONS = (
     select(
