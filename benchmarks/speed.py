@@ -4,7 +4,8 @@
 
 Writes benchmarks/results.json: every side's figure under `figures`, ours over theirs under
 `ratios`, and the machine with its load average, without which no figure means anything. Sides take
-turns, so that a machine that slows down slows both. TRL runs from environments made by `make
+turns, so that a machine that slows down slows both; rollouts are also measured in seconds of all
+cores (`_cpu`). OMP_NUM_THREADS holds for every side. TRL runs from environments made by `make
 bench-peers` (.peers/trl-ppo and .peers/trl) with the scripts in ../shared/peers; without them its
 ratios are left out, and the last word says so.
 """
@@ -104,8 +105,8 @@ def rollouts(figures: Figures, ratios: Figures, scale: float) -> None:
             "ours": lambda m=model, p=prompts, e=eos_id, n=longest: _ours(m, p, e, n),
             "generate": lambda m=model, p=prompts, e=eos_id, n=longest: _theirs(m, p, e, n),
         }
-        rates = take_turns(sides, repeats=3)
-        record(figures, ratios, f"rollout_{name}", "tokens_per_s", rates, "generate")
+        for clock, rates in take_turns(sides, repeats=3).items():
+            record(figures, ratios, f"rollout_{name}{clock}", "tokens_per_s", rates, "generate")
 
 
 def _ours(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> int:
@@ -138,15 +139,25 @@ def _theirs(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> 
     return total
 
 
-def take_turns(sides: dict[str, Callable[[], int]], repeats: int) -> dict[str, list[float]]:
-    """Rates of each side, one warm-up and then in turns."""
-    rates: dict[str, list[float]] = {name: [] for name in sides}
+CLOCKS = {"": time.perf_counter, "_cpu": time.process_time}
+"""Seconds of the wall and seconds of all cores: the second is steadier on a machine that others
+use."""
+
+
+def take_turns(
+    sides: dict[str, Callable[[], int]], repeats: int
+) -> dict[str, dict[str, list[float]]]:
+    """Rates by clock and side, one warm-up and then in turns."""
+    rates: dict[str, dict[str, list[float]]] = {
+        clock: {name: [] for name in sides} for clock in CLOCKS
+    }
     for repeat in range(repeats + 1):
         for name, side in sides.items():
-            started = time.perf_counter()
+            started = {clock: now() for clock, now in CLOCKS.items()}
             amount = side()
-            if repeat:
-                rates[name].append(amount / (time.perf_counter() - started))
+            for clock, now in CLOCKS.items():
+                if repeat:
+                    rates[clock][name].append(amount / (now() - started[clock]))
     return rates
 
 
