@@ -1,6 +1,14 @@
 // Elements without HTML: every text enters the page as a text node, whoever wrote it.
 
-const AS_PROPERTY = new Set(["checked", "disabled", "value", "hidden", "open", "selected", "indeterminate"]);
+const AS_PROPERTY = new Set([
+  "checked",
+  "disabled",
+  "value",
+  "hidden",
+  "open",
+  "selected",
+  "indeterminate",
+]);
 const REFUSED = /^(on|style$|srcdoc$|innerHTML$|outerHTML$)/i;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,7 +28,11 @@ export function svg(tag, attributes = {}, ...children) {
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) set(node, name, value);
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return node;
 }
 
@@ -50,7 +62,11 @@ export const $$ = (selector, root = document) => [...root.querySelectorAll(selec
 
 /** Replace what is in `node`. */
 export function put(node, ...children) {
-  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.replaceChildren(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return node;
 }
 
@@ -67,5 +83,11 @@ export function uuid() {
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    hex.slice(12, 16),
+    hex.slice(16, 20),
+    hex.slice(20),
+  ].join("-");
 }

@@ -51,7 +51,11 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
 
   async function save(sent, keepalive) {
     try {
-      const reply = await put(`/api/assignments/${id}/draft`, { version, body: sent }, { keepalive });
+      const reply = await put(
+        `/api/assignments/${id}/draft`,
+        { version, body: sent },
+        { keepalive },
+      );
       version = reply.version;
       attempt = 0;
       if (body === sent) dirty = false;
@@ -64,7 +68,9 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
 
   async function failed(error) {
     if (error instanceof Unreached || error.status === 429) {
-      const pause = error.retryAfter ? error.retryAfter * 1000 : RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
+      const pause = error.retryAfter
+        ? error.retryAfter * 1000
+        : RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
       attempt += 1;
       show("kept", error.message);
       later(pause);
@@ -106,12 +112,20 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
   }
 
   return {
-    begin, change, flush, close,
+    begin,
+    change,
+    flush,
+    close,
     body: () => body,
     dirty: () => dirty,
     /** Acknowledged: nothing needs to be kept any more. */
-    done: () => { close(); forget(name); },
+    done: () => {
+      close();
+      forget(name);
+    },
     /** Go on after a submission was refused or taken back. */
-    reopen: () => { closed = false; },
+    reopen: () => {
+      closed = false;
+    },
   };
 }

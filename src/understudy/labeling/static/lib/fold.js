@@ -5,14 +5,20 @@ const LONG_CHARACTERS = 1200;
 const LONG_LINES = 18;
 
 export const numWords = (text) => (text.match(/\S+/g) ?? []).length;
-export const isLong = (text) => text.length > LONG_CHARACTERS || text.split("\n").length > LONG_LINES;
+export const isLong = (text) =>
+  text.length > LONG_CHARACTERS || text.split("\n").length > LONG_LINES;
 
 /** A text as it was written: {node, toggle}. `toggle` is null where there is nothing to fold. */
 export function foldable(text, { folded = isLong(text), onToggle = () => {} } = {}) {
   const id = newId("text");
   const body = h("div", { class: "prose", id, dir: "auto" }, text);
   if (!folded) return { node: body, toggle: null };
-  const button = h("button", { class: "link fold", type: "button", "aria-controls": id, "aria-expanded": "false" });
+  const button = h("button", {
+    class: "link fold",
+    type: "button",
+    "aria-controls": id,
+    "aria-expanded": "false",
+  });
   const toggle = (open = body.classList.contains("folded")) => {
     body.classList.toggle("folded", !open);
     button.setAttribute("aria-expanded", String(open));
@@ -27,8 +33,20 @@ export function foldable(text, { folded = isLong(text), onToggle = () => {} } = 
 /** The turns of a conversation; a single user turn needs no speaker. */
 export function conversation(turns, { fold = false } = {}) {
   const names = { user: "User", assistant: "Assistant", system: "System" };
-  return h("div", { class: turns.length > 1 ? "turns" : "turns single" }, turns.map((turn) =>
-    h("div", { class: `turn ${turn.role}` },
-      h("p", { class: turns.length > 1 || turn.role !== "user" ? "speaker" : "speaker unseen" }, names[turn.role] ?? turn.role),
-      foldable(turn.content, fold ? {} : { folded: false }).node)));
+  return h(
+    "div",
+    { class: turns.length > 1 ? "turns" : "turns single" },
+    turns.map((turn) =>
+      h(
+        "div",
+        { class: `turn ${turn.role}` },
+        h(
+          "p",
+          { class: turns.length > 1 || turn.role !== "user" ? "speaker" : "speaker unseen" },
+          names[turn.role] ?? turn.role,
+        ),
+        foldable(turn.content, fold ? {} : { folded: false }).node,
+      ),
+    ),
+  );
 }

@@ -18,7 +18,9 @@ export function keep(name, value) {
 /** What is kept under `name`, or null. */
 export function kept(name) {
   try {
-    return JSON.parse(localStorage.getItem(prefix() + name) ?? memory.get(prefix() + name) ?? "null");
+    return JSON.parse(
+      localStorage.getItem(prefix() + name) ?? memory.get(prefix() + name) ?? "null",
+    );
   } catch {
     return null;
   }
@@ -27,7 +29,11 @@ export function kept(name) {
 /** Forget `name`. */
 export function forget(name) {
   memory.delete(prefix() + name);
-  try { localStorage.removeItem(prefix() + name); } catch { /* storage is off */ }
+  try {
+    localStorage.removeItem(prefix() + name);
+  } catch {
+    /* storage is off */
+  }
 }
 
 /** The names kept that start with `stem`. */
@@ -36,6 +42,11 @@ export function keptNames(stem) {
   const names = new Set(memory.keys());
   try {
     for (let index = 0; index < localStorage.length; index += 1) names.add(localStorage.key(index));
-  } catch { /* storage is off */ }
-  return [...names].filter((name) => name.startsWith(start)).map((name) => name.slice(prefix().length)).sort();
+  } catch {
+    /* storage is off */
+  }
+  return [...names]
+    .filter((name) => name.startsWith(start))
+    .map((name) => name.slice(prefix().length))
+    .sort();
 }

@@ -5,7 +5,16 @@ import { say } from "./say.js";
 
 /** Tables of keys, newest last: {title, keys: [{key, does, run, hidden?}]}. */
 const tables = [];
-const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", " ": "Space", Escape: "Esc", "Control+Enter": "Ctrl + Enter", Backspace: "⌫" };
+const NAMES = {
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  " ": "Space",
+  Escape: "Esc",
+  "Control+Enter": "Ctrl + Enter",
+  Backspace: "⌫",
+};
 const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "url", "tel", "date"]);
 
 /**
@@ -17,7 +26,9 @@ const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "ur
 export function useKeys(title, keys) {
   const table = { title, keys };
   tables.push(table);
-  return () => { if (tables.includes(table)) tables.splice(tables.indexOf(table), 1); };
+  return () => {
+    if (tables.includes(table)) tables.splice(tables.indexOf(table), 1);
+  };
 }
 
 export const singleKeysOn = () => kept("keys") !== "off";
@@ -29,7 +40,11 @@ function typesText(target) {
 
 /** Keys the focused control needs for itself. */
 function ownedByControl(target, key) {
-  if ((key === "Enter" || key === " ") && target.closest?.("button, a[href], summary, input, label")) return true;
+  if (
+    (key === "Enter" || key === " ") &&
+    target.closest?.("button, a[href], summary, input, label")
+  )
+    return true;
   return key.startsWith("Arrow") && target.matches?.('input[type="radio"], input[type="range"]');
 }
 
@@ -39,7 +54,13 @@ function keyOf(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.isComposing || event.altKey || document.querySelector("dialog[open]")) return;
+  if (
+    event.defaultPrevented ||
+    event.isComposing ||
+    event.altKey ||
+    document.querySelector("dialog[open]")
+  )
+    return;
   const key = keyOf(event);
   const chord = key.startsWith("Control+");
   if (!chord && (typesText(event.target) || ownedByControl(event.target, key))) return;
@@ -58,19 +79,67 @@ export const keyCap = (key) => h("kbd", { "aria-hidden": "true" }, nameOf(key));
 
 /** The dialog with all keys that work now. */
 export function showKeys() {
-  const groups = tables.filter((table) => table.keys.some((entry) => !entry.hidden)).map((table) => h("section", {},
-    h("h3", {}, table.title),
-    h("dl", { class: "keys" }, table.keys.filter((entry) => !entry.hidden).map((entry) => h("div", {},
-      h("dt", {}, (entry.shown ?? [entry.key]).map((key, index) => [index && entry.range ? "–" : null, h("kbd", {}, nameOf(key))])), h("dd", {}, entry.does))))));
-  const toggle = h("input", { type: "checkbox", checked: singleKeysOn(), on: { change: (event) => {
-    keep("keys", event.target.checked ? "on" : "off");
-    say(event.target.checked ? "Single keys are on" : "Single keys are off");
-  } } });
-  const dialog = h("dialog", { class: "keys-dialog", "aria-labelledby": "keys-title" },
-    h("form", { method: "dialog" },
-      h("header", {}, h("h2", { id: "keys-title" }, "Keys"), h("button", { class: "quiet icon", "aria-label": "Close" }, "×")),
+  const groups = tables
+    .filter((table) => table.keys.some((entry) => !entry.hidden))
+    .map((table) =>
+      h(
+        "section",
+        {},
+        h("h3", {}, table.title),
+        h(
+          "dl",
+          { class: "keys" },
+          table.keys
+            .filter((entry) => !entry.hidden)
+            .map((entry) =>
+              h(
+                "div",
+                {},
+                h(
+                  "dt",
+                  {},
+                  (entry.shown ?? [entry.key]).map((key, index) => [
+                    index && entry.range ? "–" : null,
+                    h("kbd", {}, nameOf(key)),
+                  ]),
+                ),
+                h("dd", {}, entry.does),
+              ),
+            ),
+        ),
+      ),
+    );
+  const toggle = h("input", {
+    type: "checkbox",
+    checked: singleKeysOn(),
+    on: {
+      change: (event) => {
+        keep("keys", event.target.checked ? "on" : "off");
+        say(event.target.checked ? "Single keys are on" : "Single keys are off");
+      },
+    },
+  });
+  const dialog = h(
+    "dialog",
+    { class: "keys-dialog", "aria-labelledby": "keys-title" },
+    h(
+      "form",
+      { method: "dialog" },
+      h(
+        "header",
+        {},
+        h("h2", { id: "keys-title" }, "Keys"),
+        h("button", { class: "quiet icon", "aria-label": "Close" }, "×"),
+      ),
       put(h("div", { class: "keys-groups" }), ...groups),
-      h("label", { class: "check" }, toggle, h("span", {}, "Single keys (turn off if they get in the way of other software)"))));
+      h(
+        "label",
+        { class: "check" },
+        toggle,
+        h("span", {}, "Single keys (turn off if they get in the way of other software)"),
+      ),
+    ),
+  );
   openDialog(dialog);
 }
 
@@ -78,8 +147,13 @@ export function showKeys() {
 export function openDialog(dialog) {
   const before = document.activeElement;
   document.body.append(dialog);
-  dialog.addEventListener("close", () => { dialog.remove(); before?.focus?.({ preventScroll: true }); });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    before?.focus?.({ preventScroll: true });
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
   dialog.showModal();
   return dialog;
 }

@@ -31,17 +31,25 @@ export const put = (path, body = {}, options = {}) => request("PUT", path, body,
 
 /** Who asks for the password when the session has ended; set by session.js on pages that keep work. */
 let askAgain = null;
-export const onSignedOut = (ask) => { askAgain = ask; };
+export const onSignedOut = (ask) => {
+  askAgain = ask;
+};
 
 /**
  * The JSON reply. A stale CSRF token is renewed once; an ended session asks for the password in place
  * (where a page has said how) and goes on. `keepalive` lets the request outlive the page.
  */
-export async function request(method, path, body = undefined, { keepalive = false, again = true } = {}) {
+export async function request(
+  method,
+  path,
+  body = undefined,
+  { keepalive = false, again = true } = {},
+) {
   const response = await send(method, path, body, keepalive);
   const reply = await parse(response);
   if (response.ok) return reply;
-  const { code = "internal", message = "The server answered in a way this page does not know." } = reply?.error ?? {};
+  const { code = "internal", message = "The server answered in a way this page does not know." } =
+    reply?.error ?? {};
   if (code === "csrf" && again) {
     useToken((await request("GET", "/api/session", undefined, { again: false })).csrf_token);
     return request(method, path, body, { keepalive, again: false });
@@ -50,23 +58,37 @@ export async function request(method, path, body = undefined, { keepalive = fals
     await askAgain();
     return request(method, path, body, { keepalive });
   }
-  if (code === "gate" && reply.error.go && reply.error.go !== location.pathname) location.assign(reply.error.go);
+  if (code === "gate" && reply.error.go && reply.error.go !== location.pathname)
+    location.assign(reply.error.go);
   if (response.status >= 500) throw new Unreached(message);
-  throw new Refused(response.status, code, message, reply, Number(response.headers.get("Retry-After")) || null);
+  throw new Refused(
+    response.status,
+    code,
+    message,
+    reply,
+    Number(response.headers.get("Retry-After")) || null,
+  );
 }
 
 async function send(method, path, body, keepalive) {
   const headers = { Accept: "application/json" };
-  if (method !== "GET") Object.assign(headers, { "Content-Type": "application/json", "X-CSRF-Token": meta().content });
+  if (method !== "GET")
+    Object.assign(headers, { "Content-Type": "application/json", "X-CSRF-Token": meta().content });
   try {
     return await fetch(path, {
-      method, headers, keepalive,
+      method,
+      headers,
+      keepalive,
       body: method === "GET" ? undefined : JSON.stringify(body ?? {}),
-      credentials: "same-origin", cache: "no-store", redirect: "error",
+      credentials: "same-origin",
+      cache: "no-store",
+      redirect: "error",
       signal: AbortSignal.timeout(TIMEOUT_S * 1000),
     });
   } catch {
-    throw new Unreached(navigator.onLine === false ? "You are offline." : "The server cannot be reached.");
+    throw new Unreached(
+      navigator.onLine === false ? "You are offline." : "The server cannot be reached.",
+    );
   }
 }
 

@@ -28,7 +28,8 @@ export async function dispatch(entry) {
     forget(`draft:${entry.assignment}`);
     return reply;
   } catch (error) {
-    if (!(error instanceof Unreached) && error.status !== 429 && error.status !== 401) forget(STEM + entry.assignment);
+    if (!(error instanceof Unreached) && error.status !== 429 && error.status !== 401)
+      forget(STEM + entry.assignment);
     throw error;
   }
 }

@@ -3,7 +3,10 @@ import { h } from "./dom.js";
 
 /** Nodes for a plain text. Lines that start with # are headings, with - or * items of a list. */
 export function prose(text) {
-  return text.trim().split(/\n\s*\n/).flatMap(block);
+  return text
+    .trim()
+    .split(/\n\s*\n/)
+    .flatMap(block);
 }
 
 function block(text) {
@@ -16,7 +19,14 @@ function block(text) {
   const first = lines.findIndex((line) => /^\s*[-*]\s+/.test(line));
   if (first < 0) return [h("p", {}, inline(lines.join(" ")))];
   const lead = first > 0 ? [h("p", {}, inline(lines.slice(0, first).join(" ")))] : [];
-  return [...lead, h("ul", {}, items(lines.slice(first)).map((item) => h("li", {}, inline(item))))];
+  return [
+    ...lead,
+    h(
+      "ul",
+      {},
+      items(lines.slice(first)).map((item) => h("li", {}, inline(item))),
+    ),
+  ];
 }
 
 /** Items of a list; a line without a dash goes on with the item before it. */

@@ -22,12 +22,37 @@ export function toast(text, { action = null, kind = "plain", seconds = action ? 
     toasts = h("div", { class: "toasts", role: "status", "aria-live": "polite" });
     document.body.append(toasts);
   }
-  const button = action && h("button", { class: "link", type: "button", on: { click: () => { away(); action.run(); } } }, action.label);
-  const close = h("button", { class: "quiet icon", type: "button", "aria-label": "Dismiss", on: { click: () => away() } }, "×");
+  const button =
+    action &&
+    h(
+      "button",
+      {
+        class: "link",
+        type: "button",
+        on: {
+          click: () => {
+            away();
+            action.run();
+          },
+        },
+      },
+      action.label,
+    );
+  const close = h(
+    "button",
+    { class: "quiet icon", type: "button", "aria-label": "Dismiss", on: { click: () => away() } },
+    "×",
+  );
   const box = h("div", { class: `toast ${kind}` }, h("span", {}, text), button, close);
   let timer = null;
-  const away = () => { clearTimeout(timer); box.remove(); };
-  const start = () => { clearTimeout(timer); timer = setTimeout(away, seconds * 1000); };
+  const away = () => {
+    clearTimeout(timer);
+    box.remove();
+  };
+  const start = () => {
+    clearTimeout(timer);
+    timer = setTimeout(away, seconds * 1000);
+  };
   box.addEventListener("pointerenter", () => clearTimeout(timer));
   box.addEventListener("pointerleave", start);
   box.addEventListener("focusin", () => clearTimeout(timer));

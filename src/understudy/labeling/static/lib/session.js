@@ -7,18 +7,38 @@ let asking = null;
 
 /** Ask over the page, once however many requests failed. Resolves when signed in again. */
 export function askOverThePage(name) {
-  onSignedOut(() => (asking ??= ask(name).finally(() => { asking = null; })));
+  onSignedOut(
+    () =>
+      (asking ??= ask(name).finally(() => {
+        asking = null;
+      })),
+  );
 }
 
 function ask(name) {
   return new Promise((resolve) => {
     const trouble = h("p", { class: "trouble", role: "alert" });
-    const field = h("input", { type: "password", autocomplete: "current-password", required: true, id: "again-password" });
+    const field = h("input", {
+      type: "password",
+      autocomplete: "current-password",
+      required: true,
+      id: "again-password",
+    });
     const button = h("button", { class: "primary", type: "submit" }, "Sign in and go on");
-    const form = h("form", {},
+    const form = h(
+      "form",
+      {},
       h("h2", { id: "again-title" }, "Signed out"),
-      h("p", {}, "Your session has ended. Nothing is lost: what you were doing is kept in this browser and goes on after the password."),
-      h("label", { for: "again-password" }, `Password of ${name}`), field, trouble, button);
+      h(
+        "p",
+        {},
+        "Your session has ended. Nothing is lost: what you were doing is kept in this browser and goes on after the password.",
+      ),
+      h("label", { for: "again-password" }, `Password of ${name}`),
+      field,
+      trouble,
+      button,
+    );
     const dialog = h("dialog", { "aria-labelledby": "again-title", class: "again" }, form);
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     form.addEventListener("submit", async (event) => {

@@ -7,7 +7,9 @@
 export function claim(id, onTaken) {
   if (!("BroadcastChannel" in window)) return { take() {}, stop() {} };
   const channel = new BroadcastChannel("understudy:assignments");
-  channel.onmessage = (event) => { if (event.data === id) onTaken(); };
+  channel.onmessage = (event) => {
+    if (event.data === id) onTaken();
+  };
   const take = () => channel.postMessage(id);
   take();
   return { take, stop: () => channel.close() };

@@ -11,36 +11,135 @@ import { actButton, field, plain, section, select, show, table, tierLine, when }
 const itemId = decodeURIComponent(location.pathname.split("/")[3]);
 
 function draw(item) {
-  const letters = Object.fromEntries(item.answers.map(({ id }, index) => [id, String.fromCharCode(65 + index)]));
+  const letters = Object.fromEntries(
+    item.answers.map(({ id }, index) => [id, String.fromCharCode(65 + index)]),
+  );
   const ids = item.answers.map(({ id }) => id);
   const task = localTask(item, () => ranking.sync(task.body()));
   const ranking = rankView(task, letters);
   ranking.sync(task.body());
-  const note = h("textarea", { id: newId("note"), rows: 2, value: item.decision?.note ?? "", dir: "auto" });
-  const gold = select("gold", [["", "no"], ["practice", "for practice"], ["screening", "for screening"], ["mixed", "mixed in later"]]);
+  const note = h("textarea", {
+    id: newId("note"),
+    rows: 2,
+    value: item.decision?.note ?? "",
+    dir: "auto",
+  });
+  const gold = select("gold", [
+    ["", "no"],
+    ["practice", "for practice"],
+    ["screening", "for screening"],
+    ["mixed", "mixed in later"],
+  ]);
 
   const decide = async (verdict) => {
     const left = unplaced(task.body().places, ids);
-    if (verdict === "ranked" && left.length) throw new Error(`Answer ${letters[left[0]]} has no tier yet.`);
+    if (verdict === "ranked" && left.length)
+      throw new Error(`Answer ${letters[left[0]]} has no tier yet.`);
     const reply = await post(`/api/owner/disagreements/${encodeURIComponent(item.item_id)}`, {
-      verdict, tiers: verdict === "ranked" ? tiersOf(task.body().places, ids) : [], note: note.value.trim(), gold: gold.value || null,
+      verdict,
+      tiers: verdict === "ranked" ? tiersOf(task.body().places, ids) : [],
+      note: note.value.trim(),
+      gold: gold.value || null,
     });
     toast("Decided.");
     location.assign(reply.next ? `/owner/disagreements/${reply.next}` : "/owner/disagreements");
   };
-  useKeys("Ranking", [...ranking.keys, { key: "u", does: "undo", run: () => { say(task.undo() ? "Undone" : "Nothing to undo"); } }]);
+  useKeys("Ranking", [
+    ...ranking.keys,
+    {
+      key: "u",
+      does: "undo",
+      run: () => {
+        say(task.undo() ? "Undone" : "Nothing to undo");
+      },
+    },
+  ]);
 
   return [
-    h("div", { class: "task-head" }, h("div", {}, h("h1", {}, "Decide a disagreement"), h("p", { class: "soft small" }, `For ${item.purpose}${item.use_case ? ` · ${plain(item.use_case)}` : ""}`)), h("a", { href: "/owner/disagreements" }, "All disagreements")),
-    h("div", { class: "desk ranking" },
-      h("div", { class: "reading" },
-        h("section", { class: "card prompt", "aria-label": "Prompt" }, h("h2", {}, "Prompt"), conversation(item.prompt.turns, { fold: true })),
-        ranking.cards, labelsTable(item, letters), pairsTable(item, letters)),
-      h("div", { class: "judging" }, h("div", { class: "card ladder-card" }, h("h2", {}, "Your ranking"), ranking.panel,
-        item.suggested?.length ? h("p", { class: "small" }, "Estimated from the labels: ", h("b", {}, tierLine(item.suggested, letters)), " ", actButton("Take it over", () => { task.change((body) => ({ ...body, places: placesOf(item.suggested) })); }, { small: true })) : null),
-        h("div", { class: "card" }, field("Why", note), field("Make it a gold item", gold),
-          item.decision ? h("p", { class: "soft small" }, `Decided: ${plain(item.decision.verdict)} by ${item.decision.by}, `, when(item.decision.at)) : null,
-          h("div", { class: "buttons stack" }, actButton("Decide this ranking", () => decide("ranked"), { main: true }), h("div", { class: "row spread" }, actButton("Ask for more labels", () => decide("more_labels"), { small: true }), actButton("Cannot be ranked", () => decide("cannot_rank"), { small: true }), actButton("Set aside", () => decide("set_aside"), { small: true })))))),
+    h(
+      "div",
+      { class: "task-head" },
+      h(
+        "div",
+        {},
+        h("h1", {}, "Decide a disagreement"),
+        h(
+          "p",
+          { class: "soft small" },
+          `For ${item.purpose}${item.use_case ? ` · ${plain(item.use_case)}` : ""}`,
+        ),
+      ),
+      h("a", { href: "/owner/disagreements" }, "All disagreements"),
+    ),
+    h(
+      "div",
+      { class: "desk ranking" },
+      h(
+        "div",
+        { class: "reading" },
+        h(
+          "section",
+          { class: "card prompt", "aria-label": "Prompt" },
+          h("h2", {}, "Prompt"),
+          conversation(item.prompt.turns, { fold: true }),
+        ),
+        ranking.cards,
+        labelsTable(item, letters),
+        pairsTable(item, letters),
+      ),
+      h(
+        "div",
+        { class: "judging" },
+        h(
+          "div",
+          { class: "card ladder-card" },
+          h("h2", {}, "Your ranking"),
+          ranking.panel,
+          item.suggested?.length
+            ? h(
+                "p",
+                { class: "small" },
+                "Estimated from the labels: ",
+                h("b", {}, tierLine(item.suggested, letters)),
+                " ",
+                actButton(
+                  "Take it over",
+                  () => {
+                    task.change((body) => ({ ...body, places: placesOf(item.suggested) }));
+                  },
+                  { small: true },
+                ),
+              )
+            : null,
+        ),
+        h(
+          "div",
+          { class: "card" },
+          field("Why", note),
+          field("Make it a gold item", gold),
+          item.decision
+            ? h(
+                "p",
+                { class: "soft small" },
+                `Decided: ${plain(item.decision.verdict)} by ${item.decision.by}, `,
+                when(item.decision.at),
+              )
+            : null,
+          h(
+            "div",
+            { class: "buttons stack" },
+            actButton("Decide this ranking", () => decide("ranked"), { main: true }),
+            h(
+              "div",
+              { class: "row spread" },
+              actButton("Ask for more labels", () => decide("more_labels"), { small: true }),
+              actButton("Cannot be ranked", () => decide("cannot_rank"), { small: true }),
+              actButton("Set aside", () => decide("set_aside"), { small: true }),
+            ),
+          ),
+        ),
+      ),
+    ),
   ];
 }
 
@@ -51,8 +150,17 @@ function localTask(item, redraw) {
   return {
     assignment: { answers: item.answers },
     body: () => body,
-    change(make) { past.push(body); body = make(body); redraw(); },
-    undo() { if (!past.length) return false; body = past.pop(); redraw(); return true; },
+    change(make) {
+      past.push(body);
+      body = make(body);
+      redraw();
+    },
+    undo() {
+      if (!past.length) return false;
+      body = past.pop();
+      redraw();
+      return true;
+    },
   };
 }
 
@@ -60,20 +168,66 @@ function labelsTable(item, letters) {
   const opinion = (label, id) => {
     const rating = label.ratings?.[id];
     const tier = label.tiers?.findIndex((ids) => ids.includes(id));
-    const flags = Object.entries(rating?.flags ?? {}).filter(([, yes]) => yes).map(([name]) => plain(name));
-    return h("span", {}, tier >= 0 ? h("b", {}, `tier ${tier + 1}`) : "–", rating?.likert ? `, ${rating.likert} of 7` : "", flags.length ? h("small", { class: "basis soft" }, flags.join(", ")) : null, rating?.note ? h("small", { class: "basis", dir: "auto" }, `“${rating.note}”`) : null);
+    const flags = Object.entries(rating?.flags ?? {})
+      .filter(([, yes]) => yes)
+      .map(([name]) => plain(name));
+    return h(
+      "span",
+      {},
+      tier >= 0 ? h("b", {}, `tier ${tier + 1}`) : "–",
+      rating?.likert ? `, ${rating.likert} of 7` : "",
+      flags.length ? h("small", { class: "basis soft" }, flags.join(", ")) : null,
+      rating?.note ? h("small", { class: "basis", dir: "auto" }, `“${rating.note}”`) : null,
+    );
   };
-  return section("What the labelers said",
-    table("What the labelers said", ["Labeler", "Ranking", ...Object.values(letters)], item.labels.map((label, index) => [
-      `Labeler ${index + 1}`, h("span", {}, label.outcome === "ranked" ? tierLine(label.tiers, letters) : h("span", { class: "badge warn" }, plain(label.outcome)), label.note ? h("small", { class: "basis", dir: "auto" }, `“${label.note}”`) : null),
-      ...item.answers.map(({ id }) => opinion(label, id))])));
+  return section(
+    "What the labelers said",
+    table(
+      "What the labelers said",
+      ["Labeler", "Ranking", ...Object.values(letters)],
+      item.labels.map((label, index) => [
+        `Labeler ${index + 1}`,
+        h(
+          "span",
+          {},
+          label.outcome === "ranked"
+            ? tierLine(label.tiers, letters)
+            : h("span", { class: "badge warn" }, plain(label.outcome)),
+          label.note ? h("small", { class: "basis", dir: "auto" }, `“${label.note}”`) : null,
+        ),
+        ...item.answers.map(({ id }) => opinion(label, id)),
+      ]),
+    ),
+  );
 }
 
 function pairsTable(item, letters) {
-  const rows = item.pairs.filter((pair) => pair.for_first && pair.for_second).map((pair) => [
-    `${letters[pair.first]} or ${letters[pair.second]}`, pair.for_first, pair.ties, pair.for_second,
-    pair.estimate === null ? "undefined" : `${Math.round(pair.estimate * 100)}% for ${letters[pair.first]}`]);
-  return section("Contested pairs", table("Contested pairs", ["Pair", ["For the first", true], ["Ties", true], ["For the second", true], "Estimate by reliability"], rows, { empty: "No pair on which two labelers oppose." }));
+  const rows = item.pairs
+    .filter((pair) => pair.for_first && pair.for_second)
+    .map((pair) => [
+      `${letters[pair.first]} or ${letters[pair.second]}`,
+      pair.for_first,
+      pair.ties,
+      pair.for_second,
+      pair.estimate === null
+        ? "undefined"
+        : `${Math.round(pair.estimate * 100)}% for ${letters[pair.first]}`,
+    ]);
+  return section(
+    "Contested pairs",
+    table(
+      "Contested pairs",
+      [
+        "Pair",
+        ["For the first", true],
+        ["Ties", true],
+        ["For the second", true],
+        "Estimate by reliability",
+      ],
+      rows,
+      { empty: "No pair on which two labelers oppose." },
+    ),
+  );
 }
 
 $("#help").addEventListener("click", showKeys);

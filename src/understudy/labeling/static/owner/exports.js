@@ -8,44 +8,103 @@ const LOOKS = { done: "good", failed: "bad", running: "warn", waiting: "plain" }
 
 const draw = ({ jobs, kinds }) => [
   h("h1", {}, "Exports"),
-  h("p", { class: "soft" }, "Frozen files for the trainers. An export runs in the background; a held-out labeler's labels never enter one for training."),
+  h(
+    "p",
+    { class: "soft" },
+    "Frozen files for the trainers. An export runs in the background; a held-out labeler's labels never enter one for training.",
+  ),
   newExport(kinds),
   h("div", { id: "jobs" }, jobTable(jobs)),
 ];
 
 function newExport(kinds) {
-  const kind = select("kind", kinds.map((name) => [name, plain(name)]));
-  const purpose = select("purpose", [["training", "training"], ["evaluation", "evaluation"]]);
-  const split = select("split", [["", "all that it may"], ["train", "train"], ["valid", "valid"], ["test", "test"]]);
+  const kind = select(
+    "kind",
+    kinds.map((name) => [name, plain(name)]),
+  );
+  const purpose = select("purpose", [
+    ["training", "training"],
+    ["evaluation", "evaluation"],
+  ]);
+  const split = select("split", [
+    ["", "all that it may"],
+    ["train", "train"],
+    ["valid", "valid"],
+    ["test", "test"],
+  ]);
   const rubric = h("input", { type: "text", id: "rubric", maxlength: 40 });
-  const begin = actButton("Export", async () => {
-    await post("/api/owner/exports", { kind: kind.value, purpose: purpose.value, split: split.value || null, rubric: rubric.value.trim() || null });
-    await poll();
-  }, { main: true });
-  return h("div", { class: "card form-row" }, field("What", kind), field("For", purpose), field("Split", split), field("Rubric", rubric, "all if empty"), begin);
+  const begin = actButton(
+    "Export",
+    async () => {
+      await post("/api/owner/exports", {
+        kind: kind.value,
+        purpose: purpose.value,
+        split: split.value || null,
+        rubric: rubric.value.trim() || null,
+      });
+      await poll();
+    },
+    { main: true },
+  );
+  return h(
+    "div",
+    { class: "card form-row" },
+    field("What", kind),
+    field("For", purpose),
+    field("Split", split),
+    field("Rubric", rubric, "all if empty"),
+    begin,
+  );
 }
 
 function jobTable(jobs) {
-  return table("Exports", ["What", "State", "Rows", "File", "By", "When"], jobs.map((job) => [
-    h("span", {}, plain(job.request.kind), h("small", { class: "soft basis" }, [job.request.purpose, job.request.split, job.request.rubric].filter(Boolean).join(", "))),
-    h("span", { class: `badge ${LOOKS[job.state]}`, role: "status" }, job.state),
-    job.state === "running" ? h("progress", { value: job.progress, max: job.total || 1, "aria-label": "rows written" }) : job.progress,
-    file(job), job.by, when(job.finished_at ?? job.created_at)]), { empty: "No exports yet." });
+  return table(
+    "Exports",
+    ["What", "State", "Rows", "File", "By", "When"],
+    jobs.map((job) => [
+      h(
+        "span",
+        {},
+        plain(job.request.kind),
+        h(
+          "small",
+          { class: "soft basis" },
+          [job.request.purpose, job.request.split, job.request.rubric].filter(Boolean).join(", "),
+        ),
+      ),
+      h("span", { class: `badge ${LOOKS[job.state]}`, role: "status" }, job.state),
+      job.state === "running"
+        ? h("progress", { value: job.progress, max: job.total || 1, "aria-label": "rows written" })
+        : job.progress,
+      file(job),
+      job.by,
+      when(job.finished_at ?? job.created_at),
+    ]),
+    { empty: "No exports yet." },
+  );
 }
 
 function file(job) {
   if (job.error) return h("span", { class: "trouble" }, job.error);
   if (!job.link) return "–";
-  return h("div", {}, h("a", { href: job.link, download: "" }, "Download"), ` ${size(job.bytes)}`, copyable(job.sha256, "sha256"));
+  return h(
+    "div",
+    {},
+    h("a", { href: job.link, download: "" }, "Download"),
+    ` ${size(job.bytes)}`,
+    copyable(job.sha256, "sha256"),
+  );
 }
 
-const size = (bytes) => (bytes > 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.ceil((bytes ?? 0) / 1e3)} kB`);
+const size = (bytes) =>
+  bytes > 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.ceil((bytes ?? 0) / 1e3)} kB`;
 
 /** Ask each second while something runs. */
 async function poll() {
   const { jobs } = await get("/api/owner/exports");
   put($("#jobs"), jobTable(jobs));
-  if (jobs.some(({ state }) => ["waiting", "running"].includes(state))) setTimeout(() => poll().catch(() => {}), POLL_MS);
+  if (jobs.some(({ state }) => ["waiting", "running"].includes(state)))
+    setTimeout(() => poll().catch(() => {}), POLL_MS);
 }
 
 await show("/api/owner/exports", draw);

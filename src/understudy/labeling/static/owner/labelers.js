@@ -2,9 +2,26 @@
 import { h, put } from "../lib/dom.js";
 import { conversation } from "../lib/fold.js";
 import { get, post } from "../lib/net.js";
-import { actButton, copyable, count, field, measure, plain, section, select, show, table, when } from "./parts.js";
+import {
+  actButton,
+  copyable,
+  count,
+  field,
+  measure,
+  plain,
+  section,
+  select,
+  show,
+  table,
+  when,
+} from "./parts.js";
 
-const ROLES = [["", "candidate: decided after screening"], ["training", "training"], ["held_out", "held-out"], ["researcher", "researcher"]];
+const ROLES = [
+  ["", "candidate: decided after screening"],
+  ["training", "training"],
+  ["held_out", "held-out"],
+  ["researcher", "researcher"],
+];
 const GRADES = [1, 2, 3, 4, 5, 6, 7];
 
 async function draw({ labelers }) {
@@ -13,16 +30,58 @@ async function draw({ labelers }) {
     h("h1", {}, "Labelers"),
     invitePanel(),
     grading.left ? gradePanel(grading) : null,
-    section("Everybody", table("Labelers", ["Name", "Role", "Stage", ["Done", true], ["Skipped", true], ["Median time", true], "Agreement", "Gold", ["Weight", true], "Last seen"], labelers.map(row), { empty: "Nobody yet: invite somebody." })),
+    section(
+      "Everybody",
+      table(
+        "Labelers",
+        [
+          "Name",
+          "Role",
+          "Stage",
+          ["Done", true],
+          ["Skipped", true],
+          ["Median time", true],
+          "Agreement",
+          "Gold",
+          ["Weight", true],
+          "Last seen",
+        ],
+        labelers.map(row),
+        { empty: "Nobody yet: invite somebody." },
+      ),
+    ),
     teamPanel(team),
   ];
 }
 
 const row = (labeler) => [
   h("a", { href: `/owner/labelers/${labeler.id}` }, labeler.name ?? "not yet named"),
-  h("span", {}, labeler.role ? plain(labeler.role) : labeler.owner ? "" : "candidate", labeler.owner ? " owner" : "", labeler.group ? h("small", { class: "soft basis" }, labeler.group) : null),
-  h("span", {}, labeler.disabled ? h("span", { class: "badge bad" }, "disabled") : h("span", { class: labeler.stage === "waiting" ? "badge warn" : "badge plain" }, labeler.stage), labeler.alarms ? h("span", { class: "badge warn" }, count(labeler.alarms, "alarm")) : null),
-  labeler.done, labeler.skipped, labeler.median_seconds ? `${Math.round(labeler.median_seconds)} s` : "–", measure(labeler.agreement), measure(labeler.gold), labeler.weight?.toFixed(2) ?? "–", when(labeler.last_at),
+  h(
+    "span",
+    {},
+    labeler.role ? plain(labeler.role) : labeler.owner ? "" : "candidate",
+    labeler.owner ? " owner" : "",
+    labeler.group ? h("small", { class: "soft basis" }, labeler.group) : null,
+  ),
+  h(
+    "span",
+    {},
+    labeler.disabled
+      ? h("span", { class: "badge bad" }, "disabled")
+      : h(
+          "span",
+          { class: labeler.stage === "waiting" ? "badge warn" : "badge plain" },
+          labeler.stage,
+        ),
+    labeler.alarms ? h("span", { class: "badge warn" }, count(labeler.alarms, "alarm")) : null,
+  ),
+  labeler.done,
+  labeler.skipped,
+  labeler.median_seconds ? `${Math.round(labeler.median_seconds)} s` : "–",
+  measure(labeler.agreement),
+  measure(labeler.gold),
+  labeler.weight?.toFixed(2) ?? "–",
+  when(labeler.last_at),
 ];
 
 function invitePanel() {
@@ -31,12 +90,44 @@ function invitePanel() {
   const screen = h("input", { type: "checkbox", id: "screen", checked: true });
   const group = h("input", { type: "text", id: "group", maxlength: 60 });
   const link = h("div", { role: "status" });
-  const invite = actButton("Make an invitation", async () => {
-    const made = await post("/api/owner/labelers", { name: name.value.trim(), role: role.value || null, screen: screen.checked, group: group.value.trim() || null });
-    put(link, h("p", {}, "Send this link to one person; it is shown only now and works once, until ", when(made.expires_at), "."), copyable(location.origin + made.link, "Invitation link"));
-  }, { main: true });
-  return h("details", { class: "card invite" }, h("summary", {}, "Invite somebody"),
-    h("div", { class: "form-row" }, field("Name", name, "they may change it"), field("Role", role), field("Group", group, "optional"), h("label", { class: "check" }, screen, h("span", {}, "With practice and screening")), invite), link);
+  const invite = actButton(
+    "Make an invitation",
+    async () => {
+      const made = await post("/api/owner/labelers", {
+        name: name.value.trim(),
+        role: role.value || null,
+        screen: screen.checked,
+        group: group.value.trim() || null,
+      });
+      put(
+        link,
+        h(
+          "p",
+          {},
+          "Send this link to one person; it is shown only now and works once, until ",
+          when(made.expires_at),
+          ".",
+        ),
+        copyable(location.origin + made.link, "Invitation link"),
+      );
+    },
+    { main: true },
+  );
+  return h(
+    "details",
+    { class: "card invite" },
+    h("summary", {}, "Invite somebody"),
+    h(
+      "div",
+      { class: "form-row" },
+      field("Name", name, "they may change it"),
+      field("Role", role),
+      field("Group", group, "optional"),
+      h("label", { class: "check" }, screen, h("span", {}, "With practice and screening")),
+      invite,
+    ),
+    link,
+  );
 }
 
 /** Grade candidates' demonstrations one after the other, without names. */
@@ -44,12 +135,45 @@ function gradePanel(first) {
   const box = h("section", { class: "card grade", "aria-label": "Grade demonstrations" });
   const draw = ({ next, left }) => {
     if (!next) return put(box, h("h2", {}, "All demonstrations are graded."));
-    const grade = async (value) => draw(await post(`/api/owner/grading/${encodeURIComponent(next.assignment_id)}`, { grade: value }));
-    return put(box, h("h2", {}, `${count(left, "demonstration")} to grade`),
-      h("div", { class: "halves" }, h("div", {}, h("p", { class: "speaker" }, "Prompt"), conversation(next.prompt.turns, { fold: true })),
-        h("div", {}, h("p", { class: "speaker" }, "The candidate's answer"), h("div", { class: "prose", dir: "auto" }, next.text),
-          next.expected ? h("details", {}, h("summary", {}, "The researcher's answer"), h("div", { class: "prose", dir: "auto" }, next.expected)) : null)),
-      h("div", { class: "segments", role: "group", "aria-label": "Grade from 1 to 7" }, GRADES.map((value) => actButton(String(value), () => grade(value)))));
+    const grade = async (value) =>
+      draw(
+        await post(`/api/owner/grading/${encodeURIComponent(next.assignment_id)}`, {
+          grade: value,
+        }),
+      );
+    return put(
+      box,
+      h("h2", {}, `${count(left, "demonstration")} to grade`),
+      h(
+        "div",
+        { class: "halves" },
+        h(
+          "div",
+          {},
+          h("p", { class: "speaker" }, "Prompt"),
+          conversation(next.prompt.turns, { fold: true }),
+        ),
+        h(
+          "div",
+          {},
+          h("p", { class: "speaker" }, "The candidate's answer"),
+          h("div", { class: "prose", dir: "auto" }, next.text),
+          next.expected
+            ? h(
+                "details",
+                {},
+                h("summary", {}, "The researcher's answer"),
+                h("div", { class: "prose", dir: "auto" }, next.expected),
+              )
+            : null,
+        ),
+      ),
+      h(
+        "div",
+        { class: "segments", role: "group", "aria-label": "Grade from 1 to 7" },
+        GRADES.map((value) => actButton(String(value), () => grade(value))),
+      ),
+    );
   };
   draw(first);
   return box;
@@ -57,11 +181,45 @@ function gradePanel(first) {
 
 function teamPanel(team) {
   const cell = (number) => number ?? `fewer than ${team.minimum}`;
-  const said = team.answered === null ? `Fewer than ${team.minimum} of ${team.of} have said something of themselves` : `${team.answered} of ${team.of} have said something of themselves`;
-  return section("The team", h("p", { class: "soft" }, `${said}: shown in totals only, and no count below ${team.minimum}.`),
-    h("details", {}, h("summary", {}, "Totals"), h("div", { class: "team" },
-      ...team.fields.map((one) => h("div", {}, h("h3", {}, one.question), table(one.question, ["Answer", ["People", true]], one.cells.map((line) => [line.option, cell(line.count)])))),
-      h("div", {}, h("h3", {}, "Topics they can judge"), table("Topics", ["Topic", ["People", true]], team.topics.map((line) => [line.name ?? plain(line.topic), cell(line.count)]))))));
+  const said =
+    team.answered === null
+      ? `Fewer than ${team.minimum} of ${team.of} have said something of themselves`
+      : `${team.answered} of ${team.of} have said something of themselves`;
+  return section(
+    "The team",
+    h("p", { class: "soft" }, `${said}: shown in totals only, and no count below ${team.minimum}.`),
+    h(
+      "details",
+      {},
+      h("summary", {}, "Totals"),
+      h(
+        "div",
+        { class: "team" },
+        ...team.fields.map((one) =>
+          h(
+            "div",
+            {},
+            h("h3", {}, one.question),
+            table(
+              one.question,
+              ["Answer", ["People", true]],
+              one.cells.map((line) => [line.option, cell(line.count)]),
+            ),
+          ),
+        ),
+        h(
+          "div",
+          {},
+          h("h3", {}, "Topics they can judge"),
+          table(
+            "Topics",
+            ["Topic", ["People", true]],
+            team.topics.map((line) => [line.name ?? plain(line.topic), cell(line.count)]),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 show("/api/owner/labelers", draw);

@@ -7,7 +7,14 @@ import { askOverThePage } from "../lib/session.js";
 if (document.documentElement.dataset.name) askOverThePage(document.documentElement.dataset.name);
 
 const percent = (value) => `${Math.round(value * 100)}%`;
-export const when = (at) => (at ? h("time", { datetime: at, title: at }, new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })) : "–");
+export const when = (at) =>
+  at
+    ? h(
+        "time",
+        { datetime: at, title: at },
+        new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }),
+      )
+    : "–";
 export const plain = (name) => String(name ?? "–").replaceAll("_", " ");
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
@@ -18,14 +25,33 @@ export async function show(path, draw) {
   try {
     put(page, await draw(await get(path)));
   } catch (error) {
-    put(page, h("div", { class: "card" }, h("p", { class: "trouble", role: "alert" }, error.message), h("button", { type: "button", class: "quiet", on: { click: () => show(path, draw) } }, "Try again")));
+    put(
+      page,
+      h(
+        "div",
+        { class: "card" },
+        h("p", { class: "trouble", role: "alert" }, error.message),
+        h(
+          "button",
+          { type: "button", class: "quiet", on: { click: () => show(path, draw) } },
+          "Try again",
+        ),
+      ),
+    );
   }
   page.setAttribute("aria-busy", "false");
 }
 
 /** A button that runs `act()` once at a time and says what went wrong. */
 export function actButton(label, act, { main = false, small = false, danger = false } = {}) {
-  const button = h("button", { type: "button", class: small ? "link small" : main ? "primary" : danger ? "quiet danger" : "quiet" }, label);
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: small ? "link small" : main ? "primary" : danger ? "quiet danger" : "quiet",
+    },
+    label,
+  );
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
@@ -49,79 +75,180 @@ export function table(title, columns, rows, { empty = "Nothing yet." } = {}) {
   const names = columns.map((column) => (Array.isArray(column) ? column : [column]));
   const cell = (content, index) => {
     const isNumber = names[index][1];
-    return h(index ? "td" : "th", { class: isNumber ? "number" : null, scope: index ? null : "row" }, content);
+    return h(
+      index ? "td" : "th",
+      { class: isNumber ? "number" : null, scope: index ? null : "row" },
+      content,
+    );
   };
-  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": title }, h("table", {},
-    h("thead", {}, h("tr", {}, names.map(([name, isNumber]) => h("th", { scope: "col", class: isNumber ? "number" : null }, name)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell))))));
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": title },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          names.map(([name, isNumber]) =>
+            h("th", { scope: "col", class: isNumber ? "number" : null }, name),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((row) => h("tr", {}, row.map(cell))),
+      ),
+    ),
+  );
 }
 
 /** A share with its interval in words, or the word "undefined" and why. `plainNumber` is for alpha. */
 export function measure(value, { plainNumber = false, counts = true } = {}) {
   if (!value) return h("span", { class: "soft" }, "–");
-  if (value.value === null || value.value === undefined) return h("span", { class: "soft" }, "undefined", h("br"), h("small", {}, value.undefined));
+  if (value.value === null || value.value === undefined)
+    return h("span", { class: "soft" }, "undefined", h("br"), h("small", {}, value.undefined));
   const say = plainNumber ? (number) => number.toFixed(2) : percent;
-  const interval = value.low === null || value.low === undefined ? "no interval" : plainNumber ? `${say(value.low)} to ${say(value.high)}` : `${Math.round(value.low * 100)}–${say(value.high)}`;
-  const basis = counts ? h("small", { class: "soft basis" }, `${count(value.n, "pair")}, ${count(value.num_prompts, "prompt")}${value.num_left_out ? `, ${value.num_left_out} left out` : ""}`) : null;
-  return h("span", { class: "measure", title: value.undefined || null }, h("span", { class: "figure" }, h("b", {}, say(value.value)), ` (${interval})`), basis);
+  const interval =
+    value.low === null || value.low === undefined
+      ? "no interval"
+      : plainNumber
+        ? `${say(value.low)} to ${say(value.high)}`
+        : `${Math.round(value.low * 100)}–${say(value.high)}`;
+  const basis = counts
+    ? h(
+        "small",
+        { class: "soft basis" },
+        `${count(value.n, "pair")}, ${count(value.num_prompts, "prompt")}${value.num_left_out ? `, ${value.num_left_out} left out` : ""}`,
+      )
+    : null;
+  return h(
+    "span",
+    { class: "measure", title: value.undefined || null },
+    h("span", { class: "figure" }, h("b", {}, say(value.value)), ` (${interval})`),
+    basis,
+  );
 }
 
 /** A picture of a measure: its interval as a line, its value as a dot, `mark` as a tick. */
 export function whisker(value, { from = 0.4, to = 1, mark = null } = {}) {
   const [width, height] = [140, 22];
-  const x = (number) => 6 + ((Math.min(to, Math.max(from, number)) - from) / (to - from)) * (width - 12);
+  const x = (number) =>
+    6 + ((Math.min(to, Math.max(from, number)) - from) / (to - from)) * (width - 12);
   const known = value && value.value !== null && value.value !== undefined;
-  return svg("svg", { class: "whisker", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" },
+  return svg(
+    "svg",
+    { class: "whisker", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" },
     svg("line", { class: "axis", x1: x(from), x2: x(to), y1: 11, y2: 11 }),
     mark === null ? null : svg("line", { class: "mark", x1: x(mark), x2: x(mark), y1: 3, y2: 19 }),
-    known && value.low !== null ? svg("line", { class: "interval", x1: x(value.low), x2: x(value.high), y1: 11, y2: 11 }) : null,
-    known ? svg("circle", { class: "dot", cx: x(value.value), cy: 11, r: 4.5 }) : null);
+    known && value.low !== null
+      ? svg("line", { class: "interval", x1: x(value.low), x2: x(value.high), y1: 11, y2: 11 })
+      : null,
+    known ? svg("circle", { class: "dot", cx: x(value.value), cy: 11, r: 4.5 }) : null,
+  );
 }
 
 /** A plot of the server with its words; the numbers stand in a table below, folded. */
 export function plot(source, alt, numbers = null) {
-  return h("figure", { class: "plot" }, h("img", { src: source, alt, loading: "lazy" }), numbers ? h("details", {}, h("summary", {}, "The numbers"), numbers) : null);
+  return h(
+    "figure",
+    { class: "plot" },
+    h("img", { src: source, alt, loading: "lazy" }),
+    numbers ? h("details", {}, h("summary", {}, "The numbers"), numbers) : null,
+  );
 }
 
 /** One number with its name. */
-export const tile = (number, name, go = null) => h(go ? "a" : "div", { class: "tile", href: go }, h("b", {}, String(number ?? "–")), h("span", {}, name));
+export const tile = (number, name, go = null) =>
+  h(
+    go ? "a" : "div",
+    { class: "tile", href: go },
+    h("b", {}, String(number ?? "–")),
+    h("span", {}, name),
+  );
 
 /** Alarms with the sentence that says what is wrong. */
 export function alarmList(alarms, clear) {
   if (!alarms.length) return h("p", { class: "soft" }, "No alarms.");
-  return h("ul", { class: "alarms" }, alarms.map((alarm) => h("li", {},
-    h("span", { class: "badge warn" }, plain(alarm.kind)),
-    h("span", { class: "grow" }, h("a", { href: `/owner/labelers/${alarm.account_id}` }, alarm.name), ` ${alarm.text} `, h("span", { class: "soft small" }, "since ", when(alarm.since))),
-    alarm.id && clear ? actButton("Clear", () => clear(alarm), { small: true }) : null)));
+  return h(
+    "ul",
+    { class: "alarms" },
+    alarms.map((alarm) =>
+      h(
+        "li",
+        {},
+        h("span", { class: "badge warn" }, plain(alarm.kind)),
+        h(
+          "span",
+          { class: "grow" },
+          h("a", { href: `/owner/labelers/${alarm.account_id}` }, alarm.name),
+          ` ${alarm.text} `,
+          h("span", { class: "soft small" }, "since ", when(alarm.since)),
+        ),
+        alarm.id && clear ? actButton("Clear", () => clear(alarm), { small: true }) : null,
+      ),
+    ),
+  );
 }
 
 /** Tiers of answers as one line: "B > A = C". */
-export const tierLine = (tiers, letters) => (tiers?.length ? tiers.map((tier) => tier.map((id) => letters[id] ?? id).join(" = ")).join(" > ") : "–");
+export const tierLine = (tiers, letters) =>
+  tiers?.length
+    ? tiers.map((tier) => tier.map((id) => letters[id] ?? id).join(" = ")).join(" > ")
+    : "–";
 
 /** A text with a button that copies it. */
 export function copyable(text, name) {
-  const field = h("input", { readonly: true, value: text, "aria-label": name, on: { focus: (event) => event.target.select() } });
+  const field = h("input", {
+    readonly: true,
+    value: text,
+    "aria-label": name,
+    on: { focus: (event) => event.target.select() },
+  });
   field.readOnly = true;
-  const button = h("button", { type: "button", class: "quiet", on: { click: async () => {
-    field.select();
-    try {
-      await navigator.clipboard.writeText(text);
-      toast("Copied.");
-    } catch {
-      document.execCommand?.("copy");
-    }
-  } } }, "Copy");
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet",
+      on: {
+        click: async () => {
+          field.select();
+          try {
+            await navigator.clipboard.writeText(text);
+            toast("Copied.");
+          } catch {
+            document.execCommand?.("copy");
+          }
+        },
+      },
+    },
+    "Copy",
+  );
   return h("div", { class: "copy" }, field, button);
 }
 
 /** A labeled field for forms. */
 export function field(label, control, hint = "") {
-  return h("div", { class: "field" }, h("label", { for: control.id }, label, hint && h("span", { class: "soft" }, ` ${hint}`)), control);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: control.id }, label, hint && h("span", { class: "soft" }, ` ${hint}`)),
+    control,
+  );
 }
 
 /** A select with [value, text] options. */
 export function select(id, options, value = null) {
-  const node = h("select", { id, name: id }, options.map(([key, text]) => h("option", { value: key }, text)));
+  const node = h(
+    "select",
+    { id, name: id },
+    options.map(([key, text]) => h("option", { value: key }, text)),
+  );
   if (value !== null) node.value = value;
   return node;
 }

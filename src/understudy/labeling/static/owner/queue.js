@@ -6,21 +6,97 @@ import { actButton, plain, plot, section, show, table, when } from "./parts.js";
 
 const draw = (queue) => [
   h("h1", {}, "Queue and pace"),
-  section("Pace", h("p", {}, paceText(queue.pace)), plot(queue.pace.plot, queue.pace.alt, table("Days", ["Day", ["Done", true], ["Skipped", true], ["Labelers", true]],
-    queue.pace.days.map((day) => [day.day, day.done, day.skipped, day.labelers])))),
-  section("Items", table("Items", ["Kind", "For", "Pool", "Labels", ["Open", true], ["Done", true], ["Set aside", true], ["Live", true], ["Skips", true]], queue.rows.map((row) => [
-    plain(row.kind), row.purpose, plain(row.pool), share(row.labels_done, row.labels_wanted), row.open, row.done, row.set_aside, row.live, row.skips]))),
-  section("Set aside", h("p", { class: "soft" }, "Skipped by too many: read them, and send them back or close them."),
-    table("Set aside", ["Prompt", "Kind", "Reasons", ""], queue.set_aside.map((item) => [h("span", { class: "clip", dir: "auto" }, item.excerpt), plain(item.kind), reasons(item), h("span", { class: "row" },
-      actButton("Send back", () => change(item, "reopen"), { small: true }), actButton("Close", () => change(item, "close"), { small: true }))]), { empty: "None." })),
-  section("At work now", table("At work now", ["Who", "Kind", "Since", "Last seen", "Until"], queue.live.map((lease) => [lease.name, plain(lease.kind), when(lease.since), when(lease.beat_at), when(lease.expires_at)]), { empty: "Nobody just now." })),
+  section(
+    "Pace",
+    h("p", {}, paceText(queue.pace)),
+    plot(
+      queue.pace.plot,
+      queue.pace.alt,
+      table(
+        "Days",
+        ["Day", ["Done", true], ["Skipped", true], ["Labelers", true]],
+        queue.pace.days.map((day) => [day.day, day.done, day.skipped, day.labelers]),
+      ),
+    ),
+  ),
+  section(
+    "Items",
+    table(
+      "Items",
+      [
+        "Kind",
+        "For",
+        "Pool",
+        "Labels",
+        ["Open", true],
+        ["Done", true],
+        ["Set aside", true],
+        ["Live", true],
+        ["Skips", true],
+      ],
+      queue.rows.map((row) => [
+        plain(row.kind),
+        row.purpose,
+        plain(row.pool),
+        share(row.labels_done, row.labels_wanted),
+        row.open,
+        row.done,
+        row.set_aside,
+        row.live,
+        row.skips,
+      ]),
+    ),
+  ),
+  section(
+    "Set aside",
+    h("p", { class: "soft" }, "Skipped by too many: read them, and send them back or close them."),
+    table(
+      "Set aside",
+      ["Prompt", "Kind", "Reasons", ""],
+      queue.set_aside.map((item) => [
+        h("span", { class: "clip", dir: "auto" }, item.excerpt),
+        plain(item.kind),
+        reasons(item),
+        h(
+          "span",
+          { class: "row" },
+          actButton("Send back", () => change(item, "reopen"), { small: true }),
+          actButton("Close", () => change(item, "close"), { small: true }),
+        ),
+      ]),
+      { empty: "None." },
+    ),
+  ),
+  section(
+    "At work now",
+    table(
+      "At work now",
+      ["Who", "Kind", "Since", "Last seen", "Until"],
+      queue.live.map((lease) => [
+        lease.name,
+        plain(lease.kind),
+        when(lease.since),
+        when(lease.beat_at),
+        when(lease.expires_at),
+      ]),
+      { empty: "Nobody just now." },
+    ),
+  ),
 ];
 
 function share(done, wanted) {
-  return h("span", { class: "share" }, h("progress", { value: done, max: Math.max(1, wanted), "aria-label": "labels done" }), ` ${done} of ${wanted}`);
+  return h(
+    "span",
+    { class: "share" },
+    h("progress", { value: done, max: Math.max(1, wanted), "aria-label": "labels done" }),
+    ` ${done} of ${wanted}`,
+  );
 }
 
-const reasons = ({ reasons: all, num_skips: skips }) => `${skips}: ${Object.entries(all).map(([name, number]) => `${name} ${number}`).join(", ")}`;
+const reasons = ({ reasons: all, num_skips: skips }) =>
+  `${skips}: ${Object.entries(all)
+    .map(([name, number]) => `${name} ${number}`)
+    .join(", ")}`;
 
 async function change(item, action) {
   await post(`/api/owner/items/${item.item_id}/${action}`);

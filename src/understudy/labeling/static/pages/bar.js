@@ -18,7 +18,13 @@ document.addEventListener("keydown", (event) => {
 for (const button of $$("[data-sign-out]")) {
   button.addEventListener("click", async () => {
     const waiting = numWaiting();
-    if (waiting && !confirm(`${waiting} answers still wait in this browser to be sent. They are sent when you sign in here again. Sign out?`)) return;
+    if (
+      waiting &&
+      !confirm(
+        `${waiting} answers still wait in this browser to be sent. They are sent when you sign in here again. Sign out?`,
+      )
+    )
+      return;
     try {
       const reply = await post("/api/sign-out");
       useToken(reply.csrf_token);

@@ -29,7 +29,16 @@ export function onSubmit(form, send) {
 /** A button beside each password field that shows what is typed. */
 export function revealPasswords(root = document) {
   for (const field of root.querySelectorAll('input[type="password"]')) {
-    const button = h("button", { type: "button", class: "link small reveal", "aria-pressed": "false", "aria-controls": field.id }, "Show");
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "link small reveal",
+        "aria-pressed": "false",
+        "aria-controls": field.id,
+      },
+      "Show",
+    );
     button.addEventListener("click", () => {
       const show = field.type === "password";
       field.type = show ? "text" : "password";

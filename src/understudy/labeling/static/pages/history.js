@@ -3,7 +3,13 @@ import { $, h, put } from "../lib/dom.js";
 import { get } from "../lib/net.js";
 import { KINDS } from "../work/frame.js";
 
-const OUTCOMES = { ranked: "ranked", cannot_rank: "cannot be ranked", unsure: "unsure", demonstrated: "written", written: "written" };
+const OUTCOMES = {
+  ranked: "ranked",
+  cannot_rank: "cannot be ranked",
+  unsure: "unsure",
+  demonstrated: "written",
+  written: "written",
+};
 const list = $("#history");
 const more = $("#more");
 let before = null;
@@ -23,9 +29,21 @@ async function load() {
 
 function row({ assignment, kind, submitted_at, excerpt, outcome }) {
   const at = new Date(submitted_at);
-  return h("li", {}, h("a", { href: `/work/${assignment}` },
-    h("span", { class: "excerpt", dir: "auto" }, excerpt || "(no text)"),
-    h("span", { class: "soft small" }, `${KINDS[kind] ?? kind} · ${OUTCOMES[outcome] ?? outcome} · `, h("time", { datetime: submitted_at }, at.toLocaleString()))));
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { href: `/work/${assignment}` },
+      h("span", { class: "excerpt", dir: "auto" }, excerpt || "(no text)"),
+      h(
+        "span",
+        { class: "soft small" },
+        `${KINDS[kind] ?? kind} · ${OUTCOMES[outcome] ?? outcome} · `,
+        h("time", { datetime: submitted_at }, at.toLocaleString()),
+      ),
+    ),
+  );
 }
 
 more.addEventListener("click", load);

@@ -20,13 +20,18 @@ try {
 
 function show({ version, instructions: text, priorities, purpose, read, previous }) {
   put($("#text"), prose(text));
-  put($("#priorities"), priorities.map((name) => {
-    const item = document.createElement("li");
-    item.textContent = EXPLAINED[name] ?? name;
-    return item;
-  }));
-  $("#purpose").textContent = purpose === "evaluation" ? "You judge finished models" : "Your labels train a model";
-  $("#version").textContent = `Version ${version}${previous && !read ? `; you had read ${previous}: please read what is new` : ""}`;
+  put(
+    $("#priorities"),
+    priorities.map((name) => {
+      const item = document.createElement("li");
+      item.textContent = EXPLAINED[name] ?? name;
+      return item;
+    }),
+  );
+  $("#purpose").textContent =
+    purpose === "evaluation" ? "You judge finished models" : "Your labels train a model";
+  $("#version").textContent =
+    `Version ${version}${previous && !read ? `; you had read ${previous}: please read what is new` : ""}`;
   $("#read").hidden = read;
   $("#already").hidden = !read;
   $("#order").hidden = false;

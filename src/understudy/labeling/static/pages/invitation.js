@@ -11,11 +11,17 @@ try {
   if (kind === "reset") $("h1").textContent = "A new password";
   if (name) form.elements.name.value = name;
   form.elements.name.readOnly = kind === "reset";
-  $("#expires").textContent = `The link works once, until ${new Date(expires_at).toLocaleString()}.`;
+  $("#expires").textContent =
+    `The link works once, until ${new Date(expires_at).toLocaleString()}.`;
   form.hidden = false;
   form.elements[name ? "password" : "name"].focus();
 } catch (error) {
-  put($("#lead"), error.message, " ", h("span", {}, "Ask the person who invited you for a new link."));
+  put(
+    $("#lead"),
+    error.message,
+    " ",
+    h("span", {}, "Ask the person who invited you for a new link."),
+  );
 }
 
 onSubmit(form, ({ name, password, again }) => {

@@ -25,13 +25,17 @@ async function load() {
     put($("#self .fields"), me.self_description.fields.map(fieldRow));
     $("#forget").hidden = !me.self_description.updated_at;
   } catch (error) {
-    for (const alert of $$('#topics [role="alert"], #self [role="alert"]')) alert.textContent = error.message;
+    for (const alert of $$('#topics [role="alert"], #self [role="alert"]'))
+      alert.textContent = error.message;
   }
 }
 
 onSubmit($("#topics"), async (values) => {
   const said = { yes: true, no: false };
-  const topics = $$("#topics fieldset").map((row) => [row.dataset.topic, said[values[row.dataset.group]] ?? null]);
+  const topics = $$("#topics fieldset").map((row) => [
+    row.dataset.topic,
+    said[values[row.dataset.group]] ?? null,
+  ]);
   await post("/api/me/topics", { values: Object.fromEntries(topics) });
   kept($("#topics"), "Kept.");
 });
@@ -50,38 +54,93 @@ $("#forget").addEventListener("click", async () => {
 });
 
 function chosen(row) {
-  const values = $$("input:checked", row).map((input) => input.value).filter(Boolean);
+  const values = $$("input:checked", row)
+    .map((input) => input.value)
+    .filter(Boolean);
   if (row.dataset.kind === "several") return values.length ? values : null;
   return values[0] ?? null;
 }
 
-const kept = (form, text) => { $(".saved", form).textContent = text; };
+const kept = (form, text) => {
+  $(".saved", form).textContent = text;
+};
 
 function topicRow({ topic, question, value }) {
   const group = newId("topic");
-  const options = [["yes", "Yes", true], ["no", "No", false], ["", NOT_SAID, null]];
-  return h("fieldset", { class: "tag", data: { topic, group } }, h("legend", {}, question),
-    h("div", { class: "segments" }, options.map(([name, text, meaning]) => h("label", {},
-      h("input", { type: "radio", class: "unseen", name: group, value: name, checked: meaning === (value ?? null) }), h("span", {}, text)))));
+  const options = [
+    ["yes", "Yes", true],
+    ["no", "No", false],
+    ["", NOT_SAID, null],
+  ];
+  return h(
+    "fieldset",
+    { class: "tag", data: { topic, group } },
+    h("legend", {}, question),
+    h(
+      "div",
+      { class: "segments" },
+      options.map(([name, text, meaning]) =>
+        h(
+          "label",
+          {},
+          h("input", {
+            type: "radio",
+            class: "unseen",
+            name: group,
+            value: name,
+            checked: meaning === (value ?? null),
+          }),
+          h("span", {}, text),
+        ),
+      ),
+    ),
+  );
 }
 
 function fieldRow({ name, question, kind, options, value }) {
   const group = newId("field");
   const said = new Set([value ?? []].flat());
   const rows = kind === "several" ? options : ["", ...options];
-  return h("fieldset", { class: "choices", data: { field: name, kind } }, h("legend", {}, question),
-    h("div", { class: "choice-grid" }, rows.map((option) => h("label", { class: "check" },
-      h("input", { type: kind === "several" ? "checkbox" : "radio", name: group, value: option, checked: option ? said.has(option) : said.size === 0 }), h("span", {}, option || NOT_SAID)))));
+  return h(
+    "fieldset",
+    { class: "choices", data: { field: name, kind } },
+    h("legend", {}, question),
+    h(
+      "div",
+      { class: "choice-grid" },
+      rows.map((option) =>
+        h(
+          "label",
+          { class: "check" },
+          h("input", {
+            type: kind === "several" ? "checkbox" : "radio",
+            name: group,
+            value: option,
+            checked: option ? said.has(option) : said.size === 0,
+          }),
+          h("span", {}, option || NOT_SAID),
+        ),
+      ),
+    ),
+  );
 }
 
 function appearance() {
   let theme = "";
-  try { theme = localStorage.getItem("understudy:theme") ?? ""; } catch { /* storage is off */ }
+  try {
+    theme = localStorage.getItem("understudy:theme") ?? "";
+  } catch {
+    /* storage is off */
+  }
   for (const input of $$("#theme input")) {
     input.checked = input.value === theme;
     input.addEventListener("change", () => {
       document.documentElement.dataset.theme = input.value;
-      try { localStorage.setItem("understudy:theme", input.value); } catch { /* storage is off */ }
+      try {
+        localStorage.setItem("understudy:theme", input.value);
+      } catch {
+        /* storage is off */
+      }
     });
   }
   const keys = $("#single-keys");

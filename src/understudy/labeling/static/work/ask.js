@@ -7,11 +7,23 @@ function question({ title, lead = null, fields, yes, no = "Back", read, danger =
   return new Promise((resolve) => {
     const id = newId("question");
     let answer = null;
-    const form = h("form", { method: "dialog" }, h("h2", { id }, title), lead && h("p", {}, lead), fields,
-      h("div", { class: "buttons" }, h("button", { class: "quiet", type: "button", on: { click: () => dialog.close() } }, no),
-        h("button", { class: danger ? "primary danger" : "primary", type: "submit" }, yes)));
+    const form = h(
+      "form",
+      { method: "dialog" },
+      h("h2", { id }, title),
+      lead && h("p", {}, lead),
+      fields,
+      h(
+        "div",
+        { class: "buttons" },
+        h("button", { class: "quiet", type: "button", on: { click: () => dialog.close() } }, no),
+        h("button", { class: danger ? "primary danger" : "primary", type: "submit" }, yes),
+      ),
+    );
     const dialog = h("dialog", { "aria-labelledby": id }, form);
-    form.addEventListener("submit", () => { answer = read(); });
+    form.addEventListener("submit", () => {
+      answer = read();
+    });
     dialog.addEventListener("close", () => resolve(answer));
     openDialog(dialog);
   });
@@ -20,44 +32,94 @@ function question({ title, lead = null, fields, yes, no = "Back", read, danger =
 /** Why the task is skipped, one of `reasons` ({name, title}): {reason, note} or null. */
 export function askSkip(reasons) {
   const name = newId("reason");
-  const radios = reasons.map(({ name: value, title: label }, index) => h("label", { class: "check" },
-    h("input", { type: "radio", name, value, checked: index === 0 }), h("span", {}, label)));
+  const radios = reasons.map(({ name: value, title: label }, index) =>
+    h(
+      "label",
+      { class: "check" },
+      h("input", { type: "radio", name, value, checked: index === 0 }),
+      h("span", {}, label),
+    ),
+  );
   const note = noteField("Something to add?", "");
   return question({
-    title: "Skip this task", lead: "It goes to somebody else.", yes: "Skip",
-    fields: [h("fieldset", { class: "reasons" }, h("legend", { class: "unseen" }, "Reason"), radios), note.node],
-    read: () => ({ reason: radios.map((label) => label.querySelector("input")).find((input) => input.checked).value, note: note.field.value.trim() }),
+    title: "Skip this task",
+    lead: "It goes to somebody else.",
+    yes: "Skip",
+    fields: [
+      h("fieldset", { class: "reasons" }, h("legend", { class: "unseen" }, "Reason"), radios),
+      note.node,
+    ],
+    read: () => ({
+      reason: radios.map((label) => label.querySelector("input")).find((input) => input.checked)
+        .value,
+      note: note.field.value.trim(),
+    }),
   });
 }
 
 /** Why there is no ranking: a note or null. `outcome` is "cannot_rank" or "unsure". */
 export function askNoRanking(outcome, note) {
-  const words = outcome === "unsure"
-    ? ["I am unsure", "You have seen the answers and cannot decide. That is an answer of its own, not a tie."]
-    : ["These cannot be ranked", "For example: all are unusable in ways that cannot be compared, or the prompt has no sense."];
+  const words =
+    outcome === "unsure"
+      ? [
+          "I am unsure",
+          "You have seen the answers and cannot decide. That is an answer of its own, not a tie.",
+        ]
+      : [
+          "These cannot be ranked",
+          "For example: all are unusable in ways that cannot be compared, or the prompt has no sense.",
+        ];
   const field = noteField("Why?", note);
-  return question({ title: words[0], lead: words[1], yes: "Send", fields: [field.node], read: () => field.field.value.trim() });
+  return question({
+    title: words[0],
+    lead: words[1],
+    yes: "Send",
+    fields: [field.node],
+    read: () => field.field.value.trim(),
+  });
 }
 
 /** Two drafts of one task: "mine" or "theirs". */
 export async function askDraft({ mine, theirs }) {
   const when = (at) => (at ? new Date(at).toLocaleString() : "some time ago");
   const answer = await question({
-    title: "There are two drafts of this task", yes: "Use this one here", no: "Use the saved one",
+    title: "There are two drafts of this task",
+    yes: "Use this one here",
+    no: "Use the saved one",
     lead: "Another tab or device saved this task after this page did. Which of the two should stay?",
-    fields: [h("dl", { class: "two" },
-      h("div", {}, h("dt", {}, "Here"), h("dd", {}, when(mine.at), h("pre", { class: "excerpt" }, excerpt(mine.body)))),
-      h("div", {}, h("dt", {}, "Saved"), h("dd", {}, when(theirs.saved_at), h("pre", { class: "excerpt" }, excerpt(theirs.body)))))],
+    fields: [
+      h(
+        "dl",
+        { class: "two" },
+        h(
+          "div",
+          {},
+          h("dt", {}, "Here"),
+          h("dd", {}, when(mine.at), h("pre", { class: "excerpt" }, excerpt(mine.body))),
+        ),
+        h(
+          "div",
+          {},
+          h("dt", {}, "Saved"),
+          h("dd", {}, when(theirs.saved_at), h("pre", { class: "excerpt" }, excerpt(theirs.body))),
+        ),
+      ),
+    ],
     read: () => "mine",
   });
   return answer ?? "theirs";
 }
 
 /** "replace" or null: the task was submitted elsewhere in the meantime. */
-export const askReplace = () => question({
-  title: "This task was already sent", lead: "Another tab or device sent an answer to it. Your answer here can take its place.",
-  yes: "Replace it with this one", no: "Leave it as sent", fields: [], read: () => "replace",
-});
+export const askReplace = () =>
+  question({
+    title: "This task was already sent",
+    lead: "Another tab or device sent an answer to it. Your answer here can take its place.",
+    yes: "Replace it with this one",
+    no: "Leave it as sent",
+    fields: [],
+    read: () => "replace",
+  });
 
 function noteField(label, value) {
   const field = h("textarea", { id: newId("why"), rows: 2, maxlength: 4000, value, dir: "auto" });

@@ -7,11 +7,15 @@ const TICK_MS = 1000;
 export function workClock(start = 0) {
   let seconds = start;
   let seen = Date.now();
-  const touch = () => { seen = Date.now(); };
+  const touch = () => {
+    seen = Date.now();
+  };
   const events = ["keydown", "pointerdown", "pointermove", "wheel", "scroll", "touchstart"];
   events.forEach((event) => addEventListener(event, touch, { passive: true, capture: true }));
   const active = () => !document.hidden && Date.now() - seen < IDLE_MS;
-  const timer = setInterval(() => { if (active()) seconds += TICK_MS / 1000; }, TICK_MS);
+  const timer = setInterval(() => {
+    if (active()) seconds += TICK_MS / 1000;
+  }, TICK_MS);
   return {
     seconds: () => seconds,
     active,

@@ -41,19 +41,42 @@ function active(day, kind) {
   const most = goal || day.done_today + left || 1;
   return [
     h("progress", { value: Math.min(day.done_today, most), max: most, "aria-label": "Done today" }),
-    h("span", { class: "day-text" }, parts.map((part, index) => h("span", { class: index > 1 ? "extra" : "" }, part))),
+    h(
+      "span",
+      { class: "day-text" },
+      parts.map((part, index) => h("span", { class: index > 1 ? "extra" : "" }, part)),
+    ),
   ];
 }
 
 function trial(day) {
   const { done, of } = day.trials?.[day.stage] ?? { done: 0, of: 0 };
   const name = day.stage === "practice" ? "Practice" : "Screening";
-  return of ? [h("progress", { value: done, max: of, "aria-label": name }), h("span", { class: "day-text" }, h("span", {}, `${name}: ${done} of ${of} done`))] : [];
+  return of
+    ? [
+        h("progress", { value: done, max: of, "aria-label": name }),
+        h("span", { class: "day-text" }, h("span", {}, `${name}: ${done} of ${of} done`)),
+      ]
+    : [];
 }
 
 /** Links to the kinds of work that wait, for an empty page or a change of work. */
 export function kindLinks(day, chosen) {
   const kinds = Object.entries(day?.left ?? {}).filter(([, number]) => number > 0);
-  const link = (kind, text) => h("a", { href: kind ? `/work?kind=${kind}` : "/work", class: "pill", "aria-current": (kind ?? null) === chosen ? "true" : null }, text);
-  return h("nav", { class: "pills", "aria-label": "Kind of work" }, link(null, "Anything"), kinds.map(([kind, number]) => link(kind, `${KINDS[kind]} · ${number}`)));
+  const link = (kind, text) =>
+    h(
+      "a",
+      {
+        href: kind ? `/work?kind=${kind}` : "/work",
+        class: "pill",
+        "aria-current": (kind ?? null) === chosen ? "true" : null,
+      },
+      text,
+    );
+  return h(
+    "nav",
+    { class: "pills", "aria-label": "Kind of work" },
+    link(null, "Anything"),
+    kinds.map(([kind, number]) => link(kind, `${KINDS[kind]} · ${number}`)),
+  );
 }

@@ -4,7 +4,10 @@ import { editor } from "./editor.js";
 /** The writing part of `task`: {node, sync(body), submission(body), trouble(body), focus()}. */
 export function demonstrateView(task) {
   const answer = editor({
-    label: "Your answer", hint: "as the assistant", limit: task.assignment.limit, rows: 12,
+    label: "Your answer",
+    hint: "as the assistant",
+    limit: task.assignment.limit,
+    rows: 12,
     write: (text) => task.change((body) => ({ ...body, text }), { undoable: false }),
   });
   return {

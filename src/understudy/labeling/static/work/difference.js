@@ -18,7 +18,8 @@ export function difference(left, right) {
   let start = 0;
   while (start < a.length && start < b.length && same(a[start], b[start])) start += 1;
   let end = 0;
-  while (end < a.length - start && end < b.length - start && same(a.at(-1 - end), b.at(-1 - end))) end += 1;
+  while (end < a.length - start && end < b.length - start && same(a.at(-1 - end), b.at(-1 - end)))
+    end += 1;
   const middle = common(a.slice(start, a.length - end), b.slice(start, b.length - end));
   return runs([
     ...a.slice(0, start).map((text) => ({ kind: "same", text })),
@@ -62,7 +63,9 @@ function table(a, b) {
   const length = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i -= 1) {
     for (let j = b.length - 1; j >= 0; j -= 1) {
-      length[i][j] = same(a[i], b[j]) ? length[i + 1][j + 1] + 1 : Math.max(length[i + 1][j], length[i][j + 1]);
+      length[i][j] = same(a[i], b[j])
+        ? length[i + 1][j + 1] + 1
+        : Math.max(length[i + 1][j], length[i][j + 1]);
     }
   }
   return length;
@@ -80,6 +83,9 @@ function runs(parts) {
 /** One side of a difference as nodes: what only it has is marked. */
 export function side(parts, which) {
   const mark = which === "left" ? "del" : "ins";
-  return parts.filter(({ kind }) => kind === "same" || kind === which)
-    .flatMap(({ kind, text }) => (kind === "same" ? [text] : [text.match(/^\s*/)[0], h(mark, {}, text.trimStart())]));
+  return parts
+    .filter(({ kind }) => kind === "same" || kind === which)
+    .flatMap(({ kind, text }) =>
+      kind === "same" ? [text] : [text.match(/^\s*/)[0], h(mark, {}, text.trimStart())],
+    );
 }

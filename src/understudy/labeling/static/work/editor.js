@@ -12,12 +12,37 @@ const NEAR = 0.9;
  */
 export function editor({ label, hint = "", limit = null, rows = 10, write }) {
   const [fieldId, countId] = [newId("editor"), newId("count")];
-  const field = h("textarea", { id: fieldId, rows, dir: "auto", "aria-describedby": countId, spellcheck: "true", class: "editor",
-    on: { input: () => { write(field.value); grow(); count(); } } });
-  const meter = h("meter", { min: 0, max: limit?.count ?? 1, high: (limit?.count ?? 1) * NEAR, value: 0, "aria-hidden": "true", hidden: !limit });
+  const field = h("textarea", {
+    id: fieldId,
+    rows,
+    dir: "auto",
+    "aria-describedby": countId,
+    spellcheck: "true",
+    class: "editor",
+    on: {
+      input: () => {
+        write(field.value);
+        grow();
+        count();
+      },
+    },
+  });
+  const meter = h("meter", {
+    min: 0,
+    max: limit?.count ?? 1,
+    high: (limit?.count ?? 1) * NEAR,
+    value: 0,
+    "aria-hidden": "true",
+    hidden: !limit,
+  });
   const counted = h("span", { id: countId, class: "count soft small" });
-  const node = h("div", { class: "field editor-field" }, h("label", { for: fieldId }, label, hint && h("span", { class: "soft" }, ` ${hint}`)), field,
-    h("div", { class: "count-line" }, meter, counted));
+  const node = h(
+    "div",
+    { class: "field editor-field" },
+    h("label", { for: fieldId }, label, hint && h("span", { class: "soft" }, ` ${hint}`)),
+    field,
+    h("div", { class: "count-line" }, meter, counted),
+  );
   let [timer, tooLong, asked] = [null, false, 0];
 
   function grow() {
@@ -44,7 +69,9 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
   function showCount(number, most, unit) {
     tooLong = number > most;
     Object.assign(meter, { max: most, high: most * NEAR, value: number });
-    counted.textContent = tooLong ? `${number} of ${most} ${unit}: ${number - most} too many` : `${number} of ${most} ${unit}`;
+    counted.textContent = tooLong
+      ? `${number} of ${most} ${unit}: ${number - most} too many`
+      : `${number} of ${most} ${unit}`;
     node.classList.toggle("over", tooLong);
   }
 

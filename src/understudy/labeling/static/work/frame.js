@@ -7,34 +7,75 @@ export const KINDS = { rank: "Rate and rank", demonstrate: "Demonstrate", write:
 const STAGES = { practice: "Practice", screening: "Screening" };
 
 /** "first helpful, then truthful, then harmless" */
-export const priorityText = (priorities) => priorities.map((name, index) => `${index ? "then" : "first"} ${name}`).join(", ");
+export const priorityText = (priorities) =>
+  priorities.map((name, index) => `${index ? "then" : "first"} ${name}`).join(", ");
 
 /** The line over a task; `extra` stands at its right (the steps). */
 export function taskHead(assignment, extra = null) {
   const stage = STAGES[assignment.stage];
-  return h("div", { class: "task-head" },
-    h("div", {}, h("h1", { tabindex: -1 }, KINDS[assignment.kind]),
-      h("p", { class: "soft small" }, stage && h("span", { class: "badge" }, stage), assignment.state === "done" && h("span", { class: "badge" }, "Sent; you can change it"),
-        h("a", { href: "/instructions" }, `Judge ${priorityText(assignment.priorities)}`))),
-    extra);
+  return h(
+    "div",
+    { class: "task-head" },
+    h(
+      "div",
+      {},
+      h("h1", { tabindex: -1 }, KINDS[assignment.kind]),
+      h(
+        "p",
+        { class: "soft small" },
+        stage && h("span", { class: "badge" }, stage),
+        assignment.state === "done" && h("span", { class: "badge" }, "Sent; you can change it"),
+        h("a", { href: "/instructions" }, `Judge ${priorityText(assignment.priorities)}`),
+      ),
+    ),
+    extra,
+  );
 }
 
 /** The prompt as a card, or the brief where a prompt is to be written. */
 export function promptCard(assignment, { fold = false } = {}) {
-  if (assignment.prompt) return h("section", { class: "card prompt", "aria-label": "Prompt" }, h("h2", {}, "Prompt"), conversation(assignment.prompt.turns, { fold }));
+  if (assignment.prompt)
+    return h(
+      "section",
+      { class: "card prompt", "aria-label": "Prompt" },
+      h("h2", {}, "Prompt"),
+      conversation(assignment.prompt.turns, { fold }),
+    );
   const { text } = assignment.brief ?? {};
-  return h("section", { class: "card prompt", "aria-label": "What to write" }, h("h2", {}, "What to write"), h("div", { class: "prose", dir: "auto" }, text || "A prompt of your own."));
+  return h(
+    "section",
+    { class: "card prompt", "aria-label": "What to write" },
+    h("h2", {}, "What to write"),
+    h("div", { class: "prose", dir: "auto" }, text || "A prompt of your own."),
+  );
 }
 
 /** Two panels: what is read, what is judged. */
 export function desk(reading, judging, kind) {
-  return h("div", { class: `desk ${kind}` }, h("section", { class: "reading", "aria-label": "To read" }, reading), h("section", { class: "judging", "aria-label": "To judge" }, judging));
+  return h(
+    "div",
+    { class: `desk ${kind}` },
+    h("section", { class: "reading", "aria-label": "To read" }, reading),
+    h("section", { class: "judging", "aria-label": "To judge" }, judging),
+  );
 }
 
 /** A button with its key. `main` is the primary one. */
 export function button(label, run, { key = null, main = false, id = null } = {}) {
-  return h("button", { type: "button", id, class: main ? "primary" : "quiet", "aria-keyshortcuts": key, on: { click: run } }, label, key && keyCap(key));
+  return h(
+    "button",
+    {
+      type: "button",
+      id,
+      class: main ? "primary" : "quiet",
+      "aria-keyshortcuts": key,
+      on: { click: run },
+    },
+    label,
+    key && keyCap(key),
+  );
 }
 
 /** A button that looks like a link, for what is seldom wanted. */
-export const linkButton = (label, run) => h("button", { type: "button", class: "link", on: { click: run } }, label);
+export const linkButton = (label, run) =>
+  h("button", { type: "button", class: "link", on: { click: run } }, label);

@@ -12,23 +12,44 @@ const SCROLL_PX = 14;
  * sync(places, current), grip(element, id)}: `grip` lets an element elsewhere be dragged too.
  */
 export function ladder({ ids, letters, starts, act }) {
-  const chips = Object.fromEntries(ids.map((id) => [id, chip(letters[id], starts[id], () => act.pick(id))]));
+  const chips = Object.fromEntries(
+    ids.map((id) => [id, chip(letters[id], starts[id], () => act.pick(id))]),
+  );
   const rows = ids.map((_, index) => row(index + 1, ids.length));
   const pool = h("div", { class: "pool", data: { tier: 0 } });
   const poolName = h("p", { class: "soft small" });
   const poolBox = h("div", { class: "pool-box" }, poolName, pool);
-  const node = h("div", { class: "ladder" }, poolBox, h("ol", { class: "tiers", "aria-label": "Ranking, best first" }, rows.map((r) => r.node)));
+  const node = h(
+    "div",
+    { class: "ladder" },
+    poolBox,
+    h(
+      "ol",
+      { class: "tiers", "aria-label": "Ranking, best first" },
+      rows.map((r) => r.node),
+    ),
+  );
   const grip = (element, id) => makeDraggable(element, id, letters[id], node, act);
   ids.forEach((id) => grip(chips[id], id));
 
   function sync(places, current) {
-    put(pool, unplaced(places, ids).map((id) => chips[id]));
+    put(
+      pool,
+      unplaced(places, ids).map((id) => chips[id]),
+    );
     poolName.textContent = unplaced(places, ids).length ? "Not placed yet" : "All are placed";
-    rows.forEach(({ slot }, index) => put(slot, ids.filter((id) => places[id] === index + 1).map((id) => chips[id])));
+    rows.forEach(({ slot }, index) =>
+      put(
+        slot,
+        ids.filter((id) => places[id] === index + 1).map((id) => chips[id]),
+      ),
+    );
     for (const id of ids) {
       chips[id].classList.toggle("current", id === current);
       const ties = tiedWith(places, id).map((other) => letters[other]);
-      const where = places[id] ? `tier ${places[id]}${ties.length ? `, tied with ${ties.join(" and ")}` : ""}` : "not placed";
+      const where = places[id]
+        ? `tier ${places[id]}${ties.length ? `, tied with ${ties.join(" and ")}` : ""}`
+        : "not placed";
       chips[id].setAttribute("aria-label", `Answer ${letters[id]}, ${where}. Go to it.`);
     }
   }
@@ -36,15 +57,23 @@ export function ladder({ ids, letters, starts, act }) {
 }
 
 function chip(letter, start, pick) {
-  return h("button", { class: "chip", type: "button", on: { click: pick } },
-    h("b", { class: "letter" }, letter), h("span", { class: "start" }, start));
+  return h(
+    "button",
+    { class: "chip", type: "button", on: { click: pick } },
+    h("b", { class: "letter" }, letter),
+    h("span", { class: "start" }, start),
+  );
 }
 
 function row(tier, numTiers) {
   const slot = h("div", { class: "slot" });
   const word = tier === 1 ? "best" : tier === numTiers ? "worst" : "";
-  const node = h("li", { class: "tier", data: { tier } },
-    h("span", { class: "number" }, String(tier), word && h("small", {}, word)), slot);
+  const node = h(
+    "li",
+    { class: "tier", data: { tier } },
+    h("span", { class: "number" }, String(tier), word && h("small", {}, word)),
+    slot,
+  );
   return { node, slot };
 }
 
@@ -104,9 +133,13 @@ function makeDraggable(element, id, letter, node, act) {
       element.addEventListener("click", swallow, { capture: true, once: true });
       setTimeout(() => element.removeEventListener("click", swallow, { capture: true }), 0);
     };
-    const cancel = (event) => { if (event.key === "Escape") end(event); };
+    const cancel = (event) => {
+      if (event.key === "Escape") end(event);
+    };
     const stop = () => {
-      ["pointermove", "pointerup", "pointercancel"].forEach((name, index) => removeEventListener(name, index ? end : move));
+      ["pointermove", "pointerup", "pointercancel"].forEach((name, index) =>
+        removeEventListener(name, index ? end : move),
+      );
       removeEventListener("keydown", cancel);
     };
     addEventListener("pointermove", move, { passive: false });

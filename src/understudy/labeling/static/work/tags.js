@@ -8,24 +8,48 @@ export function tagsPanel(questions, change) {
     const { [name]: _, ...rest } = tags;
     change(value === null ? rest : { ...rest, [name]: value });
   };
-  const select = h("select", { id: newId("use-case"), on: { change: (event) => answer("use_case", event.target.value || null) } },
-    h("option", { value: "" }, "not said"), questions.use_cases.map(({ name, title }) => h("option", { value: name }, title)));
+  const select = h(
+    "select",
+    {
+      id: newId("use-case"),
+      on: { change: (event) => answer("use_case", event.target.value || null) },
+    },
+    h("option", { value: "" }, "not said"),
+    questions.use_cases.map(({ name, title }) => h("option", { value: name }, title)),
+  );
   const rows = questions.tags.map(({ name, question }) => tagRow(name, question, answer));
-  const restNo = h("button", { class: "link", type: "button", on: { click: () => {
-    const rest = questions.tags.filter((tag) => !(tag.name in tags)).map((tag) => [tag.name, false]);
-    change({ ...tags, ...Object.fromEntries(rest) });
-  } } }, "No to the rest");
+  const restNo = h(
+    "button",
+    {
+      class: "link",
+      type: "button",
+      on: {
+        click: () => {
+          const rest = questions.tags
+            .filter((tag) => !(tag.name in tags))
+            .map((tag) => [tag.name, false]);
+          change({ ...tags, ...Object.fromEntries(rest) });
+        },
+      },
+    },
+    "No to the rest",
+  );
   const count = h("span", { class: "soft" });
-  const node = h("details", { class: "tags card" },
+  const node = h(
+    "details",
+    { class: "tags card" },
     h("summary", {}, h("span", {}, "About the prompt "), count),
     h("div", { class: "field" }, h("label", { for: select.id }, "Use case"), select),
-    rows.map((row) => row.node), restNo);
+    rows.map((row) => row.node),
+    restNo,
+  );
 
   function sync(next) {
     tags = next ?? {};
     select.value = tags.use_case ?? "";
     rows.forEach((row) => row.sync(tags[row.name]));
-    const answered = questions.tags.filter((tag) => tag.name in tags).length + (tags.use_case ? 1 : 0);
+    const answered =
+      questions.tags.filter((tag) => tag.name in tags).length + (tags.use_case ? 1 : 0);
     count.textContent = `${answered} of ${questions.tags.length + 1} answered`;
   }
   return { node, sync };
@@ -33,15 +57,37 @@ export function tagsPanel(questions, change) {
 
 function tagRow(name, question, answer) {
   const group = newId("tag");
-  const option = (value, label) => h("label", {},
-    h("input", { type: "radio", class: "unseen", name: group, value: String(value), on: {
-      change: () => answer(name, value),
-      click: (event) => { if (event.target.dataset.was === "yes") { event.target.checked = false; answer(name, null); } },
-    } }), h("span", {}, label));
-  const node = h("fieldset", { class: "tag" }, h("legend", {}, question), h("div", { class: "segments" }, option(true, "Yes"), option(false, "No")));
-  const sync = (value) => $$("input", node).forEach((input) => {
-    input.checked = input.value === String(value);
-    input.dataset.was = input.checked ? "yes" : "no";
-  });
+  const option = (value, label) =>
+    h(
+      "label",
+      {},
+      h("input", {
+        type: "radio",
+        class: "unseen",
+        name: group,
+        value: String(value),
+        on: {
+          change: () => answer(name, value),
+          click: (event) => {
+            if (event.target.dataset.was === "yes") {
+              event.target.checked = false;
+              answer(name, null);
+            }
+          },
+        },
+      }),
+      h("span", {}, label),
+    );
+  const node = h(
+    "fieldset",
+    { class: "tag" },
+    h("legend", {}, question),
+    h("div", { class: "segments" }, option(true, "Yes"), option(false, "No")),
+  );
+  const sync = (value) =>
+    $$("input", node).forEach((input) => {
+      input.checked = input.value === String(value);
+      input.dataset.was = input.checked ? "yes" : "no";
+    });
   return { name, node, sync };
 }

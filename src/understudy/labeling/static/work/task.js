@@ -17,10 +17,16 @@ export function openTask(assignment, view) {
   const finished = assignment.state === "done";
   const draft = openDraft({
     id: assignment.id,
-    server: assignment.draft ?? (finished ? { version: 0, body: bodyOf(assignment.submitted.body) } : null),
+    server:
+      assignment.draft ??
+      (finished ? { version: 0, body: bodyOf(assignment.submitted.body) } : null),
     show: finished ? () => {} : view.saved,
     choose: askDraft,
-    onReplaced: (body) => { past.push(now); now = body; view.draw(now); },
+    onReplaced: (body) => {
+      past.push(now);
+      now = body;
+      view.draw(now);
+    },
     onSubmitted: view.submittedElsewhere,
   });
   let now = draft.body() ?? {};
@@ -57,18 +63,29 @@ export function openTask(assignment, view) {
     if (finished || !clock.active()) return;
     try {
       view.lease((await post(`/api/assignments/${assignment.id}/heartbeat`)).state);
-    } catch { /* the next beat will say */ }
+    } catch {
+      /* the next beat will say */
+    }
   }, HEARTBEAT_MS);
 
   return {
-    assignment, change, draft, tab, finished,
+    assignment,
+    change,
+    draft,
+    tab,
+    finished,
     body: () => now,
     seconds: () => clock.seconds(),
     undo: () => goBack(past, future),
     redo: () => goBack(future, past),
     /** Remember which step is shown; not a change of the answer. */
-    setStep: (step) => { if (finished) now = { ...now, step }; else change((body) => ({ ...body, step }), { undoable: false }); },
-    begin: () => { if (!finished) draft.begin(); },
+    setStep: (step) => {
+      if (finished) now = { ...now, step };
+      else change((body) => ({ ...body, step }), { undoable: false });
+    },
+    begin: () => {
+      if (!finished) draft.begin();
+    },
     stop: () => {
       draft.close();
       clock.stop();
@@ -82,14 +99,31 @@ const TYPED = ["step", "note", "text", "prompt", "response", "examples"];
 
 /** `body` with the typed parts of `now`: a text field has an undo of its own. */
 function withTexts(body, now) {
-  const typed = Object.fromEntries(TYPED.filter((name) => name in now).map((name) => [name, now[name]]));
+  const typed = Object.fromEntries(
+    TYPED.filter((name) => name in now).map((name) => [name, now[name]]),
+  );
   const ids = Object.keys({ ...body.ratings, ...now.ratings });
-  const ratings = Object.fromEntries(ids.map((id) => [id, { ...body.ratings?.[id], note: now.ratings?.[id]?.note ?? "" }]));
+  const ratings = Object.fromEntries(
+    ids.map((id) => [id, { ...body.ratings?.[id], note: now.ratings?.[id]?.note ?? "" }]),
+  );
   return { ...body, ...typed, ...(ids.length ? { ratings } : {}) };
 }
 
 /** What a submission says, as the body that the views draw. */
 function bodyOf(submission) {
-  const { tiers, ratings, text, prompt, response, style, examples, tags, note, seconds } = submission;
-  return { ratings: ratings ?? {}, places: placesOf(tiers ?? []), text, prompt, response: response ?? "", style, examples, tags: tags ?? {}, note, seconds: seconds ?? 0, step: "rank" };
+  const { tiers, ratings, text, prompt, response, style, examples, tags, note, seconds } =
+    submission;
+  return {
+    ratings: ratings ?? {},
+    places: placesOf(tiers ?? []),
+    text,
+    prompt,
+    response: response ?? "",
+    style,
+    examples,
+    tags: tags ?? {},
+    note,
+    seconds: seconds ?? 0,
+    step: "rank",
+  };
 }

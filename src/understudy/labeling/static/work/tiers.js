@@ -17,7 +17,9 @@ export function nudge(places, id, by, numTiers) {
 /** Into the tier of the next better answer: a tie with the one above. */
 export function tieWithAbove(places, id) {
   const mine = places[id] || Infinity;
-  const better = Object.entries(places).filter(([other, tier]) => other !== id && tier && tier < mine);
+  const better = Object.entries(places).filter(
+    ([other, tier]) => other !== id && tier && tier < mine,
+  );
   const above = Math.max(0, ...better.map(([, tier]) => tier));
   return above ? place(places, id, above) : places;
 }
@@ -34,7 +36,9 @@ export function insert(places, id, gap, numTiers) {
   if (below !== undefined) {
     return place(shift(others, gap + 1, below - 1, 1), id, gap + 1);
   }
-  const above = range(1, gap).reverse().find((tier) => !used.has(tier));
+  const above = range(1, gap)
+    .reverse()
+    .find((tier) => !used.has(tier));
   return place(shift(others, above + 1, gap, -1), id, gap);
 }
 
@@ -55,13 +59,20 @@ export const unplaced = (places, ids) => ids.filter((id) => !places[id]);
 
 /** Ids that share a tier with `id`. */
 export function tiedWith(places, id) {
-  return Object.keys(places).filter((other) => other !== id && places[id] && places[other] === places[id]);
+  return Object.keys(places).filter(
+    (other) => other !== id && places[id] && places[other] === places[id],
+  );
 }
 
-const range = (first, last) => Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index);
+const range = (first, last) =>
+  Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index);
 const lastTier = (places) => Math.max(0, ...Object.values(places));
 
 function shift(places, first, last, by) {
-  return Object.fromEntries(Object.entries(places).map(([id, tier]) =>
-    [id, tier >= first && tier <= last ? tier + by : tier]));
+  return Object.fromEntries(
+    Object.entries(places).map(([id, tier]) => [
+      id,
+      tier >= first && tier <= last ? tier + by : tier,
+    ]),
+  );
 }

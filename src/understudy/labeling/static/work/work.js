@@ -23,10 +23,17 @@ async function boot() {
   $("#help").addEventListener("click", showKeys);
   addEventListener("popstate", () => open(location.pathname));
   addEventListener("pagehide", () => page.task?.draft.flush({ keepalive: true }));
-  document.addEventListener("visibilitychange", () => { if (document.hidden) page.task?.draft.flush({ keepalive: true }); });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) page.task?.draft.flush({ keepalive: true });
+  });
   addEventListener("online", () => page.task?.draft.flush());
   const sent = await dispatchAll();
-  if (sent) toast(sent === 1 ? "An answer that had waited here was sent." : `${sent} answers that had waited here were sent.`);
+  if (sent)
+    toast(
+      sent === 1
+        ? "An answer that had waited here was sent."
+        : `${sent} answers that had waited here were sent.`,
+    );
   await open(location.pathname);
 }
 
@@ -35,7 +42,9 @@ async function open(path) {
   const id = path.split("/")[2];
   if (id && page.task?.assignment.id === id) return page.drawn?.showStep(history.state?.step);
   try {
-    const reply = id ? await get(`/api/assignments/${encodeURIComponent(id)}`) : await post("/api/next", { kind: page.kind });
+    const reply = id
+      ? await get(`/api/assignments/${encodeURIComponent(id)}`)
+      : await post("/api/next", { kind: page.kind });
     if (reply.assignment) await begin(reply.assignment, !id);
     else await nothing(reply.nothing);
   } catch (error) {
@@ -84,8 +93,13 @@ async function submit(outcome = null, note = null) {
   await task.draft.flush();
   const body = task.body();
   const submission = {
-    id: uuid(), seconds: Math.round(task.seconds()), ui: UI, revises: task.finished ? task.assignment.submitted.id : null,
-    tags: body.tags ?? {}, ...drawn.submission(body), ...(outcome ? { outcome, note } : {}),
+    id: uuid(),
+    seconds: Math.round(task.seconds()),
+    ui: UI,
+    revises: task.finished ? task.assignment.submitted.id : null,
+    tags: body.tags ?? {},
+    ...drawn.submission(body),
+    ...(outcome ? { outcome, note } : {}),
   };
   await deliver(lay(task.assignment.id, "submit", submission));
 }
@@ -116,11 +130,16 @@ async function deliver(entry) {
 async function sent(entry, reply) {
   const { assignment } = page.task;
   if (entry.action === "skip") {
-    toast("Skipped: it goes to somebody else.", { action: { label: "Take it back", run: () => takeBack(assignment.id) } });
+    toast("Skipped: it goes to somebody else.", {
+      action: { label: "Take it back", run: () => takeBack(assignment.id) },
+    });
   } else if (reply.feedback) {
     return showFeedback(assignment, reply, entry.body);
   } else {
-    const change = assignment.stage === "work" ? { label: "Change it", run: () => goTo(`/work/${assignment.id}`) } : null;
+    const change =
+      assignment.stage === "work"
+        ? { label: "Change it", run: () => goTo(`/work/${assignment.id}`) }
+        : null;
     toast(reply.late ? "Sent late, and kept all the same." : "Sent.", { action: change });
   }
   await goOn(reply.go);
@@ -134,7 +153,10 @@ async function goOn(go) {
 function showFeedback(assignment, reply, submission) {
   close();
   const keys = useKeys("Practice", [{ key: "Enter", does: "go on", run: () => on() }]);
-  const on = () => { keys(); goOn(reply.go); };
+  const on = () => {
+    keys();
+    goOn(reply.go);
+  };
   put(stage, feedbackCard(assignment, reply.feedback, submission, lettersOf(assignment), on));
   $("h1", stage).focus();
 }
@@ -156,25 +178,52 @@ async function takeBack(id) {
 /** The answer is kept here and sent when the server is back. */
 function wait(entry, error) {
   page.drawn?.pause(true);
-  const again = () => { over(); deliver(entry); };
+  const again = () => {
+    over();
+    deliver(entry);
+  };
   const timer = setTimeout(again, RETRY_MS);
-  const over = () => { clearTimeout(timer); removeEventListener("online", again); panel.remove(); };
+  const over = () => {
+    clearTimeout(timer);
+    removeEventListener("online", again);
+    panel.remove();
+  };
   addEventListener("online", again, { once: true });
-  const edit = () => { over(); localBack(); };
+  const edit = () => {
+    over();
+    localBack();
+  };
   const localBack = () => page.drawn?.pause(false);
-  const panel = h("div", { class: "notice waiting", role: "status" },
-    h("p", {}, h("b", {}, "Your answer is kept in this browser. "), `${error.message} It is sent as soon as the server can be reached.`),
-    h("div", { class: "buttons" }, h("button", { type: "button", class: "quiet", on: { click: edit } }, "Back to the task"), h("button", { type: "button", class: "primary", on: { click: again } }, "Try now")));
+  const panel = h(
+    "div",
+    { class: "notice waiting", role: "status" },
+    h(
+      "p",
+      {},
+      h("b", {}, "Your answer is kept in this browser. "),
+      `${error.message} It is sent as soon as the server can be reached.`,
+    ),
+    h(
+      "div",
+      { class: "buttons" },
+      h("button", { type: "button", class: "quiet", on: { click: edit } }, "Back to the task"),
+      h("button", { type: "button", class: "primary", on: { click: again } }, "Try now"),
+    ),
+  );
   put($("#notices"), panel);
   showSaved("kept", error.message);
 }
 
 async function refused(entry, error) {
   const { task, drawn } = page;
-  if (error.code === "submission_conflict") return deliver(lay(entry.assignment, entry.action, { ...entry.body, id: uuid() }));
+  if (error.code === "submission_conflict")
+    return deliver(lay(entry.assignment, entry.action, { ...entry.body, id: uuid() }));
   if (error.code === "already_submitted" && entry.action === "submit") {
     const standing = error.body.submitted;
-    if (await askReplace()) return deliver(lay(entry.assignment, "submit", { ...entry.body, id: uuid(), revises: standing.id }));
+    if (await askReplace())
+      return deliver(
+        lay(entry.assignment, "submit", { ...entry.body, id: uuid(), revises: standing.id }),
+      );
     task.draft.done();
     return next();
   }
@@ -185,9 +234,20 @@ async function refused(entry, error) {
 function taken(id) {
   if (page.task?.assignment.id !== id) return;
   close();
-  put(stage, h("div", { class: "narrow empty" }, h("h1", { tabindex: -1 }, "You went on in another tab"),
-    h("p", {}, "This task is open there now, with all that you had entered here."),
-    h("button", { type: "button", class: "primary", on: { click: () => open(`/work/${id}`) } }, "Work here instead")));
+  put(
+    stage,
+    h(
+      "div",
+      { class: "narrow empty" },
+      h("h1", { tabindex: -1 }, "You went on in another tab"),
+      h("p", {}, "This task is open there now, with all that you had entered here."),
+      h(
+        "button",
+        { type: "button", class: "primary", on: { click: () => open(`/work/${id}`) } },
+        "Work here instead",
+      ),
+    ),
+  );
   showSaved("none", "");
 }
 
@@ -201,9 +261,21 @@ async function nothing(sentence) {
   close();
   showSaved("none", "");
   const day = await showDay(page.kind ?? "rank");
-  put(stage, h("div", { class: "narrow empty" }, h("h1", { tabindex: -1 }, "Nothing to do just now"), h("p", {}, sentence),
-    page.kind ? kindLinks(day, page.kind) : null,
-    h("button", { type: "button", class: "primary", on: { click: () => open("/work") } }, "Look again")));
+  put(
+    stage,
+    h(
+      "div",
+      { class: "narrow empty" },
+      h("h1", { tabindex: -1 }, "Nothing to do just now"),
+      h("p", {}, sentence),
+      page.kind ? kindLinks(day, page.kind) : null,
+      h(
+        "button",
+        { type: "button", class: "primary", on: { click: () => open("/work") } },
+        "Look again",
+      ),
+    ),
+  );
   stage.setAttribute("aria-busy", "false");
   say(sentence);
 }
@@ -211,15 +283,28 @@ async function nothing(sentence) {
 function trouble(error, again) {
   close();
   showSaved("none", "");
-  put(stage, h("div", { class: "narrow empty" }, h("h1", { tabindex: -1 }, "That did not work"), h("p", {}, error.message),
-    h("button", { type: "button", class: "primary", on: { click: again } }, "Try again")));
+  put(
+    stage,
+    h(
+      "div",
+      { class: "narrow empty" },
+      h("h1", { tabindex: -1 }, "That did not work"),
+      h("p", {}, error.message),
+      h("button", { type: "button", class: "primary", on: { click: again } }, "Try again"),
+    ),
+  );
   stage.setAttribute("aria-busy", "false");
   if (error instanceof Unreached) addEventListener("online", again, { once: true });
 }
 
 const SAVED = {
-  saved: ["Saved", "saved"], saving: ["Saving …", "saving"], kept: ["Kept in this browser", "kept"],
-  problem: ["Not saved", "problem"], sent: ["Sent", "saved"], changed: ["Changed, not sent yet", "saving"], none: ["", ""],
+  saved: ["Saved", "saved"],
+  saving: ["Saving …", "saving"],
+  kept: ["Kept in this browser", "kept"],
+  problem: ["Not saved", "problem"],
+  sent: ["Sent", "saved"],
+  changed: ["Changed, not sent yet", "saving"],
+  none: ["", ""],
 };
 
 function showSaved(state, detail) {
@@ -234,5 +319,16 @@ function showSaved(state, detail) {
 
 function showLease(state) {
   if (!["expired", "lost"].includes(state)) return put($("#notices"));
-  put($("#notices"), h("div", { class: "notice", role: "status" }, h("p", {}, "The time for this task has run out and it may go to somebody else. Go on if you like: what you send is kept.")));
+  put(
+    $("#notices"),
+    h(
+      "div",
+      { class: "notice", role: "status" },
+      h(
+        "p",
+        {},
+        "The time for this task has run out and it may go to somebody else. Go on if you like: what you send is kept.",
+      ),
+    ),
+  );
 }
