@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +9,16 @@ from typing import Any
 
 import uvicorn
 
+from understudy.serving.protocol import listen
 from understudy.store.keys import add_key
 from understudy.store.project import Project
 from understudy.store.repository import User
 
 
 @contextmanager
-def running(app: Any, **options: Any) -> Iterator[str]:
+def running(app: Any, *, stall_s: float = 60, **options: Any) -> Iterator[str]:
     """Serve an ASGI application on a free port of this machine: its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0, backlog=100, stall_s=stall_s)
     config = uvicorn.Config(app, log_level="critical", lifespan="on", **options)
     server = uvicorn.Server(config)
     started = threading.Event()
@@ -52,12 +52,14 @@ def make_key(project: Project, user: str, consent: bool = True, **limits: Any) -
 class FakeUpstream:
     """An OpenAI-compatible server as plain ASGI: says "You said: ...", and keeps what it was sent.
 
-    The words "be slow" in the last message make it wait, "fail" makes it fail.
+    The words "be slow" in the last message make it wait, "fail" makes it fail, "say much" gives
+    8 MB and in a stream no end; `ended` is set when such a stream was cut off.
     """
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
         self.headers: list[dict[bytes, bytes]] = []
+        self.ended = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -84,6 +86,8 @@ class FakeUpstream:
             await self._send(send, 400, {"error": {"message": "the prompt is too long"}})
         elif "go away" in said:
             await self._send(send, 302, {}, [(b"location", b"http://127.0.0.1:1/")])
+        elif asked.get("stream") and "say much" in said:
+            await self._stream_for_ever(receive, send)
         elif asked.get("stream"):
             await self._stream(send, said)
         else:
@@ -91,7 +95,7 @@ class FakeUpstream:
 
     def answer(self, asked: dict[str, Any], said: str) -> dict[str, Any]:
         """The answer's JSON."""
-        text = f"You said: {said}"
+        text = f"You said: {said}" + "much " * (1_600_000 if "say much" in said else 0)
         chat = "messages" in asked
         choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         choices = [
@@ -102,6 +106,17 @@ class FakeUpstream:
         kind = "chat.completion" if chat else "text_completion"
         head = {"id": "theirs", "object": kind, "created": 1, "model": "theirs"}
         return {**head, "choices": choices, "usage": used}
+
+    async def _stream_for_ever(self, receive: Any, send: Any) -> None:
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        delta = {"choices": [{"index": 0, "delta": {"content": "much " * 1000}}]}
+        line = f"data: {json.dumps(delta)}\n\n".encode()
+        gone = asyncio.ensure_future(receive())  # tells of nothing but the connection's end
+        while not gone.done():
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+            await asyncio.sleep(0)
+        self.ended.set()
 
     async def _stream(self, send: Any, said: str) -> None:
         head = [(b"content-type", b"text/event-stream")]

@@ -114,9 +114,7 @@ class Gateway:
             first = await anext(chunks, None)  # an error before the first word is a plain error
             if first is None:
                 raise ApiError(502, "the model's server said nothing", kind="server_error")
-            return StreamingResponse(
-                _lines(first, chunks), media_type="text/event-stream", headers=headers
-            )
+            return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
         try:
             async with asyncio.timeout(self.settings.timeout_s):
                 body = await self.backend.answer(asked, request_id)
@@ -225,7 +223,8 @@ def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
         await gateway.callers.flush()
         await asyncio.to_thread(gateway.journal.close)
 
-    guard = Middleware(Guard, max_body_bytes=settings.max_body_bytes, stall_s=settings.stall_s)
+    limits = {name: getattr(settings, name) for name in ("max_body_bytes", "stall_s", "timeout_s")}
+    guard = Middleware(Guard, **limits)
     return Starlette(
         routes=ROUTES, middleware=[guard], exception_handlers=HANDLERS, lifespan=lifespan
     )
@@ -241,21 +240,21 @@ async def _completions(request: Request) -> Response:
 
 async def _answer(request: Request, kind: type[ChatRequest | CompletionRequest]) -> Response:
     gateway: Gateway = request.app.state.gateway
-    caller = await gateway.callers.identify(_key(request))
+    caller = await gateway.callers.identify(_key(request), _address(request))
     asked = await _read(request, kind)
     return await gateway.reply(asked, caller, _withheld(request))
 
 
 async def _models(request: Request) -> Response:
     gateway: Gateway = request.app.state.gateway
-    await gateway.callers.identify(_key(request))
+    await gateway.callers.identify(_key(request), _address(request))
     one = {"id": gateway.backend.name, "object": "model", "created": 0, "owned_by": "understudy"}
     return JSONResponse({"object": "list", "data": [one]})
 
 
 async def _feedback(request: Request) -> Response:
     gateway: Gateway = request.app.state.gateway
-    caller = await gateway.callers.identify(_key(request))
+    caller = await gateway.callers.identify(_key(request), _address(request))
     return JSONResponse(await gateway.take_feedback(await _read(request, Feedback), caller))
 
 
@@ -281,6 +280,10 @@ ROUTES = [
 def _key(request: Request) -> str | None:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _withheld(request: Request) -> bool:
@@ -333,6 +336,16 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: _http_error,
     Exception: _failure,
 }
+
+
+class _Streamed(StreamingResponse):
+    """A stream that is closed when nobody reads it any more, and not when somebody tidies up."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.body_iterator.aclose()  # type: ignore[attr-defined]
 
 
 async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:

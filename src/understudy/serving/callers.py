@@ -1,6 +1,7 @@
 """Who calls, and how much they may: keys, requests per minute, tokens per day."""
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,6 +17,9 @@ KEY_SECONDS = 2.0
 """How long a key's look-up is believed: a revoked key works no longer than this."""
 MAX_KNOWN = 10_000
 """Look-ups that are remembered."""
+WRONG_KEYS = 50
+"""Wrong keys that an address may try in a minute; after that it is told to wait. Right keys are let
+in all the same, so nobody can lock others out who share an address."""
 FLUSH_SECONDS = 1.0
 """How often the day's counts are written down; a crash forgets no more than this."""
 
@@ -44,11 +48,13 @@ class Callers:
         self.requests_per_minute, self.tokens_per_day = requests_per_minute, tokens_per_day
         self._known: dict[str, tuple[float, Caller | None]] = {}
         self._buckets: dict[str, _Bucket] = {}
+        self._wrong: dict[str, _Bucket] = {}
         self._used: dict[tuple[str, str], int] = {}
         self._unwritten: dict[str, dict[str, list[int]]] = defaultdict(dict)
 
-    async def identify(self, plain: str | None) -> Caller:
-        """Whose key it is; 401 for none, a wrong, a revoked or an expired one, all alike."""
+    async def identify(self, plain: str | None, address: str = "") -> Caller:
+        """Whose key it is; 401 for none, a wrong, a revoked or an expired one, all alike, and 429
+        for too many of them from one address."""
         caller = None
         if plain:
             name = sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
@@ -59,6 +65,7 @@ class Callers:
                     self._known.clear()
                 self._known[name] = (self.clock() + KEY_SECONDS, caller)
         if caller is None:
+            self._count_wrong(address)
             raise ApiError(
                 401,
                 "this needs a valid API key: Authorization: Bearer us-...",
@@ -67,22 +74,32 @@ class Callers:
             )
         return caller
 
-    async def admit(self, caller: Caller) -> None:
-        """Count a request; 429 when it is one too many for the minute, or the quota is used up."""
-        rate = caller.requests_per_minute or self.requests_per_minute
-        bucket = self._buckets.setdefault(caller.user_id, _Bucket(rate, self.clock()))
+    def _count_wrong(self, address: str) -> None:
+        if len(self._wrong) >= MAX_KNOWN:
+            self._wrong.clear()
+        wait = self._take(self._wrong, address, WRONG_KEYS)
+        if wait:
+            raise ApiError(
+                429,
+                f"too many wrong keys; try again in {wait:.1f} s",
+                kind="rate_limit_error",
+                code="too_many_wrong_keys",
+                headers=_retry_after(wait),
+            )
+
+    def _take(self, buckets: dict[str, _Bucket], name: str, rate: int) -> float:
+        """Take one of `rate` per minute: 0, or the seconds until there is one."""
         now = self.clock()
+        bucket = buckets.setdefault(name, _Bucket(rate, now))
         bucket.left = min(rate, bucket.left + (now - bucket.at) * rate / 60)
         bucket.at = now
         if bucket.left < 1:
-            wait = (1 - bucket.left) * 60 / rate
-            raise ApiError(
-                429,
-                f"more than {rate} requests per minute; try again in {wait:.1f} s",
-                kind="rate_limit_error",
-                code="rate_limit_exceeded",
-                headers={"Retry-After": f"{wait:.0f}" if wait >= 1 else "1"},
-            )
+            return (1 - bucket.left) * 60 / rate
+        bucket.left -= 1
+        return 0.0
+
+    async def admit(self, caller: Caller) -> None:
+        """Count a request; 429 when it is one too many for the minute, or the quota is used up."""
         quota = caller.tokens_per_day or self.tokens_per_day
         if await self._tokens_today(caller.user_id) >= quota:
             raise ApiError(
@@ -91,7 +108,16 @@ class Callers:
                 kind="insufficient_quota",
                 code="insufficient_quota",
             )
-        bucket.left -= 1
+        rate = caller.requests_per_minute or self.requests_per_minute
+        wait = self._take(self._buckets, caller.user_id, rate)
+        if wait:
+            raise ApiError(
+                429,
+                f"more than {rate} requests per minute; try again in {wait:.1f} s",
+                kind="rate_limit_error",
+                code="rate_limit_exceeded",
+                headers=_retry_after(wait),
+            )
 
     def count(self, caller: Caller, tokens: int) -> None:
         """Note what an answered request used."""
@@ -128,3 +154,7 @@ class Callers:
             self._used = {key: n for key, n in self._used.items() if key[1] == day}
             self._used[user_id, day] = self._used.get((user_id, day), 0) + stored
         return self._used[user_id, day]
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": f"{math.ceil(seconds)}"}

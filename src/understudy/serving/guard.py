@@ -5,6 +5,7 @@ Plain ASGI, around the whole application, so that no route can be without it.
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from understudy.serving.wire import ApiError, error_body
@@ -12,11 +13,18 @@ from understudy.serving.wire import ApiError, error_body
 Scope = dict[str, Any]
 
 
+class ClientGone(OSError):
+    """Nobody reads the answer any more."""
+
+
 class Guard:
     """Wraps an ASGI application."""
 
-    def __init__(self, app: Any, *, max_body_bytes: int, stall_s: float) -> None:
-        self.app, self.max_body, self.stall_s = app, max_body_bytes, stall_s
+    def __init__(
+        self, app: Any, *, max_body_bytes: int, stall_s: float, timeout_s: float = 120
+    ) -> None:
+        self.app, self.max_body = app, max_body_bytes
+        self.stall_s, self.timeout_s = stall_s, timeout_s
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Pass a request on; 413 for one too large, 408 for one that stalls, an end for a reader
@@ -28,14 +36,18 @@ class Guard:
         if not declared.isdigit() or int(declared) > self.max_body:
             await _reply(send, 413, f"the body is larger than {self.max_body} bytes")
             return
-        taken, complete = 0, False
+        taken, complete, gone = 0, False, False
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout_s  # of the whole body, a byte at a time or not
 
         async def bounded() -> Any:
-            nonlocal taken, complete
+            nonlocal taken, complete, gone
             if complete:
-                return await receive()  # only the end of the connection is left to hear of
+                message = await receive()  # only the end of the connection is left to hear of
+                gone = gone or message["type"] == "http.disconnect"
+                return message
             try:
-                async with asyncio.timeout(self.stall_s):
+                async with asyncio.timeout_at(min(deadline, loop.time() + self.stall_s)):
                     message = await receive()
             except TimeoutError:
                 raise ApiError(408, "the request's body did not arrive in time") from None
@@ -48,10 +60,16 @@ class Guard:
         async def steady(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            async with asyncio.timeout(self.stall_s):
-                await send(message)
+            if gone:  # the server would take the message and say nothing
+                raise ClientGone("the client has closed the connection")
+            try:
+                async with asyncio.timeout(self.stall_s):
+                    await send(message)
+            except TimeoutError:
+                raise ClientGone("the client takes nothing") from None
 
-        await self.app(scope, bounded, steady)
+        with suppress(ClientGone):
+            await self.app(scope, bounded, steady)
 
 
 _HEADERS = [

@@ -1,12 +1,14 @@
 """`understudy serve`: the gateway on a port."""
 
+import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.serving.app import Backend, Settings, build_app
 from understudy.serving.journal import Policy
-from understudy.serving.upstream import Upstream
+from understudy.serving.upstream import Upstream, check_upstream
 from understudy.store import open_project
 
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
@@ -81,6 +83,8 @@ def serve(config: ServeConfig) -> None:
     """Run until SIGINT or SIGTERM; the answers at hand are finished first."""
     import uvicorn
 
+    from understudy.serving.protocol import listen, patient
+
     project = open_project(config.project)
     store = project.open_store(pooled=True)
     settings = Settings(
@@ -94,23 +98,31 @@ def serve(config: ServeConfig) -> None:
         stall_s=config.stall_s,
     )
     app = build_app(settings, store, make_backend(config))
-    print(f"serving {config.name} at http://{config.host}:{config.port}/v1", flush=True)
-    uvicorn.run(
-        app,
-        host=config.host,
-        port=config.port,
-        limit_concurrency=config.max_connections,
-        backlog=config.max_connections,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=30,
+    listener = listen(
+        config.host, config.port, backlog=config.max_connections, stall_s=config.stall_s
     )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=patient(config.stall_s),
+            limit_concurrency=config.max_connections,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=30,
+        )
+    )
+    print(f"serving {config.name} at http://{config.host}:{config.port}/v1", flush=True)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
 
 
 def make_backend(config: ServeConfig) -> Backend:
-    """The model in this process, or the client of the other server."""
+    """The model in this process, or the client of the other server; ValueError if that one is
+    where the gateway may not connect to."""
     if config.upstream is not None:
+        with suppress(OSError):  # a name that leads nowhere yet is asked again with each request
+            asyncio.run(check_upstream(config.upstream, private=config.upstream_private))
         return Upstream(
             config.upstream,
             name=config.name,

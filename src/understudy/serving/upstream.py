@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from understudy.serving.addresses import Resolve, ask_system
+from understudy.serving.addresses import Resolve, ask_system, checked_addresses
 from understudy.serving.http1 import Client, Connection, Unreachable
 from understudy.serving.wire import ApiError, ChatRequest, CompletionRequest, Json
 
@@ -99,6 +99,13 @@ async def _lines(connection: Connection) -> AsyncIterator[bytes]:
         for line in lines:
             yield line
     yield rest
+
+
+async def check_upstream(url: str, *, private: bool, resolve: Resolve = ask_system) -> None:
+    """ValueError, with the way out, if no connection may go to where the URL leads now."""
+    parts = urlsplit(check_url(url))
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    await checked_addresses(str(parts.hostname), port, private=private, resolve=resolve)
 
 
 def check_url(url: str) -> str:

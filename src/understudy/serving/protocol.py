@@ -1,0 +1,81 @@
+"""Uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may be.
+
+Uvicorn itself waits for a head without end, so that connections that send one byte a minute
+(slowloris) would take every place there is. The body's limits are in guard.py.
+"""
+
+import socket
+from asyncio import TimerHandle
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD = 1 << 16
+"""Bytes that the line and the headers of a request may have."""
+_END = b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_LATE = b"HTTP/1.1 408 Request Timeout" + _END
+_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """One client's connection; `head_seconds` is set by `patient`."""
+
+    head_seconds = 20.0
+
+    def connection_made(self, transport: Any) -> None:
+        """A head is awaited from now on."""
+        self._timer: TimerHandle | None = None
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head."""
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._timer is not None and self._head_bytes > MAX_HEAD:
+            self._refuse(_LARGE)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._timer = self.loop.call_later(self.head_seconds, self._refuse, _LATE)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, reply: bytes) -> None:
+        self._stop_waiting()
+        if not self.transport.is_closing():
+            self.transport.write(reply)
+            self.transport.close()
+
+
+def patient(seconds: float) -> type[PatientProtocol]:
+    """The protocol that waits so long for a head."""
+    return type("PatientProtocol", (PatientProtocol,), {"head_seconds": seconds})
+
+
+def listen(host: str, port: int, *, backlog: int, stall_s: float) -> socket.socket:
+    """A listening socket on whose connections the kernel gives up a client that takes nothing.
+
+    That holds for whole answers, which Uvicorn hands to the kernel at once and then forgets.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=backlog)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; inherited by every connection
+        milliseconds = max(1, int(1000 * stall_s))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return listener
