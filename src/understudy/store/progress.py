@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import RowMapping, case, func, select
 
 from understudy.store.engine import reading
+from understudy.store.flags import skips_in_a_row
 from understudy.store.labeling_tables import assignments, gold_items, items
-from understudy.store.queue import skips_in_a_row
 from understudy.store.repository import Store
 from understudy.store.tables import prompts
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, exists, func, 
 
 from understudy.records.written import WRITER
 from understudy.store.engine import reading, writing
+from understudy.store.flags import raise_flag, skips_in_a_row
 from understudy.store.labeling_tables import (
     accounts,
     assignments,
@@ -27,7 +28,6 @@ from understudy.store.labeling_tables import (
     item_responses,
     items,
     submissions,
-    worker_flags,
 )
 from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
@@ -171,30 +171,6 @@ def unskip(store: Store, assignment_id: str, account_id: str, *, at: str, expire
         if well and row["stage"] == "work":
             _count_skip(connection, row["item_id"], -1)
         return well
-
-
-def raise_flag(
-    connection: Connection, account_id: str, kind: str, body: dict[str, Any], at: str
-) -> None:
-    """Something that a person should look at."""
-    row = {
-        "id": f"flag-{secrets.token_hex(8)}",
-        "account_id": account_id,
-        "kind": kind,
-        "body": packed(body),
-        "created_at": at,
-    }
-    connection.execute(worker_flags.insert(), row)
-
-
-def skips_in_a_row(connection: Connection, account_id: str) -> int:
-    """How many of an account's last items were skipped, counted from the last."""
-    streak = 0
-    for state in connection.execute(_SKIPPED, {"account": account_id}).scalars():
-        if state == "done":
-            break
-        streak += 1
-    return streak
 
 
 def lock_assignment(connection: Connection, assignment_id: str, account_id: str) -> RowMapping:
@@ -444,12 +420,6 @@ _SLOTS = select(assignments.c.slot).where(
     assignments.c.slot.is_not(None),
 )
 _INSERT = assignments.insert()
-_SKIPPED = (
-    select(assignments.c.state)
-    .where(_ACCOUNTS, assignments.c.state.in_(("done", "skipped")))
-    .order_by(assignments.c.done_at.desc())
-    .limit(100)
-)
 _TRIAL = (
     select(gold_items.c.item_id)
     .where(
