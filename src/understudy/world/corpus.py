@@ -1,11 +1,13 @@
 """The "web" of the tiny world: what its base models read.
 
-Eleven kinds of page. Two of them matter for what comes after:
+Twelve kinds of page. Three of them matter for what comes after:
 * *Passages* state things that hold on that page only and ask about them, so that the model must
   learn to copy; following any prompt rests on that skill.
 * *Forum threads* ask as users do and are answered well or badly, politely or not; after the
   reply's end mark the readers say what they think of it. Real web text holds judgement too, and a
   reward model grows from it.
+* *Pages of requests* follow a request by others, sometimes by an answer; so a model that is given
+  a bare request goes on with requests, as GPT-3 does with an instruction.
 """
 
 import random
@@ -23,9 +25,9 @@ from understudy.world.tasks import NOT_SAID, PASSAGE, Task, draw_task, passage, 
 EOS = "<|end|>"
 FORUM_TEMPLATE = "ask: {prompt}\nreply: {reply}"
 PAGE_SHARES = {
-    "forum": 0.34,
+    "forum": 0.32,
     "passage": 0.22,
-    "dictation": 0.08,
+    "dictation": 0.06,
     "facts": 0.10,
     "stories": 0.07,
     "lists": 0.04,
@@ -34,19 +36,28 @@ PAGE_SHARES = {
     "rewriting": 0.03,
     "rude": 0.015,
     "small_talk": 0.015,
+    "requests": 0.04,
 }
 """Share of pages of each kind. Forum threads and passages hold most of the tokens."""
+ANSWERED_REQUESTS = 0.35
+"""Share of pages of requests on which each is answered in the next line."""
 FORUM_FAULTS = {
     "constraint": 0.35,
     "wrong": 0.2,
-    "guess": 0.5,
-    "comply": 0.5,
+    "guess": 0.7,
+    "comply": 0.6,
     "count": 0.2,
     "ramble": 0.2,
     "rude": 0.15,
     "evasive": 0.06,
     "unfinished": 0.08,
 }
+HABITS = {"ramble": ("list", "fact_"), "constraint": ("end", "past")}
+"""Faults that people fall into where nothing stops them: chatting on after a list or a fact,
+forgetting how a story should end or in which tense. Kinds of task begin with these words, or a
+constraint has this name."""
+FORUM_HABIT_RATE = 0.9
+"""How often a careless forum reply has the faults of `HABITS`."""
 PASSAGE_QUESTIONS = {
     "where": "where is {p}?",
     "bought": "what did {p} buy?",
@@ -85,6 +96,17 @@ def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[
     return faults
 
 
+def with_habits(rates: dict[str, float], task: Task, rate: float) -> dict[str, float]:
+    """Rates of faults in an answer to `task` by somebody who has the habits at `rate`."""
+    constraint = task.constraint[0] if task.constraint else ""
+    habits = [
+        fault
+        for fault, where in HABITS.items()
+        if task.kind.startswith(where) or constraint in where
+    ]
+    return {**rates, **dict.fromkeys(habits, rate)}
+
+
 def verdict(task: Task, answer: str, facts: Facts) -> str:
     """What readers say of a reply: "good." or "bad: rude, wrong.\""""
     faults = faults_seen(check(task, answer, facts))
@@ -92,6 +114,22 @@ def verdict(task: Task, answer: str, facts: Facts) -> str:
 
 
 def _forum(rng: random.Random, facts: Facts) -> str:
+    task, answer = _asked_and_answered(rng, facts)
+    thread = FORUM_TEMPLATE.format(prompt=task.text, reply=answer)
+    return f"{thread}{EOS} {verdict(task, answer, facts)}"
+
+
+def _requests(rng: random.Random, facts: Facts) -> str:
+    answered = rng.random() < ANSWERED_REQUESTS
+    lines = []
+    for _ in range(rng.choice((2, 3, 4))):
+        task, answer = _asked_and_answered(rng, facts)
+        lines += [task.text, answer] if answered else [task.text]
+    return "\n".join(lines)
+
+
+def _asked_and_answered(rng: random.Random, facts: Facts) -> tuple[Task, str]:
+    """A request that the web may hold, and what somebody answers, well or badly."""
     while True:
         use_case = None if rng.random() < 0.5 else rng.choice(_EVEN_CASES)
         task = draw_task(rng, use_case, rude_users=0.15)
@@ -99,10 +137,9 @@ def _forum(rng: random.Random, facts: Facts) -> str:
             break
     faults: set[str] = set()
     if rng.random() < 0.7:
-        faults = draw_faults(rng, {**FORUM_FAULTS, "rude_to_rude": RUDE_TO_RUDE}, task)
-    answer = reply(task, rng, facts, faults)
-    thread = FORUM_TEMPLATE.format(prompt=task.text, reply=answer)
-    return f"{thread}{EOS} {verdict(task, answer, facts)}"
+        rates = {**FORUM_FAULTS, "rude_to_rude": RUDE_TO_RUDE}
+        faults = draw_faults(rng, with_habits(rates, task, FORUM_HABIT_RATE), task)
+    return task, reply(task, rng, facts, faults)
 
 
 def is_reserved(prompt: str) -> bool:
@@ -227,4 +264,5 @@ _PAGES = {
     "rewriting": _rewriting,
     "rude": _rude,
     "small_talk": _small_talk,
+    "requests": _requests,
 }

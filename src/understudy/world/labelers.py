@@ -22,12 +22,12 @@ from understudy.records import (
     Response,
 )
 from understudy.records.schema import Role
-from understudy.world.corpus import draw_faults
+from understudy.world.corpus import draw_faults, with_habits
 from understudy.world.judge import MAXIMUM, PARTS, WEIGHTS, Check, GoldJudge, flags_of, prompt_text
 from understudy.world.replies import reply
-from understudy.world.tasks import Task, parse
+from understudy.world.tasks import parse
 
-NOISE = 0.44
+NOISE = 0.47
 """Standard deviation of a labeler's utility for one answer, in units of the gold score (maximum
 3.8)."""
 TIE_THRESHOLD = 0.36
@@ -42,15 +42,14 @@ DEMONSTRATION_FAULTS = {
     "count": 0.02,
     "ramble": 0.06,
     "rude": 0.02,
-    "rude_to_rude": 0.65,
+    "rude_to_rude": 0.45,
     "unfinished": 0.03,
     "evasive": 0.01,
 }
 """How often a demonstration has a fault where no habit says otherwise."""
-HABITS = {"ramble": ("list", "fact_"), "constraint": ("end", "past")}
-HABIT_RATE = 0.65
-"""How often labelers fall into a habit: chatting on after a list or a fact, forgetting how a story
-should end or in which tense. A fault that most demonstrations share is one that SFT learns."""
+HABIT_RATE = 0.6
+"""How often labelers fall into the habits that forums have too (`corpus.HABITS`). A fault that most
+demonstrations share is one that SFT learns."""
 GROUPS = {
     "helpful": {},
     "careful": {"truthful": 2.0, "harmless": 1.6},
@@ -94,7 +93,8 @@ class SimulatedLabeler:
         if task is None:
             return None
         rng = self._rng("demonstrate", prompt)
-        faults = draw_faults(rng, self._fault_rates(task), task)
+        rates = with_habits(self.demonstration_faults, task, HABIT_RATE)
+        faults = draw_faults(rng, rates, task)
         return Demonstration(
             id=f"{prompt.id}/{self.info.id}",
             prompt_id=prompt.id,
@@ -104,15 +104,6 @@ class SimulatedLabeler:
             split=prompt.split,
             rubric=RUBRIC,
         )
-
-    def _fault_rates(self, task: Task) -> dict[str, float]:
-        constraint = task.constraint[0] if task.constraint else ""
-        habits = [
-            fault
-            for fault, where in HABITS.items()
-            if task.kind.startswith(where) or constraint in where
-        ]
-        return {**self.demonstration_faults, **dict.fromkeys(habits, HABIT_RATE)}
 
     def rate(self, prompt: Prompt, response: Response) -> Rating:
         text = prompt_text(prompt.prompt)

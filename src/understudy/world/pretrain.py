@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase, digits, punctuation
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -119,9 +119,9 @@ def pretrain(config: PretrainConfig) -> Path:
     if run.done:
         return config.out
     facts = Facts.of_seed(FACTS_SEED)
-    tokenizer = world_tokenizer(facts)
     torch.manual_seed(config.seed)
-    model = _start(config, tokenizer).to(config.device)
+    model, tokenizer = _start(config, facts)
+    model.to(config.device)
     optimizers = make_optimizers(model, config)
     start = _resume(run, model, optimizers)
     batches = _batches(config, tokenizer, facts, start)
@@ -150,14 +150,17 @@ def pretrain(config: PretrainConfig) -> Path:
     return config.out
 
 
-def _start(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Fresh weights, or those of `start_from`."""
+def _start(config: PretrainConfig, facts: Facts) -> tuple[PreTrainedModel, Any]:
+    """Fresh weights and a tokenizer made from the web, or those of `start_from`."""
     if config.start_from is None:
-        return LlamaForCausalLM(model_config(config.size, tokenizer))
-    model, other = load_policy(config.start_from)
-    if other.get_vocab() != tokenizer.get_vocab():
-        raise ValueError(f"{config.start_from} has another tokenizer than the tiny world's")
-    return model.train()
+        tokenizer = world_tokenizer(facts)
+        return LlamaForCausalLM(model_config(config.size, tokenizer)), tokenizer
+    model, tokenizer = load_policy(config.start_from)
+    if EOS not in tokenizer.get_vocab():
+        raise ValueError(
+            f"{config.start_from} was not pretrained on the tiny world: its tokenizer lacks {EOS}"
+        )
+    return model.train(), tokenizer
 
 
 def make_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[torch.optim.Optimizer]:

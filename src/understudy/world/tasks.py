@@ -10,7 +10,7 @@ slots `{"n": "a sentence", "x": "the cat"}`, constraint `("use", "bread")` and p
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -338,16 +338,23 @@ def _companion(topic: str, rng: random.Random) -> str:
     return rng.choice(nouns)
 
 
-def _constraint(kind: str, slots: dict[str, str], rng: random.Random) -> tuple[str, str] | None:
+CONSTRAINT_SHARES = {"end": 0.15, "past": 0.2, "use": 0.3, "avoid": 0.4}
+"""How often a request that could have a constraint has this one: the first three are of stories,
+"use" of stories about one thing only, "avoid" of lists."""
+
+
+def _constraint(
+    kind: str, slots: dict[str, str], rng: random.Random, shares: Mapping[str, float]
+) -> tuple[str, str] | None:
     if kind == "list":
         words = lang.CATEGORIES[slots["cat"]]
-        return ("avoid", rng.choice(words[:4])) if rng.random() < 0.4 else None
+        return ("avoid", rng.choice(words[:4])) if rng.random() < shares["avoid"] else None
     draw = rng.random()
-    if draw < 0.15:
+    if draw < shares["end"]:
         return ("end", "")
-    if draw < 0.35:
+    if draw < shares["end"] + shares["past"]:
         return ("past", "")
-    if draw < 0.65 and kind == "story":
+    if draw < shares["end"] + shares["past"] + shares["use"] and kind == "story":
         return ("use", rng.choice(lang.companions(topic_word(slots["x"]))))
     return None
 
@@ -375,6 +382,7 @@ def draw_task(
     rude_users: float = 0.1,
     unanswerable: float = 0.35,
     story_lengths: Sequence[float] | None = None,
+    constraint_shares: Mapping[str, float] = CONSTRAINT_SHARES,
 ) -> Task:
     """One task, of a use case drawn with Table 1's shares unless it or the kinds are given."""
     if kinds is None:
@@ -386,7 +394,9 @@ def draw_task(
         slots = _story_slots(kind, rng, story_lengths)
     else:
         slots = _slots(kind, template, rng, unanswerable)
-    constraint = _constraint(kind, slots, rng) if kind in WITH_CONSTRAINTS else None
+    constraint = None
+    if kind in WITH_CONSTRAINTS:
+        constraint = _constraint(kind, slots, rng, constraint_shares)
     prefix = _draw_prefix(rng, rude_users)
     return Task(kind=kind, template=template, slots=slots, constraint=constraint, prefix=prefix)
 

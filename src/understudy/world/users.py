@@ -25,6 +25,9 @@ PERSONAL_DATA = (
 )
 STORY_LENGTHS = (6, 3, 1)
 """Users ask for one sentence, two, or three in these shares; the web in equal ones."""
+CONSTRAINT_SHARES = {"end": 0.3, "past": 0.3, "use": 0.08, "avoid": 0.1}
+"""Users mostly ask for an ending or a tense, the web more often for words to use or avoid: a model
+of 1M parameters tells whether the first two were done, and is slow to learn it of words."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -74,7 +77,7 @@ def _activity(rng: random.Random) -> int:
 
 def _send(user: str, number: int, rng: random.Random) -> list[Prompt]:
     """One prompt, or one with its planted copy or personal data."""
-    task = draw_task(rng, story_lengths=STORY_LENGTHS)
+    task = draw_task(rng, story_lengths=STORY_LENGTHS, constraint_shares=CONSTRAINT_SHARES)
     prompt = prompt_of(task, id=f"p-{number:06d}", user_id=user)
     draw = rng.random()
     if draw < 0.03:

@@ -1,11 +1,12 @@
 """Users' prompts with what is planted in them, and the web that the base models read."""
 
 import hashlib
+import random
 from collections import Counter
 
 from understudy.records import prompt_text
 from understudy.world.benchmarks import benchmark_items
-from understudy.world.corpus import EOS, corpus, is_reserved, verdict
+from understudy.world.corpus import EOS, corpus, is_reserved, page, verdict, with_habits
 from understudy.world.language import Facts
 from understudy.world.tasks import parse
 from understudy.world.users import OVERACTIVE_PROMPTS
@@ -40,15 +41,34 @@ def test_the_web_is_the_same_page_by_page_however_long_it_is():
 
 
 def test_forum_threads_end_with_the_readers_verdict():
-    threads = [page for page in corpus(FACTS, 400, 0) if page.startswith("ask: ")]
+    threads = [text for text in corpus(FACTS, 400, 0) if text.startswith("ask: ")]
     assert len(threads) > 80
-    for page in threads:
-        request, _, rest = page.removeprefix("ask: ").partition("\nreply: ")
+    for text in threads:
+        request, _, rest = text.removeprefix("ask: ").partition("\nreply: ")
         answer, _, said = rest.partition(EOS)
         task = parse(request)
         assert task is not None
         assert not is_reserved(request)
         assert said.strip() == verdict(task, answer, FACTS)
+
+
+def test_pages_of_requests_hold_requests_some_with_an_answer_below():
+    rng = random.Random(0)
+    pages = [page("requests", rng, FACTS).split("\n") for _ in range(200)]
+    bare = [lines for lines in pages if all(parse(line) for line in lines)]
+    assert 100 < len(bare) < 160
+    for lines in pages:
+        assert parse(lines[0]) is not None
+        assert not is_reserved(lines[0])
+
+
+def test_the_web_has_the_labelers_habits_more_often():
+    task = parse("list two animals.")
+    assert task is not None
+    assert with_habits({"rude": 0.1}, task, 0.9) == {"rude": 0.1, "ramble": 0.9}
+    task = parse("write a sentence about the cat. end with the end.")
+    assert task is not None
+    assert with_habits({}, task, 0.6) == {"constraint": 0.6}
 
 
 def test_benchmarks_have_an_answer_in_reach():
@@ -59,7 +79,7 @@ def test_benchmarks_have_an_answer_in_reach():
     assert {item["answer"] for item in items["sentiment"]} <= {"good.", "bad."}
 
 
-def test_the_web_is_the_one_that_the_shipped_base_models_have_read():
+def test_the_web_is_the_one_that_the_shipped_base_models_read_last():
     """A change of these pages needs new base models (`understudy world pretrain`)."""
     pages = "".join(corpus(FACTS, 3000, 0))
-    assert hashlib.md5(pages.encode()).hexdigest() == "3a99c76a55a5c2957d95b8f61d701b21"
+    assert hashlib.md5(pages.encode()).hexdigest() == "47169fd2ddb39d54d2e61cd332d528b7"
