@@ -1,5 +1,6 @@
-"""Every number in docs/paper.md's "ours" column is the setting's default."""
+"""Every number in an "ours" column is the setting's default, and no training default is missing."""
 
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -20,12 +21,19 @@ MODULES = {
 }
 """Where the settings of the page are: fields of configs and arguments of functions."""
 STATUSES = {"same", "chosen", "departed"}
+PAGES = ("paper.md", "sft.md", "reward.md", "ppo.md")
+TRAINERS = {"SFTConfig": "sft.md", "RewardConfig": "reward.md", "PPOConfig": "ppo.md"}
+NO_CHOICE = {
+    *("micro_batch_tokens", "rollout_slots", "save_every", "device", "activation_checkpointing"),
+    *("lora_alpha", "tensorboard", "seed", "resume", "overwrite"),
+}
+"""Settings that change memory, speed or bookkeeping, or nothing unless another one is given."""
 
 
-def rows() -> list[list[str]]:
+def rows(pages: tuple[str, ...] = PAGES) -> list[list[str]]:
     """Rows of the tables with the columns: what, paper, ours, setting, status, why."""
-    text = (DOCS / "paper.md").read_text(encoding="utf-8")
-    return [row for row in table_rows(text) if len(row) == 6]
+    texts = [(DOCS / page).read_text(encoding="utf-8") for page in pages]
+    return [row for text in texts for row in table_rows(text) if len(row) == 6]
 
 
 def default_of(setting: str) -> object:
@@ -65,3 +73,12 @@ def test_ours_is_the_default(row: list[str]) -> None:
 def test_the_table_covers_each_stage() -> None:
     named = {row[3].strip("`").partition(".")[0] for row in rows()}
     assert {"IntakeConfig", "SFTConfig", "RewardConfig", "PPOConfig"} <= named
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_default_of_a_trainer_is_in_its_table(trainer: str) -> None:
+    config = getattr(importlib.import_module(MODULES[trainer]), trainer)
+    values = [f for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING]
+    names = {f.name for f in values if "Path" not in str(f.type)} - NO_CHOICE
+    listed = {row[3].strip("`").removeprefix(f"{trainer}.") for row in rows((TRAINERS[trainer],))}
+    assert names <= listed
