@@ -16,7 +16,7 @@ from typing import Literal
 
 from understudy.labeling.agreement import Ties, Vote, agreement, involves
 from understudy.labeling.alpha import alpha
-from understudy.labeling.pairs import Answer, Mark, Measure, Pairs, pairs_of
+from understudy.labeling.pairs import Mark, Measure, Pairs, pairs_of
 from understudy.records import FLAGS
 
 About = Literal["role", "labeler", "use_case", "rubric"]
@@ -81,7 +81,9 @@ def agreement_lines(
     judgements: Judgements, *, ties: Ties = "drop", level: float = 0.95
 ) -> list[Line]:
     """Every line; those about which nothing is shared are there and say so."""
-    everyone = _three(judgements, lambda answer: True)
+    everyone = _Three(
+        pairs_of(judgements.votes), pairs_of(judgements.likert), pairs_of(judgements.flags)
+    )
 
     def line(about: About, name: str, title: str, three: _Three) -> Line:
         return Line(
@@ -103,7 +105,7 @@ def agreement_lines(
         chosen = everyone.each(_about(judgements, use_case))
         lines.append(line("use_case", use_case, use_case.replace("_", " "), chosen))
     for rubric in sorted(_rubrics(judgements)):
-        lines.append(line("rubric", rubric, rubric, _three(judgements, _under(rubric))))
+        lines.append(line("rubric", rubric, rubric, everyone.each(_under(rubric))))
     return lines
 
 
@@ -173,7 +175,7 @@ def _notes(lines: Sequence[Line]) -> list[str]:
 def _by_role(judgements: Judgements, everyone: _Three) -> list[tuple[str, str, _Three]]:
     role_of = judgements.role_of
     present = [role for role in ROLE_TITLES if role in role_of.values()]
-    found = [(role, ROLE_TITLES[role], _three(judgements, _is(role, role_of))) for role in present]
+    found = [(role, ROLE_TITLES[role], everyone.each(_is(role, role_of))) for role in present]
     for one, other in combinations(present, 2):
         two = {one, other}
 
@@ -186,20 +188,12 @@ def _by_role(judgements: Judgements, everyone: _Three) -> list[tuple[str, str, _
     return found
 
 
-def _three(judgements: Judgements, keep: Callable[[Answer], bool]) -> _Three:
-    return _Three(
-        pairs_of(answer for answer in judgements.votes if keep(answer)),
-        pairs_of(answer for answer in judgements.likert if keep(answer)),
-        pairs_of(answer for answer in judgements.flags if keep(answer)),
-    )
+def _is(role: str, role_of: Mapping[str, str]) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: pairs.among(lambda labeler: role_of.get(labeler) == role)
 
 
-def _is(role: str, role_of: Mapping[str, str]) -> Callable[[Answer], bool]:
-    return lambda answer: role_of.get(answer.labeler_id) == role
-
-
-def _under(rubric: str) -> Callable[[Answer], bool]:
-    return lambda answer: getattr(answer, "rubric", None) == rubric
+def _under(rubric: str) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: pairs.under(rubric)
 
 
 def _with(labeler: str) -> Callable[[Pairs], Pairs]:

@@ -27,7 +27,6 @@ from understudy.labeling.pairs import (
     pairs_of,
     percentile_interval,
     resampled,
-    totals,
 )
 
 Metric = Literal["nominal", "ordinal", "interval"]
@@ -96,11 +95,12 @@ def _levels(pairs: Pairs) -> Floats:
 def _coincidences(pairs: Pairs, levels: Floats, both_ways: bool) -> Floats:
     """Each prompt's coincidence matrix, (P, V, V)."""
     size = len(levels)
+    places, prompt_N = np.unique(pairs.prompt_N, return_inverse=True)
     first_N = np.searchsorted(levels, pairs.first_N)
     second_N = np.searchsorted(levels, pairs.second_N)
-    cells_NC = np.zeros((len(pairs), size * size))
-    cells_NC[np.arange(len(pairs)), first_N * size + second_N] = pairs.weight_N
-    found_PVV = totals(pairs, cells_NC).reshape(-1, size, size)
+    cell_N = (prompt_N * size + first_N) * size + second_N
+    cells = np.bincount(cell_N, weights=pairs.weight_N, minlength=len(places) * size * size)
+    found_PVV = np.asarray(cells, np.float64).reshape(len(places), size, size)
     found_PVV = found_PVV + found_PVV.transpose(0, 2, 1)
     return found_PVV + found_PVV[:, ::-1, ::-1] if both_ways else found_PVV
 

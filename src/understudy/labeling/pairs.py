@@ -8,15 +8,14 @@ agree or the prompts are fewer than five, a rate has Wilson's interval with a pr
 observation, and another number has none. Labelers are taken as given: an interval is about this
 team on other prompts, not about another team.
 
-Legend: N pairs, P prompts, S resamples, U units, M labels of a unit, L labelers.
+Legend: A answers, N pairs, P prompts, S resamples, U units, M answers to a unit, L labelers.
 """
 
 import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
 from statistics import NormalDist
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 FEW_PROMPTS = 5
 """With fewer prompts than this a bootstrap says nothing."""
-NUM_RESAMPLES = 2000
+NUM_RESAMPLES = 1000
 CHUNK = 4_000_000
 """Numbers of a bootstrap held in memory at once."""
 
@@ -50,6 +49,10 @@ class Answer(Protocol):
     @property
     def value(self) -> float:
         """What is answered."""
+
+    @property
+    def rubric(self) -> str | None:
+        """Version of the instructions that was followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Pairs:
 
     prompt_N: Ints
     """Place in `prompts`."""
+    unit_N: Ints
+    """A number for each question."""
     one_N: Ints
     """Place of one labeler in `labelers`."""
     other_N: Ints
@@ -109,25 +114,40 @@ class Pairs:
     """What the one answers."""
     second_N: Floats
     """What the other answers."""
+    rubric_N: Ints
+    """Place in `rubrics` of the version that both followed; -1 where they differ or had none."""
     weight_N: Floats
     """1 / (M - 1) where M labelers answer the question: Krippendorff's weight of a pair."""
     prompts: tuple[str, ...]
     labelers: tuple[str, ...]
+    rubrics: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.prompt_N)
 
     def where(self, keep_N: Bools) -> Self:
-        """Only some of the pairs."""
+        """Only some of the pairs, with the weights that they have."""
         columns = [field.name for field in fields(self) if field.name.endswith("_N")]
         return replace(self, **{name: getattr(self, name)[keep_N] for name in columns})
 
     def between(self, keep: Callable[[str, str], bool]) -> Self:
         """Only pairs of labelers that `keep(labeler, other)` says yes to."""
-        allowed_LL = np.array([[keep(a, b) for b in self.labelers] for a in self.labelers], bool)
         if not self.labelers:
             return self
+        allowed_LL = np.array([[keep(a, b) for b in self.labelers] for a in self.labelers], bool)
         return self.where(allowed_LL[self.one_N, self.other_N])
+
+    def among(self, keep: Callable[[str], bool]) -> Self:
+        """As if only labelers that `keep(labeler)` says yes to had answered."""
+        allowed_L = np.array([keep(labeler) for labeler in self.labelers], bool)
+        if not len(self):
+            return self
+        return self.where(allowed_L[self.one_N] & allowed_L[self.other_N])._reweighted()
+
+    def under(self, rubric: str) -> Self:
+        """As if only answers that followed this version had been given."""
+        place = self.rubrics.index(rubric) if rubric in self.rubrics else len(self.rubrics)
+        return self.where(self.rubric_N == place)._reweighted()
 
     def of_prompts(self, keep: Callable[[str], bool]) -> Self:
         """Only pairs about prompts that `keep(prompt_id)` says yes to."""
@@ -142,6 +162,12 @@ class Pairs:
             num_labelers=len(np.union1d(self.one_N, self.other_N)),
         )
 
+    def _reweighted(self) -> Self:
+        """Weights by the answers that are left: M of them make M (M - 1) / 2 pairs."""
+        _, unit_N, pairs_U = np.unique(self.unit_N, return_inverse=True, return_counts=True)
+        answers_U = (1 + np.sqrt(1 + 8 * pairs_U)) / 2
+        return replace(self, weight_N=1 / (answers_U[unit_N] - 1))
+
 
 def pairs_of(answers: Iterable[Answer]) -> Pairs:
     """All pairs of answers by different labelers to the same question.
@@ -149,43 +175,70 @@ def pairs_of(answers: Iterable[Answer]) -> Pairs:
     A labeler who answers a question twice counts once, with the later answer in this order.
     """
     latest = {(answer.unit, answer.labeler_id): answer for answer in answers}
-    by_unit: dict[Hashable, list[Answer]] = {}
-    for (unit, _), answer in latest.items():
-        by_unit.setdefault(unit, []).append(answer)
-    shared = [found for found in by_unit.values() if len(found) > 1]
-    prompts = _places(found[0].prompt_id for found in shared)
-    labelers = _places(sorted({answer.labeler_id for found in shared for answer in found}))
-    rows = [
-        (
-            prompts[one.prompt_id],
-            labelers[one.labeler_id],
-            labelers[other.labeler_id],
-            one.value,
-            other.value,
-            1 / (len(found) - 1),
-        )
-        for found in shared
-        for one, other in combinations(found, 2)
-    ]
-    prompt_N, one_N, other_N, first_N, second_N, weight_N = np.array(rows, float).reshape(-1, 6).T
-    return Pairs(
-        prompt_N=prompt_N.astype(np.int64),
-        one_N=one_N.astype(np.int64),
-        other_N=other_N.astype(np.int64),
-        first_N=first_N,
-        second_N=second_N,
-        weight_N=weight_N,
-        prompts=tuple(prompts),
-        labelers=tuple(labelers),
+    units, prompts = _Places(), _Places()
+    labelers, rubrics = _Places(), _Places()
+    for name in sorted({labeler for _, labeler in latest}):
+        labelers[name]
+    unit_A = np.fromiter((units[unit] for unit, _ in latest), np.int64, len(latest))
+    kept = latest.values()
+    prompt_A = np.fromiter((prompts[a.prompt_id] for a in kept), np.int64, len(latest))
+    labeler_A = np.fromiter((labelers[name] for _, name in latest), np.int64, len(latest))
+    value_A = np.fromiter((a.value for a in kept), np.float64, len(latest))
+    rubric_A = np.fromiter(
+        (-1 if a.rubric is None else rubrics[a.rubric] for a in kept), np.int64, len(latest)
     )
+    one_N, other_N, num_N = _combinations(unit_A)
+    same_N = rubric_A[one_N] == rubric_A[other_N]
+    shared = np.unique(np.concatenate([labeler_A[one_N], labeler_A[other_N]]))
+    place_of = np.full(len(labelers), -1)
+    place_of[shared] = np.arange(len(shared))
+    names = list(labelers)
+    return Pairs(
+        prompt_N=prompt_A[one_N],
+        unit_N=unit_A[one_N],
+        one_N=place_of[labeler_A[one_N]],
+        other_N=place_of[labeler_A[other_N]],
+        first_N=value_A[one_N],
+        second_N=value_A[other_N],
+        rubric_N=np.where(same_N, rubric_A[one_N], -1),
+        weight_N=1 / (num_N - 1),
+        prompts=tuple(prompts),
+        labelers=tuple(names[place] for place in shared),
+        rubrics=tuple(rubrics),
+    )
+
+
+class _Places(dict[Any, int]):
+    """Numbers things as they come."""
+
+    def __missing__(self, name: Any) -> int:
+        self[name] = len(self)
+        return self[name]
+
+
+def _combinations(unit_A: Ints) -> tuple[Ints, Ints, Ints]:
+    """Places of every two answers of one unit, and how many the unit has: (N, N, N)."""
+    order = np.argsort(unit_A, kind="stable")
+    _, starts_U, counts_U = np.unique(unit_A[order], return_index=True, return_counts=True)
+    none = np.zeros(0, np.int64)
+    ones, others, nums = [none], [none], [none]
+    for num in np.unique(counts_U[counts_U > 1]):
+        starts = starts_U[counts_U == num]
+        places = order[starts[:, None] + np.arange(num)]
+        first, second = np.triu_indices(num, 1)
+        ones.append(places[:, first].ravel())
+        others.append(places[:, second].ravel())
+        nums.append(np.full(len(starts) * len(first), num))
+    return np.concatenate(ones), np.concatenate(others), np.concatenate(nums)
 
 
 def totals(pairs: Pairs, columns_NC: Floats) -> Floats:
     """Sums of each column over the pairs of each prompt that has some: (P, C)."""
     places, prompt_N = np.unique(pairs.prompt_N, return_inverse=True)
-    sums_PC = np.zeros((len(places), columns_NC.shape[1]))
-    np.add.at(sums_PC, prompt_N, columns_NC)
-    return sums_PC
+    sums_CP = [
+        np.bincount(prompt_N, weights=one_N, minlength=len(places)) for one_N in columns_NC.T
+    ]
+    return np.stack(sums_CP, axis=1)
 
 
 def resampled(totals_PC: Floats, seed: int, num_resamples: int = NUM_RESAMPLES) -> Floats:
@@ -240,13 +293,6 @@ def _student(level: float, freedom: int) -> float:
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
     )
-
-
-def _places(names: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in names:
-        found.setdefault(name, len(found))
-    return found
 
 
 __all__ = [

@@ -75,7 +75,7 @@ def consensus(
     votes: Iterable[Vote],
     known: Mapping[tuple[str, str, str], int] | None = None,
     iterations: int = 200,
-    tolerance: float = 1e-7,
+    tolerance: float = 1e-5,
 ) -> Consensus:
     """Estimate labelers and truths together; `known` gives truths that a researcher decided.
 
