@@ -5,6 +5,7 @@ import { onSubmit, revealPasswords } from "./form.js";
 
 const token = decodeURIComponent(location.hash.slice(1));
 const form = $("#invitation");
+addEventListener("hashchange", () => location.reload());
 
 try {
   const { kind, name, expires_at } = await post("/api/invitation/check", { token });
