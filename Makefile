@@ -15,7 +15,7 @@ help:
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
 	@echo 'make lint      ruff, mypy, import rules, spelling'
 	@echo 'make format    let ruff rewrite what it can'
-	@echo 'make docs      write docs/metrics.md from the code'
+	@echo 'make docs      write docs/metrics.md and docs/record_chain.svg from the code'
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
 	@echo 'make bench-peers  environments with TRL, so that `make bench` compares with it'
@@ -61,6 +61,7 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m tests.docs.metrics_page
+	$(BIN)/python -m tests.docs.chain_picture
 
 figures: $(READY)
 	$(BIN)/understudy figures
