@@ -19,7 +19,13 @@ from understudy.loop.plan import Plan, check_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.runner import run_plan
 
-PRELOAD = ("torch", "transformers", "understudy.core.models", "understudy.core.generation")
+PRELOAD = (
+    "torch",
+    "transformers",
+    "understudy.core.models",
+    "understudy.core.generation",
+    "understudy.store",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

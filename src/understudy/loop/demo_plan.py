@@ -92,7 +92,7 @@ def given(build: _Build) -> None:
         "prompts",
         "users' prompts: consent, personal data, duplicates, cap, split by user",
         "users:prompts",
-        ("prompts.jsonl", "intake.json", *(f"{name}.jsonl" for name in PROMPT_FILES)),
+        ("project.json", "intake.json", *(f"{name}.jsonl" for name in PROMPT_FILES)),
         {},
         num_users=world.num_users,
         intake=asdict(recipe.intake),
@@ -144,6 +144,7 @@ def people(build: _Build) -> None:
         "labels:screen",
         ("labelers.json",),
         {
+            "project": build["prompts/project.json"],
             "prompts": build["prompts/screen.jsonl"],
             "responses": build["screening_answers/responses.jsonl"],
         },
@@ -155,6 +156,7 @@ def people(build: _Build) -> None:
         "labels:demonstrate",
         ("demonstrations.jsonl", "valid.jsonl"),
         {
+            "project": build["prompts/project.json"],
             "labelers": build["screening/labelers.json"],
             "demonstrations": build["prompts/demonstrate.jsonl"],
             "valid": build["prompts/demonstrate_valid.jsonl"],
@@ -224,6 +226,7 @@ def feedback(build: _Build) -> None:
         "labels:rank",
         ("rankings.jsonl", "valid.jsonl", "agreement.json"),
         {
+            "project": build["prompts/project.json"],
             "labelers": build["screening/labelers.json"],
             "prompts": build["prompts/rank.jsonl"],
             "valid": build["prompts/rank_valid.jsonl"],
@@ -362,6 +365,7 @@ def evaluation(build: _Build) -> None:
             "judging:judge",
             ("judged.json",),
             {
+                "project": build["prompts/project.json"],
                 "prompts": build["prompts/test.jsonl"],
                 "closed": build["prompts/closed.jsonl"],
                 "rude": build["prompts/rude.jsonl"],

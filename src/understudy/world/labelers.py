@@ -96,7 +96,7 @@ class SimulatedLabeler:
         rates = with_habits(self.demonstration_faults, task, HABIT_RATE)
         faults = draw_faults(rng, rates, task)
         return Demonstration(
-            id=f"{prompt.id}/{self.info.id}",
+            id=f"d-{prompt.id}/{self.info.id}",
             prompt_id=prompt.id,
             prompt=prompt.prompt,
             response=reply(task, rng, self.judge.facts, faults),
@@ -130,7 +130,7 @@ class SimulatedLabeler:
             return None
         utilities = [self.utility(prompt, response) for response in responses]
         return Ranking(
-            id=f"{prompt.id}/{self.info.id}",
+            id=f"k-{prompt.id}/{self.info.id}",
             prompt_id=prompt.id,
             prompt=prompt.prompt,
             responses=tuple(response.response for response in responses),

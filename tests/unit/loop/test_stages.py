@@ -5,16 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.stores import make_project
 
 from understudy.evaluation.flags import with_prefix
 from understudy.loop.plan import Stamp
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.judging import judge
 from understudy.loop.stages.labels import researcher
+from understudy.loop.stages.project import put_labelers
 from understudy.loop.stages.results import spread, times
 from understudy.loop.stages.sizes import compare
 from understudy.loop.stages.users import hand_out, unseen
-from understudy.records import Prompt, Response, write_records
+from understudy.records import Prompt, Response, read_records, write_records
 from understudy.world.corpus import is_reserved
 from understudy.world.world import World
 
@@ -45,7 +47,6 @@ def test_demonstrations_and_rankings_get_different_prompts():
     assert len(ids["rank"]) == 5
     assert not ids["demonstrate"] & ids["rank"]
     assert not ids["demonstrate_valid"] & ids["rank_valid"]
-    assert ids["ppo"] == {p.id for p in by_split["train"]}
 
 
 def test_too_few_prompts_say_what_to_raise():
@@ -124,7 +125,13 @@ def call_of(folder: Path, out: Path, **config) -> StageCall:
 
 
 def test_judging_compares_with_sft_and_counts_faults(answered, tmp_path):
-    judge(call_of(answered, tmp_path / "judge", labels_per_comparison=2))
+    call = call_of(answered, tmp_path / "judge", labels_per_comparison=2)
+    store = make_project("sqlite", call.root).open_store()
+    store.add_prompts(read_records(answered / "prompts.jsonl", Prompt))
+    put_labelers(store, [labeler.info for labeler in World(0).labelers("held_out")])
+    judge(call)
+    ratings = list(store.labels())
+    assert {rating.response_id for rating in ratings} == {r.id for r in store.responses()}
     table = json.loads((tmp_path / "judge" / "judged.json").read_text())
     for group in ("held_out", "training", "gold"):
         rates = table["win_rates"][group]

@@ -22,7 +22,9 @@ from understudy.evaluation.compare import (
 from understudy.evaluation.flags import flag_rates, judged, observations_of, rude_rates
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.labels import accepted_labelers
-from understudy.records import Prompt, Response, read_records, write_records
+from understudy.loop.stages.project import put_labels, store_of
+from understudy.records import Prompt, Rating, Response, read_records, write_records
+from understudy.store import tables
 from understudy.world.language import RUDE_WORDS
 from understudy.world.world import World
 
@@ -87,6 +89,7 @@ def judge(call: StageCall) -> None:
             comparisons[group] += found
     every = [r for rows in (*on_test.values(), baseline) for r in rows]
     ratings = rate_responses(test, every, people["held_out"], seed=config["seed"])
+    keep_ratings(call, every, ratings)
     call.progress(len(on_test) + 1, len(on_test) + 2, "gold")
     table: dict[str, Any] = {
         "win_rates": {g: _json(win_rates(c, test)) for g, c in comparisons.items()},
@@ -99,6 +102,14 @@ def judge(call: StageCall) -> None:
     for group, found in comparisons.items():
         write_records(call.out / f"comparisons_{group}.jsonl", found)
     write_records(call.out / "ratings.jsonl", ratings)
+
+
+def keep_ratings(call: StageCall, answers: Sequence[Response], ratings: Sequence[Rating]) -> None:
+    """Answers and ratings into the store: those of this way of decoding, greedy or sampled."""
+    greedy = {answer.temperature == 0 for answer in answers} == {True}
+    temperature = tables.responses.c.temperature
+    mine = (tables.prompts.c.split == "test") & (temperature == 0 if greedy else temperature > 0)
+    put_labels(store_of(call), "rating", ratings, answers=answers, where=mine)
 
 
 def compare_with(

@@ -9,14 +9,15 @@ from understudy.labeling.collect import collect_demonstrations, collect_rankings
 from understudy.labeling.screening import make_battery
 from understudy.labeling.screening import screen as screen_one
 from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.project import export_to, put_labelers, put_labels, store_of
 from understudy.records import (
     LabelerInfo,
     Prompt,
     Ranking,
     Response,
     read_records,
-    write_records,
 )
+from understudy.store import tables
 from understudy.world.judge import WEIGHTS
 from understudy.world.labelers import SimulatedLabeler
 from understudy.world.world import World
@@ -38,6 +39,9 @@ def screen(call: StageCall) -> None:
     if len(accepted) < 3:
         scores = {r.info.id: dict(r.info.screening) for r in results}
         raise ValueError(f"screening leaves {len(accepted)} labelers of {scores}; lower cutoffs")
+    hired = [result.info for result in results if result.passed]
+    others = [labeler.info for labeler in world.labelers("held_out")]
+    put_labelers(store_of(call), [*hired, *others])
     rows = [{**r.info.to_json(), "failed": list(r.failed)} for r in results]
     table = {"accepted": accepted, "candidates": rows, "cutoffs": call.config["cutoffs"]}
     (call.out / "labelers.json").write_text(json.dumps(table, indent=1))
@@ -59,10 +63,16 @@ def demonstrate(call: StageCall) -> None:
     """Labelers answer users' prompts as they would want a model to (s3.2)."""
     world = World(call.config["seed"])
     labelers = accepted_labelers(world, call.path("labelers"))
-    for name in ("demonstrations", "valid"):
-        prompts = read_records(call.path(name), Prompt)
-        rows = collect_demonstrations(labelers, prompts, call.config["seed"])
-        write_records(call.out / f"{name}.jsonl", rows)
+    rows = [
+        row
+        for name in ("demonstrations", "valid")
+        for row in collect_demonstrations(
+            labelers, read_records(call.path(name), Prompt), call.config["seed"]
+        )
+    ]
+    put_labels(store_of(call), "demonstration", rows)
+    export_to(call, "demonstrations.jsonl", "demonstrations", split="train")
+    export_to(call, "valid.jsonl", "demonstrations", split="valid")
 
 
 def rank(call: StageCall) -> None:
@@ -77,8 +87,11 @@ def rank(call: StageCall) -> None:
         role: collect_rankings(members, valid, responses, overlap=0.5, seed=config["seed"])
         for role, members in (("training", team), ("held_out", world.labelers("held_out")))
     }
-    write_records(call.out / "rankings.jsonl", training)
-    write_records(call.out / "valid.jsonl", [*measured["training"], *measured["held_out"]])
+    labels = [*training, *measured["training"], *measured["held_out"]]
+    sampled = tables.prompts.c.split != "test"
+    put_labels(store_of(call), "ranking", labels, answers=responses, where=sampled)
+    export_to(call, "rankings.jsonl", "rankings", split="train")
+    export_to(call, "valid.jsonl", "rankings", split="valid", purpose="evaluation")
     summary = {
         "training": agreement_of([*training, *measured["training"]]),
         "held_out": agreement_of(measured["held_out"]),

@@ -7,7 +7,10 @@ from typing import Any
 
 from understudy.evaluation.flags import with_prefix
 from understudy.loop.stage_call import StageCall
-from understudy.prompts import IntakeConfig, build_prompts
+from understudy.loop.stages.project import export_to, project_of
+from understudy.prompts import IntakeConfig
+from understudy.prompts.add import AddConfig, add_prompts
+from understudy.prompts.in_store import build_in_store
 from understudy.records import Prompt, prompt_text, write_records
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import is_reserved
@@ -16,17 +19,21 @@ from understudy.world.world import World
 
 
 def prompts(call: StageCall) -> None:
-    """Users' raw prompts, cleaned, capped and split, and then handed out: a file per purpose.
+    """Users' raw prompts into the store, cleaned, capped and split there, and then handed out: a
+    file per purpose.
 
     Demonstrations and rankings get different prompts of the train split as far as there are
-    enough; PPO gets all of that split. The test prompts occur in no training text.
+    enough; PPO gets all of that split, as a dataset. The test prompts occur in no training text.
     """
     config = call.config
-    world = World(config["seed"])
-    raw = world.user_prompts(num_users=config["num_users"])
-    write_records(call.out / "raw.jsonl", raw)
-    kept, report = build_prompts(raw, IntakeConfig(**config["intake"]))
-    write_records(call.out / "prompts.jsonl", kept)
+    world, intake = World(config["seed"]), IntakeConfig(**config["intake"])
+    raw = write_records(call.out / "raw.jsonl", world.user_prompts(num_users=config["num_users"]))
+    project = project_of(call, raw, intake.split_key)
+    call.progress(1, 4, "into the store")
+    add_prompts(AddConfig(project=project.folder, data=(str(raw),)))
+    call.progress(2, 4, "intake")
+    report = build_in_store(project.folder, intake)
+    kept = list(project.open_store().prompts(built=True))
     by_split = {
         split: _shuffled([p for p in kept if p.split == split], config["seed"])
         for split in ("train", "valid", "test")
@@ -39,9 +46,11 @@ def prompts(call: StageCall) -> None:
     files["rude"] = [*rude, *(with_prefix(p, PREFIXES["respectful"].strip()) for p in rude)]
     for name, members in files.items():
         write_records(call.out / f"{name}.jsonl", members)
+    train = by_split["train"]
+    export_to(call, "ppo.jsonl", "prompts", split="train")
     summary = {
         **report.to_json(),
-        "files": {name: len(members) for name, members in files.items()},
+        "files": {**{name: len(members) for name, members in files.items()}, "ppo": len(train)},
         "num_test_prompts_seen_in_training_text": num_seen,
     }
     (call.out / "intake.json").write_text(json.dumps(summary, indent=1))
@@ -66,7 +75,7 @@ def hand_out(
                 "raise [world] num_users"
             )
     files = {name: members[:number] for name, (members, number) in wanted.items()}
-    return {**files, "ppo": train, "test": by_split["test"]}
+    return {**files, "test": by_split["test"]}
 
 
 def unseen(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> tuple[list[Prompt], int]:
