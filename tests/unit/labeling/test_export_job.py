@@ -9,21 +9,24 @@ import sys
 import time
 
 import pytest
-from tests.stores import BACKENDS
+from tests.stores import LABELERS, fill, make_project
 from tests.unit.labeling.project import Careful, label_everything, team
 
 from understudy.labeling.client import Unwelcome
 from understudy.labeling.export_job import run_job
 from understudy.labeling.owner_exports import resume, start
 from understudy.labeling.parts import LabelApp
-from understudy.store.export_jobs import add_job, job, set_job
+from understudy.records import file_hash
+from understudy.store.engine import writing
+from understudy.store.export_jobs import add_job, job, set_job, unfinished
 from understudy.store.forget import ForgetConfig, forget
+from understudy.store.labeling_tables import accounts
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def site(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
     """Two training labelers and one held-out, all done."""
-    with team(request.param, tmp_path_factory.mktemp("site") / "project") as made:
+    with team("sqlite", tmp_path_factory.mktemp("site") / "project") as made:
         made.boss = made.owner()
         for name, role in (("Ann", "training"), ("Ben", "training"), ("Hal", "held_out")):
             label_everything(made.labeler(name, role), Careful(name, role, 0.2))
@@ -60,6 +63,26 @@ def test_rankings_with_a_hash_and_a_link(site):
     assert [one["state"] for one in jobs[:2]] == ["done", "done"]
     actions = [row["action"] for row in site.boss.get("/api/owner/audit?action=export")["rows"]]
     assert actions[:4] == ["export.done", "export.asked"] * 2
+
+
+def test_on_postgresql(tmp_path):
+    project = make_project("postgresql", tmp_path / "project")
+    store = project.open_store()
+    fill(store)
+    by = LABELERS[0].id
+    row = {
+        "id": by, "name": by, "name_key": by, "owner": True, "stage": "active", "screen": False,
+        "scores": "{}", "created_at": "2026-01-01",
+    }  # fmt: skip
+    with writing(store.engine) as connection:
+        connection.execute(accounts.insert(), row)
+    request = {"kind": "rankings", "purpose": "training", "split": None, "rubric": None}
+    job_id = add_job(store, request, by=by, at="2026-01-01")
+    run_job(project, job_id)
+    found = job(store, job_id)
+    assert (found["state"], found["total"], unfinished(store)) == ("done", 6, [])
+    assert file_hash(project.folder / found["path"]) == found["sha256"]
+    store.engine.dispose()
 
 
 def test_held_out_labels_only_to_evaluate(site):
