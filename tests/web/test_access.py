@@ -30,8 +30,8 @@ def project(site: Site) -> Site:
     """A team at work; then something of each kind to do for Ida, a whole queue for nobody else."""
     site.ids = team(site)
     to_rank = [prompt(f"r{i}", "Why are there tides? " * (1 + 30 * i)) for i in range(4)]
-    talk = prompt("talk", "Hello? " * 40 + "x" * 200)
-    site.add([*to_rank, talk], [one for to in to_rank for one in answers(to)])
+    talks = [prompt(f"talk{i}", "Hello? " * 40 + "x" * 200) for i in range(2)]
+    site.add([*to_rank, *talks], [one for to in to_rank for one in answers(to)])
     site.plan("rank", "demonstrate", "write", num_prompts=4)
     site.account("Ida")
     site.account("Uma", ready=False)
