@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from pydantic import Field
+from sqlalchemy import Engine
 
 from understudy.labeling.overlap import ENOUGH, pair_agreement
 from understudy.labeling.owner_parts import excerpt, no_item, now_standing, turns
 from understudy.labeling.parts import LabelApp
 from understudy.store import Store
 from understudy.store.queue import texts_of
-from understudy.store.trust_reads import Contested, by_response, contested
+from understudy.store.trust_reads import Contested, by_response, contested, state_of_labels
 from understudy.store.trust_writes import adjudicate, make_gold
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 
@@ -79,7 +81,21 @@ def disputes(store: Store, item_id: str | None = None) -> list[Dispute]:
 
 def num_open(store: Store) -> int:
     """How many wait for a decision."""
-    return sum(one.verdict is None for one in disputes(store))
+    return len(_summaries(store, "open"))
+
+
+_KEPT: WeakKeyDictionary[Engine, tuple[Any, list[Json]]] = WeakKeyDictionary()
+
+
+def _summaries(store: Store, state: str) -> list[Json]:
+    """A row for each, worst first; read anew when a label or a decision has come."""
+    now = state_of_labels(store)
+    kept = _KEPT.get(store.engine)
+    if kept is None or kept[0] != now:
+        kept = _KEPT[store.engine] = (now, [_row(one) for one in disputes(store)])
+    return [
+        row for row in kept[1] if state == "all" or (row["decided"] is None) == (state == "open")
+    ]
 
 
 def _badness(one: Dispute) -> tuple[float, int, str]:
@@ -113,13 +129,8 @@ def listed(call: Call) -> Json:
     state = call.query.get("state", "open")
     if state not in ("open", "decided", "all"):
         raise ApiError(400, "invalid", "state must be open, decided or all.")
-    found = [
-        one
-        for one in disputes(call.app.store)
-        if state == "all" or (one.verdict is None) == (state == "open")
-    ]
-    items = [_row(one) for one in found[:SHOWN]]
-    return {"state": state, "items": items, "total": len(found), "threshold": ENOUGH}
+    found = _summaries(call.app.store, state)
+    return {"state": state, "items": found[:SHOWN], "total": len(found), "threshold": ENOUGH}
 
 
 def _row(one: Dispute) -> Json:
@@ -201,10 +212,8 @@ def decide(call: Call) -> Json:
             )
         except ValueError as error:
             raise ApiError(409, "invalid", str(error)) from None
-    waiting = [other for other in disputes(app.store) if other.verdict is None]
-    following = next(
-        (o.contested.item["id"] for o in waiting if o.contested.item["id"] != item_id), None
-    )
+    waiting = (row["item_id"] for row in _summaries(app.store, "open"))
+    following = next((other for other in waiting if other != item_id), None)
     again = _one(call)
     return {"decision": _decision(again, names), "next": following}
 
