@@ -10,7 +10,7 @@ from understudy.cli import main
 from understudy.records import Prompt, write_records
 from understudy.store.engine import make_engine, writing
 from understudy.store.maintenance import UpgradeConfig, upgrade_store
-from understudy.store.migrate import upgrade
+from understudy.store.migrate import newest_version, upgrade
 from understudy.store.project import open_project
 from understudy.store.repository import Store
 
@@ -121,7 +121,7 @@ def test_every_released_schema_upgrades_with_its_data(dump: Path, tmp_path: Path
         ]
         for _, statement in sorted(zip(order, statements, strict=True), key=lambda pair: pair[0]):
             connection.exec_driver_sql(statement)
-    if dump.stem != "0002":
+    if dump.stem != newest_version():
         with pytest.raises(ValueError, match="understudy store upgrade"):
             open_project(tmp_path).open_store()
     assert upgrade_store(UpgradeConfig(project=tmp_path)).startswith(f"schema {dump.stem} -> ")
