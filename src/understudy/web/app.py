@@ -10,13 +10,13 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import anyio
 from fastapi import FastAPI
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
@@ -85,7 +85,7 @@ class Frame:
     door: Door
     settings: WebSettings
     pages: Environment
-    threads: anyio.CapacityLimiter
+    threads: ThreadPoolExecutor
 
     @property
     def cookie(self) -> Cookie:
@@ -110,7 +110,7 @@ def build_app(
         door=door,
         settings=settings,
         pages=_pages(templates),
-        threads=anyio.CapacityLimiter(THREADS),
+        threads=ThreadPoolExecutor(THREADS, thread_name_prefix="route"),
     )
     app = FastAPI(
         routes=[
@@ -154,8 +154,9 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
         token = _token_of(request, frame)
         try:
             raw = await _read(request, route, frame) if route.changes_state else b""
-            reply, account = await anyio.to_thread.run_sync(
-                _answer, route, frame, request, token, raw, limiter=frame.threads
+            loop = asyncio.get_running_loop()
+            reply, account = await loop.run_in_executor(
+                frame.threads, _answer, route, frame, request, token, raw
             )
             return _response(frame, reply, account, token)
         except ApiError as error:
