@@ -1,6 +1,7 @@
 """40 labelers at once on the labelers' pages: how long pages take, and whether all is kept.
 
-    python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0] [--store sqlite]
+    python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0]
+        [--store sqlite | postgresql]
 
 Each labeler signs in by invitation, reads the instructions and then, for every item, loads the work
 page, fetches the item, saves a draft, says that the page is open, and submits, as a browser does.
@@ -279,18 +280,28 @@ def together(people: list[Person], what: Any) -> None:
         raise failed[0]
 
 
+def database(kind: str) -> str:
+    """The URL of a new database: a file, or on a PostgreSQL that ends with this process."""
+    if kind == "sqlite":
+        return "sqlite:///store.sqlite"
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.postgres import fresh_database
+
+    return fresh_database(migrated=False)
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labelers", type=int, default=40)
     parser.add_argument("--items", type=int, default=50)
     parser.add_argument("--think", type=float, default=0.0)
-    parser.add_argument("--store", default="sqlite:///store.sqlite", help="or a database URL")
+    parser.add_argument("--store", default="sqlite", help="sqlite, postgresql (one of its own)")
     options = parser.parse_args()
     sys.setswitchinterval(0.0005)  # 40 labelers share this process: none shall wait for another
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
-        fill(folder, options.store, options.labelers * options.items)
+        fill(folder, database(options.store), options.labelers * options.items)
         links = [
             invite_labeler(InviteConfig(name=f"L{k}", role="training", screen="no", project=folder))
             for k in range(options.labelers)
