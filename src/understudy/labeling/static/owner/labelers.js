@@ -199,9 +199,9 @@ function teamPanel(team) {
           h(
             "div",
             {},
-            h("h3", {}, one.question),
+            h("h3", {}, one.question ?? plain(one.name)),
             table(
-              one.question,
+              one.question ?? plain(one.name),
               ["Answer", ["People", true]],
               one.cells.map((line) => [line.option, cell(line.count)]),
             ),
