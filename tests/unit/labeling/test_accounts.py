@@ -50,27 +50,27 @@ def test_a_link_works_once_and_makes_the_password(pages: Site) -> None:
     assert sign_in(pages.browser(), "ann b.").status_code == 200
 
 
-def test_a_link_ends_after_a_week_and_another_name_may_be_taken(pages: Site) -> None:
-    accept(pages, NewAccount(name="Ann"))
-    token = pages.invite(NewAccount(name="Bob"))
+def test_a_link_ends_after_a_week_and_another_name_may_be_taken(small: Site) -> None:
+    accept(small, NewAccount(name="Ann"))
+    token = small.invite(NewAccount(name="Bob"))
     body = {"token": token, "name": "ANN", "password": PASSWORD}
-    reply = pages.browser().post("/api/invitation", body)
+    reply = small.browser().post("/api/invitation", body)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid")
     assert "somebody is called ANN already" in reply.json()["error"]["message"].lower().replace(
         "ann", "ANN"
     )
-    pages.clock.forward(days=7)
+    small.clock.forward(days=7)
     body["name"] = "Bob"
-    assert pages.browser().post("/api/invitation", body).status_code == 404
+    assert small.browser().post("/api/invitation", body).status_code == 404
 
 
-def test_no_name_is_invited_twice_and_a_name_can_be_shown(pages: Site) -> None:
-    pages.invite(NewAccount(name="Ann"))
+def test_no_name_is_invited_twice_and_a_name_can_be_shown(small: Site) -> None:
+    small.invite(NewAccount(name="Ann"))
     with pytest.raises(ValueError, match="somebody is called ann already"):
-        pages.invite(NewAccount(name="ann"))
+        small.invite(NewAccount(name="ann"))
     for name in ("", "   ", "x" * 81, "a\x1b[2Jb", "a\u202eb"):
         with pytest.raises(ValueError, match="it must be 1 to 80 characters"):
-            pages.invite(NewAccount(name=name))
+            small.invite(NewAccount(name=name))
     assert name_key("  Ann\tB ") == "ann b"
 
 
@@ -88,20 +88,20 @@ def test_nothing_that_signs_somebody_in_is_in_the_store(pages: Site) -> None:
     assert stored.startswith("$argon2id$")
 
 
-def test_unknown_names_wrong_passwords_and_unused_links_look_alike(pages: Site) -> None:
-    accept(pages, NewAccount(name="Ann"))
-    pages.invite(NewAccount(name="Never came"))
-    gone = accept(pages, NewAccount(name="Gone"))
-    set_disabled(pages.store, gone.account, True, by=None, at=pages.parts.now())
+def test_unknown_names_wrong_passwords_and_unused_links_look_alike(small: Site) -> None:
+    accept(small, NewAccount(name="Ann"))
+    small.invite(NewAccount(name="Never came"))
+    gone = accept(small, NewAccount(name="Gone"))
+    set_disabled(small.store, gone.account, True, by=None, at=small.parts.now())
     assert who(gone) is None
     replies = {
         (reply.status_code, reply.text)
         for reply in (
-            sign_in(pages.browser(), "Ann", PASSWORD + "!"),
-            sign_in(pages.browser(), "Nobody"),
-            sign_in(pages.browser(), "Never came"),
-            sign_in(pages.browser(), "Never came", ""),
-            sign_in(pages.browser(), "Gone"),
+            sign_in(small.browser(), "Ann", PASSWORD + "!"),
+            sign_in(small.browser(), "Nobody"),
+            sign_in(small.browser(), "Never came"),
+            sign_in(small.browser(), "Never came", ""),
+            sign_in(small.browser(), "Gone"),
         )
     }
     assert len(replies) == 1
@@ -127,32 +127,32 @@ def test_fifty_wrong_passwords_meet_a_wait_and_a_right_one_must_wait_too(pages: 
     assert sign_in(pages.browser(), "Ann", "wrong password 51").status_code == 401, "forgiven"
 
 
-def test_many_names_from_one_address_meet_a_wait(pages: Site) -> None:
-    browser = pages.browser()
+def test_many_names_from_one_address_meet_a_wait(small: Site) -> None:
+    browser = small.browser()
     answers = [sign_in(browser, f"name {k}", "wrong password").status_code for k in range(22)]
     assert answers == [401] * 20 + [429] * 2
 
 
-def test_a_session_ends_when_idle_and_after_a_week(pages: Site) -> None:
-    ann = accept(pages, NewAccount(name="Ann"))
+def test_a_session_ends_when_idle_and_after_a_week(small: Site) -> None:
+    ann = accept(small, NewAccount(name="Ann"))
     for _ in range(20):
-        pages.clock.forward(hours=7.9)
+        small.clock.forward(hours=7.9)
         assert who(ann) is not None
-    pages.clock.forward(hours=10)
+    small.clock.forward(hours=10)
     assert who(ann) is None, "nothing was heard for eight hours"
     sign_in(ann, "Ann")
     for _ in range(21):
-        pages.clock.forward(hours=7.9)
+        small.clock.forward(hours=7.9)
         assert who(ann) is not None
-    pages.clock.forward(hours=2.2)
+    small.clock.forward(hours=2.2)
     assert who(ann) is None, "a week is over"
     reply = ann.get("/api/me")
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "signed_out")
 
 
-def test_an_expired_page_can_go_on_after_signing_in_in_place(pages: Site) -> None:
-    ann = accept(pages, NewAccount(name="Ann"))
-    pages.clock.forward(days=8)
+def test_an_expired_page_can_go_on_after_signing_in_in_place(small: Site) -> None:
+    ann = accept(small, NewAccount(name="Ann"))
+    small.clock.forward(days=8)
     assert ann.post("/api/me/topics", {"values": {}}).status_code == 401
     ann.http.cookies.clear()  # the browser forgets the cookie as well: the token of the page is old
     reply = ann.http.post("/api/sign-in", json={}, headers={"X-CSRF-Token": "0" * 64})
@@ -166,19 +166,19 @@ def test_an_expired_page_can_go_on_after_signing_in_in_place(pages: Site) -> Non
     assert who(ann)["name"] == "Ann"
 
 
-def test_a_cookie_that_somebody_else_chose_is_never_signed_in(pages: Site) -> None:
-    accept(pages, NewAccount(name="Ann"))
-    browser = pages.browser()
+def test_a_cookie_that_somebody_else_chose_is_never_signed_in(small: Site) -> None:
+    accept(small, NewAccount(name="Ann"))
+    browser = small.browser()
     planted = browser.http.cookies["understudy"]
     assert sign_in(browser, "Ann").status_code == 200
-    thief = pages.browser()
+    thief = small.browser()
     thief.http.cookies.clear()
     thief.http.cookies.set("understudy", planted, domain="127.0.0.1")
     assert who(thief) is None
 
 
-def test_signing_out_ends_the_session_on_the_server(pages: Site) -> None:
-    ann = accept(pages, NewAccount(name="Ann"))
+def test_signing_out_ends_the_session_on_the_server(small: Site) -> None:
+    ann = accept(small, NewAccount(name="Ann"))
     cookie = ann.http.cookies["understudy"]
     assert ann.post("/api/sign-out").json()["go"] == "/sign-in"
     assert who(ann) is None
@@ -187,9 +187,9 @@ def test_signing_out_ends_the_session_on_the_server(pages: Site) -> None:
     assert who(ann) is None
 
 
-def test_another_password_ends_every_other_session(pages: Site) -> None:
-    ann = accept(pages, NewAccount(name="Ann"))
-    elsewhere = pages.browser()
+def test_another_password_ends_every_other_session(small: Site) -> None:
+    ann = accept(small, NewAccount(name="Ann"))
+    elsewhere = small.browser()
     sign_in(elsewhere, "Ann")
     wrong = {"old": "not my password", "new": "another good password"}
     assert ann.post("/api/password", wrong).json()["error"]["code"] == "wrong_password"
@@ -205,14 +205,14 @@ def test_another_password_ends_every_other_session(pages: Site) -> None:
     assert sign_in(elsewhere, "Ann", "another good password").status_code == 200
 
 
-def test_a_reset_link_keeps_the_name_and_ends_sessions_and_older_links(pages: Site) -> None:
-    ann = accept(pages, NewAccount(name="Ann"))
+def test_a_reset_link_keeps_the_name_and_ends_sessions_and_older_links(small: Site) -> None:
+    ann = accept(small, NewAccount(name="Ann"))
     until = "2026-03-02T00:00:00.000000+00:00"
     old, new = (
-        reset_link(pages.store, ann.account, by=None, at=pages.parts.now(), expires_at=until)
+        reset_link(small.store, ann.account, by=None, at=small.parts.now(), expires_at=until)
         for _ in range(2)
     )
-    browser = pages.browser()
+    browser = small.browser()
     body = {"name": "Eve", "password": "another good password"}
     assert browser.post("/api/invitation", {"token": old, **body}).status_code == 404
     reply = browser.post("/api/invitation", {"token": new, **body}).json()
