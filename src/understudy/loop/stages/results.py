@@ -145,9 +145,10 @@ def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
         "The world, its users, labelers and judge are simulated; only the training is real.",
         "Much of what PPO gains at temperature 1 is sharper sampling: compare the greedy figures.",
         "The demonstrations share habits, such as a forgotten constraint; SFT learns them for "
-        "good, so a base model decoded greedily may beat it.",
+        "good, so a prompted base model decoded greedily may beat it.",
         "The base models' web holds readers' verdicts on replies, denser than real text would: "
         "that is what lets a reward model of this size judge (docs/world.md).",
+        "Users mostly ask for what a small model can check: one sentence, an ending, a tense.",
     ]
     if not gate["passed"]:
         notes.append(
