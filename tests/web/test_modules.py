@@ -86,15 +86,10 @@ def test_the_difference_is_a_longest_common_subsequence_of_words(module) -> None
     for _ in range(60):
         left, right = (" ".join(rng.choices("abcd", k=rng.randint(0, 12))) for _ in range(2))
         parts = module("work/difference", "difference", left, right)
-        mine = {
-            kind: "".join(p["text"] for p in parts if p["kind"] == kind)
-            for kind in ("same", "left", "right")
-        }
-        assert len(mine["same"].split()) == longest_common(left.split(), right.split())
-        kept = "".join(p["text"] for p in parts if p["kind"] != "right")
-        assert kept.split() == left.split()
-        other = "".join(p["text"] for p in parts if p["kind"] != "left")
-        assert other.split() == right.split()
+        shared = "".join(part["left"] for part in parts if part["kind"] == "same")
+        assert len(shared.split()) == longest_common(left.split(), right.split())
+        assert "".join(part["left"] for part in parts) == left  # white space and all
+        assert "".join(part["right"] for part in parts) == right
 
 
 def test_a_long_difference_ends(module) -> None:

@@ -13,7 +13,7 @@ NUM_ANSWERS = 5
 
 @pytest.fixture(scope="module")
 def project(site: Site) -> Site:
-    prompts = [prompt(f"r{i}", f"Why are there {i} tides?") for i in range(12)]
+    prompts = [prompt(f"r{i}", f"Why are there {i} tides?") for i in range(20)]
     site.add(prompts, [one for to in prompts for one in answers(to, TIDES[:NUM_ANSWERS])])
     site.plan("rank")
     return site
@@ -237,10 +237,7 @@ def test_flags_and_notes_are_stored_as_answered(project: Site, open_page) -> Non
 
 def test_two_answers_are_compared_by_words(ranking) -> None:
     page, _ = ranking()
-    texts = {
-        letter: page.locator(f"[data-answer=a{i}] .prose").text_content()
-        for i, letter in enumerate("ABCDE", 1)
-    }
+    texts = [page.locator(f"[data-answer=a{i}] .prose").text_content() for i in (1, 2)]
     for key in "avbv":
         page.keyboard.press(key)
     dialog = page.get_by_role("dialog", name="Answers A and B")

@@ -9,7 +9,8 @@ export function words(text) {
 }
 
 /**
- * The texts cut into runs: [{kind: "same" | "left" | "right", text}], by a longest common
+ * The texts cut into runs, [{kind: "same" | "left" | "right", left, right}], each with its part of
+ * either text ("" where it has none; "same" runs differ in white space at most): by a longest common
  * subsequence of words after the common start and end are set aside. Texts too long for that
  * (more than 2000 x 2000 different words) are called different between start and end.
  */
@@ -20,42 +21,31 @@ export function difference(left, right) {
   let end = 0;
   while (end < a.length - start && end < b.length - start && same(a.at(-1 - end), b.at(-1 - end)))
     end += 1;
-  const middle = common(a.slice(start, a.length - end), b.slice(start, b.length - end));
+  const [endA, endB] = [a.length - end, b.length - end];
+  const both = (one, other) => one.map((word, index) => common(word, other[index]));
   return runs([
-    ...a.slice(0, start).map((text) => ({ kind: "same", text })),
-    ...middle,
-    ...a.slice(a.length - end).map((text) => ({ kind: "same", text })),
+    ...both(a.slice(0, start), b.slice(0, start)),
+    ...between(a.slice(start, endA), b.slice(start, endB)),
+    ...both(a.slice(endA), b.slice(endB)),
   ]);
 }
 
 const same = (one, other) => one.trim() === other.trim();
+const common = (left, right) => ({ kind: "same", left, right });
+const onlyLeft = (left) => ({ kind: "left", left, right: "" });
+const onlyRight = (right) => ({ kind: "right", left: "", right });
 
-function common(a, b) {
-  const out = [];
-  const push = (kind, texts) => texts.forEach((text) => out.push({ kind, text }));
-  if (a.length * b.length > MAX_CELLS) {
-    push("left", a);
-    push("right", b);
-    return out;
-  }
+function between(a, b) {
+  if (a.length * b.length > MAX_CELLS) return [...a.map(onlyLeft), ...b.map(onlyRight)];
   const length = table(a, b);
+  const out = [];
   let [i, j] = [0, 0];
   while (i < a.length && j < b.length) {
-    if (same(a[i], b[j])) {
-      push("same", [a[i]]);
-      i += 1;
-      j += 1;
-    } else if (length[i + 1][j] >= length[i][j + 1]) {
-      push("left", [a[i]]);
-      i += 1;
-    } else {
-      push("right", [b[j]]);
-      j += 1;
-    }
+    if (same(a[i], b[j])) out.push(common(a[i++], b[j++]));
+    else if (length[i + 1][j] >= length[i][j + 1]) out.push(onlyLeft(a[i++]));
+    else out.push(onlyRight(b[j++]));
   }
-  push("left", a.slice(i));
-  push("right", b.slice(j));
-  return out;
+  return [...out, ...a.slice(i).map(onlyLeft), ...b.slice(j).map(onlyRight)];
 }
 
 /** length[i][j]: words in common of a from i on and b from j on. */
@@ -73,19 +63,20 @@ function table(a, b) {
 
 function runs(parts) {
   const out = [];
-  for (const { kind, text } of parts) {
-    if (out.at(-1)?.kind === kind) out.at(-1).text += text;
-    else out.push({ kind, text });
+  for (const { kind, left, right } of parts) {
+    const last = out.at(-1);
+    if (last?.kind !== kind) out.push({ kind, left, right });
+    else Object.assign(last, { left: last.left + left, right: last.right + right });
   }
   return out;
 }
 
-/** One side of a difference as nodes: what only it has is marked. */
+/** One side ("left" or "right") of a difference as nodes: what only it has is marked. */
 export function side(parts, which) {
   const mark = which === "left" ? "del" : "ins";
   return parts
     .filter(({ kind }) => kind === "same" || kind === which)
-    .flatMap(({ kind, text }) =>
+    .flatMap(({ kind, [which]: text }) =>
       kind === "same" ? [text] : [text.match(/^\s*/)[0], h(mark, {}, text.trimStart())],
     );
 }
