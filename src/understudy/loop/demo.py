@@ -11,10 +11,12 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from understudy.loop.demo_plan import demo_plan
+from understudy.loop.demo_plan import YOUR_LABELS, demo_plan
+from understudy.loop.link import WithLink
 from understudy.loop.plan import Plan, check_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.runner import run_plan
@@ -44,6 +46,9 @@ class DemoConfig:
     """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
     show_plan: bool = False
     """Only say which stages are finished, which would run, and why."""
+    label: int = 0
+    """Prompts whose answers you rank yourself, in the browser, as one of the training labelers; the
+    demo prints a link and waits for you. 0: nobody is asked."""
     overwrite: bool = False
     """Use a folder that holds a demo of another seed or recipe; what is still valid is kept."""
 
@@ -52,6 +57,8 @@ class DemoConfig:
             raise ValueError("--quick is the recipe quick; give --quick or --recipe, not both")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")
+        if self.label < 0:
+            raise ValueError(f"label is {self.label}; it must be 1 or more, or 0 to label nothing")
 
     @property
     def recipe_name(self) -> str:
@@ -70,16 +77,27 @@ def run_demo(config: DemoConfig) -> str | None:
     from understudy.loop.display import open_display
 
     recipe = load_recipe(config.recipe_name)
-    plan = demo_plan(recipe, config.seed)
+    plan = demo_plan(recipe, config.seed, label=config.label)
     root = config.folder
     if config.show_plan:
         return show_plan(plan, root)
+    if config.label:
+        check_pages()
     claim_folder(root, config)
     with open_display(f"understudy demo, seed {config.seed}, in {root}") as display:
-        run_plan(plan, root, workers=config.workers, display=display, preload=PRELOAD)
+        words = f"Rank {config.label} prompts in your browser, then the demo goes on:"
+        shown = WithLink(display, root / YOUR_LABELS, words) if config.label else display
+        run_plan(plan, root, workers=config.workers, display=shown, preload=PRELOAD)
     for name in ("results.json", "report.html"):
         shutil.copyfile(root / "report" / name, root / name)
     return headline(json.loads((root / "results.json").read_text()), root)
+
+
+def check_pages() -> None:
+    """ValueError where what serves the labelers' pages is not installed: before anything runs."""
+    missing = [name for name in ("argon2", "fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"--label needs {' and '.join(missing)}: pip install 'understudy[label]'")
 
 
 def show_plan(plan: Plan, root: Path) -> str:

@@ -13,11 +13,13 @@ MODELS = ("base", "prompted", "sft", "sft_null", "ppo", "ppo_ptx")
 """What is evaluated, best-of-n apart: the paper's five kinds of model, and SFT against itself."""
 TRAINED = ("base", "sft", "ppo", "ppo_ptx")
 """What the alignment tax is measured on."""
+YOUR_LABELS = "your_labels"
+"""The stage in which the user ranks."""
 
 
-def demo_plan(recipe: Recipe, seed: int) -> Plan:
-    """All stages of the demo."""
-    build = _Build(recipe, seed)
+def demo_plan(recipe: Recipe, seed: int, label: int = 0) -> Plan:
+    """All stages of the demo; with `label`, the user ranks so many prompts too."""
+    build = _Build(recipe, seed, label)
     given(build)
     people(build)
     supervised(build)
@@ -30,8 +32,8 @@ def demo_plan(recipe: Recipe, seed: int) -> Plan:
 class _Build:
     """Collects stages; each part of the plan adds its own."""
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
-        self.recipe, self.seed = recipe, seed
+    def __init__(self, recipe: Recipe, seed: int, label: int) -> None:
+        self.recipe, self.seed, self.label = recipe, seed, label
         self.stages: dict[str, Stage] = {}
 
     def add(
@@ -234,6 +236,8 @@ def feedback(build: _Build) -> None:
         },
         overlap=recipe.labels.overlap,
     )
+    simulated = build["rankings/rankings.jsonl"]
+    rankings = add_your_labels(build, responses) if build.label else simulated
     same = recipe.world.reward_size == recipe.world.policy_size
     build.add(
         "reward",
@@ -242,7 +246,7 @@ def feedback(build: _Build) -> None:
         ("run/model", "run/results.json"),
         {
             "model": build["sft/run/model" if same else "sft_reward/run/model"],
-            "data": build["rankings/rankings.jsonl"],
+            "data": rankings,
             "valid_data": build["rankings/valid.jsonl"],
             "demonstrations": build["demonstrations/demonstrations.jsonl"],
         },
@@ -263,7 +267,38 @@ def feedback(build: _Build) -> None:
             "agreement": build["rankings/agreement.json"],
         },
     )
+    if build.label:
+        add_your_check(build)
     add_best_of(build)
+
+
+def add_your_labels(build: _Build, responses: tuple[Artifact, ...]) -> Artifact:
+    """The user ranks too: everybody's rankings."""
+    prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
+    build.add(
+        YOUR_LABELS,
+        "you rank as well: open the link in a browser",
+        "your_labels:ask",
+        ("yours.jsonl", "rankings.jsonl"),
+        {"prompts": prompts, "responses": responses, "rankings": ranked},
+        number=build.label,
+    )
+    return build[f"{YOUR_LABELS}/rankings.jsonl"]
+
+
+def add_your_check(build: _Build) -> None:
+    """How the user's rankings compare with everybody's."""
+    prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
+    build.add(
+        "your_check",
+        "how often you agree with the gold judge, the labelers and the reward model",
+        "your_check:check",
+        ("your_labels.json",),
+        {
+            "yours": build[f"{YOUR_LABELS}/yours.jsonl"],
+            **{"prompts": prompts, "rankings": ranked, "reward_model": build["reward/run/model"]},
+        },
+    )
 
 
 def add_best_of(build: _Build) -> None:
@@ -384,9 +419,10 @@ def add_report(build: _Build) -> None:
     build.add(
         "report",
         "results.json and report.html",
-        "results:report",
+        "your_check:report" if build.label else "results:report",
         ("results.json", "report.html"),
         {
+            **({"your_labels": build["your_check/your_labels.json"]} if build.label else {}),
             "intake": build["prompts/intake.json"],
             "screening": build["screening/labelers.json"],
             "agreement": build["rankings/agreement.json"],

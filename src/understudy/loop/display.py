@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from understudy.loop.runner import Display, StageState
+from understudy.loop.link import Saying
+from understudy.loop.runner import StageState
 
 _SECONDS_BETWEEN_LINES = 20.0
 _BAR_WIDTH, _TIME_WIDTH = 14, 26
@@ -20,7 +21,7 @@ _COLOUR = {"fresh": "dim", "done": "green", "running": "bold", "failed": "bold r
 
 
 @contextmanager
-def open_display(title: str) -> Iterator[Display]:
+def open_display(title: str) -> Iterator[Saying]:
     """A live table when stderr is a terminal, else plain lines; both on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -35,19 +36,19 @@ class Lines:
 
     def __init__(self, title: str) -> None:
         self.last = self.start = time.monotonic()
-        self._say(title)
+        self.say(title)
 
     def changed(self, state: StageState) -> None:
         """Called when a stage starts, ends or is found fresh."""
         name, meaning = state.stage.name, state.stage.meaning
         if state.state == "running":
-            self._say(f"{name}: {meaning}" + ("" if _is_new(state) else f" ({state.reason})"))
+            self.say(f"{name}: {meaning}" + ("" if _is_new(state) else f" ({state.reason})"))
         elif state.state == "fresh":
-            self._say(f"{name}: finished before")
+            self.say(f"{name}: finished before")
         elif state.state == "failed":
-            self._say(f"{name}: failed: {state.reason}")
+            self.say(f"{name}: failed: {state.reason}")
         else:
-            self._say(f"{name}: {state.state} in {clock(state.seconds)}")
+            self.say(f"{name}: {state.state} in {clock(state.seconds)}")
 
     def update(self, states: Sequence[StageState], seconds_left: float) -> None:
         """Called a few times a second."""
@@ -57,9 +58,10 @@ class Lines:
             return
         parts = [f"{s.stage.name} {s.fraction:.0%}{_note(s)}" for s in running]
         done = sum(s.state in ("done", "fresh") for s in states)
-        self._say(f"{done}/{len(states)} done; {', '.join(parts)}; {clock(seconds_left)} left")
+        self.say(f"{done}/{len(states)} done; {', '.join(parts)}; {clock(seconds_left)} left")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Show a line."""
         self.last = time.monotonic()
         print(f"[{clock(self.last - self.start)}] {line}", file=sys.stderr, flush=True)
 
@@ -78,6 +80,10 @@ class Board:
         left = f", about {clock(seconds_left)} left" if seconds_left else ""
         title = f"{self.title}   {clock(time.monotonic() - self.start)}{left}"
         self.live.update(board(states, title, self.live.console.height), refresh=True)
+
+    def say(self, line: str) -> None:
+        """Show a line above the table, whole, so that a link in it can be followed."""
+        self.live.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def board(states: Sequence[StageState], title: str, height: int) -> Group:

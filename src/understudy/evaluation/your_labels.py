@@ -1,0 +1,52 @@
+"""The report's section about the user's own rankings: `understudy demo --label 10`.
+
+It is put into the finished page, so that the report of a demo in which nobody was asked stays what
+it is, to the byte.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.evaluation import page
+from understudy.evaluation.figures import value_of
+
+ANCHOR, TITLE = "your-rankings", "Your rankings"
+BEFORE = "the-reward-model"
+"""The section that it comes before."""
+ROWS = (
+    ("agree_gold", "The gold judge", "sft"),
+    ("agree_training_labelers", "Training labelers who ranked the same answers", "base"),
+    ("agree_reward_model", "The reward model, which was trained on your rankings too", "best-of-n"),
+)
+"""Key in `your_labels`, who that is, colour."""
+
+
+def with_your_labels(html: str, yours: Mapping[str, Any]) -> str:
+    """The report with the section, before that on the reward model or else at the end."""
+    made = page.section(ANCHOR, TITLE, your_labels_section(yours))
+    link = f'<a href="#{ANCHOR}">{TITLE}</a>'
+    for mark, new in (
+        ((f'<section id="{BEFORE}">', "\n</main>"), f"{made}\n"),
+        ((f'<a href="#{BEFORE}">', "</nav>"), link),
+    ):
+        place = next(one for one in mark if one in html)
+        html = html.replace(place, new + place, 1)
+    return html
+
+
+def your_labels_section(yours: Mapping[str, Any]) -> str:
+    """How much the user ranked, and how often whom it agrees with."""
+    text = (
+        f"You ranked the answers to {yours['rankings']} prompts, which makes {yours['pairs']} "
+        f"pairs and {yours['ties']} ties; they trained the reward model beside the simulated "
+        "labelers'. How often others prefer the answer of a pair that you prefer, ties left out:"
+    )
+    rows = [(name, _cell(yours[key], colour)) for key, name, colour in ROWS]
+    return page.paragraph(text) + page.table(("", "Pairs agreed on"), rows, raw=True)
+
+
+def _cell(point: Mapping[str, Any], colour: str) -> str:
+    if value_of(point) is None:
+        return page.paragraph(f"Undefined: {point['undefined']}.")
+    pairs = f" pairs of {point['num_prompts']} prompts"
+    return page.with_ends(point) + pairs + page.bar(value_of(point) or 0.0, colour)

@@ -1,0 +1,59 @@
+"""The link to the pages that a stage serves: the stage writes it down, the demo's display says it.
+
+A stage has no terminal, only its log, and a one-time link should not stay there. So it is in a file
+that nobody else may read, for as long as the pages are served.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from understudy.loop.runner import Display, StageState
+
+LINK_FILE = "link"
+
+
+class Saying(Display, Protocol):
+    """A display that can say a line, which stays."""
+
+    def say(self, line: str) -> None:
+        """Show the line, whole."""
+
+
+def write_link(folder: Path, link: str) -> None:
+    """Keep a link in a file that nobody else on this machine may read, in one step."""
+    temporary = folder / f".{LINK_FILE}"
+    temporary.unlink(missing_ok=True)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as out:
+        out.write(link)
+    temporary.replace(folder / LINK_FILE)
+
+
+def read_link(folder: Path) -> str:
+    """The link; empty while there is none."""
+    try:
+        return (folder / LINK_FILE).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+class WithLink:
+    """A display that also says a stage's link, once: `WithLink(display, folder, "rank at")`."""
+
+    def __init__(self, display: Saying, folder: Path, words: str) -> None:
+        self.display, self.folder, self.words = display, folder, words
+        self.said = read_link(folder)  # what a killed demo left
+
+    def changed(self, state: StageState) -> None:
+        """Called when a stage starts, ends or is found fresh."""
+        self.display.changed(state)
+
+    def update(self, states: Sequence[StageState], seconds_left: float) -> None:
+        """Called a few times a second."""
+        self.display.update(states, seconds_left)
+        link = read_link(self.folder)
+        if link and link != self.said:
+            self.said = link
+            self.display.say(f"{self.words} {link}")
