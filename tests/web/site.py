@@ -46,8 +46,8 @@ TIDES = (
     "The moon pulls on the sea. Where the sea is closer to the moon the pull is stronger, and the "
     "water rises there; the earth turns, so each coast sees two high tides a day. The sun does "
     "the same, more weakly.",
-    "Tides come twice a day because of the moon, mostly.\n\nImagine a bath in which you rock to "
-    "and fro: the water rises at one end and then at the other.",
+    "Tides come twice a day because of the moon, mostly.\n\nImagine a bath in which you rock "
+    "about: the water rises at one end and then at the other.",
     "Tides are caused by whales.\n\nThey all breathe in at the same time.",
     "I would rather talk about something else.",
     " ".join(f"Sentence {i} says a little more about the moon and the sea." for i in range(60)),
