@@ -1,6 +1,7 @@
 """`understudy label`: the labelers' pages on a port."""
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from understudy.labeling.tokens import Length
 from understudy.store import open_project
 from understudy.web.app import WebSettings
 from understudy.web.sessions import Lifetimes
+from understudy.web.sockets import check_port, listen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +53,6 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "port",
             "max_response_tokens",
             "lease_minutes",
             "goal_per_day",
@@ -61,6 +62,7 @@ class LabelConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
+        check_port(self.port)
         if not self.tls and not _is_loopback(self.host):
             raise ValueError(
                 f"host is {self.host}, which others can reach, and passwords would travel in the "
@@ -76,20 +78,23 @@ def label(config: LabelConfig) -> None:
     import uvicorn
 
     app = make_app(config)
+    listener = listen(config.host, config.port)
     scheme = "https" if config.tls else "http"
     name = config.names[0] if config.tls else f"{config.host}:{config.port}"
     print(f"labeling at {scheme}://{name}", flush=True)
-    uvicorn.run(
-        app,
-        host=config.host,
-        port=config.port,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=config.tls,
-        forwarded_allow_ips=config.proxy,
-        timeout_graceful_shutdown=30,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=config.tls,
+            forwarded_allow_ips=config.proxy,
+            timeout_graceful_shutdown=30,
+        )
     )
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
 
 
 def make_app(config: LabelConfig) -> Any:

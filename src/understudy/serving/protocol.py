@@ -10,6 +10,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from understudy.web import sockets
+
 MAX_HEAD = 1 << 16
 """Bytes that the line and the headers of a request may have."""
 _END = b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -69,12 +71,12 @@ def patient(seconds: float) -> type[PatientProtocol]:
 
 
 def listen(host: str, port: int, *, backlog: int, stall_s: float) -> socket.socket:
-    """A listening socket on whose connections the kernel gives up a client that takes nothing.
+    """A listening socket on whose connections the kernel gives up a client that takes nothing;
+    ValueError where there can be none.
 
     That holds for whole answers, which Uvicorn hands to the kernel at once and then forgets.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=backlog)
+    listener = sockets.listen(host, port, backlog=backlog)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; inherited by every connection
         milliseconds = max(1, int(1000 * stall_s))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -10,6 +10,7 @@ from understudy.serving.app import Backend, Settings, build_app
 from understudy.serving.journal import Policy
 from understudy.serving.upstream import Upstream, check_upstream
 from understudy.store import open_project
+from understudy.web.sockets import check_port
 
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
 
@@ -77,6 +78,7 @@ class ServeConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        check_port(self.port)
 
 
 def serve(config: ServeConfig) -> None:
