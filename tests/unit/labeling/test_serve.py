@@ -17,7 +17,7 @@ from understudy.labeling.serve import LabelConfig, make_app
         (dict(host="0.0.0.0"), "host is 0.0.0.0, which others can reach"),
         (dict(host="labels.example"), "put a server that speaks TLS in front"),
         (dict(tls=True), "under which host name"),
-        (dict(port=0), "port is 0; it must be above 0"),
+        (dict(port=0), "port is 0; it must be from 1 to 65535"),
         (dict(lease_minutes=-1.0), "lease_minutes is -1.0"),
     ],
 )
