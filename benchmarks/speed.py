@@ -241,6 +241,7 @@ def ppo(figures: Figures, ratios: Figures, scale: float) -> None:
                 ptx_coef=0.0,
                 episodes=episodes,
                 batch_size=batch,
+                rollout_slots=batch,  # all at once, as the peer does
                 lr=1e-5,
                 max_response_tokens=work.response_tokens,
                 save_every=1000,

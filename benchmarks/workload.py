@@ -18,6 +18,8 @@ from understudy.core.models import ScalarModel
 from understudy.records import Demonstration, Prompt, Ranking, write_records
 
 PAD, EOS = 0, 1
+SPECIAL = {"pad_token": "<0>", "eos_token": "<1>", "bos_token": "<2>", "unk_token": "<3>"}
+"""Ids 0 to 3, in this order."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class Workload:
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """A word per token; a prompt is its words and nothing else."""
-        vocab = {f"w{i}": i for i in range(self.vocab_size)}
-        raw = Tokenizer(models.WordLevel(vocab, unk_token="w3"))
-        raw.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=raw, pad_token="w0", eos_token="w1", bos_token="w2", unk_token="w3"
-        )
+        # No special token may be the beginning of a word, or it would be cut out of the word.
+        vocab = {token: i for i, token in enumerate(SPECIAL.values())}
+        vocab |= {f"w{i}": i for i in range(len(SPECIAL), self.vocab_size)}
+        raw = Tokenizer(models.WordLevel(vocab, unk_token=SPECIAL["unk_token"]))
+        raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, **SPECIAL)
         tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
         return tokenizer
 

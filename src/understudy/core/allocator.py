@@ -9,7 +9,7 @@ import ctypes
 import sys
 from functools import cache
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 _KEPT = 2**30
 """Freed memory at the end of the heap that is kept, in bytes."""
 _LARGEST = (2**28, 2**25)
@@ -23,5 +23,6 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
+    mallopt(_ARENA_MAX, 1)
     taken = any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST)
     return bool(mallopt(_TRIM_THRESHOLD, _KEPT)) and taken

@@ -57,7 +57,7 @@ class LlamaTrunk:
         weight = self.embed.weight
         positions_1P = torch.arange(longest, device=weight.device).unsqueeze(0)
         cos_1PR, sin_1PR = model.rotary_emb(weight[:1], position_ids=positions_1P)
-        self.cos_PR, self.sin_PR = cos_1PR[0], _first_half_negative(sin_1PR[0])
+        self.cos_PR, self.sin_PR = cos_1PR[0], first_half_negative(sin_1PR[0])
 
     def __call__(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: Cache) -> Tensor:
         """Last hidden states (B, T, D)."""
@@ -106,7 +106,7 @@ class _Layer:
         if self.query_norm is not None:
             query_NHR = _rms_norm(self.query_norm, query_NHR)
             key_NHR = _rms_norm(self.key_norm, key_NHR)
-        return _turn(query_NHR, cos_N1R, sin_N1R), _turn(key_NHR, cos_N1R, sin_N1R), value_NHR
+        return turned(query_NHR, cos_N1R, sin_N1R), turned(key_NHR, cos_N1R, sin_N1R), value_NHR
 
     def feed_forward(self, hidden_ND: Tensor) -> Tensor:
         """What the gated feed-forward block adds."""
@@ -120,16 +120,17 @@ def _rms_norm(norm: Any, x: Tensor) -> Tensor:
     return (x * scale).mul_(norm.weight)
 
 
-def _turn(x_NHR: Tensor, cos_N1R: Tensor, sin_N1R: Tensor) -> Tensor:
-    """Rotary embedding: the sine's first half carries the sign of the turned half."""
-    half = x_NHR.shape[-1] // 2
-    swapped_NHR = torch.cat((x_NHR[..., half:], x_NHR[..., :half]), -1)
-    return (x_NHR * cos_N1R).addcmul_(swapped_NHR, sin_N1R)
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`."""
+    half = x.shape[-1] // 2
+    swapped = torch.cat((x[..., half:], x[..., :half]), -1)
+    return (x * cos).addcmul_(swapped, sin)
 
 
-def _first_half_negative(sin_PR: Tensor) -> Tensor:
-    half = sin_PR.shape[-1] // 2
-    return torch.cat((-sin_PR[..., :half], sin_PR[..., half:]), -1)
+def first_half_negative(sin: Tensor) -> Tensor:
+    """Sines whose first half carries the sign of the half that is turned there."""
+    half = sin.shape[-1] // 2
+    return torch.cat((-sin[..., :half], sin[..., half:]), -1)
 
 
 def direct_trunk(
@@ -142,7 +143,7 @@ def direct_trunk(
     of random tokens, both ways must give the same hidden states (tried once for a trunk, and
     remembered).
     """
-    if not _has_the_shape(trunk):
+    if not has_llama_shape(trunk):
         return library_trunk(trunk)
     direct = LlamaTrunk(trunk, longest, attend)
     agrees = getattr(trunk, _AGREES, None)
@@ -163,7 +164,7 @@ def _agree(
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def _has_the_shape(trunk: PreTrainedModel) -> bool:
+def has_llama_shape(trunk: PreTrainedModel) -> bool:
     """Whether the modules are Llama's by name and kind, and nobody listens to them with hooks."""
     config: Any = trunk.config
     rope: Any = getattr(config, "rope_parameters", None) or {}

@@ -2,7 +2,7 @@
 dropout (`dropout`)."""
 
 from understudy.core.dropout import set_dropout
-from understudy.core.lora import adapter_off, add_adapter, load_weights, weights_of
+from understudy.core.lora import adapter_off, add_adapter, has_adapter, load_weights, weights_of
 from understudy.core.policies import (
     Head,
     atomic_folder,
@@ -10,6 +10,7 @@ from understudy.core.policies import (
     device_of,
     forward_hidden,
     head_of,
+    hidden_at,
     load_policy,
     load_tokenizer,
     policy_logprobs,
@@ -19,6 +20,7 @@ from understudy.core.policies import (
 )
 from understudy.core.scalar import (
     ScalarModel,
+    check_scalar,
     load_scalar,
     ranking_batches,
     score_ids,
@@ -32,10 +34,13 @@ __all__ = [
     "add_adapter",
     "adapter_off",
     "atomic_folder",
+    "check_scalar",
     "context_length",
     "device_of",
     "forward_hidden",
+    "has_adapter",
     "head_of",
+    "hidden_at",
     "load_policy",
     "load_scalar",
     "load_tokenizer",

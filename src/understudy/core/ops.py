@@ -177,7 +177,8 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 None if grad_entropy_N is None else grad_entropy_N[part],
                 entropy_N[part],
             )
-            grad_NV /= ctx.temperature
+            if ctx.temperature != 1.0:
+                grad_NV /= ctx.temperature
             if ctx.softcap is not None:
                 raw_NV = _logits(hidden_ND[part], weight_VD, bias_V, 1.0, ctx.softcap)
                 grad_NV *= 1 - (raw_NV / ctx.softcap) ** 2

@@ -9,7 +9,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from uuid import uuid4
 
 import torch
 import transformers
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -25,6 +27,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from understudy.core.batching import positions_of
 from understudy.core.chat import ensure_template
 from understudy.core.compute import autocast_of, computes_in_bf16
+from understudy.core.direct import direct_pass
 from understudy.core.lora import has_adapter, merged_weights, write_adapter
 from understudy.core.ops import chunked_logprobs
 
@@ -43,7 +46,7 @@ def load_policy(
     not EOS: one it has, or an added one, which takes a spare row of the embeddings or a new row
     that is the mean of the others (so that it is sampled no more than an average token).
     """
-    check_folder(path)
+    path = check_folder(path)
     tokenizer = load_tokenizer(path)
     with quiet_library():
         try:
@@ -62,7 +65,7 @@ def load_policy(
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """The tokenizer of a model folder, with a pad token that is not EOS and a chat template."""
-    check_folder(path)
+    path = check_folder(path)
     folder = Path(path)
     if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
         raise ValueError(
@@ -223,6 +226,29 @@ def forward_hidden(
     return hidden_BTD.bfloat16() if computes_in_bf16(trunk) else hidden_BTD
 
 
+def hidden_at(
+    model: nn.Module,
+    input_ids_BT: Tensor,
+    attention_mask_BT: Tensor,
+    row_M: Tensor,
+    column_M: Tensor,
+    position_ids_BT: Tensor | None = None,
+) -> Tensor:
+    """Last hidden states (M, D) at the positions that are read: `forward_hidden` at [row, column],
+    by the shorter way where there is one.
+    """
+    trunk: Any = model.base_model if isinstance(model, PreTrainedModel) else model
+    length, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
+    causal = not additive and position_ids_BT is None and _padded_right(attention_mask_BT)
+    known = (causal or additive) and not computes_in_bf16(trunk)
+    direct = direct_pass(trunk, length) if known else None
+    if direct is None:
+        hidden_BTD = forward_hidden(model, input_ids_BT, attention_mask_BT, position_ids_BT)
+        return hidden_BTD[row_M, column_M]
+    mask = attention_mask_BT if additive else None
+    return direct(input_ids_BT, mask, position_ids_BT, row_M * length + column_M)
+
+
 def policy_logprobs(
     model: PreTrainedModel,
     input_ids_BT: Tensor,
@@ -235,12 +261,12 @@ def policy_logprobs(
     0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: there the head is
     not computed at all.
     """
-    hidden_BTD = forward_hidden(model, input_ids_BT, attention_mask_BT)
     wanted_BT = attention_mask_BT.bool() if at_BT is None else at_BT.bool()
     # The token before must be real as well: the first token of a left-padded row has no prediction.
     wanted_BT = wanted_BT[:, 1:] & attention_mask_BT[:, :-1].bool()
+    hidden_ND = hidden_at(model, input_ids_BT, attention_mask_BT, *wanted_BT.nonzero(as_tuple=True))
     logprobs_N, entropy_N = selected_logprobs(
-        model, hidden_BTD[:, :-1][wanted_BT], input_ids_BT[:, 1:][wanted_BT], temperature
+        model, hidden_ND, input_ids_BT[:, 1:][wanted_BT], temperature
     )
     zeros_BT = torch.zeros(input_ids_BT.shape, dtype=logprobs_N.dtype, device=logprobs_N.device)
     where = nn.functional.pad(wanted_BT, (1, 0))
@@ -280,7 +306,8 @@ def _ensure_rows(model: PreTrainedModel, num_tokens: int) -> None:
             module.weight[old:] = module.weight[:old].mean(0)
 
 
-def check_folder(path: Path | str) -> None:
+def check_folder(path: Path | str) -> str:
+    """The folder or hub name to load from; ValueError if it is neither."""
     text = str(path)
     looks_local = isinstance(path, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
     if Path(path).is_dir():
@@ -288,6 +315,32 @@ def check_folder(path: Path | str) -> None:
             raise ValueError(f"{path} is not a model folder: it has no config.json")
     elif Path(path).exists() or looks_local:
         raise ValueError(f"model folder {path} does not exist; give a folder or a hub name")
+    else:
+        return _on_hub(text)
+    return text
+
+
+def _on_hub(name: str) -> str:
+    """A hub name, or the folder of its copy on this machine if the hub cannot be reached.
+
+    It is asked once, for at most HF_HUB_ETAG_TIMEOUT (10 s): the library would ask for each file,
+    again and again, and say so for minutes.
+    """
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
+        return name
+    except Exception as error:  # the library raises many kinds
+        with suppress(HFValidationError):
+            copy = try_to_load_from_cache(name, "config.json")
+            if isinstance(copy, str):
+                return str(Path(copy).parent)
+        reason = f"cannot be reached ({type(error).__name__})"
+        if isinstance(error, RepositoryNotFoundError | EntryNotFoundError | HFValidationError):
+            reason = "has no such model"
+        raise ValueError(
+            f"{name} is no folder, and the Hugging Face hub {reason}; give a model folder, or the "
+            "name of a model that the hub or its cache on this machine has"
+        ) from None
 
 
 def one_line(error: BaseException) -> str:

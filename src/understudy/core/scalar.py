@@ -32,6 +32,7 @@ from understudy.core.policies import (
     context_length,
     device_of,
     forward_hidden,
+    hidden_at,
     load_tokenizer,
     one_line,
     quiet_library,
@@ -87,20 +88,13 @@ class ScalarModel(nn.Module):
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, last_index_B: Tensor
     ) -> Tensor:
         """The score of each row, read at its last response token."""
-        hidden_BTD = forward_hidden(self.trunk, input_ids_BT, attention_mask_BT)
-        rows_B = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
-        return self.read(hidden_BTD[rows_B, last_index_B])
+        rows_B = torch.arange(len(input_ids_BT), device=input_ids_BT.device)
+        hidden_BD = hidden_at(self.trunk, input_ids_BT, attention_mask_BT, rows_B, last_index_B)
+        return self.read(hidden_BD)
 
     def ranking_scores(self, batch: RankingBatch) -> Tensor:
         """The score of each of the batch's N responses."""
-        shared = batch.attention_mask.ndim == 4
-        hidden_BTD = forward_hidden(
-            self.trunk,
-            batch.input_ids_BT,
-            batch.attention_mask,
-            batch.position_ids_BT if shared else None,
-        )
-        return self.read(hidden_BTD[batch.row_N, batch.column_N])
+        return self.read(_hidden_of(self, batch))
 
     def read(self, hidden: Tensor) -> Tensor:
         """The head on hidden states of any leading shape, in fp32."""
@@ -144,16 +138,22 @@ def _name_architecture(path: Path, name: str | None) -> None:
     path.write_text(json.dumps(row, indent=2, sort_keys=True) + "\n")
 
 
-def load_scalar(
-    folder: Path | str, dtype: torch.dtype = torch.float32
-) -> tuple[ScalarModel, Tokenizer]:
-    """(scalar model in eval mode, tokenizer) from a folder that `ScalarModel.save` wrote."""
+def check_scalar(folder: Path | str) -> Path:
+    """The folder of a scalar model; ValueError if it is not one."""
     folder = Path(folder)
     check_folder(folder)
     if not (folder / _HEAD_FILE).exists():
         raise ValueError(
             f"{folder} is not a reward model (no {_HEAD_FILE}); train one with `understudy reward`"
         )
+    return folder
+
+
+def load_scalar(
+    folder: Path | str, dtype: torch.dtype = torch.float32
+) -> tuple[ScalarModel, Tokenizer]:
+    """(scalar model in eval mode, tokenizer) from a folder that `ScalarModel.save` wrote."""
+    folder = check_scalar(folder)
     tokenizer = load_tokenizer(folder)
     with quiet_library():
         try:
@@ -191,7 +191,7 @@ def shares_prefix(model: ScalarModel) -> bool:
     device = device_of(model)
     try:
         apart, together = (
-            _hidden_at(model, ranking_batch(prompts, responses, 0, shared=shared).to(device))
+            _hidden_of(model, ranking_batch(prompts, responses, 0, shared=shared).to(device))
             for shared in (False, True)
         )
         tolerance = 1e-4 if apart.dtype == torch.float32 else 5e-2
@@ -203,12 +203,12 @@ def shares_prefix(model: ScalarModel) -> bool:
     return same
 
 
-def _hidden_at(model: ScalarModel, batch: RankingBatch) -> Tensor:
-    mask, positions = batch.attention_mask, batch.position_ids_BT
-    hidden = forward_hidden(
-        model.trunk, batch.input_ids_BT, mask, positions if mask.ndim == 4 else None
+def _hidden_of(model: ScalarModel, batch: RankingBatch) -> Tensor:
+    mask = batch.attention_mask
+    positions_BT = batch.position_ids_BT if mask.ndim == 4 else None
+    return hidden_at(
+        model.trunk, batch.input_ids_BT, mask, batch.row_N, batch.column_N, positions_BT
     )
-    return hidden[batch.row_N, batch.column_N]
 
 
 def worth_sharing(model: ScalarModel, prompt_length: int, response_lengths: Sequence[int]) -> bool:

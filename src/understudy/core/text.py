@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.policies import device_of, forward_hidden, selected_logprobs
+from understudy.core.policies import device_of, hidden_at, selected_logprobs
 from understudy.records.hub import is_dataset
 from understudy.records.io import iter_rows
 
@@ -58,10 +58,9 @@ def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor
 
 def lm_loss(model: PreTrainedModel, ids_BT: Tensor) -> Tensor:
     """Mean negative log-likelihood in nats over all predicted tokens of full rows (no padding)."""
-    hidden_BTD = forward_hidden(model, ids_BT, torch.ones_like(ids_BT))
-    logprobs_N, _ = selected_logprobs(
-        model, hidden_BTD[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten()
-    )
+    ones_BT = torch.ones_like(ids_BT)
+    hidden_ND = hidden_at(model, ids_BT, ones_BT, *ones_BT[:, 1:].nonzero(as_tuple=True))
+    logprobs_N, _ = selected_logprobs(model, hidden_ND, ids_BT[:, 1:].flatten())
     return -logprobs_N.mean()
 
 

@@ -5,6 +5,7 @@ Shapes: B episodes, R tokens of the longest response, T columns of a pass, N its
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,12 +17,16 @@ from understudy.core.models import (
     ScalarModel,
     adapter_off,
     device_of,
-    forward_hidden,
+    has_adapter,
+    hidden_at,
     selected_logprobs,
 )
+from understudy.core.side_by_side import side_by_side
 from understudy.ppo.passes import Pass, make_passes, put
 
 Ids = Sequence[int]
+NUM_JOBS = 2
+"""Parts in which passes are measured side by side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +105,6 @@ def sample(
     )
 
 
-@torch.no_grad()
 def measure(
     rollout: Rollout,
     reference: PreTrainedModel,
@@ -116,21 +120,30 @@ def measure(
     ref_logprobs_BR = torch.zeros_like(rollout.old_logprobs_BR)
     values_BR = torch.zeros_like(rollout.old_logprobs_BR)
     raw_scores_B = torch.zeros(len(rollout.prompt_ids), device=device)
-    for batch in make_passes(
+    passes = make_passes(
         rollout.prompt_ids,
         rollout.response_ids,
         range(len(rollout.prompt_ids)),
         pad_id=pad_id,
         budget=micro_batch_tokens,
         device=device,
-    ):
-        with adapter_off(reference), adapter_off(reward_model):
-            logprobs_N, _ = response_logprobs(reference, batch, temperature)
-            scores_B = reward_model.scores(batch.ids_BT, batch.mask_BT, batch.last_B)
-        put(ref_logprobs_BR, rollout.mask_BR, batch.rows_B, logprobs_N)
-        raw_scores_B[batch.rows_B] = scores_B
-        if critic is not None:
-            put(values_BR, rollout.mask_BR, batch.rows_B, response_values(critic, batch))
+    )
+
+    @torch.no_grad()
+    def measure_each(part: Sequence[Pass]) -> None:
+        for batch in part:
+            with adapter_off(reference), adapter_off(reward_model):
+                logprobs_N, _ = response_logprobs(reference, batch, temperature)
+                scores_B = reward_model.scores(batch.ids_BT, batch.mask_BT, batch.last_B)
+            put(ref_logprobs_BR, rollout.mask_BR, batch.rows_B, logprobs_N)
+            raw_scores_B[batch.rows_B] = scores_B
+            if critic is not None:
+                put(values_BR, rollout.mask_BR, batch.rows_B, response_values(critic, batch))
+
+    # An adapter that is off is off for everybody, so then the passes take turns.
+    num_jobs = 1 if has_adapter(reference) or has_adapter(reward_model) else NUM_JOBS
+    jobs = [partial(measure_each, passes[i::num_jobs]) for i in range(num_jobs)]
+    side_by_side(jobs, device)
     return Measured(ref_logprobs_BR=ref_logprobs_BR, raw_scores_B=raw_scores_B, values_BR=values_BR)
 
 
@@ -138,12 +151,11 @@ def response_logprobs(
     model: PreTrainedModel, batch: Pass, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """(logprobs_N, entropy_N) of the response tokens of a pass."""
-    hidden_BTD = forward_hidden(model, batch.ids_BT, batch.mask_BT)
-    hidden_ND = hidden_BTD[batch.row_N, batch.column_N]
+    hidden_ND = hidden_at(model, batch.ids_BT, batch.mask_BT, batch.row_N, batch.column_N)
     return selected_logprobs(model, hidden_ND, batch.labels_N, temperature)
 
 
 def response_values(critic: ScalarModel, batch: Pass) -> Tensor:
     """(N,) values of the states before the response tokens of a pass."""
-    hidden_BTD = forward_hidden(critic.trunk, batch.ids_BT, batch.mask_BT)
-    return critic.read(hidden_BTD[batch.row_N, batch.column_N])
+    trunk = critic.trunk
+    return critic.read(hidden_at(trunk, batch.ids_BT, batch.mask_BT, batch.row_N, batch.column_N))

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from understudy.core.models import ScalarModel, device_of
 from understudy.core.optim import SkipGuard, clip_and_step, gradient_norm
+from understudy.core.side_by_side import side_by_side
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.losses import policy_loss, value_loss
 from understudy.ppo.passes import Pass, make_passes, take
@@ -130,15 +131,39 @@ class Learner:
         """PPO gradient, then ptx_coef times the pretraining gradient, one step; then the critic."""
         num_tokens = experience.num_tokens(rows)
         budget, max_norm = config.micro_batch_tokens, config.max_grad_norm
-        passes = experience.passes(rows, pad_id, budget, device_of(self.policy))
-        metrics = policy_gradient(
-            self.policy,
-            experience,
-            passes,
-            num_tokens=num_tokens,
-            clip=config.clip,
-            temperature=config.temperature,
-        )
+        device = device_of(self.policy)
+        passes = experience.passes(rows, pad_id, budget, device)
+
+        def policy_job() -> dict[str, float]:
+            return policy_gradient(
+                self.policy,
+                experience,
+                passes,
+                num_tokens=num_tokens,
+                clip=config.clip,
+                temperature=config.temperature,
+            )
+
+        def critic_job() -> dict[str, float]:
+            metrics = value_gradient(
+                self.critic,
+                experience,
+                passes,
+                num_tokens=num_tokens,
+                value_clip=config.value_clip,
+            )
+            result = clip_and_step(self.critic_optimizer, self.critic.parameters(), max_norm)
+            self.critic_guard.note(result)
+            return metrics | {
+                "ppo/critic_grad_norm": result.grad_norm,
+                "ppo/skipped_steps": float(result.skipped),
+            }
+
+        jobs = (policy_job, critic_job)
+        if self._alike(config):
+            metrics, critic_metrics = side_by_side(jobs, device)
+        else:
+            metrics, critic_metrics = policy_job(), critic_job()
         if ptx_ids_NT is not None:
             metrics["ppo/surrogate_grad_norm"] = gradient_norm(self.policy.parameters())
             loss = add_ptx_gradient(
@@ -147,20 +172,15 @@ class Learner:
             metrics["ppo/ptx_loss"] = float(loss)
         result = clip_and_step(self.policy_optimizer, self.policy.parameters(), max_norm)
         self.policy_guard.note(result)
-        metrics |= value_gradient(
-            self.critic,
-            experience,
-            passes,
-            num_tokens=num_tokens,
-            value_clip=config.value_clip,
-        )
-        critic_result = clip_and_step(self.critic_optimizer, self.critic.parameters(), max_norm)
-        self.critic_guard.note(critic_result)
-        return metrics | {
-            "ppo/policy_grad_norm": result.grad_norm,
-            "ppo/critic_grad_norm": critic_result.grad_norm,
-            "ppo/skipped_steps": float(result.skipped) + float(critic_result.skipped),
-        }
+        critic_metrics["ppo/skipped_steps"] += float(result.skipped)
+        return metrics | critic_metrics | {"ppo/policy_grad_norm": result.grad_norm}
+
+    def _alike(self, config: PPOConfig) -> bool:
+        """Whether policy and critic take about as long, so that neither waits for the other, and
+        nothing of a pass is kept in common.
+        """
+        sizes = [sum(p.numel() for p in m.parameters()) for m in (self.policy, self.critic)]
+        return max(sizes) <= 1.5 * min(sizes) and not config.activation_checkpointing
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from understudy.core.batching import by_token_budget, pad
 from understudy.core.chat import Example
-from understudy.core.models import device_of, forward_hidden, selected_logprobs
+from understudy.core.models import device_of, hidden_at, selected_logprobs
 
 
 def response_nll(
@@ -26,10 +26,8 @@ def response_nll(
     ids_BT, mask_BT, counts_BT = ids_BT.to(device), mask_BT.to(device), counts_BT.to(device)
     # Token t is predicted at t - 1, which must be real: nothing predicts a row's first token.
     wanted_BT = counts_BT[:, 1:].bool() & mask_BT[:, :-1].bool()
-    hidden_BTD = forward_hidden(model, ids_BT, mask_BT)
-    logprobs_N, _ = selected_logprobs(
-        model, hidden_BTD[:, :-1][wanted_BT], ids_BT[:, 1:][wanted_BT]
-    )
+    hidden_ND = hidden_at(model, ids_BT, mask_BT, *wanted_BT.nonzero(as_tuple=True))
+    logprobs_N, _ = selected_logprobs(model, hidden_ND, ids_BT[:, 1:][wanted_BT])
     return -logprobs_N.sum(), logprobs_N.numel()
 
 
