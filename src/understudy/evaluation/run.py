@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.core.models import load_policy, load_scalar, score_texts
+from understudy.core.models import (
+    check_scalar,
+    load_policy,
+    load_scalar,
+    load_tokenizer,
+    score_texts,
+)
 from understudy.core.run import Run, open_run, read_record
 from understudy.core.sampling import draw_responses
-from understudy.core.text import read_text, text_loss
-from understudy.evaluation.benchmarks import main_score, read_benchmark, run_benchmark
+from understudy.core.text import text_loss
+from understudy.evaluation.benchmarks import main_score, run_benchmark
 from understudy.evaluation.bestofn import kl_bound, pick_best
 from understudy.evaluation.compare import (
     Comparer,
@@ -43,6 +49,7 @@ from understudy.evaluation.flags import (
     rude_rates,
     with_prefix,
 )
+from understudy.evaluation.given import Given, read_given
 from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import Interval
 from understudy.records import (
@@ -50,9 +57,7 @@ from understudy.records import (
     Judge,
     Labeler,
     Prompt,
-    Rating,
     Response,
-    read_records,
     write_records,
 )
 
@@ -149,6 +154,8 @@ def evaluate(
     gold: Judge | None = None,
 ) -> Path:
     """Evaluate; the run folder. `judges` are groups of labelers by name, `raters` rate answers."""
+    # 1. Read everything, so that bad input takes no folder and costs no earlier evaluation.
+    given = _read(config)
     if config.overwrite:
         _remove_outputs(config.out)
     run = open_run(
@@ -159,21 +166,21 @@ def evaluate(
         seed=config.seed,
         overwrite=config.overwrite,
     )
-    # 1. What each model answers, at the sampling temperature and greedily.
-    prompts = read_records(config.prompts, Prompt)
-    sampled, measures = _answers_and_measures(config, prompts)
+    # 2. What each model answers, at the sampling temperature and greedily.
+    prompts = given.prompts
+    sampled, measures = _answers_and_measures(config, given)
     write_records(run.dir / "responses.jsonl", sampled)
-    # 2. Who judges: people's files, the labelers and judges passed in, the reward model.
+    # 3. Who judges: people's files, the labelers and judges passed in, the reward model.
     scores = _reward_scores(config, sampled)
     groups = _groups(judges or {}, gold, scores)
     results: dict[str, Any] = {"baseline": config.baseline, "seed": config.seed, **measures}
     comparisons: list[Comparison] = []
     for style, answers in _by_style(config, sampled, scores).items():
-        # 3. Head to head with the baseline (s3.6), Likert and flags (Table 3).
-        judged_by = _head_to_head(config, prompts, answers, groups)
+        # 4. Head to head with the baseline (s3.6), Likert and flags (Table 3).
+        judged_by = _head_to_head(config, given, answers, groups)
         table = {
             **win_rate_tables(judged_by, prompts, config.baseline),
-            **_ratings_table(config, prompts, answers, raters, gold),
+            **_ratings_table(config, given, answers, raters, gold),
         }
         if style == "sampled":
             table["flags"] = merged(table.get("flags", {}), measures.get("flags", {}))
@@ -184,7 +191,7 @@ def evaluate(
         if style == "sampled":
             results["examples"] = examples(prompts, answers, gold, config.num_examples)
     write_records(run.dir / "comparisons.jsonl", comparisons)
-    _finish(run, config, results, comparisons)
+    _finish(run, config, given, results, comparisons)
     return run.dir
 
 
@@ -251,18 +258,49 @@ def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:
     return inputs | {f"benchmark {path.stem}": path for path in config.benchmarks}
 
 
+def _read(config: EvaluateConfig) -> Given:
+    """Read every file, and see that every model is there; ValueError says what is wrong."""
+    for name, path in _inputs(config).items():
+        inside = path is not None and Path(path).resolve().is_relative_to(config.out.resolve())
+        if config.overwrite and inside:
+            raise ValueError(
+                f"{name} {path} is in {config.out}, which is to be overwritten; choose another "
+                "--out"
+            )
+    given = read_given(
+        prompts=config.prompts,
+        responses=config.responses,
+        comparisons=config.comparisons,
+        ratings=config.ratings,
+        benchmarks=config.benchmarks,
+        text=config.text,
+        rude_words=config.rude_words,
+    )
+    if config.responses is not None:
+        _check_baseline(config, given.responses)
+    if _asks_models(config):
+        for folder in model_folders(config.models).values():
+            load_tokenizer(folder)
+    if config.reward_model is not None:
+        check_scalar(config.reward_model)
+    return given
+
+
+def _asks_models(config: EvaluateConfig) -> bool:
+    """Whether the models themselves are needed, and not only what they answered once."""
+    return config.responses is None or bool(config.benchmarks) or config.text is not None
+
+
 def _answers_and_measures(
-    config: EvaluateConfig, prompts: Sequence[Prompt]
+    config: EvaluateConfig, given: Given
 ) -> tuple[list[Response], dict[str, Any]]:
     """All responses, and what is measured on a model itself; one model in memory at a time."""
-    words = _words(config.rude_words)
+    prompts, words, texts = given.prompts, given.words, given.texts
+    benchmarks, sampled = given.benchmarks, list(given.responses)
     polite = [with_prefix(prompt, config.respectful_prefix) for prompt in prompts]
-    benchmarks = [read_benchmark(path) for path in config.benchmarks]
-    texts = None if config.text is None else read_text(config.text)
-    sampled = [] if config.responses is None else read_records(config.responses, Response)
     tables: dict[str, Any] = defaultdict(dict)
     for name, folder in model_folders(config.models).items():
-        if config.responses is not None and not benchmarks and texts is None:
+        if not _asks_models(config):
             continue
         model, tokenizer = load_policy(folder)
         if config.responses is None:
@@ -357,7 +395,7 @@ def _by_style(
 
 def _head_to_head(
     config: EvaluateConfig,
-    prompts: Sequence[Prompt],
+    given: Given,
     responses: Sequence[Response],
     groups: Mapping[str, Sequence[Comparer]],
 ) -> dict[str, list[Comparison]]:
@@ -365,30 +403,34 @@ def _head_to_head(
     by_model: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
         by_model[response.model].append(response)
-    if config.baseline not in by_model:
-        raise ValueError(f"the responses hold none of the baseline {config.baseline!r}")
+    _check_baseline(config, responses)
     baseline = by_model.pop(config.baseline)
-    judged_by = head_to_head(prompts, by_model, baseline, groups, seed=config.seed)
+    judged_by = head_to_head(given.prompts, by_model, baseline, groups, seed=config.seed)
     greedy = responses[0].temperature == 0
-    if config.comparisons is not None and not greedy:
-        for comparison in read_records(config.comparisons, Comparison):
+    if not greedy:
+        for comparison in given.comparisons:
             judged_by.setdefault(comparison.labeler_role, []).append(comparison)
     return judged_by
 
 
+def _check_baseline(config: EvaluateConfig, responses: Sequence[Response]) -> None:
+    if not any(response.model == config.baseline for response in responses):
+        raise ValueError(f"the responses hold none of the baseline {config.baseline!r}")
+
+
 def _ratings_table(
     config: EvaluateConfig,
-    prompts: Sequence[Prompt],
+    given: Given,
     responses: Sequence[Response],
     raters: Sequence[Labeler],
     gold: Judge | None,
 ) -> dict[str, Any]:
     """Likert and flags by labelers; gold scores, and gold flags where there is a gold judge."""
     table: dict[str, Any] = {}
+    prompts = given.prompts
     ratings = rate_responses(prompts, responses, raters, seed=config.seed) if raters else []
-    if config.ratings is not None:
-        ids = {response.id for response in responses}
-        ratings += [r for r in read_records(config.ratings, Rating) if r.response_id in ids]
+    ids = {response.id for response in responses}
+    ratings += [rating for rating in given.ratings if rating.response_id in ids]
     if ratings:
         table["likert"] = _json(likert_by_model(ratings, responses, prompts), "mean")
         table["flags"] = _flags_json(flag_rates(observations_of(ratings, responses), prompts))
@@ -420,7 +462,11 @@ def _rude_flags(
 
 
 def _finish(
-    run: Run, config: EvaluateConfig, results: dict[str, Any], comparisons: Sequence[Comparison]
+    run: Run,
+    config: EvaluateConfig,
+    given: Given,
+    results: dict[str, Any],
+    comparisons: Sequence[Comparison],
 ) -> None:
     """results.json and the report that is made of it."""
     if comparisons:
@@ -430,7 +476,7 @@ def _finish(
     results |= {
         "code_version": run.record["code_version"],
         "settings": {"evaluate": run.record["config"]},
-        "data": {"prompts": len(read_records(config.prompts, Prompt))},
+        "data": {"prompts": len(given.prompts)},
     }
     run.finish(results)
     write_report(run.results, run.dir / "report.html")
@@ -442,14 +488,6 @@ def _remove_outputs(folder: Path) -> None:
     if record is not None and record["stage"] == "evaluate":
         for name in OUTPUTS:
             (folder / name).unlink(missing_ok=True)
-
-
-def _words(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    if not path.is_file():
-        raise ValueError(f"rude_words {path} does not exist; give a file with one word per line")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _json(intervals: Mapping[str, Interval], name: str = "rate") -> dict[str, Any]:

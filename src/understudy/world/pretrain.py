@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.models import forward_hidden, load_policy, save_policy, trunk_of
 from understudy.core.optim import set_lr
-from understudy.core.run import EXIT_STOPPED, Run, open_run, stop_on_signal
+from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
 from understudy.core.text import lm_loss, pack_rows
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import EOS, corpus, dictation
@@ -107,7 +107,7 @@ class PretrainConfig:
 
 def pretrain(config: PretrainConfig) -> Path:
     """Train one base model; returns its run folder."""
-    run = open_run(
+    run = prepare_run(
         config.out,
         stage="pretrain",
         config=config,
@@ -122,6 +122,7 @@ def pretrain(config: PretrainConfig) -> Path:
     torch.manual_seed(config.seed)
     model, tokenizer = _start(config, facts)
     model.to(config.device)
+    run.claim()
     optimizers = make_optimizers(model, config)
     start = _resume(run, model, optimizers)
     batches = _batches(config, tokenizer, facts, start)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
@@ -119,6 +120,42 @@ def test_people_judge_in_a_second_pass(files, tmp_path):
     assert results["win_rates_vs_sft"]["ppo"]["rate"] == pytest.approx(5 / 6)
     assert results["likert"]["sft"]["mean"] == 3
     assert results["flags"]["ppo"]["fails_instruction"]["rate"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts": Path("no.jsonl")}, "no.jsonl does not exist"),
+        ({"models": ("sft=no/such/folder", "ppo=x")}, "no/such/folder does not exist"),
+        ({"reward_model": Path("no/reward")}, "no/reward does not exist"),
+        ({"benchmarks": (Path("no.jsonl"),)}, "benchmark no.jsonl does not exist"),
+        ({"text": Path("no.txt")}, "no.txt does not exist"),
+        ({"rude_words": Path("no.txt")}, "rude_words no.txt does not exist"),
+        ({"responses": Path("no.jsonl")}, "no.jsonl does not exist"),
+        ({"comparisons": Path("no.jsonl")}, "no.jsonl does not exist"),
+    ],
+)
+def test_wrong_input_takes_no_folder_and_costs_no_evaluation(files, tmp_path, changes, message):
+    out = tmp_path / "eval"
+    with pytest.raises(ValueError, match=message):
+        evaluate(_config(files, out, **changes))
+    assert not out.exists()
+    out.mkdir()
+    (out / "run.json").write_text('{"stage": "evaluate"}')
+    (out / "responses.jsonl").write_text("answers that took long")
+    with pytest.raises(ValueError, match=message):
+        evaluate(_config(files, out, overwrite=True, **changes))
+    assert (out / "responses.jsonl").read_text() == "answers that took long"
+
+
+def test_what_is_to_be_read_is_not_overwritten(files, tmp_path):
+    out = tmp_path / "eval"
+    out.mkdir()
+    (out / "run.json").write_text('{"stage": "evaluate"}')
+    (out / "responses.jsonl").write_text("answers that took long")
+    with pytest.raises(ValueError, match="which is to be overwritten; choose another --out"):
+        evaluate(_config(files, out, responses=out / "responses.jsonl", overwrite=True))
+    assert (out / "responses.jsonl").exists()
 
 
 def test_an_evaluation_is_not_written_over_unless_asked(files, tmp_path):

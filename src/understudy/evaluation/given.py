@@ -1,0 +1,66 @@
+"""What an evaluation is given in files, read whole before anything is done with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from understudy.core.text import read_text
+from understudy.evaluation.benchmarks import Benchmark, read_benchmark
+from understudy.records import Comparison, Prompt, Rating, Response, read_records
+
+Record = TypeVar("Record", Response, Comparison, Rating)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """The files' content; what was not given is empty."""
+
+    prompts: list[Prompt]
+    """Prompts of users unseen in training."""
+    responses: list[Response]
+    """Responses of an earlier evaluation."""
+    comparisons: list[Comparison]
+    """People's comparisons."""
+    ratings: list[Rating]
+    """People's ratings."""
+    benchmarks: list[Benchmark]
+    """Benchmarks."""
+    texts: list[str] | None
+    """Documents held out of pretraining."""
+    words: list[str]
+    """Rude words."""
+
+
+def read_given(
+    *,
+    prompts: Path,
+    responses: Path | None,
+    comparisons: Path | None,
+    ratings: Path | None,
+    benchmarks: Sequence[Path],
+    text: Path | None,
+    rude_words: Path | None,
+) -> Given:
+    """Read them; ValueError says which is not what it should be."""
+    return Given(
+        prompts=read_records(prompts, Prompt),
+        responses=_records(responses, Response),
+        comparisons=_records(comparisons, Comparison),
+        ratings=_records(ratings, Rating),
+        benchmarks=[read_benchmark(path) for path in benchmarks],
+        texts=None if text is None else read_text(text),
+        words=_words(rude_words),
+    )
+
+
+def _records(path: Path | None, kind: type[Record]) -> list[Record]:
+    return [] if path is None else read_records(path, kind)
+
+
+def _words(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    if not path.is_file():
+        raise ValueError(f"rude_words {path} does not exist; give a file with one word per line")
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
