@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from understudy.prompts.ask_use_case import asked_use_cases
 from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
 from understudy.prompts.pii import find_pii, redact_conversation
@@ -64,6 +65,11 @@ class IntakeConfig:
     max_per_group: int = 200
     """Most prompts of one user or organisation (s3.2); 0 is no cap. Labelers' prompts are not
     counted."""
+    use_case_url: str | None = None
+    """Address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1, whose model says the
+    use case where no labeler has; prompts are sent there. Without it rules decide."""
+    use_case_model: str = "understudy"
+    """What that server calls the model; its key is read from UNDERSTUDY_USE_CASE_KEY."""
     split_key: str = "understudy"
     """Key of the hash that splits users; choose your own, keep it secret, never change it."""
     valid_share: float = 0.1
@@ -85,6 +91,9 @@ class IntakeConfig:
         _check(bool(self.split_key), "split_key", self.split_key, "some text")
         for name in ("valid_share", "test_share"):
             _check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0, below 1")
+        url = self.use_case_url
+        address = url is None or url.startswith(("http://", "https://"))
+        _check(address, "use_case_url", url, "like http://127.0.0.1:8001/v1")
         total = self.valid_share + self.test_share
         _check(total < 1, "valid_share + test_share", total, "below 1, to leave a training split")
 
@@ -113,10 +122,21 @@ def build_prompts(
         kept = _in_one_organization(kept, config, tally)
     kept = _without_duplicates(kept, config, tally)
     kept = _capped(kept, config, tally)
-    for number, prompt in enumerate(kept):
-        use_case = prompt.use_case or use_case_of(prompt.prompt)
+    for number, use_case in enumerate(_use_cases(kept, config)):
+        prompt = kept[number]
         kept[number] = replace(prompt, use_case=use_case, split=_split(prompt, config))
     return kept, tally.report(kept)
+
+
+def _use_cases(prompts: list[Prompt], config: IntakeConfig) -> Iterator[str]:
+    """The labeler's tag, or else the model's word if there is a model, or else the rules'."""
+    asked: Iterator[str | None] = iter(())
+    if config.use_case_url is not None:
+        untagged = [prompt.prompt for prompt in prompts if not prompt.use_case]
+        url, model = config.use_case_url, config.use_case_model
+        asked = asked_use_cases(untagged, url=url, model=model)
+    for prompt in prompts:
+        yield prompt.use_case or next(asked, None) or use_case_of(prompt.prompt)
 
 
 def _steps(config: IntakeConfig) -> tuple[str, ...]:
