@@ -7,10 +7,15 @@ block add the residual themselves; and the last layer's feed-forward block runs 
 result is read. Used on CPU in fp32, and only where a trial pass gives what the model's own forward
 gives.
 
-Shapes: B rows, T tokens, N = B x T, M positions that are read, D hidden size, H heads, R head size.
+Rows of different lengths are laid end to end without padding; only attention sees them side by
+side, in groups of similar length.
+
+Shapes: B rows, T tokens, N tokens of all rows, M positions that are read, D hidden size, H heads, R
+head size.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,26 +25,25 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from understudy.core.batching import by_token_budget
 from understudy.core.llama import first_half_negative, has_llama_shape, turned
 from understudy.core.masks import sliding_window
 
 _AGREES = "_understudy_passes_directly"
 
-HiddenAt = Callable[[Tensor, Tensor | None, Tensor | None, Tensor], Tensor]
-"""(ids_BT, additive mask or None for causal, positions or None, read_M) to (M, D)."""
+_GROUP_TOKENS = 96
+"""Padding that costs attention as much as one more group."""
 
 
-def direct_pass(trunk: PreTrainedModel, length: int) -> HiddenAt | None:
-    """Rows of `length` tokens through the trunk, to the hidden states at flat positions `read_M`;
-    None where the library must do it.
-    """
+def direct_pass(trunk: PreTrainedModel, length: int) -> "DirectPass | None":
+    """A pass of rows of at most `length` tokens; None where the library must do it."""
     if not _runs_directly(trunk, length):
         return None
     agrees = getattr(trunk, _AGREES, None)
     if agrees is None:
         agrees = _agrees(trunk)
         object.__setattr__(trunk, _AGREES, agrees)
-    return _DirectPass(trunk) if agrees else None
+    return DirectPass(trunk) if agrees else None
 
 
 def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:
@@ -69,7 +73,7 @@ def _agrees(trunk: PreTrainedModel) -> bool:
     ids_BT = torch.randint(weight.shape[0], (2, 7), generator=generator)
     read_M = torch.tensor([3, 6, 8, 13])
     expected_MD = trunk(input_ids=ids_BT, use_cache=False).last_hidden_state.flatten(0, 1)[read_M]
-    found_MD = _DirectPass(trunk)(ids_BT, None, None, read_M)
+    found_MD = DirectPass(trunk)(Rows.padded(torch.ones_like(ids_BT)), ids_BT, read_M)
     model: Any = trunk
     turns = model.rotary_emb(found_MD, position_ids=torch.arange(7).unsqueeze(0))
     # What the gradient of a rotation takes for granted, and no forward pass would show.
@@ -77,31 +81,98 @@ def _agrees(trunk: PreTrainedModel) -> bool:
     return halves_alike and torch.allclose(found_MD, expected_MD, rtol=1e-4, atol=1e-4)
 
 
-class _DirectPass:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Consecutive rows that attention sees side by side."""
+
+    num_rows: int
+    """How many."""
+    length: int
+    """Tokens of the longest."""
+    slots: Tensor | None
+    """Where each of their tokens is once padded, or None where all are equally long."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, padding not counted."""
+        return self.num_rows * self.length if self.slots is None else len(self.slots)
+
+    def apart(self, x_NHR: Tensor) -> Tensor:
+        """(rows, H, T, R), padded."""
+        if self.slots is not None:
+            x_NHR = _Spread.apply(x_NHR, self.slots, self.num_rows * self.length)
+        return x_NHR.unflatten(0, (self.num_rows, self.length)).transpose(1, 2)
+
+    def joined(self, x_BTHR: Tensor) -> Tensor:
+        """(tokens, H, R), without padding."""
+        x_NHR = x_BTHR.flatten(0, 1)
+        return x_NHR if self.slots is None else _Collect.apply(x_NHR, self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the tokens of a batch are: row after row, from long to short, without padding."""
+
+    groups: list[Group]
+    """The rows, in this order."""
+    token_N: Tensor
+    """Flat position of each token in the padded batch (B, T)."""
+    place: Tensor
+    """Its inverse: index among the N tokens of each flat position."""
+    column_N: Tensor
+    """Column of each token in the batch: its position in its row."""
+
+    @classmethod
+    def padded(cls, mask_BT: Tensor) -> "Rows":
+        """Rows padded on the right, of which no token sees another row or what is after it."""
+        count, width = mask_BT.shape
+        lengths = [int(n) for n in mask_BT.sum(-1)]
+        parts = by_token_budget(lengths, count * width, _GROUP_TOKENS)
+        groups, tokens = [], []
+        columns_T = torch.arange(width)
+        for part in parts:
+            real_BT = (
+                columns_T[: lengths[part[0]]] < torch.tensor([lengths[i] for i in part])[:, None]
+            )
+            full = bool(real_BT.all())
+            slots = None if full else real_BT.flatten().nonzero().squeeze(-1)
+            groups.append(Group(len(part), real_BT.shape[1], slots))
+            flat_BT = torch.tensor(part)[:, None] * width + columns_T[: real_BT.shape[1]]
+            tokens.append(flat_BT.flatten() if full else flat_BT.flatten()[slots])
+        token_N = torch.cat(tokens)
+        place = torch.zeros(count * width, dtype=torch.long)
+        place[token_N] = torch.arange(len(token_N))
+        return cls(groups, token_N, place, token_N % width)
+
+    @classmethod
+    def masked(cls, positions_BT: Tensor) -> "Rows":
+        """Rows whose tokens see what a mask says."""
+        every_N = torch.arange(positions_BT.numel())
+        group = Group(len(positions_BT), positions_BT.shape[1], None)
+        return cls([group], every_N, every_N, positions_BT.flatten())
+
+
+class DirectPass:
     """A trunk's modules, looked up for one pass."""
 
     def __init__(self, trunk: PreTrainedModel) -> None:
         self.trunk: Any = trunk
 
     def __call__(
-        self,
-        ids_BT: Tensor,
-        mask: Tensor | None,
-        positions_BT: Tensor | None,
-        read_M: Tensor,
+        self, rows: Rows, ids_BT: Tensor, read_M: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """Last hidden states (M, D)."""
-        trunk, (rows, length) = self.trunk, ids_BT.shape
-        hidden_ND = trunk.embed_tokens(ids_BT).flatten(0, 1)
-        if positions_BT is None:
-            positions_BT = torch.arange(length, device=ids_BT.device).unsqueeze(0)
-        cos_BTR, sin_BTR = trunk.rotary_emb(hidden_ND, position_ids=positions_BT)
-        rotation = cos_BTR.unsqueeze(2), first_half_negative(sin_BTR).unsqueeze(2)
+        """Last hidden states (M, D) at the flat positions `read_M` of (B, T); causal without an
+        additive `mask`."""
+        trunk, read_M = self.trunk, rows.place[read_M]
+        hidden_ND = trunk.embed_tokens(ids_BT.flatten()[rows.token_N])
+        cos_1NR, sin_1NR = trunk.rotary_emb(hidden_ND, position_ids=rows.column_N.unsqueeze(0))
+        rotation = cos_1NR[0].unsqueeze(1), first_half_negative(sin_1NR[0]).unsqueeze(1)
         for layer in trunk.layers:
-            mixed_ND = _attention(layer, hidden_ND, (rows, length), rotation, mask)
+            mixed_ND = _attention(layer, hidden_ND, rows.groups, rotation, mask)
             if layer is trunk.layers[-1]:
                 mixed_ND, hidden_ND = mixed_ND[read_M], hidden_ND[read_M]
-            hidden_ND = _product_onto(hidden_ND, layer.self_attn.o_proj, mixed_ND)
+            out, keep = layer.self_attn.o_proj, torch.is_grad_enabled()
+            hidden_ND = _product_onto(hidden_ND, mixed_ND, out.weight, out.bias, keep)
             hidden_ND = _feed_forward(layer, hidden_ND)
         return _normalized(hidden_ND, trunk.norm) * trunk.norm.weight
 
@@ -109,7 +180,7 @@ class _DirectPass:
 def _attention(
     layer: Any,
     hidden_ND: Tensor,
-    shape: tuple[int, int],
+    groups: Sequence[Group],
     rotation: tuple[Tensor, Tensor],
     mask: Tensor | None,
 ) -> Tensor:
@@ -118,46 +189,50 @@ def _attention(
 
     def heads(projection: nn.Linear) -> Tensor:
         out_ND = F.linear(x_ND, projection.weight * norm.weight, projection.bias)
-        return out_ND.unflatten(0, shape).unflatten(-1, (-1, attention.head_dim))
+        return out_ND.unflatten(-1, (-1, attention.head_dim))
 
-    query_BTHR, key_BTHR = heads(attention.q_proj), heads(attention.k_proj)
+    query_NHR, key_NHR = heads(attention.q_proj), heads(attention.k_proj)
     if hasattr(attention, "q_norm"):
-        query_BTHR = _normalized(query_BTHR, attention.q_norm) * attention.q_norm.weight
-        key_BTHR = _normalized(key_BTHR, attention.k_norm) * attention.k_norm.weight
-    mixed_BTHR, _ = sdpa_attention_forward(
-        attention,
-        _Turn.apply(query_BTHR, *rotation).transpose(1, 2),
-        _Turn.apply(key_BTHR, *rotation).transpose(1, 2),
-        heads(attention.v_proj).transpose(1, 2),
-        mask,
-        scaling=attention.scaling,
-        is_causal=mask is None,
-    )
-    return mixed_BTHR.reshape(len(hidden_ND), -1)
+        query_NHR = _normalized(query_NHR, attention.q_norm) * attention.q_norm.weight
+        key_NHR = _normalized(key_NHR, attention.k_norm) * attention.k_norm.weight
+    query_NHR, key_NHR = _Turn.apply(query_NHR, *rotation), _Turn.apply(key_NHR, *rotation)
+    sizes = [group.num_tokens for group in groups]
+    parts = (x_NHR.split(sizes) for x_NHR in (query_NHR, key_NHR, heads(attention.v_proj)))
+    mixed = []
+    for group, *inputs in zip(groups, *parts, strict=True):
+        mixed_BTHR, _ = sdpa_attention_forward(
+            attention,
+            *map(group.apart, inputs),
+            mask,
+            scaling=attention.scaling,
+            is_causal=mask is None,
+        )
+        mixed.append(group.joined(mixed_BTHR))
+    return torch.cat(mixed).flatten(1)
 
 
 def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
+    """hidden + what the gated feed-forward block adds."""
     block, norm = layer.mlp, layer.post_attention_layernorm
     x_ND = _normalized(hidden_ND, norm)
-    gate = F.linear(x_ND, block.gate_proj.weight * norm.weight, block.gate_proj.bias)
-    up = F.linear(x_ND, block.up_proj.weight * norm.weight, block.up_proj.bias)
-    silu = type(block.act_fn).__name__ in ("SiLU", "SiLUActivation")
-    if not silu:
-        gated = block.act_fn(gate) * up
-    elif torch.is_grad_enabled():
-        gated = _Gate.apply(gate, up)
-    else:
-        gated = F.silu(gate, inplace=True).mul_(up)
-    return _product_onto(hidden_ND, block.down_proj, gated)
+    gate_FD, up_FD = block.gate_proj.weight * norm.weight, block.up_proj.weight * norm.weight
+    biased = any(p.bias is not None for p in (block.gate_proj, block.up_proj, block.down_proj))
+    if not biased and type(block.act_fn).__name__ in ("SiLU", "SiLUActivation"):
+        added: Tensor = _FeedForward.apply(hidden_ND, x_ND, gate_FD, up_FD, block.down_proj.weight)
+        return added
+    gate_NF = F.linear(x_ND, gate_FD, block.gate_proj.bias)
+    up_NF = F.linear(x_ND, up_FD, block.up_proj.bias)
+    gated_NF, down = block.act_fn(gate_NF) * up_NF, block.down_proj
+    return _product_onto(hidden_ND, gated_NF, down.weight, down.bias, torch.is_grad_enabled())
 
 
-def _product_onto(hidden_ND: Tensor, projection: nn.Linear, x_NF: Tensor) -> Tensor:
-    """hidden + projection(x)."""
-    if torch.is_grad_enabled():
-        sum_ND = torch.addmm(hidden_ND, x_NF, projection.weight.T)
-    else:
-        sum_ND = hidden_ND.addmm_(x_NF, projection.weight.T)
-    return sum_ND if projection.bias is None else sum_ND + projection.bias
+def _product_onto(
+    hidden_ND: Tensor, x_NF: Tensor, weight_DF: Tensor, bias_D: Tensor | None, keep: bool
+) -> Tensor:
+    """hidden + x @ weight.T + bias, in place of `hidden` unless somebody keeps it."""
+    add = torch.addmm if keep else Tensor.addmm_
+    sum_ND = add(hidden_ND, x_NF, weight_DF.T)
+    return sum_ND if bias_D is None else sum_ND + bias_D
 
 
 def _normalized(x: Tensor, norm: Any) -> Tensor:
@@ -200,17 +275,69 @@ class _Turn(torch.autograd.Function):
         return turned(grad, cos, -sin), None, None
 
 
-class _Gate(torch.autograd.Function):
-    """silu(gate) * up."""
+class _FeedForward(torch.autograd.Function):
+    """hidden + down(silu(gate(x)) * up(x)); the backward pass works in what the forward kept."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:  # type: ignore[override]
-        opened = F.silu(gate)
-        ctx.save_for_backward(gate, up, opened)
-        return opened * up
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden_ND: Tensor,
+        x_ND: Tensor,
+        gate_FD: Tensor,
+        up_FD: Tensor,
+        down_DF: Tensor,
+    ) -> Tensor:
+        gate_NF, up_NF = x_ND @ gate_FD.T, x_ND @ up_FD.T
+        keep = any(ctx.needs_input_grad)
+        if keep:
+            opened_NF = F.silu(gate_NF)
+            gated_NF = opened_NF * up_NF
+            kept = gate_NF, up_NF, opened_NF, gated_NF
+            ctx.save_for_backward(x_ND, gate_FD, up_FD, down_DF, *kept)
+        else:
+            gated_NF = F.silu(gate_NF, inplace=True).mul_(up_NF)
+        return _product_onto(hidden_ND, gated_NF, down_DF, None, keep)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        gate, up, opened = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(grad * up, gate), opened * grad
+    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF, opened_NF, gated_NF = ctx.saved_tensors
+        grad_down_DF = grad_ND.T @ gated_NF
+        grad_gated_NF = grad_ND @ down_DF
+        grad_up_NF = opened_NF.mul_(grad_gated_NF)
+        grad_opened_NF = torch.mul(grad_gated_NF, up_NF, out=gated_NF)
+        grad_gate_NF = torch.ops.aten.silu_backward(grad_opened_NF, gate_NF)
+        grad_x_ND = (grad_up_NF @ up_FD).addmm_(grad_gate_NF, gate_FD)
+        grad_gate_FD, grad_up_FD = grad_gate_NF.T @ x_ND, grad_up_NF.T @ x_ND
+        return grad_ND, grad_x_ND, grad_gate_FD, grad_up_FD, grad_down_DF
+
+
+class _Spread(torch.autograd.Function):
+    """Rows of x at `index` of `size` rows that are else 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, size: int) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(index)
+        return x.new_zeros(size, *x.shape[1:]).index_copy_(0, index, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        return grad.index_select(0, index), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """Rows `index` of x, each at most once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(index)
+        ctx.size = len(x)
+        return x.index_select(0, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad), None

@@ -24,13 +24,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.batching import positions_of
+from understudy.core.batching import by_token_budget, positions_of
 from understudy.core.chat import ensure_template
 from understudy.core.compute import autocast_of, computes_in_bf16
-from understudy.core.direct import direct_pass
+from understudy.core.direct import Rows, direct_pass
 from understudy.core.lora import has_adapter, merged_weights, write_adapter
 from understudy.core.ops import chunked_logprobs
 
+PASS_TOKENS = {"cpu": 96, "cuda": 4096}
+"""Padding tokens worth one more pass: the fixed cost of a pass in tokens, by device."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What the library raises for a folder that is not what it should be."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -238,15 +240,43 @@ def hidden_at(
     by the shorter way where there is one.
     """
     trunk: Any = model.base_model if isinstance(model, PreTrainedModel) else model
-    length, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
+    width, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
     causal = not additive and position_ids_BT is None and _padded_right(attention_mask_BT)
     known = (causal or additive) and not computes_in_bf16(trunk)
-    direct = direct_pass(trunk, length) if known else None
-    if direct is None:
+    direct = direct_pass(trunk, width) if known else None
+    if direct is not None:
+        read_M = row_M * width + column_M
+        if additive:
+            assert position_ids_BT is not None, "an additive mask comes with positions"
+            rows = Rows.masked(position_ids_BT)
+            return direct(rows, input_ids_BT, read_M, attention_mask_BT)
+        return direct(Rows.padded(attention_mask_BT), input_ids_BT, read_M)
+    if not causal:
         hidden_BTD = forward_hidden(model, input_ids_BT, attention_mask_BT, position_ids_BT)
         return hidden_BTD[row_M, column_M]
-    mask = attention_mask_BT if additive else None
-    return direct(input_ids_BT, mask, position_ids_BT, row_M * length + column_M)
+    return _hidden_in_groups(model, input_ids_BT, attention_mask_BT, row_M, column_M)
+
+
+def _hidden_in_groups(
+    model: nn.Module, ids_BT: Tensor, mask_BT: Tensor, row_M: Tensor, column_M: Tensor
+) -> Tensor:
+    """In one pass for rows of similar length each, where that saves more padding than it costs."""
+    lengths = mask_BT.sum(-1).tolist()
+    overhead = PASS_TOKENS.get(ids_BT.device.type, PASS_TOKENS["cuda"])
+    groups = by_token_budget(lengths, mask_BT.numel(), overhead)
+    if len(groups) == 1:
+        return forward_hidden(model, ids_BT, mask_BT)[row_M, column_M]
+    found, where = [], []
+    for group in groups:
+        rows = torch.tensor(group, device=ids_BT.device)
+        width = lengths[group[0]]
+        hidden_BTD = forward_hidden(model, ids_BT[rows, :width], mask_BT[rows, :width])
+        place_B = torch.full((len(lengths),), -1, device=ids_BT.device)
+        place_B[rows] = torch.arange(len(group), device=rows.device)
+        mine = (place_B[row_M] >= 0).nonzero().squeeze(-1)
+        found.append(hidden_BTD[place_B[row_M[mine]], column_M[mine]])
+        where.append(mine)
+    return torch.cat(found)[torch.cat(where).argsort()]
 
 
 def policy_logprobs(

@@ -1,7 +1,6 @@
 """Episodes as model inputs: padded micro-batches, and where each response token is predicted.
 
-Rows are sorted by length and split where padding would cost more than another pass, so that little
-of a pass is padding. Response token t of an episode is predicted at the column before it, which is
+Response token t of an episode is predicted at the column before it, which is
 also where the critic has seen all that came before it: log-probs and values are read there, and the
 head never touches a prompt's other columns.
 
@@ -15,10 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.core.batching import pad
-
-PASS_TOKENS = {"cpu": 96, "cuda": 4096}
-"""Padding tokens worth one more pass: the fixed cost of a pass in tokens, by device."""
+from understudy.core.batching import by_token_budget, pad
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,26 +37,6 @@ class Pass:
     """Column of each row's last token, where the reward model reads the score."""
 
 
-def split_rows(lengths: Sequence[int], budget: int, pass_tokens: int) -> list[list[int]]:
-    """Indices in groups, long to short, each at most `budget` padded tokens (or one row).
-
-    A group ends where its padding would exceed `pass_tokens`.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    groups: list[list[int]] = []
-    longest = padding = 0
-    for index in order:
-        wasted = padding + longest - lengths[index]
-        full = groups and longest * (len(groups[-1]) + 1) > budget
-        if not groups or full or wasted > pass_tokens:
-            groups.append([index])
-            longest, padding = lengths[index], 0
-        else:
-            groups[-1].append(index)
-            padding = wasted
-    return groups
-
-
 def make_passes(
     prompt_ids: Sequence[Sequence[int]],
     response_ids: Sequence[Sequence[int]],
@@ -70,9 +46,9 @@ def make_passes(
     budget: int,
     device: torch.device,
 ) -> list[Pass]:
-    """The episodes `rows` as micro-batches."""
+    """The episodes `rows` as micro-batches of at most `budget` tokens once padded."""
     lengths = [len(prompt_ids[i]) + len(response_ids[i]) for i in rows]
-    groups = split_rows(lengths, budget, PASS_TOKENS.get(device.type, 4096))
+    groups = by_token_budget(lengths, budget, overhead=budget)
     return [
         _make_pass(prompt_ids, response_ids, [rows[i] for i in group], pad_id, device)
         for group in groups

@@ -31,6 +31,11 @@ def response_nll(
     return -logprobs_N.sum(), logprobs_N.numel()
 
 
+def _micro_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+    """As few as there can be: within one, `hidden_at` looks after rows of different lengths."""
+    return by_token_budget([len(e.input_ids) for e in examples], tokens, overhead=tokens)
+
+
 def num_targets(examples: Sequence[Example]) -> int:
     """Response tokens that the loss counts."""
     return sum(sum(example.loss_mask[1:]) for example in examples)
@@ -49,7 +54,7 @@ def backward_batch(
     However the batch is split, the sum is divided by the response tokens of the whole batch.
     """
     total, num_tokens = 0.0, max(num_targets(examples), 1)
-    for group in by_token_budget([len(e.input_ids) for e in examples], micro_batch_tokens):
+    for group in _micro_batches(examples, micro_batch_tokens):
         nll, _ = response_nll(model, [examples[i] for i in group], pad_id, side)
         loss = nll / num_tokens
         (loss * weight).backward()
@@ -64,7 +69,7 @@ def mean_loss(
     """Mean loss per response token of a whole set, without dropout."""
     training = model.training
     model.eval()
-    groups = by_token_budget([len(e.input_ids) for e in examples], micro_batch_tokens)
+    groups = _micro_batches(examples, micro_batch_tokens)
     sums = [response_nll(model, [examples[i] for i in group], pad_id) for group in groups]
     model.train(training)
     return float(sum(float(nll) for nll, _ in sums)) / max(sum(count for _, count in sums), 1)

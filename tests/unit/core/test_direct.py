@@ -93,3 +93,19 @@ def test_the_same_modules_in_another_order_are_left_to_the_library():
     own = block.forward
     block.forward = lambda hidden: 1.5 * own(hidden)
     assert direct_pass(trunk_of(model), 6) is None
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_rows_of_any_lengths_in_any_order_read_as_alone(kind):
+    model = make_policy(kind, vocab_size=16)
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 300, (12,), generator=generator).tolist()
+    rows = [torch.randint(3, 16, (n,), generator=generator) for n in lengths]
+    ids_BT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=1)
+    mask_BT = (torch.arange(ids_BT.shape[1]) < torch.tensor(lengths)[:, None]).long()
+    row_M = torch.tensor([5, 0, 11, 5, 3])
+    column_M = torch.tensor([lengths[i] - 1 for i in row_M]) // torch.tensor([1, 1, 2, 3, 1])
+    found_MD = hidden_at(model, ids_BT, mask_BT, row_M, column_M)
+    for found_D, row, column in zip(found_MD, row_M.tolist(), column_M.tolist(), strict=True):
+        alone_BTD = forward_hidden(model, rows[row][None], torch.ones(1, lengths[row]).long())
+        assert torch.allclose(found_D, alone_BTD[0, column], atol=1e-5)

@@ -1,6 +1,6 @@
 import torch
 
-from understudy.ppo.passes import make_passes, put, split_rows, take
+from understudy.ppo.passes import make_passes, put, take
 
 PROMPTS = [[5, 6], [7], [8, 9, 10]]
 RESPONSES = [[11, 0], [12, 13, 0], [14]]
@@ -23,17 +23,3 @@ def test_values_go_back_to_their_episodes():
     put(target, mask, torch.tensor([2, 0]), torch.tensor([9.0, 1.0, 2.0]))
     assert target.tolist() == [[1, 2, 0], [0, 0, 0], [9, 0, 0]]
     assert take(target, mask, torch.tensor([0, 2])).tolist() == [1, 2, 9]
-
-
-def test_groups_hold_every_row_once_within_budget_and_padding():
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        lengths = torch.randint(1, 60, (40,), generator=generator).tolist()
-        groups = split_rows(lengths, 300, 50)
-        assert sorted(i for group in groups for i in group) == list(range(40))
-        for group in groups:
-            longest = max(lengths[i] for i in group)
-            assert len(group) == 1 or longest * len(group) <= 300
-            assert sum(longest - lengths[i] for i in group) <= 50
-    assert split_rows([500], 300, 50) == [[0]]
-    assert split_rows([4, 4, 4], 8, 50) == [[0, 1], [2]]
