@@ -20,6 +20,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
 from tyro.conf import Positional
 
+from understudy.records import Demonstration, Prompt, Ranking, Rating
 from understudy.records.schema import Split
 from understudy.store.engine import is_sqlite, reading, writing
 from understudy.store.project import Project, open_project
@@ -30,7 +31,8 @@ from understudy.store.repository import (
     label_query,
     labels_of,
 )
-from understudy.store.rows import now, packed, prompt_of
+from understudy.store.rows import Label, now, packed, prompt_of
+from understudy.store.spreadsheet import csv_lines
 from understudy.store.tables import (
     dataset_files,
     dataset_records,
@@ -42,6 +44,12 @@ from understudy.store.tables import (
 
 Kind = Literal["demonstrations", "rankings", "ratings", "prompts"]
 Purpose = Literal["training", "evaluation"]
+RECORDS: dict[str, type] = {
+    "demonstrations": Demonstration,
+    "rankings": Ranking,
+    "ratings": Rating,
+    "prompts": Prompt,
+}
 PAGE = 500
 
 
@@ -54,7 +62,10 @@ class ExportConfig:
     project: Path = Path()
     """The project's folder."""
     out: Path | None = None
-    """The file, .jsonl; without it PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
+    """The file, .jsonl or .csv; without it PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
+    format: Literal["jsonl", "csv"] = "jsonl"
+    """jsonl is what trainers read; csv is for spreadsheets (see docs/store.md: formulas are made
+    harmless, which loses something)."""
     split: Split | None = None
     """Only prompts of this split: train, valid or test; without it every prompt that intake kept
     and every label."""
@@ -70,8 +81,8 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.kind == "prompts" and (self.labelers or self.rubric):
             raise ValueError("prompts are nobody's labels; leave out --labelers and --rubric")
-        if self.out is not None and self.out.suffix != ".jsonl":
-            raise ValueError(f"{self.out} must end in .jsonl")
+        if self.out is not None and self.out.suffix != f".{self.format}":
+            raise ValueError(f"{self.out} must end in .{self.format} (--format {self.format})")
         if self.purpose == "training" and self.split == "test":
             raise ValueError("the test split is for evaluation; pass --purpose evaluation")
 
@@ -92,7 +103,7 @@ def export(config: ExportConfig) -> str:
     project = open_project(config.project)
     store = project.open_store()
     name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
-    out = config.out or project.datasets / f"{name}.jsonl"
+    out = config.out or project.datasets / f"{name}.{config.format}"
     dataset_id, number = freeze(store, config)
     sha256 = write_dataset(store, project, dataset_id, out, overwrite=config.overwrite)
     return f"{out}: {number:,} {config.kind}, dataset {dataset_id}, sha256 {sha256}"
@@ -222,17 +233,20 @@ def write_dataset(
 ) -> str:
     """Write a frozen dataset to a file, which appears whole or not at all: its sha256.
 
-    An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there.
-    `progress` is told now and then how many rows are written.
+    An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there (with
+    CSV, whose rows are no lines, it begins again). `progress` is told now and then how many rows
+    are written.
     """
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists; pass --overwrite or choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{dataset_id}.partial")
+    if out.suffix == ".csv":
+        partial.unlink(missing_ok=True)
     done, digest = _whole_lines(partial)
-    with partial.open("ab") as stream:
-        os.chmod(partial, 0o600)
-        for number, line in enumerate(dataset_lines(store, dataset_id, skip=done), start=done + 1):
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as stream:
+        lines = _lines(store, dataset_id, out.suffix, skip=done)
+        for number, line in enumerate(lines, start=done + 1):
             stream.write(line)
             digest.update(line)
             if number % PAGE == 0:
@@ -245,12 +259,22 @@ def write_dataset(
     return sha256
 
 
-def dataset_lines(store: Store, dataset_id: str, skip: int = 0) -> Iterator[bytes]:
-    """The rows of a frozen dataset as JSON Lines, from row number `skip` on."""
+def _lines(store: Store, dataset_id: str, suffix: str, skip: int) -> Iterator[bytes]:
+    """What a dataset's file holds."""
+    if suffix == ".csv":
+        with reading(store.engine) as connection:
+            kind = _kind_of(connection, dataset_id)
+        yield from csv_lines(RECORDS[kind], dataset_members(store, dataset_id))
+        return
+    for record in dataset_members(store, dataset_id, skip):
+        text = json.dumps(record.to_json(), ensure_ascii=False, sort_keys=True)
+        yield (text + "\n").encode()
+
+
+def dataset_members(store: Store, dataset_id: str, skip: int = 0) -> Iterator[Prompt | Label]:
+    """The records of a frozen dataset, from number `skip` on."""
     with reading(store.engine) as connection:
-        kind = connection.execute(
-            select(datasets.c.kind).where(datasets.c.id == dataset_id)
-        ).scalar_one()
+        kind = _kind_of(connection, dataset_id)
     joined, key = (
         (select(prompts), prompts.c.id == dataset_records.c.prompt_id)
         if kind == "prompts"
@@ -263,7 +287,7 @@ def dataset_lines(store: Store, dataset_id: str, skip: int = 0) -> Iterator[byte
         page = query.where(dataset_records.c.place > last).order_by(dataset_records.c.place)
         with reading(store.engine) as connection:
             rows = list(connection.execute(page.limit(PAGE)).mappings())
-            found = (
+            found: list[Prompt | Label] = (
                 [prompt_of(row) for row in rows]
                 if kind == "prompts"
                 else list(labels_of(connection, rows))
@@ -271,10 +295,13 @@ def dataset_lines(store: Store, dataset_id: str, skip: int = 0) -> Iterator[byte
         if not rows:
             return
         last = rows[-1]["place"]
-        for record in found[skip:]:
-            text = json.dumps(record.to_json(), ensure_ascii=False, sort_keys=True)
-            yield (text + "\n").encode()
+        yield from found[skip:]
         skip = max(0, skip - len(found))
+
+
+def _kind_of(connection: Connection, dataset_id: str) -> str:
+    query = select(datasets.c.kind).where(datasets.c.id == dataset_id)
+    return str(connection.execute(query).scalar_one())
 
 
 def _whole_lines(partial: Path) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ from tests.stores import LABELERS, fill, labels_of
 
 from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
 from understudy.store.engine import reading, writing
-from understudy.store.export import ExportConfig, dataset_lines, export, freeze, write_dataset
+from understudy.store.export import ExportConfig, dataset_members, export, freeze, write_dataset
 from understudy.store.maintenance import CheckConfig, StoreDamaged, check
 from understudy.store.tables import dataset_records, labels
 
@@ -88,7 +88,7 @@ def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
         values = {**row, "labeler_role": role, "purpose": purpose}
         with pytest.raises(DBAPIError), writing(store.engine) as connection:
             connection.execute(insert(dataset_records).values(values))
-    assert sum(1 for _ in dataset_lines(store, dataset_id)) == number
+    assert sum(1 for _ in dataset_members(store, dataset_id)) == number
 
 
 def test_a_revision_by_the_labeler_replaces_and_the_old_one_leaves(filled) -> None:
@@ -129,10 +129,10 @@ def test_records_that_were_deleted_and_have_come_again_are_in_it_again(filled) -
     gone = [label for label in store.labels() if isinstance(label, Ranking)]
     with writing(store.engine) as connection:
         connection.execute(labels.delete().where(labels.c.kind == "ranking"))
-    assert list(dataset_lines(store, first[0])) == []
+    assert list(dataset_members(store, first[0])) == []
     store.add_labels(gone)
     assert freeze(store, config) == first
-    assert sum(1 for _ in dataset_lines(store, first[0])) == first[1]
+    assert sum(1 for _ in dataset_members(store, first[0])) == first[1]
 
 
 def test_bytes_are_the_same_on_both_backends(filled) -> None:
