@@ -1,12 +1,13 @@
 """A PostgreSQL of the tests' own: on a unix socket in a temporary folder, as a non-root user.
 
-Debian's package `postgresql` brings it. `template_url()` is None where it is not installed.
+Debian's package `postgresql` brings it. `server()` is None where it is not installed.
 """
 
 import atexit
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -27,60 +28,78 @@ def program(name: str) -> str | None:
     return str(found[-1]) if found else shutil.which(name)
 
 
-@cache
 def server() -> str | None:
-    """Start a server once per test process: the host part of its URLs."""
-    if program("initdb") is None:
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    folder.chmod(0o755)
-    user = _user()
-    options = {"user": user, "group": pwd.getpwnam(user).pw_gid} if os.geteuid() == 0 else {}
-    if options:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(
-        [program("initdb"), "-D", data, "-U", "tester", "--no-sync", "--locale=C", "-E", "UTF8"],
-        check=True,
-        **quiet,
-        **options,
-    )
-    process = subprocess.Popen(
-        [program("postgres"), "-D", data, "-k", folder, "-c", "listen_addresses=", "-F"],
-        **quiet,
-        **options,
-    )
-    atexit.register(_stop, process, folder)
-    host = f"postgresql+psycopg://tester@/{{}}?host={folder}"
-    _wait(host.format("postgres"), process)
-    return host
+    """The host part of the URLs of the server that the tests share."""
+    shared = _shared()
+    return shared.host if shared else None
+
+
+@cache
+def _shared() -> "Server | None":
+    """Started once per test process."""
+    return Server() if program("initdb") else None
+
+
+class Server:
+    """A server with settings of its own, which ends with the test process at the latest.
+
+    `host` is the host part of its URLs, with a place for the database's name; `data` is where all
+    that it keeps is.
+    """
+
+    def __init__(self, *settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.folder.chmod(0o755)
+        self.data = self.folder / "data"
+        self.host = f"postgresql+psycopg://tester@/{{}}?host={self.folder}"
+        user = _user()
+        options = {"user": user, "group": pwd.getpwnam(user).pw_gid} if os.geteuid() == 0 else {}
+        if options:
+            shutil.chown(self.folder, user)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.folder}
+        initdb = [program("initdb"), "-D", self.data, "-U", "tester", "--no-sync", "--locale=C"]
+        initdb += ["-E", "UTF8", "--wal-segsize=1"]  # MB: `users forget` writes all of them once
+        subprocess.run(initdb, check=True, **quiet, **options)
+        command = [program("postgres"), "-D", self.data, "-k", self.folder, "-F"]
+        for setting in ("listen_addresses=", *settings):
+            command += ["-c", setting]
+        self.process = subprocess.Popen(command, **quiet, **options)
+        atexit.register(self.stop)
+        _wait(self.host.format("postgres"), self.process)
+
+    def execute(self, *statements: str, database: str = "postgres") -> None:
+        """Run statements as a superuser, each by itself."""
+        engine = create_engine(self.host.format(database), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+
+    def stop(self) -> None:
+        """End it and remove its files."""
+        atexit.unregister(self.stop)
+        self.process.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to go
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def fresh_database(migrated: bool = True) -> str:
     """The URL of a new database, with the newest schema or empty."""
-    host = server()
-    assert host is not None
+    shared = _shared()
+    assert shared is not None
     name = f"t{uuid4().hex}"
-    source = _template() if migrated else "template0"
-    _execute(f"CREATE DATABASE {name} TEMPLATE {source}")
-    return host.format(name)
+    source = _template(shared) if migrated else "template0"
+    shared.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
+    return shared.host.format(name)
 
 
 @cache
-def _template() -> str:
-    _execute("CREATE DATABASE migrated")
-    engine = make_engine(server().format("migrated"))
+def _template(shared: Server) -> str:
+    shared.execute("CREATE DATABASE migrated")
+    engine = make_engine(shared.host.format("migrated"))
     upgrade(engine)
     engine.dispose()
     return "migrated"
-
-
-def _execute(statement: str) -> None:
-    engine = create_engine(server().format("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
 
 
 def _user() -> str:
@@ -100,9 +119,3 @@ def _wait(url: str, process: subprocess.Popen) -> None:
             engine.dispose()
             return
     raise AssertionError("postgres did not start in a minute")
-
-
-def _stop(process: subprocess.Popen, folder: Path) -> None:
-    process.terminate()
-    process.wait()
-    shutil.rmtree(folder, ignore_errors=True)

@@ -138,6 +138,13 @@ COMMANDS: tuple[Command, ...] = (
         "say what is in a file of prompts",
     ),
     Command(
+        "prompts expire",
+        "understudy.store.retention",
+        "ExpireConfig",
+        "expire",
+        "delete prompts that are older than the project keeps them",
+    ),
+    Command(
         "data check",
         "understudy.loop.data_check",
         "DataCheckConfig",

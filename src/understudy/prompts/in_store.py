@@ -1,6 +1,7 @@
 """Intake on a project's store: `understudy prompts build --project DIR`."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def build_in_store(folder: Path, config: IntakeConfig) -> IntakeReport:
         on_drop=lambda step, prompt: dropped.append((prompt.id, step)),
     )
     store.set_intake(kept, dropped)
-    project.intake_report.write_text(
-        json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(report.to_json(), indent=2) + "\n"
+    project.intake_report.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(os.open(project.intake_report, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
     return report

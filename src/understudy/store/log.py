@@ -1,10 +1,10 @@
 """The gateway's log: what consenting users asked, what was answered, what they said of it.
 
 A SQLite file of its own, so that a busy gateway never makes a labeler wait. Rows are appended in
-batches, one commit each, and never changed; only `forget` takes a user's rows away. Plain sqlite3:
-this is the gateway's innermost write. What is committed survives the end of the process, however it
-ends; with `sync` it is on the disk too and survives the loss of power, at the price of a flush per
-batch.
+batches, one commit each, and never changed; only a removal takes rows away, a user's or those that
+are too old. Plain sqlite3: this is the gateway's innermost write. What is committed survives the
+end of the process, however it ends; with `sync` it is on the disk too and survives the loss of
+power, at the price of a flush per batch.
 """
 
 import json
@@ -33,6 +33,26 @@ CREATE TRIGGER IF NOT EXISTS events_immutable BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
 PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some of a log's rows: `of_user("ann")`, `before("2026-01-01")`."""
+
+    where: str
+    """SQL condition with one parameter."""
+    value: str
+    """The parameter."""
+
+
+def of_user(user_id: str) -> Rows:
+    """A user's rows."""
+    return Rows("user_id = ?", user_id)
+
+
+def before(moment: str) -> Rows:
+    """All rows of the requests that began before a moment, ISO 8601 in UTC."""
+    return Rows("request_id IN (SELECT request_id FROM events WHERE created_at < ?)", moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +126,52 @@ class PromptLog:
         ).fetchone()
         return row[0] if row else None
 
-    def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
-        """(number, event) of all later than number `after`, in their order."""
+    def events(self, after: int = 0, rows: Rows | None = None) -> Iterator[tuple[int, Event]]:
+        """(number, event) of all, or some, later than number `after`, in their order."""
+        condition = "" if rows is None else f" AND {rows.where}"
+        values = () if rows is None else (rows.value,)
         while True:
-            rows = self.db.execute(
+            found = self.db.execute(
                 "SELECT seq, kind, request_id, user_id, created_at, body FROM events "
-                "WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, PAGE),
+                f"WHERE seq > ?{condition} ORDER BY seq LIMIT ?",
+                (after, *values, PAGE),
             ).fetchall()
-            if not rows:
+            if not found:
                 return
-            for seq, kind, request_id, user_id, created_at, body in rows:
+            for seq, kind, request_id, user_id, created_at, body in found:
                 yield seq, Event(kind, request_id, user_id, created_at, json.loads(body))
-            after = rows[-1][0]
+            after = found[-1][0]
 
-    def forget(self, user_id: str) -> int:
-        """Delete a user's rows from the file and its WAL; how many they were.
+    def count(self, rows: Rows) -> int:
+        """How many rows these are."""
+        query = f"SELECT count(*) FROM events WHERE {rows.where}"
+        return int(self.db.execute(query, (rows.value,)).fetchone()[0])
 
-        The file is rewritten, so this waits for the gateway's batch at hand, and it for this.
+    def delete(self, rows: Rows) -> int:
+        """Delete rows, some at a time so that a gateway can write in between: how many they were.
+
+        They are overwritten with zeros (`secure_delete`).
         """
-        count = self.db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
-        self.db.execute("VACUUM")
+        total = 0
+        query = f"SELECT DISTINCT request_id FROM events WHERE {rows.where} LIMIT {PAGE}"
+        while ids := self.db.execute(query, (rows.value,)).fetchall():
+            self.db.execute("BEGIN IMMEDIATE")
+            done = self.db.executemany("DELETE FROM events WHERE request_id = ?", ids)
+            total += done.rowcount
+            self.db.execute("COMMIT")
+        return total
+
+    def empty_wal(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; False if a reader is in
+        the way."""
         busy, *_ = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise OSError(f"somebody is reading {self.path}; run this again to empty its WAL")
-        return count
+        return not busy
+
+    def shrink(self) -> bool:
+        """Rewrite the file, so that no byte of a deleted row is left anywhere in it, and empty its
+        WAL; False if a reader is in the way.
+
+        This waits for the gateway's batch at hand, and it for this.
+        """
+        self.db.execute("VACUUM")
+        return self.empty_wal()

@@ -1,10 +1,12 @@
 """Keeping a store: `understudy store check | backup | upgrade`."""
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,9 +15,11 @@ from tyro.conf import Positional
 
 from understudy.records import file_hash
 from understudy.store.engine import bare, is_sqlite, make_engine, reading
+from understudy.store.export import stored_path
 from understudy.store.migrate import newest_version, upgrade, version_of
 from understudy.store.project import Project, open_project
 from understudy.store.repository import Store
+from understudy.store.rows import now
 from understudy.store.tables import (
     dataset_files,
     dataset_records,
@@ -52,6 +56,11 @@ def check(config: CheckConfig) -> str:
             for table in metadata.sorted_tables
         }
     lines = [f"{name:<18} {number:>10,}" for name, number in counts.items()]
+    if project.unfinished.exists():
+        lines.append(
+            "a removal left something: run `understudy users forget` for that user, or "
+            "`understudy prompts expire`, again"
+        )
     return "\n".join([*lines, "the store is sound"])
 
 
@@ -115,6 +124,7 @@ def backup(config: BackupConfig) -> str:
     for path in (config.out, log_copy):
         if path.exists():
             raise ValueError(f"{path} exists; choose another name")
+    _note_backup(project, config.out)
     if is_sqlite(engine):
         _copy_sqlite(engine, config.out)
     else:
@@ -124,12 +134,33 @@ def backup(config: BackupConfig) -> str:
     return f"wrote {config.out}"
 
 
+def _note_backup(project: Project, out: Path) -> None:
+    """Write down where a copy goes, before it is made, for `backups_of`."""
+    row = {"path": stored_path(project, out), "at": now()}
+    with open(os.open(project.backups, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def backups_of(project: Project) -> list[tuple[Path, str]]:
+    """(path, when) of the copies that are still where they were made, the log's among them, and of
+    what one that was cut short left."""
+    if not project.backups.is_file():
+        return []
+    made = {}
+    for row in map(json.loads, project.backups.read_text(encoding="utf-8").splitlines()):
+        out = project.folder / row["path"]
+        plain = escape(out.name)
+        names = (plain, f"{plain}.log", f".{plain}.*.tmp", f".{plain}.log.*.tmp")
+        made |= {path: row["at"] for name in names for path in out.parent.glob(name)}
+    return sorted(made.items())
+
+
 def _copy_sqlite(engine: Engine, out: Path) -> None:
     partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
+    partial.touch(mode=0o600)  # VACUUM INTO takes an empty file
     try:
         with bare(engine) as connection:
             connection.exec_driver_sql("VACUUM INTO ?", (str(partial),))
-        partial.chmod(0o600)
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(partial, out)
@@ -148,6 +179,7 @@ def _dump_postgresql(engine: Engine, out: Path) -> None:
     if engine.url.password:
         environment["PGPASSWORD"] = str(engine.url.password)
     partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
+    partial.touch(mode=0o600)
     try:
         command = [program, "--format=custom", f"--file={partial}", url.render_as_string()]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -10,16 +10,20 @@ my-project/project.toml   where the rest is, and the secret key that splits user
 import json
 import os
 import secrets
-from dataclasses import dataclass, fields
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
-from understudy.store.engine import make_engine
+from understudy.store.engine import is_sqlite, make_engine, sqlite_file
 from understudy.store.migrate import check_version, upgrade, version_of
 from understudy.store.repository import Store
 
 FILE = "project.toml"
+MAX_DAYS = 36_500
+"""Longest time that a prompt can be kept for, unless it is for good: a hundred years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +36,8 @@ class Project:
     """Database URL; a SQLite file is relative to the folder."""
     split_key: str
     """Secret key of the hash that splits users (see docs/prompts.md)."""
+    retention_days: int | None = None
+    """For how long prompts are kept; None is for good."""
 
     @property
     def log(self) -> Path:
@@ -52,6 +58,16 @@ class Project:
     def intake_report(self) -> Path:
         """What intake did last, with examples of what it dropped."""
         return self.folder / "intake.report.json"
+
+    @property
+    def backups(self) -> Path:
+        """Where the store was copied to, a line each."""
+        return self.folder / "backups.jsonl"
+
+    @property
+    def unfinished(self) -> Path:
+        """There while a removal is not whole."""
+        return self.folder / ".unfinished-removal"
 
     @property
     def url(self) -> str:
@@ -84,6 +100,9 @@ class NewConfig:
     --split-key); a new random one without it."""
 
     def __post_init__(self) -> None:
+        file = self.store.removeprefix("sqlite:///")
+        if self.store.startswith("sqlite") and file in (self.store, "", ":memory:"):
+            raise ValueError(f"store {self.store!r} names no file; write it as sqlite:///FILE")
         if self.split_key is not None and not (self.split_key and self.split_key.isprintable()):
             raise ValueError(f"split_key is {self.split_key!r}; it must be printable text")
 
@@ -95,17 +114,19 @@ def new_project(config: NewConfig) -> str:
         raise ValueError(f"{path} exists; choose another folder")
     key = config.split_key or secrets.token_urlsafe(24)
     project = Project(folder=config.folder, store=config.store, split_key=key)
-    for folder in (project.folder, project.datasets, project.runs):
-        folder.mkdir(parents=True, exist_ok=True)
     engine = make_engine(project.url)
-    if version_of(engine) is not None:
+    file = sqlite_file(engine) if is_sqlite(engine) else None
+    if (file is None or file.exists()) and version_of(engine) is not None:
         raise ValueError(
             f"{engine.url.render_as_string(hide_password=True)} holds a store already; choose "
             "another database"
         )
+    config.folder.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (project.folder, project.datasets, project.runs):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if file is not None:
+        file.touch(mode=0o600)  # its write-ahead log takes the same mode
     upgrade(engine)
-    if project.url.startswith("sqlite"):
-        Path(str(engine.url.database)).chmod(0o600)
     engine.dispose()
     text = (
         "# Made by `understudy new`. Keep it secret: split_key decides who is in which split.\n"
@@ -119,8 +140,6 @@ def new_project(config: NewConfig) -> str:
 
 def open_project(folder: Path) -> Project:
     """The project in a folder, or ValueError that says what is wrong with its project.toml."""
-    import tomllib
-
     path = folder / FILE
     if not path.is_file():
         raise ValueError(f"{folder} holds no {FILE}; make a project with `understudy new {folder}`")
@@ -128,11 +147,38 @@ def open_project(folder: Path) -> Project:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
-    names = {field.name for field in fields(Project)} - {"folder"}
-    for name in sorted(names ^ set(table)):
-        problem = "is missing" if name in names else f"is not known; known: {sorted(names)}"
-        raise ValueError(f"{path}: key {name!r} {problem}")
+    names = ("store", "split_key")
+    _check_names(path, table, required=names, optional=("privacy",))
     for name in names:
         if not isinstance(table[name], str) or not table[name]:
             raise ValueError(f"{path}: {name} is {table[name]!r}; it must be text")
-    return Project(folder=folder, **table)
+    privacy = table.pop("privacy", {})
+    if not isinstance(privacy, dict):
+        raise ValueError(f"{path}: privacy is {privacy!r}; write it as a table, [privacy]")
+    _check_names(path, privacy, optional=("retention_days",), where="[privacy] ")
+    days = privacy.get("retention_days")
+    if days is not None:
+        check_days(f"{path}: [privacy] retention_days", days)
+    return Project(folder=folder, retention_days=days, **table)
+
+
+def check_days(name: str, days: Any) -> None:
+    """ValueError unless it is a number of days that something can be kept for."""
+    if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= MAX_DAYS:
+        raise ValueError(f"{name} is {days!r}; it must be a whole number from 1 to {MAX_DAYS}")
+
+
+def _check_names(
+    path: Path,
+    table: dict[str, Any],
+    *,
+    required: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    where: str = "",
+) -> None:
+    for name in required:
+        if name not in table:
+            raise ValueError(f"{path}: {where}key {name!r} is missing")
+    known = sorted({*required, *optional})
+    for name in sorted(set(table) - set(known)):
+        raise ValueError(f"{path}: {where}key {name!r} is not known; known: {known}")

@@ -1,18 +1,21 @@
 """A user who leaves: no byte of theirs is left, and what was made from it is named."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.records import Prompt, file_hash
-from understudy.store import forget as module
+from understudy.store import removal
+from understudy.store.engine import SQLITE_PRAGMAS
 from understudy.store.export import ExportConfig, export
 from understudy.store.forget import ForgetConfig, forget
 from understudy.store.lineage import LineageConfig, lineage
 from understudy.store.log import Event, PromptLog
 from understudy.store.maintenance import BackupConfig, CheckConfig, backup, check
+from understudy.store.repository import User
 
 CANARY = "canary 7f3a9 in a prompt that nobody else wrote \u2713"
 
@@ -119,10 +122,56 @@ def test_a_run_that_was_cut_short_is_made_good_by_the_next(used, monkeypatch) ->
         raise KeyboardInterrupt
 
     with monkeypatch.context() as cut:
-        cut.setattr(module, "_rewrite", killed)
+        cut.setattr(removal, "_rewrite", killed)
         with pytest.raises(KeyboardInterrupt):
             forget(ForgetConfig(user="leaving", project=used.folder))
     assert b"7f3a9" in data.read_bytes()
+    assert "a removal left something" in check(CheckConfig(project=used.folder))
+    result = forget(ForgetConfig(user="leaving", project=used.folder))
+    assert result.num_prompts == 0
+    assert len(result.datasets) == 2  # which nothing in the store says any more
+    assert result.models == [str(used.runs.resolve() / name) for name in ("ppo", "sft")]
+    assert b"7f3a9" not in data.read_bytes()
     with pytest.raises(ValueError, match="there is no user 'leaving'"):
         forget(ForgetConfig(user="leaving", project=used.folder))
-    assert b"7f3a9" not in data.read_bytes()
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(used) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in used.datasets.iterdir())
+    plan = forget(ForgetConfig(user="leaving", project=used.folder, dry_run=True))
+    assert "would delete leaving: 1 prompts with 6 labels in the store, 1 rows" in plan.table()
+    assert "  c1 of leaving, no time" in plan.table()
+    assert sorted((path, path.stat().st_mtime_ns) for path in used.datasets.iterdir()) == before
+    done = forget(ForgetConfig(user="leaving", project=used.folder))
+    for name in ("num_prompts", "num_labels", "num_logged", "datasets", "models"):
+        assert getattr(plan, name) == getattr(done, name)
+
+
+def test_backups_are_named(used, tmp_path: Path) -> None:
+    for name in ("gone", "[kept]"):
+        backup(BackupConfig(out=tmp_path / name, project=used.folder))
+    (tmp_path / "gone").unlink()
+    (tmp_path / "gone.log").unlink()
+    (tmp_path / ".gone.0af.tmp").write_text("a backup that was killed")
+    result = forget(ForgetConfig(user="leaving", project=used.folder))
+    found = [line.partition(" of ")[0] for line in result.backups]
+    assert sorted(Path(path).name for path in found) == [".gone.0af.tmp", "[kept]", "[kept].log"]
+    assert result.table().count("may hold them: delete it") == 3
+
+
+def test_somebody_who_reads_is_in_the_way_and_it_is_said(used, backend: str, monkeypatch) -> None:
+    if backend == "postgresql":
+        pytest.skip("test_erase.py has it")
+    monkeypatch.setitem(SQLITE_PRAGMAS, "busy_timeout", "50")
+    reader = sqlite3.connect(used.folder / "store.sqlite")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM users").fetchone()
+    store = used.open_store()
+    store.add_user(User("new", None, True))
+    result = forget(ForgetConfig(user="leaving", project=used.folder))
+    assert result.left == ["the store's write-ahead log: somebody is reading; run this again"]
+    reader.close()
+    store.engine.dispose()
+    assert forget(ForgetConfig(user="leaving", project=used.folder)).left == []
+    with pytest.raises(ValueError, match="there is no user"):
+        forget(ForgetConfig(user="leaving", project=used.folder))

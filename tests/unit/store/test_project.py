@@ -1,14 +1,17 @@
 """A project from `understudy new` on, through the command line."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
-from tests.stores import LABELERS, answer, database, labels_of
+from tests.stores import LABELERS, answer, database, fill, labels_of
 
 from understudy.cli import main
 from understudy.records import Prompt, write_records
-from understudy.store.engine import make_engine, writing
+from understudy.store.engine import make_engine, reading, writing
+from understudy.store.log import Event, PromptLog
 from understudy.store.maintenance import UpgradeConfig, upgrade_store
 from understudy.store.migrate import newest_version, upgrade
 from understudy.store.project import open_project
@@ -68,6 +71,45 @@ def test_the_whole_way_through_the_command_line(backend: str, tmp_path: Path, ca
     assert "-> 0003" in run(capsys, "store", "upgrade", *at)
     assert main(["new", str(folder)]) == 2
     assert "exists; choose another folder" in capsys.readouterr().err
+
+
+def test_nobody_else_can_read_any_file(backend: str, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "deep" / "project"
+    place = "sqlite:///store.sqlite" if backend == "sqlite" else database(backend, tmp_path, False)
+    before = os.umask(0o022)
+    try:
+        run(capsys, "new", folder, "--store", place)
+        at = ["--project", folder]
+        project = open_project(folder)
+        store = project.open_store()
+        fill(store)
+        run(capsys, "prompts", "build", *at)
+        run(capsys, "export", "ratings", *at)
+        run(capsys, "export", "ratings", "--format", "csv", *at)
+        log = PromptLog(project.log)
+        log.append([Event("prompt", "r", "ann", "2026", {"prompts": ["x"]})])
+        with reading(store.engine):  # so that there is a write-ahead log
+            run(capsys, "store", "backup", folder / "copy", *at)
+            found = {path: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+        log.close()
+        store.engine.dispose()
+    finally:
+        os.umask(before)
+    assert {path.name for path in found} >= {
+        "project.toml", "log.sqlite", "log.sqlite-wal", "copy", "copy.log", "backups.jsonl",
+        "intake.report.json", "ratings-training.jsonl", "ratings-training.csv", "datasets", "runs",
+    }  # fmt: skip
+    assert backend != "sqlite" or (folder / "store.sqlite") in found
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path, mode in found.items():
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+@pytest.mark.parametrize("place", ["sqlite://", "sqlite:///:memory:", "mysql://x", "what"])
+def test_a_store_that_cannot_be_leaves_no_folder(tmp_path: Path, place: str, capsys) -> None:
+    assert main(["new", str(tmp_path / "p"), "--store", place]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "p").exists()
 
 
 def test_a_split_key_that_was_in_use_can_be_kept(tmp_path: Path, capsys) -> None:
