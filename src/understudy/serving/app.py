@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from understudy.serving.callers import Callers
+from understudy.serving.expiry import Expiry
 from understudy.serving.guard import Guard
 from understudy.serving.journal import Journal, LogUnavailable, Policy
 from understudy.serving.openapi import CONSENT, description
@@ -70,6 +71,8 @@ class Settings:
     """refuse or serve."""
     log_sync: bool = False
     """Flush the log to the disk with every batch."""
+    retention_days: int | None = None
+    """How long the log keeps what it has; None is for good."""
     requests_per_minute: int = 60
     """Of a key without a limit of its own."""
     tokens_per_day: int = 1_000_000
@@ -93,6 +96,8 @@ class Gateway:
             requests_per_minute=settings.requests_per_minute,
             tokens_per_day=settings.tokens_per_day,
         )
+        days = settings.retention_days
+        self.expiry = None if days is None else Expiry(settings.log, days)
 
     async def reply(self, asked: Asked, caller: Caller, withheld: bool) -> Response:
         """Answer a request, recorded if the user agreed and did not withhold it."""
@@ -206,8 +211,13 @@ class Gateway:
     def health(self) -> Json:
         """Whether all is well, and what is done when the log is not."""
         log = self.journal.state()
-        status = "ok" if log["state"] == "ok" else "degraded"
-        return {"status": status, "log": log, "backend": self.backend.state()}
+        kept = {"days": None} if self.expiry is None else self.expiry.state()
+        status = "ok" if log["state"] == "ok" and not kept.get("error") else "degraded"
+        return {
+            "status": status,
+            "log": {**log, "retention": kept},
+            "backend": self.backend.state(),
+        }
 
 
 def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
@@ -216,9 +226,12 @@ def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         gateway = app.state.gateway = Gateway(settings, store, backend)
-        flushing = asyncio.create_task(gateway.callers.keep_flushing())
+        tasks = [asyncio.create_task(gateway.callers.keep_flushing())]
+        if gateway.expiry is not None:
+            tasks.append(asyncio.create_task(gateway.expiry.keep()))
         yield
-        flushing.cancel()
+        for task in tasks:
+            task.cancel()
         await backend.close()
         await gateway.callers.flush()
         await asyncio.to_thread(gateway.journal.close)

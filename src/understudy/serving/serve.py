@@ -93,6 +93,7 @@ def serve(config: ServeConfig) -> None:
         log=project.log,
         on_log_failure=config.on_log_failure,
         log_sync=config.log_sync,
+        retention_days=project.retention_days,
         requests_per_minute=config.requests_per_minute,
         tokens_per_day=config.tokens_per_day,
         max_body_bytes=config.max_body_bytes,

@@ -1,0 +1,59 @@
+"""The retention clock of the gateway's own log: once a day, what is older than the project keeps it
+is deleted (`[privacy] retention_days` in project.toml)."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from understudy.serving.wire import Json
+from understudy.store.log import PromptLog, before
+from understudy.store.retention import cutoff
+
+DAY_SECONDS = 86_400
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Expiry:
+    """Deletes rows of a log by their age, on a connection of its own and a few at a time, so that
+    requests are recorded meanwhile."""
+
+    def __init__(
+        self,
+        log: Path,
+        days: int,
+        *,
+        clock: Callable[[], datetime] = _now,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.log, self.days, self.clock, self.pause = log, days, clock, pause
+        self.num_deleted = 0
+        self.error: str | None = None
+
+    def state(self) -> Json:
+        """For the health page."""
+        return {"days": self.days, "deleted": self.num_deleted, "error": self.error}
+
+    async def keep(self) -> None:
+        """Delete now and once a day from now on; a day on which it fails shows in `state`."""
+        while True:
+            try:
+                self.num_deleted += await asyncio.to_thread(self._delete)
+                self.error = None
+            except (sqlite3.Error, OSError, ValueError) as error:
+                self.error = str(error)
+            await self.pause(DAY_SECONDS)
+
+    def _delete(self) -> int:
+        log = PromptLog(self.log)
+        try:
+            number = log.delete(before(cutoff(self.days, self.clock())))
+            if number:
+                log.empty_wal()
+            return number
+        finally:
+            log.close()
