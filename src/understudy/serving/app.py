@@ -211,7 +211,7 @@ class Gateway:
     def health(self) -> Json:
         """Whether all is well, and what is done when the log is not."""
         log = self.journal.state()
-        kept = {"days": None} if self.expiry is None else self.expiry.state()
+        kept: Json = {"days": None} if self.expiry is None else self.expiry.state()
         status = "ok" if log["state"] == "ok" and not kept.get("error") else "degraded"
         return {
             "status": status,

@@ -44,7 +44,7 @@ from understudy.store.tables import (
 
 Kind = Literal["demonstrations", "rankings", "ratings", "prompts"]
 Purpose = Literal["training", "evaluation"]
-RECORDS: dict[str, type] = {
+RECORDS: dict[str, Any] = {
     "demonstrations": Demonstration,
     "rankings": Ranking,
     "ratings": Rating,

@@ -146,7 +146,7 @@ def backups_of(project: Project) -> list[tuple[Path, str]]:
     what one that was cut short left."""
     if not project.backups.is_file():
         return []
-    made = {}
+    made: dict[Path, str] = {}
     for row in map(json.loads, project.backups.read_text(encoding="utf-8").splitlines()):
         out = project.folder / row["path"]
         plain = escape(out.name)

@@ -11,6 +11,7 @@ prompt was sent. A prompt without one, and what labelers wrote, are kept: the fi
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, collate, func, select
 
@@ -74,8 +75,9 @@ def cutoff(days: int, at: datetime) -> str:
 
 def _older(store: Store, limit: str) -> ColumnElement[bool]:
     """Times are text in UTC, compared byte by byte on both databases."""
-    time = prompts.c.created_at
-    time = time if is_sqlite(store.engine) else collate(time, "C")  # type: ignore[assignment]
+    time: Any = prompts.c.created_at
+    if not is_sqlite(store.engine):
+        time = collate(time, "C")
     return and_(prompts.c.source != "labeler", time < limit)
 
 

@@ -18,7 +18,7 @@ BOM = "\ufeff"
 """By which Excel knows UTF-8."""
 
 
-def csv_lines(kind: type, records: Iterable[Any]) -> Iterator[bytes]:
+def csv_lines(kind: Any, records: Iterable[Any]) -> Iterator[bytes]:
     """A header with the record's fields, then a row per record; what is no text is JSON."""
     names = [field.name for field in fields(kind)]
     yield (BOM + _line(names)).encode()
