@@ -115,8 +115,8 @@ def new_project(config: NewConfig) -> str:
     key = config.split_key or secrets.token_urlsafe(24)
     project = Project(folder=config.folder, store=config.store, split_key=key)
     engine = make_engine(project.url)
-    file = sqlite_file(engine) if is_sqlite(engine) else None
-    if (file is None or file.exists()) and version_of(engine) is not None:
+    database = sqlite_file(engine) if is_sqlite(engine) else None
+    if (database is None or database.exists()) and version_of(engine) is not None:
         raise ValueError(
             f"{engine.url.render_as_string(hide_password=True)} holds a store already; choose "
             "another database"
@@ -124,8 +124,8 @@ def new_project(config: NewConfig) -> str:
     config.folder.parent.mkdir(parents=True, exist_ok=True)
     for folder in (project.folder, project.datasets, project.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
-    if file is not None:
-        file.touch(mode=0o600)  # its write-ahead log takes the same mode
+    if database is not None:
+        database.touch(mode=0o600)  # its write-ahead log takes the same mode
     upgrade(engine)
     engine.dispose()
     text = (
