@@ -4,9 +4,14 @@ SQLite: WAL, foreign keys on, `synchronous=FULL` (an acknowledged label survives
 `secure_delete` (what is deleted is overwritten), a busy timeout, and every writing transaction
 begins with BEGIN IMMEDIATE: a transaction that reads first and then writes would otherwise fail
 with "database is locked" whatever the timeout. PostgreSQL: statement and idle timeouts.
+
+Both drivers are told to begin nothing by themselves: transactions begin here, and a statement that
+is a transaction by itself needs neither BEGIN nor COMMIT (`glancing`, `writing_once`), which on
+PostgreSQL are a journey each.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +20,8 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.pool import NullPool, QueuePool
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another one."""
@@ -24,6 +29,11 @@ STATEMENT_TIMEOUT_MS = 600_000
 """PostgreSQL: longest statement."""
 IDLE_TIMEOUT_MS = 60_000
 """PostgreSQL: longest transaction in which nothing happens."""
+POOL = 16
+"""Connections that a server keeps: no fewer than the threads that ask, or it opens new ones and
+closes them again all the time."""
+PING_AFTER_S = 5.0
+"""PostgreSQL: a kept connection that was not used for so long may be dead, and is tried first."""
 
 SQLITE_PRAGMAS = {
     "journal_mode": "WAL",
@@ -39,7 +49,9 @@ def make_engine(url: str, *, pooled: bool = False) -> Engine:
 
     `pooled` keeps connections open between transactions, which a server wants.
     """
-    pool: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if pooled:
+        pool = {"poolclass": QueuePool, "pool_size": POOL, "pool_use_lifo": True}
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -48,7 +60,7 @@ def make_engine(url: str, *, pooled: bool = False) -> Engine:
     if backend == "sqlite":
         engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", _begin)
         return engine
     if backend == "postgresql":
         options = (
@@ -56,9 +68,12 @@ def make_engine(url: str, *, pooled: bool = False) -> Engine:
             f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
         )
         parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(
-            parsed, connect_args={"options": options}, pool_pre_ping=pooled, **pool
-        )
+        given = {"options": options, "autocommit": True}
+        engine = create_engine(parsed, connect_args=given, **pool)
+        event.listen(engine, "begin", _begin)
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _check_life)
+        return engine
     raise ValueError(f"store {url!r} is on {backend}; use sqlite:///FILE or postgresql://...")
 
 
@@ -84,13 +99,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def writing_once(engine: Engine) -> Iterator[Connection]:
+    """For one statement that writes, a transaction by itself."""
+    with _plain_errors(engine), _turn(engine), engine.connect() as connection:
+        yield connection.execution_options(understudy_bare=True)
+
+
+@contextmanager
+def glancing(engine: Engine) -> Iterator[Connection]:
+    """For one statement that reads, or several that may see different moments."""
+    with _plain_errors(engine), engine.connect() as connection:
+        yield connection.execution_options(understudy_bare=True)
+
+
+@contextmanager
 def bare(engine: Engine) -> Iterator[Connection]:
     """A connection outside any transaction, for VACUUM and PRAGMA."""
-    with _plain_errors(engine), engine.connect() as connection:
-        if is_sqlite(engine):
-            yield connection.execution_options(understudy_bare=True)
-        else:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    with glancing(engine) as connection:
+        yield connection
 
 
 def sqlite_file(engine: Engine) -> Path:
@@ -135,19 +161,34 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
         connection.execute(f"PRAGMA {name}={value}")
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     if not options.get("understudy_bare"):
-        write = options.get("understudy_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        immediate = options.get("understudy_write") and is_sqlite(connection)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _note_use(connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _check_life(connection: Any, record: Any, proxy: Any) -> None:
+    """The pool makes a new connection in place of one that fails here."""
+    if time.monotonic() - record.info.get("used", time.monotonic()) > PING_AFTER_S:
+        try:
+            connection.execute("SELECT 1")
+        except Exception as error:  # whatever it is, this connection is not good
+            raise DisconnectionError from error
 
 
 __all__ = [
     "SQLITE_PRAGMAS",
     "bare",
+    "glancing",
     "is_sqlite",
     "make_engine",
     "reading",
     "sqlite_file",
     "writing",
+    "writing_once",
 ]
