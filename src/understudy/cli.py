@@ -194,6 +194,13 @@ COMMANDS: tuple[Command, ...] = (
         "say how far labelers agree, with intervals and counts",
     ),
     Command(
+        "labels seen",
+        "understudy.labeling.seen",
+        "SeenConfig",
+        "show_seen",
+        "say who has read a prompt, or what a labeler has read",
+    ),
+    Command(
         "labels weights",
         "understudy.labeling.agreement_command",
         "WeightsConfig",

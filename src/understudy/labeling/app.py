@@ -1,5 +1,6 @@
 """The labelers' pages as one application: all routes in one table."""
 
+import sys
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -18,8 +19,12 @@ def routes() -> tuple[Route, ...]:
     return (*pages.ROUTES, *accounts.ROUTES, *gate.ROUTES, *work.ROUTES, *me.ROUTES, *owner.ROUTES)
 
 
-def build_label_app(parts: LabelApp, settings: WebSettings) -> FastAPI:
-    """The ASGI application; exports that were cut short go on."""
+def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = False) -> FastAPI:
+    """The ASGI application; exports that were cut short go on.
+
+    `apart`: what takes long on the owner's pages is worked out in a process beside it.
+    """
+    project = str(parts.project.folder.resolve())
     ensure_rubric(parts)
     owner_exports.resume(parts)
     return build_app(
@@ -29,6 +34,7 @@ def build_label_app(parts: LabelApp, settings: WebSettings) -> FastAPI:
         settings=settings,
         templates=FOLDER / "templates",
         static=FOLDER / "static",
+        apart=(sys.executable, "-m", "understudy.labeling.apart", project) if apart else None,
     )
 
 

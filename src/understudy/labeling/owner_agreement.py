@@ -155,6 +155,6 @@ def _any(measures: Sequence[Measure]) -> bool:
 
 
 ROUTES = (
-    Route("GET", "/api/owner/agreement", Access.OWNER, agreement),
-    Route("GET", PLOT, Access.OWNER, agreement_plot),
+    Route("GET", "/api/owner/agreement", Access.OWNER, agreement, apart=True),
+    Route("GET", PLOT, Access.OWNER, agreement_plot, apart=True),
 )

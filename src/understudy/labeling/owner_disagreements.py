@@ -84,17 +84,20 @@ def num_open(store: Store) -> int:
     return len(_summaries(store, "open"))
 
 
-_KEPT: WeakKeyDictionary[Engine, tuple[Any, list[Json]]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[Engine, tuple[Any, list[tuple[str, Json]]]] = WeakKeyDictionary()
 
 
-def _summaries(store: Store, state: str) -> list[Json]:
-    """A row for each, worst first; read anew when a label or a decision has come."""
+def _summaries(store: Store, state: str) -> list[tuple[str, Json]]:
+    """Prompt and row of each, worst first; read anew when a label or a decision has come."""
     now = state_of_labels(store)
     kept = _KEPT.get(store.engine)
     if kept is None or kept[0] != now:
-        kept = _KEPT[store.engine] = (now, [_row(one) for one in disputes(store)])
+        rows = [(one.contested.item["prompt_id"], _row(one)) for one in disputes(store)]
+        kept = _KEPT[store.engine] = (now, rows)
     return [
-        row for row in kept[1] if state == "all" or (row["decided"] is None) == (state == "open")
+        (prompt_id, row)
+        for prompt_id, row in kept[1]
+        if state == "all" or (row["decided"] is None) == (state == "open")
     ]
 
 
@@ -130,7 +133,10 @@ def listed(call: Call) -> Json:
     if state not in ("open", "decided", "all"):
         raise ApiError(400, "invalid", "state must be open, decided or all.")
     found = _summaries(call.app.store, state)
-    return {"state": state, "items": found[:SHOWN], "total": len(found), "threshold": ENOUGH}
+    first = found[:SHOWN]
+    call.app.note_views(call.me, "disagreements", (prompt_id for prompt_id, _ in first))
+    items = [row for _, row in first]
+    return {"state": state, "items": items, "total": len(found), "threshold": ENOUGH}
 
 
 def _row(one: Dispute) -> Json:
@@ -154,6 +160,7 @@ def shown(call: Call) -> Json:
     """One item with everything that was said of it, blind."""
     one = _one(call)
     item, names = one.contested.item, _names(one)
+    call.app.note_views(call.me, "disagreement", [item["prompt_id"]])
     texts = texts_of(call.app.store, list(names))
     chances = now_standing(call.app).consensus.truth
     pairs = [_pair(one, names, a, b, chances) for a, b in combinations(names, 2)]
@@ -189,7 +196,7 @@ def shown(call: Call) -> Json:
 
 
 def decide(call: Call) -> Json:
-    """Write the decision down; then the next one."""
+    """Write the decision down."""
     app: LabelApp = call.app
     one = _one(call)
     names = _names(one)
@@ -212,10 +219,7 @@ def decide(call: Call) -> Json:
             )
         except ValueError as error:
             raise ApiError(409, "invalid", str(error)) from None
-    waiting = (row["item_id"] for row in _summaries(app.store, "open"))
-    following = next((other for other in waiting if other != item_id), None)
-    again = _one(call)
-    return {"decision": _decision(again, names), "next": following}
+    return {"decision": _decision(_one(call), names)}
 
 
 def _checked(body: Decision, names: Mapping[str, str]) -> list[Ids]:
@@ -313,7 +317,7 @@ def _decision(one: Dispute, names: Mapping[str, str]) -> Json | None:
 
 PATH = "/api/owner/disagreements"
 ROUTES = (
-    Route("GET", PATH, Access.OWNER, listed),
-    Route("GET", PATH + "/{item_id}", Access.OWNER, shown),
+    Route("GET", PATH, Access.OWNER, listed, apart=True),
+    Route("GET", PATH + "/{item_id}", Access.OWNER, shown, apart=True),
     Route("POST", PATH + "/{item_id}", Access.OWNER, decide, Decision, max_bytes=32 * 1024),
 )

@@ -19,8 +19,7 @@ from understudy.labeling.pairs import Measure
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.plots import line_plot
 from understudy.labeling.standing import Standing
-from understudy.labeling.work import GOLD_RATE
-from understudy.store.settings import set_setting, setting
+from understudy.store.settings import GOLD_RATE, set_setting, setting
 from understudy.store.trust_reads import could_be_gold, gold_list
 from understudy.store.trust_writes import make_gold, researcher_answer, retire_gold
 from understudy.store.work_reads import names
@@ -49,6 +48,8 @@ def listed(call: Call) -> Json:
     found, name_of = now_standing(app), names(app.store)
     labelers = sorted({one.account_id for one in found.gold})
     windows, measures = _windows(found)
+    gold, more = gold_list(app.store), could_be_gold(app.store)
+    app.note_views(call.me, "gold", (row["prompt_id"] for row in (*gold, *more)))
     return {
         "rate": setting(app.store, GOLD_RATE, 0.0),
         "items": [
@@ -64,7 +65,7 @@ def listed(call: Call) -> Json:
                 "answered": row["answered"],
                 "accuracy": measure_json(_accuracy_of_item(found, row["item_id"])),
             }
-            for row in gold_list(app.store)
+            for row in gold
         ],
         "labelers": [
             {
@@ -85,7 +86,7 @@ def listed(call: Call) -> Json:
                 "author": row["name"],
                 "at": row["done_at"],
             }
-            for row in could_be_gold(app.store)
+            for row in more
         ],
     }
 
@@ -160,9 +161,9 @@ def set_rate(call: Call) -> Json:
 
 
 ROUTES = (
-    Route("GET", "/api/owner/gold", Access.OWNER, listed),
+    Route("GET", "/api/owner/gold", Access.OWNER, listed, apart=True),
     Route("POST", "/api/owner/gold", Access.OWNER, add, Gold, max_bytes=32 * 1024),
     Route("POST", "/api/owner/gold/rate", Access.OWNER, set_rate, Rate, max_bytes=4096),
     Route("POST", "/api/owner/gold/{item_id}/retire", Access.OWNER, retire, max_bytes=4096),
-    Route("GET", PLOT, Access.OWNER, gold_plot),
+    Route("GET", PLOT, Access.OWNER, gold_plot, apart=True),
 )

@@ -136,7 +136,7 @@ def shown(call: Call) -> Json:
             "decided_by": name_of.get(row["decided_by"] or "", row["decided_by"]),
             "decided_at": row["decided_at"],
         },
-        "screening": _screening_json(app, row["id"]),
+        "screening": _screening_json(call, row["id"]),
         "work": _work_json(app, found, row["id"]),
         "alarms": alarms,
     }
@@ -164,10 +164,11 @@ def _grades(row: RowMapping) -> list[float]:
     return [float(one["grade"]) for one in graded["grades"]]
 
 
-def _screening_json(app: LabelApp, account_id: str) -> Json:
-    found, rows = screened(app, account_id)
+def _screening_json(call: Call, account_id: str) -> Json:
+    found, rows = screened(call.app, account_id)
+    call.app.note_views(call.me, "labeler", (row["prompt_id"] for row in rows))
     return {
-        "criteria": [*map(_criterion_json, found), _topics_json(app, account_id)],
+        "criteria": [*map(_criterion_json, found), _topics_json(call.app, account_id)],
         "proposal": proposal(found),
         "trials": [_trial_json(row) for row in rows],
     }
@@ -338,6 +339,7 @@ def grading(call: Call) -> Json:
     if not rows:
         return {"next": None, "left": 0}
     row = rows[0]
+    call.app.note_views(call.me, "grading", [row["prompt_id"]])
     following = {
         "assignment_id": row["assignment_id"],
         "prompt": {"turns": turns(row["prompt_body"])},
@@ -418,15 +420,16 @@ def _account(call: Call) -> RowMapping:
 
 PATH = "/api/owner/labelers"
 ONE = PATH + "/{account_id}"
+PLOT = "/api/owner/plots/labelers/{account_id}.svg"
 ROUTES = (
-    Route("GET", PATH, Access.OWNER, listed),
+    Route("GET", PATH, Access.OWNER, listed, apart=True),
     Route("POST", PATH, Access.OWNER, invite_one, Invitation, max_bytes=4096),
-    Route("GET", ONE, Access.OWNER, shown),
+    Route("GET", ONE, Access.OWNER, shown, apart=True),
     Route("POST", ONE + "/decide", Access.OWNER, decide, Decision, max_bytes=32 * 1024),
     Route("POST", ONE + "/disable", Access.OWNER, disable, max_bytes=4096),
     Route("POST", ONE + "/enable", Access.OWNER, enable, max_bytes=4096),
     Route("POST", ONE + "/reset", Access.OWNER, reset, max_bytes=4096),
-    Route("GET", "/api/owner/plots/labelers/{account_id}.svg", Access.OWNER, labeler_plot),
+    Route("GET", PLOT, Access.OWNER, labeler_plot, apart=True),
     Route("GET", "/api/owner/grading", Access.OWNER, grading),
     Route("POST", "/api/owner/grading/{assignment_id}", Access.OWNER, grade, Grade, max_bytes=4096),
     Route("POST", "/api/owner/alarms/{id}/clear", Access.OWNER, clear, Note, max_bytes=32 * 1024),

@@ -86,6 +86,8 @@ def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]
 def queue(call: Call) -> Json:
     """The queue, its pace, who is at work, what was set aside."""
     app: LabelApp = call.app
+    aside = set_aside(app.store)
+    app.note_views(call.me, "queue", (row["prompt_id"] for row, _ in aside))
     return {
         "rows": _table(queue_rows(app.store)),
         "set_aside": [
@@ -97,7 +99,7 @@ def queue(call: Call) -> Json:
                 "reasons": reasons,
                 "state": row["state"],
             }
-            for row, reasons in set_aside(app.store)
+            for row, reasons in aside
         ],
         "live": [
             {
@@ -191,9 +193,9 @@ def _set_state(call: Call, state: str) -> Json:
 
 
 ROUTES = (
-    Route("GET", "/api/owner/home", Access.OWNER, home),
-    Route("GET", "/api/owner/queue", Access.OWNER, queue),
-    Route("GET", PLOT, Access.OWNER, pace_plot),
+    Route("GET", "/api/owner/home", Access.OWNER, home, apart=True),
+    Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True),
+    Route("GET", PLOT, Access.OWNER, pace_plot, apart=True),
     Route("POST", "/api/owner/items/{item_id}/reopen", Access.OWNER, reopen, max_bytes=4096),
     Route("POST", "/api/owner/items/{item_id}/close", Access.OWNER, close, max_bytes=4096),
 )

@@ -169,5 +169,5 @@ ROUTES = (
     Route("POST", PATH, Access.OWNER, publish, Version, max_bytes=1024 * 1024),
     Route("POST", PATH + "/preview", Access.OWNER, preview, Draft, max_bytes=1024 * 1024),
     Route("GET", "/api/owner/audit", Access.OWNER, audit),
-    Route("GET", "/api/owner/audit/verify", Access.OWNER, verified),
+    Route("GET", "/api/owner/audit/verify", Access.OWNER, verified, apart=True),
 )

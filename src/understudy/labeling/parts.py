@@ -1,7 +1,7 @@
 """What the routes of the labelers' pages share, `Call.app`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from understudy.store import Project, Store
 from understudy.store.accounts import newest_version, rubric_of
 from understudy.store.repository import EVALUATION_PRIORITIES
 from understudy.store.sessions import session_of, touch_session
+from understudy.store.views import note_views
 from understudy.web.access import Account
 from understudy.web.sessions import Lifetimes, session_id
 
@@ -68,7 +69,8 @@ class LabelApp:
             return None
         if now - seen >= self.lifetimes.touch:
             touch_session(self.store, name, stamp(now))
-        return Account(row["id"], row["name"], row["role"], bool(row["owner"]), _stage(row))
+        given = (row["id"], row["name"], row["role"], bool(row["owner"]))
+        return Account(*given, _stage(row), row["rubric"])
 
     def version(self) -> str:
         """The version of the instructions that holds now."""
@@ -89,6 +91,10 @@ class LabelApp:
                 "evaluation": json.loads(evaluation) if evaluation else list(EVALUATION_PRIORITIES),
             }
         return self.known[version]
+
+    def note_views(self, account: Account, page: str, prompt_ids: Iterable[str | None]) -> None:
+        """Write down that a page is about to show prompts to an account."""
+        note_views(self.store, account.id, prompt_ids, page, self.now())
 
     def sweep_is_due(self) -> bool:
         """Whether it is time to look for leases that have ended; not more than every second."""

@@ -114,7 +114,8 @@ def make_app(config: LabelConfig) -> Any:
         goal_today=config.goal_per_day,
     )
     hosts = (*WebSettings().hosts, config.host, *config.names)
-    return build_label_app(parts, WebSettings(hosts=hosts, tls=config.tls, lifetimes=lifetimes))
+    settings = WebSettings(hosts=hosts, tls=config.tls, lifetimes=lifetimes)
+    return build_label_app(parts, settings, apart=True)
 
 
 def _is_loopback(host: str) -> bool:

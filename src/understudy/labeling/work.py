@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NoReturn
@@ -17,10 +17,19 @@ from understudy.labeling.overlap import pair_agreement, wants_more
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import questions
 from understudy.records import as_messages
-from understudy.store.progress import day_of, gold_of, history_of, work_done
-from understudy.store.queue import Taker, beat, end_expired, left_for, skip, take, unskip, view
+from understudy.store.progress import day_of, gold_of, history_of
+from understudy.store.queue import (
+    GoldDue,
+    Taker,
+    beat,
+    end_expired,
+    left_for,
+    skip,
+    take,
+    unskip,
+    view,
+)
 from understudy.store.repository import prompt_of_body
-from understudy.store.settings import setting
 from understudy.store.submissions import Refused, save_draft, submit
 from understudy.web.access import WORKING, Access, Account, ApiError, Body, Call, Json, Route
 
@@ -28,8 +37,6 @@ NOTHING = {
     "active": "There is nothing to do for you now: all items are done or with somebody else.",
     "mine": "What is left are prompts that you wrote or answered yourself; others rank those.",
 }
-GOLD_RATE = "gold_rate"
-"""Name of the setting: share of a labeler's items that are the researchers' own."""
 QUESTIONS = questions()
 Kind = Literal["demonstrate", "rank", "write"]
 
@@ -64,7 +71,7 @@ class Text(Body):
 def next_assignment(call: Call) -> Json:
     """The item at hand, or the next one."""
     app: LabelApp = call.app
-    account, version = call.me, app.version()
+    account = call.me
     if app.sweep_is_due():
         end_expired(app.store, app.now())
     while account.stage in WORKING:
@@ -72,7 +79,7 @@ def next_assignment(call: Call) -> Json:
             account_id=account.id,
             role=account.role,
             stage=account.stage,
-            rubric=version,
+            rubric=account.rubric,
         )
         found = take(
             app.store,
@@ -80,20 +87,24 @@ def next_assignment(call: Call) -> Json:
             at=app.now(),
             expires_at=app.until(app.lease),
             kind=call.body.kind,
-            gold=_gold_is_due(app, account),
+            gold_due=_gold_due(account),
         )
         if found is not None:
             return {"assignment": assignment_json(app, account, found), "nothing": None}
         if account.stage == "active":
             return {"assignment": None, "nothing": NOTHING["active"]}
         stage = advance(app, account)
-        account = Account(account.id, account.name, account.role, account.owner, stage)
+        account = replace(account, stage=stage)
     raise ApiError(403, "gate", "There is something to do first.", go=account.home)
 
 
 def one_assignment(call: Call) -> Json:
-    """An own assignment, whatever its state."""
-    return {"assignment": assignment_json(call.app, call.me, call.path["assignment_id"])}
+    """An own assignment, whatever its state; a task at hand was written down when it was given."""
+    app: LabelApp = call.app
+    row, texts = _own(app, call.path["assignment_id"], call.me)
+    if row["state"] != "leased":
+        app.note_views(call.me, "own answer", [row["prompt_id"]])
+    return {"assignment": _shown(app, call.me, row, texts)}
 
 
 def heartbeat(call: Call) -> Json:
@@ -227,7 +238,10 @@ def tokens(call: Call) -> Json:
 
 def assignment_json(app: LabelApp, account: Account, assignment_id: str) -> Json:
     """An assignment as a page shows it: no id of a prompt, response or model is in it."""
-    row, texts = _own(app, assignment_id, account)
+    return _shown(app, account, *_own(app, assignment_id, account))
+
+
+def _shown(app: LabelApp, account: Account, row: RowMapping, texts: Mapping[str, str]) -> Json:
     draft = None
     if row["draft_version"] is not None:
         draft = {
@@ -325,14 +339,14 @@ def _tier_of(tiers: Sequence[Sequence[str]] | None) -> dict[str, int]:
     return {one: tier for tier, several in enumerate(tiers or ()) for one in several}
 
 
-def _gold_is_due(app: LabelApp, account: Account) -> bool:
+def _gold_due(account: Account) -> GoldDue:
     """Whether the next item is one of the researchers' own; the same until it is answered."""
-    rate = setting(app.store, GOLD_RATE, 0.0)
-    if account.stage != "active" or not rate:
-        return False
-    num_done, num_gold = work_done(app.store, account.id)
-    draw = random.Random(f"gold/{account.id}/{num_done}/{num_gold}").random()
-    return gold_due(num_done, num_gold, rate, draw)
+
+    def due(num_done: int, num_gold: int, rate: float) -> bool:
+        draw = random.Random(f"gold/{account.id}/{num_done}/{num_gold}").random()
+        return gold_due(num_done, num_gold, rate, draw)
+
+    return due
 
 
 ITEM = "/api/assignments/{assignment_id}"

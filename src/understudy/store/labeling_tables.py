@@ -1,4 +1,6 @@
-"""The labelers' pages as tables: accounts, the queue, what was sent, trust; `0003` makes them.
+"""The labelers' pages as tables: accounts, the queue, what was sent, trust, who read what.
+
+`0003` makes them, `0004` who read what and the index that hands out.
 
 What the database itself refuses: two labelers in one slot of an item, an item twice to one
 labeler, a submission twice, a change of the audit log. Deleting a user deletes the items on their
@@ -120,7 +122,7 @@ items = Table(
     CheckConstraint("pool IN ('single', 'calibration', 'gold')", name="pool"),
     CheckConstraint("state IN ('open', 'done', 'set_aside', 'closed')", name="state"),
     Index(None, "prompt_id"),
-    Index("ix_items_queue", "state", "pool", "kind", "purpose", "priority", "id"),
+    Index("ix_items_next", "state", "kind", "priority", "id"),
 )
 """What there is to label. `wanted` people label it, up to `max_wanted` where they disagree;
 `num_live` leases are out. Smaller `priority` comes first."""
@@ -173,6 +175,18 @@ assignments = Table(
 )
 """Who has or had which item: a lease until `expires_at`, kept alive by the page. A late answer for
 which no slot was left has none. `shown` is the order of the answers, as response ids."""
+
+prompt_views = Table(
+    "prompt_views",
+    metadata,
+    column_of("prompt_id", "prompts.id", key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("page", Text, primary_key=True),
+    Column("at", Text, primary_key=True),
+    Index(None, "account_id", "at"),
+)
+"""Who was shown which prompt, when and where, beside what `assignments` says: own answers that were
+opened again, the owner's pages. Ids only; gone with the prompt."""
 
 drafts = Table(
     "drafts",

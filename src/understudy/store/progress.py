@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import RowMapping, case, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, case, func, select
 
 from understudy.store.engine import reading
 from understudy.store.flags import skips_in_a_row
@@ -100,21 +100,21 @@ def history_of(store: Store, account_id: str, before: str | None = None) -> list
         return list(connection.execute(query).mappings())
 
 
-def work_done(store: Store, account_id: str) -> tuple[int, int]:
+def count_work(connection: Connection, account_id: str) -> tuple[int, int]:
     """Items of work that an account has answered, and how many of those were gold."""
-    is_gold = case((items.c.pool == "gold", 1), else_=0)
-    query = (
-        select(func.count(), func.coalesce(func.sum(is_gold), 0))
-        .join_from(assignments, items)
-        .where(
-            assignments.c.account_id == account_id,
-            assignments.c.state == "done",
-            assignments.c.stage == "work",
-        )
-    )
-    with reading(store.engine) as connection:
-        num_done, num_gold = connection.execute(query).one()
+    num_done, num_gold = connection.execute(_WORK, {"account": account_id}).one()
     return int(num_done), int(num_gold)
+
+
+_WORK = (
+    select(func.count(), func.coalesce(func.sum(case((items.c.pool == "gold", 1), else_=0)), 0))
+    .join_from(assignments, items)
+    .where(
+        assignments.c.account_id == bindparam("account"),
+        assignments.c.state == "done",
+        assignments.c.stage == "work",
+    )
+)
 
 
 def gold_of(store: Store, item_id: str) -> RowMapping | None:

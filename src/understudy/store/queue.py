@@ -9,16 +9,17 @@ FOR UPDATE: its one writer has all to itself).
 Statements are made once, here: making them takes longer than running them.
 """
 
+import json
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, exists, func, or_, select
 
 from understudy.records.written import WRITER
-from understudy.store.engine import reading, writing
+from understudy.store.engine import glancing, is_sqlite, reading, writing, writing_once
 from understudy.store.flags import raise_flag, skips_in_a_row
 from understudy.store.labeling_tables import (
     accounts,
@@ -27,10 +28,13 @@ from understudy.store.labeling_tables import (
     gold_items,
     item_responses,
     items,
+    settings,
     submissions,
 )
+from understudy.store.progress import count_work
 from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
+from understudy.store.settings import GOLD_RATE
 from understudy.store.tables import labels, prompts, responses
 
 PURPOSES = {
@@ -45,6 +49,8 @@ SET_ASIDE_AFTER = 3
 """So many people have skipped an item: a person looks at it before anybody else gets it."""
 SKIPS_IN_A_ROW = 5
 """Skips in a row that raise a flag, and every so many after."""
+GoldDue = Callable[[int, int, float], bool]
+"""Whether the next item shall be a gold one: items done, gold ones of those, the set rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,16 +78,17 @@ def take(
     at: str,
     expires_at: str,
     kind: str | None = None,
-    gold: bool = False,
+    gold_due: GoldDue | None = None,
 ) -> str | None:
     """The id of the assignment to work on: the one at hand, an own one that expired, or a new one.
 
-    `gold`: a gold item, if there is one for this labeler, before any other. None: nothing to do.
+    When `gold_due` says so, a gold item, if there is one for this labeler, comes before any other.
+    None: nothing to do.
     """
     lease = {"at": at, "expires_at": expires_at}
     with writing(store.engine) as connection:
         # Two tabs of one labeler ask one after the other.
-        connection.execute(_LOCK_ACCOUNT, {"account": taker.account_id})
+        set_rate = connection.execute(_LOCK_ACCOUNT, {"account": taker.account_id}).scalar()
         mine = connection.execute(_MINE, {"account": taker.account_id, "stage": _stage_of(taker)})
         own = [row for row in mine.mappings() if kind in (None, row["kind"])]
         for row in own:
@@ -94,12 +101,16 @@ def take(
                 again = lock_assignment(connection, row["id"], taker.account_id)
                 if _lease_again(connection, again, **lease):
                     return str(row["id"])
-        item_id = _candidate(connection, taker, kind, gold=True) if gold else None
-        item_id = item_id or _candidate(connection, taker, kind, gold=False)
-        if item_id is None:
+        item = None
+        rate = float(json.loads(set_rate)) if set_rate else 0.0
+        if rate and gold_due and gold_due(*count_work(connection, taker.account_id), rate):
+            item = _candidate(connection, taker, kind, gold=True)
+        item = item or _candidate(connection, taker, kind, gold=False)
+        if item is None:
             return None
-        change_live(connection, item_id, +1)
-        return _insert(connection, taker, item_id, slot=free_slot(connection, item_id), **lease)
+        slot = free_slot(connection, item.id) if item.taken else 0
+        change_live(connection, item.id, +1)
+        return _insert(connection, taker, item.id, slot=slot, **lease)
 
 
 def end_expired(store: Store, at: str) -> None:
@@ -118,11 +129,12 @@ def end_expired(store: Store, at: str) -> None:
 
 def beat(store: Store, assignment_id: str, account_id: str, *, at: str, expires_at: str) -> str:
     """Keep a lease alive: its state now. LookupError if it is not this account's."""
-    with writing(store.engine) as connection:
-        given = {"id_": assignment_id, "account": account_id, "at": at, "until": expires_at}
-        if connection.execute(_BEAT, given).rowcount:
+    given = {"id_": assignment_id, "account": account_id}
+    with writing_once(store.engine) as connection:
+        if connection.execute(_BEAT, {**given, "at": at, "until": expires_at}).rowcount:
             return "leased"
-        state = connection.execute(_STATE, {"id_": assignment_id, "account": account_id}).scalar()
+    with glancing(store.engine) as connection:
+        state = connection.execute(_STATE, given).scalar()
     if state is None:
         raise LookupError(assignment_id)
     return "expired" if state == "leased" else str(state)
@@ -176,11 +188,12 @@ def unskip(store: Store, assignment_id: str, account_id: str, *, at: str, expire
 def lock_assignment(connection: Connection, assignment_id: str, account_id: str) -> RowMapping:
     """An account's own assignment with its item, both locked; LookupError if it is none."""
     given = {"id_": assignment_id, "account": account_id}
-    item_id = connection.execute(_ITEM_OF, given).scalar()
-    if item_id is None:
+    if not is_sqlite(connection):
+        connection.execute(_LOCK_ITEM_OF, given)
+    row = connection.execute(_OWN, given).mappings().first()
+    if row is None:
         raise LookupError(assignment_id)
-    connection.execute(_LOCK_ITEM, {"item": item_id})
-    return connection.execute(_OWN, given).mappings().one()
+    return row
 
 
 def view(store: Store, assignment_id: str, account_id: str) -> tuple[RowMapping, dict[str, str]]:
@@ -188,7 +201,7 @@ def view(store: Store, assignment_id: str, account_id: str) -> tuple[RowMapping,
 
     LookupError if it is none.
     """
-    with reading(store.engine) as connection:
+    with glancing(store.engine) as connection:
         given = {"id_": assignment_id, "account": account_id}
         row = connection.execute(_VIEW, given).mappings().first()
         if row is None:
@@ -267,12 +280,13 @@ def _take_trial(connection: Connection, taker: Taker, *, at: str, expires_at: st
     return str(old)
 
 
-def _candidate(connection: Connection, taker: Taker, kind: str | None, *, gold: bool) -> str | None:
+def _candidate(connection: Connection, taker: Taker, kind: str | None, *, gold: bool) -> Any:
+    """The next item, locked: its id and how many have `taken` it; None for none."""
     query = _GOLD if gold else _CANDIDATES
     for one in (kind,) if kind else KINDS:
-        item_id = connection.execute(query, {**_asked(taker), "kind": one}).scalar()
-        if item_id is not None:
-            return str(item_id)
+        found = connection.execute(query, {**_asked(taker), "kind": one}).first()
+        if found is not None:
+            return found
     return None
 
 
@@ -331,7 +345,12 @@ def _count_skip(connection: Connection, item_id: str, change: int) -> None:
 _ROOM = (items.c.state == "open") & (items.c.num_done + items.c.num_live < items.c.wanted)
 _THIS = (assignments.c.id == bindparam("id_")) & (assignments.c.account_id == bindparam("account"))
 _ACCOUNTS = assignments.c.account_id == bindparam("account")
-_LOCK_ACCOUNT = select(accounts.c.id).where(accounts.c.id == bindparam("account")).with_for_update()
+_LOCK_ACCOUNT = (
+    select(select(settings.c.value).where(settings.c.name == GOLD_RATE).scalar_subquery())
+    .where(accounts.c.id == bindparam("account"))
+    .with_for_update(of=accounts)
+)
+"""Whoever has it reads the rate of gold items too, which saves a journey."""
 _LOCK_ITEM = (
     select(items.c.id, items.c.state, items.c.num_skips)
     .where(items.c.id == bindparam("item"))
@@ -360,7 +379,11 @@ _BEAT = (
     .values(beat_at=bindparam("at"), expires_at=bindparam("until"))
 )
 _STATE = select(assignments.c.state).where(_THIS)
-_ITEM_OF = select(assignments.c.item_id).where(_THIS)
+_LOCK_ITEM_OF = (
+    select(items.c.id)
+    .where(items.c.id == select(assignments.c.item_id).where(_THIS).scalar_subquery())
+    .with_for_update()
+)
 _OWN = (
     select(
         assignments,
@@ -454,7 +477,7 @@ def _open_to_taker(*columns: Any) -> Select[Any]:
 
 
 _ONE = (
-    _open_to_taker(items.c.id)
+    _open_to_taker(items.c.id, (items.c.num_done + items.c.num_live).label("taken"))
     .where(items.c.kind == bindparam("kind"))
     .order_by(items.c.priority, items.c.id)
     .limit(1)

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import RowMapping, and_, bindparam, exists, select
 
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import glancing, reading, writing
 from understudy.store.labeling_tables import accounts, acknowledgements, sessions, sign_in_failures
 from understudy.store.repository import Store
 from understudy.store.tables import rubrics
@@ -33,6 +33,7 @@ _account_of = (
         accounts.c.stage,
         accounts.c.disabled_at,
         _has_read.label("has_read"),
+        newest_rubric.label("rubric"),
     )
     .add_columns(
         sessions.c.created_at.label("session_created_at"), sessions.c.seen_at, sessions.c.revoked_at
@@ -51,8 +52,9 @@ def open_session(store: Store, session_id: str, account_id: str, at: str) -> Non
 
 
 def session_of(store: Store, session_id: str) -> RowMapping | None:
-    """A session that was not revoked with its account, and whether that has read the rubric."""
-    with reading(store.engine) as connection:
+    """A session that was not revoked with its account, and whether that has read the newest
+    `rubric`."""
+    with glancing(store.engine) as connection:
         return connection.execute(_account_of, {"id_": session_id}).mappings().first()
 
 

@@ -11,6 +11,9 @@ from understudy.store.labeling_tables import settings
 from understudy.store.repository import Store
 from understudy.store.rows import packed
 
+GOLD_RATE = "gold_rate"
+"""Name of a setting: share of a labeler's items that are the researchers' own."""
+
 
 def setting(store: Store, name: str, default: Any) -> Any:
     """A value, or what holds as long as nobody chose one."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, select
+from sqlalchemy import Connection, Integer, RowMapping, bindparam, exists, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.records import Prompt, Ranking, sha256_of
-from understudy.store.engine import writing
+from understudy.store.engine import glancing, is_sqlite, writing, writing_once
 from understudy.store.labeling_tables import (
     assignments,
     drafts,
@@ -91,22 +92,19 @@ def save_draft(
     LookupError if the assignment is not this account's, Refused if it is done or if another tab
     has saved since `version`.
     """
-    with writing(store.engine) as connection:
-        given = {"id_": assignment_id, "account": account_id}
-        state = connection.execute(_STATE, given).scalar()
-        if state is None:
-            raise LookupError(assignment_id)
-        if state == "done":
-            raise Refused("already_submitted", "This was answered already.")
-        row = {"version": version + 1, "body": packed(body), "saved_at": at}
-        this = {"id_": assignment_id, "seen": version}
-        if connection.execute(_UPDATE_DRAFT, {**row, **this}).rowcount:
+    given = {"id_": assignment_id, "account": account_id}
+    row = {"seen": version, "version": version + 1, "body": packed(body), "saved_at": at}
+    with writing_once(store.engine) as connection:
+        keep = _SAVE_DRAFT[is_sqlite(connection)]
+        if connection.execute(keep, {**given, **row}).rowcount == 1:
             return version + 1
-        found = connection.execute(_DRAFT, {"id_": assignment_id})
-        other = found.mappings().first()
-        if other is None and version == 0:
-            connection.execute(_INSERT_DRAFT, {"assignment_id": assignment_id, **row})
-            return 1
+    with glancing(store.engine) as connection:
+        state = connection.execute(_STATE, given).scalar()
+        other = connection.execute(_DRAFT, given).mappings().first()
+    if state is None:
+        raise LookupError(assignment_id)
+    if state == "done":
+        raise Refused("already_submitted", "This was answered already.")
     raise Refused(
         "draft_stale",
         "Another window has saved this since; choose which one to keep.",
@@ -132,10 +130,6 @@ def submit(
     """
     with writing(store.engine) as connection:
         row = lock_assignment(connection, assignment_id, account_id)
-        known = _known(connection, answer.id, account_id, answer.body)
-        if known is not None:
-            return known
-        _check_standing(connection, row, answer)
         late = row["state"] in ("expired", "skipped") and row["stage"] == "work"
         reply = {  # in the order in which it will be read again: the same reply, letter by letter
             "assignment": assignment_id,
@@ -145,7 +139,11 @@ def submit(
             "late": late,
             "state": "done",
         }
-        _insert_submission(connection, row, answer, reply, at)
+        if not _insert_submission(connection, row, answer, reply, at):
+            known = _known(connection, answer.id, account_id, answer.body)
+            if known is not None:
+                return known
+        _check_standing(connection, row, answer)
         if row["stage"] == "work":
             _insert_labels(connection, row, answer, at)
         else:
@@ -201,7 +199,8 @@ def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> 
 
 def _insert_submission(
     connection: Connection, row: RowMapping, answer: Answer, reply: Row, at: str
-) -> None:
+) -> bool:
+    """Whether it is new; what then turns out to be wrong with it takes it back again."""
     body = packed(answer.body)
     new = {
         "id": answer.id,
@@ -213,7 +212,7 @@ def _insert_submission(
         "revises": answer.revises,
         "created_at": at,
     }
-    connection.execute(_INSERT_SUBMISSION, new)
+    return connection.execute(_INSERT_SUBMISSION[is_sqlite(connection)], new).rowcount == 1
 
 
 def _insert_labels(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
@@ -341,15 +340,39 @@ _STATE = select(assignments.c.state).where(
     assignments.c.id == bindparam("id_"), assignments.c.account_id == bindparam("account")
 )
 _DRAFT = select(drafts).where(drafts.c.assignment_id == bindparam("id_"))
-_INSERT_DRAFT = drafts.insert()
-_UPDATE_DRAFT = (
-    drafts.update()
-    .where(drafts.c.assignment_id == bindparam("id_"), drafts.c.version == bindparam("seen"))
-    .values({name: bindparam(name) for name in ("version", "body", "saved_at")})
+_DIALECTS: dict[bool, Any] = {True: sqlite, False: postgresql}
+"""By whether it is SQLite."""
+_COUNTED = {"preserve_rowcount": True}
+"""Or nobody knows afterwards how many rows an INSERT made."""
+_NEW_DRAFT = ("version", "body", "saved_at")
+_SEEN = bindparam("seen", type_=Integer)
+_DRAFT_TO_SAVE = select(
+    assignments.c.id, *(bindparam(name, type_=drafts.c[name].type) for name in _NEW_DRAFT)
+).where(
+    assignments.c.id == bindparam("id_"),
+    assignments.c.account_id == bindparam("account"),
+    assignments.c.state != "done",
+    or_(_SEEN == 0, exists().where(drafts.c.assignment_id == assignments.c.id)),
 )
+
+
+def _save_draft(dialect: Any) -> Any:
+    """One statement: for whose it is, unless it is done, or saved by another tab since `seen`."""
+    new = dialect.insert(drafts).from_select(("assignment_id", *_NEW_DRAFT), _DRAFT_TO_SAVE)
+    return new.on_conflict_do_update(
+        index_elements=["assignment_id"],
+        set_={name: new.excluded[name] for name in _NEW_DRAFT},
+        where=drafts.c.version == _SEEN,
+    ).execution_options(**_COUNTED)
+
+
+_SAVE_DRAFT = {is_sqlite: _save_draft(dialect) for is_sqlite, dialect in _DIALECTS.items()}
 _DELETE_DRAFT = drafts.delete().where(drafts.c.assignment_id == bindparam("id_"))
 _SUBMISSION = select(submissions).where(submissions.c.id == bindparam("id_"))
-_INSERT_SUBMISSION = submissions.insert()
+_INSERT_SUBMISSION = {
+    is_sqlite: dialect.insert(submissions).on_conflict_do_nothing().execution_options(**_COUNTED)
+    for is_sqlite, dialect in _DIALECTS.items()
+}
 _INSERT_LABELS = labels.insert()
 _INSERT_MEMBERS = submission_labels.insert()
 _INSERT_RANKED = ranked_responses.insert()

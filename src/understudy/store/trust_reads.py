@@ -229,6 +229,7 @@ def gold_list(store: Store) -> list[RowMapping]:
         select(
             gold_items,
             items.c.kind,
+            items.c.prompt_id,
             prompts.c.body.label("prompt_body"),
             answered.label("answered"),
         )
@@ -252,6 +253,7 @@ def could_be_gold(store: Store, limit: int = 100) -> list[RowMapping]:
             assignments.c.item_id,
             assignments.c.done_at,
             items.c.kind,
+            items.c.prompt_id,
             prompts.c.body.label("prompt_body"),
             accounts.c.name,
         )
@@ -279,6 +281,7 @@ def trials(store: Store, account_id: str) -> list[RowMapping]:
             assignments.c.state,
             assignments.c.done_at,
             items.c.kind,
+            items.c.prompt_id,
             prompts.c.body.label("prompt_body"),
             gold_items.c.answer,
             trial_answers.c.body,
@@ -306,6 +309,7 @@ def ungraded(store: Store) -> list[RowMapping]:
             trial_answers.c.assignment_id,
             trial_answers.c.body,
             gold_items.c.answer,
+            items.c.prompt_id,
             prompts.c.body.label("prompt_body"),
         )
         .join_from(trial_answers, items)

@@ -48,6 +48,8 @@ class Account:
     """Whether this account runs the project."""
     stage: str
     """instructions, practice, screening, waiting, active or rejected."""
+    rubric: str | None = None
+    """The version of the instructions that holds now; read, if the stage says so."""
 
     @property
     def home(self) -> str:
@@ -202,8 +204,12 @@ class Route:
     """What the request's JSON must be; not looked at for GET."""
     max_bytes: int = 256 * 1024
     """Largest body."""
+    apart: bool = False
+    """Whether it takes long, so that a process beside the server answers it (`web/apart.py`)."""
 
     def __post_init__(self) -> None:
+        if self.apart and self.changes_state:
+            raise ValueError(f"{self.method} {self.path} cannot be apart: it may be asked again")
         if not re.fullmatch(r"(/[\w.{}:-]*)+", self.path):
             raise ValueError(f"path {self.path!r} must be like /work/{{assignment_id}}")
 

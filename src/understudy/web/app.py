@@ -7,10 +7,10 @@ its own status, a store that cannot be used 503 (nothing was kept, the browser t
 
 import asyncio
 import json
-import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -46,6 +46,7 @@ from understudy.web.access import (
     WithToken,
     refusal,
 )
+from understudy.web.apart import Apart, internal, unavailable
 from understudy.web.headers import SecureHeaders, host_name
 from understudy.web.sessions import Cookie, Lifetimes, csrf_ok, csrf_token, is_token, new_token
 from understudy.web.static import Static
@@ -86,6 +87,8 @@ class Frame:
     settings: WebSettings
     pages: Environment
     threads: ThreadPoolExecutor
+    apart: Apart | None
+    """Who answers routes that take long; None: we do."""
 
     @property
     def cookie(self) -> Cookie:
@@ -101,9 +104,13 @@ def build_app(
     settings: WebSettings,
     templates: Path,
     static: Path,
-    lifespan: Any = None,
+    apart: Sequence[str] | None = None,
 ) -> FastAPI:
-    """The application with these routes and no others."""
+    """The application with these routes and no others.
+
+    `apart` is the command of a process that calls `answer_calls` with the same routes; it answers
+    those that take long.
+    """
     _check_unique(routes)
     frame = Frame(
         parts=parts,
@@ -111,6 +118,7 @@ def build_app(
         settings=settings,
         pages=_pages(templates),
         threads=ThreadPoolExecutor(THREADS, thread_name_prefix="route"),
+        apart=None if apart is None else Apart(apart),
     )
     app = FastAPI(
         routes=[
@@ -121,12 +129,19 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, frame),
     )
     app.state.routes, app.state.frame = tuple(routes), frame
     app.add_exception_handler(HTTPException, partial(_no_route, frame))
     app.add_middleware(SecureHeaders, hosts=settings.hosts, tls=settings.tls)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(frame: Frame, app: FastAPI) -> AsyncIterator[None]:
+    yield
+    if frame.apart is not None:
+        frame.apart.close()
 
 
 def _check_unique(routes: Sequence[Route]) -> None:
@@ -158,25 +173,28 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
             reply, account = await loop.run_in_executor(
                 frame.threads, _answer, route, frame, request, token, raw
             )
+            if isinstance(reply, Call):
+                assert frame.apart is not None
+                patient = "application/json" not in request.headers.get("accept", "")
+                return await frame.apart.answer(route, reply, patient=patient)
             return _response(frame, reply, account, token)
         except ApiError as error:
             return _refused(frame, error, request, is_api=route.is_api)
         except OSError as error:
-            return _refused(frame, _unavailable(error), request, is_api=route.is_api)
+            return _refused(frame, unavailable(error), request, is_api=route.is_api)
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception:
             traceback.print_exc()  # no values: our own code and the database's message
-            failure = ApiError(500, "internal", "Something went wrong here; it was written down.")
-            return _refused(frame, failure, request, is_api=route.is_api)
+            return _refused(frame, internal(), request, is_api=route.is_api)
 
     return StarletteRoute(route.path, endpoint, methods=[route.method])
 
 
 def _answer(
     route: Route, frame: Frame, request: Request, token: str, raw: bytes
-) -> tuple[Reply, Account | None]:
-    """What the route says, and who asked; in a thread."""
+) -> tuple[Reply | Call, Account | None]:
+    """What the route says, or the call for who is apart, and who asked; in a thread."""
     if route.changes_state:
         _check_origin(request)
         if not csrf_ok(token, request.headers.get(CSRF_HEADER)):
@@ -194,6 +212,8 @@ def _answer(
         token=token,
         address=request.client.host if request.client else "",
     )
+    if route.apart and frame.apart is not None:
+        return call, account
     return route.handler(call), account
 
 
@@ -302,16 +322,6 @@ def _with_cookie(response: Response, frame: Frame, token: str) -> Response:
     header = frame.cookie.set(token, frame.settings.lifetimes.absolute)
     response.headers.append("set-cookie", header)
     return response
-
-
-def _unavailable(error: OSError) -> ApiError:
-    print(f"understudy: {error}", file=sys.stderr, flush=True)
-    return ApiError(
-        503,
-        "store_unavailable",
-        "The store cannot be used now; nothing was stored. Your work is kept here, try again.",
-        headers={"Retry-After": "2"},
-    )
 
 
 def _refused(frame: Frame, error: ApiError, request: Request, *, is_api: bool) -> Response:

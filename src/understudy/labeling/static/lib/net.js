@@ -25,7 +25,7 @@ export function useToken(token) {
   if (token) meta().content = token;
 }
 
-export const get = (path) => request("GET", path);
+export const get = (path, options = {}) => request("GET", path, undefined, options);
 export const post = (path, body = {}, options = {}) => request("POST", path, body, options);
 export const put = (path, body = {}, options = {}) => request("PUT", path, body, options);
 
@@ -37,16 +37,21 @@ export const onSignedOut = (ask) => {
 
 /**
  * The JSON reply. A stale CSRF token is renewed once; an ended session asks for the password in place
- * (where a page has said how) and goes on. `keepalive` lets the request outlive the page.
+ * (where a page has said how) and goes on. `keepalive` lets the request outlive the page. An answer that
+ * is still being worked out is asked for again until it is there; `pending()` is told.
  */
 export async function request(
   method,
   path,
   body = undefined,
-  { keepalive = false, again = true } = {},
+  { keepalive = false, again = true, pending = () => {} } = {},
 ) {
   const response = await send(method, path, body, keepalive);
   const reply = await parse(response);
+  if (response.status === 202 && reply?.pending) {
+    pending();
+    return request(method, path, body, { keepalive, again, pending });
+  }
   if (response.ok) return reply;
   const { code = "internal", message = "The server answered in a way this page does not know." } =
     reply?.error ?? {};
@@ -56,7 +61,7 @@ export async function request(
   }
   if (code === "signed_out" && askAgain && again && !keepalive) {
     await askAgain();
-    return request(method, path, body, { keepalive });
+    return request(method, path, body, { keepalive, pending });
   }
   if (code === "gate" && reply.error.go && reply.error.go !== location.pathname)
     location.assign(reply.error.go);

@@ -2,7 +2,7 @@
 import { $, h, newId } from "../lib/dom.js";
 import { conversation } from "../lib/fold.js";
 import { showKeys, useKeys } from "../lib/keys.js";
-import { post } from "../lib/net.js";
+import { get, post } from "../lib/net.js";
 import { say, toast } from "../lib/say.js";
 import { rankView } from "../work/rank.js";
 import { placesOf, tiersOf, unplaced } from "../work/tiers.js";
@@ -35,14 +35,16 @@ function draw(item) {
     const left = unplaced(task.body().places, ids);
     if (verdict === "ranked" && left.length)
       throw new Error(`Answer ${letters[left[0]]} has no tier yet.`);
-    const reply = await post(`/api/owner/disagreements/${encodeURIComponent(item.item_id)}`, {
+    await post(`/api/owner/disagreements/${encodeURIComponent(item.item_id)}`, {
       verdict,
       tiers: verdict === "ranked" ? tiersOf(task.body().places, ids) : [],
       note: note.value.trim(),
       gold: gold.value || null,
     });
     toast("Decided.");
-    location.assign(reply.next ? `/owner/disagreements/${reply.next}` : "/owner/disagreements");
+    const { items } = await get("/api/owner/disagreements");
+    const next = items.find((other) => other.item_id !== item.item_id);
+    location.assign(`/owner/disagreements${next ? `/${next.item_id}` : ""}`);
   };
   useKeys("Ranking", [
     ...ranking.keys,

@@ -1,5 +1,5 @@
 // What the owner's pages share: numbers with their intervals, tables, plots, buttons that act.
-import { $, h, put, svg } from "../lib/dom.js";
+import { $, $$, h, put, svg } from "../lib/dom.js";
 import { get } from "../lib/net.js";
 import { toast } from "../lib/say.js";
 import { askOverThePage } from "../lib/session.js";
@@ -23,7 +23,7 @@ export async function show(path, draw) {
   const page = $("#page");
   page.setAttribute("aria-busy", "true");
   try {
-    put(page, await draw(await get(path)));
+    put(page, await draw(await get(path, { pending: () => wait(page) })));
   } catch (error) {
     put(
       page,
@@ -40,6 +40,13 @@ export async function show(path, draw) {
     );
   }
   page.setAttribute("aria-busy", "false");
+}
+
+/** Say that the numbers take a while; the page shows them as soon as they are there. */
+function wait(page) {
+  if ($$(".pending", page).length) return;
+  const text = "The numbers are being worked out. They appear here when they are ready.";
+  put(page, h("p", { class: "card soft pending", role: "status" }, text));
 }
 
 /** A button that runs `act()` once at a time and says what went wrong. */
