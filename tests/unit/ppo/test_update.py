@@ -14,8 +14,10 @@ from tests.fixtures_ppo import (
     write_world,
 )
 
-from understudy.core.models import policy_logprobs
+from understudy.core.models import ScalarModel, add_adapter, policy_logprobs
 from understudy.core.optim import SkipGuard
+from understudy.core.side_by_side import side_by_side
+from understudy.ppo import update as update_module
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.rollout import measure, prompts_of, sample
@@ -176,8 +178,8 @@ def test_micro_batches_and_order_change_nothing(budget):
     assert torch.allclose(other.advantages_BR, experience.advantages_BR, atol=1e-5)
 
 
-def learner_of(policy):
-    critic = counting_reward_model(scale=1.0)
+def learner_of(policy, critic=None):
+    critic = counting_reward_model(scale=1.0) if critic is None else critic
     return Learner(
         policy=policy,
         critic=critic,
@@ -247,3 +249,37 @@ def test_rollout_does_not_depend_on_its_company():
     half = roll(policy, PROMPTS[6:], keys=[(0, i) for i in range(6, 12)])
     assert half.response_ids == whole.response_ids[6:]
     assert copy.deepcopy(whole.finished_B[6:]).tolist() == half.finished_B.tolist()
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_side_by_side_on_two_cores_or_in_turn_on_one_is_the_same_step(tmp_path, monkeypatch, lora):
+    """A critic of the policy's size, so that the two do learn at once."""
+    changes = {"lora_rank": 2} if lora else {}
+    config = tiny_config(write_world(tmp_path), tmp_path / "run", **changes)
+    experience, _, _ = judged(random_policy(seed=1))
+    before, at_once = torch.get_num_threads(), []
+    monkeypatch.setattr(
+        update_module,
+        "side_by_side",
+        lambda jobs, device: at_once.append(len(jobs)) or side_by_side(jobs, device),
+    )
+
+    def stepped(threads):
+        torch.set_num_threads(threads)
+        try:
+            policy, critic = random_policy(), ScalarModel.from_policy(random_policy(seed=2))
+            if lora:
+                add_adapter(policy, config, seed=0)
+                add_adapter(critic.trunk, config, seed=1)
+            learner = learner_of(policy, critic)
+            metrics = learner.step(config, experience, range(12), None, pad_id=PAD)
+        finally:
+            torch.set_num_threads(before)
+        return metrics, [*policy.parameters(), *critic.parameters()]
+
+    (metrics_two, two), (again, same), (metrics_one, one) = map(stepped, (2, 2, 1))
+    assert at_once == [2, 2, 2]
+    assert metrics_two == again
+    assert all(map(torch.equal, two, same))
+    assert metrics_two == pytest.approx(metrics_one, rel=1e-4, abs=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(two, one, strict=True))
