@@ -1,7 +1,8 @@
 // What every task looks like: its head, the prompt, the two panels, the row of buttons.
-import { h } from "../lib/dom.js";
+import { $, h } from "../lib/dom.js";
 import { conversation } from "../lib/fold.js";
 import { keyCap } from "../lib/keys.js";
+import { say } from "../lib/say.js";
 
 export const KINDS = { rank: "Rate and rank", demonstrate: "Demonstrate", write: "Write a prompt" };
 const STAGES = { practice: "Practice", screening: "Screening" };
@@ -9,6 +10,12 @@ const STAGES = { practice: "Practice", screening: "Screening" };
 /** "first helpful, then truthful, then harmless" */
 export const priorityText = (priorities) =>
   priorities.map((name, index) => `${index ? "then" : "first"} ${name}`).join(", ");
+
+/** Letters for the answers in the order they are shown: {a1: "A", …}. */
+export const lettersOf = (assignment) =>
+  Object.fromEntries(
+    (assignment.answers ?? []).map(({ id }, index) => [id, String.fromCharCode(65 + index)]),
+  );
 
 /** The line over a task; `extra` stands at its right (the steps). */
 export function taskHead(assignment, extra = null) {
@@ -79,3 +86,44 @@ export function button(label, run, { key = null, main = false, id = null } = {})
 /** A button that looks like a link, for what is seldom wanted. */
 export const linkButton = (label, run) =>
   h("button", { type: "button", class: "link", on: { click: run } }, label);
+
+/** The row of buttons under a task, with the line that says what is missing: {node, tell(text)}. */
+export function foot(...buttons) {
+  const trouble = h("p", { class: "trouble", role: "alert" });
+  return {
+    node: h("div", { class: "foot" }, trouble, h("div", { class: "buttons" }, buttons)),
+    tell: (text) => {
+      trouble.textContent = text;
+    },
+  };
+}
+
+/** The keys that every task has. */
+export const generalKeys = (task, page) => [
+  {
+    key: "u",
+    does: "undo",
+    run: () => {
+      say(task.undo() ? "Undone" : "Nothing to undo");
+    },
+  },
+  {
+    key: "Control+z",
+    hidden: true,
+    does: "",
+    run: (event) => !event.target.matches("textarea, input") && task.undo(),
+  },
+  {
+    key: "y",
+    does: "redo",
+    run: () => {
+      say(task.redo() ? "Done again" : "Nothing to redo");
+    },
+  },
+  { key: "x", does: "skip the task", run: () => page.skip() },
+];
+
+/** Let nobody touch the task while an answer is on its way. */
+export const pauseDesk = (on) => {
+  $("#stage").inert = on;
+};

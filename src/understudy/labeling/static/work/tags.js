@@ -1,8 +1,12 @@
 // Questions about the prompt itself: use case, and yes, no or unanswered for each tag.
 import { $$, h, newId } from "../lib/dom.js";
 
+/** The panel of `task`, which keeps what is answered. */
+export const tagsOf = (task) =>
+  tagsPanel(task.assignment.questions, (tags) => task.change((body) => ({ ...body, tags })));
+
 /** The panel: {node, sync(tags)}. `change(tags)` gets the new answers, unanswered ones left out. */
-export function tagsPanel(questions, change) {
+function tagsPanel(questions, change) {
   let tags = {};
   const answer = (name, value) => {
     const { [name]: _, ...rest } = tags;

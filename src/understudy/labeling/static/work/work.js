@@ -8,7 +8,8 @@ import { askOverThePage } from "../lib/session.js";
 import { askReplace, askSkip } from "./ask.js";
 import { kindLinks, showDay } from "./day.js";
 import { feedbackCard } from "./feedback.js";
-import { drawTask, lettersOf } from "./draw.js";
+import { drawTask } from "./draw.js";
+import { lettersOf } from "./frame.js";
 import { openTask } from "./task.js";
 
 const UI = "1";
@@ -201,7 +202,7 @@ function wait(entry, error) {
       "p",
       {},
       h("b", {}, "Your answer is kept in this browser. "),
-      `${error.message} It is sent as soon as the server can be reached.`,
+      `${error.message} It is sent as soon as that has changed.`,
     ),
     h(
       "div",
