@@ -1,22 +1,24 @@
 """40 labelers at once on the labelers' pages: how long pages take, and whether all is kept.
 
     python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0]
-        [--store sqlite | postgresql]
+        [--store sqlite | postgresql] [--owner 0]
 
 Each labeler signs in by invitation, reads the instructions and then, for every item, loads the work
 page, fetches the item, saves a draft, says that the page is open, and submits, as a browser does.
 The labelers answer by the length of a text (`Quick`), so that what is measured is the server; any
 `records.Labeler` can take their place. `--think S` waits S seconds on average before each request;
-0 is the worst case, as no labeler is that fast. Server and labelers share this machine. At the end
+0 is the worst case, as no labeler is that fast. `--owner N` puts N prompts into the store that
+three labelers have rated and ranked before (about 5,000 at the paper's size), and an owner opens
+the page of agreement while the labelers work. Server and labelers share this machine. At the end
 the store is looked at: labels that were acknowledged and are not there exactly once, items with
 more labelers than they want, items that one labeler had twice, must all be 0.
 """
 
 import argparse
-import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -34,7 +36,7 @@ from sqlalchemy import func, select
 from understudy.labeling.client import LabelingClient, answer_of
 from understudy.labeling.labelers import InviteConfig, invite_labeler
 from understudy.labeling.plan import PlanConfig, plan
-from understudy.records import Labeler, Prompt, Response
+from understudy.records import FLAGS, Labeler, LabelerInfo, Prompt, Ranking, Rating, Response
 from understudy.store import Store, open_project
 from understudy.store.engine import reading
 from understudy.store.labeling_tables import assignments, items, submissions
@@ -57,14 +59,18 @@ class Reply:
 
 @dataclass
 class PlainHttp:
-    """A browser's connection, as light as it can be, that notes how long each page took."""
+    """A browser's connection, as light as it can be, that notes how long each page took.
+
+    Straight on a socket: the standard library's client takes longer to read a reply's head than
+    the server takes to make it, and both share this machine.
+    """
 
     port: int
     think: float
     times: Times
     errors: Counter[str]
     cookie: str = ""
-    connection: http.client.HTTPConnection | None = None
+    wire: socket.socket | None = None
     rng: random.Random = field(default_factory=random.Random)
 
     def get(self, path: str) -> Reply:
@@ -77,28 +83,50 @@ class PlainHttp:
         """Any request."""
         if self.think:
             time.sleep(self.rng.expovariate(1 / self.think))
-        if self.connection is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
-            self.connection.connect()
-            self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sent = dict(headers or {})
-        body = None
+        if self.wire is None:
+            self.wire = socket.create_connection(("127.0.0.1", self.port))
+            self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sent = {"Host": f"127.0.0.1:{self.port}", **(headers or {})}
+        body = b""
         if json is not None:
             body = _dump(json)
-            sent["Content-Type"] = "application/json"
+            sent |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         if self.cookie:
             sent["Cookie"] = self.cookie
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         begun = time.perf_counter()
-        self.connection.request(method, path, body=body, headers=sent)
-        reply = self.connection.getresponse()
-        data = reply.read()
+        self.wire.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        reply, cookie = _read_reply(self.wire)
         self.times[_page(method, path)].append(time.perf_counter() - begun)
-        if reply.status >= 400:
-            self.errors[f"{reply.status} {_page(method, path)}"] += 1
-        given = reply.getheader("set-cookie")
-        if given:
-            self.cookie = given.partition(";")[0]
-        return Reply(reply.status, data)
+        if reply.status_code >= 400:
+            self.errors[f"{reply.status_code} {_page(method, path)}"] += 1
+        self.cookie = cookie or self.cookie
+        return reply
+
+
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+COOKIE = re.compile(rb"\r\nset-cookie: *([^;\r]+)", re.IGNORECASE)
+
+
+def _read_reply(connection: socket.socket) -> tuple[Reply, str | None]:
+    """A reply, whose length the server must say, and the cookie that it sets."""
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        data += _received(connection)
+    head, body = data[:end], data[end + 4 :]
+    length = LENGTH.search(head)
+    assert length is not None, head
+    while len(body) < int(length[1]):
+        body += _received(connection)
+    cookie = COOKIE.search(head)
+    return Reply(int(head[9:12]), body), cookie and cookie[1].decode()
+
+
+def _received(connection: socket.socket) -> bytes:
+    part = connection.recv(1 << 16)
+    if not part:
+        raise ConnectionError("the server closed the connection")
+    return part
 
 
 def _dump(value: Any) -> bytes:
@@ -175,6 +203,89 @@ def fill(folder: Path, store_url: str, num_prompts: int) -> None:
     print(plan(PlanConfig(project=folder, overlap=0.15)))
 
 
+def fill_labeled(folder: Path, num_prompts: int) -> None:
+    """Prompts that three labelers have rated and ranked: what an owner's numbers are made of."""
+    store = open_project(folder).open_store()
+    labelers = [LabelerInfo(id=f"before{k}", role="training") for k in range(9)]
+    store.add_labelers(labelers)
+    rng = random.Random(0)
+    for start in range(0, num_prompts, 500):
+        numbers = range(start, min(start + 500, num_prompts))
+        prompts = [
+            Prompt(id=f"old{n:05}", prompt=f"Old {n}?", user_id=f"u{n % 500}") for n in numbers
+        ]
+        store.add_prompts(prompts)
+        answers = {prompt.id: _answers(prompt) for prompt in prompts}
+        store.add_responses(one for few in answers.values() for one in few)
+        store.add_labels(
+            label
+            for prompt in prompts
+            for labeler in rng.sample(labelers, 3)
+            for label in _labels(prompt, answers[prompt.id], labeler.id, rng)
+        )
+    store.engine.dispose()
+
+
+def _answers(prompt: Prompt) -> list[Response]:
+    return [
+        Response(
+            id=f"{prompt.id}-{place}",
+            prompt_id=prompt.id,
+            prompt=prompt.prompt,
+            response=f"Answer {place}.",
+            model=f"model-{place}",
+        )
+        for place in range(6)
+    ]
+
+
+def _labels(
+    prompt: Prompt, answers: list[Response], labeler_id: str, rng: random.Random
+) -> list[Rating | Ranking]:
+    """Worse answers have larger numbers, as far as this labeler sees it."""
+    seen = [place + rng.gauss(0, 1.5) for place in range(len(answers))]
+    order = sorted(range(len(answers)), key=seen.__getitem__)
+    shared: Any = {"prompt_id": prompt.id, "labeler_id": labeler_id}
+    ratings = [
+        Rating(
+            id=f"a-{answer.id}-{labeler_id}",
+            response_id=answer.id,
+            likert=max(1, min(7, 7 - round(value))),
+            flags={flag: rng.random() < 0.1 for flag in FLAGS},
+            **shared,
+        )
+        for answer, value in zip(answers, seen, strict=True)
+    ]
+    ranking = Ranking(
+        id=f"k-{prompt.id}-{labeler_id}",
+        prompt=prompt.prompt,
+        responses=tuple(answer.response for answer in answers),
+        tiers=tuple((index,) for index in order),
+        **shared,
+    )
+    return [*ratings, ranking]
+
+
+@dataclass
+class Owner:
+    """Whoever opens the page of agreement again and again until the labelers are done."""
+
+    person: "Person"
+    done: threading.Event = field(default_factory=threading.Event)
+    first_s: float | None = None
+    """How long it took until there were numbers."""
+
+    def look(self) -> None:
+        """As the page does: what is still being worked out is asked for again."""
+        begun = time.perf_counter()
+        while not self.done.is_set():
+            headers = {"Accept": "application/json"}
+            reply = self.person.http.request("GET", "/api/owner/agreement", headers=headers)
+            assert reply.status_code in (200, 202), reply
+            if reply.status_code == 200 and self.first_s is None:
+                self.first_s = time.perf_counter() - begun
+
+
 class Quick:
     """A labeler who needs no time: answers depend on the answer's text alone."""
 
@@ -188,8 +299,6 @@ class Quick:
 
     def rate(self, prompt: Prompt, response: Response) -> Any:
         """By length."""
-        from understudy.records import FLAGS, Rating
-
         likert = 1 + len(response.response) % 7
         flags = dict.fromkeys(FLAGS, False)
         return Rating(
@@ -198,8 +307,6 @@ class Quick:
 
     def rank(self, prompt: Prompt, responses: list[Response]) -> Any:
         """By length, the last two tied."""
-        from understudy.records import Ranking
-
         order = sorted(range(len(responses)), key=lambda i: len(responses[i].response))
         tiers = (*((index,) for index in order[:-2]), tuple(order[-2:]))
         texts = tuple(one.response for one in responses)
@@ -290,6 +397,92 @@ def database(kind: str) -> str:
     return fresh_database(migrated=False)
 
 
+@dataclass
+class Measured:
+    """What came of it."""
+
+    times: Times
+    errors: Counter[str]
+    acknowledged: list[str]
+    took: float
+    server_cpu: float
+    own_cpu: float
+    owner: Owner | None
+
+    def table(self) -> str:
+        """As text."""
+        lines = [f"{'page':<38}{'requests':>9}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}"]
+        for page, seconds in sorted(self.times.items()):
+            lines.append(
+                f"{page:<38}{len(seconds):>9,}{quantile(seconds, 0.5):>9.1f}"
+                f"{quantile(seconds, 0.99):>9.1f}{1000 * max(seconds):>9.1f}"
+            )
+        work = [s for page, found in self.times.items() if page in WORK for s in found]
+        each = 1000 / len(work)
+        lines.append(
+            f"{len(work):,} requests of work in {self.took:.1f} s ({len(work) / self.took:.0f}/s), "
+            f"p50 {quantile(work, 0.5):.1f} ms, p99 {quantile(work, 0.99):.1f} ms; CPU of each: "
+            f"server {self.server_cpu * each:.2f} ms, labelers {self.own_cpu * each:.2f} ms"
+        )
+        if self.owner is not None:
+            first = self.owner.first_s
+            when = "none in time" if first is None else f"after {first:.1f} s"
+            lines.append(f"the owner's numbers: {when}")
+        lines.append(
+            f"{len(self.acknowledged):,} labels acknowledged; {dict(self.errors) or 'no refusals'}"
+        )
+        return "\n".join(lines)
+
+
+WORK = (
+    "GET /work",
+    "POST /api/next",
+    "PUT /api/assignments/{id}/draft",
+    "POST /api/assignments/{id}/heartbeat",
+    "POST /api/assignments/{id}/submit",
+)
+"""The requests that are an item's, as a browser sends them."""
+
+
+def measure(folder: Path, options: argparse.Namespace) -> Measured:
+    """All labelers at once on a server of their own."""
+    links = [
+        invite_labeler(InviteConfig(name=f"L{k}", role="training", screen="no", project=folder))
+        for k in range(options.labelers)
+    ]
+    boss = invite_labeler(InviteConfig(name="Olga", owner=True, project=folder))
+    server, port = serve(folder)
+    times: Times = defaultdict(list)
+    errors: Counter[str] = Counter()
+    people = [
+        Person(
+            PlainHttp(port, options.think, times, errors),
+            Quick(),  # type: ignore[arg-type]
+            link.partition("#")[2],
+            f"labeler {k}",
+        )
+        for k, link in enumerate([*links, boss])
+    ]
+    owner = Owner(people.pop()) if options.owner else None
+    looking = threading.Thread(target=owner.look) if owner else None
+    try:
+        together([*people, *([owner.person] if owner else [])], Person.sign_in)
+        if looking:
+            looking.start()
+        used, own, begun = cpu_seconds(server), time.process_time(), time.perf_counter()
+        together(people, lambda person: person.work(options.items))
+        took, used = time.perf_counter() - begun, cpu_seconds(server) - used
+        own = time.process_time() - own
+        if owner and looking:
+            owner.done.set()
+            looking.join()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    acknowledged = [name for person in people for name in person.acknowledged]
+    return Measured(times, errors, acknowledged, took, used, own, owner)
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -297,58 +490,20 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=50)
     parser.add_argument("--think", type=float, default=0.0)
     parser.add_argument("--store", default="sqlite", help="sqlite, postgresql (one of its own)")
+    parser.add_argument("--owner", type=int, default=0, help="prompts that were labeled before")
     options = parser.parse_args()
     sys.setswitchinterval(0.0005)  # 40 labelers share this process: none shall wait for another
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
         fill(folder, database(options.store), options.labelers * options.items)
-        links = [
-            invite_labeler(InviteConfig(name=f"L{k}", role="training", screen="no", project=folder))
-            for k in range(options.labelers)
-        ]
-        server, port = serve(folder)
-        times: Times = defaultdict(list)
-        errors: Counter[str] = Counter()
-        people = [
-            Person(
-                PlainHttp(port, options.think, times, errors),
-                Quick(),  # type: ignore[arg-type]
-                link.partition("#")[2],
-                f"labeler {k}",
-            )
-            for k, link in enumerate(links)
-        ]
-        try:
-            together(people, Person.sign_in)
-            used, begun = cpu_seconds(server), time.perf_counter()
-            together(people, lambda person: person.work(options.items))
-            took, used = time.perf_counter() - begun, cpu_seconds(server) - used
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
-        print(f"{'page':<38}{'requests':>9}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
-        for page, seconds in sorted(times.items()):
-            print(
-                f"{page:<38}{len(seconds):>9,}{quantile(seconds, 0.5):>9.1f}"
-                f"{quantile(seconds, 0.99):>9.1f}{1000 * max(seconds):>9.1f}"
-            )
-        working = {"sign-in", "invitation", "instructions", "session"}
-        work = [
-            s for page, found in times.items() for s in found if page.split("/")[-1] not in working
-        ]
-        print(
-            f"{len(work):,} requests of work in {took:.1f} s ({len(work) / took:.0f}/s), p50 "
-            f"{quantile(work, 0.5):.1f} ms, p99 {quantile(work, 0.99):.1f} ms, server's CPU "
-            f"{1000 * used / len(work):.2f} ms each"
-        )
-        store = open_project(folder).open_store()
-        acknowledged = [name for person in people for name in person.acknowledged]
-        found = problems(store, acknowledged)
-        found["5xx"] = sum(count for name, count in errors.items() if name.startswith("5"))
-        print(f"{len(acknowledged):,} labels acknowledged; {dict(errors) or 'no refusals'}")
-        print(", ".join(f"{name}: {count}" for name, count in found.items()))
-        if any(found.values()):
-            raise SystemExit(1)
+        fill_labeled(folder, options.owner)
+        measured = measure(folder, options)
+        print(measured.table())
+        found = problems(open_project(folder).open_store(), measured.acknowledged)
+    found["5xx"] = sum(n for name, n in measured.errors.items() if name.startswith("5"))
+    print(", ".join(f"{name}: {count}" for name, count in found.items()))
+    if any(found.values()):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
