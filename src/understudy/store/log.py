@@ -72,7 +72,7 @@ class Event:
 
 
 class PromptLog:
-    """An open log; made when missing. One thread at a time."""
+    """An open log; made when missing, OSError for a file that is none. One thread at a time."""
 
     def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
@@ -92,6 +92,9 @@ class PromptLog:
             if version < SCHEMA_VERSION:
                 self.db.executescript(_SCHEMA)
                 self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except sqlite3.Error as error:
+            self.db.close()
+            raise OSError(f"the log {path} cannot be used: {error}") from None
         except BaseException:
             self.db.close()
             raise

@@ -112,6 +112,8 @@ def new_project(config: NewConfig) -> str:
     path = config.folder / FILE
     if path.exists():
         raise ValueError(f"{path} exists; choose another folder")
+    if config.folder.exists() and not config.folder.is_dir():
+        raise ValueError(f"{config.folder} is a file; choose another folder")
     key = config.split_key or secrets.token_urlsafe(24)
     project = Project(folder=config.folder, store=config.store, split_key=key)
     engine = make_engine(project.url)

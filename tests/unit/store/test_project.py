@@ -149,6 +149,19 @@ def test_a_missing_or_damaged_store_is_said_in_a_line(tmp_path: Path, capsys) ->
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_damaged_log_and_a_file_for_a_folder_are_said_in_a_line(tmp_path: Path, capsys) -> None:
+    run(capsys, "new", tmp_path / "p")
+    (tmp_path / "p" / "log.sqlite").write_text("this is no log, whatever it is called")
+    at = ["--project", str(tmp_path / "p")]
+    for command in (["prompts", "add", "--log"], ["users", "forget", "ann"]):
+        assert main([*command, *at]) == 1
+        said = capsys.readouterr().err
+        assert "log.sqlite cannot be used: file is not a database" in said
+        assert said.count("\n") == 1
+    assert main(["new", str(tmp_path / "p" / "log.sqlite")]) == 2
+    assert "is a file; choose another folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("dump", sorted(RELEASED.glob("*.sql")), ids=lambda path: path.stem)
 def test_every_released_schema_upgrades_with_its_data(dump: Path, tmp_path: Path) -> None:
     """`released/` has a dump of a filled store per schema that was released."""
