@@ -60,12 +60,22 @@ class Server:
         initdb = [program("initdb"), "-D", self.data, "-U", "tester", "--no-sync", "--locale=C"]
         initdb += ["-E", "UTF8", "--wal-segsize=1"]  # MB: `users forget` writes all of them once
         subprocess.run(initdb, check=True, **quiet, **options)
-        command = [program("postgres"), "-D", self.data, "-k", self.folder, "-F"]
+        self.command = [program("postgres"), "-D", self.data, "-k", self.folder, "-F"]
         for setting in ("listen_addresses=", *settings):
-            command += ["-c", setting]
-        self.process = subprocess.Popen(command, **quiet, **options)
+            self.command += ["-c", setting]
+        self.options = {**quiet, **options}
         atexit.register(self.stop)
+        self.start()
+
+    def start(self) -> None:
+        """Run it, at first and after `halt`."""
+        self.process = subprocess.Popen(self.command, **self.options)
         _wait(self.host.format("postgres"), self.process)
+
+    def halt(self) -> None:
+        """End it, and every client's connection; what it keeps stays."""
+        self.process.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to go
+        self.process.wait()
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
         """Run statements as a superuser, each by itself."""
@@ -78,8 +88,7 @@ class Server:
     def stop(self) -> None:
         """End it and remove its files."""
         atexit.unregister(self.stop)
-        self.process.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to go
-        self.process.wait()
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from tests.stores import make_project
 from understudy.labeling.parts import stamp, utc_now
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.records import Prompt, Response
-from understudy.store import Project, Store
+from understudy.store import Project, Store, open_project
 from understudy.store.accounts import (
     NewAccount,
     accept,
@@ -176,7 +176,15 @@ class Site:
 
 def make_site(folder: Path, *options: str) -> Site:
     """A new project with a server that has not been started."""
-    project = make_project("sqlite", folder / "project")
+    return _site(make_project("sqlite", folder / "project"), *options)
+
+
+def site_of(folder: Path) -> Site:
+    """The same for a project that is there."""
+    return _site(open_project(folder))
+
+
+def _site(project: Project, *options: str) -> Site:
     return Site(project, project.open_store(), _free_port(), options=list(options))
 
 
