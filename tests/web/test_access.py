@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from tests.web.axe import check, looks
 from tests.web.conftest import sign_in
 from tests.web.site import Site, answers, prompt
 from tests.web.team import team
 
-GRAVE = ("serious", "critical")
-RULES = {"resultTypes": ["violations"]}
 OWNER_PAGES = (
     "/owner",
     "/owner/queue",
@@ -21,8 +20,6 @@ OWNER_PAGES = (
     "/owner/audit",
     "/owner/exports",
 )
-LOOKS = [("light", 1280), ("dark", 360)]
-looks = pytest.mark.parametrize(("scheme", "width"), LOOKS)
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +43,6 @@ def look(project: Site, open_page):
         return open_page(project, name, width=width, color_scheme=scheme, reduced_motion="reduce")
 
     return make
-
-
-def check(page) -> None:
-    """What axe says is grave; and the page is no wider than the screen."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page, options=RULES).response["violations"]
-    grave = [
-        f"{page.url}: {one['id']}: {one['help']}: {node['target']} {node['failureSummary']}"
-        for one in found
-        if one["impact"] in GRAVE
-        for node in one["nodes"]
-    ]
-    assert not grave, "\n".join(grave)
-    scrolls = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(scrolls) <= 0, f"{page.url} scrolls sideways"
 
 
 @looks
