@@ -463,7 +463,8 @@ def measure(folder: Path, options: argparse.Namespace) -> Measured:
         )
         for k, link in enumerate([*links, boss])
     ]
-    owner = Owner(people.pop()) if options.owner else None
+    last = people.pop()
+    owner = Owner(last) if options.owner else None
     looking = threading.Thread(target=owner.look) if owner else None
     try:
         together([*people, *([owner.person] if owner else [])], Person.sign_in)
