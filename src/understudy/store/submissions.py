@@ -151,7 +151,7 @@ def submit(
         _finish(connection, row, answer, at)
         connection.execute(_DELETE_DRAFT, {"id_": assignment_id})
         if row["stage"] == "work":
-            _count(connection, row, more)
+            _count(connection, row, answer.outcome, more)
         return reply
 
 
@@ -318,12 +318,13 @@ def _finish(connection: Connection, row: RowMapping, answer: Answer, at: str) ->
     connection.execute(_FINISH, values)
 
 
-def _count(connection: Connection, row: RowMapping, more: More) -> None:
+def _count(connection: Connection, row: RowMapping, outcome: str, more: More) -> None:
     """The item has one label more, and wants one more still where labelers disagree."""
     num_done = row["num_done"] + (row["state"] != "done")
     num_live = row["num_live"] - (row["state"] == "leased")
     wanted = row["wanted"]
-    if row["kind"] == "rank" and num_done >= wanted and wanted < row["max_wanted"]:
+    alone = num_done == 1 and outcome == "ranked"  # nobody to disagree with, and sure
+    if row["kind"] == "rank" and not alone and wanted <= num_done and wanted < row["max_wanted"]:
         wanted += more(opinions(connection, row["item_id"]))
     num_skips = row["num_skips"] - (row["state"] == "skipped")
     state = state_after_skips(row["item_state"], num_skips)

@@ -29,7 +29,7 @@ PATIENCE_S = 2.0
 """A browser is let wait so long before it is told to ask again."""
 KEPT_S = 30.0
 """An answer that nobody has asked for again is kept so long."""
-NICE = 10
+NICE = 5
 
 
 class Apart:
@@ -70,7 +70,10 @@ class Apart:
 
     def _ask(self, line: str) -> Response:
         """In the thread."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is not None and self.process.poll() is not None:
+            self._bury(self.process)
+            self.process = None
+        if self.process is None:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
@@ -81,7 +84,7 @@ class Apart:
             calls.write(line.encode() + b"\n")
             calls.flush()
             head = json.loads(answers.readline() or b"null")
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # gone, or gone in the middle of a line
             head = None
         body = answers.read(head["length"]) if head else b""
         if head is None or len(body) < head["length"]:
