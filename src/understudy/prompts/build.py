@@ -23,7 +23,8 @@ from typing import Literal
 from understudy.prompts.ask_use_case import asked_use_cases
 from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
-from understudy.prompts.pii import find_pii, redact_conversation
+from understudy.prompts.pii import Finder, redact_conversation
+from understudy.prompts.presidio import pii_finder
 from understudy.prompts.read import read_prompts
 from understudy.prompts.report import IntakeReport, Tally
 from understudy.prompts.split import SPLITS, split_of
@@ -47,6 +48,11 @@ class IntakeConfig:
     pii: Literal["drop_train", "drop", "redact"] = "drop_train"
     """Prompts with personal data: dropped from the training split (A.1), dropped everywhere, or
     redacted everywhere."""
+    presidio_model: str | None = None
+    """spaCy model, installed or a folder, with which Presidio also finds names and places (extra
+    `presidio`); without it the rules alone decide what is personal."""
+    presidio_language: str = "en"
+    """The language of that model."""
     duplicate_scope: Literal["all", "user"] = "all"
     """Whether a prompt can repeat anybody's earlier prompt or only one of the same user (or
     organisation)."""
@@ -113,10 +119,11 @@ def build_prompts(
     called with the step and the prompt that it drops.
     """
     config = config or IntakeConfig()
-    tally = Tally(_steps(config), on_drop)
+    find = pii_finder(config.presidio_model, config.presidio_language)
+    tally = Tally(_steps(config), on_drop, find)
     rows = _with_consent(prompts, tally)
     rows = _short_enough(rows, config.max_prompt_tokens, _counter(config, count_tokens), tally)
-    rows = _without_pii(rows, config, tally)
+    rows = _without_pii(rows, config, find, tally)
     kept = sorted(rows, key=_arrival)
     if config.group_by == "organization":
         kept = _in_one_organization(kept, config, tally)
@@ -205,14 +212,16 @@ def _short_enough(
                 tally.drop("length", prompt, f"over_{limit}_tokens")
 
 
-def _without_pii(prompts: Iterator[Prompt], config: IntakeConfig, tally: Tally) -> Iterator[Prompt]:
+def _without_pii(
+    prompts: Iterator[Prompt], config: IntakeConfig, find: Finder, tally: Tally
+) -> Iterator[Prompt]:
     for prompt in prompts:
-        found = find_pii(prompt_text(prompt.prompt))
+        found = find(prompt_text(prompt.prompt))
         if not found:
             yield prompt
         elif config.pii == "redact":
             tally.num_redacted += 1
-            yield replace(prompt, prompt=redact_conversation(prompt.prompt))
+            yield replace(prompt, prompt=redact_conversation(prompt.prompt, find))
         elif config.pii == "drop" or _split(prompt, config) == "train":
             tally.drop("pii", prompt, found[0].kind)
         else:

@@ -4,7 +4,7 @@ published).
 Found: e-mail addresses, phone numbers, payment cards (Luhn), IBANs (mod 97), IPv4 and IPv6
 addresses, national ids of eleven kinds (most with check digits), keys, tokens, passwords and
 private keys. Not found: names, addresses, dates of birth, and whatever is spelled out in words;
-that takes a model.
+that takes a model (`presidio.py` finds names and places with one).
 
 The rules lean to finding too much over too little where a checksum cannot decide, since a prompt
 lost costs little. Numbers without any mark of what they are (ten bare digits) are left alone.
@@ -33,6 +33,10 @@ class Finding:
     """First character."""
     end: int
     """One past the last character."""
+
+
+Finder = Callable[[str], list[Finding]]
+"""All personal data in a text, by position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +70,20 @@ def find_pii(text: str) -> list[Finding]:
     return found
 
 
-def redact(text: str) -> str:
+def redact(text: str, find: Finder = find_pii) -> str:
     """`text` with each finding replaced by its kind: "write ann@example.org" -> "write [email]"."""
     parts, position = [], 0
-    for finding in find_pii(text):
+    for finding in find(text):
         parts += [text[position : finding.start], f"[{finding.kind}]"]
         position = finding.end
     return "".join([*parts, text[position:]])
 
 
-def redact_conversation(prompt: Conversation) -> Conversation:
+def redact_conversation(prompt: Conversation, find: Finder = find_pii) -> Conversation:
     """A prompt with every turn redacted."""
     if isinstance(prompt, str):
-        return redact(prompt)
-    return tuple(Message(turn.role, redact(turn.content)) for turn in prompt)
+        return redact(prompt, find)
+    return tuple(Message(turn.role, redact(turn.content, find)) for turn in prompt)
 
 
 _SEPARATORS = str.maketrans("", "", " .+-")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.prompts.pii import redact
+from understudy.prompts.pii import Finder, find_pii, redact
 from understudy.prompts.split import SPLITS
 from understudy.prompts.use_case import PAPER_SHARES
 from understudy.records import Prompt, prompt_text
@@ -111,9 +111,12 @@ class Tally:
     """Counts while intake runs; `report` freezes them."""
 
     def __init__(
-        self, steps: Sequence[str], on_drop: Callable[[str, Prompt], None] | None = None
+        self,
+        steps: Sequence[str],
+        on_drop: Callable[[str, Prompt], None] | None = None,
+        find: Finder = find_pii,
     ) -> None:
-        self.on_drop = on_drop
+        self.on_drop, self.find = on_drop, find
         self.num_in = 0
         self.num_redacted = 0
         self.num_pii_outside_training = 0
@@ -127,7 +130,7 @@ class Tally:
         self._dropped[step][reason] += 1
         examples = self._examples.setdefault((step, reason), [])
         if len(examples) < EXAMPLES_PER_REASON or prompt.id < examples[-1].id:
-            insort(examples, Example(prompt.id, reason, beginning(prompt), of))
+            insort(examples, Example(prompt.id, reason, beginning(prompt, self.find), of))
             del examples[EXAMPLES_PER_REASON:]
 
     def report(self, kept: Sequence[Prompt]) -> IntakeReport:
@@ -182,10 +185,10 @@ def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
     return {name: {"prompts": prompts[name], "users": users[name]} for name in names}
 
 
-def beginning(prompt: Prompt) -> str:
+def beginning(prompt: Prompt, find: Finder = find_pii) -> str:
     """How a prompt begins, in one line, with personal data redacted."""
     # Redacted first and cut afterwards, or the cut could leave half an address that no rule knows.
-    text = " ".join(redact(prompt_text(prompt.prompt)).split())
+    text = " ".join(redact(prompt_text(prompt.prompt), find).split())
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 3] + "..."
 
 
