@@ -23,6 +23,6 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
-    mallopt(_ARENA_MAX, 1)
+    mallopt(_ARENA_MAX, 1)  # a heap of its own, as each thread has, would hand all back again
     taken = any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST)
     return bool(mallopt(_TRIM_THRESHOLD, _KEPT)) and taken

@@ -59,11 +59,14 @@ def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether nothing is wrapped: no adapter on a product, no recomputation around the layer."""
+    """Whether nothing is wrapped, no adapter on a product, no recomputation around the layer, and
+    nothing drops attention weights."""
     blocks = (*layer.self_attn.children(), *layer.mlp.children())
     products = [block for block in blocks if not hasattr(block, "variance_epsilon")]
     products.remove(layer.mlp.act_fn)
-    return "forward" not in vars(layer) and all(type(block) is nn.Linear for block in products)
+    drops = layer.training and getattr(layer.self_attn, "attention_dropout", 0.0) > 0
+    plain = all(type(block) is nn.Linear for block in products)
+    return plain and not drops and "forward" not in vars(layer)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ Shapes: B episodes, R response tokens, N response tokens of a pass.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -128,56 +129,64 @@ class Learner:
         ptx_ids_NT: Tensor | None,
         pad_id: int,
     ) -> dict[str, float]:
-        """PPO gradient, then ptx_coef times the pretraining gradient, one step; then the critic."""
-        num_tokens = experience.num_tokens(rows)
-        budget, max_norm = config.micro_batch_tokens, config.max_grad_norm
+        """PPO gradient, then ptx_coef times the pretraining gradient, one step; and the critic's.
+
+        The critic needs nothing of the policy, so its step is taken beside the PPO gradient where
+        the two take about as long.
+        """
         device = device_of(self.policy)
-        passes = experience.passes(rows, pad_id, budget, device)
-
-        def policy_job() -> dict[str, float]:
-            return policy_gradient(
-                self.policy,
-                experience,
-                passes,
-                num_tokens=num_tokens,
-                clip=config.clip,
-                temperature=config.temperature,
-            )
-
-        def critic_job() -> dict[str, float]:
-            metrics = value_gradient(
-                self.critic,
-                experience,
-                passes,
-                num_tokens=num_tokens,
-                value_clip=config.value_clip,
-            )
-            result = clip_and_step(self.critic_optimizer, self.critic.parameters(), max_norm)
-            self.critic_guard.note(result)
-            return metrics | {
-                "ppo/critic_grad_norm": result.grad_norm,
-                "ppo/skipped_steps": float(result.skipped),
-            }
-
-        jobs = (policy_job, critic_job)
-        if self._alike(config):
-            metrics, critic_metrics = side_by_side(jobs, device)
-        else:
-            metrics, critic_metrics = policy_job(), critic_job()
+        passes = experience.passes(rows, pad_id, config.micro_batch_tokens, device)
+        jobs = [
+            partial(learn, config, experience, passes, experience.num_tokens(rows))
+            for learn in (self._policy_gradient, self._critic_step)
+        ]
+        at_once = self._take_as_long(config)
+        metrics, critic_metrics = side_by_side(jobs, device) if at_once else [job() for job in jobs]
         if ptx_ids_NT is not None:
             metrics["ppo/surrogate_grad_norm"] = gradient_norm(self.policy.parameters())
             loss = add_ptx_gradient(
-                self.policy, ptx_ids_NT, coef=config.ptx_coef, micro_batch_tokens=budget
+                self.policy,
+                ptx_ids_NT,
+                coef=config.ptx_coef,
+                micro_batch_tokens=config.micro_batch_tokens,
             )
             metrics["ppo/ptx_loss"] = float(loss)
-        result = clip_and_step(self.policy_optimizer, self.policy.parameters(), max_norm)
+        parameters = self.policy.parameters()
+        result = clip_and_step(self.policy_optimizer, parameters, config.max_grad_norm)
         self.policy_guard.note(result)
         critic_metrics["ppo/skipped_steps"] += float(result.skipped)
         return metrics | critic_metrics | {"ppo/policy_grad_norm": result.grad_norm}
 
-    def _alike(self, config: PPOConfig) -> bool:
-        """Whether policy and critic take about as long, so that neither waits for the other, and
-        nothing of a pass is kept in common.
+    def _policy_gradient(
+        self, config: PPOConfig, experience: Experience, passes: Sequence[Pass], num_tokens: int
+    ) -> dict[str, float]:
+        return policy_gradient(
+            self.policy,
+            experience,
+            passes,
+            num_tokens=num_tokens,
+            clip=config.clip,
+            temperature=config.temperature,
+        )
+
+    def _critic_step(
+        self, config: PPOConfig, experience: Experience, passes: Sequence[Pass], num_tokens: int
+    ) -> dict[str, float]:
+        metrics = value_gradient(
+            self.critic, experience, passes, num_tokens=num_tokens, value_clip=config.value_clip
+        )
+        parameters = self.critic.parameters()
+        result = clip_and_step(self.critic_optimizer, parameters, config.max_grad_norm)
+        self.critic_guard.note(result)
+        return metrics | {
+            "ppo/critic_grad_norm": result.grad_norm,
+            "ppo/skipped_steps": float(result.skipped),
+        }
+
+    def _take_as_long(self, config: PPOConfig) -> bool:
+        """Whether policy and critic are of about the same size, so that neither waits long for the
+        other. Not with activation checkpointing, which saves and restores random states that
+        threads share.
         """
         sizes = [sum(p.numel() for p in m.parameters()) for m in (self.policy, self.critic)]
         return max(sizes) <= 1.5 * min(sizes) and not config.activation_checkpointing

@@ -5,8 +5,8 @@ from tests.fixtures_models import make_policy
 from understudy.core.batching import ranking_batch
 from understudy.core.compute import checkpoint_activations
 from understudy.core.direct import direct_pass
-from understudy.core.models import forward_hidden, hidden_at
-from understudy.core.policies import trunk_of
+from understudy.core.models import add_adapter, forward_hidden, hidden_at, trunk_of
+from understudy.sft.train import SFTConfig
 
 LLAMAS = ["llama", "llama_tied", "qwen2", "qwen3", "mistral"]
 ROW, COLUMN = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 5, 2, 0, 4])
@@ -68,8 +68,20 @@ def test_whatever_wraps_or_watches_a_module_is_left_to_the_library():
     assert direct_pass(trunk, 6) is None
     handle.remove()
     assert direct_pass(trunk, 6) is not None
+    trunk.layers[0].self_attn.attention_dropout = 0.1
+    assert direct_pass(trunk, 6) is not None  # which drops in training only
+    assert direct_pass(trunk.train(), 6) is None
+    trunk.layers[0].self_attn.attention_dropout = 0.0
+    assert direct_pass(trunk, 6) is not None
     checkpoint_activations(model)
     assert direct_pass(trunk, 6) is None
+
+
+def test_an_adapter_is_left_to_the_library(tmp_path):
+    model = make_policy("llama", vocab_size=16)
+    options = SFTConfig(model="m", data=tmp_path, out=tmp_path, lora_rank=2)
+    add_adapter(model, options, seed=0)
+    assert direct_pass(trunk_of(model), 6) is None
 
 
 def test_a_window_that_binds_is_left_to_the_library():
