@@ -66,13 +66,17 @@ def read_row(kind: type, row: Mapping[str, Any], prefix: str = "") -> Any:
     """A dataclass from a JSON object: missing optional fields take their defaults, extra keys are
     left out."""
     values: Json = {}
+    missing = []
     for name, hint in hints_of(kind).items():
         optional = name in defaults_of(kind)
         if row.get(name) is None and (optional or name not in row):
             if not optional:
-                raise RecordError(f"field '{prefix}{name}' is missing")
+                missing.append(name)
             continue
         values[name] = read_field(row[name], hint, prefix + name)
+    if missing:  # ids are made where all else is there
+        name = next((name for name in missing if not name.endswith("id")), missing[0])
+        raise RecordError(f"field '{prefix}{name}' is missing")
     return kind(**values)
 
 

@@ -7,6 +7,7 @@ unless given), or a folder that `datasets` saved, or one of Parquet files as the
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,39 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
         else:
             match = _NAME.fullmatch(text)
             assert match is not None
-            data = datasets.load_dataset(match["base"], match["config"], split=split)
+            with _offline_unless_reached(match["base"]):
+                data = datasets.load_dataset(match["base"], match["config"], split=split)
     except Exception as error:  # the package raises kinds of its own for each failure
         reason = " ".join(str(error).split())[:200]
         raise RecordError(f"data set {source} (split {split}) cannot be read: {reason}") from None
     for number, row in enumerate(data, start=1):
         yield f"row {number}", row
+
+
+@contextmanager
+def _offline_unless_reached(name: str) -> Iterator[None]:
+    """Only this machine's copies if the hub does not answer one question: the packages would repeat
+    each of theirs for half a minute, and say so.
+    """
+    import datasets
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    reached = True
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "README.md", repo_type="dataset"))
+    except HfHubHTTPError:  # it has no such file, or wants to know who asks
+        pass
+    except Exception:  # the packages raise kinds of their own for each failure
+        reached = False
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if not reached:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except Exception:
+        if reached:
+            raise
+        raise ValueError("the hub cannot be reached, and there is no copy here") from None
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from tests.fixtures_models import KINDS, make_policy, make_tokenizer, save_model_folder
@@ -144,3 +148,37 @@ def test_right_padding_needs_no_mask():
     hidden_BTD = forward_hidden(model, ids_BT, mask_BT)
     alone_1TD = forward_hidden(model, ids_BT[:1, :3], mask_BT[:1, :3])
     torch.testing.assert_close(hidden_BTD[:1, :3], alone_1TD, rtol=1e-5, atol=1e-5)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(tmp_path):
+    """In a process of its own: where the hub is, is read when the package is imported."""
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "x", "response": "y"}\n')
+    command = [sys.executable, "-m", "understudy.cli", "sft", "--model", "nomodel"]
+    command += ["--data", str(data), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        command, env=os.environ | nowhere, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "nomodel is no folder, and the Hugging Face hub cannot be reached" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_copy_on_this_machine_is_used_where_the_hub_cannot_be_reached(tmp_path):
+    snapshot = tmp_path / "hub" / "models--org--small" / "snapshots" / ("a" * 40)
+    save_model_folder(snapshot)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("a" * 40)
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    code = "from understudy.core.models import load_policy; print(load_policy('org/small')[0])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | nowhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("LlamaForCausalLM("), done.stderr

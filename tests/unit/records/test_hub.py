@@ -1,5 +1,7 @@
 """Data sets by name: which sources are one, and what is said without the package."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -40,3 +42,18 @@ def test_a_saved_data_set_is_read_and_hashed(tmp_path):
     assert describe_input(tmp_path / "d#test")["sha256"]
     with pytest.raises(RecordError, match="split valid"):
         read_records(tmp_path / "d#valid", Demonstration)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(tmp_path):
+    """In a process of its own: where the hub is, is read when the package is imported."""
+    pytest.importorskip("datasets")
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "understudy.cli", "data", "check", "org/name"]
+    done = subprocess.run(
+        command, env=os.environ | nowhere, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "understudy: error: data set org/name (split train) cannot be read: "
+        "the hub cannot be reached, and there is no copy here"
+    ]
