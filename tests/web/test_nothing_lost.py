@@ -244,9 +244,34 @@ def test_a_skip_can_be_taken_back(project: Site, writer) -> None:
     page.get_by_role("button", name="Skip: the task is unclear").click()
     page.get_by_role("dialog").get_by_label("Another reason").check()
     page.get_by_role("dialog").get_by_role("button", name="Skip").click()
-    page.get_by_role("button", name="Take it back").click()
+    with page.expect_response("**/unskip"):
+        page.get_by_role("button", name="Take it back").click()
     expect(editor(page)).to_have_value("Half a")
     assert "skipped" not in [row["state"] for row in project.assignments(account_id)]
+
+
+def test_a_skip_is_taken_back_before_the_next_task_is_there(project: Site, writer) -> None:
+    page, _ = writer()
+    editor(page).fill("Half a")
+    saved(page)
+    mine, held = page.url, []
+    page.route("**/api/next", lambda route: held.append((route, route.fetch())))
+    page.get_by_role("button", name="Skip: the task is unclear").click()
+    page.get_by_role("dialog").get_by_label("Another reason").check()
+    page.get_by_role("dialog").get_by_role("button", name="Skip").click()
+    with page.expect_response("**/unskip"):
+        page.get_by_role("button", name="Take it back").click()
+    page.wait_for_url(mine)
+    expect(editor(page)).to_have_value("Half a")
+    with page.expect_response("**/api/next"):
+        (route, answer), *_ = held
+        route.fulfill(response=answer)
+    with page.expect_response("**/draft"):  # what is written now is written to one's own
+        editor(page).fill("Half a text.")
+    saved(page)
+    assert page.url == mine
+    page.reload()
+    expect(editor(page)).to_have_value("Half a text.")
 
 
 def test_the_server_dies_and_comes_back(tmp_path, open_page) -> None:

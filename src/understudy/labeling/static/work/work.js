@@ -15,7 +15,8 @@ import { openTask } from "./task.js";
 const UI = "1";
 const RETRY_MS = 5000;
 const stage = $("#stage");
-const page = { task: null, drawn: null, kind: new URLSearchParams(location.search).get("kind") };
+const kind = new URLSearchParams(location.search).get("kind");
+const page = { task: null, drawn: null, kind, turn: 0 };
 
 boot();
 
@@ -38,18 +39,23 @@ async function boot() {
   await open(location.pathname);
 }
 
-/** Open what the address says: one assignment, or the next one. */
+/**
+ * Open what the address says: one assignment, or the next one. Whoever has gone elsewhere before the reply
+ * is there (taken a skip back, say, while the next task was loading) is left where they are.
+ */
 async function open(path) {
+  const turn = ++page.turn;
   const id = path.split("/")[2];
   if (id && page.task?.assignment.id === id) return page.drawn?.showStep(history.state?.step);
   try {
     const reply = id
       ? await get(`/api/assignments/${encodeURIComponent(id)}`)
       : await post("/api/next", { kind: page.kind });
+    if (turn !== page.turn) return;
     if (reply.assignment) await begin(reply.assignment, !id);
     else await nothing(reply.nothing);
   } catch (error) {
-    trouble(error, () => open(path));
+    if (turn === page.turn) trouble(error, () => open(path));
   }
 }
 
