@@ -241,7 +241,9 @@ def ppo(figures: Figures, ratios: Figures, scale: float) -> None:
                 ptx_coef=0.0,
                 episodes=episodes,
                 batch_size=batch,
-                rollout_slots=batch,  # all at once, as the peer does
+                # All at once, and a minibatch in one pass, as the peer does.
+                rollout_slots=batch,
+                micro_batch_tokens=8192,
                 lr=1e-5,
                 max_response_tokens=work.response_tokens,
                 save_every=1000,

@@ -14,7 +14,6 @@ Shapes: B rows, T tokens, N tokens of all rows, M positions that are read, D hid
 head size.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +25,9 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from understudy.core.batching import by_token_budget
-from understudy.core.llama import first_half_negative, has_llama_shape, turned
+from understudy.core.llama import has_llama_shape
 from understudy.core.masks import sliding_window
+from understudy.core.products import product, product_onto, rows_to_spare, times, weight_gradient
 
 _AGREES = "_understudy_passes_directly"
 
@@ -124,6 +124,8 @@ class Rows:
     """Its inverse: index among the N tokens of each flat position."""
     column_N: Tensor
     """Column of each token in the batch: its position in its row."""
+    num_spare: int
+    """Tokens at the end that nobody reads, there for a number of tokens that comes again."""
 
     @classmethod
     def padded(cls, mask_BT: Tensor) -> "Rows":
@@ -145,14 +147,22 @@ class Rows:
         token_N = torch.cat(tokens)
         place = torch.zeros(count * width, dtype=torch.long)
         place[token_N] = torch.arange(len(token_N))
-        return cls(groups, token_N, place, token_N % width)
+        return cls._rounded(groups, token_N, place, token_N % width)
 
     @classmethod
     def masked(cls, positions_BT: Tensor) -> "Rows":
         """Rows whose tokens see what a mask says."""
         every_N = torch.arange(positions_BT.numel())
         group = Group(len(positions_BT), positions_BT.shape[1], None)
-        return cls([group], every_N, every_N, positions_BT.flatten())
+        return cls._rounded([group], every_N, every_N, positions_BT.flatten())
+
+    @classmethod
+    def _rounded(
+        cls, groups: list[Group], token_N: Tensor, place: Tensor, column_N: Tensor
+    ) -> "Rows":
+        num_spare = rows_to_spare(len(token_N))
+        token_N, column_N = (F.pad(x_N, (0, num_spare)) for x_N in (token_N, column_N))
+        return cls(groups, token_N, place, column_N, num_spare)
 
 
 class DirectPass:
@@ -168,41 +178,51 @@ class DirectPass:
         additive `mask`."""
         trunk, read_M = self.trunk, rows.place[read_M]
         hidden_ND = trunk.embed_tokens(ids_BT.flatten()[rows.token_N])
-        cos_1NR, sin_1NR = trunk.rotary_emb(hidden_ND, position_ids=rows.column_N.unsqueeze(0))
-        rotation = cos_1NR[0].unsqueeze(1), first_half_negative(sin_1NR[0]).unsqueeze(1)
+        rotation = Rotation.of(trunk, hidden_ND, rows.column_N)
         for layer in trunk.layers:
-            mixed_ND = _attention(layer, hidden_ND, rows.groups, rotation, mask)
+            mixed_ND = _attention(layer, hidden_ND, rows, rotation, mask)
             if layer is trunk.layers[-1]:
-                mixed_ND, hidden_ND = mixed_ND[read_M], hidden_ND[read_M]
-            out, keep = layer.self_attn.o_proj, torch.is_grad_enabled()
-            hidden_ND = _product_onto(hidden_ND, mixed_ND, out.weight, out.bias, keep)
+                rounded_M = F.pad(read_M, (0, rows_to_spare(len(read_M))))
+                mixed_ND, hidden_ND = (x.index_select(0, rounded_M) for x in (mixed_ND, hidden_ND))
+            out = layer.self_attn.o_proj
+            hidden_ND = product_onto(hidden_ND, mixed_ND, out.weight, out.bias)
             hidden_ND = _feed_forward(layer, hidden_ND)
-        return _normalized(hidden_ND, trunk.norm) * trunk.norm.weight
+        return _normalized(hidden_ND[: len(read_M)], trunk.norm) * trunk.norm.weight
 
 
 def _attention(
     layer: Any,
     hidden_ND: Tensor,
-    groups: Sequence[Group],
-    rotation: tuple[Tensor, Tensor],
+    rows: Rows,
+    rotation: "Rotation",
     mask: Tensor | None,
 ) -> Tensor:
     attention, norm = layer.self_attn, layer.input_layernorm
     x_ND = _normalized(hidden_ND, norm)
 
-    def heads(projection: nn.Linear) -> Tensor:
-        out_ND = F.linear(x_ND, projection.weight * norm.weight, projection.bias)
-        return out_ND.unflatten(-1, (-1, attention.head_dim))
+    def heads(projection: nn.Linear, paired: bool = False) -> Tensor:
+        weight_MD, bias_M = projection.weight * norm.weight, projection.bias
+        if paired:
+            weight_MD = _paired(weight_MD, attention.head_dim)
+            bias_M = None if bias_M is None else _paired(bias_M, attention.head_dim)
+        return product(x_ND, weight_MD, bias_M).unflatten(-1, (-1, attention.head_dim))
 
-    query_NHR, key_NHR = heads(attention.q_proj), heads(attention.k_proj)
-    if hasattr(attention, "q_norm"):
-        query_NHR = _normalized(query_NHR, attention.q_norm) * attention.q_norm.weight
-        key_NHR = _normalized(key_NHR, attention.k_norm) * attention.k_norm.weight
-    query_NHR, key_NHR = _Turn.apply(query_NHR, *rotation), _Turn.apply(key_NHR, *rotation)
-    sizes = [group.num_tokens for group in groups]
-    parts = (x_NHR.split(sizes) for x_NHR in (query_NHR, key_NHR, heads(attention.v_proj)))
+    def turned_heads(projection: nn.Linear, inner_norm: Any) -> Tensor:
+        x_NHR = heads(projection, paired=True)
+        if inner_norm is not None:
+            weight_R = _paired(inner_norm.weight, attention.head_dim)
+            x_NHR = _normalized(x_NHR, inner_norm) * weight_R
+        return rotation.turn(x_NHR)
+
+    inputs_NHR = (
+        turned_heads(attention.q_proj, getattr(attention, "q_norm", None)),
+        turned_heads(attention.k_proj, getattr(attention, "k_norm", None)),
+        heads(attention.v_proj),
+    )
+    sizes = [*(group.num_tokens for group in rows.groups), rows.num_spare]
+    parts = (x_NHR.split(sizes) for x_NHR in inputs_NHR)
     mixed = []
-    for group, *inputs in zip(groups, *parts, strict=True):
+    for group, *inputs in zip(rows.groups, *parts, strict=False):
         mixed_BTHR, _ = sdpa_attention_forward(
             attention,
             *map(group.apart, inputs),
@@ -211,6 +231,7 @@ def _attention(
             is_causal=mask is None,
         )
         mixed.append(group.joined(mixed_BTHR))
+    mixed.append(torch.zeros_like(inputs_NHR[0][: rows.num_spare]))
     return torch.cat(mixed).flatten(1)
 
 
@@ -223,19 +244,10 @@ def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
     if not biased and type(block.act_fn).__name__ in ("SiLU", "SiLUActivation"):
         added: Tensor = _FeedForward.apply(hidden_ND, x_ND, gate_FD, up_FD, block.down_proj.weight)
         return added
-    gate_NF = F.linear(x_ND, gate_FD, block.gate_proj.bias)
-    up_NF = F.linear(x_ND, up_FD, block.up_proj.bias)
+    gate_NF = product(x_ND, gate_FD, block.gate_proj.bias)
+    up_NF = product(x_ND, up_FD, block.up_proj.bias)
     gated_NF, down = block.act_fn(gate_NF) * up_NF, block.down_proj
-    return _product_onto(hidden_ND, gated_NF, down.weight, down.bias, torch.is_grad_enabled())
-
-
-def _product_onto(
-    hidden_ND: Tensor, x_NF: Tensor, weight_DF: Tensor, bias_D: Tensor | None, keep: bool
-) -> Tensor:
-    """hidden + x @ weight.T + bias, in place of `hidden` unless somebody keeps it."""
-    add = torch.addmm if keep else Tensor.addmm_
-    sum_ND = add(hidden_ND, x_NF, weight_DF.T)
-    return sum_ND if bias_D is None else sum_ND + bias_D
+    return product_onto(hidden_ND, gated_NF, down.weight, down.bias)
 
 
 def _normalized(x: Tensor, norm: Any) -> Tensor:
@@ -263,19 +275,64 @@ class _Normalize(torch.autograd.Function):
         return torch.addcmul(grad, y, along, value=-1).mul_(scale), None
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Rotary embedding as a product of complex numbers, for heads whose pairs lie side by side.
+
+    The library turns number i of a head together with number i + R/2; attention does not mind in
+    which order a head's numbers come, as long as queries and keys agree.
+    """
+
+    turn_NHR: Tensor
+    """A number on the unit circle for every pair, in every head: no product broadcasts."""
+    back_NHR: Tensor
+    """Its inverse."""
+
+    @classmethod
+    def of(cls, trunk: Any, hidden_ND: Tensor, column_N: Tensor) -> "Rotation":
+        """For tokens at positions `column_N`."""
+        attention = trunk.layers[0].self_attn
+        num_heads, half = (
+            attention.q_proj.out_features // attention.head_dim,
+            attention.head_dim // 2,
+        )
+        cos_NHR, sin_NHR = (
+            x_1NR[0, :, None, :half].expand(-1, num_heads, -1).contiguous()
+            for x_1NR in trunk.rotary_emb(hidden_ND, position_ids=column_N.unsqueeze(0))
+        )
+        return cls(torch.complex(cos_NHR, sin_NHR), torch.complex(cos_NHR, -sin_NHR))
+
+    def turn(self, x_NHR: Tensor) -> Tensor:
+        """Queries or keys, turned by their positions."""
+        num_heads = x_NHR.shape[1]
+        turned: Tensor = _Turn.apply(
+            x_NHR, self.turn_NHR[:, :num_heads], self.back_NHR[:, :num_heads]
+        )
+        return turned
+
+
+def _paired(weight: Tensor, head_size: int) -> Tensor:
+    """Rows of heads in another order: what is turned together side by side."""
+    return weight.unflatten(0, (-1, 2, head_size // 2)).transpose(1, 2).flatten(0, 2)
+
+
 class _Turn(torch.autograd.Function):
-    """Rotary embedding; its gradient turns the other way."""
+    """A product with complex numbers; its gradient turns back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(cos, sin)
-        return turned(x, cos, sin)
+    def forward(ctx: Any, x: Tensor, turn: Tensor, back: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(back)
+        return _times_complex(x, turn)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        cos, sin = ctx.saved_tensors
-        return turned(grad, cos, -sin), None, None
+        return _times_complex(grad, *ctx.saved_tensors), None, None
+
+
+def _times_complex(x: Tensor, turn: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 class _FeedForward(torch.autograd.Function):
@@ -290,28 +347,28 @@ class _FeedForward(torch.autograd.Function):
         up_FD: Tensor,
         down_DF: Tensor,
     ) -> Tensor:
-        gate_NF, up_NF = x_ND @ gate_FD.T, x_ND @ up_FD.T
-        keep = any(ctx.needs_input_grad)
-        if keep:
+        gate_NF, up_NF = times(x_ND, gate_FD), times(x_ND, up_FD)
+        if any(ctx.needs_input_grad):
             opened_NF = F.silu(gate_NF)
             gated_NF = opened_NF * up_NF
             kept = gate_NF, up_NF, opened_NF, gated_NF
             ctx.save_for_backward(x_ND, gate_FD, up_FD, down_DF, *kept)
         else:
             gated_NF = F.silu(gate_NF, inplace=True).mul_(up_NF)
-        return _product_onto(hidden_ND, gated_NF, down_DF, None, keep)
+        return times(gated_NF, down_DF, onto_NM=hidden_ND)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF, opened_NF, gated_NF = ctx.saved_tensors
-        grad_down_DF = grad_ND.T @ gated_NF
-        grad_gated_NF = grad_ND @ down_DF
+        grad_down_DF = weight_gradient(grad_ND, gated_NF)
+        grad_gated_NF = times(grad_ND, down_DF.T)
         grad_up_NF = opened_NF.mul_(grad_gated_NF)
         grad_opened_NF = torch.mul(grad_gated_NF, up_NF, out=gated_NF)
         grad_gate_NF = torch.ops.aten.silu_backward(grad_opened_NF, gate_NF)
-        grad_x_ND = (grad_up_NF @ up_FD).addmm_(grad_gate_NF, gate_FD)
-        grad_gate_FD, grad_up_FD = grad_gate_NF.T @ x_ND, grad_up_NF.T @ x_ND
+        grad_x_ND = times(grad_gate_NF, gate_FD.T, onto_NM=times(grad_up_NF, up_FD.T))
+        grad_gate_FD = weight_gradient(grad_gate_NF, x_ND)
+        grad_up_FD = weight_gradient(grad_up_NF, x_ND)
         return grad_ND, grad_x_ND, grad_gate_FD, grad_up_FD, grad_down_DF
 
 

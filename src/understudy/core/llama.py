@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
 from understudy.core.masks import Mask
+from understudy.core.products import rows_to_spare, times
 
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings that do not depend on the longest position of a pass."""
@@ -27,14 +29,27 @@ Attention = Callable[..., tuple[Tensor, Any]]
 class Forward(Protocol):
     """A trunk's forward pass into a cache."""
 
-    def __call__(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: Cache) -> Tensor:
-        """Last hidden states (B, T, D)."""
+    def __call__(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask: Mask,
+        cache: Cache,
+        read_M: Tensor | None = None,
+    ) -> Tensor:
+        """Last hidden states (M, D) at the flat positions `read_M` of (B, T), or at all."""
 
 
 def library_trunk(trunk: PreTrainedModel) -> Forward:
     """The model's own forward pass."""
 
-    def forward(ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: Cache) -> Tensor:
+    def forward(
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask: Mask,
+        cache: Cache,
+        read_M: Tensor | None = None,
+    ) -> Tensor:
         hidden_BTD: Tensor = trunk(
             input_ids=ids_BT,
             attention_mask=mask,
@@ -42,7 +57,8 @@ def library_trunk(trunk: PreTrainedModel) -> Forward:
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        return hidden_BTD
+        hidden_ND = hidden_BTD.flatten(0, 1)
+        return hidden_ND if read_M is None else hidden_ND[read_M]
 
     return forward
 
@@ -59,25 +75,37 @@ class LlamaTrunk:
         cos_1PR, sin_1PR = model.rotary_emb(weight[:1], position_ids=positions_1P)
         self.cos_PR, self.sin_PR = cos_1PR[0], first_half_negative(sin_1PR[0])
 
-    def __call__(self, ids_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: Cache) -> Tensor:
-        """Last hidden states (B, T, D)."""
-        rows, length = ids_BT.shape
-        hidden_ND = self.embed(ids_BT).flatten(0, 1)
-        positions_N = positions_BT.flatten()
+    def __call__(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask: Mask,
+        cache: Cache,
+        read_M: Tensor | None = None,
+    ) -> Tensor:
+        """Last hidden states (M, D) at the flat positions `read_M` of (B, T), or at all."""
+        count, shape = ids_BT.numel(), ids_BT.shape
+        spare = rows_to_spare(count)
+        hidden_ND = F.pad(self.embed(ids_BT).flatten(0, 1), (0, 0, 0, spare))
+        positions_N = F.pad(positions_BT.flatten(), (0, spare))
         cos_N1R = self.cos_PR[positions_N].unsqueeze(1)
         sin_N1R = self.sin_PR[positions_N].unsqueeze(1)
         for index, layer in enumerate(self.layers):
             query, key, value = (
-                x_NHR.unflatten(0, (rows, length)).transpose(1, 2)
+                x_NHR[:count].unflatten(0, shape).transpose(1, 2)
                 for x_NHR in layer.projections(hidden_ND, cos_N1R, sin_N1R)
             )
             key, value = cache.update(key, value, index)
             mixed, _ = self.attend(
                 layer.attention, query, key, value, mask, scaling=layer.attention.scaling
             )
-            hidden_ND += layer.output(mixed.reshape(rows * length, -1))
-            hidden_ND += layer.feed_forward(hidden_ND)
-        return _rms_norm(self.norm, hidden_ND).unflatten(0, (rows, length))
+            mixed_ND = mixed.reshape(count, -1)
+            if read_M is not None and index == len(self.layers) - 1:
+                mixed_ND, hidden_ND, count = mixed_ND[read_M], hidden_ND[read_M], len(read_M)
+            mixed_ND = F.pad(mixed_ND, (0, 0, 0, len(hidden_ND) - count))
+            hidden_ND = layer.output_onto(hidden_ND, mixed_ND)
+            hidden_ND = layer.feed_forward_onto(hidden_ND)
+        return _rms_norm(self.norm, hidden_ND[:count])
 
 
 class _Layer:
@@ -100,7 +128,7 @@ class _Layer:
         """Query, key (both turned by their positions) and value, (N, H, R) each."""
         x_ND = _rms_norm(self.before, hidden_ND)
         query_NHR, key_NHR, value_NHR = (
-            projection(x_ND).view(len(x_ND), -1, self.head_size)
+            _product(projection, x_ND).view(len(x_ND), -1, self.head_size)
             for projection in (self.query, self.key, self.value)
         )
         if self.query_norm is not None:
@@ -108,11 +136,23 @@ class _Layer:
             key_NHR = _rms_norm(self.key_norm, key_NHR)
         return turned(query_NHR, cos_N1R, sin_N1R), turned(key_NHR, cos_N1R, sin_N1R), value_NHR
 
-    def feed_forward(self, hidden_ND: Tensor) -> Tensor:
-        """What the gated feed-forward block adds."""
+    def output_onto(self, hidden_ND: Tensor, mixed_ND: Tensor) -> Tensor:
+        """hidden + what the attention block adds."""
+        return _product(self.output, mixed_ND, hidden_ND)
+
+    def feed_forward_onto(self, hidden_ND: Tensor) -> Tensor:
+        """hidden + what the gated feed-forward block adds."""
         x_ND = _rms_norm(self.after, hidden_ND)
-        added_ND: Tensor = self.down(self.activation(self.gate(x_ND)).mul_(self.up(x_ND)))
-        return added_ND
+        gated_NF = self.activation(_product(self.gate, x_ND)).mul_(_product(self.up, x_ND))
+        return _product(self.down, gated_NF, hidden_ND)
+
+
+def _product(projection: nn.Module, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
+    plain = type(projection) is nn.Linear and projection.weight.dtype == torch.float32
+    if plain and not torch.is_autocast_enabled("cpu"):
+        return times(x_NK, projection.weight, projection.bias, onto_NM)
+    found_NM: Tensor = projection(x_NK)
+    return found_NM if onto_NM is None else onto_NM.add_(found_NM)
 
 
 def _rms_norm(norm: Any, x: Tensor) -> Tensor:

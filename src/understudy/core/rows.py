@@ -67,8 +67,8 @@ class LiveRows:
         self.cache.begin_prefill(len(self), rows, length)
         positions_UT = torch.arange(length, device=self.device).expand(*ids_UT.shape)
         mask = self.masks.prefill(length)
-        hidden_UTD = self.forward(self.tensor(ids_UT), positions_UT, mask, self.cache)
-        return hidden_UTD[torch.arange(len(prompts)), self.tensor(lengths - 1)]
+        last_U = self.tensor(np.arange(len(prompts)) * length + lengths - 1)
+        return self.forward(self.tensor(ids_UT), positions_UT, mask, self.cache, last_U)
 
     def enter(self, lengths: Sequence[int], token_B: np.ndarray) -> None:
         """Make the slots just filled live: the lengths of their prompts and their first tokens."""
@@ -81,11 +81,11 @@ class LiveRows:
         rows_B = torch.arange(len(self), device=self.device)
         width = self.cache.begin_decode(columns_B, rows_B, int(self.column_B.max()) + 1)
         mask = self.masks.decode(columns_B, width)
-        hidden_B1D = self.forward(
+        hidden_BD = self.forward(
             self.tensor(self.token_B).unsqueeze(1), columns_B.unsqueeze(1), mask, self.cache
         )
         self.column_B = self.column_B + 1
-        return hidden_B1D[:, 0]
+        return hidden_BD
 
     def leave(self, ended_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Close the gaps: (holes, movers), where live rows `movers` from the back took the places

@@ -26,7 +26,7 @@ from understudy.ppo.passes import Pass, make_passes, put
 
 Ids = Sequence[int]
 NUM_JOBS = 2
-"""Parts in which passes are measured side by side."""
+"""Parts, of as many tokens, in which episodes are measured side by side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,18 +120,21 @@ def measure(
     ref_logprobs_BR = torch.zeros_like(rollout.old_logprobs_BR)
     values_BR = torch.zeros_like(rollout.old_logprobs_BR)
     raw_scores_B = torch.zeros(len(rollout.prompt_ids), device=device)
-    passes = make_passes(
-        rollout.prompt_ids,
-        rollout.response_ids,
-        range(len(rollout.prompt_ids)),
-        pad_id=pad_id,
-        budget=micro_batch_tokens,
-        device=device,
-    )
+    lengths = [
+        len(p) + len(r) for p, r in zip(rollout.prompt_ids, rollout.response_ids, strict=True)
+    ]
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
 
     @torch.no_grad()
-    def measure_each(part: Sequence[Pass]) -> None:
-        for batch in part:
+    def measure_each(rows: Sequence[int]) -> None:
+        for batch in make_passes(
+            rollout.prompt_ids,
+            rollout.response_ids,
+            rows,
+            pad_id=pad_id,
+            budget=micro_batch_tokens,
+            device=device,
+        ):
             with adapter_off(reference), adapter_off(reward_model):
                 logprobs_N, _ = response_logprobs(reference, batch, temperature)
                 scores_B = reward_model.scores(batch.ids_BT, batch.mask_BT, batch.last_B)
@@ -142,7 +145,7 @@ def measure(
 
     # An adapter that is off is off for everybody, so then the passes take turns.
     num_jobs = 1 if has_adapter(reference) or has_adapter(reward_model) else NUM_JOBS
-    jobs = [partial(measure_each, passes[i::num_jobs]) for i in range(num_jobs)]
+    jobs = [partial(measure_each, by_length[i::num_jobs]) for i in range(num_jobs)]
     side_by_side(jobs, device)
     return Measured(ref_logprobs_BR=ref_logprobs_BR, raw_scores_B=raw_scores_B, values_BR=values_BR)
 

@@ -4,7 +4,7 @@ from tests.fixtures_models import make_policy
 
 from understudy.core.batching import ranking_batch
 from understudy.core.compute import checkpoint_activations
-from understudy.core.direct import direct_pass
+from understudy.core.direct import Rows, direct_pass
 from understudy.core.models import add_adapter, forward_hidden, hidden_at, trunk_of
 from understudy.sft.train import SFTConfig
 
@@ -105,6 +105,23 @@ def test_the_same_modules_in_another_order_are_left_to_the_library():
     own = block.forward
     block.forward = lambda hidden: 1.5 * own(hidden)
     assert direct_pass(trunk_of(model), 6) is None
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_many_tokens_are_rounded_up_and_nobody_sees_it(kind):
+    model = make_policy(kind, vocab_size=16)
+    generator = torch.Generator().manual_seed(2)
+    lengths_B = torch.randint(60, 100, (15,), generator=generator)
+    ids_BT = torch.randint(3, 16, (15, 100), generator=generator)
+    mask_BT = (torch.arange(100) < lengths_B[:, None]).long()
+    assert Rows.padded(mask_BT).num_spare > 0
+    where = mask_BT.nonzero(as_tuple=True)
+    found_MD = hidden_at(model, ids_BT, mask_BT, *where)
+    expected_MD = forward_hidden(model, ids_BT, mask_BT)[where]
+    assert torch.allclose(found_MD, expected_MD, atol=1e-5)
+    mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
+    for name, grad in mine.items():
+        assert torch.allclose(grad, theirs[name], rtol=1e-4, atol=2e-3), name
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
