@@ -201,7 +201,8 @@ def _attention(
     x_ND = _normalized(hidden_ND, norm)
 
     def heads(projection: nn.Linear, paired: bool = False) -> Tensor:
-        weight_MD, bias_M = projection.weight * norm.weight, projection.bias
+        weight_MD = projection.weight * norm.weight
+        bias_M: Tensor | None = projection.bias
         if paired:
             weight_MD = _paired(weight_MD, attention.head_dim)
             bias_M = None if bias_M is None else _paired(bias_M, attention.head_dim)

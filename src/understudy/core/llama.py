@@ -147,7 +147,8 @@ class _Layer:
         return _product(self.down, gated_NF, hidden_ND)
 
 
-def _product(projection: nn.Module, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
+def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
+    """What a linear map, wrapped or not, gives, added to `onto`."""
     plain = type(projection) is nn.Linear and projection.weight.dtype == torch.float32
     if plain and not torch.is_autocast_enabled("cpu"):
         return times(x_NK, projection.weight, projection.bias, onto_NM)
