@@ -172,6 +172,23 @@ def test_a_lease_ends_and_the_item_goes_on(store: Store) -> None:
         beat(store, mine, bob.account_id, at=at(60), expires_at=at(90))
 
 
+def test_the_last_answer_may_ask_for_one_more_of_somebody_who_was_told_there_is_none(
+    store: Store,
+) -> None:
+    fill(store, 1, overlap=Overlap(0.0, 1, 2))
+    ann, bob = person(store, "ann"), person(store, "bob")
+    mine = next_of(store, ann)
+    assert next_of(store, bob) is None
+    unsure = Answer(id="unsure", body={}, outcome="cannot_rank")
+    submit(store, mine, ann.account_id, unsure, at=at(1), more=wants_more)
+    theirs = next_of(store, bob)
+    assert theirs is not None
+    done(store, bob, theirs)
+    with reading(store.engine) as connection:
+        row = connection.execute(select(items)).mappings().one()
+    assert (row["state"], row["num_done"], row["num_live"]) == ("done", 2, 0)
+
+
 def test_a_labeler_who_chooses_gets_that_kind(store: Store) -> None:
     fill(store, 1)
     queue(store, [NewItem("write", None, "training"), NewItem("demonstrate", "p00", "training")])
