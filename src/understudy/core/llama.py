@@ -86,8 +86,8 @@ class LlamaTrunk:
         """Last hidden states (M, D) at the flat positions `read_M` of (B, T), or at all."""
         count, shape = ids_BT.numel(), ids_BT.shape
         spare = rows_to_spare(count)
-        hidden_ND = F.pad(self.embed(ids_BT).flatten(0, 1), (0, 0, 0, spare))
-        positions_N = F.pad(positions_BT.flatten(), (0, spare))
+        hidden_ND = _longer(self.embed(ids_BT).flatten(0, 1), spare)
+        positions_N = _longer(positions_BT.flatten(), spare)
         cos_N1R = self.cos_PR[positions_N].unsqueeze(1)
         sin_N1R = self.sin_PR[positions_N].unsqueeze(1)
         for index, layer in enumerate(self.layers):
@@ -102,7 +102,7 @@ class LlamaTrunk:
             mixed_ND = mixed.reshape(count, -1)
             if read_M is not None and index == len(self.layers) - 1:
                 mixed_ND, hidden_ND, count = mixed_ND[read_M], hidden_ND[read_M], len(read_M)
-            mixed_ND = F.pad(mixed_ND, (0, 0, 0, len(hidden_ND) - count))
+            mixed_ND = _longer(mixed_ND, len(hidden_ND) - count)
             hidden_ND = layer.output_onto(hidden_ND, mixed_ND)
             hidden_ND = layer.feed_forward_onto(hidden_ND)
         return _rms_norm(self.norm, hidden_ND[:count])
@@ -154,6 +154,11 @@ def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Te
         return times(x_NK, projection.weight, projection.bias, onto_NM)
     found_NM: Tensor = projection(x_NK)
     return found_NM if onto_NM is None else onto_NM.add_(found_NM)
+
+
+def _longer(x: Tensor, count: int) -> Tensor:
+    """With `count` more rows of zeros."""
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, count)) if count else x
 
 
 def _rms_norm(norm: Any, x: Tensor) -> Tensor:
