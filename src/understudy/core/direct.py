@@ -25,9 +25,10 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from understudy.core.batching import by_token_budget
-from understudy.core.llama import has_llama_shape
+from understudy.core.llama import TRIAL, has_llama_shape
 from understudy.core.masks import sliding_window
 from understudy.core.products import product, product_onto, rows_to_spare, times, weight_gradient
+from understudy.core.rotary import Rotation, paired
 
 _AGREES = "_understudy_passes_directly"
 
@@ -73,12 +74,12 @@ def _is_plain(layer: Any) -> bool:
 def _agrees(trunk: PreTrainedModel) -> bool:
     weight = trunk.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(0)
-    ids_BT = torch.randint(weight.shape[0], (2, 7), generator=generator)
-    read_M = torch.tensor([3, 6, 8, 13])
+    ids_BT = torch.randint(weight.shape[0], TRIAL, generator=generator)
+    read_M = torch.tensor([3, 7, 9, 14, 31])
     expected_MD = trunk(input_ids=ids_BT, use_cache=False).last_hidden_state.flatten(0, 1)[read_M]
     found_MD = DirectPass(trunk)(Rows.padded(torch.ones_like(ids_BT)), ids_BT, read_M)
     model: Any = trunk
-    turns = model.rotary_emb(found_MD, position_ids=torch.arange(7).unsqueeze(0))
+    turns = model.rotary_emb(found_MD, position_ids=torch.arange(TRIAL[1]).unsqueeze(0))
     # What the gradient of a rotation takes for granted, and no forward pass would show.
     halves_alike = all(torch.equal(*x.chunk(2, -1)) for x in turns)
     return halves_alike and torch.allclose(found_MD, expected_MD, rtol=1e-4, atol=1e-4)
@@ -194,24 +195,24 @@ def _attention(
     layer: Any,
     hidden_ND: Tensor,
     rows: Rows,
-    rotation: "Rotation",
+    rotation: Rotation,
     mask: Tensor | None,
 ) -> Tensor:
     attention, norm = layer.self_attn, layer.input_layernorm
     x_ND = _normalized(hidden_ND, norm)
 
-    def heads(projection: nn.Linear, paired: bool = False) -> Tensor:
+    def heads(projection: nn.Linear, in_pairs: bool = False) -> Tensor:
         weight_MD = projection.weight * norm.weight
         bias_M: Tensor | None = projection.bias
-        if paired:
-            weight_MD = _paired(weight_MD, attention.head_dim)
-            bias_M = None if bias_M is None else _paired(bias_M, attention.head_dim)
+        if in_pairs:
+            weight_MD = paired(weight_MD, attention.head_dim)
+            bias_M = None if bias_M is None else paired(bias_M, attention.head_dim)
         return product(x_ND, weight_MD, bias_M).unflatten(-1, (-1, attention.head_dim))
 
     def turned_heads(projection: nn.Linear, inner_norm: Any) -> Tensor:
-        x_NHR = heads(projection, paired=True)
+        x_NHR = heads(projection, in_pairs=True)
         if inner_norm is not None:
-            weight_R = _paired(inner_norm.weight, attention.head_dim)
+            weight_R = paired(inner_norm.weight, attention.head_dim)
             x_NHR = _normalized(x_NHR, inner_norm) * weight_R
         return rotation.turn(x_NHR)
 
@@ -221,9 +222,9 @@ def _attention(
         heads(attention.v_proj),
     )
     sizes = [*(group.num_tokens for group in rows.groups), rows.num_spare]
-    parts = (x_NHR.split(sizes) for x_NHR in inputs_NHR)
+    parts = (x_NHR.split(sizes)[:-1] for x_NHR in inputs_NHR)
     mixed = []
-    for group, *inputs in zip(rows.groups, *parts, strict=False):
+    for group, *inputs in zip(rows.groups, *parts, strict=True):
         mixed_BTHR, _ = sdpa_attention_forward(
             attention,
             *map(group.apart, inputs),
@@ -274,66 +275,6 @@ class _Normalize(torch.autograd.Function):
         y, scale = ctx.saved_tensors
         along = torch.linalg.vecdot(grad, y).div_(y.shape[-1]).unsqueeze(-1)
         return torch.addcmul(grad, y, along, value=-1).mul_(scale), None
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """Rotary embedding as a product of complex numbers, for heads whose pairs lie side by side.
-
-    The library turns number i of a head together with number i + R/2; attention does not mind in
-    which order a head's numbers come, as long as queries and keys agree.
-    """
-
-    turn_NHR: Tensor
-    """A number on the unit circle for every pair, in every head: no product broadcasts."""
-    back_NHR: Tensor
-    """Its inverse."""
-
-    @classmethod
-    def of(cls, trunk: Any, hidden_ND: Tensor, column_N: Tensor) -> "Rotation":
-        """For tokens at positions `column_N`."""
-        attention = trunk.layers[0].self_attn
-        num_heads, half = (
-            attention.q_proj.out_features // attention.head_dim,
-            attention.head_dim // 2,
-        )
-        cos_NHR, sin_NHR = (
-            x_1NR[0, :, None, :half].expand(-1, num_heads, -1).contiguous()
-            for x_1NR in trunk.rotary_emb(hidden_ND, position_ids=column_N.unsqueeze(0))
-        )
-        return cls(torch.complex(cos_NHR, sin_NHR), torch.complex(cos_NHR, -sin_NHR))
-
-    def turn(self, x_NHR: Tensor) -> Tensor:
-        """Queries or keys, turned by their positions."""
-        num_heads = x_NHR.shape[1]
-        turned: Tensor = _Turn.apply(
-            x_NHR, self.turn_NHR[:, :num_heads], self.back_NHR[:, :num_heads]
-        )
-        return turned
-
-
-def _paired(weight: Tensor, head_size: int) -> Tensor:
-    """Rows of heads in another order: what is turned together side by side."""
-    return weight.unflatten(0, (-1, 2, head_size // 2)).transpose(1, 2).flatten(0, 2)
-
-
-class _Turn(torch.autograd.Function):
-    """A product with complex numbers; its gradient turns back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, turn: Tensor, back: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(back)
-        return _times_complex(x, turn)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return _times_complex(grad, *ctx.saved_tensors), None, None
-
-
-def _times_complex(x: Tensor, turn: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 class _FeedForward(torch.autograd.Function):

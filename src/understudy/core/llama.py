@@ -9,7 +9,8 @@ Shapes: B rows, T tokens of a pass, N = B x T, D hidden size, H heads, P positio
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,39 +27,44 @@ _AGREES = "_understudy_runs_directly"
 Attention = Callable[..., tuple[Tensor, Any]]
 
 
-class Forward(Protocol):
-    """A trunk's forward pass into a cache."""
+TRIAL = (4, 8)
+"""Rows and tokens of the pass on which two ways are compared: as many together as the faster
+products want (`core/products.py`), so that these are on trial too."""
 
-    def __call__(
-        self,
-        ids_BT: Tensor,
-        positions_BT: Tensor,
-        mask: Mask,
-        cache: Cache,
-        read_M: Tensor | None = None,
-    ) -> Tensor:
-        """Last hidden states (M, D) at the flat positions `read_M` of (B, T), or at all."""
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a forward pass into a cache takes."""
+
+    ids_BT: Tensor
+    """Tokens."""
+    positions_BT: Tensor
+    """Their positions."""
+    mask: Mask
+    """What they may look at; None for a causal pass."""
+    cache: Cache
+    """Where their keys and values go."""
+    read_M: Tensor | None = None
+    """Flat positions of (B, T) whose hidden states are wanted; None for all."""
+
+
+Forward = Callable[[Inputs], Tensor]
+"""From a pass's inputs to the last hidden states (M, D) that it reads."""
 
 
 def library_trunk(trunk: PreTrainedModel) -> Forward:
     """The model's own forward pass."""
 
-    def forward(
-        ids_BT: Tensor,
-        positions_BT: Tensor,
-        mask: Mask,
-        cache: Cache,
-        read_M: Tensor | None = None,
-    ) -> Tensor:
+    def forward(inputs: Inputs) -> Tensor:
         hidden_BTD: Tensor = trunk(
-            input_ids=ids_BT,
-            attention_mask=mask,
-            position_ids=positions_BT,
-            past_key_values=cache,
+            input_ids=inputs.ids_BT,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions_BT,
+            past_key_values=inputs.cache,
             use_cache=True,
         ).last_hidden_state
         hidden_ND = hidden_BTD.flatten(0, 1)
-        return hidden_ND if read_M is None else hidden_ND[read_M]
+        return hidden_ND if inputs.read_M is None else hidden_ND[inputs.read_M]
 
     return forward
 
@@ -75,19 +81,12 @@ class LlamaTrunk:
         cos_1PR, sin_1PR = model.rotary_emb(weight[:1], position_ids=positions_1P)
         self.cos_PR, self.sin_PR = cos_1PR[0], first_half_negative(sin_1PR[0])
 
-    def __call__(
-        self,
-        ids_BT: Tensor,
-        positions_BT: Tensor,
-        mask: Mask,
-        cache: Cache,
-        read_M: Tensor | None = None,
-    ) -> Tensor:
-        """Last hidden states (M, D) at the flat positions `read_M` of (B, T), or at all."""
-        count, shape = ids_BT.numel(), ids_BT.shape
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """Last hidden states (M, D)."""
+        count, shape, read_M = inputs.ids_BT.numel(), inputs.ids_BT.shape, inputs.read_M
         spare = rows_to_spare(count)
-        hidden_ND = _longer(self.embed(ids_BT).flatten(0, 1), spare)
-        positions_N = _longer(positions_BT.flatten(), spare)
+        hidden_ND = _longer(self.embed(inputs.ids_BT).flatten(0, 1), spare)
+        positions_N = _longer(inputs.positions_BT.flatten(), spare)
         cos_N1R = self.cos_PR[positions_N].unsqueeze(1)
         sin_N1R = self.sin_PR[positions_N].unsqueeze(1)
         for index, layer in enumerate(self.layers):
@@ -95,9 +94,9 @@ class LlamaTrunk:
                 x_NHR[:count].unflatten(0, shape).transpose(1, 2)
                 for x_NHR in layer.projections(hidden_ND, cos_N1R, sin_N1R)
             )
-            key, value = cache.update(key, value, index)
+            key, value = inputs.cache.update(key, value, index)
             mixed, _ = self.attend(
-                layer.attention, query, key, value, mask, scaling=layer.attention.scaling
+                layer.attention, query, key, value, inputs.mask, scaling=layer.attention.scaling
             )
             mixed_ND = mixed.reshape(count, -1)
             if read_M is not None and index == len(self.layers) - 1:
@@ -167,7 +166,11 @@ def _rms_norm(norm: Any, x: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`."""
+    """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`.
+
+    In the library's order of a head's numbers, so that adapters may stay around the products;
+    training passes use the faster `core/rotary.py`.
+    """
     half = x.shape[-1] // 2
     swapped = torch.cat((x[..., half:], x[..., :half]), -1)
     return (x * cos).addcmul_(swapped, sin)
@@ -185,16 +188,17 @@ def direct_trunk(
     """`LlamaTrunk` where the model has that shape and agrees with it, else `library_trunk`.
 
     Positions below `longest` will come. `attend` is an attention function of the library's
-    interface, `make_cache` an empty cache with room for a pass of 2 rows of 7 tokens: on that pass,
-    of random tokens, both ways must give the same hidden states (tried once for a trunk, and
-    remembered).
+    interface, `make_cache` an empty cache with room for a pass of `TRIAL`: on that pass, of random
+    tokens, both ways must give the same hidden states (tried once for a trunk, and remembered).
     """
     if not has_llama_shape(trunk):
         return library_trunk(trunk)
     direct = LlamaTrunk(trunk, longest, attend)
     agrees = getattr(trunk, _AGREES, None)
     if agrees is None:
-        agrees = _agree(library_trunk(trunk), LlamaTrunk(trunk, 7, attend), trunk, make_cache)
+        agrees = _agree(
+            library_trunk(trunk), LlamaTrunk(trunk, TRIAL[1], attend), trunk, make_cache
+        )
         object.__setattr__(trunk, _AGREES, agrees)
     return direct if agrees else library_trunk(trunk)
 
@@ -204,9 +208,11 @@ def _agree(
 ) -> bool:
     weight = trunk.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(0)
-    ids_BT = torch.randint(weight.shape[0], (2, 7), generator=generator).to(weight.device)
-    positions_BT = torch.arange(7, device=weight.device).expand(2, 7)
-    found, expected = (way(ids_BT, positions_BT, None, make_cache()) for way in (other, one))
+    ids_BT = torch.randint(weight.shape[0], TRIAL, generator=generator).to(weight.device)
+    positions_BT = torch.arange(TRIAL[1], device=weight.device).expand(TRIAL)
+    found, expected = (
+        way(Inputs(ids_BT, positions_BT, None, make_cache())) for way in (other, one)
+    )
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -1,11 +1,11 @@
 """Products of activations with weights, by the faster of the two libraries that PyTorch brings.
 
-On the processor that was measured, an AMD EPYC, oneDNN's kernel takes up to a third less time than
-the library behind `torch.mm`, in small models and in large ones (dev/LOG.md). It prepares itself
-for each new shape, which takes as long as a small product, so it gets the numbers of rows that come
-again: multiples of `ROW_STEP`. Callers round up where rows in vain cost less than they save.
-PyTorch's own compiler calls the kernel, by a name that is not public; where that is missing all
-products are `torch.mm`'s.
+On the processor that was measured, an AMD EPYC, oneDNN's kernel is up to 1.2 times as fast as the
+library behind `torch.mm` at a small model's shapes, and more at a large one's
+(benchmarks/products.py). It prepares itself for each new shape, which takes as long as a small
+product, so it gets the numbers of rows that come again: multiples of `ROW_STEP`. Callers round up
+where rows in vain cost less than they save. PyTorch's own compiler calls the kernel, by a name that
+is not public; where that is missing all products are `torch.mm`'s.
 
 Shapes: N rows, K inputs, M outputs.
 """

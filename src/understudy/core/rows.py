@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.core.llama import Forward, direct_trunk, library_trunk
+from understudy.core.llama import TRIAL, Forward, Inputs, direct_trunk, library_trunk
 from understudy.core.masks import Masks
 from understudy.core.models import device_of, trunk_of
 from understudy.core.slots import SlotCache, decode_attention
@@ -68,7 +68,7 @@ class LiveRows:
         positions_UT = torch.arange(length, device=self.device).expand(*ids_UT.shape)
         mask = self.masks.prefill(length)
         last_U = self.tensor(np.arange(len(prompts)) * length + lengths - 1)
-        return self.forward(self.tensor(ids_UT), positions_UT, mask, self.cache, last_U)
+        return self.forward(Inputs(self.tensor(ids_UT), positions_UT, mask, self.cache, last_U))
 
     def enter(self, lengths: Sequence[int], token_B: np.ndarray) -> None:
         """Make the slots just filled live: the lengths of their prompts and their first tokens."""
@@ -81,9 +81,8 @@ class LiveRows:
         rows_B = torch.arange(len(self), device=self.device)
         width = self.cache.begin_decode(columns_B, rows_B, int(self.column_B.max()) + 1)
         mask = self.masks.decode(columns_B, width)
-        hidden_BD = self.forward(
-            self.tensor(self.token_B).unsqueeze(1), columns_B.unsqueeze(1), mask, self.cache
-        )
+        ids_B1 = self.tensor(self.token_B).unsqueeze(1)
+        hidden_BD = self.forward(Inputs(ids_B1, columns_B.unsqueeze(1), mask, self.cache))
         self.column_B = self.column_B + 1
         return hidden_BD
 
@@ -113,8 +112,8 @@ class LiveRows:
             return library_trunk(trunk)
 
         def probe() -> SlotCache:
-            cache = SlotCache(2, 7)
-            cache.begin_prefill(0, None, 7)
+            cache = SlotCache(*TRIAL)
+            cache.begin_prefill(0, None, TRIAL[1])
             return cache
 
         return direct_trunk(trunk, self.capacity, decode_attention, probe)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from tests.fixtures_models import make_policy
 
-from understudy.core.llama import LlamaTrunk
-from understudy.core.products import rows_to_spare
+from understudy.core.llama import TRIAL, LlamaTrunk
+from understudy.core.products import ROW_STEP, rows_to_spare
 from understudy.core.rows import LiveRows
 from understudy.core.slots import decoding
 
@@ -33,6 +33,10 @@ def test_runs_directly_and_gives_the_models_own_hidden_states(kind):
                 kept = found
     for mine, expected in zip(kept, found, strict=True):
         assert torch.allclose(mine, expected, atol=1e-5)
+
+
+def test_the_trial_pass_tries_the_faster_products_too():
+    assert TRIAL[0] * TRIAL[1] % ROW_STEP == 0
 
 
 def test_a_long_prefill_is_rounded_up_and_nobody_sees_it():
