@@ -1,12 +1,11 @@
 """The two libraries for products in fp32 on this processor: what `core/products.py` gains.
 
-    python benchmarks/products.py [--threads N]
+    python benchmarks/products.py
 
 Both take turns, one product each, so that a machine that slows down slows both. The weight is given
-as it is for a pass forward, and transposed as for a gradient.
+as it is for a pass forward, and transposed as for a gradient. OMP_NUM_THREADS sets the threads.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -31,9 +30,6 @@ ROWS = {
 
 def main() -> None:
     """Print a table of GFLOP/s."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    torch.set_num_threads(parser.parse_args().threads)
     keep_freed_memory()
     print(f"{torch.get_num_threads()} threads, medians in GFLOP/s")
     print("| inputs to outputs | rows | weight | torch.mm | core/products.py | times |")
