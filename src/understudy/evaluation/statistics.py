@@ -7,9 +7,15 @@ adds to that user's total. `Interval.n` is the number of observations, not of cl
 
 Two ingredients, both for few clusters of unequal size (most users send little, a few send much):
 the variance is the delete-one-cluster jackknife, and the quantile is Student's t with Bell and
-McCaffrey's degrees of freedom (11 where 40 users' counts fall as 1/rank). Rates turn the variance
-into an effective number of observations and use Wilson's interval, which stays within 0..1 and
-covers near its ends. `tests/unit/evaluation/test_statistics.py` measures the coverage.
+McCaffrey's degrees of freedom for users who differ, heavy ones most: the effect of a user is taken
+to have a variance in proportion to the number of that user's observations. With the degrees of
+freedom of independent observations the interval covered 82% where the preference grew with the
+number of prompts. Rates turn the variance into an effective number of observations and use
+Wilson's interval, which stays within 0..1 and covers near its ends.
+
+Two means answer two questions. `win_rate` weighs prompts equally (the paper's), so heavy users
+count most; `win_rate_per_user` weighs users equally. `tests/unit/evaluation/test_statistics.py`
+measures how often each interval covers, and where it does not.
 
 Legend: N observations, G clusters, M models.
 """
@@ -68,6 +74,19 @@ def win_rate(
     effective = num_clusters if constant else rate * (1 - rate) / max(variance, 1e-12)
     low, high = _wilson(rate, effective, quantile)
     return Interval(rate, low, high, outcomes_N.size)
+
+
+def win_rate_per_user(
+    outcomes: ArrayLike, users: Sequence[Hashable], level: float = 0.95
+) -> Interval:
+    """Mean over users of each user's mean outcome: a user counts once, however many the prompts.
+
+    Covers whatever depends on the number of a user's prompts, since users are independent and
+    weigh the same. `n` is the number of users.
+    """
+    outcomes_N = _checked(outcomes, 0.0, 1.0)
+    user_N = cluster_index(outcomes_N.size, None, users)
+    return win_rate(np.bincount(user_N, weights=outcomes_N) / np.bincount(user_N), level=level)
 
 
 def mean_interval(
@@ -146,18 +165,28 @@ def mean_variance(
 
 
 def degrees_of_freedom(sizes_G: Array) -> float:
-    """Bell and McCaffrey's degrees of freedom of a clustered variance; G - 1 for equal sizes.
+    """Bell and McCaffrey's degrees of freedom of the jackknife variance, at least 2; G - 1 for
+    clusters of equal size.
 
-    Source: Bell and McCaffrey (2002), for a mean under independent equal-variance observations:
-    (trace M)^2 / trace(M M), where M = diag(d) - outer(v, v) / N is the covariance of the scaled
-    cluster totals, d = size / (1 - size / N), v^2 = size * d.
+    Source: Bell and McCaffrey (2002): (trace M)^2 / trace(M M), where M is the covariance of what
+    the jackknife squares, the residual totals over 1 - size / N. The totals are taken to have
+    variance size^3: a random effect per cluster, its variance in proportion to the size. Below 2,
+    where one cluster is nearly everything, Student's t is too wide to say anything.
     """
-    num = sizes_G.sum()
-    diagonal_G = sizes_G / (1 - sizes_G / num)
-    shared_G = sizes_G * diagonal_G
-    trace = diagonal_G.sum() - shared_G.sum() / num
-    squared = (diagonal_G**2).sum() - 2 * (diagonal_G * shared_G).sum() / num
-    return float(trace**2 / (squared + (shared_G.sum() / num) ** 2))
+    num, variance_G = sizes_G.sum(), sizes_G**3
+    scale_G = 1 / (1 - sizes_G / num)
+    # M = diag(d) - (u v' + v u') / N + k u u', from (I - size 1' / N) on both sides of diag(v).
+    d, u, v = scale_G**2 * variance_G, scale_G * sizes_G, scale_G * variance_G
+    k = variance_G.sum() / num**2
+    uu, uv, vv = u @ u, u @ v, v @ v
+    trace = d.sum() - 2 * uv / num + k * uu
+    squared = (
+        (d @ d - 4 * (d * u) @ v / num + 2 * k * (d * u) @ u)
+        + 2 * (uu * vv + uv**2) / num**2
+        + (k * uu) ** 2
+        - 4 * k * uv * uu / num
+    )
+    return max(2.0, float(trace**2 / squared))
 
 
 @lru_cache(maxsize=4096)
@@ -204,7 +233,11 @@ def bradley_terry(
 
 
 def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:
-    """Expected calibration error: |mean outcome - mean probability| per bin, weighted by size."""
+    """Expected calibration error: |mean outcome - mean probability| per bin, weighted by size.
+
+    Never negative, so its expectation is above 0 for a calibrated model too: about 0.03 at 1,000
+    observations in 10 bins, 0.1 at 100. Compare it with that, not with 0.
+    """
     probabilities_N = _checked(probabilities, 0.0, 1.0)
     outcomes_N = _checked(outcomes, 0.0, 1.0)
     bins_N = np.minimum((probabilities_N * num_bins).astype(int), num_bins - 1)

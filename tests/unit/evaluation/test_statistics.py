@@ -16,6 +16,7 @@ from understudy.evaluation.statistics import (
     proportion,
     student_quantile,
     win_rate,
+    win_rate_per_user,
 )
 
 
@@ -64,12 +65,24 @@ def test_degrees_of_freedom_are_clusters_less_one_when_equal():
 
 
 def test_degrees_of_freedom_against_the_matrix_form():
-    sizes = np.array([3.0, 9, 1, 5])
-    scale = np.sqrt(1 / (1 - sizes / sizes.sum()))
-    matrix = np.diag(sizes) - np.outer(sizes, sizes) / sizes.sum()
-    matrix *= np.outer(scale, scale)
+    sizes = np.arange(8.0, 31)
+    residuals = np.eye(sizes.size) - np.outer(sizes, np.ones(sizes.size)) / sizes.sum()
+    residuals /= (1 - sizes / sizes.sum())[:, None]
+    matrix = residuals @ np.diag(sizes**3) @ residuals.T
     expected = np.trace(matrix) ** 2 / np.sum(matrix**2)
     assert degrees_of_freedom(sizes) == pytest.approx(expected)
+
+
+def test_degrees_of_freedom_stay_at_two_where_one_user_is_nearly_everything():
+    assert degrees_of_freedom(np.array([500.0, 1, 1, 2])) == 2.0
+
+
+def test_each_user_counts_once_in_the_mean_per_user():
+    outcomes, users = [1, 1, 1, 1, 0, 0.5], ["a", "a", "a", "a", "b", "c"]
+    per_user = win_rate_per_user(outcomes, users)
+    assert per_user == win_rate([1, 0, 0.5])
+    assert (per_user.rate, per_user.n) == (0.5, 3)
+    assert win_rate(outcomes, users=users).rate == 0.75
 
 
 @pytest.mark.parametrize("freedom", [1.0, 1.5, 2.0, 3.3, 11.0, 70.2, 1e4])
@@ -168,10 +181,15 @@ def test_calibration_error_by_hand():
     assert error == pytest.approx((0.5 + 0.1) / 4)
 
 
-def _simulate(rng, sizes, rate, spread, tie_share):
-    """Outcomes whose expected win rate is known: a tie share, and user effects on the rest."""
-    centre = stats.norm.ppf(rate) * math.sqrt(1 + spread**2)
-    chance = stats.norm.cdf(centre + rng.normal(0, spread, len(sizes)))
+# Coverage: how often the interval holds the rate from which the outcomes are drawn
+
+
+ZIPF = np.maximum(1, np.round(140 / np.arange(1, 41)).astype(int))
+TIES = 0.2
+
+
+def _outcomes(rng, sizes, chance, tie_share=TIES):
+    """Outcomes of users who win with `chance`, ties apart, and whose each is."""
     users = np.repeat(np.arange(len(sizes)), sizes)
     outcomes = (rng.random(users.size) < chance[users]).astype(float)
     outcomes[rng.random(users.size) < tie_share] = 0.5
@@ -183,14 +201,91 @@ def _simulate(rng, sizes, rate, spread, tie_share):
     ("rate", "spread", "tie_share"),
     [(0.5, 0.0, 0.3), (0.65, 0.5, 0.2), (0.1, 0.5, 0.05), (0.97, 0.3, 0.0)],
 )
-def test_win_rate_covers_the_analytic_rate_at_its_level(rate, spread, tie_share):
+def test_both_means_cover_where_users_differ_whatever_their_number_of_prompts(
+    rate, spread, tie_share
+):
     rng = np.random.default_rng(0)
-    sizes = np.maximum(1, np.round(140 / np.arange(1, 41)).astype(int))
     expected = rate * (1 - tie_share) + 0.5 * tie_share
-    covered = 0
-    for _ in range(1000):
-        outcomes, users = _simulate(rng, sizes, rate, spread, tie_share)
-        interval = win_rate(outcomes, users=users)
-        covered += interval.low <= expected <= interval.high
-    # 95% less 3 standard errors of 1000 trials; above it the interval may err on the wide side.
-    assert 0.93 <= covered / 1000 <= 0.98
+    centre = stats.norm.ppf(rate) * math.sqrt(1 + spread**2)
+
+    def trial():
+        chance = stats.norm.cdf(centre + rng.normal(0, spread, ZIPF.size))
+        outcomes, users = _outcomes(rng, ZIPF, chance, tie_share)
+        found = win_rate(outcomes, users=users), win_rate_per_user(outcomes, users)
+        return [i.low <= expected <= i.high for i in found]
+
+    per_prompt, per_user = np.mean([trial() for _ in range(1000)], axis=0)
+    # 95% less 3 standard errors of 1000 trials. Wide on purpose per prompt: one of these 40 users
+    # sends 23% of the prompts, and the interval allows for a heavy user to be unlike the others.
+    assert per_prompt >= 0.93
+    assert 0.91 <= per_user <= 0.98
+
+
+GROWTH = {
+    "not at all": lambda sizes, rng: np.full(sizes.size, 0.6),
+    "any way": lambda sizes, rng: 0.6 + rng.normal(0, 0.15, sizes.size),
+    "with its logarithm": lambda s, rng: 0.45 + 0.08 * np.log(s) + rng.normal(0, 0.1, s.size),
+    "by more": lambda s, rng: 0.6 + rng.choice([-0.3, 0.3], s.size) * np.log1p(s) / np.log(200),
+}
+"""How a user's win rate depends on the number of prompts."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_users", "most"), [(40, 200), (150, 60)])
+@pytest.mark.parametrize("growth", GROWTH)
+def test_both_means_cover_where_the_preference_grows_with_the_number_of_prompts(
+    growth, num_users, most
+):
+    rng = np.random.default_rng(1)
+
+    def drawn():
+        sizes = np.minimum(most, np.ceil(rng.pareto(1.2, num_users) * 3 + 1)).astype(int)
+        return sizes, np.clip(GROWTH[growth](sizes, rng), 0.02, 0.98)
+
+    population = [drawn() for _ in range(4000)]
+    totals = np.sum([[(s * p).sum(), s.sum(), p.mean()] for s, p in population], axis=0)
+    expected = np.array([totals[0] / totals[1], totals[2] / 4000]) * (1 - TIES) + 0.5 * TIES
+
+    def trial():
+        outcomes, users = _outcomes(rng, *drawn())
+        found = win_rate(outcomes, users=users), win_rate_per_user(outcomes, users)
+        return [i.low <= e <= i.high for i, e in zip(found, expected, strict=True)]
+
+    per_prompt, per_user = np.mean([trial() for _ in range(800)], axis=0)
+    assert per_prompt >= 0.925  # 95% less 3 standard errors of 800 trials
+    assert per_user >= 0.925
+
+
+@pytest.mark.slow
+def test_the_rate_per_prompt_covers_less_where_a_few_users_are_a_world_of_their_own():
+    """The condition of the interval per prompt; the one per user needs none."""
+    rng = np.random.default_rng(2)
+
+    def drawn():
+        sizes = np.minimum(200, np.ceil(rng.pareto(1.2, 40) * 3 + 1)).astype(int)
+        return sizes, 0.4 + 0.5 * sizes / 200
+
+    population = [drawn() for _ in range(4000)]
+    totals = np.sum([[(s * p).sum(), s.sum(), p.mean()] for s, p in population], axis=0)
+    expected = np.array([totals[0] / totals[1], totals[2] / 4000])
+
+    def trial():
+        outcomes, users = _outcomes(rng, *drawn(), tie_share=0.0)
+        found = win_rate(outcomes, users=users), win_rate_per_user(outcomes, users)
+        return [i.low <= e <= i.high for i, e in zip(found, expected, strict=True)]
+
+    per_prompt, per_user = np.mean([trial() for _ in range(800)], axis=0)
+    assert 0.75 <= per_prompt <= 0.92
+    assert per_user >= 0.925
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num", "expected"), [(100, 0.1), (1000, 0.031), (3000, 0.018)])
+def test_the_calibration_error_of_a_calibrated_model_is_not_zero(num, expected):
+    rng = np.random.default_rng(3)
+
+    def trial():
+        probabilities = rng.random(num)
+        return calibration_error(probabilities, rng.random(num) < probabilities)
+
+    assert np.mean([trial() for _ in range(300)]) == pytest.approx(expected, rel=0.1)
