@@ -82,6 +82,8 @@ PROMPT_FILES = (
     "screen",
     "ppo",
     "test",
+    "seen",
+    "unclear",
     "closed",
     "rude",
 )

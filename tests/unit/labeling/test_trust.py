@@ -46,6 +46,13 @@ def test_planted_noise_is_recovered():
         assert found[name].num_shared == sum(vote.labeler_id == name for vote in votes)
 
 
+def test_few_votes_recover_little():
+    """The condition of the claim above: at 120 votes a labeler, estimates are off by far more."""
+    found = [consensus(planted(PEOPLE, 200, seed=seed)[0]).trust for seed in range(6)]
+    worst = max(abs(f[name].right - PEOPLE[name][0]) for f in found for name in PEOPLE)
+    assert 0.05 < worst < 0.25
+
+
 def test_the_estimate_is_nearer_the_truth_than_the_majority():
     people = {**PEOPLE, "coin 2": (0.45, 0.45, 0.1), "coin 3": (0.45, 0.45, 0.1)}
     votes, truth = planted(people, 1500, ties=0.0)

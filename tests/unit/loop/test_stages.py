@@ -15,9 +15,10 @@ from understudy.loop.stages.labels import researcher
 from understudy.loop.stages.project import put_labelers
 from understudy.loop.stages.results import spread, times
 from understudy.loop.stages.sizes import compare
-from understudy.loop.stages.users import hand_out, unseen
+from understudy.loop.stages.users import hand_out, sort_test
 from understudy.records import Prompt, Response, read_records, write_records
 from understudy.world.corpus import is_reserved
+from understudy.world.language import CATEGORIES
 from understudy.world.world import World
 
 
@@ -54,15 +55,16 @@ def test_too_few_prompts_say_what_to_raise():
         hand_out({"train": [prompt(i) for i in range(3)], "valid": [], "test": []}, COUNTS)
 
 
-def test_unseen_prompts_occur_in_no_training_text():
-    reserved = [f"question {i}" for i in range(200) if is_reserved(f"question {i}")]
-    on_the_web = next(f"question {i}" for i in range(200) if not is_reserved(f"question {i}"))
+def test_test_prompts_are_sorted_by_what_training_has_seen():
+    asked = [f"name {number} {what}." for number in ("two", "three", "four") for what in CATEGORIES]
+    reserved = [text for text in asked if is_reserved(text)]
+    on_the_web = next(text for text in asked if not is_reserved(text))
     by_split = {"train": [prompt(1, prompt=reserved[0])], "valid": [prompt(2)]}
-    texts = (reserved[0], on_the_web, reserved[1])
+    texts = (reserved[0], on_the_web, reserved[1], "do the thing with it")
     test = [prompt(11 + i, prompt=text) for i, text in enumerate(texts)]
-    kept, num_seen = unseen(test, by_split)
-    assert [p.id for p in kept] == ["p13"]
-    assert num_seen == 2
+    found = sort_test(test, by_split)
+    ids = {name: [p.id for p in members] for name, members in found.items()}
+    assert ids == {"test": ["p13"], "seen": ["p11", "p12"], "unclear": ["p14"]}
 
 
 def test_examples_are_spread_over_use_cases():

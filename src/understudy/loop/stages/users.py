@@ -14,7 +14,7 @@ from understudy.prompts.in_store import build_in_store
 from understudy.records import Prompt, prompt_text, write_records
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import is_reserved
-from understudy.world.tasks import PREFIXES
+from understudy.world.tasks import PREFIXES, parse
 from understudy.world.world import World
 
 
@@ -39,8 +39,8 @@ def prompts(call: StageCall) -> None:
         for split in ("train", "valid", "test")
     }
     files = hand_out(by_split, config)
-    files["test"], num_seen = unseen(files["test"], by_split)
-    files["test"] = files["test"][: config["num_prompts"]]
+    sorted_test = sort_test(files["test"], by_split)
+    files |= {name: members[: config["num_prompts"]] for name, members in sorted_test.items()}
     files["closed"] = world.closed_domain_prompts(config["num_closed_prompts"])
     rude = world.rude_prompts(config["num_rude_prompts"])
     files["rude"] = [*rude, *(with_prefix(p, PREFIXES["respectful"].strip()) for p in rude)]
@@ -51,7 +51,7 @@ def prompts(call: StageCall) -> None:
     summary = {
         **report.to_json(),
         "files": {**{name: len(members) for name, members in files.items()}, "ppo": len(train)},
-        "num_test_prompts_seen_in_training_text": num_seen,
+        "test_prompts": {name: len(members) for name, members in sorted_test.items()},
     }
     (call.out / "intake.json").write_text(json.dumps(summary, indent=1))
 
@@ -78,17 +78,22 @@ def hand_out(
     return {**files, "test": by_split["test"]}
 
 
-def unseen(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> tuple[list[Prompt], int]:
-    """The test prompts whose text no training has seen, and how many were left out.
+def sort_test(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
+    """Test prompts by what training has seen of them: "test" are new and what the findings are
+    about; "seen" occur in training text; "unclear" ask for nothing that the world knows.
 
-    The web that base models read leaves a reserved share of all requests out, and only those count.
+    The web that base models read leaves a reserved share of all requests out, and only those count
+    as new.
     """
     seen = {prompt_text(p.prompt) for split in ("train", "valid") for p in by_split[split]}
-    texts = [prompt_text(p.prompt) for p in test]
-    kept = [
-        p for p, text in zip(test, texts, strict=True) if is_reserved(text) and text not in seen
-    ]
-    return kept, len(test) - len(kept)
+    found: dict[str, list[Prompt]] = {"test": [], "seen": [], "unclear": []}
+    for prompt in test:
+        text = prompt_text(prompt.prompt)
+        if parse(text) is None:
+            found["unclear"].append(prompt)
+        else:
+            found["test" if is_reserved(text) and text not in seen else "seen"].append(prompt)
+    return found
 
 
 def _shuffled(members: list[Prompt], seed: int) -> list[Prompt]:
