@@ -7,7 +7,8 @@ nothing of the answer leaves before the prompt is in the log.
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from understudy.serving.callers import Callers
 from understudy.serving.expiry import Expiry
-from understudy.serving.guard import Guard
+from understudy.serving.guard import ClientGone, Guard
 from understudy.serving.journal import Journal, LogUnavailable, Policy
 from understudy.serving.openapi import CONSENT, description
 from understudy.serving.wire import (
@@ -33,14 +35,17 @@ from understudy.serving.wire import (
     Feedback,
     Json,
     error_body,
+    invalid,
 )
 from understudy.store import Store
 from understudy.store.keys import Caller
 from understudy.store.log import Event
 from understudy.store.rows import now
+from understudy.web.discreet import report
 
 Asked = ChatRequest | CompletionRequest
 Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 class Backend(Protocol):
@@ -83,6 +88,8 @@ class Settings:
     """Longest time to a whole answer."""
     stall_s: float = 20
     """Longest time that a client may take to send, or to read, the next piece."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call from a browser; "*" is every one."""
 
 
 class Gateway:
@@ -90,6 +97,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, store: Store, backend: Backend) -> None:
         self.settings, self.backend = settings, backend
+        self.started = int(time.time())
         self.journal = Journal(settings.log, policy=settings.on_log_failure, sync=settings.log_sync)
         self.callers = Callers(
             store,
@@ -99,36 +107,57 @@ class Gateway:
         days = settings.retention_days
         self.expiry = None if days is None else Expiry(settings.log, days)
 
-    async def reply(self, asked: Asked, caller: Caller, withheld: bool) -> Response:
+    async def reply(self, request: Request, asked: Asked, caller: Caller) -> Response:
         """Answer a request, recorded if the user agreed and did not withhold it."""
-        if asked.model != self.backend.name:
-            raise ApiError(
-                404,
-                f"there is no model {asked.model!r}; see /v1/models",
-                code="model_not_found",
-                param="model",
-            )
+        self.check_model(asked.model, "model")
         await self.callers.admit(caller)
         kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
         request_id = f"{kind}-{secrets.token_hex(16)}"
-        recorded = caller.consent and not withheld and asked.store is not False
+        recorded = caller.consent and not _withheld(request) and asked.store is not False
         written = self._record(asked, caller, request_id) if recorded else None
-        headers = {"X-Understudy-Recorded": "yes" if recorded else "no"}
+        headers = {
+            "X-Understudy-Recorded": "yes" if recorded else "no",
+            "X-Request-Id": request_id,
+            **self.callers.headers(caller),
+        }
         if asked.stream:
             chunks = self._chunks(asked, caller, request_id, written)
-            first = await anext(chunks, None)  # an error before the first word is a plain error
+            first = await _unless_gone(request, anext(chunks, None))  # its error is a plain one
             if first is None:
                 raise ApiError(502, "the model's server said nothing", kind="server_error")
             return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
+        texts: list[str] = []
+        counts: Json | None = None
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                body = await self.backend.answer(asked, request_id)
+                body = await _unless_gone(request, self.backend.answer(asked, request_id))
+                await _in_log(written)
+            texts = [_text_of(choice) for choice in body["choices"]]
+            counts = body.get("usage")
         except TimeoutError:
             raise _too_slow() from None
-        await _in_log(written)
-        texts = [_text_of(choice) for choice in body["choices"]]
-        self._finish(asked, caller, request_id, written, texts, body.get("usage"))
+        finally:
+            self._finish(asked, caller, request_id, written, texts, counts)
         return JSONResponse(body, headers=headers)
+
+    def check_model(self, name: str, param: str) -> None:
+        """ApiError unless it is the one model."""
+        if name != self.backend.name:
+            raise ApiError(
+                404,
+                f"there is no model {name!r}; see /v1/models",
+                code="model_not_found",
+                param=param,
+            )
+
+    def describe_model(self) -> Json:
+        """The one model as OpenAI's clients read it."""
+        return {
+            "id": self.backend.name,
+            "object": "model",
+            "created": self.started,
+            "owned_by": "understudy",
+        }
 
     async def _chunks(
         self,
@@ -143,18 +172,25 @@ class Gateway:
         texts: dict[int, str] = {}
         counts: Json | None = None
         source = self.backend.stream(asked, request_id)
+        deadline = asyncio.get_running_loop().time() + self.settings.timeout_s
         try:
-            async with asyncio.timeout(self.settings.timeout_s):
-                async for chunk in source:
-                    await _in_log(written)
-                    for choice in chunk["choices"]:
-                        index = choice["index"]
-                        texts[index] = texts.get(index, "") + _text_of(choice)
-                    counts = chunk.get("usage") or counts
-                    if chunk["choices"] or wants_usage:
-                        yield chunk
-        except TimeoutError:
-            raise _too_slow() from None
+            while True:
+                try:  # around each step, not around all: others than one task may ask for steps
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await anext(source, None)
+                        await _in_log(written)
+                except TimeoutError:
+                    raise _too_slow() from None
+                if chunk is None:
+                    break
+                for choice in chunk["choices"]:
+                    index = choice["index"]
+                    texts[index] = texts.get(index, "") + _text_of(choice)
+                counts = chunk.get("usage") or counts
+                if wants_usage:
+                    yield {"usage": None, **chunk}
+                elif chunk["choices"]:
+                    yield chunk
         finally:
             with suppress(Exception):
                 await source.aclose()  # type: ignore[attr-defined]
@@ -183,8 +219,8 @@ class Gateway:
         texts: list[str],
         counts: Json | None,
     ) -> None:
-        """Count what was used and record what was said."""
-        tokens = int((counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1)
+        """Count what was used, about if the backend does not say, and record what was said."""
+        tokens = (counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1
         self.callers.count(caller, tokens)
         if written is None or not texts:
             return
@@ -210,13 +246,15 @@ class Gateway:
 
     def health(self) -> Json:
         """Whether all is well, and what is done when the log is not."""
-        log = self.journal.state()
+        log, accounts, model = self.journal.state(), self.callers.state(), self.backend.state()
         kept: Json = {"days": None} if self.expiry is None else self.expiry.state()
-        status = "ok" if log["state"] == "ok" and not kept.get("error") else "degraded"
+        parts = (log["state"], accounts["state"], model["state"])
+        well = all(state == "ok" for state in parts) and not kept.get("error")
         return {
-            "status": status,
+            "status": "ok" if well else "degraded",
             "log": {**log, "retention": kept},
-            "backend": self.backend.state(),
+            "accounts": accounts,
+            "backend": model,
         }
 
 
@@ -237,9 +275,20 @@ def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
         await asyncio.to_thread(gateway.journal.close)
 
     limits = {name: getattr(settings, name) for name in ("max_body_bytes", "stall_s", "timeout_s")}
-    guard = Middleware(Guard, **limits)
+    around = [Middleware(Guard, **limits)]
+    if settings.cors_origins:
+        around.insert(
+            0,
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["*"],
+            ),
+        )
     return Starlette(
-        routes=ROUTES, middleware=[guard], exception_handlers=HANDLERS, lifespan=lifespan
+        routes=ROUTES, middleware=around, exception_handlers=HANDLERS, lifespan=lifespan
     )
 
 
@@ -255,14 +304,20 @@ async def _answer(request: Request, kind: type[ChatRequest | CompletionRequest])
     gateway: Gateway = request.app.state.gateway
     caller = await gateway.callers.identify(_key(request), _address(request))
     asked = await _read(request, kind)
-    return await gateway.reply(asked, caller, _withheld(request))
+    return await gateway.reply(request, asked, caller)
 
 
 async def _models(request: Request) -> Response:
     gateway: Gateway = request.app.state.gateway
     await gateway.callers.identify(_key(request), _address(request))
-    one = {"id": gateway.backend.name, "object": "model", "created": 0, "owned_by": "understudy"}
-    return JSONResponse({"object": "list", "data": [one]})
+    return JSONResponse({"object": "list", "data": [gateway.describe_model()]})
+
+
+async def _model(request: Request) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    await gateway.callers.identify(_key(request), _address(request))
+    gateway.check_model(request.path_params["name"], "model")
+    return JSONResponse(gateway.describe_model())
 
 
 async def _feedback(request: Request) -> Response:
@@ -283,6 +338,7 @@ ROUTES = [
     Route("/v1/chat/completions", _chat, methods=["POST"]),
     Route("/v1/completions", _completions, methods=["POST"]),
     Route("/v1/models", _models),
+    Route("/v1/models/{name:path}", _model),
     Route("/v1/feedback", _feedback, methods=["POST"]),
     Route("/health", _health),
     Route("/openapi.json", _openapi),
@@ -313,10 +369,7 @@ async def _read(request: Request, kind: type[Body]) -> Body:
     try:
         return kind.model_validate_json(await request.body())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = f"{where}: {first['msg']}" if where else str(first["msg"])
-    raise ApiError(400, message, param=where or None)
+        raise invalid(error) from None
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -340,6 +393,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _failure(request: Request, error: Exception) -> Response:
+    report(error)
     return JSONResponse(error_body("internal error", "server_error"), status_code=500)
 
 
@@ -370,8 +424,27 @@ async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:
         yield "data: [DONE]\n\n"
     except ApiError as error:
         yield f"data: {json.dumps(error.body)}\n\n"
+    except Exception as error:
+        report(error)
+        yield f"data: {json.dumps(error_body('internal error', 'server_error'))}\n\n"
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What the work gives. When the client leaves first it is cancelled, and ClientGone raised."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())  # the body is read: only the end can come
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone("the client has left")
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def _in_log(written: "asyncio.Future[bool] | None") -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from understudy.serving.wire import ApiError
+from understudy.serving.wire import ApiError, Json
 from understudy.store import Store
 from understudy.store.keys import Caller, add_usage, caller_of, tokens_used
 
@@ -51,6 +51,11 @@ class Callers:
         self._wrong: dict[str, _Bucket] = {}
         self._used: dict[tuple[str, str], int] = {}
         self._unwritten: dict[str, dict[str, list[int]]] = defaultdict(dict)
+        self.error: str | None = None
+
+    def state(self) -> Json:
+        """For the health page."""
+        return {"state": "failing" if self.error else "ok", "error": self.error}
 
     async def identify(self, plain: str | None, address: str = "") -> Caller:
         """Whose key it is; 401 for none, a wrong, a revoked or an expired one, all alike, and 429
@@ -100,15 +105,15 @@ class Callers:
 
     async def admit(self, caller: Caller) -> None:
         """Count a request; 429 when it is one too many for the minute, or the quota is used up."""
-        quota = caller.tokens_per_day or self.tokens_per_day
+        rate, quota = self._limits(caller)
         if await self._tokens_today(caller.user_id) >= quota:
             raise ApiError(
                 429,
                 f"the {quota} tokens of today (UTC) are used up",
                 kind="insufficient_quota",
                 code="insufficient_quota",
+                headers=self.headers(caller),
             )
-        rate = caller.requests_per_minute or self.requests_per_minute
         wait = self._take(self._buckets, caller.user_id, rate)
         if wait:
             raise ApiError(
@@ -116,8 +121,31 @@ class Callers:
                 f"more than {rate} requests per minute; try again in {wait:.1f} s",
                 kind="rate_limit_error",
                 code="rate_limit_exceeded",
-                headers=_retry_after(wait),
+                headers={**self.headers(caller), **_retry_after(wait)},
             )
+
+    def headers(self, caller: Caller) -> dict[str, str]:
+        """What is left of the minute's requests and the day's tokens, as OpenAI's clients read
+        it."""
+        rate, quota = self._limits(caller)
+        bucket = self._buckets.get(caller.user_id, _Bucket(rate, 0.0))
+        used = self._used.get((caller.user_id, self.today()), 0)
+        midnight = 86_400 - time.time() % 86_400
+        return {
+            "x-ratelimit-limit-requests": str(rate),
+            "x-ratelimit-remaining-requests": str(int(bucket.left)),
+            "x-ratelimit-reset-requests": _duration((rate - bucket.left) * 60 / rate),
+            "x-ratelimit-limit-tokens": str(quota),
+            "x-ratelimit-remaining-tokens": str(max(0, quota - used)),
+            "x-ratelimit-reset-tokens": _duration(midnight),
+        }
+
+    def _limits(self, caller: Caller) -> tuple[int, int]:
+        """(requests per minute, tokens per day)."""
+        return (
+            caller.requests_per_minute or self.requests_per_minute,
+            caller.tokens_per_day or self.tokens_per_day,
+        )
 
     def count(self, caller: Caller, tokens: int) -> None:
         """Note what an answered request used."""
@@ -135,11 +163,14 @@ class Callers:
             used = {name: (requests, tokens) for name, (requests, tokens) in taken.items()}
             try:
                 await asyncio.to_thread(add_usage, self.store, day, used)
-            except OSError:
+            except Exception as error:  # whatever it is, it must not end the counting
+                self.error = type(error).__name__
                 for name, (requests, tokens) in used.items():
                     entry = self._unwritten[day].setdefault(name, [0, 0])
                     entry[0] += requests
                     entry[1] += tokens
+            else:
+                self.error = None
 
     async def keep_flushing(self) -> None:
         """Flush for as long as the gateway runs."""
@@ -154,6 +185,15 @@ class Callers:
             self._used = {key: n for key, n in self._used.items() if key[1] == day}
             self._used[user_id, day] = self._used.get((user_id, day), 0) + stored
         return self._used[user_id, day]
+
+
+def _duration(seconds: float) -> str:
+    """`1h2m3s`, the way OpenAI writes it; below a minute `4.5s`."""
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + f"{minutes}m{rest}s"
 
 
 def _retry_after(seconds: float) -> dict[str, str]:

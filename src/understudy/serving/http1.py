@@ -41,6 +41,8 @@ class Answer:
     """HTTP status."""
     body: bytes
     """What was said."""
+    retry_after: str = ""
+    """When to ask again, if the server said so."""
 
 
 class Connection(asyncio.Protocol):
@@ -60,7 +62,7 @@ class Connection(asyncio.Protocol):
         self.waiting, self.status = 0, 0
         self.begun, self.complete, self.keep = False, False, False
         self.until_close = True
-        self.problem = ""
+        self.problem, self.retry_after = "", ""
 
     # asyncio's side
 
@@ -94,7 +96,9 @@ class Connection(asyncio.Protocol):
     # The parser's side
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; those that say where the answer ends are noticed."""
+        """A header; those that say where the answer ends, or when to ask again, are noticed."""
+        if name.lower() == b"retry-after":
+            self.retry_after = value.decode("latin-1")
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self.until_close = False
 
@@ -198,7 +202,7 @@ class Client:
                 if size > MAX_ANSWER:
                     raise Unreachable(f"the answer is larger than {MAX_ANSWER} bytes")
                 pieces.append(piece)
-            return Answer(status, b"".join(pieces))
+            return Answer(status, b"".join(pieces), connection.retry_after)
 
     @asynccontextmanager
     async def asking(self, path: str, body: bytes) -> AsyncIterator[tuple[int, Connection]]:

@@ -71,7 +71,8 @@ class LocalModel:
 
     def state(self) -> Json:
         """For the health page."""
-        return {"kind": "model", "unfinished": self.batcher.num_unfinished()}
+        state = "ok" if self.batcher.thread.is_alive() else "failing"
+        return {"kind": "model", "state": state, "unfinished": self.batcher.num_unfinished()}
 
     async def answer(self, request: ChatRequest | CompletionRequest, request_id: str) -> Json:
         """The whole answer."""

@@ -1,17 +1,22 @@
 """`understudy serve`: the gateway on a port."""
 
 import asyncio
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from understudy.serving.app import Backend, Settings, build_app
 from understudy.serving.journal import Policy
 from understudy.serving.upstream import Upstream, check_upstream
 from understudy.store import open_project
+from understudy.web.discreet import log_discreetly
 from understudy.web.sockets import check_port
 
+LAST_WORDS_S = 5
+"""How long answers have, after their own `timeout_s`, to say that they end."""
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
 
 
@@ -58,6 +63,9 @@ class ServeConfig:
     on_log_failure: Policy = "refuse"
     """When the log cannot be written: refuse requests that should be recorded, or serve them and
     lose the record."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the gateway from a browser, like https://app.example.com; "*" is
+    every one."""
     log_sync: bool = False
     """Flush the log to the disk with every batch, so that a recorded prompt survives the loss of
     power too; without it, it survives any end of the gateway itself."""
@@ -79,10 +87,18 @@ class ServeConfig:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         check_port(self.port)
+        for origin in self.cors_origins:
+            parts = urlsplit(origin)
+            if origin != "*" and origin != f"{parts.scheme}://{parts.netloc}":
+                raise ValueError(
+                    f"cors_origins has {origin!r}; an origin is like https://app.example.com, "
+                    "without a path"
+                )
 
 
 def serve(config: ServeConfig) -> None:
-    """Run until SIGINT or SIGTERM; the answers at hand are finished first."""
+    """Run until SIGINT or SIGTERM; the answers at hand are finished first, as
+    far as `timeout_s` allows."""
     import uvicorn
 
     from understudy.serving.protocol import listen, patient
@@ -99,7 +115,9 @@ def serve(config: ServeConfig) -> None:
         max_body_bytes=config.max_body_bytes,
         timeout_s=config.timeout_s,
         stall_s=config.stall_s,
+        cors_origins=config.cors_origins,
     )
+    log_discreetly()
     app = build_app(settings, store, make_backend(config))
     listener = listen(
         config.host, config.port, backlog=config.max_connections, stall_s=config.stall_s
@@ -112,7 +130,8 @@ def serve(config: ServeConfig) -> None:
             access_log=False,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=30,
+            log_config=None,
+            timeout_graceful_shutdown=math.ceil(config.timeout_s) + LAST_WORDS_S,
         )
     )
     print(f"serving {config.name} at http://{config.host}:{config.port}/v1", flush=True)

@@ -1,23 +1,35 @@
 """Answers from another OpenAI-compatible server, whose address only the config can set.
 
 Redirects are not followed, the environment's proxies are not used, and nothing in a request reaches
-the address: a request cannot make the gateway talk to anybody else.
+the address: a request cannot make the gateway talk to anybody else. What comes back is trusted as
+little (`said.py`).
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from understudy.serving.addresses import Resolve, ask_system, checked_addresses
 from understudy.serving.http1 import Client, Connection, Unreachable
-from understudy.serving.wire import ApiError, ChatRequest, CompletionRequest, Json
+from understudy.serving.said import Halves, NoAnswer, Part, choices_of, parse, usage_of
+from understudy.serving.wire import (
+    ApiError,
+    ChatRequest,
+    CompletionRequest,
+    Json,
+    envelope,
+    printable,
+)
 
-OWN_FIELDS = {"store", "metadata", "user"}
-"""Fields of a request that are for the gateway and go no further."""
 PASSED_ON = {400, 404, 413, 422, 429}
 """What an upstream may blame on the client; anything else is the gateway's trouble."""
 MAX_LINE = 1 << 22
 """Longest line of a streamed answer, in bytes."""
+END_S = 1.0
+"""How long the end of a stream is awaited after its last word, so that its connection can be used
+again."""
 
 
 class Upstream:
@@ -36,6 +48,7 @@ class Upstream:
     ) -> None:
         self.name, self.model = name, model or name
         self.max_response = max_response_tokens
+        self.error: str | None = None
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = Client(check_url(url), headers=headers, private=private, resolve=resolve)
 
@@ -44,49 +57,114 @@ class Upstream:
         self.client.close()
 
     def state(self) -> Json:
-        """For the health page; the address is nobody's business."""
-        return {"kind": "upstream"}
+        """For the health page: whether the last answer failed; the address stays unsaid."""
+        return {
+            "kind": "upstream",
+            "state": "failing" if self.error else "ok",
+            "error": self.error,
+        }
 
     async def answer(self, request: ChatRequest | CompletionRequest, request_id: str) -> Json:
         """The upstream's answer under our id and model name."""
+        chat = isinstance(request, ChatRequest)
         try:
             reply = await self.client.post(self._path(request), self._body(request))
+            if reply.status != 200:
+                raise self._refused(reply.status, reply.body, reply.retry_after)
+            said = parse(reply.body)
+            choices = choices_of(said, "message" if chat else "text", _number(request))
+            if not choices:
+                raise NoAnswer("no choices")
         except (Unreachable, ValueError) as error:
-            raise _failed(error) from None
-        if reply.status != 200:
-            raise _refused(reply.status, reply.body)
-        try:
-            body: Json = json.loads(reply.body)
-            return {**body, "id": request_id, "model": self.name, "choices": body["choices"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise _failed(error) from None
+            raise self._failed(error) from None
+        self.error = None
+        kind = "chat.completion" if chat else "text_completion"
+        counts = usage_of(said)
+        whole = envelope(kind, request_id, self.name, choices)
+        return {**whole, "usage": counts} if counts else whole
 
     async def stream(
         self, request: ChatRequest | CompletionRequest, request_id: str
     ) -> AsyncIterator[Json]:
         """The upstream's chunks under our id and model name."""
+        chat = isinstance(request, ChatRequest)
+        part: Part = "delta" if chat else "text"
+        halves = Halves()
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        head = envelope(kind, request_id, self.name, [])
         more: Json = {"stream": True, "stream_options": {"include_usage": True}}
         path, body = self._path(request), self._body(request, more)
         try:
             async with self.client.asking(path, body) as (status, connection):
                 if status != 200:
-                    raise _refused(status, await connection.take())
+                    problem = await connection.take()
+                    raise self._refused(status, problem, connection.retry_after)
                 async for line in _lines(connection):
                     data = line.removeprefix(b"data:").strip()
-                    if line.startswith(b"data:") and data != b"[DONE]":
-                        yield {**json.loads(data), "id": request_id, "model": self.name}
-        except (Unreachable, ValueError, TypeError) as error:
-            raise _failed(error) from None
+                    if not line.startswith(b"data:"):
+                        continue
+                    if data == b"[DONE]":
+                        break
+                    said = parse(data)
+                    choices = choices_of(said, part, _number(request), halves)
+                    yield {**head, "choices": choices, **_with_usage(usage_of(said))}
+                await _drain(connection)
+        except (Unreachable, ValueError) as error:
+            raise self._failed(error) from None
+        self.error = None
+
+    def _refused(self, status: int, content: bytes, retry_after: str) -> ApiError:
+        """What a client is told of an upstream's refusal."""
+        headers = None
+        if retry_after.isascii() and retry_after.isprintable() and 0 < len(retry_after) < 40:
+            headers = {"Retry-After": retry_after}
+        if status in PASSED_ON:
+            try:
+                message = str(parse(content)["error"]["message"])[:500]
+            except (ValueError, KeyError, TypeError):
+                message = "the model's server refused the request"
+            kind = "rate_limit_error" if status == 429 else "invalid_request_error"
+            code = "upstream_refused"
+            return ApiError(status, printable(message), kind=kind, code=code, headers=headers)
+        self.error = f"status {status}"
+        message = "the model's server failed"
+        kind, code = "server_error", "upstream_failed"
+        return ApiError(502, message, kind=kind, code=code, headers=headers)
+
+    def _failed(self, error: Exception) -> ApiError:
+        """What a client is told of an upstream that cannot be understood; no word of its own."""
+        self.error = type(error).__name__
+        what = "sent no answer" if isinstance(error, NoAnswer) else "cannot be reached"
+        message = f"the model's server {what}"
+        return ApiError(502, message, kind="server_error", code="upstream_failed")
 
     def _path(self, request: ChatRequest | CompletionRequest) -> str:
         return "/chat/completions" if isinstance(request, ChatRequest) else "/completions"
 
     def _body(self, request: ChatRequest | CompletionRequest, more: Json | None = None) -> bytes:
-        body = request.model_dump(exclude_none=True, exclude=OWN_FIELDS)
+        body = request.sent()
         body["model"] = self.model
         name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
         body[name] = min(body.get(name, self.max_response), self.max_response)
         return json.dumps({**body, **(more or {})}).encode()
+
+
+def _number(request: ChatRequest | CompletionRequest) -> int:
+    """How many answers are asked for."""
+    prompts = 1 if isinstance(request, ChatRequest) else len(request.prompts)
+    return prompts * (request.n or 1)
+
+
+def _with_usage(counts: Json | None) -> Json:
+    return {"usage": counts} if counts else {}
+
+
+async def _drain(connection: Connection) -> None:
+    """Take what is left, if it comes at once."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            while await connection.take():
+                pass
 
 
 async def _lines(connection: Connection) -> AsyncIterator[bytes]:
@@ -95,7 +173,7 @@ async def _lines(connection: Connection) -> AsyncIterator[bytes]:
     while piece := await connection.take():
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > MAX_LINE:
-            raise ValueError(f"a line of the answer is longer than {MAX_LINE} bytes")
+            raise NoAnswer(f"a line of the answer is longer than {MAX_LINE} bytes")
         for line in lines:
             yield line
     yield rest
@@ -129,22 +207,3 @@ def check_url(url: str) -> str:
             "query or a fragment (a key goes in the variable UNDERSTUDY_UPSTREAM_KEY)"
         )
     return url.rstrip("/")
-
-
-def _refused(status: int, content: bytes) -> ApiError:
-    try:
-        message = str(json.loads(content)["error"]["message"])[:500]
-    except (ValueError, KeyError, TypeError):
-        message = "the model's server refused the request"
-    if status in PASSED_ON:
-        return ApiError(status, message, code="upstream_refused")
-    return ApiError(502, "the model's server failed", kind="server_error", code="upstream_failed")
-
-
-def _failed(error: Exception) -> ApiError:
-    return ApiError(
-        502,
-        f"the model's server cannot be reached ({type(error).__name__})",
-        kind="server_error",
-        code="upstream_failed",
-    )

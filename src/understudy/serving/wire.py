@@ -1,16 +1,31 @@
 """The API's shapes: what a request may say, what an answer and an error look like.
 
-A parameter that the gateway does not honour is refused, by name: nothing is silently ignored.
+A parameter that the gateway does not honour is refused by name, unless its value asks for nothing
+(`tools=[]`, `response_format={"type": "text"}`): clients send such values by default.
 """
 
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 
 MAX_STOPS, MAX_TOP_LOGPROBS = 4, 20
 Json = dict[str, Any]
+OWN_FIELDS = {
+    "best_of",
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "store",
+    "stream_options",
+    "user",
+}
+"""Fields of a request that are for the gateway and go no further."""
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Stop = str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None
 
@@ -32,41 +47,175 @@ class ApiError(HTTPException):
         self.body = error_body(message, kind, code, param)
 
 
+def printable(text: str) -> str:
+    """A text that can be encoded: half of a surrogate pair becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> Json:
     """`{"error": {...}}` as OpenAI's clients read it."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def invalid(error: ValidationError) -> ApiError:
+    """What is wrong with a request, in OpenAI's words."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    param = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in _named(first)
+    ).removeprefix(".")
+    param = printable(param)
+    if first["type"] == "extra_forbidden":
+        return ApiError(
+            400, f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param
+        )
+    if first["type"] == "missing":
+        code, message = "missing_required_parameter", f"Missing required parameter: '{param}'."
+        return ApiError(400, message, code=code, param=param)
+    code = first["type"] if first["type"] == UNSUPPORTED else "invalid_value"
+    message = printable(first["msg"].removeprefix("Value error, "))
+    return ApiError(
+        400, f"{param}: {message}" if param else message, code=code, param=param or None
+    )
+
+
+def _named(error: ErrorDetails) -> list[int | str]:
+    """Where an error is, without pydantic's names for the members of a union."""
+    return [p for p in error["loc"] if isinstance(p, int) or p not in ("str", "list[str]")]
+
+
+UNSUPPORTED = "unsupported_value"
+NO_TOOLS = "the gateway has no tools"
+NO_MEDIA = "the gateway answers with text only"
+Idle = dict[str, tuple[tuple[Any, ...], str]]
+IDLE: Idle = {
+    "frequency_penalty": ((0,), "penalties are not supported"),
+    "logit_bias": (({},), "it is not supported"),
+    "presence_penalty": ((0,), "penalties are not supported"),
+    "service_tier": (("auto", "default"), "there is one tier"),
+}
+"""Parameters that are accepted only with a value that asks for nothing: values and why no other."""
+CHAT_IDLE: Idle = {
+    **IDLE,
+    "audio": ((), NO_MEDIA),
+    "function_call": (("none", "auto"), NO_TOOLS),
+    "functions": (([],), NO_TOOLS),
+    "modalities": ((["text"], []), NO_MEDIA),
+    "moderation": ((), "it is not supported"),
+    "parallel_tool_calls": ((True, False), NO_TOOLS),
+    "prediction": ((), "it is not supported"),
+    "reasoning_effort": (("none",), "the model does not reason apart from its answer"),
+    "response_format": (({"type": "text"},), 'only {"type": "text"} is supported'),
+    "tool_choice": (("none", "auto"), NO_TOOLS),
+    "tools": (([],), NO_TOOLS),
+    "verbosity": (("medium",), "it is not supported"),
+    "web_search_options": ((), NO_TOOLS),
+}
+COMPLETION_IDLE: Idle = {
+    **IDLE,
+    "echo": ((False,), "the prompt is not repeated"),
+    "suffix": (("",), "texts are continued at their end only"),
+}
+
+
+def drop_idle(given: Any, idle: Idle) -> Any:
+    """A request without the parameters that ask for nothing; ApiError names one that asks for
+    something."""
+    if not isinstance(given, dict):
+        return given
+    for name, (values, why) in idle.items():
+        value = given.get(name)
+        if not any(_same(value, one) for one in (None, *values)):
+            message = f"{name}: {why}; leave it out"
+            raise ApiError(400, message, code=UNSUPPORTED, param=name)
+    return {name: value for name, value in given.items() if name not in idle}
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class StreamOptions(_Strict):
     """Options of a streamed answer."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
 
 
-class TextPart(_Strict):
-    """A part of a message; text is the only kind."""
-
-    type: Literal["text"]
-    text: str
+def _text(content: Any) -> Any:
+    """A message's content as one text: a string, or parts of type text (or refusal)."""
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValueError("content must be a text or a list of parts")
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get(kind) if kind in ("text", "refusal") else None
+        if not isinstance(text, str):
+            shown = kind if isinstance(kind, str) else type(part).__name__
+            message = "parts of type {kind} are not supported; send parts of type text"
+            raise PydanticCustomError(UNSUPPORTED, message, {"kind": repr(printable(shown[:40]))})
+        texts.append(text)
+    return "".join(texts)
 
 
 class ChatMessage(_Strict):
-    """One turn."""
+    """One turn. An answer of the gateway may be sent back as it came."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: Annotated[
+        str | None,
+        BeforeValidator(_text),
+        WithJsonSchema({"type": ["string", "array", "null"]}),
+    ] = None
     name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_sent(cls, given: Any) -> Any:
+        """Leave out what an answer carries beside its text; refuse turns of tools."""
+        if not isinstance(given, dict):
+            return given
+        if given.get("role") in ("tool", "function"):
+            raise PydanticCustomError(UNSUPPORTED, "the gateway has no tools, so no turns of tools")
+        for name in ("tool_calls", "function_call"):
+            if given.get(name):
+                raise PydanticCustomError(UNSUPPORTED, "the gateway has no tools, so no calls")
+        if given.get("role") != "assistant":
+            return {name: value for name, value in given.items() if _is_own(name) or value}
+        if given.get("content") is None and isinstance(given.get("refusal"), str):
+            given = {**given, "content": given["refusal"]}
+        return {name: value for name, value in given.items() if name not in ANSWER_FIELDS}
+
+    @model_validator(mode="after")
+    def _has_content(self) -> "ChatMessage":
+        if self.content is None and self.role != "assistant":
+            raise ValueError("content is missing")
+        return self
 
     def plain(self) -> tuple[str, str]:
         """(role, text) as a record has them."""
-        role = "system" if self.role == "developer" else self.role
-        content = self.content
-        text = content if isinstance(content, str) else "".join(part.text for part in content)
-        return role, text
+        return "system" if self.role == "developer" else self.role, self.content or ""
+
+
+ANSWER_FIELDS = {
+    "annotations",
+    "audio",
+    "function_call",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+    "tool_calls",
+}
+"""Beside its text, what OpenAI-compatible servers put into an answer's message."""
+
+
+def _is_own(name: str) -> bool:
+    return name in ChatMessage.model_fields or name not in ANSWER_FIELDS
 
 
 class _Request(_Strict):
@@ -79,12 +228,25 @@ class _Request(_Strict):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    presence_penalty: Literal[0] | None = None
-    frequency_penalty: Literal[0] | None = None
-    user: str | None = None
     store: bool | None = None
     """False keeps this request out of the log."""
-    metadata: dict[str, str] | None = None
+    user: Any = None
+    """This and the rest: what a client tells about itself; it changes nothing and is not kept."""
+    metadata: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    prompt_cache_options: Any = None
+
+    @model_validator(mode="after")
+    def _check_stream(self) -> "_Request":
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream to be true")
+        return self
+
+    def sent(self) -> Json:
+        """What an upstream is asked: only what the gateway honours."""
+        return self.model_dump(exclude_none=True, exclude=OWN_FIELDS)
 
     @property
     def stops(self) -> list[str]:
@@ -100,15 +262,27 @@ class ChatRequest(_Request):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_idle(cls, given: Any) -> Any:
+        return drop_idle(given, CHAT_IDLE)
+
     @model_validator(mode="after")
     def _check(self) -> "ChatRequest":
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
         if self.messages[-1].role != "user":
             raise ValueError("the last message must be the user's")
         if not self.messages[-1].plain()[1].strip():
             raise ValueError("the last message is empty")
         return self
+
+    def sent(self) -> Json:
+        """What an upstream is asked: only what the gateway honours."""
+        messages = [
+            m.model_dump(exclude_none=True) | {"content": m.content or ""} for m in self.messages
+        ]
+        return {**super().sent(), "messages": messages}
 
     @property
     def limit(self) -> int | None:
@@ -121,11 +295,17 @@ class CompletionRequest(_Request):
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=64)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+    best_of: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_idle(cls, given: Any) -> Any:
+        return drop_idle(given, COMPLETION_IDLE)
 
     @model_validator(mode="after")
     def _check(self) -> "CompletionRequest":
+        if self.best_of not in (None, self.n or 1):
+            raise ValueError("best_of must be n: every answer that is drawn is sent")
         if not all(prompt.strip() for prompt in self.prompts):
             raise ValueError("a prompt is empty")
         return self

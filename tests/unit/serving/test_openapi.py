@@ -32,7 +32,7 @@ class Echo:
         yield await self.answer(request, request_id)
 
     def state(self) -> Json:
-        return {"kind": "echo"}
+        return {"kind": "echo", "state": "ok"}
 
     async def close(self) -> None:
         pass

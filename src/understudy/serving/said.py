@@ -1,0 +1,113 @@
+"""What another server said, made safe: rebuilt from the fields that the gateway knows.
+
+An upstream may send anything: an error where an answer should be, `choices: null`, counts that no
+answer can have, half a character. What is left here can be counted, recorded and sent; what cannot
+be is a NoAnswer, which the client is told of in an error's shape.
+"""
+
+import json
+import math
+from typing import Any, Literal
+
+from understudy.serving.wire import ANSWER_FIELDS, Json, printable, usage
+
+MOST_TOKENS = 10**8
+"""More tokens than one request can have used."""
+Part = Literal["message", "delta", "text"]
+
+
+class NoAnswer(ValueError):
+    """What another server said is no answer."""
+
+
+class Halves:
+    """Text that comes in pieces, each of which may end in half a surrogate pair."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, str] = {}
+
+    def join(self, index: int, text: str) -> str:
+        """The text of a piece of answer `index`, without a half that the next may complete."""
+        text = self.held.pop(index, "") + text
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self.held[index] = text[-1]
+            text = text[:-1]
+        return printable(text)
+
+
+def parse(data: bytes) -> Any:
+    """The JSON of an answer; NaN and infinities are null. NoAnswer for anything else."""
+    try:
+        return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        raise NoAnswer("no JSON") from None
+
+
+def choices_of(said: Any, part: Part, number: int, halves: Halves | None = None) -> list[Json]:
+    """The choices of an answer or a chunk, at most `number` different ones."""
+    if not isinstance(said, dict) or said.get("error"):
+        raise NoAnswer("an error instead of an answer")
+    found = said.get("choices") or []
+    if not isinstance(found, list):
+        raise NoAnswer("choices are no list")
+    choices = []
+    for choice in found:
+        index = choice.get("index", 0) if isinstance(choice, dict) else None
+        if not isinstance(index, int) or not 0 <= index < number:
+            raise NoAnswer("a choice that was not asked for")
+        reason = choice.get("finish_reason")
+        choices.append(
+            {
+                "index": int(index),
+                part: _part(choice.get(part), part, index, halves or Halves()),
+                "logprobs": _clean(choice.get("logprobs")),
+                "finish_reason": printable(reason) if isinstance(reason, str) else None,
+            }
+        )
+    return choices
+
+
+def usage_of(said: Json) -> Json | None:
+    """Token counts; None unless they can be true."""
+    counts = said.get("usage")
+    if not isinstance(counts, dict):
+        return None
+    prompt, answer = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if type(prompt) is not int or type(answer) is not int:
+        return None
+    if not (0 <= prompt <= MOST_TOKENS and 0 <= answer <= MOST_TOKENS):
+        return None
+    return usage(prompt, answer)
+
+
+def _part(given: Any, part: Part, index: int, halves: Halves) -> Any:
+    """The text of a choice, or the message or delta that holds it."""
+    if part == "text":
+        return _text(given, index, halves) or ""
+    if not isinstance(given, dict):
+        raise NoAnswer(f"a choice without {part}")
+    kept = {name: _clean(given[name]) for name in ANSWER_FIELDS if name in given}
+    if part == "message" or given.get("role"):
+        kept["role"] = "assistant"
+    if part == "message" or "content" in given:
+        kept["content"] = _text(given.get("content"), index, halves)
+    return kept
+
+
+def _text(given: Any, index: int, halves: Halves) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise NoAnswer("content is no text")
+    return halves.join(index, given)
+
+
+def _clean(value: Any) -> Any:
+    """A JSON value that can be encoded."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if isinstance(value, dict):
+        return {printable(name): _clean(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

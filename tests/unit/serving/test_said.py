@@ -1,0 +1,80 @@
+"""What another server said, made safe."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.serving.said import MOST_TOKENS, Halves, NoAnswer, choices_of, parse, usage_of
+from understudy.serving.wire import usage
+
+WRONG = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "choices index delta message content text error logprobs role usage".split()
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(WRONG, st.sampled_from(["message", "delta", "text"]))
+def test_whatever_is_said_can_be_sent_or_is_no_answer(said: object, part: str) -> None:
+    try:
+        found = choices_of(said, part, 2)
+    except NoAnswer:
+        return
+    assert json.dumps(found, allow_nan=False, ensure_ascii=False).encode() is not None
+    for choice in found:
+        text = choice[part] if part == "text" else choice[part].get("content", "")
+        assert choice["index"] in (0, 1)
+        assert text is None or isinstance(text, str)
+
+
+def test_halves_of_a_character_are_joined_and_a_lone_one_is_replaced() -> None:
+    halves = Halves()
+
+    def said(text: str, index: int = 0) -> str:
+        chunk = {"choices": [{"index": index, "delta": {"content": text}}]}
+        return choices_of(chunk, "delta", 2, halves)[0]["delta"]["content"]
+
+    assert said("a\ud83d") == "a"
+    assert said("\ud83d", 1) == ""
+    assert said("\ude00b") == "\U0001f600b"
+    assert said("c", 1) == "\ufffdc"
+    assert choices_of({"choices": [{"text": "\udc00x"}]}, "text", 1)[0]["text"] == "\ufffdx"
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        None,
+        {},
+        {"prompt_tokens": -1, "completion_tokens": 2},
+        {"prompt_tokens": 10**30, "completion_tokens": 2},
+        {"prompt_tokens": "3", "completion_tokens": 2},
+        {"prompt_tokens": True, "completion_tokens": 2},
+        {"prompt_tokens": 1.5, "completion_tokens": MOST_TOKENS + 1},
+    ],
+)
+def test_counts_that_cannot_be_true_are_none(counts: object) -> None:
+    assert usage_of({"usage": counts}) is None
+    true = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 99}
+    assert usage_of({"usage": true}) == usage(3, 4)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b"\xff", b"1" * 5000])
+def test_what_is_no_json_is_no_answer(data: bytes) -> None:
+    with pytest.raises(NoAnswer):
+        parse(data)
+
+
+def test_numbers_that_are_none_and_bytes_that_are_no_character_are_replaced() -> None:
+    assert parse(b'{"a": [NaN, Infinity], "b": "x\xf0\x9f"}') == {"a": [None, None], "b": "x\ufffd"}
