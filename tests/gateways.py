@@ -53,7 +53,8 @@ class FakeUpstream:
     """An OpenAI-compatible server as plain ASGI: says "You said: ...", and keeps what it was sent.
 
     The words "be slow" in the last message make it wait, "fail" makes it fail, "say much" gives
-    8 MB and in a stream no end; `ended` is set when such a stream was cut off.
+    8 MB and in a stream no end, "say nothing" makes it wait until the asker has gone; `ended`
+    is set when it was left so.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,12 @@ class FakeUpstream:
         self.seen.append(asked)
         self.headers.append(dict(scope["headers"]))
         said = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
+        if "say nothing" in said:
+            if asked.get("stream") and "say nothing more" in said:
+                await self._stream(send, said, whole=False)
+            await receive()
+            self.ended.set()
+            return
         if "be slow" in said:
             await asyncio.sleep(5)
         if "fail" in said:
@@ -118,7 +125,7 @@ class FakeUpstream:
             await asyncio.sleep(0)
         self.ended.set()
 
-    async def _stream(self, send: Any, said: str) -> None:
+    async def _stream(self, send: Any, said: str, whole: bool = True) -> None:
         head = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         base = {"id": "theirs", "object": "chat.completion.chunk", "created": 1, "model": "theirs"}
@@ -132,7 +139,8 @@ class FakeUpstream:
         for chunk in chunks:
             line = f"data: {json.dumps(chunk)}\n\n".encode()
             await send({"type": "http.response.body", "body": line, "more_body": True})
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        if whole:
+            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
     async def _send(self, send: Any, status: int, body: Any, extra: Any = ()) -> None:
         head = [(b"content-type", b"application/json"), *extra]

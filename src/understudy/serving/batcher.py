@@ -135,6 +135,7 @@ class Batcher:
 
     def _choose(self) -> list[Job]:
         """Those who wait and fit, first come first served; cancelled ones are let go."""
+        self.waiting = deque(sequence for sequence in self.waiting if not sequence.cancelled)
         chosen: list[Job] = []
         longest = 0
         while self.waiting and len(self.live) + len(chosen) < self.num_slots:
@@ -142,9 +143,7 @@ class Batcher:
             longest = max(longest, len(sequence.prompt))
             if chosen and longest * (len(chosen) + 1) > PREFILL_TOKENS:
                 break
-            self.waiting.popleft()
-            if not sequence.cancelled:
-                chosen.append(sequence)
+            chosen.append(self.waiting.popleft())
         return chosen
 
     def _admit(self, new: list[Job]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from understudy.core.chat import render_prompt
 from understudy.core.models import context_length
@@ -22,6 +23,9 @@ from understudy.serving.wire import (
     envelope,
     usage,
 )
+
+BYTES = {char: byte for byte, char in bytes_to_unicode().items()}
+"""The bytes that the characters of byte-level vocabularies (GPT-2's) stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,17 @@ class LocalModel:
 
     def _shown(self, token_id: int, logprob: float) -> Json:
         text = self._token_text(token_id)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        return {"token": text, "logprob": logprob, "bytes": self._token_bytes(token_id, text)}
+
+    def _token_bytes(self, token_id: int, text: str) -> list[int]:
+        """The token's bytes, also where they are only part of a character, which `text` then cannot
+        show."""
+        piece = str(self.tokenizer.convert_ids_to_tokens(token_id))
+        if "\ufffd" not in text or piece == text:
+            return list(text.encode())
+        if piece.startswith("<0x"):  # SentencePiece's name of a byte
+            return [int(piece[3:-1], 16)]
+        return [BYTES[char] for char in piece if char in BYTES]
 
     def _token_text(self, token_id: int) -> str:
         return str(self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))

@@ -127,13 +127,21 @@ def test_logprobs_are_the_models(client, model) -> None:
     for token in content:
         assert len(token.top_logprobs) == 3
         assert token.logprob == pytest.approx(token.top_logprobs[0].logprob)  # greedy
-        assert bytes(token.bytes).decode() == token.token
+        assert bytes(token.bytes).decode("utf-8", "replace") == token.token
     prompt = render_prompt(model[1], "Name a prime number.")
     (expected,) = generate(
         model[0], [prompt], max_new_tokens=6, greedy=True, seed=0, eos_id=0, pad_id=1
     )
     logprobs = [token.logprob for token in content]
     assert logprobs == pytest.approx(expected.logprobs[: len(logprobs)], abs=1e-4)
+
+
+def test_a_token_that_is_part_of_a_character_has_its_bytes(backend, model) -> None:
+    _, tokenizer = model
+    ids = tokenizer("\U0001f600", add_special_tokens=False)["input_ids"]
+    found = [backend._shown(token, 0.0)["bytes"] for token in ids]
+    assert len(found) > 1
+    assert bytes(byte for part in found for byte in part).decode().strip() == "\U0001f600"
 
 
 def test_completions_continue_texts(client) -> None:
