@@ -41,7 +41,7 @@ from understudy.store import Store
 from understudy.store.keys import Caller
 from understudy.store.log import Event
 from understudy.store.rows import now
-from understudy.web.discreet import report
+from understudy.web.bugs import report
 
 Asked = ChatRequest | CompletionRequest
 Body = TypeVar("Body", bound=BaseModel)

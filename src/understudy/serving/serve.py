@@ -12,7 +12,7 @@ from understudy.serving.app import Backend, Settings, build_app
 from understudy.serving.journal import Policy
 from understudy.serving.upstream import Upstream, check_upstream
 from understudy.store import open_project
-from understudy.web.discreet import log_discreetly
+from understudy.web.bugs import log_without_words
 from understudy.web.sockets import check_port
 
 LAST_WORDS_S = 5
@@ -117,7 +117,7 @@ def serve(config: ServeConfig) -> None:
         stall_s=config.stall_s,
         cors_origins=config.cors_origins,
     )
-    log_discreetly()
+    log_without_words()
     app = build_app(settings, store, make_backend(config))
     listener = listen(
         config.host, config.port, backlog=config.max_connections, stall_s=config.stall_s

@@ -86,7 +86,7 @@ def test_what_asks_for_nothing_is_accepted_and_goes_no_further(idle: dict) -> No
         ("presence_penalty", False, "unsupported_value"),
         ("modalities", ["text", "audio"], "unsupported_value"),
         ("prediction", {"type": "content", "content": "x"}, "unsupported_value"),
-        ("temprature", 1, "unknown_parameter"),
+        ("temp", 1, "unknown_parameter"),
         ("temperature", float("nan"), "invalid_value"),
         ("max_tokens", 10**400, "invalid_value"),
     ],

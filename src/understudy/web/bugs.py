@@ -25,7 +25,7 @@ def report(error: BaseException) -> None:
     print(f"understudy: a bug\n{frames(error)}", end="", file=sys.stderr, flush=True)
 
 
-class DiscreetFormatter(logging.Formatter):
+class WordlessFormatter(logging.Formatter):
     """Formats log records of libraries, whose tracebacks would hold messages too."""
 
     def formatException(self, ei: Any) -> str:
@@ -33,8 +33,8 @@ class DiscreetFormatter(logging.Formatter):
         return frames(ei[1]).rstrip()
 
 
-def log_discreetly() -> None:
+def log_without_words() -> None:
     """Let every library's log of this process go to stderr through the formatter."""
     handler = logging.StreamHandler()
-    handler.setFormatter(DiscreetFormatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(WordlessFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from understudy.web.discreet import DiscreetFormatter, report
+from understudy.web.bugs import WordlessFormatter, report
 
 SECRET = "what-a-person-wrote"
 
@@ -21,7 +21,7 @@ def test_a_report_has_places_and_types_and_no_words(capsys) -> None:
     except KeyError as error:
         report(ExceptionGroup(SECRET, [error]))
     said = capsys.readouterr().err
-    for part in ("in fail", "ValueError", "KeyError", "ExceptionGroup", "test_discreet.py"):
+    for part in ("in fail", "ValueError", "KeyError", "ExceptionGroup", "test_bugs.py"):
         assert part in said
     assert SECRET not in said
 
@@ -31,7 +31,7 @@ def test_so_have_the_logs_of_libraries() -> None:
         fail()
     except KeyError:
         record = logging.LogRecord("x", logging.ERROR, "", 0, "it broke", (), sys.exc_info())
-    said = DiscreetFormatter("%(message)s").format(record)
+    said = WordlessFormatter("%(message)s").format(record)
     assert said.startswith("it broke")
     assert "KeyError" in said
     assert SECRET not in said
