@@ -1,6 +1,6 @@
 """Ours beside `generate` of transformers and, where their environments exist, beside TRL.
 
-    python benchmarks/speed.py [--quick] [--only rollout ppo sft reward]
+    python benchmarks/speed.py [--quick] [--only draw rollout ppo sft reward]
 
 Writes benchmarks/results.json: every side's figure under `figures`, ours over theirs under
 `ratios`, and the machine with its load average, without which no figure means anything. Sides take
@@ -22,11 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
+from understudy.core.allocator import keep_freed_memory
 from understudy.core.batching import pad
-from understudy.core.generation import generate
+from understudy.core.generation import generate, next_tokens
+from understudy.core.noise import num_numbers, stream_states, uniforms
 from understudy.core.run import code_version, read_lines
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
@@ -45,7 +48,7 @@ def main() -> None:
     """Run what was asked and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to try it out")
-    parser.add_argument("--only", nargs="*", default=["rollout", "ppo", "sft", "reward"])
+    parser.add_argument("--only", nargs="*", default=["draw", "rollout", "ppo", "sft", "reward"])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
     options = parser.parse_args()
     scale = 0.1 if options.quick else 1.0
@@ -53,7 +56,7 @@ def main() -> None:
     figures: Figures = {"matmul_gflops": matmul_rate()}
     ratios: Figures = {}
     for name in options.only:
-        {"rollout": rollouts, "ppo": ppo, "sft": sft, "reward": reward}[name](
+        {"draw": draws, "rollout": rollouts, "ppo": ppo, "sft": sft, "reward": reward}[name](
             figures, ratios, scale
         )
     results = {
@@ -90,6 +93,29 @@ def matmul_rate(size: int = 1024) -> float:
 
 
 # Rollouts
+
+
+def draws(figures: Figures, ratios: Figures, scale: float) -> None:
+    """Rows per second from logits to a token and its log-probability, sampled beside greedy."""
+    rows, turns = 32, max(5, int(50 * scale))
+    keep_freed_memory()
+    for size in (49_153, 128_000):
+        logits_BV = 3 * torch.randn(rows, size, generator=torch.Generator().manual_seed(0))
+        states_B, steps_B = stream_states(0, [(i,) for i in range(rows)]), np.arange(rows)
+
+        def ours(
+            logits_BV: torch.Tensor = logits_BV, states_B: Any = states_B, steps_B: Any = steps_B
+        ) -> int:
+            numbers_BL = uniforms(states_B, steps_B, num_numbers(logits_BV.shape[1]))
+            next_tokens(logits_BV.clone(), torch.from_numpy(numbers_BL))
+            return rows
+
+        def greedy(logits_BV: torch.Tensor = logits_BV) -> int:
+            next_tokens(logits_BV.clone(), None)
+            return rows
+
+        for clock, rates in take_turns({"ours": ours, "greedy": greedy}, repeats=turns).items():
+            record(figures, ratios, f"draw_{size}{clock}", "rows_per_s", rates, "greedy")
 
 
 def rollouts(figures: Figures, ratios: Figures, scale: float) -> None:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from understudy.core.allocator import keep_freed_memory
-from understudy.core.models import context_length, device_of, head_of
-from understudy.core.noise import exponential, stream_words, vocabulary_words
+from understudy.core.models import context_length, head_of
+from understudy.core.noise import draw, num_numbers, stream_states, uniforms
 from understudy.core.policies import Head
 from understudy.core.rows import PREFILL_TOKENS, LiveRows, moved
 from understudy.core.slots import decoding
@@ -133,31 +133,36 @@ class _Sampler:
         self.head = head_of(model)
         self.temperature, self.greedy = temperature, greedy
         self.max_new_tokens = max_new_tokens
-        device = device_of(model)
-        if not greedy:
-            low_NT, high_NT = stream_words(seed, keys, max_new_tokens)
-            self.low_NT, self.high_NT = low_NT.to(device), high_NT.to(device)
-            self.index_V = vocabulary_words(self.head.weight_VD.shape[0], device)
+        self.states_N = stream_states(seed, keys)
+        self.num_numbers = num_numbers(self.head.weight_VD.shape[0])
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits divided by the temperature, in fp32."""
         logits_BV = logits_of(self.head, hidden_BD)
         return logits_BV if self.temperature == 1.0 else logits_BV.div_(self.temperature)
 
-    def draw(self, logits_BV: Tensor, sequence_B: Tensor, step_B: Tensor) -> tuple[Tensor, Tensor]:
-        """(token_B, logprob_B). With weights w = exp(logit), the largest w / Exp(1) is a draw by
-        w.
-        """
-        logits_BV = logits_BV - logits_BV.amax(dim=-1, keepdim=True)
-        weights_BV = logits_BV.exp()
-        total_B = weights_BV.sum(dim=-1)
+    def draw(
+        self, logits_BV: Tensor, sequence_B: np.ndarray, step_B: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """(token_B, logprob_B) of some sequences' next steps."""
         if self.greedy:
-            token_B = logits_BV.argmax(dim=-1)
-        else:
-            low_B, high_B = self.low_NT[sequence_B, step_B], self.high_NT[sequence_B, step_B]
-            token_B = weights_BV.div_(exponential(low_B, high_B, self.index_V)).argmax(dim=-1)
-        logprob_B = logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - total_B.log()
-        return token_B, logprob_B
+            return next_tokens(logits_BV, None)
+        uniforms_BL = uniforms(self.states_N[sequence_B], step_B, self.num_numbers)
+        return next_tokens(logits_BV, torch.from_numpy(uniforms_BL).to(logits_BV.device))
+
+
+def next_tokens(logits_BV: Tensor, uniforms_BL: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(token_B, logprob_B): each row's draw by its numbers (`noise.draw`), or without numbers its
+    likeliest token. Overwrites the logits.
+    """
+    logits_BV -= logits_BV.amax(dim=-1, keepdim=True)
+    weights_BV = logits_BV.exp()
+    if uniforms_BL is None:
+        token_B, total_B = logits_BV.argmax(dim=-1), weights_BV.sum(dim=-1)
+    else:
+        token_B, total_B = draw(weights_BV, uniforms_BL)
+    logprob_B = logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - total_B.float().log()
+    return token_B, logprob_B
 
 
 class _Engine:
@@ -231,8 +236,7 @@ class _Engine:
 
     def draw(self, logits_BV: Tensor, sequence_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and log-probs of the rows' next step, on the host."""
-        step_B = self.rows.tensor(self.count_N[sequence_B])
-        token_B, logprob_B = self.sampler.draw(logits_BV, self.rows.tensor(sequence_B), step_B)
+        token_B, logprob_B = self.sampler.draw(logits_BV, sequence_B, self.count_N[sequence_B])
         return token_B.cpu().numpy(), logprob_B.cpu().numpy()
 
     def record(self, sequence_B: np.ndarray, token_B: np.ndarray, logprob_B: np.ndarray) -> None:

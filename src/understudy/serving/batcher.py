@@ -12,7 +12,7 @@ Shapes: B live rows, V vocabulary, D hidden size, K alternatives.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from understudy.core.generation import logits_of
 from understudy.core.models import device_of, head_of
-from understudy.core.noise import exponential, stream_words, vocabulary_words
+from understudy.core.noise import draw, num_numbers, stream_states, uniforms
 from understudy.core.rows import PREFILL_TOKENS, LiveRows
 from understudy.core.slots import decoding
 
@@ -66,8 +66,11 @@ class Job:
     """Set by anyone to end it."""
     count: int = 0
     """Tokens drawn so far."""
-    noise: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
-    """Words of noise for each step."""
+
+    @property
+    def state(self) -> int:
+        """What its noise depends on."""
+        return int(stream_states(self.seed, [(self.number,)])[0])
 
 
 class Batcher:
@@ -79,7 +82,6 @@ class Batcher:
         self.model, self.eos_id, self.pad_id = model, eos_id, pad_id
         self.num_slots, self.capacity = slots, capacity
         self.head, self.device = head_of(model), device_of(model)
-        self.index_V = vocabulary_words(self.head.weight_VD.shape[0], self.device)
         self.waiting: deque[Job] = deque()
         self.wake = threading.Condition()
         self.stopping = False
@@ -148,10 +150,6 @@ class Batcher:
 
     def _admit(self, new: list[Job]) -> None:
         """Prefill prompts into the slots after the live rows, and draw their first token."""
-        for sequence in new:
-            key = (sequence.number,)
-            low, high = stream_words(sequence.seed, [key], sequence.max_new_tokens)
-            sequence.noise = low[0], high[0]
         prompts = [sequence.prompt for sequence in new]
         token_B = self._draw(self.rows.prefill(prompts), new)
         self.live += new
@@ -168,7 +166,7 @@ class Batcher:
         """The rows' next tokens; each is handed to its request."""
         logits_BV = logits_of(self.head, hidden_BD)
         logprobs_BV = torch.log_softmax(logits_BV, dim=-1)
-        token_B = choose_tokens(logits_BV, rows, self.index_V)
+        token_B = choose_tokens(logits_BV, rows)
         logprob_B = logprobs_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
         num_top = max(row.num_top for row in rows)
         if num_top:
@@ -198,7 +196,7 @@ class Batcher:
         self.live = self.live[: len(self.rows)]
 
 
-def choose_tokens(logits_BV: Tensor, rows: Sequence[Job], index_V: Tensor) -> Tensor:
+def choose_tokens(logits_BV: Tensor, rows: Sequence[Job]) -> Tensor:
     """token_B: each row's draw at its own temperature and top_p, or its likeliest token."""
     device = logits_BV.device
     greedy_B = logits_BV.argmax(dim=-1)
@@ -209,11 +207,10 @@ def choose_tokens(logits_BV: Tensor, rows: Sequence[Job], index_V: Tensor) -> Te
     if any(row.top_p < 1 for row in rows):
         top_p_B = torch.tensor([row.top_p for row in rows], device=device)
         weights_BV = keep_top_p(weights_BV, top_p_B)
-    words = [row.noise for row in rows if row.noise is not None]
-    low_B = torch.stack([low[row.count] for row, (low, _) in zip(rows, words, strict=True)])
-    high_B = torch.stack([high[row.count] for row, (_, high) in zip(rows, words, strict=True)])
-    noise_BV = exponential(low_B.to(device), high_B.to(device), index_V)
-    drawn_B = (weights_BV / noise_BV).argmax(dim=-1)
+    states_B = np.array([row.state for row in rows], dtype=np.uint64)
+    counts_B = np.array([row.count for row in rows])
+    uniforms_BL = uniforms(states_B, counts_B, num_numbers(weights_BV.shape[1]))
+    drawn_B, _ = draw(weights_BV, torch.from_numpy(uniforms_BL).to(device))
     is_greedy_B = torch.tensor([row.temperature == 0 for row in rows], device=device)
     return torch.where(is_greedy_B, greedy_B, drawn_B)
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from tests.fixtures_models import make_policy
 
-from understudy.core.noise import vocabulary_words
 from understudy.serving.batcher import Batcher, Job, Token, choose_tokens, keep_top_p
 
 PROMPTS = [[5, 6, 7], [9] * 12, [20, 30], [8, 8, 4, 2, 50, 60]]
@@ -92,17 +91,13 @@ def test_top_p_keeps_the_fewest_that_reach_it() -> None:
 
 
 def test_draws_follow_temperature_and_top_p() -> None:
-    from understudy.core.noise import stream_words
-
     number = 4000
     logits = torch.tensor([0.6, 0.3, 0.1]).log().expand(number, 3).clone()
-    low, high = stream_words(3, [(i,) for i in range(number)], 1)
 
     def share(**changes) -> list[float]:
-        rows = [job([1], print, **(dict(temperature=1.0) | changes)) for _ in range(number)]
-        for i, row in enumerate(rows):
-            row.noise = low[i], high[i]
-        tokens = choose_tokens(logits, rows, vocabulary_words(3))
+        options = dict(temperature=1.0, seed=3) | changes
+        rows = [job([1], print, number=i, **options) for i in range(number)]
+        tokens = choose_tokens(logits, rows)
         return torch.bincount(tokens, minlength=3).div(number).tolist()
 
     assert share() == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
