@@ -14,13 +14,13 @@ METRICS: dict[str, str] = {
     "pretrain/sentiment": "share of reviews called rightly good or bad, two shots",
     "pretrain/reading": "share of questions on a passage answered exactly, two shots",
     "pretrain/zog": "share of sentences translated exactly into the toy language, one shot",
-    # sft: one line per step; validation once per epoch
+    # sft: one line per step; validation before the first (step 0) and after each epoch
     "sft/loss": "negative log-likelihood per response token of the step's batch, in nats",
     "sft/text_loss": "the same per token of the pretraining rows that are mixed in",
     "sft/lr": "learning rate of the step",
     "sft/grad_norm": "norm of the whole gradient before clipping",
     "sft/skipped_steps": "1 if the step was skipped because its gradient was not finite",
-    "sft/valid_loss": "negative log-likelihood per response token on valid_data, without dropout",
+    "sft/valid_loss": "negative log-likelihood per response token on valid_data; step 0: untrained",
     "sft/valid_score": "reward model's mean score of sampled answers to valid_data's prompts",
     "sft/tokens_per_second": "tokens of the step, padding not counted, per second",
     # reward: one line per step, measured before the step's update

@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
 from understudy.core.run import read_lines, read_record
 from understudy.loop import findings as f
 from understudy.loop.findings import Finding
+
+if TYPE_CHECKING:
+    from understudy.sft.data import Examples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,12 +49,11 @@ def examine(config: DoctorConfig, record: Mapping[str, Any], rows: f.Rows) -> li
         raise ValueError(f"judge reads the answers of a PPO run; {config.run} is a {stage} run")
     if stage == "ppo":
         found = [check(rows) for check in f.PPO_CHECKS]
+        found.append(f.answers_alike(*_first_and_last_answers(config.run)))
         if config.judge is not None:
             found.append(f.score_up_win_rate_down(rows, _win_rates(config, record)))
     elif stage == "sft":
-        by_score = record["config"].get("reward_model") is not None
-        found = [f.loss_not_falling(rows), f.overfitted(rows, by_score), f.skipped_steps(rows)]
-        found += _sft_data(record["config"])
+        found = _sft(record["config"], rows)
     elif stage == "reward":
         found = [f.skipped_steps(rows)]
         if _has(config.run, "results.json"):
@@ -66,18 +68,36 @@ def _has(folder: Path, name: str) -> bool:
     return (folder / name).is_file()
 
 
-def _sft_data(config: Mapping[str, Any]) -> list[Finding | None]:
-    """Findings in the demonstrations, encoded as the run encoded them; none if they have moved."""
+def _sft(config: Mapping[str, Any], rows: f.Rows) -> list[Finding | None]:
+    """Findings in an SFT run, and in its demonstrations if they are where they were."""
+    examples = _demonstrations(config)
+    per_epoch = -(-len(examples.rows) // config["batch_size"]) if examples else 0
+    found = [
+        f.loss_not_falling(rows, per_epoch),
+        f.overfitted(rows, config.get("reward_model") is not None),
+        f.skipped_steps(rows),
+    ]
+    if examples is not None:
+        found += [
+            f.nothing_is_learned_from([row.loss_mask for row in examples.rows]),
+            f.never_ends(examples.num_cut, len(examples.rows)),
+            f.turns_inside_responses([record.response for record in examples.kept]),
+        ]
+    return found
+
+
+def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
+    """The demonstrations, encoded as the run encoded them; None if they have moved."""
     from understudy.core.models import load_tokenizer
     from understudy.records import Demonstration, read_records
     from understudy.sft.data import encode_demonstrations
 
     data, model = Path(config["data"]), config["model"]
     if not data.exists() or not Path(model).exists():
-        return []
+        return None
     tokenizer = load_tokenizer(model)
     settings = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    examples = encode_demonstrations(
+    return encode_demonstrations(
         tokenizer,
         read_records(data, Demonstration),
         max_prompt_tokens=config["max_prompt_tokens"],
@@ -85,12 +105,18 @@ def _sft_data(config: Mapping[str, Any]) -> list[Finding | None]:
         context=settings.get("max_position_embeddings"),
         where=str(data),
     )
-    eos = tokenizer.eos_token_id
-    return [
-        f.nothing_is_learned_from([row.loss_mask for row in examples.rows]),
-        f.never_ends([row.input_ids[-1] == eos for row in examples.rows]),
-        f.turns_inside_responses([record.response for record in examples.kept]),
-    ]
+
+
+def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
+    """A PPO run's answers to its held-out prompts at the first and at the last measurement."""
+    samples = read_lines(run / "samples.jsonl") if _has(run, "samples.jsonl") else []
+    steps = [row["step"] for row in samples]
+    if len(set(steps)) < 2:
+        return [], []
+    first, last = (
+        [r["response"] for r in samples if r["step"] == n] for n in (min(steps), max(steps))
+    )
+    return first, last
 
 
 def _win_rates(config: DoctorConfig, record: Mapping[str, Any]) -> list[tuple[int, float]]:

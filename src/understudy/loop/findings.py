@@ -5,6 +5,8 @@ The complaints that users of other trainers bring to their issue trackers are th
 from. Thresholds are in the functions, beside the reason.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
@@ -119,6 +121,42 @@ def eos_rate_falling(rows: Rows) -> Finding | None:
     )
 
 
+def length_collapse(rows: Rows) -> Finding | None:
+    """Ending at once can earn more than answering: nothing is cut, and little can be wrong."""
+    lengths = series(rows, "ppo/response_tokens")
+    if len(lengths) < 2:
+        return None
+    # The first iteration alone is the untrained policy's: a collapse takes a few.
+    first, last = lengths[0], start_and_end(lengths)[1]
+    if last > 0.6 * first:
+        return None
+    cut = 1 - (series(rows, "ppo/eos_rate") or [1.0])[0]
+    why = f"; {cut:.0%} of the first were cut at max_response_tokens, so ending early paid"
+    return Finding(
+        "answers have become short",
+        f"{first:.3g} tokens at the start, {last:.3g} at the end" + (why if cut > 0.2 else ""),
+        "read the samples; a longer max_response_tokens; a higher beta or a lower lr; rankings in "
+        "which short answers lose (understudy reward-check shows the length rule)",
+    )
+
+
+def answers_alike(first: Sequence[str], last: Sequence[str]) -> Finding | None:
+    """Answers to the same held-out prompts before training and at the end: one text for all."""
+    if len(first) < 4 or len(last) < 4:
+        return None
+    # Half as many different answers as the model began with: it no longer reads the prompt.
+    if len(set(last)) / len(last) > 0.5 * len(set(first)) / len(first):
+        return None
+    text, count = Counter(last).most_common(1)[0]
+    return Finding(
+        "different prompts get the same answer",
+        f"{len(set(first))} different answers to {len(first)} prompts at the start, "
+        f"{len(set(last))} to {len(last)} at the end; {count} of those are {text[:60]!r}",
+        "a lower lr; a higher beta; fewer episodes; see which prompts the reward model likes that "
+        "answer for",
+    )
+
+
 def length_creeping(rows: Rows) -> Finding | None:
     """The reward model may be paying for length."""
     lengths = series(rows, "ppo/response_tokens")
@@ -198,24 +236,42 @@ def score_up_win_rate_down(rows: Rows, win_rates: Sequence[tuple[int, float]]) -
 # SFT
 
 
-def loss_not_falling(rows: Rows) -> Finding | None:
-    """Training that learns nothing."""
-    losses = series(rows, "sft/loss")
-    if len(losses) < 5:
+def loss_not_falling(rows: Rows, steps_per_epoch: int = 0) -> Finding | None:
+    """Training that learns nothing, by the loss on the *same* demonstrations early and late.
+
+    Those are `valid_data`'s, before the first step and after the best epoch; without validation,
+    all that it trains on, in the first epoch and in the last. One epoch without validation tells
+    nothing: its first batches and its last are different demonstrations.
+    """
+    measured = [(row["step"], row["sft/valid_loss"]) for row in rows if "sft/valid_loss" in row]
+    losses = [row["sft/loss"] for row in rows if "sft/loss" in row]
+    epochs = len(losses) // steps_per_epoch if steps_per_epoch else 0
+    if len(measured) > 1 and measured[0][0] == 0:
+        where, first = "valid_data", _finite(measured[0][1])
+        last = min(_finite(loss) for _, loss in measured[1:])
+    elif epochs > 1:
+        where, end = "all demonstrations", epochs * steps_per_epoch
+        first = fmean(map(_finite, losses[:steps_per_epoch]))
+        last = fmean(map(_finite, losses[end - steps_per_epoch : end]))
+    else:
         return None
-    first, last = start_and_end(losses)
     if last < first:
         return None
     return Finding(
         "the loss does not fall",
-        f"{first:.3g} at the start, {last:.3g} at the end",
+        f"on {where} {first:.4g} at the start, {last:.4g} at the end",
         "a higher lr if it is flat (small models want 1e-4 to 3e-3), a lower one if it jumps",
     )
 
 
+def _finite(loss: float | None) -> float:
+    """A logged loss; null, which stands for what is not finite, as infinity."""
+    return math.inf if loss is None else float(loss)
+
+
 def overfitted(rows: Rows, chosen_by_score: bool) -> Finding | None:
     """The validation loss ends well above its best; the best epoch by loss is kept, by us too."""
-    losses = series(rows, "sft/valid_loss")
+    losses = series([row for row in rows if row["step"] > 0], "sft/valid_loss")
     if chosen_by_score or len(losses) < 2 or losses[-1] < min(losses) * 1.1:
         return None
     return Finding(
@@ -240,9 +296,9 @@ def nothing_is_learned_from(masks: Sequence[Sequence[int]]) -> Finding | None:
     )
 
 
-def never_ends(ends_in_eos: Sequence[bool]) -> Finding | None:
-    """Responses that were cut have no EOS: the model is not taught to end."""
-    share = 1 - fmean(ends_in_eos) if ends_in_eos else 0.0
+def never_ends(num_cut: int, num_responses: int) -> Finding | None:
+    """Responses that were cut have lost their end: the model is not taught to end."""
+    share = num_cut / max(num_responses, 1)
     if share < 0.05:
         return None
     return Finding(
@@ -342,6 +398,7 @@ PPO_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
     kl_exploding,
     eos_rate_falling,
     length_creeping,
+    length_collapse,
     entropy_collapse,
     critic_explains_nothing,
     steps_too_large,

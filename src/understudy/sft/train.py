@@ -200,6 +200,8 @@ def train_sft(config: SFTConfig) -> Path:
     state = _resume(run, model, optimizer) if run.resumed else {}
     step, history = int(state.get("step", 0)), list(state.get("history", []))
     guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
+    if step == 0 and data.valid is not None:
+        run.log(0, {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid)})
 
     # 3. One optimizer step per batch.
     with run.progress(num_steps, "SFT"), stop_on_signal() as stop:
@@ -282,13 +284,16 @@ def _measure(
     """Validation loss, and the reward model's mean score of sampled answers, after an epoch."""
     if data.valid is None:
         return {}
-    pad_id = int(tokenizer.pad_token_id)
-    metrics = {
-        "sft/valid_loss": mean_loss(model, data.valid.rows, pad_id, config.micro_batch_tokens)
-    }
+    metrics = {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid)}
     if config.reward_model is not None:
         metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.valid)
     return metrics
+
+
+def _valid_loss(
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples
+) -> float:
+    return mean_loss(model, valid.rows, int(tokenizer.pad_token_id), config.micro_batch_tokens)
 
 
 def _mean_score(
@@ -339,7 +344,7 @@ def _is_best(history: list[dict[str, Any]]) -> bool:
 def _resume(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     path = latest_checkpoint(run.dir)
     if path is None:
-        run.rewind(0)
+        run.rewind(-1)  # step 0, the measurement before training, is made again
         return {}
     trees, state = load_checkpoint(path)
     load_weights(model, trees["model"])

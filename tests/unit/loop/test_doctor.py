@@ -12,6 +12,7 @@ from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenize
 from understudy.cli import main
 from understudy.core.chat import encode_response
 from understudy.core.models import device_of
+from understudy.loop import findings
 from understudy.loop.doctor import DoctorConfig, doctor, win_rates
 from understudy.ppo import train as ppo_train
 from understudy.ppo import update as ppo_update
@@ -80,6 +81,42 @@ def test_reward_that_rises_while_a_second_judge_likes_it_less(overdone):
     out, judge = overdone
     assert "answers get worse" not in examined(out)
     assert "reward rises while answers get worse" in examined(out, judge=judge)
+
+
+@pytest.fixture(scope="module")
+def cut_short(world, tmp_path_factory):
+    """A missing EOS costs more than any answer earns, and many first answers are cut."""
+    folder = tmp_path_factory.mktemp("short")
+    counting_reward_model(scale=-1.0).save(folder / "reward", word_tokenizer())
+    return ppo(
+        world | {"reward_model": folder / "reward"},
+        folder / "run",
+        episodes=32 * 30,
+        batch_size=32,
+        lr=1e-2,
+        inner_epochs=2,
+        beta=0.0,
+        missing_eos_score=-5.0,
+        max_response_tokens=16,
+        eval_prompts=world["prompts"],
+        eval_every=30,
+    )
+
+
+def test_a_policy_that_learns_to_end_at_once(cut_short):
+    report = examined(cut_short)
+    assert "answers have become short" in report
+    assert "of the first were cut" in report
+    assert "different prompts get the same answer" in report
+
+
+def test_lengths_that_stay_are_no_finding():
+    def found(*tokens):
+        return findings.length_collapse([{"ppo/response_tokens": t} for t in tokens])
+
+    assert found(40, 38, 30) is None
+    assert found(40, 30, 20).seen == "40 tokens at the start, 20 at the end"
+    assert found(20) is None
 
 
 def test_log_probabilities_at_another_temperature(world, tmp_path, monkeypatch):
@@ -166,6 +203,27 @@ def test_a_rate_at_which_nothing_is_learned(base, tmp_path):
     data = write_demonstrations(tmp_path / "d.jsonl")
     out = sft(tmp_path, base, data, lr=3.0, max_grad_norm=None)
     assert "the loss does not fall" in examined(out)
+
+
+def test_batches_of_different_demonstrations_are_not_compared():
+    """The last batch of an epoch may hold the hard ones: only the same rows tell."""
+    rising = [{"step": i, "sft/loss": 1 + i / 10} for i in range(1, 11)]
+
+    def found(rows, per_epoch=0):
+        finding = findings.loss_not_falling(rows, per_epoch)
+        return finding and finding.seen
+
+    def validated(*losses):
+        return [{"step": 5 * i, "sft/valid_loss": loss} for i, loss in enumerate(losses)] + rising
+
+    assert found(rising) is None
+    assert found(rising, per_epoch=10) is None  # one epoch
+    assert found(validated(2.0, 1.9)) is None
+    assert found(validated(2.0, 2.1, 1.95)) is None  # the best epoch is kept
+    assert found(validated(2.0, 2.1)) == "on valid_data 2 at the start, 2.1 at the end"
+    assert found(validated(2.0, None)) == "on valid_data 2 at the start, inf at the end"
+    assert found(rising, per_epoch=5) == "on all demonstrations 1.3 at the start, 1.8 at the end"
+    assert found(rising[::-1], per_epoch=5) is None
 
 
 def test_memorised_demonstrations(base, tmp_path):

@@ -14,6 +14,9 @@ from transformers import AutoModelForCausalLM
 import understudy.sft.train as sft
 from understudy.core.models import ScalarModel, load_policy
 from understudy.core.run import read_lines
+from understudy.records import Demonstration, read_records
+from understudy.sft.data import encode_demonstrations
+from understudy.sft.loss import mean_loss
 from understudy.sft.train import SFTConfig, train_sft
 
 
@@ -57,13 +60,31 @@ def test_the_first_step_changes_the_weights(config):
 
 
 def test_the_best_epoch_by_validation_loss_is_kept(config, monkeypatch):
-    losses = iter([3.0, 1.0, 2.0])
+    losses = iter([4.0, 3.0, 1.0, 2.0])
     monkeypatch.setattr(sft, "mean_loss", lambda *_: next(losses))
     out = train_sft(replace(config, valid_data=config.data, epochs=3))
     assert json.loads((out / "results.json").read_text())["best_epoch"] == 2
     best = weights(out)
     straight = train_sft(replace(config, epochs=3, out=config.out.with_name("last")))
     assert any(not torch.equal(best[name], w) for name, w in weights(straight).items())
+
+
+def test_validation_is_measured_before_the_first_step_too(config):
+    out = train_sft(replace(config, valid_data=config.data, epochs=1))
+    rows = read_lines(out / "metrics.jsonl")
+    before, after = rows[0], rows[-1]
+    assert (before["step"], list(before)[1:]) == (0, ["sft/valid_loss"])
+    model, tokenizer = load_policy(config.model)
+    examples = encode_demonstrations(
+        tokenizer,
+        read_records(config.data, Demonstration),
+        max_prompt_tokens=1024,
+        max_response_tokens=1024,
+        context=256,
+        where="",
+    )
+    assert before["sft/valid_loss"] == pytest.approx(mean_loss(model, examples.rows, 1, 4096))
+    assert after["sft/valid_loss"] < before["sft/valid_loss"]
 
 
 def test_the_best_epoch_by_reward_model_score(config, tmp_path):
