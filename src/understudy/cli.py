@@ -292,6 +292,13 @@ COMMANDS: tuple[Command, ...] = (
         "train a reward model on rankings (step 2)",
     ),
     Command(
+        "reward-check",
+        "understudy.reward.check",
+        "RewardCheckConfig",
+        "reward_check",
+        "say how far a reward model agrees with rankings that it has not seen",
+    ),
+    Command(
         "ppo",
         "understudy.ppo.train",
         "PPOConfig",
@@ -303,7 +310,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.evaluation.run",
         "EvaluateConfig",
         "evaluate",
-        "compare models on prompts of users that no training has seen",
+        "compare models with a baseline on the same prompts",
     ),
     Command(
         "report",

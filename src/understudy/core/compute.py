@@ -18,8 +18,8 @@ from understudy.core.allocator import keep_freed_memory
 _BF16 = "_understudy_bf16"
 
 
-class ComputeOptions(Protocol):
-    """The settings that the three trainers share."""
+class PlaceOptions(Protocol):
+    """Where and in which precision."""
 
     @property
     def device(self) -> str:
@@ -28,6 +28,10 @@ class ComputeOptions(Protocol):
     @property
     def bf16(self) -> bool:
         """Whether products are in bf16."""
+
+
+class ComputeOptions(PlaceOptions, Protocol):
+    """The settings that the three trainers share."""
 
     @property
     def activation_checkpointing(self) -> bool:
@@ -48,7 +52,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def place(trunk: nn.Module, model: nn.Module, options: ComputeOptions) -> None:
+def place(trunk: nn.Module, model: nn.Module, options: PlaceOptions) -> None:
     """Move `model` to its device and let its `trunk` compute in the chosen precision."""
     device = pick_device(options.device)
     if device.type == "cpu":

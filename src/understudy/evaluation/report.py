@@ -57,7 +57,17 @@ JUDGES = {
     "researcher": "Researchers",
     "gold": "Gold judge",
     "reward_model": "Reward model",
+    "second_reward_model": "Second reward model",
 }
+MEANS = {
+    "gold": "Gold score",
+    "likert": "Likert, 1 to 7",
+    "score_reward_model": "Reward model's score",
+    "score_second_reward_model": "Second reward model's",
+}
+"""Results that are a mean per model."""
+SCORERS = ("Reward model", "Second reward model")
+"""Judges that are models with a score: what they say is nobody's preference."""
 
 
 def write_report(
@@ -75,7 +85,7 @@ def render(results: Results) -> str:
     """The page as text."""
     makers: dict[str, Callable[[Results], str]] = {
         "What was done": _done,
-        "Preferred by whom, and how often": _wins,
+        "Head to head": _wins,
         "Faults in the answers": flags_section,
         "The reward model": reward_section,
         "Optimising against it": training_section,
@@ -130,9 +140,16 @@ def _header(results: Results, title: str, shown: Mapping[str, str]) -> str:
 
 def _lead(results: Results) -> str:
     baseline = label_of(str(results.get("baseline", "sft")))
+    users = {
+        "unseen": "prompts of users whom no training has seen",
+        "test_split": "prompts of the test split, whose users are apart from the train split's",
+    }.get(str(results.get("users")), "the prompts given; whether training saw them is not known")
+    judges = set(win_tables(results))
+    how = "compared blind with" if judges - {*SCORERS} else "set beside"
+    said = " by models' scores alone: no person has judged them" if judges <= {*SCORERS} else ""
     return (
-        "Answers to prompts of users whom no training has seen, compared blind with those of the "
-        f"{baseline} model. Bars around a value are 95% intervals clustered by prompt and user."
+        f"Answers to {users}: {how} those of the {baseline} model{said if judges else ''}. "
+        "Bars around a value are 95% intervals clustered by prompt and user."
     )
 
 
@@ -142,8 +159,11 @@ def _tiles(results: Results) -> str:
     for judge, table in list(win_tables(results).items())[:3]:
         model = next((m for m in ("ppo_ptx", "ppo", *table) if m in table), None)
         if model is not None:
-            what = f"{label_of(model)} preferred to {label_of(baseline)} by {_in_text(judge)}"
+            scored = judge in SCORERS
+            verb = "scored above" if scored else "preferred to"
+            what = f"{label_of(model)} {verb} {label_of(baseline)} by {_in_text(judge)}"
             note = f"{page.with_ends(table[model])}; {verdict(table[model])}"
+            note += "; a score, no person's preference" if scored else ""
             tiles.append(page.tile(page.percent(table[model]), what, note))
     reward = results.get("reward_model") or {}
     if value_of(reward.get("accuracy_heldout_labelers")) is not None:
@@ -192,9 +212,12 @@ def _wins(results: Results) -> str:
         ("greedy", win_tables(results, results.get("greedy") or {})),
     ):
         if tables:
+            scored = set(tables) <= {*SCORERS}
+            verb = "scores above" if scored else "is preferred to"
             caption = (
-                f"How often each model's answer is preferred to {baseline}'s, ties half. "
-                "Dashed: 50%, no preference." + _best_of_note(results)
+                f"How often each model's answer {verb} {baseline}'s, ties half. "
+                f"Dashed: 50%, no {'difference' if scored else 'preference'}."
+                + _best_of_note(results)
             )
             alt = f"Win rates against {baseline}, {style}. " + ". ".join(
                 f"{judge}: {describe(table)}" for judge, table in tables.items()
@@ -209,17 +232,27 @@ def _wins(results: Results) -> str:
         caption = "Is a small model trained on feedback preferred to a large one that is not?"
         title = f"Win rate against {baseline} by size."
         drawn.append(page.figure(size_figure(sizes), title, caption, alt, by_model(sizes)))
-    means = {
-        title: results[key]
-        for key, title in (("gold", "Gold score"), ("likert", "Likert, 1 to 7"))
-        if results.get(key)
-    }
+    means = {title: results[key] for key, title in MEANS.items() if results.get(key)}
     if means:
         alt = ". ".join(f"{name}: {describe(t, as_percent=False)}" for name, t in means.items())
         numbers = by_model(means, as_percent=False)
         title, caption = "Quality of each answer on its own.", "Mean over the same prompts."
         drawn.append(page.figure(panels_figure(means, False), title, caption, alt, numbers))
-    return _null_check(results) + page.figures(*drawn) if drawn else ""
+    return _null_check(results) + page.figures(*drawn) + _lengths(results) if drawn else ""
+
+
+def _lengths(results: Results) -> str:
+    """How long the answers are, so that a win by length or by brevity is seen as one."""
+    answers = results.get("answers") or {}
+    rows = [
+        (
+            label_of(model),
+            page.with_ends(answers[model].get("words"), as_percent=False),
+            page.with_ends(answers[model].get("ended")),
+        )
+        for model in in_order(list(answers))
+    ]
+    return page.table(("", "Words in an answer", "Ended by itself"), rows) if rows else ""
 
 
 def _best_of_note(results: Results) -> str:
@@ -309,7 +342,7 @@ def _foot(results: Results) -> str:
 def _in_text(judge: str) -> str:
     """A judge's name within a sentence."""
     lowered = judge[:1].lower() + judge[1:]
-    return f"the {lowered}" if judge in ("Gold judge", "Reward model") else lowered
+    return f"the {lowered}" if judge in ("Gold judge", *SCORERS) else lowered
 
 
 def _anchor(title: str) -> str:

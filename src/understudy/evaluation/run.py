@@ -13,7 +13,7 @@ reported under its own name, never as a preference of people.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from understudy.evaluation.compare import (
     head_to_head,
     judge_responses,
     likert_by_model,
+    means_by_model,
     rate_responses,
     score_by_model,
     win_rates,
@@ -87,6 +88,8 @@ class EvaluateConfig:
     """Responses of an earlier evaluation, to judge instead of sampling anew."""
     reward_model: Path | None = None
     """Reward model to use as one more judge, and for best-of-n."""
+    second_reward_model: Path | None = None
+    """A further judge: a reward model of other rankings, on which no policy was trained."""
     comparisons: Path | None = None
     """People's comparisons of responses, with first_model and second_model."""
     ratings: Path | None = None
@@ -171,9 +174,13 @@ def evaluate(
     sampled, measures = _answers_and_measures(config, given)
     write_records(run.dir / "responses.jsonl", sampled)
     # 3. Who judges: people's files, the labelers and judges passed in, the reward model.
-    scores = _reward_scores(config, sampled)
-    groups = _groups(judges or {}, gold, scores)
+    scores = _reward_scores(config.reward_model, sampled)
+    second = _reward_scores(config.second_reward_model, sampled)
+    scorers = {"reward_model": scores, "second_reward_model": second}
+    groups = _groups(judges or {}, gold, scorers)
     results: dict[str, Any] = {"baseline": config.baseline, "seed": config.seed, **measures}
+    if all(prompt.split == "test" for prompt in prompts):
+        results["users"] = "test_split"
     comparisons: list[Comparison] = []
     for style, answers in _by_style(config, sampled, scores).items():
         # 4. Head to head with the baseline (s3.6), Likert and flags (Table 3).
@@ -181,6 +188,8 @@ def evaluate(
         table = {
             **win_rate_tables(judged_by, prompts, config.baseline),
             **_ratings_table(config, given, answers, raters, gold),
+            "answers": lengths(prompts, answers),
+            **_mean_scores(prompts, answers, scorers),
         }
         if style == "sampled":
             table["flags"] = merged(table.get("flags", {}), measures.get("flags", {}))
@@ -207,6 +216,17 @@ def win_rate_tables(
         }
         for group, comparisons in judged_by.items()
         if comparisons
+    }
+
+
+def lengths(prompts: Sequence[Prompt], responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
+    """Model -> "words" of an answer (mean) and "ended", the share that the model ended itself."""
+    words = [(r.model, r.prompt_id, float(len(r.response.split()))) for r in responses]
+    ended = [(r.model, r.prompt_id, float(r.finished)) for r in responses]
+    rates = means_by_model(ended, prompts)
+    return {
+        model: {"words": mean.to_json("mean"), "ended": rates[model].to_json()}
+        for model, mean in means_by_model(words, prompts).items()
     }
 
 
@@ -252,8 +272,8 @@ def varied(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
 
 
 def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:
-    files = ("prompts", "responses", "reward_model", "comparisons", "ratings", "text", "rude_words")
-    inputs: dict[str, str | Path | None] = {name: getattr(config, name) for name in files}
+    files = "prompts responses reward_model second_reward_model comparisons ratings text rude_words"
+    inputs: dict[str, str | Path | None] = {name: getattr(config, name) for name in files.split()}
     inputs |= {f"model {name}": folder for name, folder in model_folders(config.models).items()}
     return inputs | {f"benchmark {path.stem}": path for path in config.benchmarks}
 
@@ -281,8 +301,9 @@ def _read(config: EvaluateConfig) -> Given:
     if _asks_models(config):
         for folder in model_folders(config.models).values():
             load_tokenizer(folder)
-    if config.reward_model is not None:
-        check_scalar(config.reward_model)
+    for scorer in (config.reward_model, config.second_reward_model):
+        if scorer is not None:
+            check_scalar(scorer)
     return given
 
 
@@ -345,11 +366,11 @@ def _draw(
     return responses
 
 
-def _reward_scores(config: EvaluateConfig, responses: Sequence[Response]) -> Scores:
-    """The reward model's score of each distinct response; none without a reward model."""
-    if config.reward_model is None:
+def _reward_scores(folder: Path | None, responses: Sequence[Response]) -> Scores:
+    """A reward model's score of each distinct response; none without a reward model."""
+    if folder is None:
         return {}
-    model, tokenizer = load_scalar(config.reward_model)
+    model, tokenizer = load_scalar(folder)
     unique = {_score_key(r): r for r in responses}
     kept = list(unique.values())
     scores = score_texts(
@@ -362,20 +383,40 @@ def _reward_scores(config: EvaluateConfig, responses: Sequence[Response]) -> Sco
     return dict(zip(unique, scores, strict=True))
 
 
+def _mean_scores(
+    prompts: Sequence[Prompt], responses: Sequence[Response], scorers: Mapping[str, Scores]
+) -> dict[str, dict[str, Any]]:
+    """Results keys score_REWARD_MODEL: the mean score of each model's answers."""
+    return {
+        f"score_{name}": _json(
+            means_by_model(
+                [(r.model, r.prompt_id, scores[_score_key(r)]) for r in responses], prompts
+            ),
+            "mean",
+        )
+        for name, scores in scorers.items()
+        if scores
+    }
+
+
 def _score_key(response: Response) -> tuple[str, str, bool]:
     return response.prompt_id, response.response, response.finished
 
 
 def _groups(
-    judges: Mapping[str, Sequence[Comparer]], gold: Judge | None, scores: Scores
+    judges: Mapping[str, Sequence[Comparer]], gold: Judge | None, scorers: Mapping[str, Scores]
 ) -> dict[str, Sequence[Comparer]]:
     groups = dict(judges)
     if gold is not None:
         groups["gold"] = [gold_comparer(gold)]
-    if scores:
-        scorer = ScoreComparer("reward_model", lambda p, r: scores[_score_key(r)])
-        groups["reward_model"] = [scorer]
+    for name, scores in scorers.items():
+        if scores:
+            groups[name] = [ScoreComparer(name, _score_reader(scores))]
     return groups
+
+
+def _score_reader(scores: Scores) -> Callable[[Prompt, Response], float]:
+    return lambda prompt, response: scores[_score_key(response)]
 
 
 def _by_style(

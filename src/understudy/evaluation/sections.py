@@ -34,6 +34,8 @@ TRUTH = {
 """The flags of the two figures, as people read them; all are in the table below."""
 
 REWARD_ROWS = (
+    ("accuracy", "Accuracy on held-out rankings", "sft"),
+    ("accuracy_second", "Accuracy of the second reward model", "ppo"),
     ("accuracy_training_labelers", "Accuracy on training labelers", "sft"),
     ("accuracy_heldout_labelers", "Accuracy on held-out labelers", "sft"),
     ("accuracy_gold", "Accuracy against the gold judge", "sft"),
@@ -86,8 +88,8 @@ def reward_section(results: Results) -> str:
     if not rows and not reward.get("gate"):
         return ""
     text = (
-        "How often the higher score goes to the answer that was preferred, on prompts of unseen "
-        "users, ties left out. Labelers disagree among themselves, so 100% is out of reach."
+        "How often the higher score goes to the answer that was preferred, on prompts that it was "
+        "not trained on, ties left out. Labelers disagree among themselves: 100% is out of reach."
     )
     made = page.table(("", "Pairs right"), rows, raw=True) if rows else ""
     return page.paragraph(text) + made + _gate(reward.get("gate") or {})

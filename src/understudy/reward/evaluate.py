@@ -7,6 +7,7 @@ import torch
 
 from understudy.core.models import ScalarModel, ranking_batches
 from understudy.reward.accuracy import (
+    above_length,
     calibration,
     length_accuracy,
     longer_wins,
@@ -48,7 +49,7 @@ def evaluate(
 
     Whether longer or shorter counts as better in the length rule is decided on `train`.
     """
-    rule = longer_wins(*_pair_values(train, [_lengths(row) for row in train]))
+    rule = longer_wins(*pair_values(train, [lengths(row) for row in train]))
     results: dict[str, Any] = {"chance": CHANCE, "longer_wins": rule}
     groups = {
         f"{role}_labelers": [row for row in valid if row.labeler_role == role]
@@ -67,14 +68,14 @@ def measure(
     rows: Sequence[Element], scores: Sequence[Sequence[float]], longer: bool
 ) -> dict[str, Any]:
     """Accuracy, calibration and baselines of scored elements, as plain JSON."""
-    better, worse = _pair_values(rows, scores)
+    better, worse = pair_values(rows, scores)
     clusters = [row.prompt_key for row in rows for _ in row.pairs]
-    lengths = _pair_values(rows, [_lengths(row) for row in rows])
+    by_length = pair_values(rows, [lengths(row) for row in rows])
     accuracy = pairwise_accuracy(better, worse, clusters).to_json()
-    by_length = length_accuracy(*lengths, clusters, longer).to_json()
     return {
         "accuracy": accuracy,
-        "accuracy_length_only": by_length,
+        "accuracy_length_only": length_accuracy(*by_length, clusters, longer).to_json(),
+        "above_length": above_length(better, worse, *by_length, clusters, longer).to_json(),
         "accuracy_by_labeler": _by_labeler(rows, scores),
         "calibration": calibration(better, worse).to_json(),
         "num_ties_left_out": sum(len(row.ties) for row in rows),
@@ -90,17 +91,18 @@ def _by_labeler(
     result = {}
     for labeler, members in sorted(labelers.items()):
         mine = [rows[i] for i in members]
-        better, worse = _pair_values(mine, [scores[i] for i in members])
+        better, worse = pair_values(mine, [scores[i] for i in members])
         clusters = [row.prompt_key for row in mine for _ in row.pairs]
         result[labeler] = pairwise_accuracy(better, worse, clusters).to_json()
     return result
 
 
-def _lengths(row: Element) -> list[float]:
+def lengths(row: Element) -> list[float]:
+    """Tokens of each response."""
     return [float(len(response)) for response in row.response_ids]
 
 
-def _pair_values(
+def pair_values(
     rows: Sequence[Element], values: Sequence[Sequence[float]]
 ) -> tuple[list[float], list[float]]:
     """The values of the preferred and of the other response, for every kept pair in order."""

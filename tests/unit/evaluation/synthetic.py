@@ -71,6 +71,11 @@ def results():
     """Every key of docs/evaluation.md."""
     return {
         "baseline": "sft",
+        "users": "unseen",
+        "answers": {
+            model: {"words": point(9.5, 0.4, name="mean"), "ended": share(0.97, 0.02)}
+            for model in ("base", "sft", "ppo_ptx")
+        },
         "minutes": MINUTES,
         "win_rates_vs_sft": wins(0.0),
         "win_rates_vs_sft_gold": wins(0.5),

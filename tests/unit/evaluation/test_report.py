@@ -105,6 +105,37 @@ def test_a_users_own_models_and_baseline():
     assert "a$_$b<i>" not in html
 
 
+def test_a_score_is_not_called_a_preference():
+    known = {"win_rates_vs_sft_reward_model": {"ppo": share(0.8)}}
+    html = render(known)
+    assert "PPO scored above SFT by the reward model" in html
+    assert "no person&#x27;s preference" in html
+    assert "no person has judged them" in html
+    assert "preferred to" not in html
+    assert "compared blind" not in html
+    people = render(known | {"win_rates_vs_sft": {"ppo": share(0.6)}})
+    assert "PPO preferred to SFT by held-out labelers" in people
+    assert "compared blind" in people
+
+
+@pytest.mark.parametrize(
+    ("users", "words"),
+    [
+        ("unseen", "users whom no training has seen"),
+        ("test_split", "of the test split"),
+        (None, "whether training saw them is not known"),
+    ],
+)
+def test_only_users_known_to_be_unseen_are_called_so(users, words):
+    html = render({"win_rates_vs_sft": {"ppo": share(0.6)}, "users": users})
+    assert words in html
+    assert ("no training has seen" in html) == (users == "unseen")
+
+
+def test_the_length_of_the_answers_is_beside_the_win_rates(html):
+    assert "9.50 (9.10 to 9.90), n = 600" in html
+
+
 def test_metrics_of_runs_stand_in_for_a_curve(tmp_path):
     rows = [{"step": i, "ppo/kl": 0.1 * i, "ppo/score": 0.2 * i} for i in range(5)]
     path = write_report({}, tmp_path / "report.html", {"ppo": rows})

@@ -9,8 +9,8 @@ from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
 from tests.unit.evaluation.helpers import LengthJudge, labeler, prompt
 
 from understudy.core.models import ScalarModel
-from understudy.evaluation.run import EvaluateConfig, evaluate, model_folders, varied
-from understudy.records import Comparison, Rating, Response, read_records, write_records
+from understudy.evaluation.run import EvaluateConfig, evaluate, lengths, model_folders, varied
+from understudy.records import Comparison, Prompt, Rating, Response, read_records, write_records
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,8 @@ def files(tmp_path_factory):
     root = tmp_path_factory.mktemp("user")
     for seed, name in enumerate(("sft", "ppo")):
         save_model_folder(root / name, seed=seed)
-    ScalarModel.from_policy(make_policy(seed=2)).save(root / "reward", make_tokenizer())
+    for seed, name in ((2, "reward"), (3, "second")):
+        ScalarModel.from_policy(make_policy(seed=seed)).save(root / name, make_tokenizer())
     prompts = [prompt(f"p{i}", user=f"u{i % 3}", use_case="chat") for i in range(6)]
     write_records(root / "prompts.jsonl", prompts)
     item = {"question": "Anna lives in", "choices": ["Lund", "a boat"], "answer": 0}
@@ -48,6 +49,7 @@ def test_everything_at_once(files, tmp_path):
         files,
         tmp_path / "eval",
         reward_model=files / "reward",
+        second_reward_model=files / "second",
         best_of=2,
         benchmarks=(files / "facts.jsonl",),
         text=files / "web.txt",
@@ -58,11 +60,14 @@ def test_everything_at_once(files, tmp_path):
     )
     results = _results(folder)
     names = {"ppo", "sft_null", "best_of_n"}
-    for key in ("", "_gold", "_reward_model"):
+    for key in ("", "_gold", "_reward_model", "_second_reward_model"):
         assert set(results[f"win_rates_vs_sft{key}"]) == names
     assert set(results["greedy"]["win_rates_vs_sft_gold"]) == {"ppo"}
     assert results["win_rates_vs_sft_reward_model"]["best_of_n"]["n"] == 6
-    assert set(results["gold"]) == set(results["likert"]) == names | {"sft"}
+    for key in ("gold", "likert", "answers", "score_reward_model", "score_second_reward_model"):
+        assert set(results[key]) == names | {"sft"}
+    assert results["score_reward_model"] != results["score_second_reward_model"]
+    assert "users" not in results
     assert {"fails_instruction", "rude_plain", "rude_respectful_prefix"} <= set(
         results["flags"]["ppo"]
     )
@@ -71,7 +76,25 @@ def test_everything_at_once(files, tmp_path):
     assert set(results["examples"][0]["answers"]) == names | {"sft"}
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
     comparisons = read_records(folder / "comparisons.jsonl", Comparison)
-    assert len(comparisons) == 3 * 6 * 3 + 3 * 6
+    assert len(comparisons) == 3 * 6 * 4 + 4 * 6
+
+
+def test_answers_are_measured_in_words_and_by_how_they_end():
+    prompts = [prompt(f"p{i}", user=f"u{i}") for i in range(2)]
+    answers = [
+        Response.from_json({"prompt_id": p.id, "prompt": p.prompt, "response": text, "model": "m"})
+        for p, text in zip(prompts, ("a b c", "d"), strict=True)
+    ]
+    cut = replace(answers[0], finished=False)
+    found = lengths(prompts, [cut, answers[1]])["m"]
+    assert (found["words"]["mean"], found["ended"]["rate"]) == (2.0, 0.5)
+
+
+def test_prompts_of_the_test_split_are_known_to_be(files, tmp_path):
+    rows = [replace(p, split="test") for p in read_records(files / "prompts.jsonl", Prompt)]
+    path = write_records(tmp_path / "test.jsonl", rows)
+    folder = evaluate(_config(files, tmp_path / "e", prompts=path, greedy=False))
+    assert _results(folder)["users"] == "test_split"
 
 
 def test_people_judge_in_a_second_pass(files, tmp_path):

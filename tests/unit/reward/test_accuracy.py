@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from understudy.reward.accuracy import (
+    above_length,
     calibration,
     length_accuracy,
     longer_wins,
@@ -87,3 +88,16 @@ def test_bad_input():
         pairwise_accuracy([1, 2], [0, 0], ["a"])
     with pytest.raises(ValueError, match="preferred scores but"):
         pairwise_accuracy([1, 2], [0])
+
+
+def test_above_length_by_hand():
+    """Right on 3 of 4 where the rule is right on 1; the gains are 1, 1, 0, 0."""
+    scores, lengths = ([2, 2, 2, 0], [1, 1, 1, 1]), ([5, 5, 9, 5], [6, 6, 8, 6])
+    found = above_length(*scores, *lengths, None, longer_wins=True)
+    assert (found.rate, found.n) == (0.5, 4)
+    half = 1.959964 * (4 * 0.25 / 16 * 4 / 3) ** 0.5
+    assert (found.low, found.high) == pytest.approx((0.5 - half, min(1.0, 0.5 + half)))
+    assert above_length(*scores, *lengths, None, longer_wins=False).rate == 0.0
+    # pairs of one prompt are one observation: the interval widens
+    pairs = above_length(*scores, *lengths, ["p", "p", "q", "q"], longer_wins=True)
+    assert pairs.low < found.low

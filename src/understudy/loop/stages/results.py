@@ -37,6 +37,7 @@ def results(call: StageCall) -> dict[str, Any]:
     best_of = _read(call, "best_of")
     taxes = {name.removeprefix("tax_"): _read(call, name) for name in _inputs(call, "tax_")}
     return {
+        "users": "unseen",
         **{name: sampled["win_rates"][group] for name, group in GROUPS.items()},
         "greedy": {
             **{name: greedy["win_rates"][group] for name, group in GROUPS.items()},

@@ -1,0 +1,156 @@
+"""`understudy reward-check`: a given reward model on a file of rankings that it has not seen.
+
+    understudy reward-check --model runs/reward/model --data rankings-new.jsonl
+
+The question before PPO, asked again of new labels, new labelers or another model's answers: does
+it agree with people more often than a coin, and than the rule that knows nothing but length?
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.core.compute import place
+from understudy.core.models import context_length, load_scalar
+from understudy.core.run import clean, write_atomic
+from understudy.records.io import read_records
+from understudy.records.schema import Ranking
+from understudy.reward.accuracy import longer_wins
+from understudy.reward.data import Element, encode_rankings
+from understudy.reward.evaluate import lengths, measure, pair_values, score_elements
+
+RULES = ("auto", "longer", "shorter")
+FEW_PAIRS = 20
+"""A labeler of fewer pairs has no line in the table: the interval would say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardCheckConfig:
+    """How far a reward model agrees with rankings that it was not trained on."""
+
+    model: Path
+    """Folder of the reward model."""
+    data: Path
+    """Rankings, by any labelers."""
+    out: Path | None = None
+    """File for the figures as JSON, beside what is printed."""
+    length_rule: str = "auto"
+    """Which answer the rule of comparison prefers: "longer", "shorter", or "auto", the one that
+    fitted the model's training pairs (its run's results.json), else the one that fits `data`."""
+    max_prompt_tokens: int = 1024
+    """Rankings with a longer prompt are left out."""
+    max_response_tokens: int = 1024
+    """Longer responses are cut."""
+    micro_batch_tokens: int = 4096
+    """Most padded tokens in one pass; changes memory and speed, not the result."""
+    device: str = "auto"
+    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16."""
+
+    def __post_init__(self) -> None:
+        if self.length_rule not in RULES:
+            raise ValueError(f"length_rule is {self.length_rule!r}; it must be one of {RULES}")
+        if self.micro_batch_tokens <= 0:
+            raise ValueError(f"micro_batch_tokens is {self.micro_batch_tokens}; it must be above 0")
+
+
+def reward_check(config: RewardCheckConfig) -> str:
+    """Score the rankings; the table. With `out`, the figures go there too."""
+    if config.out is not None and config.out.exists():
+        raise ValueError(f"{config.out} exists; choose another --out")
+    rankings = read_records(config.data, Ranking)
+    model, tokenizer = load_scalar(config.model)
+    place(model.trunk, model, config)
+    found = encode_rankings(
+        tokenizer,
+        rankings,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+        context=context_length(model),
+        where=str(config.data),
+    )
+    pad_id = int(tokenizer.pad_token_id or 0)
+    scores = score_elements(model, found.rows, pad_id, config.micro_batch_tokens)
+    rule, source = _length_rule(config, found.rows)
+    results: dict[str, Any] = {
+        "model": str(config.model),
+        "data": str(config.data),
+        "num_rankings": len(found.rows),
+        "num_dropped_long_prompts": found.num_dropped,
+        "num_all_tied": found.num_all_tied,
+        "num_cut_responses": found.num_cut,
+        "longer_wins": rule,
+        "length_rule_from": source,
+        **measure(found.rows, scores, rule),
+    }
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(config.out, json.dumps(clean(results), indent=2) + "\n")
+    return table(results)
+
+
+def _length_rule(config: RewardCheckConfig, rows: Sequence[Element]) -> tuple[bool, str]:
+    """(whether the longer answer wins by the rule, where that comes from)."""
+    if config.length_rule != "auto":
+        return config.length_rule == "longer", "as asked"
+    run = config.model.parent / "results.json"
+    if run.is_file():
+        trained = json.loads(run.read_text(encoding="utf-8")).get("longer_wins")
+        if trained is not None:
+            return bool(trained), "as in the training pairs"
+    return longer_wins(*pair_values(rows, [lengths(row) for row in rows])), "fitted to these pairs"
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The figures for a person."""
+    accuracy, rule, gain = (
+        results[key] for key in ("accuracy", "accuracy_length_only", "above_length")
+    )
+    which = "longer" if results["longer_wins"] else "shorter"
+    left_out = [
+        f"{results[key]} {text}"
+        for key, text in (
+            ("num_ties_left_out", "tied pairs left out"),
+            ("num_all_tied", "rankings left out as all ties"),
+            ("num_dropped_long_prompts", "left out for long prompts"),
+            ("num_cut_responses", "responses cut"),
+        )
+        if results[key]
+    ]
+    head = f"{results['num_rankings']} rankings, {accuracy['n']} pairs"
+    lines = [
+        f"{results['model']} on {results['data']}: " + ", ".join([head, *left_out]),
+        f"  accuracy       {_interval(accuracy)}  {_beside(accuracy, 0.5, 'chance')}",
+        f"  length rule    {_interval(rule)}  the {which} wins, {results['length_rule_from']}",
+        f"  above the rule {_interval(gain, '+.1f')}  {_beside(gain, 0.0, 'the rule')}",
+    ]
+    labelers = results["accuracy_by_labeler"]
+    lines += [
+        f"  labeler {labeler}: {_interval(mine)}, {mine['n']} pairs"
+        for labeler, mine in labelers.items()
+        if len(labelers) > 1 and mine["n"] >= FEW_PAIRS
+    ]
+    bins = results["calibration"]
+    lines.append(f"  calibration error {bins['ece']:.3f} (confidence, share right, pairs):")
+    lines += [
+        f"    {confidence:.2f}  {right:.2f}  {count}"
+        for confidence, right, count in zip(
+            bins["confidence"], bins["accuracy"], bins["count"], strict=True
+        )
+    ]
+    return "\n".join(lines)
+
+
+def _interval(point: Mapping[str, Any], form: str = ".1f") -> str:
+    rate, low, high = (100 * point[key] for key in ("rate", "low", "high"))
+    return f"{rate:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _beside(point: Mapping[str, Any], level: float, name: str) -> str:
+    """What the interval says about a level."""
+    if point["low"] > level:
+        return f"above {name}"
+    return f"below {name}" if point["high"] < level else f"not told apart from {name}"
