@@ -152,6 +152,13 @@ COMMANDS: tuple[Command, ...] = (
         "say what is in a file of training data, what is cut, and which tokens are learned",
     ),
     Command(
+        "data convert",
+        "understudy.loop.data_convert",
+        "ConvertConfig",
+        "convert_data",
+        "write a file of any known shape as records",
+    ),
+    Command(
         "sft",
         "understudy.sft.train",
         "SFTConfig",

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,34 +9,18 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.policies import device_of, hidden_at, selected_logprobs
-from understudy.records.hub import is_dataset
-from understudy.records.io import iter_rows
+from understudy.records.reading import Found, read_found, say
 
 
 def read_text(path: Path | str) -> list[str]:
-    """Documents: .txt with a blank line between them, or a "text" per row of a .jsonl or .parquet
-    file or of a data set by name."""
-    path = Path(path)
-    if path.suffix == ".txt" and path.is_file():
-        texts = path.read_text(encoding="utf-8").split("\n\n")
-    elif path.suffix in (".jsonl", ".parquet") or is_dataset(path):
-        texts = [_text_of(f"{path} {place}", row) for place, row in iter_rows(path)]
-    elif not path.is_file():
-        raise ValueError(f"{path} does not exist; give a .txt or .jsonl file of plain text")
-    else:
-        raise ValueError(
-            f'{path} must be .txt, or .jsonl or .parquet with {{"text": ...}} on each line'
-        )
-    texts = [text.strip() for text in texts if text.strip()]
+    """Documents: .txt with a blank line between them, or a "text" per row of any other file or of a
+    data set by name."""
+    found = Found()
+    texts = [text.strip() for _, text in read_found(path, str, found) if text.strip()]
+    say(found, path)
     if not texts:
         raise ValueError(f"{path} has no text; it must hold at least one document")
     return texts
-
-
-def _text_of(where: str, row: Any) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise ValueError(f'{where}: each line must be an object with "text"')
-    return str(row["text"])
 
 
 def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:

@@ -8,17 +8,17 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from understudy.records import Demonstration, Prompt, Ranking, RecordError
-from understudy.records.convert import Json
-from understudy.records.io import iter_rows
+from understudy.loop.data_problems import line, overlap, problems_of
+from understudy.records import Demonstration, Prompt, Ranking
+from understudy.records.convert import visible
+from understudy.records.reading import Found, read_found
 from understudy.records.schema import prompt_text
-from understudy.records.shapes import DEMONSTRATION_SHAPES, RANKING_SHAPES, shape_of
 
 _MOST_BAD_ROWS = 5
 """Bad rows that are named; the others are counted."""
@@ -29,7 +29,11 @@ class DataCheckConfig:
     """Say what is in a file of training data and what a trainer would make of it."""
 
     data: Positional[Path]
-    """.jsonl, .parquet or .txt file, or a data set: ORG/NAME, ORG/NAME@CONFIG#SPLIT."""
+    """A file or folder of rows (docs/records.md), or a data set: ORG/NAME@CONFIG#SPLIT."""
+    valid_data: Path | None = None
+    """A trainer's validation set; rows whose prompt is in it too are pointed out."""
+    strict: bool = False
+    """Exit with code 1 if anything is wrong at all, bad rows included."""
     model: str | None = None
     """Model whose tokenizer and context are used; without one, lengths are in words."""
     max_prompt_tokens: int = 1024
@@ -53,92 +57,101 @@ class DataCheckConfig:
 class Contents:
     """What a file holds."""
 
-    shapes: Counter[str] = field(default_factory=Counter)
-    """Rows by shape."""
-    records: list[Any] = field(default_factory=list)
-    """The rows as demonstrations, rankings, prompts or text."""
-    bad: list[str] = field(default_factory=list)
-    """What is wrong with each bad row, file and line included."""
+    placed: list[tuple[str, Any]]
+    """(place, record) of the rows as demonstrations, rankings, prompts or text."""
+    found: Found
+    """Shapes, bad rows, and what nothing reads."""
+
+    @property
+    def records(self) -> list[Any]:
+        """All records."""
+        return [record for _, record in self.placed]
 
     def of(self, kind: type) -> list[Any]:
         """The records of one kind."""
-        return [record for record in self.records if isinstance(record, kind)]
+        return [record for _, record in self.placed if isinstance(record, kind)]
+
+    def places(self, kind: type) -> list[str]:
+        """Where the records of one kind are."""
+        return [place for place, record in self.placed if isinstance(record, kind)]
 
 
 def check_data(config: DataCheckConfig) -> None:
-    """Print the findings; ValueError at the end if rows are bad, so that scripts notice."""
+    """Print the findings; ValueError at the end if rows are bad, so that scripts notice.
+
+    SystemExit with code 1 if `strict` and anything at all is wrong.
+    """
     contents = read_contents(config.data)
-    print(f"{config.data}: {_listed(contents.shapes)}")
-    for line in [*_counts(contents), *_bad_lines(contents)]:
-        print(f"  {line}")
+    found = contents.found
+    print(f"{config.data}: {_listed(found.shapes)}")
+    for text in [*_counts(contents), *found.lines(), *_ignored(found), *_bad_lines(found)]:
+        print(f"  {text}")
+    problems = problems_of(contents.placed) + _kinds(contents)
+    if config.valid_data is not None:
+        others = read_contents(config.valid_data)
+        if others.found.bad:
+            raise ValueError(f"{config.valid_data} {others.found.bad[0]}")
+        if shared := overlap(contents.placed, others.records):
+            problems.append(line(shared, f"rows have a prompt that is in {config.valid_data} too"))
     if config.model is None:
-        for line in _word_lengths(contents):
-            print(f"  {line}")
+        for text in _word_lengths(contents):
+            print(f"  {text}")
         print("  give --model to see tokens, what is cut, and the loss mask")
     else:
-        _check_with_model(config, contents)
-    if contents.bad:
-        raise ValueError(f"{config.data}: {len(contents.bad)} rows cannot be read; see above")
+        problems += _check_with_model(config, contents)
+    for text in problems:
+        print(f"  PROBLEM {text}")
+    if config.strict and (problems or found.bad):
+        print(f"  {len(problems) + bool(found.bad)} kinds of problem; --strict makes that exit 1")
+        raise SystemExit(1)
+    if found.bad:
+        raise ValueError(
+            f"{config.data}: {len(found.bad)} rows cannot be read; see above. Correct or delete "
+            f"them, or leave them out: understudy data convert {config.data} --skip-bad --out FILE"
+        )
 
 
 def read_contents(source: Path) -> Contents:
     """Every row of a source, bad ones set aside instead of raised."""
-    contents = Contents()
-    if source.suffix == ".txt":
-        from understudy.core.text import read_text
-
-        contents.records = list(read_text(source))
-        contents.shapes["plain text"] = len(contents.records)
-        return contents
-    for place, row in iter_rows(source):
-        shape = shape_of(row)
-        contents.shapes[shape or "an unknown shape"] += 1
-        try:
-            contents.records.append(_record(shape, row))
-        except RecordError as error:
-            contents.bad.append(f"{place}: {error}")
-    if not contents.shapes:
+    found = Found(lenient=True)
+    placed = list(read_found(source, None, found))
+    if not found.num_rows:
         raise ValueError(f"{source} has no rows")
-    return contents
+    return Contents(placed, found)
 
 
-def _record(shape: str | None, row: Json) -> Any:
-    if shape in RANKING_SHAPES:
-        return Ranking.from_json(row)
-    if shape in DEMONSTRATION_SHAPES:
-        return Demonstration.from_json(row)
-    if shape == "prompts":
-        return Prompt.from_json(row)
-    if shape == "plain text" and isinstance(row["text"], str):
-        return row["text"]
-    keys = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)[:40]
-    raise RecordError(
-        f"the keys ({keys}) are none that a trainer reads; see docs/records.md for the shapes"
-    )
+def _ignored(found: Found) -> list[str]:
+    """The keys that nothing reads."""
+    keys = [f"{visible(key)} ({count:,})" for key, count in found.ignored.most_common()]
+    return [f"ignored keys (rows): {', '.join(keys)}"] if keys else []
+
+
+def _kinds(contents: Contents) -> list[str]:
+    kinds = [kind for kind in (Demonstration, Ranking, Prompt, str) if contents.of(kind)]
+    if len(kinds) < 2:
+        return []
+    return ["several kinds in one file: a trainer reads one kind and refuses others"]
 
 
 def _counts(contents: Contents) -> list[str]:
     lines = []
     if demonstrations := contents.of(Demonstration):
-        pairs = Counter((d.prompt, d.response) for d in demonstrations)
         turns = sum(not isinstance(d.prompt, str) and len(d.prompt) > 1 for d in demonstrations)
         lines.append(
             f"{len(demonstrations):,} demonstrations for SFT by "
-            f"{_people(d.labeler_id for d in demonstrations)}; {turns:,} with several turns, "
-            f"{len(demonstrations) - len(pairs):,} exact duplicates"
+            f"{_people(d.labeler_id for d in demonstrations)}; {turns:,} with several turns"
         )
     if rankings := contents.of(Ranking):
         lines += _ranking_counts(rankings)
     if prompts := contents.of(Prompt):
-        texts = {prompt_text(p.prompt) for p in prompts}
         lines.append(
             f"{len(prompts):,} prompts of {len({p.user_id for p in prompts}):,} users for sampling "
-            f"and PPO; {len(prompts) - len(texts):,} exact duplicates"
+            "and PPO"
         )
+        if refused := sum(not prompt.consent for prompt in prompts):
+            lines.append(f"NOTE {refused:,} prompts without consent")
     if documents := contents.of(str):
         lines.append(f"{len(documents):,} documents of plain text for pretraining")
-    if len(lines) > 1:
-        lines.append("NOTE several kinds in one file: a trainer reads one kind and refuses others")
     return lines
 
 
@@ -164,9 +177,9 @@ def _ranking_counts(rankings: Sequence[Ranking]) -> list[str]:
     return lines
 
 
-def _bad_lines(contents: Contents) -> list[str]:
-    shown = [f"BAD {problem}" for problem in contents.bad[:_MOST_BAD_ROWS]]
-    rest = len(contents.bad) - len(shown)
+def _bad_lines(found: Found) -> list[str]:
+    shown = [f"BAD {problem}" for problem in found.bad[:_MOST_BAD_ROWS]]
+    rest = len(found.bad) - len(shown)
     return [*shown, f"BAD and {rest:,} more rows"] if rest else shown
 
 
@@ -210,7 +223,8 @@ def _word_lengths(contents: Contents) -> list[str]:
 # With a tokenizer
 
 
-def _check_with_model(config: DataCheckConfig, contents: Contents) -> None:
+def _check_with_model(config: DataCheckConfig, contents: Contents) -> list[str]:
+    """Print lengths and examples in tokens; what a trainer would cut or leave out."""
     from transformers import AutoConfig
 
     from understudy.core.policies import load_tokenizer
@@ -220,57 +234,79 @@ def _check_with_model(config: DataCheckConfig, contents: Contents) -> None:
     settings = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
     context = getattr(settings, "max_position_embeddings", None)
     print(f"  tokens of {config.model}, context {context or 'unlimited'}:")
-    painter = _painter(config.color)
-    for check, kind in ((_demonstrations, Demonstration), (_rankings, Ranking), (_texts, str)):
-        if records := contents.of(kind):
-            check(config, records, tokenizer, context, painter)
+    limits = Limits(config, context, _painter(config.color))
+    problems: list[str] = []
+    if contents.of(Demonstration):
+        problems += _demonstrations(limits, contents, tokenizer)
+    if contents.of(Ranking):
+        problems += _rankings(limits, contents, tokenizer)
+    if contents.of(str):
+        _texts(contents.of(str), tokenizer)
     if prompts := contents.of(Prompt):
         from understudy.core.chat import render_prompts
 
         lengths = [len(ids) for ids in render_prompts(tokenizer, [p.prompt for p in prompts])]
-        _print_prompts(config, lengths)
+        problems += _check_prompts(limits, lengths, contents.places(Prompt))
+    return problems
 
 
-def _demonstrations(
-    config: DataCheckConfig, records: list, tokenizer: Any, context: int | None, paint: Callable
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a trainer keeps of a row, and how examples are shown."""
+
+    config: DataCheckConfig
+    context: int | None
+    """Tokens that the model can read; None is unlimited."""
+    paint: Callable[[Any, Sequence[int], Sequence[int]], str]
+
+    def room(self, prompt_length: int) -> int:
+        """Tokens that a prompt and its answer keep together."""
+        return min(prompt_length + self.config.max_response_tokens, self.context or 2**31)
+
+
+def _demonstrations(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
     from understudy.core.chat import encode_examples
 
+    records = contents.of(Demonstration)
     rows = encode_examples(tokenizer, [(d.prompt, d.response) for d in records])
     prompts = [_prompt_length(row.loss_mask) for row in rows]
     responses = [len(row.input_ids) - n for row, n in zip(rows, prompts, strict=True)]
-    _print_prompts(config, prompts)
-    _print_responses(config, prompts, responses, context)
+    problems = _check_prompts(limits, prompts, contents.places(Demonstration))
+    problems += _check_responses(limits, prompts, responses, contents.places(Demonstration))
     counted = sum(sum(row.loss_mask) for row in rows)
     total = sum(len(row.input_ids) for row in rows)
     print(f"    the loss counts {counted:,} of {total:,} tokens ({counted / total:.0%})")
-    for record, row in list(zip(records, rows, strict=True))[: config.examples]:
-        end = min(len(row.input_ids), _room(config, _prompt_length(row.loss_mask), context))
-        print(f"  {record.id}:\n    " + paint(tokenizer, row.input_ids[:end], row.loss_mask[:end]))
+    for record, row in list(zip(records, rows, strict=True))[: limits.config.examples]:
+        end = min(len(row.input_ids), limits.room(_prompt_length(row.loss_mask)))
+        shown = limits.paint(tokenizer, row.input_ids[:end], row.loss_mask[:end])
+        print(f"  {visible(record.id)}:\n    {shown}")
+    return problems
 
 
-def _rankings(
-    config: DataCheckConfig, records: list, tokenizer: Any, context: int | None, paint: Callable
-) -> None:
+def _rankings(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
     from understudy.core.chat import encode_responses, render_prompts
 
+    records = contents.of(Ranking)
     prompts = render_prompts(tokenizer, [r.prompt for r in records])
     answers = [encode_responses(tokenizer, r.responses) for r in records]
-    _print_prompts(config, [len(ids) for ids in prompts])
-    lengths = [(len(ids), len(a)) for ids, k in zip(prompts, answers, strict=True) for a in k]
-    _print_responses(config, [p for p, _ in lengths], [a for _, a in lengths], context)
+    problems = _check_prompts(limits, [len(ids) for ids in prompts], contents.places(Ranking))
+    placed = zip(contents.places(Ranking), prompts, answers, strict=True)
+    flat = [(place, len(ids), len(answer)) for place, ids, k in placed for answer in k]
+    places, before, after = (list(column) for column in zip(*flat, strict=True))
+    problems += _check_responses(limits, before, after, places)
     print("    the score is read at each answer's last token, shown as counted:")
-    for record, ids, k in list(zip(records, prompts, answers, strict=True))[: config.examples]:
-        print(f"  {record.id}:")
+    for record, ids, k in list(zip(records, prompts, answers, strict=True))[
+        : limits.config.examples
+    ]:
+        print(f"  {visible(record.id)}:")
         for rank, answer in sorted(zip(record.ranks, k, strict=True), key=lambda pair: pair[0]):
-            answer = answer[: _room(config, len(ids), context) - len(ids)]
+            answer = answer[: limits.room(len(ids)) - len(ids)]
             mask = [0] * (len(ids) + len(answer) - 1) + [1]
-            print(f"    rank {rank + 1}: " + paint(tokenizer, [*ids, *answer], mask))
+            print(f"    rank {rank + 1}: " + limits.paint(tokenizer, [*ids, *answer], mask))
+    return problems
 
 
-def _texts(
-    config: DataCheckConfig, records: list, tokenizer: Any, context: int | None, paint: Callable
-) -> None:
+def _texts(records: list[str], tokenizer: Any) -> None:
     rows = tokenizer(records, add_special_tokens=False, verbose=False)["input_ids"]
     lengths = [len(row) + 1 for row in rows]
     print("    " + length_line("documents", lengths, "tokens"))
@@ -281,37 +317,38 @@ def _prompt_length(mask: Sequence[int]) -> int:
     return max((i for i, counts in enumerate(mask) if not counts), default=-1) + 1
 
 
-def _room(config: DataCheckConfig, prompt_length: int, context: int | None) -> int:
-    """Tokens that a prompt and its answer keep together."""
-    return min(prompt_length + config.max_response_tokens, context or 2**31)
-
-
-def _print_prompts(config: DataCheckConfig, lengths: Sequence[int]) -> None:
+def _check_prompts(limits: Limits, lengths: Sequence[int], places: Sequence[str]) -> list[str]:
     print("    " + length_line("prompts", lengths, "tokens"))
-    if dropped := sum(length > config.max_prompt_tokens for length in lengths):
-        print(
-            f"    LEFT OUT {dropped:,} rows: their prompt is longer than max_prompt_tokens="
-            f"{config.max_prompt_tokens}"
-        )
+    most = limits.config.max_prompt_tokens
+    long = [place for place, n in zip(places, lengths, strict=True) if n > most]
+    text = f"rows are LEFT OUT: their prompt is longer than max_prompt_tokens={most}"
+    return [line(long, text)] if long else []
 
 
-def _print_responses(
-    config: DataCheckConfig, prompts: list[int], responses: list[int], context: int | None
-) -> None:
-    kept = [
-        (prompt, response)
-        for prompt, response in zip(prompts, responses, strict=True)
-        if prompt <= config.max_prompt_tokens
-    ]
+def _check_responses(
+    limits: Limits, prompts: Sequence[int], responses: Sequence[int], places: Sequence[str]
+) -> list[str]:
+    """What is cut, and so does not end, and what does not fit at all."""
     print("    " + length_line("responses, EOS included", responses, "tokens"))
-    if full := sum(context is not None and prompt >= context for prompt, _ in kept):
-        print(f"    ERROR {full:,} prompts fill the whole context of {context}: training refuses")
-    cut = sum(prompt + response > _room(config, prompt, context) for prompt, response in kept)
-    if cut:
-        print(
-            f"    CUT {cut:,} responses at max_response_tokens={config.max_response_tokens} or the "
+    kept = [
+        (place, prompt, prompt + response)
+        for place, prompt, response in zip(places, prompts, responses, strict=True)
+        if prompt <= limits.config.max_prompt_tokens
+    ]
+    context = limits.context
+    problems = []
+    if full := [place for place, n, _ in kept if context is not None and n >= context]:
+        text = f"prompts fill the whole context of {context}: training refuses"
+        problems.append(line(full, text))
+    if cut := [place for place, n, total in kept if total > limits.room(n)]:
+        text = (
+            f"responses are CUT at max_response_tokens={limits.config.max_response_tokens} or the "
             "context's end; they lose their EOS, so the model does not learn to end there"
         )
+        problems.append(line(cut, text))
+        if len(cut) == len(kept):
+            problems.append("no answer ends: a model trained on this file never stops by itself")
+    return problems
 
 
 def _painter(color: str) -> Callable[[Any, Sequence[int], Sequence[int]], str]:
@@ -323,7 +360,7 @@ def _pieces(tokenizer: Any, ids: Sequence[int], mask: Sequence[int]) -> list[tup
     """The text of each run of tokens that are counted alike, tokens divided by "|"."""
     pieces: list[tuple[str, int]] = []
     for token, counts in zip(ids, mask, strict=True):
-        text = tokenizer.decode([token]).replace("\n", "\\n")
+        text = visible(tokenizer.decode([token]))
         if pieces and pieces[-1][1] == counts:
             pieces[-1] = (f"{pieces[-1][0]}|{text}", counts)
         else:

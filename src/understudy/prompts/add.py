@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.prompts.read import read_prompts
-from understudy.records import Prompt, Response, sha256_of
+from understudy.records import Prompt, Response, iter_records, sha256_of
 from understudy.store import Project, Store, open_project
 from understudy.store.log import Event, PromptLog
 from understudy.store.repository import Added, FeedbackRow
@@ -38,7 +37,7 @@ def add_prompts(config: AddConfig) -> str:
     store = project.open_store()
     lines = []
     for source in config.data:
-        added = store.add_prompts(read_prompts(source))
+        added = store.add_prompts(iter_records(source, Prompt))
         lines.append(f"{source}: {_counts(added)}")
     if config.log:
         lines += add_from_log(project, store)

@@ -25,11 +25,10 @@ from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
 from understudy.prompts.pii import Finder, redact_conversation
 from understudy.prompts.presidio import pii_finder
-from understudy.prompts.read import read_prompts
 from understudy.prompts.report import IntakeReport, Tally
 from understudy.prompts.split import SPLITS, split_of
 from understudy.prompts.use_case import use_case_of
-from understudy.records import Prompt, prompt_text, write_records
+from understudy.records import Prompt, iter_records, prompt_text, write_records
 from understudy.records.schema import Split
 from understudy.records.written import WRITER
 
@@ -180,7 +179,7 @@ def build_files(config: BuildConfig) -> IntakeReport:
 
         return build_in_store(config.project, config)
     assert config.out is not None
-    rows = (prompt for path in config.data for prompt in read_prompts(path))
+    rows = (prompt for path in config.data for prompt in iter_records(path, Prompt))
     kept, report = build_prompts(rows, config)
     path = write_records(config.out, kept)
     for split in SPLITS:

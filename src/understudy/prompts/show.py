@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.prompts.pii import find_pii
-from understudy.prompts.read import read_prompts
 from understudy.prompts.report import beginning, split_counts, split_lines, use_case_lines
 from understudy.prompts.use_case import use_case_of
-from understudy.records import Prompt, RecordError, prompt_text
+from understudy.records import Prompt, RecordError, iter_records, prompt_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +27,7 @@ class ShowConfig:
 
 def show_prompts(config: ShowConfig) -> str:
     """The summary as text; a prompt without a use case is put under that of the rules."""
-    prompts = sorted(read_prompts(config.data), key=lambda prompt: prompt.id)
+    prompts = sorted(iter_records(config.data, Prompt), key=lambda prompt: prompt.id)
     if not prompts:
         raise RecordError(f"{config.data} has no rows; it must hold at least one prompt")
     by_use_case: dict[str, list[Prompt]] = {}

@@ -1,10 +1,13 @@
 """Between a record and its JSON row, by the record's own type hints.
 
-`read_field` accepts exactly what the hint says (an int is accepted where a float is meant, a list
-where a tuple is) and otherwise raises `RecordError` in the words of the row.
+`read_field` accepts exactly what the hint says and otherwise raises `RecordError` in the words of
+the row. Three kinds of value are taken for another: an int where a float is meant, a list where a
+tuple is, and a number where an id is. Numbers must be finite and text must be Unicode.
 """
 
 import dataclasses
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -12,6 +15,8 @@ from functools import cache
 from typing import Any, Literal, Union
 
 Json = dict[str, Any]
+UNLESS_DEFAULT = "unless_default"
+"""Key of a field's metadata: it is written only where it differs from its default."""
 
 
 class RecordError(ValueError):
@@ -85,7 +90,11 @@ def write_value(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: write_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: write_value(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get(UNLESS_DEFAULT) and getattr(value, f.name) == f.default)
+        }
     if isinstance(value, list | tuple):
         return [write_value(item) for item in value]
     if isinstance(value, Mapping):
@@ -113,18 +122,61 @@ _PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 def _read_plain(value: Any, hint: Any, name: str) -> Any:
     if hint is Any:
+        check_text(value, name)
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
+    if hint is str and type(value) in (int, float) and name.endswith("id"):
+        value = str(int(value) if value % 1 == 0 else value)
     if type(value) is not hint:
         raise _wrong(value, _PLAIN.get(hint, str(hint)), name)
+    if hint is float and not math.isfinite(value):
+        raise _wrong(value, "a finite number", name)
+    if hint is str:
+        check_text(value, name)
     return value
 
 
+def check_text(value: Any, name: str) -> None:
+    """RecordError if some text in a JSON value holds half of a surrogate pair, which no file can
+    store."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise RecordError(
+                f"field '{name}' has half of a surrogate pair at character {error.start + 1} "
+                f"(\\u{ord(value[error.start]):04x}), which is no text; repair or delete the row"
+            ) from None
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_text(str(key), name)
+            check_text(item, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            check_text(item, f"{name}[{place}]")
+
+
 def _wrong(value: Any, expected: str, name: str) -> RecordError:
+    return RecordError(f"field '{name}' is {shortened(value)}; it must be {expected}")
+
+
+def shortened(value: Any) -> str:
+    """A value as a message shows it: at most 60 characters, control characters escaped."""
     shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return RecordError(f"field '{name}' is {shown}; it must be {expected}")
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def visible(text: str) -> str:
+    r"""Text as a terminal may print it: control and direction characters escaped, line ends too.
+
+    >>> print(visible("a\x1b[2Jb\n"))
+    a\x1b[2Jb\n
+    """
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def _listed(options: tuple[Any, ...]) -> str:

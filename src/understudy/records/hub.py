@@ -1,8 +1,7 @@
 """Data sets by name, through the optional `datasets` package.
 
 A source is `ORG/NAME`, with `@CONFIG` and `#SPLIT` where they are needed (the split is "train"
-unless given), or a folder that `datasets` saved, or one of Parquet files as the hub has them
-(`data/train-00000-of-00001.parquet`): `folder`, `folder#SPLIT`. No data set's own code is run.
+unless given), or a folder that `datasets` saved. No data set's own code is run.
 """
 
 import re
@@ -12,29 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from understudy.records.convert import RecordError
+from understudy.records.names import SUFFIXES, base_suffix, is_saved
 
 _NAME = re.compile(r"(?P<base>[\w-][\w.-]*/[\w.-]+)(@(?P<config>[\w.-]+))?(#(?P<split>.+))?")
-_FILES = (".jsonl", ".json", ".parquet", ".csv", ".txt")
-_SAVED = ("dataset_info.json", "dataset_dict.json")
 
 
 def saved_folder(source: Path | str) -> Path | None:
-    """The folder of a data set on this disk, if `source` names one."""
+    """The folder of `FOLDER` or `FOLDER#SPLIT`, if it is on this disk."""
     folder = Path(str(source).partition("#")[0])
-    saved = any((folder / name).is_file() for name in _SAVED)
-    return folder if saved or _has_parquet(folder) else None
-
-
-def _has_parquet(folder: Path) -> bool:
-    return any(next(place.glob("*.parquet"), None) for place in (folder, folder / "data"))
+    return folder if folder.is_dir() else None
 
 
 def is_dataset(source: Path | str) -> bool:
-    """Whether `source` names a data set rather than a file: a saved folder, or ORG/NAME."""
-    if saved_folder(source) is not None:
-        return True
+    """Whether `source` names a data set rather than files: a folder that `datasets` saved, or
+    ORG/NAME."""
+    folder = saved_folder(source)
+    if folder is not None:
+        return is_saved(folder)
     match = _NAME.fullmatch(str(source))
-    return match is not None and not match["base"].endswith(_FILES) and not Path(source).exists()
+    return (
+        match is not None
+        and base_suffix(match["base"]) not in SUFFIXES
+        and not Path(source).exists()
+    )
 
 
 def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
@@ -44,15 +43,13 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
     except ImportError:
         raise RecordError(
             f"{source} is no file, and to read it as a data set by name the package 'datasets' is "
-            "needed: pip install 'understudy[datasets]'; or give a .jsonl or .parquet file"
+            "needed: pip install 'understudy[datasets]'; or give a file"
         ) from None
     text = str(source)
     split = text.partition("#")[2] or "train"
     try:
         folder = saved_folder(source)
-        if folder is not None and _has_parquet(folder):
-            data = datasets.load_dataset(str(folder), split=split)
-        elif folder is not None:
+        if folder is not None:
             data = datasets.load_from_disk(str(folder))
             if isinstance(data, datasets.DatasetDict):
                 if split not in data:

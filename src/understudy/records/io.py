@@ -1,5 +1,5 @@
-"""Records in files: JSON Lines (.jsonl) or Parquet (.parquet), by the suffix; or read from a data
-set by name (`hub`).
+"""Records in files: written as JSON Lines (.jsonl) or Parquet (.parquet), read from whatever
+`files` reads, in any of the `shapes`.
 
 Writing is atomic: a reader sees the old file or the whole new one. Parquet has no column that is
 now text and now a list, so fields that are not plain values are stored as JSON text there and named
@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
 from understudy.records.convert import Json, RecordError
-from understudy.records.hub import is_dataset, read_dataset
+from understudy.records.files import JSON_COLUMNS
+from understudy.records.reading import Found, read_found, say
 
 
 class _Storable(Protocol):
@@ -27,25 +28,28 @@ class _Storable(Protocol):
 
 T = TypeVar("T", bound=_Storable)
 
-_JSON_COLUMNS = b"understudy.json_columns"
-
 
 def read_records(path: Path | str, kind: type[T]) -> list[T]:
     """All records of a file; RecordError names file and line of a bad row, or says that there is
     none."""
-    records = list(iter_records(path, kind))
+    found = Found()
+    records = [record for _, record in read_found(path, kind, found)]
+    say(found, path)
     if not records:
-        raise RecordError(f"{path} has no rows; it must hold at least one {_noun(kind)}")
+        what = (
+            "no rows" if not found.num_rows else f"no {_noun(kind)} in its {found.num_rows:,} rows"
+        )
+        raise RecordError(f"{path} has {what}; it must hold at least one {_noun(kind)}")
     return records
 
 
 def iter_records(path: Path | str, kind: type[T]) -> Iterator[T]:
-    """The records of a file one by one; RecordError as in `read_records`."""
-    for place, row in iter_rows(path):
-        try:
-            yield kind.from_json(row)
-        except RecordError as error:
-            raise RecordError(f"{path} {place}: {error}") from None
+    """The records of a file one by one; RecordError as in `read_records`. Rows that are right but
+    not for training are left out and counted on standard error."""
+    found = Found()
+    for _, record in read_found(path, kind, found):
+        yield record
+    say(found, path)
 
 
 def write_records(path: Path | str, records: Iterable[_Storable]) -> Path:
@@ -86,58 +90,6 @@ def _noun(kind: type) -> str:
     return str(getattr(kind, "noun", kind.__name__))
 
 
-def iter_rows(path: Path | str) -> Iterator[tuple[str, Any]]:
-    """(place, row) of each row as it stands in the file, such as ("line 7", {...})."""
-    path = Path(path)
-    if is_dataset(path):
-        return read_dataset(path)
-    if not path.is_file():
-        raise RecordError(f"{path} does not exist; check the path")
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path)
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    raise RecordError(f"{path} must be JSON Lines (.jsonl) or Parquet (.parquet)")
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except UnicodeDecodeError as error:
-                raise RecordError(
-                    f"{path} line {number}: not UTF-8 text ({error.reason}); save the file as UTF-8"
-                ) from None
-            except json.JSONDecodeError as error:
-                raise RecordError(
-                    f"{path} line {number}: not valid JSON ({error.msg} at column {error.colno}); "
-                    "each line must be one JSON object"
-                ) from None
-            yield f"line {number}", row
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise RecordError(f"{path} is not a Parquet file ({error})") from None
-    metadata = file.schema_arrow.metadata or {}
-    json_columns = json.loads(metadata.get(_JSON_COLUMNS, b"[]"))
-    number = 0
-    for batch in file.iter_batches():
-        for row in batch.to_pylist():
-            number += 1
-            for name in json_columns:
-                row[name] = None if row[name] is None else json.loads(row[name])
-            yield f"row {number}", row
-
-
 def _write_jsonl(path: Path, records: Iterable[_Storable]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for record in records:
@@ -157,7 +109,7 @@ def _write_parquet(path: Path, records: Iterable[_Storable]) -> None:
         for name in as_json:
             row[name] = None if row.get(name) is None else json.dumps(row[name], ensure_ascii=False)
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
-    table = table.replace_schema_metadata({_JSON_COLUMNS: json.dumps(as_json).encode()})
+    table = table.replace_schema_metadata({JSON_COLUMNS: json.dumps(as_json).encode()})
     with path.open("wb") as stream:
         pq.write_table(table, stream)
         stream.flush()

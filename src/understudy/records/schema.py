@@ -3,19 +3,26 @@
 Ids are opaque strings. A row that a person wrote by hand may leave ids out: `from_json` then
 derives them from the content (`id`, `prompt_id`), calls the labeler "unknown", and counts a prompt
 without `user_id` as the only prompt of its own user. Keys that a record does not know are ignored.
-Demonstrations and rankings are also read in the shapes that public data sets have: prompt and
-completion, `messages`, prompt with chosen and rejected, responses with ranks or scores.
+The shapes that public data sets have are turned into these rows by `shapes`.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import combinations
 from typing import Any, ClassVar, Literal, Self
 
-from understudy.records.convert import Json, RecordError, read_row, write_value
-from understudy.records.shapes import answer_of, read_chosen_rejected, split_turns, tiers_of
+from understudy.records.convert import (
+    UNLESS_DEFAULT,
+    Json,
+    RecordError,
+    read_row,
+    shortened,
+    write_value,
+)
 
 FLAGS: tuple[str, ...] = (
     "fails_instruction",
@@ -75,6 +82,8 @@ class Message:
     """Who speaks."""
     content: str
     """What is said."""
+    weight: Literal[0, 1] = field(default=1, metadata={UNLESS_DEFAULT: True})
+    """0 for a turn of the assistant that is context only and not learned."""
 
 
 Conversation = str | tuple[Message, ...]
@@ -116,9 +125,9 @@ class Prompt(_Record):
     source: str = "user"
     """Where it comes from: user, or labeler for plain, few_shot and user_based prompts (A.2)."""
     consent: bool = True
-    """Whether the user agreed that it is used."""
+    """Whether the user agreed that it is used; a field that is there and blank means no."""
     created_at: str | None = None
-    """ISO 8601 time."""
+    """ISO 8601 time, in UTC where it names a time zone; read from a number it is Unix time."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     """Prompt-level answers of labelers (Table 7) and whatever intake adds."""
 
@@ -127,6 +136,10 @@ class Prompt(_Record):
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
+        if "consent" in row:
+            row["consent"] = read_yes(row["consent"], "consent")
+        if row.get("created_at") is not None:
+            row["created_at"] = _read_time(row["created_at"], "created_at")
         _derive(row, "id", ("prompt",))
         if row.get("user_id") is None and row.get("id") is not None:
             row["user_id"] = f"user-of-{row['id']}"
@@ -168,10 +181,6 @@ class Demonstration(_Record):
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
-        if "messages" in row and "prompt" not in row:
-            row["prompt"], row["response"] = split_turns(row["messages"], "messages")
-        if "completion" in row:
-            row.setdefault("response", answer_of(row["completion"], "completion"))
         return _complete_label(row, ("prompt", "response", "labeler_id"))
 
 
@@ -326,11 +335,6 @@ class Ranking(_Record):
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
-        if "chosen" in row and "rejected" in row and "responses" not in row:
-            read_chosen_rejected(row)
-        for key, best_is_high in (("ranks", False), ("scores", True)):
-            if row.get(key) is not None and row.get("tiers") is None:
-                row["tiers"] = tiers_of(row[key], key, best_is_high)
         return _complete_label(row, ("prompt", "responses", "tiers", "labeler_id"))
 
 
@@ -448,6 +452,45 @@ def _check_flags(flags: Mapping[str, bool]) -> None:
     unknown = sorted(set(flags) - set(FLAGS))
     if unknown:
         raise RecordError(f"field 'flags' has {unknown[0]!r}; known flags: {', '.join(FLAGS)}")
+
+
+def read_yes(value: Any, name: str) -> bool:
+    """A yes or no in any of the usual spellings; a blank is a no.
+
+    >>> read_yes("Yes", "consent"), read_yes(0, "consent"), read_yes(" ", "consent")
+    (True, False, False)
+    """
+    word = "" if value is None else str(value).strip().lower()
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise RecordError(f"field '{name}' is {shortened(value)}; it must be true or false")
+
+
+_YES = frozenset(("true", "yes", "y", "1", "1.0", "on"))
+_NO = frozenset(("false", "no", "n", "0", "0.0", "off", ""))
+
+
+def _read_time(value: Any, name: str) -> str | None:
+    """ISO 8601 text of ISO text or of Unix time in seconds, milli-, micro- or nanoseconds."""
+    text = str(value).strip()
+    if not text or re.fullmatch(r"\d{4}(-\d\d)?", text):
+        return text or None
+    try:
+        if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
+            seconds = float(text)
+            while seconds >= 1e11:
+                seconds /= 1000
+            return datetime.fromtimestamp(seconds, UTC).isoformat()
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise RecordError(
+            f"field '{name}' is {shortened(value)}; write the time as ISO 8601, like "
+            "2026-03-04T12:00:00Z"
+        ) from None
+    offset = moment.utcoffset()
+    return moment.astimezone(UTC).isoformat() if offset else text
 
 
 def _complete_label(row: Json, names: tuple[str, ...]) -> Json:

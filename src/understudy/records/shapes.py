@@ -1,81 +1,464 @@
-"""The shapes that public data sets have, turned into the fields of our records."""
+"""The shapes that public data sets have: how a row of each is told, and the rows of our records
+that it becomes.
 
-from collections.abc import Mapping
+`SHAPES` is the list, in the order in which a row is tried. A shape names the keys that it needs
+and those that it reads beside them; `reading` decides what becomes of the rest.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
-from understudy.records.convert import Json, RecordError
+from understudy.records import trees
+from understudy.records.convert import Json, RecordError, shortened
+from understudy.records.schema import Demonstration, Prompt, Ranking
+from understudy.records.turns import (
+    Turns,
+    after_prompt,
+    as_prompt,
+    blank,
+    conversation,
+    split_answer,
+    transcript,
+    turns_of,
+)
+
+Convert = Callable[[Json], list[Json]]
 
 
-def split_turns(turns: Any, name: str) -> tuple[Any, Any]:
-    """(prompt, answer) of a list of turns that ends with the assistant's."""
-    last = turns[-1] if isinstance(turns, list) and len(turns) > 1 else None
-    if not isinstance(last, Mapping) or last.get("role") != "assistant":
-        raise RecordError(f"field '{name}' must be a list of turns that ends with the assistant's")
-    return turns[:-1], last.get("content")
+class LeftOut(Exception):
+    """A row that is right and is not for training; the message says why."""
 
 
-def answer_of(value: Any, name: str) -> Any:
-    """An answer given as text or as a list with one assistant turn."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """How a public data set lays out its rows."""
+
+    name: str
+    """As `understudy data check` prints it."""
+    kind: Any
+    """The record that a row becomes; str for plain text."""
+    keys: frozenset[str]
+    """Keys that a row must have."""
+    reads: frozenset[str] = frozenset()
+    """Further keys that `convert` reads."""
+    convert: Convert = field(default=lambda row: [row])
+    """The rows of records that a row becomes."""
+    when: Callable[[Json], bool] = field(default=lambda row: True)
+    """What else tells the shape."""
+    whole: bool = False
+    """Whether `convert` takes {"rows": all rows of the file} at once."""
+
+    def fits(self, row: Json) -> bool:
+        """Whether a row has this shape."""
+        return all(row.get(key) is not None for key in self.keys) and self.when(row)
+
+
+def _shape(name: str, kind: Any, keys: str, **more: Any) -> Shape:
+    reads = frozenset(str(more.pop("reads", "")).split())
+    return Shape(name=name, kind=kind, keys=frozenset(keys.split()), reads=reads, **more)
+
+
+def find_shape(row: Any, kind: Any = None) -> Shape | None:
+    """The first shape that a row has, among those of one kind if it is given."""
+    if not isinstance(row, Mapping):
+        return None
+    shapes = (shape for shape in SHAPES if kind is None or shape.kind is kind)
+    return next((shape for shape in shapes if shape.fits(dict(row))), None)
+
+
+def _read_ranks(row: Json) -> list[Json]:
+    answers = row["responses"]
+    if isinstance(answers, list | tuple):
+        texts = [_answer(item, f"responses[{place}]") for place, item in enumerate(answers)]
+        row = row | {"responses": texts}
+    for key, best_is_high in (("ranks", False), ("scores", True)):
+        if row.get(key) is not None and row.get("tiers") is None:
+            row = row | {"tiers": tiers_of(row[key], key, best_is_high)}
+    return [row]
+
+
+def _answer(value: Any, name: str) -> Any:
+    """An answer given as text, or as the only turn of a list."""
     if isinstance(value, str):
         return value
-    return split_turns([{}, *value] if isinstance(value, list) else value, name)[1]
-
-
-def read_chosen_rejected(row: Json) -> None:
-    """prompt, chosen, rejected as a ranking of two; the prompt may be the turns they share.
-
-    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores.
-    """
-    answers = []
-    for name in ("chosen", "rejected"):
-        if isinstance(row[name], list) and row.get("prompt") is None:
-            row["prompt"], answer = split_turns(row[name], name)
-            answers.append(answer)
-        elif isinstance(row[name], list):
-            answers.append(answer_of(row[name][-1:], name))
-        else:
-            answers.append(row[name])
-    row["responses"], row["tiers"] = answers, [[0], [1]]
-    if row.get("margin") is not None:
-        row["scores"] = [row["margin"], 0.0]
-    elif row.get("score_chosen") is not None and row.get("score_rejected") is not None:
-        row["scores"] = [row["score_chosen"], row["score_rejected"]]
+    history, text = split_answer(turns_of(value, name), name)
+    if history:
+        raise RecordError(f"field '{name}' has several turns; an answer has one")
+    return text
 
 
 def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
     """Tiers from one rank (1 is best) or score (highest is best) per response; equal ones tie."""
-    numbers = isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) for v in values
-    )
-    if not numbers:
-        raise RecordError(f"field '{name}' is {values!r}; it must be a number per response")
+    if not isinstance(values, list | tuple) or not all(map(_is_number, values)):
+        raise RecordError(
+            f"field '{name}' is {shortened(values)}; it must be a number per response"
+        )
     levels = sorted(set(values), reverse=best_is_high)
     return [[i for i, value in enumerate(values) if value == level] for level in levels]
 
 
-def shape_of(row: Any) -> str | None:
-    """The name of a row's shape, as `understudy data check` prints it; None for one it does not
-    know."""
-    keys = set(row) if isinstance(row, Mapping) else set()
-    for wanted, name in _SHAPES:
-        if wanted <= keys:
-            return name
-    return None
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-_SHAPES: tuple[tuple[set[str], str], ...] = (
-    ({"prompt", "responses", "tiers"}, "K answers with tiers"),
-    ({"prompt", "responses", "ranks"}, "K answers with ranks"),
-    ({"prompt", "responses", "scores"}, "K answers with scores"),
-    ({"prompt", "chosen", "rejected"}, "prompt/chosen/rejected"),
-    ({"chosen", "rejected"}, "chosen/rejected conversations"),
-    ({"prompt", "response"}, "prompt/response"),
-    ({"prompt", "completion"}, "prompt/completion"),
-    ({"messages"}, "messages"),
-    ({"prompt"}, "prompts"),
-    ({"text"}, "plain text"),
+def _read_pair(row: Json) -> list[Json]:
+    """chosen and rejected, as answers or as whole conversations, as a ranking of two.
+
+    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores.
+    """
+    given = row.get("prompt")
+    base = None if blank(given) else conversation(given)
+    (history, better), (other, worse) = (
+        _side(row[name], name, base) for name in ("chosen", "rejected")
+    )
+    if history != other:
+        raise RecordError(
+            "fields 'chosen' and 'rejected' differ before the last answer, and a ranking compares "
+            "answers to one prompt; understudy data convert --skip-bad leaves such rows out"
+        )
+    made = {"prompt": as_prompt(history, given), "responses": [better, worse], "tiers": [[0], [1]]}
+    scores, name = [row.get("score_chosen"), row.get("score_rejected")], "score_chosen/_rejected"
+    if row.get("margin") is not None:
+        scores, name = [row["margin"], 0.0], "margin"
+    if all(score is not None for score in scores):
+        tiers = tiers_of(scores, name, best_is_high=True)
+        if tiers == [[1], [0]]:
+            raise RecordError(f"the scores {scores} contradict which answer was chosen")
+        made["scores"] = scores
+    return [row | made]
+
+
+def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
+    """(history, answer) of one side of a pair."""
+    if isinstance(value, str):
+        turns = transcript(value)
+        if turns is None:
+            if base is None:
+                raise RecordError(
+                    f"field 'prompt' is missing, and '{name}' is no list of turns and no "
+                    "transcript that would hold it"
+                )
+            return base, value.strip() if value[:1] == " " else value
+        whole = after_prompt(turns, base, name)
+    else:
+        whole = after_prompt(turns_of(value, name), base, name)
+    history, answer = split_answer(whole, name)
+    if not history:
+        raise RecordError(f"field 'prompt' is missing, and '{name}' has one turn only")
+    return history, answer
+
+
+def _read_answer(row: Json) -> list[Json]:
+    """prompt with response or completion, as text or as turns, as a demonstration."""
+    names = [name for name in ("response", "completion") if not blank(row.get(name))]
+    if len(names) == 2 and row["response"] != row["completion"]:
+        raise RecordError("fields 'response' and 'completion' differ; keep one of the two")
+    name = names[0] if names else "response"
+    value, given = row.get(name), row["prompt"]
+    if isinstance(value, list | tuple | Mapping):
+        turns = after_prompt(turns_of(value, name), conversation(given), name)
+        return _demonstration(row, turns, name, given)
+    if isinstance(given, str) and transcript(given) is None:
+        return [row | {"response": value}]
+    base = conversation(given)
+    _check_turns(base, "prompt")
+    open_end = isinstance(given, str) and as_prompt(base, given) != given
+    value = value.strip() if open_end and isinstance(value, str) else value
+    return [row | {"prompt": as_prompt(base, given), "response": value}]
+
+
+def _demonstration(row: Json, turns: Turns, name: str, given: Any = None) -> list[Json]:
+    """A conversation as a demonstration; it ends with the last answer that is to be learned."""
+    split_answer(turns, name)
+    _check_turns(turns, name)
+    while turns and (turns[-1]["role"] != "assistant" or turns[-1].get("weight") == 0):
+        turns = turns[:-1]
+    if not turns:
+        raise LeftOut("no turn has a weight of 1")
+    history, answer = split_answer(turns, name)
+    return [row | {"prompt": as_prompt(history, given), "response": answer}]
+
+
+def _check_turns(turns: Turns, name: str) -> None:
+    for place, turn in enumerate(turns):
+        if turn["role"] == "assistant" and not turn["content"].strip() and place < len(turns) - 1:
+            raise RecordError(
+                f"field '{name}[{place}]' is an answer without text, which would be learned; "
+                "delete the turn or give it a weight of 0"
+            )
+
+
+def _read_messages(row: Json, name: str = "messages") -> list[Json]:
+    turns = turns_of(row[name], name)
+    given = row.get("prompt")
+    if not blank(given):
+        said = [turn["content"].strip() for turn in turns]
+        if any(turn["content"].strip() not in said for turn in conversation(given)):
+            raise RecordError(f"field 'prompt' is not among the turns of '{name}'; keep one")
+    return _demonstration(row, turns, name)
+
+
+def _read_sharegpt(row: Json) -> list[Json]:
+    return _read_messages(row, "conversations")
+
+
+def _read_sharegpt_pair(row: Json) -> list[Json]:
+    return _read_pair(row | {"prompt": turns_of(row["conversations"], "conversations")})
+
+
+def _asked(row: Json) -> Any:
+    """The prompt of an instruction with its input and the exchanges before it."""
+    instruction = row["instruction"]
+    given = row.get("input") if not blank(row.get("input")) else row.get("context")
+    if not isinstance(instruction, str) or not (blank(given) or isinstance(given, str)):
+        raise RecordError("fields 'instruction' and 'input' must be text")
+    text = instruction if blank(given) else f"{instruction}\n\n{given}"
+    if blank(row.get("history")):
+        return text
+    turns: Turns = []
+    for place, pair in enumerate(row["history"]):
+        if not isinstance(pair, list | tuple) or not all(isinstance(t, str) for t in pair):
+            raise RecordError(f"field 'history[{place}]' must be a question and its answer")
+        roles = ("user", "assistant")
+        turns += [{"role": r, "content": t} for r, t in zip(roles, pair, strict=False)]
+    return [*turns, {"role": "user", "content": text}]
+
+
+def _read_alpaca(row: Json) -> list[Json]:
+    answer = row["output"] if row.get("output") is not None else row["response"]
+    return _read_answer(
+        {k: v for k, v in row.items() if k not in ("completion", "response")}
+        | {"prompt": _asked(row), "response": answer}
+    )
+
+
+def _read_alpaca_pair(row: Json) -> list[Json]:
+    return _read_pair(row | {"prompt": _asked(row)})
+
+
+def _read_instances(row: Json) -> list[Json]:
+    """Self-Instruct: an instruction with instances of an input and an output."""
+    made = []
+    for number, instance in enumerate(_list_of_objects(row["instances"], "instances")):
+        asked = {"instruction": row["instruction"], "input": instance.get("input")}
+        name = {} if row.get("id") is None else {"id": f"{row['id']}-{number}"}
+        made.append({"prompt": _asked(asked), "response": instance.get("output"), **name})
+    return made
+
+
+def _read_natural(row: Json) -> list[Json]:
+    """Super-NaturalInstructions: a task's definition and instances, each with right outputs."""
+    definition = row["Definition"]
+    text = "\n".join(definition) if isinstance(definition, list) else definition
+    made = []
+    for number, instance in enumerate(_list_of_objects(row["Instances"], "Instances")):
+        outputs = instance.get("output")
+        for output in dict.fromkeys(outputs if isinstance(outputs, list) else [outputs]):
+            asked = {"instruction": text, "input": instance.get("input")}
+            made.append({"prompt": _asked(asked), "response": output})
+            if instance.get("id") is not None:
+                made[-1]["prompt_id"] = instance["id"]
+        if not outputs:
+            raise RecordError(f"field 'Instances[{number}].output' is missing")
+    return made
+
+
+def _read_natural_row(row: Json) -> list[Json]:
+    asked = {"instruction": row["definition"], "input": row["inputs"]}
+    return [row | {"prompt": _asked(asked), "response": row["targets"]}]
+
+
+def _list_of_objects(value: Any, name: str) -> Sequence[Json]:
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise RecordError(f"field '{name}' is {shortened(value)}; it must be a list of objects")
+    return value
+
+
+def _read_ultrafeedback(row: Json) -> list[Json]:
+    """An instruction with the answers of several models and a score of each."""
+    completions = _list_of_objects(row["completions"], "completions")
+    scores = [item.get("overall_score") for item in completions]
+    answers = [item.get("response") for item in completions]
+    tiers = tiers_of(scores, "completions.overall_score", best_is_high=True)
+    made = {"prompt": row["instruction"], "responses": answers, "tiers": tiers, "scores": scores}
+    return [row | made]
+
+
+def _read_two_outputs(row: Json) -> list[Json]:
+    """LLMBar: two outputs and the number of the better one."""
+    first, second = row["output_1"], row["output_2"]
+    if row["label"] not in (1, 2) or isinstance(row["label"], bool):
+        raise RecordError(f"field 'label' is {shortened(row['label'])}; it must be 1 or 2")
+    tiers = [[0], [1]] if row["label"] == 1 else [[1], [0]]
+    return [row | {"prompt": row["input"], "responses": [first, second], "tiers": tiers}]
+
+
+def _read_annotators(row: Json) -> list[Json]:
+    """PandaLM: two responses and which each of several people prefers (0 is a tie)."""
+    made = []
+    for name in sorted(key for key in row if key.startswith("annotator")):
+        if row[name] not in (0, 1, 2):
+            raise RecordError(f"field '{name}' is {shortened(row[name])}; it must be 0, 1 or 2")
+        tiers = {0: [[0, 1]], 1: [[0], [1]], 2: [[1], [0]]}[int(row[name])]
+        answers = [row["response1"], row["response2"]]
+        label = {"prompt": _asked(row), "responses": answers, "tiers": tiers, "labeler_id": name}
+        made.append({k: v for k, v in row.items() if k in ("split", "id")} | label)
+        if row.get("id") is not None:
+            made[-1]["id"] = f"{row['id']}-{name}"
+    return made
+
+
+def _read_preferred(row: Json) -> list[Json]:
+    """OpenAI's format of preferences: an input with a preferred and another output."""
+    asked = row["input"]
+    prompt = asked["messages"] if isinstance(asked, Mapping) and "messages" in asked else asked
+    pair = {"chosen": row["preferred_output"], "rejected": row["non_preferred_output"]}
+    return _read_pair(row | {"prompt": prompt} | pair)
+
+
+def _read_prompt(row: Json) -> list[Json]:
+    given = row["prompt"]
+    if isinstance(given, str) and transcript(given) is None:
+        return [row]
+    return [row | {"prompt": as_prompt(conversation(given), given)}]
+
+
+def _read_open_messages(row: Json) -> list[Json]:
+    return [row | {"prompt": turns_of(row["messages"], "messages")}]
+
+
+def _read_instruction(row: Json) -> list[Json]:
+    return [row | {"prompt": _asked(row)}]
+
+
+def _is_transcript(row: Json) -> bool:
+    return any(transcript(row.get(name)) for name in ("prompt", "chosen", "rejected"))
+
+
+def _asks_last(row: Json) -> bool:
+    turns = row["messages"]
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, Mapping) and str(last.get("role")).lower() in ("user", "human")
+
+
+_SCORES = "margin score_chosen score_rejected"
+_ALPACA = "input context history"
+SHAPES: tuple[Shape, ...] = (
+    _shape("K answers with tiers", Ranking, "prompt responses tiers", convert=_read_ranks),
+    _shape("K answers with ranks", Ranking, "prompt responses ranks", convert=_read_ranks),
+    _shape("K answers with scores", Ranking, "prompt responses scores", convert=_read_ranks),
+    _shape(
+        "HH-RLHF transcripts",
+        Ranking,
+        "chosen rejected",
+        reads=f"prompt {_SCORES}",
+        convert=_read_pair,
+        when=_is_transcript,
+    ),
+    _shape(
+        "Alpaca with chosen/rejected",
+        Ranking,
+        "instruction chosen rejected",
+        reads=f"{_ALPACA} {_SCORES}",
+        convert=_read_alpaca_pair,
+    ),
+    _shape(
+        "ShareGPT with chosen/rejected",
+        Ranking,
+        "conversations chosen rejected",
+        reads=_SCORES,
+        convert=_read_sharegpt_pair,
+    ),
+    _shape(
+        "prompt/chosen/rejected",
+        Ranking,
+        "prompt chosen rejected",
+        reads=_SCORES,
+        convert=_read_pair,
+    ),
+    _shape(
+        "chosen/rejected conversations",
+        Ranking,
+        "chosen rejected",
+        reads=_SCORES,
+        convert=_read_pair,
+    ),
+    _shape(
+        "OpenAI preferences",
+        Ranking,
+        "input preferred_output non_preferred_output",
+        convert=_read_preferred,
+    ),
+    _shape("UltraFeedback", Ranking, "instruction completions", convert=_read_ultrafeedback),
+    _shape("LLMBar", Ranking, "input output_1 output_2 label", convert=_read_two_outputs),
+    _shape(
+        "PandaLM",
+        Ranking,
+        "instruction response1 response2 annotator1",
+        reads="input annotator2 annotator3",
+        convert=_read_annotators,
+    ),
+    _shape(
+        "OASST trees",
+        Ranking,
+        "prompt",
+        convert=trees.rankings,
+        when=trees.is_tree,
+    ),
+    _shape(
+        "OASST messages",
+        Ranking,
+        "message_id text role",
+        reads="parent_id rank deleted review_result",
+        convert=trees.rankings_of_messages,
+        whole=True,
+    ),
+    _shape(
+        "OASST trees",
+        Demonstration,
+        "prompt",
+        convert=trees.demonstrations,
+        when=trees.is_tree,
+    ),
+    _shape(
+        "OASST messages",
+        Demonstration,
+        "message_id text role",
+        reads="parent_id rank deleted review_result",
+        convert=trees.demonstrations_of_messages,
+        whole=True,
+    ),
+    _shape(
+        "prompt/response",
+        Demonstration,
+        "prompt response",
+        reads="completion",
+        convert=_read_answer,
+    ),
+    _shape("prompt/completion", Demonstration, "prompt completion", convert=_read_answer),
+    _shape("prompts", Prompt, "messages", convert=_read_open_messages, when=_asks_last),
+    _shape("messages", Demonstration, "messages", reads="prompt", convert=_read_messages),
+    _shape("ShareGPT", Demonstration, "conversations", reads="prompt", convert=_read_sharegpt),
+    _shape("Alpaca", Demonstration, "instruction output", reads=_ALPACA, convert=_read_alpaca),
+    _shape("Alpaca", Demonstration, "instruction response", reads=_ALPACA, convert=_read_alpaca),
+    _shape("Self-Instruct", Demonstration, "instruction instances", convert=_read_instances),
+    _shape(
+        "Super-NaturalInstructions",
+        Demonstration,
+        "Definition Instances",
+        convert=_read_natural,
+    ),
+    _shape(
+        "Super-NaturalInstructions",
+        Demonstration,
+        "definition inputs targets",
+        convert=_read_natural_row,
+    ),
+    _shape("OASST trees", Prompt, "prompt", convert=trees.prompts, when=trees.is_tree),
+    _shape("prompts", Prompt, "prompt", convert=_read_prompt),
+    _shape("instructions", Prompt, "instruction", reads=_ALPACA, convert=_read_instruction),
+    _shape("plain text", str, "text", convert=lambda row: [{"text": row["text"]}]),
 )
-RANKING_SHAPES = frozenset(name for _, name in _SHAPES[:5])
-"""Shapes that are read as rankings."""
-DEMONSTRATION_SHAPES = frozenset(name for _, name in _SHAPES[5:8])
-"""Shapes that are read as demonstrations."""
+"""Every shape, in the order in which a row is tried."""

@@ -91,7 +91,7 @@ def prompt_of_body(body: str) -> Conversation:
     found = json.loads(body)
     if isinstance(found, str):
         return found
-    return tuple(Message(turn["role"], turn["content"]) for turn in found)
+    return tuple(Message(**turn) for turn in found)
 
 
 def response_row(response: Response) -> Row:

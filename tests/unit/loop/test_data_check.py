@@ -74,7 +74,7 @@ def test_bad_rows_are_named_and_the_exit_code_says_so(tmp_path, capsys):
     assert main(["data", "check", str(path)]) == 2
     captured = capsys.readouterr()
     assert "BAD line 2: field 'prompt' is empty" in captured.out
-    assert "BAD line 3: the keys (a) are none that a trainer reads" in captured.out
+    assert "BAD line 3: the keys are a" in captured.out
     assert "3 rows cannot be read" in captured.err
 
 
@@ -93,8 +93,11 @@ def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
     tokenizer = load_tokenizer(model)
     records = [Demonstration.from_json(row) for row in rows]
     encoded = encode_demonstrations(tokenizer, records, **limits, context=40, where="")
-    assert f"CUT {encoded.num_cut} responses" in out
-    assert f"LEFT OUT {encoded.num_dropped} rows" in out
+    assert f"PROBLEM {encoded.num_cut} responses are CUT at max_response_tokens=16" in out
+    assert f"PROBLEM {encoded.num_dropped} rows are LEFT OUT" in out
+    assert "(first: line 2)" in out
+    assert "(first: line 3)" in out
+    assert "no answer ends" not in out
     assert encoded.num_cut == encoded.num_dropped == 1
     row = encoded.rows[0]
     counted = "|".join(
@@ -116,8 +119,57 @@ def test_a_missing_file_is_one_line(capsys):
     assert "missing.jsonl does not exist" in capsys.readouterr().err
 
 
-def test_mixed_kinds_are_pointed_out(tmp_path, capsys):
+def test_mixed_kinds_are_pointed_out_and_one_kind_is_not(tmp_path, capsys):
     path = write(tmp_path / "d.jsonl", ROWS["messages"], ROWS["prompt/chosen/rejected"])
     check_data(DataCheckConfig(data=path))
     assert "several kinds in one file" in capsys.readouterr().out
-    assert read_contents(path).shapes.total() == 2
+    assert read_contents(path).found.num_rows == 2
+    check_data(DataCheckConfig(data=write(path, ROWS["prompt/chosen/rejected"])))
+    assert "several kinds" not in capsys.readouterr().out
+
+
+def test_no_answer_that_ends_is_said(model, tmp_path, capsys):
+    path = write(tmp_path / "d.jsonl", {"prompt": "the cat", "response": "a dog " * 40})
+    check_data(DataCheckConfig(data=path, model=model, max_response_tokens=16))
+    assert "no answer ends" in capsys.readouterr().out
+
+
+def test_keys_that_nothing_reads_are_listed_once(tmp_path, capsys):
+    row = ROWS["prompt/response"] | {"lang": "en", "split": "holdout", "id": 3, "time": 1.5}
+    path = write(tmp_path / "d.jsonl", row, row | {"split": "validation", "id": 4})
+    check_data(DataCheckConfig(data=path))
+    out = capsys.readouterr().out
+    assert "ignored keys (rows): lang (2), time (2), split 'holdout' (1)" in out
+
+
+def test_strict_is_a_gate(tmp_path, capsys):
+    good = write(tmp_path / "good.jsonl", ROWS["prompt/response"])
+    assert main(["data", "check", str(good), "--strict"]) == 0
+    equal = {"prompt": "x", "chosen": "a", "rejected": "a"}
+    for rows in ([equal], [ROWS["messages"], {"a": 1}], [ROWS["prompts"]] * 2):
+        path = write(tmp_path / "bad.jsonl", *rows)
+        assert main(["data", "check", str(path), "--strict"]) == 1
+        out = capsys.readouterr().out
+        assert "PROBLEM" in out or "BAD" in out
+
+
+def test_prompts_of_the_validation_set_are_found_in_the_training_set(tmp_path, capsys):
+    turns = [{"role": "user", "content": "the cat "}]
+    train = write(tmp_path / "t.jsonl", ROWS["messages"], ROWS["prompt/response"])
+    valid = write(tmp_path / "v.jsonl", {"prompt": turns, "response": "other"})
+    arguments = ["data", "check", str(train), "--valid-data", str(valid), "--strict"]
+    assert main(arguments) == 1
+    assert "1 rows have a prompt that is in" in capsys.readouterr().out
+    write(valid, {"prompt": "a dog", "response": "other"})
+    assert main(arguments) == 0
+
+
+def test_no_terminal_is_moved_by_what_a_file_says(model, tmp_path, capsys):
+    escape = "a\x1b[2Jb\rc\x07"
+    row = {"id": "d\x1b[1m", "prompt": f"x{escape}", "response": escape, "\x1b[31mkey": 1}
+    path = write(tmp_path / "d.jsonl", row, {"\x1b[3m": 2})
+    assert main(["data", "check", str(path), "--model", model, "--color", "never"]) == 2
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert r"\x1b[2J" in captured.out
+    assert "1 rows have control characters (first: line 1)" in captured.out

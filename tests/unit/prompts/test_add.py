@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import select
 from tests.stores import make_project
 
-from understudy.prompts.add import AddConfig, add_prompts, read_prompts
+from understudy.prompts.add import AddConfig, add_prompts
 from understudy.prompts.build import BuildConfig, build_files
-from understudy.records import Message, Prompt, RecordError, write_records
+from understudy.records import Message, Prompt, RecordError, iter_records, write_records
 from understudy.store.engine import reading
 from understudy.store.log import Event, PromptLog
 from understudy.store.repository import User
@@ -87,7 +87,7 @@ def test_who_took_the_consent_back_is_left_out_with_the_answers(project) -> None
 def test_csv_jsonl_and_parquet(project, tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     path.write_text('\ufeffprompt,user_id,consent\n"Two\nlines, ""quoted""",u1,yes\nSecond,u2,no\n')
-    assert [p.prompt for p in read_prompts(str(path))] == ['Two\nlines, "quoted"', "Second"]
+    assert [p.prompt for p in iter_records(str(path), Prompt)] == ['Two\nlines, "quoted"', "Second"]
     given = Prompt(id="j1", prompt="Third", user_id="u3")
     files = [write_records(tmp_path / name, [given]) for name in ("a.jsonl", "b.parquet")]
     said = add_prompts(AddConfig(project=project.folder, data=(str(path), *map(str, files))))
@@ -98,7 +98,7 @@ def test_csv_jsonl_and_parquet(project, tmp_path: Path) -> None:
     ]
     path.write_text("prompt,consent\nx,perhaps\n")
     with pytest.raises(RecordError, match=r"old.csv line 2: field 'consent' is 'perhaps'"):
-        list(read_prompts(str(path)))
+        list(iter_records(str(path), Prompt))
     with pytest.raises(ValueError, match="nothing to add"):
         AddConfig(project=project.folder)
 

@@ -66,7 +66,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_errors_name_file_and_line(tmp_path):
     path = tmp_path / "demos.jsonl"
     path.write_text('{"prompt": "a", "response": "b"}\n\n{"prompt": "a"}\n')
-    with pytest.raises(RecordError, match=r"demos.jsonl line 3: field 'response' is missing"):
+    with pytest.raises(RecordError, match=r"demos.jsonl line 3: field '\w+' is missing for"):
         read_records(path, Demonstration)
     path.write_text('{"prompt": "a", "response": "b"}\n{"prompt": \n')
     with pytest.raises(RecordError, match="line 2: not valid JSON"):
@@ -79,9 +79,12 @@ def test_errors_name_file_and_line(tmp_path):
         read_records(path, Demonstration)
     with pytest.raises(RecordError, match=r"missing.jsonl does not exist"):
         read_records(tmp_path / "missing.jsonl", Demonstration)
-    (tmp_path / "demos.csv").write_text("a")
-    with pytest.raises(RecordError, match=r"must be JSON Lines"):
-        read_records(tmp_path / "demos.csv", Demonstration)
+    path.write_text('{"prompt": "a", "completion": "b", "label": false}\n')
+    with pytest.raises(RecordError, match="no demonstration in its 1 rows; it must hold at least"):
+        read_records(path, Demonstration)
+    (tmp_path / "demos.xls").write_text("a")
+    with pytest.raises(RecordError, match=r"must be JSON Lines .*\.csv"):
+        read_records(tmp_path / "demos.xls", Demonstration)
     (tmp_path / "bad.parquet").write_text("a")
     with pytest.raises(RecordError, match="is not a Parquet file"):
         read_records(tmp_path / "bad.parquet", Demonstration)
@@ -94,6 +97,16 @@ def test_iteration_yields_rows_before_the_bad_one(tmp_path):
     assert next(rows).response == "b"
     with pytest.raises(RecordError):
         next(rows)
+
+
+def test_rows_left_out_are_told_on_standard_error(tmp_path, capsys):
+    path = tmp_path / "kto.jsonl"
+    path.write_text(
+        '{"prompt": "a", "completion": "b", "label": true}\n'
+        '{"prompt": "a", "completion": "c", "label": 0}\n'
+    )
+    assert [d.response for d in iter_records(path, Demonstration)] == ["b"]
+    assert f"{path}: 1 rows left out: label is false" in capsys.readouterr().err
 
 
 def test_hashes(tmp_path):

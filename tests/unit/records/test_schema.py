@@ -102,6 +102,20 @@ def test_hand_written_rows_need_no_ids():
         ),
         (Rating, {"prompt_id": "p", "response_id": "r", "likert": 8}, "'likert' is 8; it must be"),
         (Rating, {"prompt_id": "p", "response_id": "r", "likert": True}, "a whole number"),
+        (Prompt, {"prompt": "x", "consent": "perhaps"}, "'consent' is 'perhaps'; it must be true"),
+        (Prompt, {"prompt": "x", "id": True}, "'id' is True; it must be text"),
+        (Prompt, {"prompt": "Smile \ud83d"}, r"half of a surrogate pair at character 7 \(.ud83d\)"),
+        (Prompt, {"prompt": "x", "tags": {"a": ["\udc00"]}}, r"'tags\.a\[0\]' has half"),
+        (
+            Ranking,
+            {
+                "prompt": "x",
+                "responses": ["a", "b"],
+                "tiers": [[0, 1]],
+                "scores": [1, float("nan")],
+            },
+            r"'scores\[1\]' is nan; it must be a finite number",
+        ),
         (
             Rating,
             {"prompt_id": "p", "response_id": "r", "likert": 1, "flags": {"rude": True}},
@@ -113,6 +127,12 @@ def test_hand_written_rows_need_no_ids():
 def test_bad_rows_say_what_is_wrong(kind, row, message):
     with pytest.raises(RecordError, match=message):
         kind.from_json(row)
+
+
+def test_ids_may_be_numbers():
+    row = {"id": 17, "prompt_id": 3.0, "prompt": "x", "response": "y", "labeler_id": 2}
+    found = Demonstration.from_json(row)
+    assert (found.id, found.prompt_id, found.labeler_id) == ("17", "3", "2")
 
 
 def test_ranking_worked_by_hand():
@@ -164,56 +184,48 @@ def test_swapping_a_comparison_twice_changes_nothing():
     assert swapped.swap() == comparison
 
 
-USER, ANSWER = {"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (True, True),
+        (1, True),
+        (" YES ", True),
+        (False, False),
+        ("no", False),
+        (0.0, False),
+        (None, False),
+        ("  ", False),
+    ],
+)
+def test_blank_consent_is_no_consent(given, expected):
+    assert Prompt.from_json({"prompt": "x", "consent": given}).consent is expected
+    assert Prompt.from_json({"prompt": "x"}).consent
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("given", "expected"),
     [
-        {"prompt": "x", "completion": "a"},
-        {"prompt": [USER], "completion": [ANSWER]},
-        {"messages": [USER, ANSWER]},
+        ("2026-03-04T12:00:00Z", "2026-03-04T12:00:00Z"),
+        ("2026-03-04T14:00:00+02:00", "2026-03-04T12:00:00+00:00"),
+        ("2026-03-04", "2026-03-04"),
+        (1772625600, "2026-03-04T12:00:00+00:00"),
+        ("1772625600000", "2026-03-04T12:00:00+00:00"),
+        ("", None),
+        (None, None),
     ],
 )
-def test_demonstrations_in_public_shapes(row):
-    demonstration = Demonstration.from_json(row)
-    assert as_messages(demonstration.prompt) == (Message("user", "x"),)
-    assert demonstration.response == "a"
+def test_times_are_iso_text_in_utc(given, expected):
+    assert Prompt.from_json({"prompt": "x", "created_at": given}).created_at == expected
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"prompt": "x", "chosen": "a", "rejected": "b"},
-        {"chosen": [USER, ANSWER], "rejected": [USER, ANSWER | {"content": "b"}]},
-        {"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER | {"content": "b"}]},
-        {"prompt": "x", "chosen": [USER, ANSWER], "rejected": [USER, ANSWER | {"content": "b"}]},
-        {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 2]},
-        {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
-    ],
-)
-def test_rankings_in_public_shapes(row):
-    ranking = Ranking.from_json(row)
-    assert as_messages(ranking.prompt) == (Message("user", "x"),)
-    assert ranking.responses == ("a", "b")
-    assert ranking.pairs() == [(0, 1)]
+@pytest.mark.parametrize("given", ["3/4/2026", "yesterday", "2026-13-40T00:00:00", 7])
+def test_a_time_that_can_be_misread_is_refused(given):
+    with pytest.raises(RecordError, match=r"'created_at' is .*; write the time as ISO 8601"):
+        Prompt.from_json({"prompt": "x", "created_at": given})
 
 
-def test_equal_scores_tie():
-    row = {"prompt": "x", "responses": ["a", "b", "c"], "scores": [1, 3, 1]}
-    assert Ranking.from_json(row).tiers == ((1,), (0, 2))
-
-
-@pytest.mark.parametrize(
-    ("kind", "row", "message"),
-    [
-        (Demonstration, {"messages": [USER]}, "'messages' must be a list of turns that ends with"),
-        (Demonstration, {"messages": [USER, USER]}, "ends with the assistant's"),
-        (Ranking, {"prompt": "x", "responses": ["a", "b"], "scores": ["1", 2]}, "a number per"),
-        (Ranking, {"prompt": "x", "responses": ["a", "b"], "ranks": [1]}, "exactly one tier"),
-        (Ranking, {"prompt": "x", "chosen": "a"}, "'responses' is missing"),
-    ],
-)
-def test_bad_public_shapes(kind, row, message):
-    with pytest.raises(RecordError, match=message):
-        kind.from_json(row)
+def test_a_turn_that_is_not_learned_says_so_and_others_say_nothing():
+    turns = (Message("user", "x"), Message("assistant", "a", 0), Message("user", "y"))
+    row = Prompt(id="p", prompt=turns, user_id="u").to_json()
+    assert [turn.get("weight") for turn in row["prompt"]] == [None, 0, None]
+    assert Prompt.from_json(row).prompt == turns

@@ -1,0 +1,120 @@
+"""What is wrong with rows that can be read: equal, contradictory and blank answers, duplicates,
+prompts of the validation set in the training set, control characters."""
+
+import re
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from understudy.records import Conversation, Demonstration, Prompt, Ranking, as_messages
+from understudy.records.convert import visible
+from understudy.records.schema import prompt_text
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+"""Characters with which text can move a terminal's cursor and hide what it says."""
+Placed = Sequence[tuple[str, Any]]
+"""(place, record) of each record."""
+
+
+def problems_of(placed: Placed) -> list[str]:
+    """A line for each kind of problem, with the number of rows and the place of the first."""
+    demonstrations, rankings, prompts = (
+        [(place, record) for place, record in placed if isinstance(record, kind)]
+        for kind in (Demonstration, Ranking, Prompt)
+    )
+    found = [
+        (_equal_answers(rankings), "rankings prefer an answer to one with the same text"),
+        (_contradictions(rankings), "rankings contradict an earlier one of the same two answers"),
+        (_blank_answers(rankings), "rankings have a blank answer"),
+        (_repeated(rankings, _ranking_key), "rankings repeat an earlier one exactly"),
+        (_repeated(demonstrations, _example_key), "demonstrations are exact duplicates"),
+        (_repeated(prompts, lambda p: prompt_key(p.prompt)), "prompts are exact duplicates"),
+    ]
+    lines = [line(places, text) for places, text in found if places]
+    return lines + _control_characters(placed)
+
+
+def line(places: Sequence[str], text: str) -> str:
+    """ "3 rankings have a blank answer (first: line 7)"."""
+    return f"{len(places):,} {text} (first: {places[0]})"
+
+
+def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
+    """Places of the records whose prompt is one of the other records' prompts too."""
+    known = {prompt_key(record.prompt) for record in others if not isinstance(record, str)}
+    return [
+        place
+        for place, record in placed
+        if not isinstance(record, str) and prompt_key(record.prompt) in known
+    ]
+
+
+def prompt_key(prompt: Conversation) -> Hashable:
+    """Equal for prompts that say the same, as text or as turns."""
+    return tuple((turn.role, turn.content.strip()) for turn in as_messages(prompt))
+
+
+def _example_key(record: Demonstration) -> Hashable:
+    return prompt_key(record.prompt), record.response.strip()
+
+
+def _ranking_key(record: Ranking) -> Hashable:
+    return prompt_key(record.prompt), record.responses, record.tiers, record.labeler_id
+
+
+def _repeated(placed: Placed, key: Any) -> list[str]:
+    seen: set[Hashable] = set()
+    places = []
+    for place, record in placed:
+        if (found := key(record)) in seen:
+            places.append(place)
+        seen.add(found)
+    return places
+
+
+def _equal_answers(placed: Placed) -> list[str]:
+    def is_equal(record: Ranking) -> bool:
+        texts = [text.strip() for text in record.responses]
+        if len(set(texts)) == len(texts):
+            return False
+        return any(texts[better] == texts[worse] for better, worse in record.pairs())
+
+    return [place for place, record in placed if is_equal(record)]
+
+
+def _contradictions(placed: Placed) -> list[str]:
+    seen: set[Hashable] = set()
+    places = []
+    for place, record in placed:
+        prompt = prompt_key(record.prompt)
+        texts = [text.strip() for text in record.responses]
+        pairs = {(prompt, texts[b], texts[w]) for b, w in record.pairs() if texts[b] != texts[w]}
+        if any((prompt, worse, better) in seen for prompt, better, worse in pairs):
+            places.append(place)
+        seen |= pairs
+    return places
+
+
+def _blank_answers(placed: Placed) -> list[str]:
+    return [place for place, record in placed if not all(map(str.strip, record.responses))]
+
+
+def _control_characters(placed: Placed) -> list[str]:
+    """The rows whose text does more to a terminal than show itself."""
+    places, example = [], ""
+    for place, record in placed:
+        found = next(filter(_CONTROL.search, _texts(record)), None)
+        if found is not None:
+            places.append(place)
+            example = example or visible(found)[:60]
+    if not places:
+        return []
+    return [line(places, "rows have control characters") + f", shown escaped: {example}"]
+
+
+def _texts(record: Any) -> list[str]:
+    if isinstance(record, str):
+        return [record]
+    texts = [prompt_text(record.prompt)]
+    if isinstance(record, Demonstration):
+        return [*texts, record.response]
+    return [*texts, *record.responses] if isinstance(record, Ranking) else texts

@@ -1,0 +1,72 @@
+"""Which files hold rows: by their suffix, and which of a folder's make up a split."""
+
+import re
+from pathlib import Path
+
+from understudy.records.convert import RecordError
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt")
+"""Of files that hold rows."""
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Which may follow."""
+SPLITS = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
+"""How the names of splits begin, and what each is here."""
+_SAVED = ("dataset_info.json", "dataset_dict.json")
+
+
+def base_suffix(path: Path | str) -> str:
+    """The suffix that says what a file holds, without that of its compression."""
+    path = Path(path)
+    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+
+
+def split_named(text: str) -> str | None:
+    """The split of ours that a name means: "validation" is valid, "test_prefs" is test.
+
+    >>> [split_named(name) for name in ("validation", "train-00000-of-00002", "holdout")]
+    ['valid', 'train', None]
+    """
+    found = re.match("train|valid|val|dev|test", text.lower())
+    return SPLITS[found[0]] if found else None
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether the `datasets` package saved this folder."""
+    return any((folder / name).is_file() for name in _SAVED)
+
+
+def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
+    """(the files of `FOLDER` or `FOLDER#SPLIT` in the order of their names, the names of those left
+    out); None for the files if `source` is no such folder.
+
+    Files whose names begin with a split's are of that split, which is train unless it is given;
+    a folder without such names is read as a whole. Text files count where there are no others.
+    """
+    name, _, split = str(source).partition("#")
+    folder = Path(name)
+    if not folder.is_dir() or is_saved(folder):
+        return None, []
+    found: list[Path] = []
+    for place in (folder, folder / "data"):
+        if place.is_dir() and not found:
+            found = sorted(path for path in place.iterdir() if _is_shard(path))
+            found = [path for path in found if base_suffix(path) != ".txt"] or found
+    if not found:
+        raise RecordError(f"{folder} is a folder without files of rows ({', '.join(SUFFIXES)})")
+    splits = {path: split_named(path.name) for path in found}
+    named = sorted({re.split(r"[-_.]", path.name)[0] for path, has in splits.items() if has})
+    if not named and not split:
+        return found, []
+    wanted = split_named(split or "train")
+    chosen = [path for path in found if splits[path] == wanted and wanted is not None]
+    if not chosen:
+        raise RecordError(
+            f"{folder} has no files of the split {split or 'train'}; it has "
+            f"{', '.join(named) or 'no splits'}: name one, as in {folder}#{(named or ['train'])[0]}"
+        )
+    return chosen, [path.name for path in found if path not in chosen]
+
+
+def _is_shard(path: Path) -> bool:
+    hidden = path.name.startswith((".", "_", "README", "LICENSE"))
+    return path.is_file() and not hidden and base_suffix(path) in SUFFIXES

@@ -1,0 +1,255 @@
+"""From a file's rows to records, whatever their shape: what every command that reads files uses.
+
+A key that changes what a row means is used or refused: `label`, `system`, `tools`, `weight` and
+their like are handled here for all shapes. Other keys are left alone and counted.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from understudy.records.convert import Json, RecordError, hints_of, shortened, visible
+from understudy.records.files import iter_rows
+from understudy.records.names import split_named
+from understudy.records.schema import Demonstration, Prompt, Ranking, read_yes
+from understudy.records.shapes import SHAPES, LeftOut, Shape, find_shape
+from understudy.records.turns import blank, with_system
+
+_SHAPED = (Demonstration, Ranking, Prompt, str)
+"""Kinds that come in several shapes."""
+_SYSTEM = ("system", "system_prompt", "system_message")
+_LABEL = ("label", "kto_tag")
+_REFUSED = {
+    "tools": "tool use is not learned here",
+    "functions": "tool use is not learned here",
+    "images": "only text is learned here",
+    "videos": "only text is learned here",
+    "audios": "only text is learned here",
+    "history": "earlier turns belong into the prompt, as a list of turns",
+    "input": "it is not part of the prompt; join the two, or call the prompt 'instruction'",
+}
+"""Keys that would change what a row means, where its shape does not read them."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found in a file beside its records."""
+
+    lenient: bool = False
+    """Whether bad rows are set aside in `bad` instead of raised."""
+    shapes: Counter[str] = field(default_factory=Counter)
+    """Rows by shape."""
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Rows by key that nothing reads."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows that are right and not for training, by the reason."""
+    bad: list[str] = field(default_factory=list)
+    """What is wrong with each bad row, its place included."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader had to assume."""
+
+    @property
+    def num_rows(self) -> int:
+        """All rows, bad ones included."""
+        return self.shapes.total()
+
+    def lines(self) -> list[str]:
+        """The notes, and how many rows were left out and why."""
+        left = [f"{n:,} rows left out: {reason}" for reason, n in self.left_out.items()]
+        return [*self.notes, *left]
+
+
+def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str, Any]]:
+    """(place, record) of each record of one kind, or of each row's own kind if that is None.
+
+    RecordError names file and place of the first bad row, unless `found` is lenient. Bytes that are
+    no rows at all are always raised.
+    """
+    held: dict[str, tuple[Shape, str, list[Json]]] = {}
+    for place, row in iter_rows(path, found.notes.append):
+        try:
+            records = _records(row, kind, found, held, place)
+        except RecordError as error:
+            _refuse(found, f"{place}: {error}", path)
+            continue
+        for record in records:
+            yield place, record
+    for shape, place, rows in held.values():
+        try:
+            made = shape.convert({"rows": rows})
+            other = next(
+                (s for s in SHAPES if s.name == shape.name and s.kind is not shape.kind), None
+            )
+            if not made and kind is None and other is not None:
+                shape, made = other, other.convert({"rows": rows})
+            for item in made:
+                yield place, _record(shape.kind, item)
+        except RecordError as error:
+            _refuse(found, f"{place}: {error}", path)
+
+
+def _refuse(found: Found, problem: str, path: Path | str) -> None:
+    if not found.lenient:
+        raise RecordError(visible(f"{path} {problem}")) from None
+    found.bad.append(visible(problem))
+
+
+def say(found: Found, path: Path | str) -> None:
+    """Print what nobody should miss: rows that were left out, and what was assumed."""
+    for line in found.lines():
+        print(f"note: {line if line in found.notes else f'{path}: {line}'}", file=sys.stderr)
+
+
+def _records(
+    row: Any, kind: Any, found: Found, held: dict[str, tuple[Shape, str, list[Json]]], place: str
+) -> list[Any]:
+    """The records of a row; none if it is held back until all rows are there."""
+    if kind is not None and kind not in _SHAPED:
+        found.shapes[kind.noun] += 1
+        return [kind.from_json(_tidy(row, kind) if isinstance(row, Mapping) else row)]
+    if isinstance(row, str):  # a file of bare texts
+        row = {"text": row} if kind is str else {"prompt": row}
+    shape = find_shape(row, kind) or (find_shape(row) if kind is Prompt else None)
+    found.shapes["an unknown shape" if shape is None else shape.name] += 1
+    if shape is None:
+        raise RecordError(_unknown(row, kind))
+    found.ignored.update(_ignored(row, shape, kind or shape.kind))
+    if shape.whole:
+        held.setdefault(shape.name, (shape, place, []))[2].append(row)
+        return []
+    try:
+        made = rows_of(dict(row), shape)
+    except LeftOut as reason:
+        found.left_out[str(reason)] += 1
+        return []
+    if not made:
+        found.left_out[f"no {shape.kind.noun} in it"] += 1
+    return [_record(kind or shape.kind, item) for item in made]
+
+
+def _record(kind: Any, row: Json) -> Any:
+    if kind is not str:
+        return kind.from_json(_tidy(row, kind))
+    if not isinstance(row["text"], str):
+        raise RecordError(f"field 'text' is {shortened(row['text'])}; it must be text")
+    return row["text"]
+
+
+def rows_of(row: Json, shape: Shape) -> list[Json]:
+    """The rows of records that a row of this shape becomes; LeftOut if it is none to train on.
+
+    RecordError if a key that its shape does not read would change what it means.
+    """
+    if shape.kind is str:
+        return shape.convert(row)
+    for key, why in _REFUSED.items():
+        known = key in shape.keys | shape.reads
+        if known or blank(row.get(key)) or (key == "input" and _is_within(row, key)):
+            continue
+        raise RecordError(f"field '{key}' is {shortened(row[key])}: {why}")
+    if not blank(row.get("weight")) and "weight" not in shape.reads:
+        if row["weight"] not in (0, 1):
+            raise RecordError(f"field 'weight' is {shortened(row['weight'])}; it must be 0 or 1")
+        if not row["weight"]:
+            raise LeftOut("weight 0")
+    _check_label(row, shape)
+    made = shape.convert(row)
+    for key in _SYSTEM:
+        if not blank(row.get(key)):
+            made = [item | {"prompt": with_system(item["prompt"], row[key], key)} for item in made]
+    return made
+
+
+def _is_within(row: Json, key: str) -> bool:
+    return "prompt" not in row or str(row[key]).strip() in str(row["prompt"])
+
+
+def _check_label(row: Json, shape: Shape) -> None:
+    """A label says whether a demonstration is a good answer (KTO); LeftOut if it is not."""
+    for key in _LABEL:
+        if blank(row.get(key)) or shape.kind is Prompt or key in shape.keys:
+            continue
+        if shape.kind is not Demonstration:
+            raise RecordError(
+                f"field '{key}' is {shortened(row[key])}, and which answer is better is said "
+                "already; delete or rename it"
+            )
+        try:
+            desirable = read_yes(row[key], key)
+        except RecordError as error:
+            raise RecordError(
+                f"{error} (whether the answer is a good one); rename it if it is something else"
+            ) from None
+        if not desirable:
+            raise LeftOut(f"{key} is false: an answer that nobody should learn")
+
+
+def _ignored(row: Json, shape: Shape, kind: Any) -> list[str]:
+    used = {*shape.keys, *shape.reads, *_SYSTEM, *_REFUSED, "weight"}
+    if kind is not str:
+        used |= set(hints_of(kind))
+    if kind is not Prompt:
+        used |= {*_LABEL}
+    ignored = [str(key) for key, value in row.items() if key not in used and value is not None]
+    split = row.get("split")
+    if split is not None and "split" in used and _split(split) is None:
+        ignored.append(f"split {shortened(split)}")
+    return ignored
+
+
+def _split(value: Any) -> str | None:
+    return split_named(value) if isinstance(value, str) else None
+
+
+def _tidy(row: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
+    """Names of splits and shapes of tags as others have them, in our words; a split of another
+    name is none."""
+    if row.get("split") is not None and "split" in hints_of(kind):
+        row = {**row, "split": _split(row["split"])}
+    if "tags" in hints_of(kind) and not isinstance(row.get("tags"), Mapping | None):
+        row = {**row, "tags": {"tags": row["tags"]}}
+    return row
+
+
+def _unknown(row: Any, kind: Any) -> str:
+    """What keys a row has, what they are nearest to, and what the kind needs."""
+    needs = "" if kind in (None, str) else f"; each {kind.noun} needs {kind.needs}"
+    if not isinstance(row, Mapping):
+        return f"this is {shortened(row)}, not an object{needs}"
+    if not row:
+        return f"this object has no keys{needs}"
+    has = f"the keys are {', '.join(map(str, row))}"
+    other = find_shape(row)
+    if other is None or other.kind is kind:
+        return f"{_missing(row, kind)}{has}{needs}"
+    is_one = "plain text" if other.kind is str else f"a {other.kind.noun}"
+    return f"{_missing(row, kind)}this is {is_one} ({other.name}); {has}{needs}"
+
+
+def _missing(row: Mapping[str, Any], kind: Any) -> str:
+    """What the nearest shape needs beside the keys that are there."""
+    keys = [str(key) for key in row]
+    shapes = [shape for shape in SHAPES if kind is None or shape.kind is kind]
+    shapes = [shape for shape in shapes if any(row.get(name) is None for name in shape.keys)]
+    nearest = max(shapes, key=lambda shape: _likeness(shape, keys))
+    missing = sorted(name for name in nearest.keys if row.get(name) is None)
+    if _likeness(nearest, keys) < 0.5:
+        return ""
+    if missing[0] in row:
+        return f"field '{missing[0]}' is empty; "
+    likely = max(keys, key=lambda key: _alike(key, missing[0]))
+    rename = f" (is it {likely!r}?)" if _alike(likely, missing[0]) > 0.6 else ""
+    return f"field '{missing[0]}' is missing for the nearest shape, {nearest.name}{rename}; "
+
+
+def _likeness(shape: Shape, keys: list[str]) -> float:
+    best = [max(_alike(key, name) for key in keys) for name in shape.keys]
+    return sum(best) / len(best)
+
+
+def _alike(first: str, second: str) -> float:
+    return SequenceMatcher(None, first.lower(), second).ratio()

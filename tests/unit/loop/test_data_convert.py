@@ -1,0 +1,76 @@
+"""`understudy data convert`: any shape as records, what was read as what, nothing written if a row
+is bad."""
+
+import json
+
+import pytest
+
+from understudy.cli import main
+from understudy.records import Demonstration, Prompt, Ranking, read_records
+
+HUMAN, DIFFERENT = "\n\nHuman: Hi\n\nAssistant: ", "\n\nHuman: Ho\n\nAssistant: No"
+PAIR = {"chosen": HUMAN + "Good day", "rejected": HUMAN + "Go", "lang": "en"}
+
+
+def convert(source, out, *more):
+    return main(["data", "convert", str(source), "--out", str(out), *more])
+
+
+@pytest.fixture
+def source(tmp_path):
+    def write(*rows):
+        path = tmp_path / "in.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def test_it_says_what_was_read_as_what(source, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    assert convert(source(PAIR), out) == 0
+    said = capsys.readouterr().out
+    assert "1 rows of HH-RLHF transcripts" in said
+    assert "ignored keys (rows): lang (1)" in said
+    assert f"{out}: 1 rankings" in said
+    (ranking,) = read_records(out, Ranking)
+    assert (ranking.prompt, ranking.responses) == ((*ranking.prompt,), ("Good day", "Go"))
+    before = out.read_bytes()
+    assert convert(source(PAIR), out) == 2
+    assert "exists; pass --overwrite" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+def test_a_bad_row_writes_nothing_unless_it_may_be_skipped(source, tmp_path, capsys):
+    out = tmp_path / "out.parquet"
+    path = source(PAIR, PAIR | {"rejected": DIFFERENT})
+    assert convert(path, out) == 2
+    assert "line 2: fields 'chosen' and 'rejected' differ" in capsys.readouterr().err
+    assert not out.exists()
+    assert convert(path, out, "--skip-bad") == 0
+    assert "1 bad rows skipped" in capsys.readouterr().out
+    assert len(read_records(out, Ranking)) == 1
+
+
+def test_the_kind_can_be_chosen(source, tmp_path, capsys):
+    replies = [{"text": text, "role": "assistant", "rank": i} for i, text in enumerate("ab")]
+    tree = {"prompt": {"text": "Hi", "role": "prompter", "replies": replies}}
+    kinds = {"rankings": Ranking, "demonstrations": Demonstration, "prompts": Prompt}
+    for kind, record in kinds.items():
+        out = tmp_path / f"{kind}.jsonl"
+        assert convert(source(tree), out, "--kind", kind) == 0
+        assert len(read_records(out, record)) == 1
+
+
+def test_several_kinds_and_plain_text_are_refused(source, tmp_path, capsys):
+    mixed = source(PAIR, {"prompt": "x", "response": "y"})
+    assert convert(mixed, tmp_path / "o.jsonl") == 2
+    assert (
+        "this is a demonstration, and the rows before it were rankings" in capsys.readouterr().err
+    )
+    assert convert(source({"text": "x"}), tmp_path / "o.jsonl") == 2
+    assert (
+        convert(source({"prompt": "x", "completion": "y", "label": 0}), tmp_path / "o.jsonl") == 2
+    )
+    assert "has nothing to write" in capsys.readouterr().err
+    assert not (tmp_path / "o.jsonl").exists()

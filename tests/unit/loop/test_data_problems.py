@@ -1,0 +1,63 @@
+"""What is wrong with rows that can be read: each kind found, counted and placed; nothing else."""
+
+import pytest
+
+from understudy.loop.data_problems import overlap, problems_of, prompt_key
+from understudy.records import Demonstration, Message, Prompt, Ranking
+
+
+def pair(prompt, chosen, rejected, labeler="l"):
+    row = {"prompt": prompt, "responses": [chosen, rejected], "tiers": [[0], [1]]}
+    return Ranking.from_json(row | {"labeler_id": labeler})
+
+
+def demo(prompt, response):
+    return Demonstration.from_json({"prompt": prompt, "response": response})
+
+
+def ask(prompt):
+    return Prompt.from_json({"prompt": prompt})
+
+
+def placed(*records):
+    return [(f"line {number}", record) for number, record in enumerate(records, start=1)]
+
+
+CASES = {
+    "rankings prefer an answer to one with the same text (first: line 2)": [
+        pair("x", "a", "b"),
+        pair("x", "c", "c "),
+    ],
+    "rankings contradict an earlier one of the same two answers (first: line 3)": [
+        pair("x", "a", "b"),
+        pair("y", "b", "a"),
+        pair("x", "b", "a"),
+    ],
+    "rankings have a blank answer (first: line 1)": [pair("x", "", "b"), pair("y", "a", "b")],
+    "rankings repeat an earlier one exactly (first: line 2)": [pair("x", "a", "b")] * 2,
+    "demonstrations are exact duplicates (first: line 2)": [demo("x", "a"), demo("x", "a ")],
+    "prompts are exact duplicates (first: line 3)": [ask("x"), ask("y"), ask("x")],
+    "rows have control characters (first: line 2)": [
+        demo("x", "a\n\tb\r\n"),
+        demo("y", "a\x1b[2J"),
+    ],
+}
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_each_kind_is_counted_with_its_first_place(text):
+    (line,) = problems_of(placed(*CASES[text]))
+    assert line.startswith(f"1 {text}")
+
+
+def test_a_tie_of_equal_texts_and_two_people_who_agree_are_no_problem():
+    tie = Ranking.from_json({"prompt": "x", "responses": ["a", "a", "b"], "tiers": [[0, 1], [2]]})
+    records = [tie, pair("y", "a", "b", "l1"), pair("y", "a", "b", "l2"), demo("x", "\u2028 a")]
+    assert problems_of(placed(*records)) == []
+
+
+def test_a_prompt_is_the_same_as_text_and_as_one_turn():
+    turns = (Message("user", "x "),)
+    assert prompt_key("x") == prompt_key(turns) != prompt_key("y")
+    rows = placed(demo("x", "a"), "text", ask("z"))
+    assert overlap(rows, [ask([{"role": "user", "content": "x"}]), "z"]) == ["line 1"]

@@ -1,0 +1,310 @@
+"""Public shapes: each is told by its keys and read as what it means, or refused in a line."""
+
+import json
+
+import pytest
+
+from understudy.records import (
+    Demonstration,
+    Message,
+    Prompt,
+    Ranking,
+    RecordError,
+    as_messages,
+    read_records,
+)
+from understudy.records.reading import Found, read_found
+
+USER, ANSWER = {"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}
+OTHER = ANSWER | {"content": "b"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+HISTORY = [USER, ANSWER, {"role": "user", "content": "y"}]
+HH = "\n\nHuman: x\n\nAssistant:"
+SHAREGPT = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "a"}]
+
+
+def read(tmp_path, kind, *rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_records(path, kind)
+
+
+def turns(prompt):
+    return [(turn.role, turn.content) for turn in as_messages(prompt)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x", "completion": "a"},
+        {"prompt": [USER], "completion": [ANSWER]},
+        {"prompt": [USER], "completion": ANSWER},
+        {"prompt": "x", "response": "a", "completion": "a"},
+        {"prompt": HH, "response": " a"},
+        {"messages": [USER, ANSWER]},
+        {"messages": json.dumps([USER, ANSWER])},
+        {"messages": [{"role": "User", "content": "x"}, {"role": "Assistant", "content": "a"}]},
+        {"messages": [USER | {"content": [{"type": "text", "text": "x"}]}, ANSWER]},
+        {"messages": [USER, ANSWER], "prompt": "x", "prompt_id": "p", "extra": None},
+        {"messages": [USER, ANSWER | {"tool_calls": None, "name": "bot"}], "tools": []},
+        {"conversations": SHAREGPT, "system": ""},
+        {"instruction": "x", "input": "", "output": "a", "text": "### x a"},
+        {"instruction": "x", "context": None, "response": "a", "category": "qa"},
+        {"instruction": "x", "instances": [{"input": "", "output": "a"}]},
+        {"Definition": ["x"], "Instances": [{"id": "t-1", "input": "", "output": ["a"]}]},
+        {"definition": "x", "inputs": "", "targets": "a", "task_name": "t"},
+        {"prompt": "x", "completion": "a", "label": True, "weight": 1.0},
+    ],
+)
+def test_demonstrations(row, tmp_path):
+    (found,) = read(tmp_path, Demonstration, row)
+    assert turns(found.prompt) == [("user", "x")]
+    assert found.response == "a"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x", "chosen": "a", "rejected": "b"},
+        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]},
+        {"prompt": "x", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": "x", "chosen": ANSWER, "rejected": OTHER, "messages": [USER, ANSWER]},
+        {"prompt": HH, "chosen": " a", "rejected": " b"},
+        {"prompt": HH, "chosen": HH + " a", "rejected": HH + " b"},
+        {"chosen": HH + " a", "rejected": HH + " b"},
+        {"conversations": SHAREGPT[:1], "chosen": SHAREGPT[1], "rejected": OTHER},
+        {"instruction": "x", "input": "", "chosen": "a", "rejected": "b"},
+        {
+            "input": {"messages": [USER]},
+            "preferred_output": [ANSWER],
+            "non_preferred_output": OTHER,
+        },
+        {"input": "x", "output_1": "a", "output_2": "b", "label": 1},
+        {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 2]},
+        {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
+        {"prompt": "x", "responses": [[ANSWER], OTHER], "scores": [0.5, -1], "labeler_id": 3},
+        {
+            "instruction": "x",
+            "completions": [
+                {"response": "a", "overall_score": 7},
+                {"response": "b", "overall_score": 6.5, "annotations": {"Rating": "N/A"}},
+            ],
+        },
+    ],
+)
+def test_rankings(row, tmp_path):
+    (ranking,) = read(tmp_path, Ranking, row)
+    assert turns(ranking.prompt) == [("user", "x")]
+    assert ranking.responses == ("a", "b")
+    assert ranking.pairs() == [(0, 1)]
+
+
+def test_equal_scores_tie_and_margins_are_scores(tmp_path):
+    row = {"prompt": "x", "responses": ["a", "b", "c"], "scores": [1, 3, 1]}
+    pair = {"prompt": "x", "chosen": "a", "rejected": "b"}
+    three, margin, both = read(
+        tmp_path,
+        Ranking,
+        row,
+        pair | {"margin": 2},
+        pair | {"score_chosen": 4, "score_rejected": 4.0},
+    )
+    assert three.tiers == ((1,), (0, 2))
+    assert (margin.scores, both.scores) == ((2.0, 0.0), (4.0, 4.0))
+    assert both.pairs() == [(0, 1)]
+
+
+def test_three_people_make_three_rankings(tmp_path):
+    row = {"instruction": "x", "input": "z", "response1": "a", "response2": "b"}
+    people = {"annotator1": 1, "annotator2": 2, "annotator3": 0}
+    found = read(tmp_path, Ranking, row | people)
+    assert [(r.labeler_id, r.tiers) for r in found] == [
+        ("annotator1", ((0,), (1,))),
+        ("annotator2", ((1,), (0,))),
+        ("annotator3", ((0, 1),)),
+    ]
+    assert found[0].prompt == "x\n\nz"
+
+
+def test_several_turns_are_kept(tmp_path):
+    more = {"prompt": [USER], "completion": [ANSWER, HISTORY[2], OTHER]}
+    chat = {"messages": [*HISTORY, OTHER]}
+    transcript = {
+        "chosen": HH + " a\n\nHuman: y\n\nAssistant: b",
+        "rejected": HH + " a\n\nHuman: y\n\nAssistant: c",
+    }
+    for row, kind in ((more, Demonstration), (chat, Demonstration), (transcript, Ranking)):
+        (found,) = read(tmp_path, kind, row)
+        assert turns(found.prompt) == [("user", "x"), ("assistant", "a"), ("user", "y")]
+    asked = {"instruction": "y", "output": "b", "history": [["x", "a"]], "system": "Be brief."}
+    (found,) = read(tmp_path, Demonstration, asked)
+    assert turns(found.prompt)[0] == ("system", "Be brief.")
+    assert [text for _, text in turns(found.prompt)[1:]] == ["x", "a", "y"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        (Demonstration, {"prompt": "x", "response": "a", "system": "Be brief."}),
+        (Demonstration, {"messages": [USER, ANSWER], "system_prompt": "Be brief."}),
+        (Demonstration, {"messages": [SYSTEM, USER, ANSWER], "system": "Be brief. "}),
+        (Demonstration, {"messages": [SYSTEM | {"role": "developer"}, USER, ANSWER]}),
+        (Ranking, {"prompt": "x", "chosen": "a", "rejected": "b", "system": "Be brief."}),
+        (
+            Ranking,
+            {"prompt": "x", "chosen": [SYSTEM, USER, ANSWER], "rejected": [SYSTEM, USER, OTHER]},
+        ),
+        (Prompt, {"prompt": "x", "system": "Be brief."}),
+    ],
+)
+def test_a_system_column_or_turn_is_used(kind, row, tmp_path):
+    (found,) = read(tmp_path, kind, row)
+    assert turns(found.prompt) == [("system", "Be brief."), ("user", "x")]
+
+
+def test_answers_that_nobody_should_learn_are_left_out_and_counted(tmp_path, capsys):
+    row = {"prompt": "x", "completion": "a"}
+    found = read(
+        tmp_path,
+        Demonstration,
+        row | {"label": "True"},
+        row | {"label": False},
+        row | {"kto_tag": False},
+        row | {"weight": 0},
+        {"messages": [USER, ANSWER | {"weight": 0}]},
+    )
+    assert len(found) == 1
+    said = capsys.readouterr().err
+    assert "1 rows left out: label is false" in said
+    assert "1 rows left out: weight 0" in said
+    assert "1 rows left out: no turn has a weight of 1" in said
+
+
+def test_turns_of_weight_0_are_context(tmp_path):
+    unlearned = ANSWER | {"weight": 0}
+    (early,) = read(tmp_path, Demonstration, {"messages": [USER, unlearned, USER, OTHER]})
+    assert early.prompt[1] == Message("assistant", "a", 0)
+    late = {"messages": [USER, ANSWER, USER, OTHER | {"train": False}]}
+    (cut,) = read(tmp_path, Demonstration, late)
+    assert (turns(cut.prompt), cut.response) == ([("user", "x")], "a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        (Demonstration, {"messages": []}, "ends with the assistant's"),
+        (Demonstration, {"messages": [USER, USER]}, "ends with the assistant's"),
+        (Demonstration, {"messages": [USER, ANSWER | {"content": None}]}, "must be text"),
+        (
+            Demonstration,
+            {"messages": [USER, {"role": "tool", "content": "s"}]},
+            "'tool'; it must",
+        ),
+        (
+            Demonstration,
+            {"messages": [USER, ANSWER | {"content": None, "tool_calls": [{"f": 1}]}]},
+            "is a tool call",
+        ),
+        (Demonstration, {"messages": [USER, ANSWER], "tools": [{"name": "f"}]}, "'tools' is"),
+        (
+            Demonstration,
+            {"messages": [USER, ANSWER | {"content": " "}, USER, ANSWER]},
+            r"'messages\[1\]' is an answer without text",
+        ),
+        (Demonstration, {"messages": [USER, ANSWER | {"weight": 0.5}]}, "it must be 1"),
+        (Demonstration, {"messages": [USER, ANSWER], "prompt": "z"}, "'prompt' is not among"),
+        (
+            Demonstration,
+            {"messages": [SYSTEM, USER, ANSWER], "system": "z"},
+            "differs from",
+        ),
+        (Demonstration, {"prompt": "x", "response": "a", "completion": "b"}, "differ; keep one"),
+        (Demonstration, {"prompt": "x", "response": "a", "label": "sports"}, "'label' is 'sports'"),
+        (Demonstration, {"prompt": "x", "response": "a", "weight": 0.3}, "'weight' is 0.3"),
+        (
+            Demonstration,
+            {"prompt": "x", "response": "a", "input": "z"},
+            "'input' is 'z': it",
+        ),
+        (Demonstration, {"prompt": "x", "response": "a", "images": ["i.png"]}, "only text"),
+        (Demonstration, {"prompt": "x", "chosen": "a", "rejected": "b"}, "this is a ranking"),
+        (Demonstration, {"prompt": "x", "respones": "a"}, "is it 'respones'"),
+        (Demonstration, {"prompt": "x", "response": None}, "field 'response' is empty"),
+        (Ranking, {"prompt": "x", "responses": ["a", "b"], "scores": ["1", 2]}, "a number per"),
+        (Ranking, {"prompt": "x", "responses": ["a", "b"], "ranks": [1]}, "exactly one tier"),
+        (Ranking, {"prompt": "x", "chosen": "a"}, "'rejected' is missing"),
+        (Ranking, {"chosen": "a", "rejected": "b"}, "'prompt' is missing"),
+        (Ranking, {"chosen": [ANSWER], "rejected": [OTHER]}, "'prompt' is missing"),
+        (Ranking, {"prompt": "x", "chosen": "a", "rejected": "b", "label": 1}, "better is said al"),
+        (
+            Ranking,
+            {"prompt": "x", "chosen": "a", "rejected": "b", "margin": float("nan")},
+            "'margin' is",
+        ),
+        (
+            Ranking,
+            {"prompt": "x", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 2},
+            "contradict which answer was chosen",
+        ),
+        (
+            Ranking,
+            {"chosen": [*HISTORY, ANSWER], "rejected": [USER, OTHER]},
+            "differ before the",
+        ),
+        (
+            Ranking,
+            {"prompt": "z", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+            "neither begins with the prompt",
+        ),
+        (
+            Ranking,
+            {"instruction": "x", "completions": [{"response": "a", "overall_score": "N/A"}]},
+            "overall_score' is",
+        ),
+        (Prompt, {"prompt": {"text": "x"}}, r"'prompt\[0\]\.role' is missing"),
+        (Prompt, {"prompt": 3}, "'prompt' is 3; it must be"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_line(kind, row, message, tmp_path):
+    with pytest.raises(RecordError, match=f"rows.jsonl line 1: .*{message}"):
+        read(tmp_path, kind, row)
+
+
+def test_natural_instructions_have_one_demonstration_for_each_right_output(tmp_path):
+    task = {
+        "Definition": ["Translate."],
+        "Positive Examples": [],
+        "Instances": [{"id": "t-1", "input": "un", "output": ["one", "a", "one"]}],
+    }
+    found = read(tmp_path, Demonstration, task)
+    assert [(d.prompt_id, d.prompt, d.response) for d in found] == [
+        ("t-1", "Translate.\n\nun", "one"),
+        ("t-1", "Translate.\n\nun", "a"),
+    ]
+
+
+def test_prompts_of_any_shape(tmp_path):
+    rows = [
+        {"prompt": HH},
+        "x",
+        {"messages": [USER]},
+        {"instruction": "x"},
+        {"chosen": HH + " a", "rejected": HH + " b"},
+        {"messages": [USER, ANSWER]},
+    ]
+    assert [turns(p.prompt) for p in read(tmp_path, Prompt, *rows)] == [[("user", "x")]] * len(rows)
+
+
+def test_a_row_is_read_as_the_first_shape_that_fits(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"prompt": "x", "chosen": "a", "rejected": "b", "lang": "en", "text": None},
+        {"text": "t"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = Found()
+    kinds = [type(record) for _, record in read_found(path, None, found)]
+    assert kinds == [Ranking, str]
+    assert dict(found.shapes) == {"prompt/chosen/rejected": 1, "plain text": 1}
+    assert dict(found.ignored) == {"lang": 1}
