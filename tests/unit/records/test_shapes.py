@@ -229,7 +229,7 @@ def test_turns_of_weight_0_are_context(tmp_path):
         ),
         (Demonstration, {"prompt": "x", "response": "a", "images": ["i.png"]}, "only text"),
         (Demonstration, {"prompt": "x", "chosen": "a", "rejected": "b"}, "this is a ranking"),
-        (Demonstration, {"prompt": "x", "respones": "a"}, "is it 'respones'"),
+        (Demonstration, {"prompt": "x", "Response": "a"}, "is it 'Response'"),
         (Demonstration, {"prompt": "x", "response": None}, "field 'response' is empty"),
         (Ranking, {"prompt": "x", "responses": ["a", "b"], "scores": ["1", 2]}, "a number per"),
         (Ranking, {"prompt": "x", "responses": ["a", "b"], "ranks": [1]}, "exactly one tier"),
