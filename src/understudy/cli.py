@@ -19,7 +19,7 @@ import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from typing import Any
 
 USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
@@ -362,6 +362,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
         return FAILURE
+    except ModuleNotFoundError as error:
+        extra = extra_with(error.name or "")
+        if not extra:
+            raise
+        advice = f"pip install 'understudy[{extra}]'"
+        return _complain(f"this needs {error.name}, which is not installed: {advice}", USER_ERROR)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("UNDERSTUDY_TRACEBACK"):
             traceback.print_exc()
@@ -398,6 +404,17 @@ def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
     if result is not None:
         print(result.table() if hasattr(result, "table") else result)
     return 0
+
+
+def extra_with(module: str) -> str:
+    """The first extra of this package that installs a module, by the module's name; "" if none."""
+    top = module.partition(".")[0]
+    for requirement in requires("understudy") or ():
+        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
+        # The module's name begins the distribution's, as in argon2 and argon2-cffi.
+        if found and found[2] != "all" and found[1].replace("-", "_").lower().startswith(top):
+            return found[2]
+    return ""
 
 
 def _complain(message: str, code: int) -> int:

@@ -25,7 +25,7 @@ def test_the_lock_file_pins_every_dependency_exactly() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "pins only, no addresses"
     pinned = {_canonical(line.partition("==")[0]) for line in lines}
     lines = [line for extra in project["optional-dependencies"].values() for line in extra]
-    asked = [*project["dependencies"], *lines]
+    asked = [*project["dependencies"], *(x for x in lines if not x.startswith("understudy["))]
     assert {_canonical(re.match(r"[\w.-]+", line)[0]) for line in asked} <= pinned
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.cli import COMMANDS, main, parse
+from understudy.cli import COMMANDS, extra_with, main, parse
 from understudy.loop.runner import PlanFailed, PlanInterrupted
 
 
@@ -153,3 +153,19 @@ def test_our_own_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("understudy.loop.report.write_run_report", fail)
     with pytest.raises(TypeError, match="a bug"):
         main(["report", "somewhere"])
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("torch.nn", "train"),
+        ("transformers", "train"),
+        ("pyarrow", "parquet"),
+        ("argon2", "label"),
+        ("psycopg", "postgresql"),
+        ("numpy", ""),
+        ("json", ""),
+    ],
+)
+def test_a_missing_module_names_its_extra(module, extra):
+    assert extra_with(module) == extra
