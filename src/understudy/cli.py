@@ -20,6 +20,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import requires, version
+from pathlib import Path
 from typing import Any
 
 USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
@@ -376,8 +377,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """Find the command, read its options, call it."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments:
+        from understudy.loop.next_step import overview
+
+        print(overview(Path()))
+        return 0
+    if arguments[0] in ("-h", "--help", "help"):
         print(_overview())
+        return 0
+    if arguments[0] == "completion":
+        from understudy.loop.completion import completion_script
+
+        print(completion_script(" ".join(arguments[1:]), COMMANDS))
         return 0
     if arguments[0] == "--version":
         print(version("understudy"))
@@ -454,6 +465,7 @@ def _overview(group: str = "") -> str:
             *lines,
             "",
             "understudy COMMAND --help lists its options: defaults, units, the paper's section.",
+            "understudy completion bash|zsh|fish prints a script that completes all of this.",
         ]
     )
 
