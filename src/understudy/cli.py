@@ -328,6 +328,13 @@ COMMANDS: tuple[Command, ...] = (
         "write report.html from a run's results.json",
     ),
     Command(
+        "board",
+        "understudy.loop.board",
+        "BoardConfig",
+        "board",
+        "show all runs in a browser while they train",
+    ),
+    Command(
         "doctor",
         "understudy.loop.doctor",
         "DoctorConfig",

@@ -185,7 +185,7 @@ def site_of(folder: Path) -> Site:
 
 
 def _site(project: Project, *options: str) -> Site:
-    return Site(project, project.open_store(), _free_port(), options=list(options))
+    return Site(project, project.open_store(), free_port(), options=list(options))
 
 
 def _hashed(cache: list[str] = []) -> str:  # noqa: B006 - one slow hash for all accounts
@@ -194,7 +194,8 @@ def _hashed(cache: list[str] = []) -> str:  # noqa: B006 - one slow hash for all
     return cache[0]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
