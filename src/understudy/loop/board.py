@@ -35,14 +35,14 @@ class BoardConfig:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        if not self.folder.is_dir():
-            raise ValueError(f"{self.folder} is not a folder; give the one that holds your runs")
 
 
 def board(config: BoardConfig) -> None:
-    """Serve the page until SIGINT or SIGTERM."""
+    """Serve the page until SIGINT or SIGTERM; ValueError where there is no such folder."""
     import uvicorn
 
+    if not config.folder.is_dir():
+        raise ValueError(f"{config.folder} is not a folder; give the one that holds your runs")
     app = build_board(config.folder)
     listener = listen("127.0.0.1", config.port)
     print(f"board at http://127.0.0.1:{config.port}", flush=True)
