@@ -9,10 +9,10 @@ from typing import Any
 
 import uvicorn
 
-from understudy.serving.protocol import listen
 from understudy.store.keys import add_key
 from understudy.store.project import Project
 from understudy.store.repository import User
+from understudy.web.protocol import listen
 
 
 @contextmanager

@@ -64,7 +64,10 @@ def fill(store: Store, num_prompts: int = 6) -> None:
     store.add_rubric("v1", "Be helpful.", ["truthful", "harmless", "helpful"])
     prompts = [
         Prompt(
-            id=f"p{i}", prompt=f"Question {i}?", user_id=f"u{i % 3}", created_at=f"2026-01-{i:02}"
+            id=f"p{i}",
+            prompt=f"Question {i}?",
+            user_id=f"u{i % 3}",
+            created_at=f"2026-01-{i % 28 + 1:02}",
         )
         for i in range(num_prompts)
     ]

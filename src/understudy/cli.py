@@ -230,6 +230,13 @@ COMMANDS: tuple[Command, ...] = (
         "list the accounts of labelers and owners",
     ),
     Command(
+        "labelers decide",
+        "understudy.labeling.labelers",
+        "DecideConfig",
+        "decide_labeler",
+        "let a labeler work, or turn them away",
+    ),
+    Command(
         "labelers disable",
         "understudy.labeling.labelers",
         "DisableConfig",

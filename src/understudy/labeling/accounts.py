@@ -1,10 +1,11 @@
 """Signing in and out, one-time links, passwords."""
 
+import threading
 from datetime import timedelta
 
 from pydantic import Field
 
-from understudy.labeling.parts import LabelApp
+from understudy.labeling.parts import LabelApp, stamp
 from understudy.store.accounts import (
     accept,
     account_named,
@@ -37,6 +38,7 @@ from understudy.web.sessions import new_token, session_id
 from understudy.web.throttle import RULES, keys_of, wait_s
 
 LINK_LIFETIME = timedelta(days=7)
+_TRYING = threading.Lock()
 
 
 class SignIn(Body):
@@ -75,14 +77,13 @@ def sign_in(call: Call) -> Reply:
     """Begin a session, with a cookie that nobody knew before."""
     app: LabelApp = call.app
     keys = keys_of(name_key(call.body.name), call.address)
-    counts = _check_wait(app, keys)
+    _begin_try(app, keys)
     row = account_named(app.store, call.body.name)
     usable = row is not None and row["disabled_at"] is None
     if not verify(row["password"] if row is not None and usable else None, call.body.password):
-        note_failures(app.store, {key: counts.get(key, 0) + 1 for key in keys.values()}, app.now())
         raise ApiError(401, "wrong_password", "The name or the password is wrong.")
     assert row is not None
-    forget_failures(app.store, [keys["both"], keys["name"]])
+    _end_try(app, keys)
     if outdated(row["password"]):
         replace_hash(app.store, row["id"], hash_password(call.body.password))
     return _signed_in(call, row["id"])
@@ -122,11 +123,11 @@ def change_password(call: Call) -> Reply:
     """Another password; every session but a new one of this browser ends."""
     app: LabelApp = call.app
     keys = keys_of(name_key(call.me.name), call.address)
-    counts = _check_wait(app, keys)
+    _begin_try(app, keys)
     row = account_named(app.store, call.me.name)
     if row is None or not verify(row["password"], call.body.old):
-        note_failures(app.store, {key: counts.get(key, 0) + 1 for key in keys.values()}, app.now())
         raise ApiError(401, "wrong_password", "The old password is wrong.")
+    _end_try(app, keys)
     try:
         hashed = hash_password(call.body.new)
     except ValueError as error:
@@ -142,6 +143,25 @@ def _signed_in(call: Call, account_id: str) -> SignedIn:
     account = app.account_of(token)
     assert account is not None
     return SignedIn(token, {"account": account.to_json(), "go": account.home})
+
+
+def _begin_try(app: LabelApp, keys: dict[str, str]) -> None:
+    """Count a try as a failure before its password is looked at, so that many at once are slowed
+    like one after the other; ApiError 429 while a wait is on."""
+    with _TRYING:
+        counts = _check_wait(app, keys)
+        note_failures(app.store, {key: counts.get(key, 0) + 1 for key in keys.values()}, app.now())
+
+
+def _end_try(app: LabelApp, keys: dict[str, str]) -> None:
+    """It was no failure: the row of wrong ones ends, and the address has one less."""
+    with _TRYING:
+        forget_failures(app.store, [keys["both"], keys["name"]])
+        number, last = failures(app.store, [keys["address"]]).get(keys["address"], (0, app.clock()))
+        if number > 1:
+            note_failures(app.store, {keys["address"]: number - 1}, stamp(last))
+        else:
+            forget_failures(app.store, [keys["address"]])
 
 
 def _check_wait(app: LabelApp, keys: dict[str, str]) -> dict[str, int]:

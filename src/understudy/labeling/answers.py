@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import RowMapping
 
 from understudy.labeling.questions import checked_tags
 from understudy.labeling.tokens import Length
@@ -62,7 +61,11 @@ OUTCOMES: Mapping[str, tuple[str, ...]] = {
 
 
 def read_answer(
-    row: RowMapping, sent: Submission, texts: Mapping[str, str], role: str | None, length: Length
+    row: Mapping[str, Any],
+    sent: Submission,
+    texts: Mapping[str, str],
+    role: str | None,
+    length: Length,
 ) -> Answer:
     """The answer to an assignment (a row of `queue.view`); ValueError says what is wrong with it.
 
@@ -90,13 +93,13 @@ def read_answer(
     return _written(row, sent, length, role, shared)
 
 
-def answer_ids(row: RowMapping) -> dict[str, str]:
+def answer_ids(row: Mapping[str, Any]) -> dict[str, str]:
     """What a page calls the answers, in their order -> response ids."""
     return {f"a{place}": name for place, name in enumerate(json.loads(row["shown"]), start=1)}
 
 
 def _ranked(
-    row: RowMapping,
+    row: Mapping[str, Any],
     sent: Submission,
     texts: Mapping[str, str],
     role: str | None,
@@ -169,7 +172,11 @@ def _flags(rating: RatingBody) -> dict[str, bool]:
 
 
 def _demonstrated(
-    row: RowMapping, sent: Submission, length: Length, role: str | None, shared: dict[str, Any]
+    row: Mapping[str, Any],
+    sent: Submission,
+    length: Length,
+    role: str | None,
+    shared: dict[str, Any],
 ) -> Answer:
     _check_length(sent.text, length, "the answer")
     if row["stage"] != "work":
@@ -187,7 +194,11 @@ def _demonstrated(
 
 
 def _written(
-    row: RowMapping, sent: Submission, length: Length, role: str | None, shared: dict[str, Any]
+    row: Mapping[str, Any],
+    sent: Submission,
+    length: Length,
+    role: str | None,
+    shared: dict[str, Any],
 ) -> Answer:
     brief = json.loads(row["brief"] or "{}")
     style = sent.style or brief.get("style") or "plain"
@@ -225,6 +236,6 @@ def _check_length(text: str, length: Length, what: str) -> None:
         raise ValueError(f"{what} has {count:,} {length.unit}; at most {length.limit:,} are taken")
 
 
-def _prompt(row: RowMapping) -> Conversation:
+def _prompt(row: Mapping[str, Any]) -> Conversation:
     prompt: Conversation = prompt_of_body(row["prompt_body"])
     return prompt

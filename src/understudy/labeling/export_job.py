@@ -22,6 +22,7 @@ from understudy.store import Project, Store, open_project
 from understudy.store.export import ExportConfig, freeze, stored_path, write_dataset
 from understudy.store.export_jobs import UNFINISHED, finish_job, job, request_of, set_job
 from understudy.store.rows import now
+from understudy.web.bugs import report
 
 RECORDS = ("rankings", "demonstrations", "ratings", "prompts")
 OTHERS = ("labeler_weights", "team")
@@ -40,6 +41,11 @@ def run_job(project: Project, job_id: str) -> None:
             path, sha256 = _write(project, store, job_id, request_of(row))
         except (ValueError, OSError) as error:
             text = " ".join(str(error).split())
+            set_job(store, job_id, state="failed", error=text, finished_at=now())
+        except Exception as error:
+            report(error)
+            text = f"a bug ({type(error).__name__}); the server's log says where. Try again, or "
+            text += "export on the command line: understudy export"
             set_job(store, job_id, state="failed", error=text, finished_at=now())
         else:
             finish_job(store, job_id, path=stored_path(project, path), sha256=sha256, at=now())

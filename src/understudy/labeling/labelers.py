@@ -1,4 +1,4 @@
-"""`understudy labelers invite | list | disable | enable | reset`."""
+"""`understudy labelers invite | list | decide | disable | enable | reset`."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from understudy.store.accounts import (
     NewAccount,
     account_named,
     all_accounts,
+    decide,
     invite,
     reset_link,
     set_disabled,
@@ -86,6 +87,38 @@ def list_labelers(config: ListConfig) -> str:
         state += "" if row["password"] else ", link not used yet"
         lines.append(f"{row['name']} ({row['id']}): {what}{state}")
     return "\n".join(lines) or "nobody; understudy labelers invite NAME"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecideConfig:
+    """Let somebody work, or turn them away: the end of screening, which a person decides (B.1)."""
+
+    name: Positional[str]
+    """The account's name."""
+    project: Path = Path()
+    """The project's folder."""
+    role: Role | None = None
+    """The role that they get; without it the one that they were invited with."""
+    refuse: bool = False
+    """Turn them away."""
+    reason: str = ""
+    """Kept in the audit log."""
+
+    def __post_init__(self) -> None:
+        if self.refuse and self.role is not None:
+            raise ValueError("give --role or --refuse, not both")
+
+
+def decide_labeler(config: DecideConfig) -> str:
+    """Decide."""
+    store = open_project(config.project).open_store()
+    row = account_named(store, config.name)
+    account_id = _id_of(store, config.name)
+    role = None if config.refuse or row is None else config.role or row["role"]
+    if role is None and not config.refuse:
+        raise ValueError(f"{config.name} has no role yet; give --role or --refuse")
+    decide(store, account_id, role, by=None, at=stamp(utc_now()), reason=config.reason)
+    return f"{config.name} is turned away" if role is None else f"{config.name} may work as {role}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """The owner's export button: a job, its progress, its hash, the file."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -82,13 +83,22 @@ def start(app: LabelApp, job_id: str) -> threading.Thread:
     def wait() -> None:
         _, said = process.communicate()
         if process.returncode:
-            last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no word of why"]
-            error = f"the export stopped with exit code {process.returncode}: {last[0][:300]}"
+            print(said.decode(errors="replace"), end="", file=sys.stderr, flush=True)
+            error = f"{_ended(process.returncode)}; nothing was written. Export again"
             set_job(app.store, job_id, state="failed", error=error, finished_at=app.now())
 
     thread = threading.Thread(target=wait, name=f"export {job_id}", daemon=True)
     thread.start()
     return thread
+
+
+def _ended(code: int) -> str:
+    """An exit code in words."""
+    if code == -signal.SIGKILL:
+        return "the export was killed, as the system does when memory runs out"
+    if code < 0:
+        return f"the export was ended by {signal.Signals(-code).name}"
+    return f"the export stopped with exit code {code}; the server's log says why"
 
 
 def resume(app: LabelApp) -> None:

@@ -17,6 +17,7 @@ from understudy.labeling.owner_parts import (
 from understudy.labeling.pairs import Measure
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.plots import bar_plot
+from understudy.store.queue import end_waiting, nobody_left
 from understudy.store.trust_reads import state_of_labels, ungraded
 from understudy.store.trust_writes import set_item_state
 from understudy.store.work_reads import account_rows, days, live, queue_rows, set_aside
@@ -71,8 +72,9 @@ def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]
         (counts["disagreements_open"], "{} to decide", "/owner/disagreements"),
         (counts["alarms"], "{} to look at", "/owner/labelers"),
         (aside, "{} set aside after several skips", "/owner/queue"),
+        (_stuck(app), "{} waiting for more people than the team has", "/owner/queue"),
     ]
-    nouns = ("candidate", "demonstration", "disagreement", "alarm", "item")
+    nouns = ("candidate", "demonstration", "disagreement", "alarm", "item", "item")
     todo = [
         {"text": text.format(f"{n} {noun}{'s' if n != 1 else ''}"), "go": go}
         for (n, text, go), noun in zip(found, nouns, strict=True)
@@ -81,6 +83,12 @@ def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]
     if not rows:
         todo.append({"text": "The queue is empty: understudy labels plan", "go": "/owner/queue"})
     return todo
+
+
+def _stuck(app: LabelApp) -> int:
+    """Items that wait for more people, once there is a team at all."""
+    team = any(row["stage"] == "active" and row["role"] for row in account_rows(app.store))
+    return sum(nobody_left(app.store).values()) if team else 0
 
 
 def queue(call: Call) -> Json:
@@ -112,7 +120,15 @@ def queue(call: Call) -> Json:
             for row in live(app.store, app.now())
         ],
         "pace": _pace_json(app),
+        "nobody_left": nobody_left(app.store),
     }
+
+
+def end(call: Call) -> Json:
+    """End the items that nobody is left for."""
+    app: LabelApp = call.app
+    done, aside = end_waiting(app.store, by=call.me.id, at=app.now())
+    return {"done": done, "set_aside": aside}
 
 
 def _table(rows: Sequence[RowMapping]) -> list[Json]:
@@ -196,6 +212,7 @@ ROUTES = (
     Route("GET", "/api/owner/home", Access.OWNER, home, apart=True),
     Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True),
     Route("GET", PLOT, Access.OWNER, pace_plot, apart=True),
+    Route("POST", "/api/owner/queue/end", Access.OWNER, end, max_bytes=4096),
     Route("POST", "/api/owner/items/{item_id}/reopen", Access.OWNER, reopen, max_bytes=4096),
     Route("POST", "/api/owner/items/{item_id}/close", Access.OWNER, close, max_bytes=4096),
 )

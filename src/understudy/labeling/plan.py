@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from understudy.labeling.parts import stamp, utc_now
-from understudy.store import open_project
+from understudy.store import Store, open_project
+from understudy.store.accounts import all_accounts
 from understudy.store.plan import NewItem, Overlap, add_items, to_demonstrate, to_rank
 
 STYLES = ("plain", "few_shot")
@@ -21,8 +22,8 @@ class PlanConfig:
     project: Path = Path()
     """The project's folder."""
     kinds: tuple[Literal["demonstrate", "rank", "write"], ...] = ("demonstrate", "rank")
-    """What to look for: prompts without answers, prompts with two or more different answers,
-    prompts that labelers write."""
+    """What to look for: prompts with fewer than two different answers, prompts with more, prompts
+    that labelers write."""
     overlap: float = 0.15
     """Share of ranking items that several people rank, to measure agreement (10-20% in Stiennon et
     al. 2020, C.2)."""
@@ -34,6 +35,9 @@ class PlanConfig:
     """Most answers in one ranking (K = 4 to 9, s3.5)."""
     num_prompts: int = 100
     """With the kind write: prompts that labelers shall write."""
+    demonstrate_answered: bool = False
+    """Also ask for demonstrations of prompts that have answers to rank: for users' prompts, whose
+    answers came with them."""
     use_cases: Path | None = None
     """With the kind write: a text file, each line a use case in vague words that point to nobody;
     labelers then write user-based prompts for them, besides plain and few-shot ones (A.2)."""
@@ -55,7 +59,7 @@ def plan(config: PlanConfig) -> str:
     store = open_project(config.project).open_store()
     new: list[NewItem] = []
     if "demonstrate" in config.kinds:
-        new += to_demonstrate(store)
+        new += to_demonstrate(store, answered=config.demonstrate_answered)
     if "rank" in config.kinds:
         new += to_rank(store, most=config.max_answers)
     if "write" in config.kinds:
@@ -72,7 +76,24 @@ def plan(config: PlanConfig) -> str:
         )
         for kind in config.kinds
     }
-    return "\n".join(f"{kind}: {number:,} items added" for kind, number in counts.items())
+    lines = [f"{kind}: {number:,} items added" for kind, number in counts.items()]
+    return "\n".join([*lines, *_too_few(store, config)])
+
+
+def _too_few(store: Store, config: PlanConfig) -> list[str]:
+    """A line per kind of labels for which there are fewer people than an item wants."""
+    team = [row for row in all_accounts(store) if not row["disabled_at"]]
+    lines = []
+    for purpose, roles in (("training", "training"), ("evaluation", "held_out")):
+        number = sum(row["role"] in (roles, "researcher") for row in team)
+        share = config.overlap if config.labels_per_overlap > 1 else 0.0
+        if team and "rank" in config.kinds and share and number < config.labels_per_overlap:
+            lines.append(
+                f"note: items that several rank want {config.labels_per_overlap} people, and "
+                f"{number} can give labels for {purpose}; invite more, plan with "
+                "--labels-per-overlap, or end such items on the queue's page later"
+            )
+    return lines
 
 
 def _to_write(config: PlanConfig) -> list[NewItem]:

@@ -12,8 +12,12 @@ from understudy.labeling.parts import LabelApp
 from understudy.labeling.tokens import Length
 from understudy.store import open_project
 from understudy.web.app import WebSettings
+from understudy.web.bugs import log_without_words
 from understudy.web.sessions import Lifetimes
-from understudy.web.sockets import check_port, listen
+from understudy.web.sockets import check_port
+
+STALL_S = 20.0
+"""Longest time in which a head or a body may not arrive, or an answer may not be taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,15 +81,20 @@ def label(config: LabelConfig) -> None:
     """Run until SIGINT or SIGTERM; the requests at hand are finished first."""
     import uvicorn
 
+    from understudy.web.protocol import listen, patient
+
     app = make_app(config)
-    listener = listen(config.host, config.port)
+    listener = listen(config.host, config.port, backlog=2048, stall_s=STALL_S)
     scheme = "https" if config.tls else "http"
     name = config.names[0] if config.tls else f"{config.host}:{config.port}"
     print(f"labeling at {scheme}://{name}", flush=True)
+    log_without_words()
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=patient(STALL_S),
             access_log=False,
+            log_config=None,
             log_level="warning",
             server_header=False,
             proxy_headers=config.tls,

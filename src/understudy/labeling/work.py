@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NoReturn
 
 from pydantic import Field
-from sqlalchemy import RowMapping
 
 from understudy.labeling.answers import ID, MAX_TEXT, Submission, answer_ids, read_answer
 from understudy.labeling.gate import advance, purpose_of
@@ -144,7 +143,10 @@ def send(call: Call) -> Json:
     """Keep an answer, once however often it is sent."""
     app: LabelApp = call.app
     assignment_id, sent = call.path["assignment_id"], call.body
-    row, texts = _own(app, assignment_id, call.me)
+    assigned, texts = _own(app, assignment_id, call.me)
+    # What was begun under older instructions is stamped with those that hold now and were read; the
+    # assignment keeps the version under which it was begun.
+    row = {**assigned, "rubric": call.me.rubric or assigned["rubric"]}
     try:
         answer = read_answer(row, sent, texts, call.me.role, app.length)
         if row["stage"] == "practice":
@@ -218,7 +220,7 @@ def history(call: Call) -> Json:
             "assignment": row["id"],
             "kind": row["kind"],
             "submitted_at": row["done_at"],
-            "excerpt": _excerpt(row),
+            "excerpt": _excerpt(dict(row)),
             "outcome": row["outcome"],
         }
         for row in rows
@@ -241,7 +243,9 @@ def assignment_json(app: LabelApp, account: Account, assignment_id: str) -> Json
     return _shown(app, account, *_own(app, assignment_id, account))
 
 
-def _shown(app: LabelApp, account: Account, row: RowMapping, texts: Mapping[str, str]) -> Json:
+def _shown(
+    app: LabelApp, account: Account, row: Mapping[str, Any], texts: Mapping[str, str]
+) -> Json:
     draft = None
     if row["draft_version"] is not None:
         draft = {
@@ -273,27 +277,30 @@ def _shown(app: LabelApp, account: Account, row: RowMapping, texts: Mapping[str,
     }
 
 
-def _brief(row: RowMapping) -> Json | None:
+def _brief(row: Mapping[str, Any]) -> Json | None:
     if row["brief"] is None:
         return None
     brief = json.loads(row["brief"])
     return {"style": brief.get("style", "plain"), "text": brief.get("text", "")}
 
 
-def _turns(row: RowMapping) -> list[Json]:
+def _turns(row: Mapping[str, Any]) -> list[Json]:
     turns = as_messages(prompt_of_body(row["prompt_body"]))
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
-def _excerpt(row: RowMapping) -> str:
+def _excerpt(row: Mapping[str, Any]) -> str:
     if row["prompt_body"] is None:
         return "A prompt of your own"
     return str(_turns(row)[-1]["content"][:80])
 
 
-def _own(app: LabelApp, assignment_id: str, account: Account) -> tuple[RowMapping, dict[str, str]]:
+def _own(
+    app: LabelApp, assignment_id: str, account: Account
+) -> tuple[Mapping[str, Any], dict[str, str]]:
     try:
-        return view(app.store, assignment_id, account.id)
+        row, texts = view(app.store, assignment_id, account.id)
+        return dict(row), texts
     except LookupError:
         _not_yours()
 
@@ -313,7 +320,7 @@ def _moment(text: str | None) -> str | None:
         raise ApiError(400, "invalid", "since must be an ISO 8601 time.") from None
 
 
-def _with_feedback(app: LabelApp, row: RowMapping, answer: Any) -> Any:
+def _with_feedback(app: LabelApp, row: Mapping[str, Any], answer: Any) -> Any:
     """What the researchers answered, and why: only practice says so."""
     gold = gold_of(app.store, row["item_id"])
     if gold is None:

@@ -137,3 +137,85 @@ def se_personal(digits: str) -> bool:
     digits = digits[-10:]
     month, day = int(digits[2:4]), int(digits[4:6])
     return 1 <= month <= 12 and (1 <= day <= 31 or 61 <= day <= 91) and luhn(digits)
+
+
+def de_tax(digits: str) -> bool:
+    """A German tax identification number: of the first ten digits one comes two or three times
+    (never three in a row) and the others at most once; check digit by ISO 7064 (mod 11, 10)."""
+    counts = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
+    if digits[0] == "0" or counts[-1] not in (2, 3) or counts[:-1] != [1] * (len(counts) - 1):
+        return False
+    if any(digit * 3 in digits[:10] for digit in set(digits)):
+        return False
+    product = 10
+    for digit in map(int, digits[:10]):
+        total = (digit + product) % 10 or 10
+        product = total * 2 % 11
+    return (11 - product) % 10 == int(digits[10])
+
+
+def cn_resident(text: str) -> bool:
+    """A Chinese resident identity number: a possible date of birth, and modulo 11 (GB 11643)."""
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    total = sum(int(d) * w for d, w in zip(text[:17], weights, strict=True))
+    month, day = int(text[10:12]), int(text[12:14])
+    born = text[6:8] in ("18", "19", "20") and 1 <= month <= 12 and 1 <= day <= 31
+    return born and "10X98765432"[total % 11] == text[17]
+
+
+def jp_my_number(digits: str) -> bool:
+    """A Japanese individual number: 11 digits and a check digit modulo 11."""
+    weights = (6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2)
+    rest = sum(int(d) * w for d, w in zip(digits[:11], weights, strict=True)) % 11
+    return (0 if rest <= 1 else 11 - rest) == int(digits[11])
+
+
+def uk_nhs(digits: str) -> bool:
+    """A British NHS number: modulo 11."""
+    total = sum(int(d) * w for d, w in zip(digits[:9], range(10, 1, -1), strict=True))
+    return (11 - total % 11) % 11 == int(digits[9]) and len(set(digits)) > 1
+
+
+def br_cnpj(digits: str) -> bool:
+    """A Brazilian CNPJ, which a one-person business has: two check digits modulo 11."""
+    for length in (12, 13):
+        weights = [(length - 1 - i) % 8 + 2 for i in range(length)]
+        rest = sum(int(d) * w for d, w in zip(digits[:length], weights, strict=True)) % 11
+        if (0 if rest < 2 else 11 - rest) != int(digits[length]):
+            return False
+    return len(set(digits)) > 1
+
+
+def kr_resident(digits: str) -> bool:
+    """A South Korean resident registration number: a possible date of birth, and modulo 11."""
+    month, day = int(digits[2:4]), int(digits[4:6])
+    weights = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
+    total = sum(int(d) * w for d, w in zip(digits[:12], weights, strict=True))
+    return 1 <= month <= 12 and 1 <= day <= 31 and (11 - total % 11) % 10 == int(digits[12])
+
+
+def ru_snils(digits: str) -> bool:
+    """A Russian SNILS: a weighted sum modulo 101."""
+    total = sum(int(d) * w for d, w in zip(digits[:9], range(9, 0, -1), strict=True)) % 101
+    return total % 100 == int(digits[9:])
+
+
+def au_tfn(digits: str) -> bool:
+    """An Australian tax file number: a weighted sum modulo 11."""
+    weights = (1, 4, 3, 7, 5, 8, 6, 9, 10)
+    return sum(int(d) * w for d, w in zip(digits, weights, strict=True)) % 11 == 0
+
+
+def mx_curp(text: str) -> bool:
+    """A Mexican CURP: a possible date of birth, and modulo 10."""
+    alphabet = "0123456789ABCDEFGHIJKLMN\u00d1OPQRSTUVWXYZ"
+    total = sum(alphabet.index(c) * (18 - place) for place, c in enumerate(text[:17]))
+    born = 1 <= int(text[6:8]) <= 12 and 1 <= int(text[8:10]) <= 31
+    return born and str((10 - total % 10) % 10) == text[17]
+
+
+def nl_bsn(digits: str) -> bool:
+    """A Dutch BSN: the eleven test."""
+    weights = (9, 8, 7, 6, 5, 4, 3, 2, -1)
+    total = sum(int(d) * w for d, w in zip(digits, weights, strict=True))
+    return total % 11 == 0 and digits != "0" * 9

@@ -1,10 +1,12 @@
 """Personal data and secrets in a prompt, by rules that are always on (A.1; the paper's are not
 published).
 
-Found: e-mail addresses, phone numbers, payment cards (Luhn), IBANs (mod 97), IPv4 and IPv6
-addresses, national ids of eleven kinds (most with check digits), keys, tokens, passwords and
-private keys. Not found: names, addresses, dates of birth, and whatever is spelled out in words;
-that takes a model (`presidio.py` finds names and places with one).
+Found: e-mail addresses, also obfuscated ones (`jane [at] example [dot] com`), phone numbers,
+payment cards (Luhn), IBANs (mod 97), IPv4 and IPv6 addresses, national ids of twenty kinds (most
+with check digits; those that look like any number only beside a word that names them), passport
+numbers beside such a word, keys, tokens, passwords and private keys. Not found: names, addresses,
+dates of birth, and whatever is spelled out in words; that takes a model (`presidio.py` finds names
+and places with one).
 
 The rules lean to finding too much over too little where a checksum cannot decide, since a prompt
 lost costs little. Numbers without any mark of what they are (ten bare digits) are left alone.
@@ -172,14 +174,22 @@ def _is_phone(text: str) -> bool:
     return digits[0] == "0" and 9 <= len(digits) <= 12 and 2 <= len(groups[0]) <= 5
 
 
-_IPV4 = re.compile(r"(?<![\w.])(?<!version )\d{1,3}(?:\.\d{1,3}){3}(?!\w)(?!\.\d)")
+_VERSION = re.compile(
+    r"\b(?:versions?|ver|v|releases?|builds?|firmware|driver|patch|upgraded? (?:to|from)|"
+    r"updated? (?:to|from)|section|chapter|clause)\b\.?"
+    r"(?:\s+(?:number|no\.?|is|to|from))?[\s:=#]*$",
+    re.IGNORECASE,
+)
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w)(?!\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 
 
 def _find_ips(text: str) -> Iterator[Span]:
     """Addresses, less those that identify nobody: loopback, unspecified, network masks."""
     for match in _IPV4.finditer(text):
-        if _is_address(match[0]) and not match[0].startswith(("0.", "127.", "255.")):
+        version = _VERSION.search(text, max(0, match.start() - 40), match.start())
+        nobody = match[0].startswith(("0.", "127.", "255."))
+        if _is_address(match[0]) and not nobody and not version:
             yield match.span()
     for match in _IPV6.finditer(text):
         # Four characters first and a digit somewhere: "dead::beef" in code is a scope, not an
@@ -225,6 +235,22 @@ _ASSIGNED = (
 _BEARER = r"\bbearer\s+([A-Za-z0-9._~+/-]{20,}=*)"
 _CREDENTIALS_IN_URL = r"\b[a-z][a-z0-9+.-]{1,20}://([^\s/:@]{1,100}:[^\s/@]{1,100})@"
 _EMAIL = r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,5}[^\W\d_]{2,24}(?![\w-])"
+_MARKED_AT = r"[\[({<]\s*(?:at|@)\s*[\])}>]"
+_MARKED_DOT = r"(?:[\[({<]\s*(?:dot|punkt|point|\.)\s*[\])}>]|\s(?:dot|DOT)\s)"
+_TOP = (
+    "com|org|net|edu|gov|info|biz|io|ai|dev|app|me|eu|uk|us|de|fr|it|es|nl|be|at|ch|pl|se|no|dk|"
+    "fi|pt|ie|cz|gr|ru|ua|tr|in|cn|jp|kr|au|nz|ca|mx|br|ar|za"
+)
+_LABEL = r"[\w-]{1,63}"
+_OBFUSCATED = (
+    rf"(?<![\w.+%-])[\w+%-]{{1,40}}(?:(?:\.|\s*{_MARKED_DOT}\s*)[\w+%-]{{1,40}}){{0,3}}(?:"
+    # (at) in brackets, then any dots;
+    rf"\s*{_MARKED_AT}\s*{_LABEL}(?:(?:\.|\s*{_MARKED_DOT}\s*){_LABEL}){{0,3}}"
+    rf"(?:\.|\s*{_MARKED_DOT}\s*)[^\W\d_]{{2,24}}"
+    # or a word or sign for "at", then dots that are marked
+    r"|(?:\s(?:at|AT)\s(?!(?:the|a|an|this|that|my|your)\b)|\s?@\s?)"
+    rf"{_LABEL}(?:\s*{_MARKED_DOT}\s*{_LABEL}){{0,2}}\s*{_MARKED_DOT}\s*(?i:{_TOP}))(?![\w-])"
+)
 _CARD = r"(?<![\d.])(?<!\d[ -])\d(?:[ -]?\d){12,18}(?![ -]?\d)"
 _TOKEN_HINTS = (
     *(
@@ -255,8 +281,80 @@ _NATIONAL_IDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     (r"(?:\d{8}|[XYZ]\d{7})-?[A-Z]", identifiers.es_dni),
     (r"\d{11}", identifiers.pl_pesel),
     (r"(?:\d{2})?\d{6}[-+]\d{4}", identifiers.se_personal),
+    (r"(?:[1-9]\d{10}|[1-9]\d \d{3} \d{3} \d{3})", identifiers.de_tax),
+    (r"[1-9]\d{16}[\dXx]", identifiers.cn_resident),
+    (r"\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}", lambda text: identifiers.br_cnpj(text.replace("/", ""))),
+    (r"\d{6}-[1-8]\d{6}", identifiers.kr_resident),
+    (r"\d{3}-\d{3}-\d{3} \d{2}", identifiers.ru_snils),
+    (r"[A-Z][AEIOUX][A-Z]{2}\d{6}[HMX][A-Z]{2}[B-DF-HJ-NP-TV-Z]{3}[A-Z\d]\d", identifiers.mx_curp),
 )
 _SSN_WITH_CUE = r"\b(?:ssn|social security(?: number)?)(?: is|:)?\s*(\d{9})(?!\d)"
+
+_PAN = r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])"
+"""India's tax number of a person."""
+_NUMBER_WORD = (
+    r"(?:\s*(?:(?:numbers?|nummer|nr|no|num|id)\b\.?|n\u00ba|n\u00b0|#|"
+    r"\u53f7\u7801?|\u756a\u53f7|\u306f))?"
+)
+_IS = r"\s*(?:\s(?:is|was|are|ist|est|es|\u00e8|\u00e9)\s|[:=#\uff1a])?\s*"
+
+
+def _beside(words: str, number: str) -> str:
+    """A number that only a word before it makes personal: group 1 is the number."""
+    return rf"(?<!\w)(?:{words}){_NUMBER_WORD}{_IS}({number})(?![\w-])"
+
+
+def _has_digits(text: str) -> bool:
+    """Whether most of a passport number are digits: words have none."""
+    return sum(character.isdigit() for character in text) >= 4
+
+
+_PASSPORT = _beside(
+    r"passports?|passeport|pasaporte|passaporto|passaporte|reisepass(?:nummer)?|paspoort(?:nummer)?|"
+    r"[\u041f\u043f]\u0430\u0441\u043f\u043e\u0440\u0442|\u62a4\u7167|\u8b77\u7167|\u30d1\u30b9\u30dd\u30fc\u30c8|\uc5ec\uad8c",
+    r"[A-Z]{0,3} ?\d[A-Z0-9]{4,9}|\d{2} ?\d{2} ?\d{6}",
+)
+_NAMED_IDS: tuple[tuple[tuple[str, ...], str, str, Callable[[str], bool]], ...] = (
+    (
+        ("steuer", "tax"),
+        r"steuer-?(?:nummer|nr)\.?|(?:german )?tax (?:number|no\.?)",
+        r"\d{2,3}/\d{3,4}/\d{4,5}",
+        lambda text: len(text.replace("/", "")) in (10, 11),
+    ),
+    (
+        (
+            "my number",
+            "mynumber",
+            "\u30de\u30a4\u30ca\u30f3\u30d0\u30fc",
+            "\u500b\u4eba\u756a\u53f7",
+        ),
+        r"my ?number|\u30de\u30a4\u30ca\u30f3\u30d0\u30fc|\u500b\u4eba\u756a\u53f7",
+        r"\d{4}[ -]?\d{4}[ -]?\d{4}",
+        identifiers.jp_my_number,
+    ),
+    (("nhs",), r"nhs", r"\d{3}[ -]?\d{3}[ -]?\d{4}", identifiers.uk_nhs),
+    (("tfn", "tax file"), r"tfn|tax file", r"\d{3} ?\d{3} ?\d{3}", identifiers.au_tfn),
+    (("bsn", "burgerservice"), r"bsn|burgerservice(?:nummer)?", r"\d{9}", identifiers.nl_bsn),
+    (("cpf",), r"cpf", r"\d{11}", identifiers.br_cpf),
+    (
+        ("snils", "\u0441\u043d\u0438\u043b\u0441"),
+        r"snils|\u0441\u043d\u0438\u043b\u0441",
+        r"\d{11}",
+        identifiers.ru_snils,
+    ),
+    (("aadhaar", "aadhar"), r"aadha+r", r"[2-9]\d{11}", identifiers.in_aadhaar),
+)
+"""Numbers that look like any other: hints, the words that name them, the number, its checksum."""
+_PASSPORT_HINTS = (
+    *("passport", "passeport", "pasaporte", "passaport", "reisepass", "paspoort"),
+    *(
+        "\u043f\u0430\u0441\u043f\u043e\u0440\u0442",
+        "\u62a4\u7167",
+        "\u8b77\u7167",
+        "\u30d1\u30b9\u30dd\u30fc\u30c8",
+        "\uc5ec\uad8c",
+    ),
+)
 
 _RULES = (
     _Rule("secret", _where(_PRIVATE_KEY), hints=("private key",)),
@@ -265,6 +363,11 @@ _RULES = (
     _Rule("secret", _where(_ASSIGNED, flags=re.IGNORECASE), hints=_ASSIGNED_HINTS, num_digits=1),
     _Rule("secret", _where(_BEARER, flags=re.IGNORECASE), hints=("bearer",)),
     _Rule("email", _where(_EMAIL), hints=("@",)),
+    _Rule(
+        "email",
+        _where(_OBFUSCATED),
+        hints=("[at", "(at", "{at", "<at", "[@", "(@", "[ at", "( at", "dot"),
+    ),
     _Rule("iban", _find_ibans, num_digits=8),
     _Rule("card", _where(_CARD, identifiers.card), num_digits=9),
     *(
@@ -277,6 +380,22 @@ _RULES = (
         hints=("ssn", "social security"),
         num_digits=9,
     ),
+    _Rule(
+        "national_id",
+        _where(_PASSPORT, _has_digits, flags=re.IGNORECASE),
+        hints=_PASSPORT_HINTS,
+        num_digits=5,
+    ),
+    *(
+        _Rule(
+            "national_id",
+            _where(_beside(words, number), check, flags=re.IGNORECASE),
+            hints=hints,
+            num_digits=9,
+        )
+        for hints, words, number, check in _NAMED_IDS
+    ),
+    _Rule("national_id", _where(_PAN), num_digits=4),
     _Rule("phone", _find_phones, num_digits=7),
     _Rule("ip", _find_ips, num_digits=3),
 )

@@ -41,6 +41,7 @@ from understudy.store import Store
 from understudy.store.keys import Caller
 from understudy.store.log import Event
 from understudy.store.rows import now
+from understudy.web.bodies import check_body
 from understudy.web.bugs import report
 
 Asked = ChatRequest | CompletionRequest
@@ -356,9 +357,8 @@ def _address(request: Request) -> str:
 
 
 def _withheld(request: Request) -> bool:
-    """Whether the header withholds consent: anything but yes does."""
-    consent = request.headers.get(CONSENT)
-    return consent is not None and consent.strip().lower() != "yes"
+    """Whether the header withholds consent: anything but yes does, once or among several."""
+    return any(said.strip().lower() != "yes" for said in request.headers.getlist(CONSENT))
 
 
 async def _read(request: Request, kind: type[Body]) -> Body:
@@ -366,10 +366,14 @@ async def _read(request: Request, kind: type[Body]) -> Body:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != "application/json":
         raise ApiError(415, "send JSON, with Content-Type: application/json")
+    raw = await request.body()
     try:
-        return kind.model_validate_json(await request.body())
+        check_body(raw, nul=True)
+        return kind.model_validate_json(raw)
     except ValidationError as error:
         raise invalid(error) from None
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, str(error)) from None
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -55,7 +55,8 @@ class ServeConfig:
     max_body_bytes: int = 1 << 20
     """Largest request."""
     max_connections: int = 1024
-    """Most connections at a time; more are turned away with 503."""
+    """Most connections at a time; more are turned away with 503. Half of them may be without a
+    request: then the one that has waited longest is closed."""
     timeout_s: float = 120.0
     """Longest time to a whole answer, in seconds."""
     stall_s: float = 20.0
@@ -101,7 +102,7 @@ def serve(config: ServeConfig) -> None:
     far as `timeout_s` allows."""
     import uvicorn
 
-    from understudy.serving.protocol import listen, patient
+    from understudy.web.protocol import listen, patient
 
     project = open_project(config.project)
     store = project.open_store(pooled=True)
@@ -125,7 +126,7 @@ def serve(config: ServeConfig) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=patient(config.stall_s),
+            http=patient(config.stall_s, max(1, config.max_connections // 2)),
             limit_concurrency=config.max_connections,
             access_log=False,
             log_level="warning",

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from unicodedata import normalize
 
 from sqlalchemy import Connection, RowMapping, select
 
@@ -38,13 +39,13 @@ class NewAccount:
 
 
 def name_key(name: str) -> str:
-    """What makes two names the same: case and spaces do not."""
-    return " ".join(name.split()).casefold()
+    """What makes two names the same: case, spaces, and ways to write a character do not."""
+    return " ".join(normalize("NFKC", normalize("NFKC", name).casefold()).split())
 
 
 def check_name(name: str) -> str:
     """The name as it is kept; ValueError for one that cannot be."""
-    name = " ".join(name.split())
+    name = " ".join(normalize("NFC", name).split())
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise ValueError(f"the name is {name[:MAX_NAME]!r}; it must be 1 to {MAX_NAME} characters")
     return name
@@ -160,7 +161,7 @@ def set_disabled(store: Store, account_id: str, disabled: bool, *, by: str | Non
 
 
 def decide(
-    store: Store, account_id: str, role: Role | None, *, by: str, at: str, reason: str = ""
+    store: Store, account_id: str, role: Role | None, *, by: str | None, at: str, reason: str = ""
 ) -> None:
     """Give a role to somebody who was screened, or (None) turn them down.
 

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool
 
 BUSY_TIMEOUT_MS = 10_000
@@ -141,6 +141,11 @@ _NEW_TURN = threading.Lock()
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 
 
+class StoreRefused(ValueError):
+    """The database does not take a value or a change; of its own message only what quotes no
+    value is kept."""
+
+
 @contextmanager
 def _plain_errors(engine: Engine) -> Iterator[None]:
     """A database that cannot be reached or is busy, in one sentence; no SQL and no values in it."""
@@ -151,8 +156,11 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
         if error.connection_invalidated or type(error).__name__ in unusable:
             reason = str(error.orig).splitlines()[0] if error.orig else "unknown"
             where = engine.url.render_as_string(hide_password=True)
-            raise OSError(f"the store at {where} cannot be used: {reason}") from error
-        raise
+            raise OSError(f"the store at {where} cannot be used: {reason}") from None
+        reason = type(error.orig or error).__name__
+        if not isinstance(error, DataError):
+            reason += ": " + str(error.orig).splitlines()[0]
+        raise StoreRefused(f"the store has refused a statement ({reason})") from None
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
@@ -183,6 +191,7 @@ def _check_life(connection: Any, record: Any, proxy: Any) -> None:
 
 __all__ = [
     "SQLITE_PRAGMAS",
+    "StoreRefused",
     "bare",
     "glancing",
     "is_sqlite",

@@ -16,11 +16,11 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
 
+from understudy.store.border import CleanText as Text
 from understudy.store.tables import column_of, metadata, text_column
 
 ROLES = "('training', 'held_out', 'researcher')"

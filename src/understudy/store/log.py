@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from understudy.store.engine import SQLITE_PRAGMAS
+from understudy.store.rows import packed
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -105,10 +106,7 @@ class PromptLog:
 
     def append(self, events: Sequence[Event]) -> None:
         """All of them in one commit; sqlite3.Error if they cannot be written."""
-        rows = [
-            (e.kind, e.request_id, e.user_id, e.created_at, json.dumps(e.body, ensure_ascii=False))
-            for e in events
-        ]
+        rows = [(e.kind, e.request_id, e.user_id, e.created_at, packed(e.body)) for e in events]
         self.db.execute("BEGIN IMMEDIATE")
         try:
             self.db.executemany(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import item_responses, items
@@ -45,20 +45,27 @@ class NewItem:
     brief: Mapping[str, Any] | None = None
 
 
-def to_demonstrate(store: Store) -> list[NewItem]:
-    """Prompts that intake kept and that have neither a demonstration nor an answer.
+def to_demonstrate(store: Store, *, answered: bool = False) -> list[NewItem]:
+    """Prompts that intake kept, without a demonstration and without answers to rank: with fewer
+    than two different ones, or `answered`, whatever they have.
 
     The test split is left out: nothing is trained on it.
     """
-    answered = exists().where(responses.c.prompt_id == prompts.c.id)
+    different = (
+        select(func.count(func.distinct(func.trim(responses.c.response))))
+        .where(responses.c.prompt_id == prompts.c.id)
+        .scalar_subquery()
+    )
     demonstrated = exists().where(
         labels.c.prompt_id == prompts.c.id, labels.c.kind == "demonstration"
     )
     query = (
         select(prompts.c.id)
-        .where(prompts.c.split.in_(("train", "valid")), ~answered, ~demonstrated)
+        .where(prompts.c.split.in_(("train", "valid")), ~demonstrated)
         .order_by(prompts.c.id)
     )
+    if not answered:
+        query = query.where(different < 2)
     with reading(store.engine) as connection:
         ids = connection.execute(query).scalars().all()
     return [NewItem("demonstrate", name, "training") for name in ids]

@@ -16,9 +16,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, exists, func, or_, select
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from understudy.records.written import WRITER
+from understudy.store.audit import append
 from understudy.store.engine import glancing, is_sqlite, reading, writing, writing_once
 from understudy.store.flags import raise_flag, skips_in_a_row
 from understudy.store.labeling_tables import (
@@ -222,6 +233,30 @@ def left_for(store: Store, taker: Taker) -> dict[str, int]:
     """Kind -> items that the labeler could still be given."""
     with reading(store.engine) as connection:
         return {row.kind: row.number for row in connection.execute(_LEFT, _asked(taker))}
+
+
+def nobody_left(store: Store) -> dict[str, int]:
+    """Purpose -> open items that wait for more people than there are to give them to."""
+    query = select(items.c.purpose, func.count()).where(NOBODY_LEFT).group_by(items.c.purpose)
+    with reading(store.engine) as connection:
+        return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def end_waiting(store: Store, *, by: str, at: str) -> tuple[int, int]:
+    """End what nobody is left for: (items done with the labels that they have, items set aside for
+    a person because they have none)."""
+    with writing(store.engine) as connection:
+        done = connection.execute(
+            items.update()
+            .where(NOBODY_LEFT, items.c.num_done > 0)
+            .values(wanted=items.c.num_done, state="done")
+        ).rowcount
+        aside = connection.execute(
+            items.update().where(NOBODY_LEFT).values(state="set_aside")
+        ).rowcount
+        body = {"done": done, "set_aside": aside}
+        append(connection, at=at, account_id=by, action="queue.ended", body=body)
+    return done, aside
 
 
 def change_live(connection: Connection, item_id: str, change: int) -> None:
@@ -476,6 +511,39 @@ def _open_to_taker(*columns: Any) -> Select[Any]:
     )
 
 
+def _nobody_left() -> Any:
+    """An open item without a lease that no active account could still be given."""
+    wrote = (
+        (labels.c.prompt_id == items.c.prompt_id)
+        & (labels.c.kind == "demonstration")
+        & (labels.c.labeler_id == accounts.c.id)
+    )
+    asked = (prompts.c.id == items.c.prompt_id) & (prompts.c.user_id == WRITER + accounts.c.id)
+    had = (assignments.c.item_id == items.c.id) & (assignments.c.account_id == accounts.c.id)
+    may = or_(
+        *(
+            (accounts.c.role == role) & items.c.purpose.in_(purposes)
+            for role, purposes in PURPOSES.items()
+        )
+    )
+    somebody = exists().where(
+        accounts.c.stage == "active",
+        accounts.c.disabled_at.is_(None),
+        may,
+        ~exists().where(had).correlate(items, accounts),
+        or_(items.c.kind != "rank", ~exists().where(wrote).correlate(items, accounts)),
+        ~exists().where(asked).correlate(items, accounts),
+    )
+    return and_(
+        items.c.state == "open",
+        items.c.pool != "gold",
+        items.c.num_live == 0,
+        items.c.num_done < items.c.wanted,
+        ~somebody.correlate(items),
+    )
+
+
+NOBODY_LEFT = _nobody_left()
 _ONE = (
     _open_to_taker(items.c.id, (items.c.num_done + items.c.num_live).label("taken"))
     .where(items.c.kind == bindparam("kind"))

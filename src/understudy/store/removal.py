@@ -125,7 +125,7 @@ def planned(project: Project, store: Store, chosen: Chosen) -> Removed:
     query = query.order_by(prompts.c.created_at, prompts.c.id).limit(SHOWN)
     with reading(store.engine) as connection:
         found.shown = [
-            f"  {name} of {user}, {time or 'no time'}"
+            f"  {name} of {user}, sent {time or 'at an unknown time'}"
             for name, user, time in connection.execute(query)
         ]
     more = found.num_prompts - len(found.shown)

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from understudy.records import LabelerInfo, Prompt, Ranking, Rating, Response, sha256_of
+from understudy.store.border import clean_json, stamp
 from understudy.store.engine import is_sqlite, reading, writing
 from understudy.store.labeling_tables import withdrawals
 from understudy.store.rows import (
@@ -161,7 +162,7 @@ class Store:
             with writing(self.engine) as connection:
                 agreed = _agreed(connection, batch)
                 insert_new(connection, users, _users_of(agreed))
-                rows = [prompt_row(prompt) for prompt in agreed]
+                rows = [{**prompt_row(prompt), "created_at": _sent(prompt)} for prompt in agreed]
                 added = add_rows(connection, prompts, rows, ("user_id", "digest"))
             total += added + Added(refused=len(batch) - len(agreed))
         return total
@@ -390,7 +391,8 @@ def add_rows(
     """Insert rows by key; ValueError where a known key comes with other values in `same`."""
     fresh: dict[str, Row] = {}
     known = 0
-    for row in rows:
+    for given in rows:
+        row = clean_json(given)
         if row[key] in fresh:
             _check_same(table, key, row, fresh[row[key]], same)
             known += 1
@@ -419,7 +421,17 @@ def _agreed(connection: Connection, batch: Sequence[Prompt]) -> list[Prompt]:
     ids = sorted({prompt.user_id for prompt in batch})
     query = select(users.c.id).where(users.c.id.in_(ids), ~users.c.consent)
     refusing = set(connection.execute(query).scalars())
-    return [prompt for prompt in batch if prompt.consent and prompt.user_id not in refusing]
+    return [p for p in batch if p.consent is True and p.user_id not in refusing]
+
+
+def _sent(prompt: Prompt) -> str | None:
+    """When it was sent, as the store writes times; ValueError names a prompt with no such time."""
+    if prompt.created_at is None:
+        return None
+    try:
+        return stamp(prompt.created_at)
+    except ValueError as error:
+        raise ValueError(f"prompt {prompt.id!r}: {error}") from None
 
 
 def _users_of(batch: Sequence[Prompt]) -> list[Row]:

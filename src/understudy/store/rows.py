@@ -19,6 +19,7 @@ from understudy.records import (
     sha256_of,
 )
 from understudy.records.convert import write_value
+from understudy.store.border import clean, clean_json
 
 Row = dict[str, Any]
 Label = Demonstration | Rating | Ranking
@@ -31,7 +32,10 @@ def now() -> str:
 
 def packed(value: Any) -> str:
     """A value as JSON text in one canonical form: equal values give equal text."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    if "\\u0000" in text or clean(text) != text:
+        return packed(clean_json(value))
+    return text
 
 
 def labeler_row(labeler: LabelerInfo) -> Row:

@@ -25,9 +25,10 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
 )
+
+from understudy.store.border import CleanText as Text
 
 metadata = MetaData(
     naming_convention={

@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +23,7 @@ from typing import Any, BinaryIO
 from starlette.responses import JSONResponse, Response
 
 from understudy.web.access import Account, ApiError, Call, Content, Reply, Route
+from understudy.web.bugs import report
 
 PATIENCE_S = 2.0
 """A browser is let wait so long before it is told to ask again."""
@@ -145,8 +145,8 @@ def _respond(route: Route, said: Mapping[str, Any], parts: Any) -> Response:
     except OSError as error:
         failure = unavailable(error)
         return JSONResponse(failure.body, failure.status, failure.headers)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        report(error)
         failure = internal()
         return JSONResponse(failure.body, failure.status)
 

@@ -6,8 +6,6 @@ its own status, a store that cannot be used 503 (nothing was kept, the browser t
 """
 
 import asyncio
-import json
-import traceback
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -47,6 +45,8 @@ from understudy.web.access import (
     refusal,
 )
 from understudy.web.apart import Apart, internal, unavailable
+from understudy.web.bodies import check_body
+from understudy.web.bugs import report
 from understudy.web.headers import SecureHeaders, host_name
 from understudy.web.sessions import Cookie, Lifetimes, csrf_ok, csrf_token, is_token, new_token
 from understudy.web.static import Static
@@ -184,8 +184,8 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
             return _refused(frame, unavailable(error), request, is_api=route.is_api)
         except ClientDisconnect:
             return Response(status_code=400)
-        except Exception:
-            traceback.print_exc()  # no values: our own code and the database's message
+        except Exception as error:
+            report(error)
             return _refused(frame, internal(), request, is_api=route.is_api)
 
     return StarletteRoute(route.path, endpoint, methods=[route.method])
@@ -250,8 +250,7 @@ async def _read(request: Request, route: Route, frame: Frame) -> bytes:
 def _parse(route: Route, raw: bytes) -> Any:
     try:
         body = route.body.model_validate_json(raw or b"{}")
-        if b"\\u0000" in raw and _has_nul(json.loads(raw)):
-            raise ApiError(400, "invalid", "A text holds a NUL character; take it out.")
+        check_body(raw)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -260,15 +259,9 @@ def _parse(route: Route, raw: bytes) -> Any:
         raise ApiError(400, "invalid", message[:500]) from None
     except RecursionError:
         raise ApiError(400, "invalid", "The body is nested too deeply.") from None
+    except ValueError as error:
+        raise ApiError(400, "invalid", str(error)) from None
     return body
-
-
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(one) for pair in value.items() for one in pair)
-    return isinstance(value, list) and any(map(_has_nul, value))
 
 
 def _check_origin(request: Request) -> None:

@@ -1,6 +1,10 @@
-"""Passwords: argon2id with OWASP's parameters, at most two at a time, so that memory is bounded."""
+"""Passwords: argon2id with OWASP's parameters, at most two at a time, so that memory is bounded.
+
+A password is normalised (NFC): systems write the same accented letter in different ways.
+"""
 
 import threading
+from unicodedata import normalize
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -13,6 +17,7 @@ _nobody: list[str] = []
 
 def hash_password(password: str) -> str:
     """The argon2id hash; ValueError for a password too short or too long."""
+    password = normalize("NFC", password)
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise ValueError(
             f"the password has {len(password)} characters; it must have {MIN_LENGTH} to "
@@ -38,7 +43,7 @@ def outdated(hashed: str) -> bool:
 
 
 def _bytes(password: str) -> bytes:
-    return password[: MAX_LENGTH + 1].encode("utf-8", "surrogatepass")
+    return normalize("NFC", password)[: MAX_LENGTH + 1].encode("utf-8", "surrogatepass")
 
 
 def _hash_of_nobody() -> str:

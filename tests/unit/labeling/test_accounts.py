@@ -1,5 +1,8 @@
 """Invitations, sign-in, sessions and what wrong passwords cost."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import func, select
 from tests.labelers import PASSWORD, Browser, Site
@@ -72,6 +75,20 @@ def test_no_name_is_invited_twice_and_a_name_can_be_shown(small: Site) -> None:
         with pytest.raises(ValueError, match="it must be 1 to 80 characters"):
             small.invite(NewAccount(name=name))
     assert name_key("  Ann\tB ") == "ann b"
+    small.invite(NewAccount(name="Jos\u00e9"))
+    for same in ("Jose\u0301", "JOSE\u0301", "\uff2aos\u00e9"):
+        with pytest.raises(ValueError, match="already"):
+            small.invite(NewAccount(name=same))
+
+
+def test_guesses_at_the_same_time_are_slowed_like_one_after_the_other(small: Site) -> None:
+    small.invite(NewAccount(name="Target"))
+    browsers = [small.browser() for _ in range(12)]
+    with ThreadPoolExecutor(len(browsers)) as pool:
+        tries = pool.map(lambda one: sign_in(one, "Target", "a wrong password"), browsers)
+        statuses = Counter(reply.status_code for reply in tries)
+    assert statuses[401] <= 5
+    assert statuses[429] == 12 - statuses[401]
 
 
 def test_nothing_that_signs_somebody_in_is_in_the_store(pages: Site) -> None:

@@ -5,7 +5,7 @@ from tests.labelers import Browser, Site, demonstrated, fill, queue, ranked
 
 from understudy.store.accounts import NewAccount, decide
 from understudy.store.engine import reading, writing
-from understudy.store.labeling_tables import gold_items, items, trial_answers
+from understudy.store.labeling_tables import assignments, gold_items, items, trial_answers
 from understudy.store.plan import NewItem
 from understudy.store.rows import packed
 from understudy.store.tables import labels
@@ -65,7 +65,9 @@ def test_the_instructions_come_first_and_again_with_every_version(pages: Site) -
     assert ann.submit(held, answer).status_code == 200, "work begun before is not lost"
     with reading(pages.store.engine) as connection:
         versions = {row["rubric"] for row in connection.execute(labels.select()).mappings()}
-    assert versions == {"default-1"}, "and says which instructions it followed"
+        begun = connection.execute(assignments.select()).mappings().one()["rubric"]
+    assert versions == {"v2"}, "sent under the instructions that were read meanwhile"
+    assert begun == "default-1", "and begun under those before"
     assert ann.next()["rubric"] == "v2"
 
 

@@ -230,3 +230,27 @@ def test_a_candidates_topics_are_a_number(site):
     text = criteria_of(shown)["topics"]["text"]
     assert text == "answered; covers 1 topic that fewer than 3 of the team cover"
     assert "class" not in json.dumps(shown)
+
+
+def test_a_candidate_invited_with_a_role_waits_for_a_decision_and_gets_it(site):
+    """Screening ends in waiting; the owner lets them in with the role that they have, or not."""
+    ivy = site.join("Ivy", role="training", screen=True)
+    while True:
+        try:
+            assignment = ivy.next()
+        except Unwelcome:
+            break
+        ivy.submit(assignment["id"], answer_of(Writer("Ivy"), assignment))
+    (row,) = [
+        one for one in site.boss.get("/api/owner/labelers")["labelers"] if one["name"] == "Ivy"
+    ]
+    assert (row["stage"], row["role"]) == ("waiting", "training")
+    assert any(
+        "waiting for a decision" in one["text"] for one in site.boss.get("/api/owner/home")["todo"]
+    )
+    at = f"/api/owner/labelers/{row['id']}/decide"
+    with pytest.raises(Unwelcome, match="is training for good"):
+        site.boss.post(at, {"role": "held_out"})
+    assert site.boss.post(at, {"role": None, "reason": "too fast"})["stage"] == "rejected"
+    assert site.boss.post(at, {"role": "training"})["stage"] == "active"
+    assert ivy.next() is not None

@@ -122,3 +122,53 @@ def test_the_way_from_the_command_line(project, capsys) -> None:
     assert main(["labelers", "reset", "Bob", *at]) == 2
     assert "nobody is called 'Bob'" in capsys.readouterr().err
     assert main(["labels", "plan", *at]) == 0
+
+
+def test_a_users_prompt_with_the_answer_that_it_came_with_is_demonstrated(project) -> None:
+    store = project.open_store()
+    fill(store, 6)  # p000, p002 and p004 have two different answers
+    lone = Prompt(id="lone", prompt="Alone?", user_id="u", split="train")
+    store.add_prompts([lone])
+    store.set_intake([lone], [])
+    store.add_responses(
+        Response(id="r", prompt_id="lone", prompt="Alone?", response="Yes.", model="gateway")
+        for _ in range(1)
+    )
+    plan(PlanConfig(project=project.folder))
+    asked = {row["prompt_id"] for row in rows(store) if row["kind"] == "demonstrate"}
+    assert asked == {"lone", "p001", "p003"}
+    plan(PlanConfig(project=project.folder, demonstrate_answered=True))
+    asked = {row["prompt_id"] for row in rows(store) if row["kind"] == "demonstrate"}
+    assert asked == {"lone", "p000", "p001", "p002", "p003", "p004"}
+
+
+def test_a_team_smaller_than_the_overlap_is_told(project, capsys) -> None:
+    fill(project.open_store(), 6)
+    at = ("--project", str(project.folder))
+    assert main(["labelers", "invite", "Ann", "--role", "training", *at]) == 0
+    capsys.readouterr()
+    assert main(["labels", "plan", *at]) == 0
+    said = capsys.readouterr().out
+    assert "want 3 people, and 1 can give labels for training" in said
+    assert "want 3 people, and 0 can give labels for evaluation" in said
+    assert main(["labels", "plan", "--labels-per-overlap", "1", *at]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_a_decision_on_the_command_line(project, capsys) -> None:
+    at = ("--project", str(project.folder))
+    for name, role in (("Ann", ["--role", "training"]), ("Bo", [])):
+        assert main(["labelers", "invite", name, *role, *at]) == 0
+    assert main(["labelers", "decide", "Ann", *at]) == 0
+    assert main(["labelers", "decide", "Bo", *at]) == 2
+    assert main(["labelers", "decide", "Bo", "--refuse", "--reason", "too fast", *at]) == 0
+    assert main(["labelers", "decide", "Ann", "--role", "held_out", *at]) == 2
+    assert main(["labelers", "decide", "Cy", "--refuse", *at]) == 2
+    said = capsys.readouterr()
+    assert "Ann may work as training" in said.out
+    assert "Bo is turned away" in said.out
+    assert "Bo has no role yet; give --role or --refuse" in said.err
+    assert "Ann is training for good" in said.err
+    assert "nobody is called 'Cy'" in said.err
+    assert main(["labelers", "list", *at]) == 0
+    assert "training, active" in capsys.readouterr().out

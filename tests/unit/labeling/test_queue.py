@@ -20,7 +20,18 @@ from understudy.store.accounts import NewAccount, invite
 from understudy.store.engine import make_engine, reading, writing
 from understudy.store.labeling_tables import accounts, assignments, items, submissions
 from understudy.store.plan import NewItem, Overlap, to_rank
-from understudy.store.queue import Taker, author_of, beat, end_expired, left_for, skip, take, unskip
+from understudy.store.queue import (
+    Taker,
+    author_of,
+    beat,
+    end_expired,
+    end_waiting,
+    left_for,
+    nobody_left,
+    skip,
+    take,
+    unskip,
+)
 from understudy.store.submissions import Answer, submit
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -153,6 +164,28 @@ def test_nobody_ranks_what_they_demonstrated_or_asked(store: Store) -> None:
     assert prompt_of(store, next_of(store, ann)) == "own"
     assert prompt_of(store, next_of(store, bob)) == "p00"
     assert next_of(store, bob, kind="demonstrate") is None
+
+
+def test_items_for_more_people_than_there_are_can_be_ended(store: Store) -> None:
+    """Both labelers have ranked the first and skipped the second; the third is at work."""
+    fill(store, 4, overlap=Overlap(share=1.0, wanted=3, most=3))
+    ann, bo = person(store, "Ann"), person(store, "Bo")
+    person(store, "Hugo", "held_out")
+    assert nobody_left(store) == {}
+    for taker in (ann, bo):
+        done(store, taker, next_of(store, taker))
+    assert nobody_left(store) == {"training": 1}
+    for taker in (ann, bo):
+        given = {"reason": "unclear", "note": ""}
+        skip(store, next_of(store, taker), taker.account_id, at=at(0), **given)
+    next_of(store, ann)
+    next_of(store, bo)
+    assert nobody_left(store) == {"training": 2}, "the third is at work, the fourth to come"
+    assert end_waiting(store, by=ann.account_id, at=at(0)) == (1, 1)
+    with reading(store.engine) as connection:
+        states = Counter(connection.execute(select(items.c.state)).scalars())
+    assert states == {"done": 1, "set_aside": 1, "open": 2}
+    assert nobody_left(store) == {}
 
 
 def test_a_lease_ends_and_the_item_goes_on(store: Store) -> None:

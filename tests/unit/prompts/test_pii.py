@@ -33,6 +33,23 @@ FOUND = [
     ("national_id", "2345 6789 0124", "2345 6789 0124"),  # India
     ("national_id", "44051401359", "44051401359"),  # Poland
     ("national_id", "811218-9876", "811218-9876"),  # Sweden
+    ("email", "it is jane [at] example [dot] com ok", "jane [at] example [dot] com"),
+    ("email", "ann(at)mail.example.org", "ann(at)mail.example.org"),
+    ("email", "write bo at example dot net", "bo at example dot net"),
+    ("national_id", "Steuer-ID 86 095 742 719", "86 095 742 719"),  # Germany
+    ("national_id", "Steuernummer: 12/345/67890", "12/345/67890"),
+    ("national_id", "11010519491231002X", "11010519491231002X"),  # China
+    ("national_id", "My Number: 1234 5678 9018", "1234 5678 9018"),  # Japan
+    ("national_id", "NHS number 943 476 5919", "943 476 5919"),
+    ("national_id", "11.222.333/0001-81", "11.222.333/0001-81"),  # Brazil, a business
+    ("national_id", "112-233-445 95", "112-233-445 95"),  # Russia
+    ("national_id", "TFN 123 456 782", "123 456 782"),  # Australia
+    ("national_id", "BSN 111222333", "111222333"),  # Netherlands
+    ("national_id", "HEGG560427MVZRRL04", "HEGG560427MVZRRL04"),  # Mexico
+    ("national_id", "PAN ABCPE1234F", "ABCPE1234F"),  # India
+    ("national_id", "my passport number is C01X00T47.", "C01X00T47"),
+    ("national_id", "Reisepass C01X00T47", "C01X00T47"),
+    ("national_id", "\u041f\u0430\u0441\u043f\u043e\u0440\u0442 45 07 123456", "45 07 123456"),
     ("secret", "key sk-" + "a1B2" * 6, "sk-" + "a1B2" * 6),
     ("secret", "AKIA" + "ABCD1234EFGH5678", "AKIA" + "ABCD1234EFGH5678"),
     ("secret", "my password is hunter2!", "hunter2!"),
@@ -55,6 +72,10 @@ LEFT_ALONE = [
     "1 2 3 4 5 6 7 8 9 10 11 12 13",
     "solve 123456789 + 9876543210",
     "127.0.0.1 and 0.0.0.0 and v1.2.3.4 and 1.2.3.400",
+    "Version 1.2.3.4 and firmware: 10.15.7.2",
+    "look at the dot com boom, dot the i at noon",
+    "passport control opened in 2024; my passport expires 2030",
+    "86095742710 and 11010519491231002X1 and 112-233-445 96",
     "std::vector and dead::beef at 12:30:45",
     "the password is required, the token is long",
     "@ann said hi; a@b is nothing",

@@ -15,8 +15,8 @@ from tests.gateways import FakeUpstream, make_key, running
 from tests.stores import make_project
 
 from understudy.serving.app import Settings, build_app
-from understudy.serving.protocol import MAX_HEAD, patient
 from understudy.serving.upstream import Upstream
+from understudy.web.protocol import MAX_HEAD, patient
 
 STALL = 0.3
 END = 60_000

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select
-from sqlalchemy.exc import DBAPIError
 from tests.stores import LABELERS, fill, labels_of
 
 from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
-from understudy.store.engine import reading, writing
+from understudy.store.engine import StoreRefused, reading, writing
 from understudy.store.export import ExportConfig, dataset_members, export, freeze, write_dataset
 from understudy.store.maintenance import CheckConfig, StoreDamaged, check
 from understudy.store.tables import dataset_records, labels
@@ -86,7 +85,7 @@ def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
         ("evaluation", "held_out"),  # under another purpose than the dataset has
     ):
         values = {**row, "labeler_role": role, "purpose": purpose}
-        with pytest.raises(DBAPIError), writing(store.engine) as connection:
+        with pytest.raises(StoreRefused), writing(store.engine) as connection:
             connection.execute(insert(dataset_records).values(values))
     assert sum(1 for _ in dataset_members(store, dataset_id)) == number
 

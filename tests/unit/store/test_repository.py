@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, text, update
-from sqlalchemy.exc import DBAPIError
 from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.records import Demonstration, Message, Prompt, Ranking
-from understudy.store.engine import reading, writing
+from understudy.store.engine import StoreRefused, reading, writing
 from understudy.store.repository import Added, Store, User
 from understudy.store.tables import labels, ranked_responses
 
@@ -26,7 +25,13 @@ def test_a_ranking_keeps_its_scores(store) -> None:
 def test_prompts_come_back_as_they_went_in(store: Store) -> None:
     given = [
         Prompt(id="p1", prompt="Name a prime.", user_id="u1", tags={"ambiguous": True}),
-        Prompt(id="p2", prompt=TURNS, user_id="u2", organization_id="o", created_at="2026-01-01"),
+        Prompt(
+            id="p2",
+            prompt=TURNS,
+            user_id="u2",
+            organization_id="o",
+            created_at="2026-01-01T00:00:00.000000+00:00",
+        ),
     ]
     assert store.add_prompts(given) == Added(new=2)
     assert list(store.prompts()) == given
@@ -105,7 +110,7 @@ def test_a_label_is_never_changed_only_revised(store: Store) -> None:
     old = labels_of(prompt, LABELERS[0])[0]
     with pytest.raises(ValueError, match="is in the store with another body"):
         store.add_labels([replace(old, response="A better one.")])
-    with pytest.raises(DBAPIError, match="immutable"), writing(store.engine) as connection:
+    with pytest.raises(StoreRefused, match="immutable"), writing(store.engine) as connection:
         connection.execute(update(labels).values(body="{}"))
     new = replace(old, id="d-2", response="A better one.")
     store.revise(old.id, new)
@@ -130,11 +135,11 @@ def test_a_role_is_for_good(store: Store) -> None:
     with pytest.raises(ValueError, match="says that labeler 'h1' is training"):
         store.add_labels([replace(ranking, id="k", labeler_role="training")])
     change = text("UPDATE labelers SET role = 'training' WHERE id = 'h1'")
-    with pytest.raises(DBAPIError), writing(store.engine) as connection:
+    with pytest.raises(StoreRefused), writing(store.engine) as connection:
         connection.execute(change)
     with reading(store.engine) as connection:
         row = connection.execute(select(labels).where(labels.c.id == ranking.id)).mappings().one()
-    with pytest.raises(DBAPIError), writing(store.engine) as connection:
+    with pytest.raises(StoreRefused), writing(store.engine) as connection:
         connection.execute(labels.insert(), {**row, "id": "k", "labeler_role": "training"})
 
 

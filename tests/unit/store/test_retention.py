@@ -8,11 +8,13 @@ from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.cli import main
 from understudy.records import Prompt
+from understudy.store.engine import writing
 from understudy.store.export import ExportConfig, export
 from understudy.store.log import Event, PromptLog
 from understudy.store.maintenance import CheckConfig, check
 from understudy.store.project import FILE, open_project
 from understudy.store.retention import ExpireConfig, cutoff, expire
+from understudy.store.tables import prompts
 
 AT = datetime(2026, 7, 1, 12, tzinfo=UTC)
 CANARY = "canary 5d81c, which was asked a long time ago"
@@ -50,10 +52,10 @@ def aged(project):
 def test_old_prompts_go_with_all_that_hangs_on_them(aged) -> None:
     dry = expire(ExpireConfig(project=aged.folder, dry_run=True), at=AT)
     assert dry.table().startswith(
-        "would delete prompts from before 2026-04-02T12:00:00.000000+00:00: 4 prompts with 21 "
-        "labels in the store, 2 rows of the log"
+        "would delete prompts from before 2026-04-02T12:00:00.000000+00:00 (kept for 90 days): 4 "
+        "prompts with 21 labels in the store, 2 rows of the log"
     )
-    assert "  old of ann, 2026-03-31T23:00:00+00:00" in dry.table()
+    assert "  old of ann, sent 2026-03-31T23:00:00.000000+00:00" in dry.table()
     assert len(list(aged.open_store().prompts())) == 7
     done = expire(ExpireConfig(project=aged.folder), at=AT)
     assert (done.num_prompts, done.num_labels, done.num_logged) == (4, 21, 2)
@@ -102,3 +104,29 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, problem: str) -> 
 def test_the_cutoff_is_in_utc_whatever_the_clock_says() -> None:
     at = datetime.fromisoformat("2026-03-02T01:00:00+02:00")
     assert cutoff(1, at) == "2026-02-28T23:00:00.000000+00:00"
+
+
+def test_what_cannot_be_dated_is_kept_and_said(project) -> None:
+    """Rows that an older version, or another program, has written as they came."""
+    store = project.open_store()
+    times = {
+        "epoch": "1700000000",
+        "american": "03/04/2020",
+        "empty": "",
+        "year": "2020",
+        "old": "2020-01-01T00:00:00-08:00",
+        "short": "2020-06-01 10:00Z",
+        "new": "2026-06-30T23:30:00-02:00",
+    }
+    store.add_prompts(Prompt(id=name, prompt=f"Ask {name}?", user_id="ann") for name in times)
+    with writing(store.engine) as connection:
+        for name, time in times.items():
+            connection.execute(prompts.update().where(prompts.c.id == name).values(created_at=time))
+    dry = expire(ExpireConfig(project=project.folder, days=1, dry_run=True), at=AT).table()
+    assert "old of ann, sent 2020-01-01T08:00:00.000000+00:00" in dry
+    assert "short of ann, sent 2020-06-01T10:00:00.000000+00:00" in dry
+    assert "kept: 4 prompts whose created_at is no full time, like ''" in dry
+    assert expire(ExpireConfig(project=project.folder, days=1), at=AT).num_prompts == 2
+    left = {prompt.id for prompt in store.prompts()}
+    assert left == {"epoch", "american", "empty", "year", "new"}
+    store.engine.dispose()

@@ -33,3 +33,9 @@ def test_any_unicode_can_be_a_password() -> None:
 
 def test_a_hash_of_other_parameters_is_outdated() -> None:
     assert outdated("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + "A" * 43)
+
+
+def test_a_password_is_the_same_however_its_letters_are_written() -> None:
+    composed, decomposed = "caf\u00e9 caf\u00e9 caf\u00e9", "cafe\u0301 cafe\u0301 cafe\u0301"
+    assert verify(hash_password(decomposed), composed)
+    assert verify(hash_password(composed), decomposed)

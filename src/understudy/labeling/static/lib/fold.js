@@ -4,14 +4,20 @@ import { h, newId } from "./dom.js";
 const LONG_CHARACTERS = 1200;
 const LONG_LINES = 18;
 
-export const numWords = (text) => (text.match(/\S+/g) ?? []).length;
+// Scripts without spaces: a word a character, or four characters where words are longer (Thai, Lao, ...).
+const PIECES =
+  /[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{1,4}|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+/gu;
+
+/** The number of words, as `labeling/tokens.py` counts them. */
+export const numWords = (text) =>
+  (text.match(PIECES) ?? []).filter((piece) => /[\p{L}\p{N}]/u.test(piece)).length;
 export const isLong = (text) =>
   text.length > LONG_CHARACTERS || text.split("\n").length > LONG_LINES;
 
 /** A text as it was written: {node, toggle}. `toggle` is null where there is nothing to fold. */
 export function foldable(text, { folded = isLong(text), onToggle = () => {} } = {}) {
   const id = newId("text");
-  const body = h("div", { class: "prose", id, dir: "auto" }, text);
+  const body = h("div", { class: "prose", id, dir: "auto", translate: "no" }, text);
   if (!folded) return { node: body, toggle: null };
   const button = h("button", {
     class: "link fold",

@@ -1,4 +1,6 @@
-// The keyboard: one key per action, off while somebody types, all of them shown by `?`.
+// The keyboard: one key per action, off while somebody types, all of them shown by `?`. Letters and
+// digits go by their place on the keyboard, so that they work in every layout; what is shown is what is
+// printed there, as far as the browser tells or keys pressed before have told.
 import { h, put } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
@@ -18,8 +20,8 @@ const NAMES = {
 const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "url", "tel", "date"]);
 
 /**
- * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key in lower
- * case for letters, with "Control+" in front where it must be held; `shown` are the keys that the list
+ * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key, for
+ * letters (in lower case) and digits the one at that place of a US keyboard, with "Control+" in front where it must be held; `shown` are the keys that the list
  * names instead, `range` puts a dash between them; `run(event)` may return false to
  * let the browser have the key after all.
  */
@@ -48,10 +50,45 @@ function ownedByControl(target, key) {
   return key.startsWith("Arrow") && target.matches?.('input[type="radio"], input[type="range"]');
 }
 
+/** What each place prints in this person's layout: {a: "q"} on a French keyboard. */
+const printed = new Map();
+
+/** The key of a US keyboard at the place of a letter or digit; null for other places. */
+function placeOf({ code = "", key }) {
+  const found = /^(?:Key([A-Z])|Digit(\d)|Numpad(\d))$/.exec(code);
+  if (!found || (found[3] && !/^\d$/.test(key))) return null; // the number pad may move instead
+  return (found[1] ?? found[2] ?? found[3]).toLowerCase();
+}
+
+const isSymbol = (key) => key.length === 1 && !/[\p{L}\p{N}]/u.test(key);
+
 function keyOf(event) {
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const place = placeOf(event);
+  const known = tables.some((table) => table.keys.some(({ key }) => key === event.key));
+  const literal = isSymbol(event.key) && (event.key === "?" || known);
+  const typed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const key = literal ? event.key : (place ?? typed);
   return event.ctrlKey || event.metaKey ? `Control+${key}` : key;
 }
+
+/** Remember what a letter's place prints, and show it wherever its key is shown. */
+function learn(place, letter) {
+  if (!/^[a-z]$/.test(place) || letter.length !== 1 || !/\p{L}/u.test(letter)) return;
+  const shown = letter.toLocaleUpperCase();
+  if ((printed.get(place) ?? place.toUpperCase()) === shown) return;
+  printed.set(place, shown);
+  for (const cap of document.querySelectorAll(`kbd[data-key="${place}"]`)) cap.textContent = shown;
+}
+
+navigator.keyboard
+  ?.getLayoutMap?.()
+  .then((map) => {
+    for (const [code, letter] of map) {
+      const place = placeOf({ code, key: letter });
+      if (place) learn(place, letter);
+    }
+  })
+  .catch(() => {});
 
 document.addEventListener("keydown", (event) => {
   if (
@@ -62,6 +99,7 @@ document.addEventListener("keydown", (event) => {
   )
     return;
   const key = keyOf(event);
+  if (placeOf(event) && !event.ctrlKey && !event.metaKey) learn(placeOf(event), event.key);
   const chord = key.startsWith("Control+");
   if (!chord && (typesText(event.target) || ownedByControl(event.target, key))) return;
   if (!chord && key.length === 1 && key !== "?" && !singleKeysOn()) return;
@@ -72,10 +110,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-const nameOf = (key) => NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+const nameOf = (key) =>
+  NAMES[key] ?? printed.get(key) ?? (key.length === 1 ? key.toUpperCase() : key);
 
 /** A small picture of a key; hidden from screen readers, which are told by aria-keyshortcuts. */
-export const keyCap = (key) => h("kbd", { "aria-hidden": "true" }, nameOf(key));
+export const keyCap = (key) => h("kbd", { "aria-hidden": "true", data: { key } }, nameOf(key));
 
 /** The dialog with all keys that work now. */
 export function showKeys() {
@@ -100,7 +139,7 @@ export function showKeys() {
                   {},
                   (entry.shown ?? [entry.key]).map((key, index) => [
                     index && entry.range ? "–" : null,
-                    h("kbd", {}, nameOf(key)),
+                    h("kbd", { data: { key } }, nameOf(key)),
                   ]),
                 ),
                 h("dd", {}, entry.does),

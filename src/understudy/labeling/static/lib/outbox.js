@@ -26,6 +26,7 @@ export async function dispatch(entry) {
     const reply = await post(`/api/assignments/${entry.assignment}/${entry.action}`, entry.body);
     forget(STEM + entry.assignment);
     forget(`draft:${entry.assignment}`);
+    forget(`edit:${entry.assignment}`);
     return reply;
   } catch (error) {
     if (!(error instanceof Unreached) && error.status !== 429 && error.status !== 401)

@@ -43,7 +43,7 @@ const draw = (found) => [
     found.items.map((item) => [
       h(
         "a",
-        { href: `/owner/disagreements/${item.item_id}`, class: "clip", dir: "auto" },
+        { href: `/owner/disagreements/${item.item_id}`, class: "clip", dir: "auto", translate: "no" },
         item.excerpt,
       ),
       item.agreement === null ? "undefined" : `${Math.round(item.agreement * 100)}%`,

@@ -29,10 +29,10 @@ const draw = (gold) => [
       "Gold items",
       ["Prompt", "Kind", "Use", "Why", "By", ["Answered", true], "Right", ""],
       gold.items.map((item) => [
-        h("span", { class: "clip", dir: "auto" }, item.excerpt),
+        h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
         plain(item.kind),
         h("span", { class: "badge plain" }, item.retired_at ? "retired" : item.use),
-        h("span", { class: "clip", dir: "auto" }, item.why),
+        h("span", { class: "clip", dir: "auto", translate: "no" }, item.why),
         item.author,
         item.answered,
         measure(item.accuracy),
@@ -53,7 +53,7 @@ const draw = (gold) => [
       "Could become gold",
       ["Prompt", "Kind", "By", "When", ""],
       gold.could_be.map((item) => [
-        h("span", { class: "clip", dir: "auto" }, item.excerpt),
+        h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
         plain(item.kind),
         item.author,
         when(item.at),
@@ -106,7 +106,7 @@ function askUse(item) {
     "dialog",
     { "aria-label": "Make it gold" },
     h("h2", {}, "Make it gold"),
-    h("p", { class: "clip", dir: "auto" }, item.excerpt),
+    h("p", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
     field("Use", use),
     field("Why this answer", why, "shown after practice"),
     h(

@@ -42,7 +42,7 @@ const draw = ({ labeler, screening, work, alarms }) => [
     ),
     h("a", { href: "/owner/labelers" }, "All labelers"),
   ),
-  labeler.role ? null : decisionPanel(screening),
+  labeler.role && labeler.stage === "active" ? null : decisionPanel(labeler),
   screening?.criteria?.length && (labeler.screen || !labeler.role)
     ? screeningSection(screening)
     : null,
@@ -120,7 +120,7 @@ function screeningSection(screening) {
       "Answers",
       ["Prompt", "Kind", "Scores", "Grade"],
       screening.trials.map((trial) => [
-        h("span", { class: "clip", dir: "auto" }, trial.excerpt),
+        h("span", { class: "clip", dir: "auto", translate: "no" }, trial.excerpt),
         plain(trial.kind),
         Object.entries(trial.scores)
           .map(([name, value]) => `${name} ${Math.round(value * 100)}%`)
@@ -133,13 +133,16 @@ function screeningSection(screening) {
   );
 }
 
-function decisionPanel() {
-  const role = select("role", [
-    ["training", "training labeler"],
-    ["held_out", "held-out labeler"],
-    ["researcher", "researcher"],
-    ["", "turned away"],
-  ]);
+const ROLES = [
+  ["training", "training labeler"],
+  ["held_out", "held-out labeler"],
+  ["researcher", "researcher"],
+];
+
+/** The way on for whoever does not work yet; a role that the invitation gave is the only one. */
+function decisionPanel(labeler) {
+  const roles = labeler.role ? ROLES.filter(([name]) => name === labeler.role) : ROLES;
+  const role = select("role", [...roles, ["", "turned away"]]);
   const group = h("input", { type: "text", id: "group", maxlength: 60 });
   const reason = h("textarea", { id: "reason", rows: 2 });
   const decide = actButton(
@@ -162,6 +165,9 @@ function decisionPanel() {
     h(
       "p",
       { class: "soft small" },
+      labeler.stage === "waiting"
+        ? "Screening is done, and your decision is awaited. "
+        : "You may decide before practice and screening are done. ",
       "A role is for good: the labels of a held-out labeler never train a model.",
     ),
     h("div", { class: "form-row" }, field("Role", role), field("Group", group, "optional")),

@@ -157,13 +157,13 @@ function gradePanel(first) {
           "div",
           {},
           h("p", { class: "speaker" }, "The candidate's answer"),
-          h("div", { class: "prose", dir: "auto" }, next.text),
+          h("div", { class: "prose", dir: "auto", translate: "no" }, next.text),
           next.expected
             ? h(
                 "details",
                 {},
                 h("summary", {}, "The researcher's answer"),
-                h("div", { class: "prose", dir: "auto" }, next.expected),
+                h("div", { class: "prose", dir: "auto", translate: "no" }, next.expected),
               )
             : null,
         ),

@@ -2,7 +2,7 @@
 import { h } from "../lib/dom.js";
 import { post } from "../lib/net.js";
 import { paceText } from "./pace.js";
-import { actButton, plain, plot, section, show, table, when } from "./parts.js";
+import { actButton, count, plain, plot, section, show, table, when } from "./parts.js";
 
 const draw = (queue) => [
   h("h1", {}, "Queue and pace"),
@@ -47,6 +47,7 @@ const draw = (queue) => [
       ]),
     ),
   ),
+  waiting(queue.nobody_left),
   section(
     "Set aside",
     h("p", { class: "soft" }, "Skipped by too many: read them, and send them back or close them."),
@@ -54,7 +55,7 @@ const draw = (queue) => [
       "Set aside",
       ["Prompt", "Kind", "Reasons", ""],
       queue.set_aside.map((item) => [
-        h("span", { class: "clip", dir: "auto" }, item.excerpt),
+        h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
         plain(item.kind),
         reasons(item),
         h(
@@ -83,6 +84,29 @@ const draw = (queue) => [
     ),
   ),
 ];
+
+/** Items that wait for more people than there are, and the two ways on. */
+function waiting(left) {
+  const number = Object.values(left).reduce((sum, one) => sum + one, 0);
+  if (!number) return null;
+  const who = Object.entries(left)
+    .map(([purpose, one]) => `${one} for ${purpose}`)
+    .join(", ");
+  return section(
+    "Waiting for more people",
+    h(
+      "p",
+      {},
+      `${count(number, "item")} (${who}) ${number === 1 ? "waits" : "wait"} for more people than the team has: everybody who may label ${number === 1 ? "it" : "them"} has had ${number === 1 ? "it" : "them"}. `,
+      h("a", { href: "/owner/labelers" }, "Invite somebody"),
+      ", or end them: those with a label count as done with the labels that they have, those without one are set aside for you.",
+    ),
+    actButton("End them", async () => {
+      await post("/api/owner/queue/end");
+      await load();
+    }),
+  );
+}
 
 function share(done, wanted) {
   return h(

@@ -1,5 +1,6 @@
 // One's own finished tasks; each can be opened and changed.
 import { $, h, put } from "../lib/dom.js";
+import { kept } from "../lib/keep.js";
 import { get } from "../lib/net.js";
 import { KINDS } from "../work/frame.js";
 
@@ -35,7 +36,8 @@ function row({ assignment, kind, submitted_at, excerpt, outcome }) {
     h(
       "a",
       { href: `/work/${assignment}` },
-      h("span", { class: "excerpt", dir: "auto" }, excerpt || "(no text)"),
+      h("span", { class: "excerpt", dir: "auto", translate: "no" }, excerpt || "(no text)"),
+      kept(`edit:${assignment}`) && h("span", { class: "badge warn" }, "changed, not sent"),
       h(
         "span",
         { class: "soft small" },

@@ -62,5 +62,5 @@ const column = (answer, letter, marked) =>
       h("b", { class: "letter" }, letter),
       h("span", { class: "soft small" }, ` ${numWords(answer.text)} words`),
     ),
-    h("div", { class: "prose", dir: "auto" }, marked),
+    h("div", { class: "prose", dir: "auto", translate: "no" }, marked),
   );

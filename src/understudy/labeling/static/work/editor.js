@@ -16,6 +16,7 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
     id: fieldId,
     rows,
     dir: "auto",
+    translate: "no",
     "aria-describedby": countId,
     spellcheck: "true",
     class: "editor",

@@ -1,5 +1,7 @@
 // After practice: the researcher's answer beside one's own, and why.
 import { h } from "../lib/dom.js";
+import { foldable } from "../lib/fold.js";
+import { promptCard } from "./frame.js";
 import { placesOf } from "./tiers.js";
 
 const plain = (name) => name.replaceAll("_", " ");
@@ -12,7 +14,7 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
       : Math.round(feedback.agreement * 100);
   return h(
     "div",
-    { class: "narrow feedback" },
+    { class: "feedback" },
     h(
       "h1",
       { tabindex: -1 },
@@ -20,16 +22,19 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
         ? "How a researcher answered"
         : `You agree with the researcher on ${share}% of the pairs`,
     ),
-    h("p", { class: "prose", dir: "auto" }, feedback.why),
+    h(
+      "section",
+      { class: "card why", "aria-label": "Why" },
+      h("h2", {}, "Why"),
+      h(
+        "p",
+        { class: "prose", dir: "auto", translate: "no" },
+        feedback.why || "The researcher has written no reason for this one.",
+      ),
+    ),
+    promptCard(assignment, { fold: true }),
+    sideBySide(assignment, feedback.expected, submission, letters),
     assignment.kind === "rank" ? table(feedback.expected, submission, letters) : null,
-    feedback.expected?.text
-      ? h(
-          "section",
-          { class: "card" },
-          h("h2", {}, "The researcher's answer"),
-          h("div", { class: "prose", dir: "auto" }, feedback.expected.text),
-        )
-      : null,
     h(
       "div",
       { class: "buttons" },
@@ -39,6 +44,42 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
         "Go on",
       ),
     ),
+  );
+}
+
+/** One's own answer and the researcher's: rankings with the texts in their tiers, or two texts. */
+function sideBySide(assignment, expected, mine, letters) {
+  const column = (name, ...inside) =>
+    h("section", { class: "card", "aria-label": name }, h("h2", {}, name), ...inside);
+  if (assignment.kind !== "rank")
+    return h(
+      "div",
+      { class: "halves" },
+      column("Your answer", foldable(mine.text ?? "").node),
+      column("The researcher's answer", foldable(expected?.text ?? "").node),
+    );
+  const text = Object.fromEntries(assignment.answers.map((answer) => [answer.id, answer.text]));
+  const ladder = (tiers) =>
+    tiers?.length
+      ? h(
+          "ol",
+          { class: "tiers-shown" },
+          tiers.map((tier) =>
+            h(
+              "li",
+              {},
+              tier.map((id) =>
+                h("div", { class: "placed" }, h("b", {}, letters[id]), foldable(text[id]).node),
+              ),
+            ),
+          ),
+        )
+      : h("p", { class: "soft" }, "No ranking.");
+  return h(
+    "div",
+    { class: "halves" },
+    column("Your ranking", ladder(mine.tiers)),
+    column("The researcher's ranking", ladder(expected?.tiers)),
   );
 }
 

@@ -53,7 +53,7 @@ export function promptCard(assignment, { fold = false } = {}) {
     "section",
     { class: "card prompt", "aria-label": "What to write" },
     h("h2", {}, "What to write"),
-    h("div", { class: "prose", dir: "auto" }, text || "A prompt of your own."),
+    h("div", { class: "prose", dir: "auto", translate: "no" }, text || "A prompt of your own."),
   );
 }
 

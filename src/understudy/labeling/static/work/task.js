@@ -1,5 +1,6 @@
 // One assignment in the browser: its answers so far, undo, autosave, the clock and the lease.
 import { openDraft } from "../lib/draft.js";
+import { forget, keep, kept } from "../lib/keep.js";
 import { post } from "../lib/net.js";
 import { claim } from "../lib/tabs.js";
 import { askDraft } from "./ask.js";
@@ -15,11 +16,13 @@ const HEARTBEAT_MS = 60_000;
  */
 export function openTask(assignment, view) {
   const finished = assignment.state === "done";
+  const edit = `edit:${assignment.id}`;
+  const unsent = finished ? unsentEdit(assignment) : null;
   const draft = openDraft({
     id: assignment.id,
     server:
       assignment.draft ??
-      (finished ? { version: 0, body: bodyOf(assignment.submitted.body) } : null),
+      (finished ? { version: 0, body: unsent ?? bodyOf(assignment.submitted.body) } : null),
     show: finished ? () => {} : view.saved,
     choose: askDraft,
     onReplaced: (body) => {
@@ -46,8 +49,10 @@ export function openTask(assignment, view) {
 
   function become(next) {
     now = { ...next, seconds: clock.seconds() };
-    if (finished) view.saved("changed", "");
-    else draft.change(now);
+    if (finished) {
+      keep(edit, { of: assignment.submitted.id, body: now });
+      view.saved("changed", "");
+    } else draft.change(now);
     view.draw(now);
   }
 
@@ -74,6 +79,9 @@ export function openTask(assignment, view) {
     draft,
     tab,
     finished,
+    unsent: unsent !== null,
+    /** Sent, or given up: the change needs to be kept no more. */
+    forgetEdit: () => forget(edit),
     body: () => now,
     seconds: () => clock.seconds(),
     undo: () => goBack(past, future),
@@ -93,6 +101,12 @@ export function openTask(assignment, view) {
       tab.stop();
     },
   };
+}
+
+/** A change of this answer that was never sent; null when it has been sent or changed elsewhere. */
+export function unsentEdit(assignment) {
+  const found = kept(`edit:${assignment.id}`);
+  return found?.of === assignment.submitted?.id ? (found?.body ?? null) : null;
 }
 
 const TYPED = ["step", "note", "text", "prompt", "response", "examples"];

@@ -59,6 +59,13 @@ async function open(path) {
   }
 }
 
+/** Back to the answer as it was sent. */
+async function dropEdit(task) {
+  task.forgetEdit();
+  close();
+  await open(`/work/${task.assignment.id}`);
+}
+
 async function next() {
   close();
   history.pushState({}, "", page.kind ? `/work?kind=${page.kind}` : "/work");
@@ -84,7 +91,14 @@ async function begin(assignment, fromQueue) {
   Object.assign(page, { task });
   page.drawn = drawTask(task, { put: (...nodes) => put(stage, ...nodes), submit, skip });
   task.begin();
-  showSaved(task.finished ? "sent" : task.draft.dirty() ? "saving" : "saved", "");
+  showSaved(
+    task.unsent ? "changed" : task.finished ? "sent" : task.draft.dirty() ? "saving" : "saved",
+    "",
+  );
+  if (task.unsent)
+    toast("Your change of this answer has not been sent yet; it was kept here.", {
+      action: { label: "Drop the change", run: () => dropEdit(task) },
+    });
   showLease(assignment.state);
   stage.setAttribute("aria-busy", "false");
   await showDay(assignment.kind);
@@ -125,6 +139,7 @@ async function deliver(entry) {
   try {
     const reply = await dispatch(entry);
     task.draft.done();
+    task.forgetEdit();
     await sent(entry, reply);
   } catch (error) {
     if (error instanceof Unreached || error.status === 429) wait(entry, error);

@@ -1,7 +1,9 @@
-"""Uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may be.
+"""Uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may be, and on
+how many connections may wait for one.
 
 Uvicorn itself waits for a head without end, so that connections that send one byte a minute
-(slowloris) would take every place there is. The body's limits are in guard.py.
+(slowloris), or nothing, would take every place there is. Here the one that has waited longest makes
+room for a new one. The body's limits are each server's own.
 """
 
 import socket
@@ -20,9 +22,12 @@ _LARGE = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """One client's connection; `head_seconds` is set by `patient`."""
+    """One client's connection; the class's values are set by `patient`."""
 
     head_seconds = 20.0
+    most_idle = 512
+    idle: dict["PatientProtocol", None]
+    """The connections between requests, the one that has waited longest first."""
 
     def connection_made(self, transport: Any) -> None:
         """A head is awaited from now on."""
@@ -44,6 +49,12 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """Nothing to do until the next request, if there is one."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            self._is_idle()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
         self._stop_waiting()
@@ -51,9 +62,16 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._head_bytes = 0
+        self._is_idle()
         self._timer = self.loop.call_later(self.head_seconds, self._refuse, _LATE)
 
+    def _is_idle(self) -> None:
+        self.idle[self] = None
+        if len(self.idle) > self.most_idle:
+            next(iter(self.idle))._refuse(b"")
+
     def _stop_waiting(self) -> None:
+        self.idle.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -65,9 +83,10 @@ class PatientProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def patient(seconds: float) -> type[PatientProtocol]:
-    """The protocol that waits so long for a head."""
-    return type("PatientProtocol", (PatientProtocol,), {"head_seconds": seconds})
+def patient(seconds: float, most_idle: int = 512) -> type[PatientProtocol]:
+    """The protocol that waits so long for a head, on so many connections at a time."""
+    values = {"head_seconds": seconds, "most_idle": most_idle, "idle": {}}
+    return type("PatientProtocol", (PatientProtocol,), values)
 
 
 def listen(host: str, port: int, *, backlog: int, stall_s: float) -> socket.socket:

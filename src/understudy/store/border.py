@@ -1,0 +1,63 @@
+"""What every text and time goes through on its way into a store.
+
+Text from people and models may hold what a database cannot: PostgreSQL refuses NUL, and half of a
+surrogate pair has no UTF-8. Both become U+FFFD, here and nowhere else, so that both backends keep
+the same.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Text, TypeDecorator
+
+_IMPOSSIBLE = re.compile("[\0\ud800-\udfff]")
+_PARTIAL = re.compile(r"\d{4}(-\d{2})?")
+
+
+def clean(text: str) -> str:
+    """The text without NUL and lone surrogates; a pair that was split becomes its character."""
+    if not _IMPOSSIBLE.search(text):
+        return text
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return joined.replace("\0", "\ufffd")
+
+
+def clean_json(value: Any) -> Any:
+    """A JSON value with clean texts."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(name)): clean_json(one) for name, one in value.items()}
+    return [clean_json(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+class CleanText(TypeDecorator[str]):
+    """A column's type: text that is cleaned as it goes in."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """Clean it."""
+        return clean(value) if isinstance(value, str) else value
+
+
+def stamp(text: str) -> str:
+    """A time as the store writes it, in UTC with microseconds; one without a zone is in UTC.
+
+    A year or a month alone stays as it is, which dates nothing. ValueError for what is no time.
+
+    >>> stamp("2026-03-01T01:00+02:00")
+    '2026-02-28T23:00:00.000000+00:00'
+    """
+    if _PARTIAL.fullmatch(text):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"created_at is {text[:40]!r}; write the time as ISO 8601, like 2026-03-04T12:00:00Z"
+        ) from None
