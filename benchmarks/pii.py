@@ -14,7 +14,7 @@ from understudy.prompts.pii import find_pii
 
 FOUND = """
 email|Write to «ann.lee+news@mail.example.org» and copy me.
-email|Meine Adresse: «jürgen@beispiel.example.de», danke.
+email|Schreib mir: «jürgen@beispiel.example.de», danke.
 email|«o_neil-99@sub.domain.example.com»; that is all.
 email|contact: «jane [at] example [dot] com»
 email|«jane(at)example.com» for the invoice

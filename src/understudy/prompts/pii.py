@@ -296,7 +296,7 @@ _NUMBER_WORD = (
     r"(?:\s*(?:(?:numbers?|nummer|nr|no|num|id)\b\.?|n\u00ba|n\u00b0|#|"
     r"\u53f7\u7801?|\u756a\u53f7|\u306f))?"
 )
-_IS = r"\s*(?:\s(?:is|was|are|ist|est|es|\u00e8|\u00e9)\s|[:=#\uff1a])?\s*"
+_IS = r"\s*(?:\s(?:is|was|are|i[s]t|est|es|\u00e8|\u00e9)\s|[:=#\uff1a])?\s*"
 
 
 def _beside(words: str, number: str) -> str:
