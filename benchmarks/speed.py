@@ -136,7 +136,7 @@ def rollouts(figures: Figures, ratios: Figures, scale: float) -> None:
 
 
 def _ours(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> int:
-    out = generate(model, prompts, max_new_tokens=longest, seed=0, eos_id=eos_id, pad_id=PAD)
+    out = generate(model, prompts, max_new_tokens=longest, seed=0, stop_ids=[eos_id], pad_id=PAD)
     return sum(len(answer.ids) for answer in out)
 
 

@@ -1,27 +1,26 @@
-"""From conversations to token ids and back: the chat template, the loss mask, the end of an answer.
+"""From conversations to token ids and back: whole conversations as the chat template writes them,
+the loss mask, the end of an answer.
 
-A conversation is rendered by the tokenizer's own chat template; a tokenizer without one gets
-`PLAIN_TEMPLATE`, which is then saved with it. Turns of the assistant are encoded here in one way
-only, in training as in sampling: a leading space unless the generation prompt already ends in white
-space, the text, and the end-of-sequence token. An EOS written inside a user's or labeler's text
-stays text.
+The ids of a conversation are those of `tokenizer.apply_chat_template`: it is rendered whole and
+encoded whole, never in pieces. Which tokens the model is to write follows from the characters of
+the rendered text (`chat_format`). An answer ends at any of `stop_ids`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.core.chat_format import ChatError, ChatFormat, Rendered, format_of
 from understudy.records.schema import Conversation, Message, as_messages, prompt_text
 
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-"""`User: ...`, `Assistant:` on lines of their own: for base models that know no chat format."""
+Name = Callable[[int], str]
+"""What an error calls the i-th conversation, such as its file and record."""
+_STOPS = "_understudy_stops"
+_TEXTS = 1024
+"""Texts encoded at a time: what the encoder knows of their characters takes memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +28,26 @@ class Example:
     """One conversation with its answer as training input."""
 
     input_ids: list[int]
-    """All tokens, prompt first."""
+    """All tokens, prompt first; the template may write some after the answer's end."""
     loss_mask: list[int]
-    """1 at the tokens to be learned: the assistant's, their EOS included."""
+    """1 at the tokens to be learned: the assistant's turns, each with the token that closes it."""
+    prompt_length: int = 0
+    """Tokens before the last answer; earlier answers of a conversation belong to its prompt."""
+
+    @property
+    def end(self) -> int:
+        """Tokens up to and including the last one that is learned."""
+        unlearned = takewhile(lambda counts: not counts, reversed(self.loss_mask))
+        return len(self.loss_mask) - sum(1 for _ in unlearned)
+
+    def cut(self, length: int) -> "Example":
+        """The first `length` tokens; nothing closes an answer that goes on after them."""
+        return Example(self.input_ids[:length], self.loss_mask[:length], self.prompt_length)
 
 
-def ensure_template(tokenizer: Tokenizer) -> None:
-    """Give a tokenizer without a chat template the plain one, with the BOS token that it puts
-    before text."""
-    if tokenizer.chat_template:
-        return
-    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [
-        tokenizer.bos_token_id
-    ]
-    tokenizer.chat_template = ("{{ bos_token }}" if starts_with_bos else "") + PLAIN_TEMPLATE
+def records_of(path: Any) -> Name:
+    """Calls the i-th conversation after a file of which it is the i-th record."""
+    return lambda index: f"{path} record {index + 1}"
 
 
 def render_prompt(tokenizer: Tokenizer, prompt: Conversation) -> list[int]:
@@ -51,164 +56,229 @@ def render_prompt(tokenizer: Tokenizer, prompt: Conversation) -> list[int]:
     return render_prompts(tokenizer, [prompt])[0]
 
 
-def render_prompts(tokenizer: Tokenizer, prompts: Sequence[Conversation]) -> list[list[int]]:
-    """`render_prompt` of many conversations; equal ones are rendered once."""
-    ensure_template(tokenizer)
-    unique = list(dict.fromkeys(prompts))
-    simple = [p for p in unique if all(turn.role != "assistant" for turn in as_messages(p))]
-    texts = [_template_text(tokenizer, as_messages(p), generation=True) for p in simple]
-    ids_of: dict[Conversation, list[int]] = dict(
-        zip(simple, _encode_texts(tokenizer, texts), strict=True)
+def render_prompts(
+    tokenizer: Tokenizer, prompts: Sequence[Conversation], name: Name | None = None
+) -> list[list[int]]:
+    """`render_prompt` of many conversations; equal ones are rendered once.
+
+    ChatError, which calls the i-th `name(i)`, for one that the chat template refuses.
+    """
+    place: dict[Conversation, int] = {}
+    for index, prompt in enumerate(prompts):
+        place.setdefault(prompt, index)
+    unique = list(place)
+    encoded = _encode(
+        format_of(tokenizer),
+        [as_messages(prompt) for prompt in unique],
+        lambda index: _called(name, place[unique[index]], unique[index]),
+        with_answers=False,
     )
-    for prompt in unique:
-        if prompt not in ids_of:
-            ids_of[prompt] = _encode_turns(tokenizer, as_messages(prompt)).input_ids
+    ids_of = {prompt: ids for prompt, (ids, _) in zip(unique, encoded, strict=True)}
     return [ids_of[prompt] for prompt in prompts]
 
 
-def encode_response(tokenizer: Tokenizer, text: str, limit: int | None = None) -> list[int]:
-    """Ids of an answer, ending in EOS; one cut at `limit` tokens has no EOS, as nothing ends
-    there."""
-    return encode_responses(tokenizer, [text], limit)[0]
-
-
-def encode_responses(
-    tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None
-) -> list[list[int]]:
-    """`encode_response` of many answers."""
-    space = "" if _prompt_ends_in_space(tokenizer) else " "
-    stripped = [text.strip() for text in texts]
-    rows = _encode_texts(tokenizer, [space + t if t else "" for t in stripped], special=False)
-    return [[*row, tokenizer.eos_token_id][:limit] for row in rows]
-
-
-def encode_example(
-    tokenizer: Tokenizer,
-    prompt: Conversation,
-    response: str,
-    max_response_tokens: int | None = None,
-) -> Example:
-    """A conversation and its answer as one training example; the loss counts every assistant
-    turn."""
-    return encode_examples(tokenizer, [(prompt, response)], max_response_tokens)[0]
+def encode_example(tokenizer: Tokenizer, prompt: Conversation, response: str) -> Example:
+    """A conversation and its answer as one training example; the loss counts every assistant turn
+    but those of weight 0."""
+    return encode_examples(tokenizer, [(prompt, response)])[0]
 
 
 def encode_examples(
-    tokenizer: Tokenizer,
-    pairs: Sequence[tuple[Conversation, str]],
-    max_response_tokens: int | None = None,
+    tokenizer: Tokenizer, pairs: Sequence[tuple[Conversation, str]], name: Name | None = None
 ) -> list[Example]:
-    """`encode_example` of many (prompt, response) pairs."""
-    answers = encode_responses(tokenizer, [response for _, response in pairs], max_response_tokens)
-    prompts = render_prompts(tokenizer, [prompt for prompt, _ in pairs])
+    """`encode_example` of many (prompt, response) pairs.
+
+    Where the template closes an answer with no token, the tokenizer's EOS follows the last one.
+    """
+    chat = format_of(tokenizer)
+    dialogues = [(*as_messages(p), Message("assistant", response)) for p, response in pairs]
+    encoded = _encode(
+        chat, dialogues, lambda index: _called(name, index, pairs[index][0]), with_answers=True
+    )
     examples = []
-    for (prompt, _), prompt_ids, answer in zip(pairs, prompts, answers, strict=True):
-        mask = [0] * len(prompt_ids)
-        if any(turn.role == "assistant" for turn in as_messages(prompt)):
-            mask = _encode_turns(tokenizer, as_messages(prompt)).loss_mask
-        examples.append(Example([*prompt_ids, *answer], [*mask, *[1] * len(answer)]))
+    for dialogue, (ids, spans) in zip(dialogues, encoded, strict=True):
+        mask = [0] * len(ids)
+        answers = [turn for turn in dialogue if turn.role == "assistant"]
+        for turn, (first, end) in zip(answers, spans, strict=True):
+            if turn is answers[-1] or (_weight(turn) and turn.content.strip()):
+                mask[first:end] = [1] * (end - first)
+        if not chat.turn_end:
+            ids, mask = [*ids, chat.end_id], [*mask, 1]
+        examples.append(Example(ids, mask, spans[-1][0]))
     return examples
 
 
-def decode_response(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The text of an answer's ids: cut at the first EOS, special tokens dropped, stripped."""
-    ids = list(ids)
-    if tokenizer.eos_token_id in ids:
-        ids = ids[: ids.index(tokenizer.eos_token_id)]
-    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(text).strip()
+def _weight(turn: Message) -> int:
+    return int(getattr(turn, "weight", 1))
+
+
+def encode_answers(
+    tokenizer: Tokenizer,
+    prompts: Sequence[Conversation],
+    answers: Sequence[Sequence[str]],
+    name: Name | None = None,
+) -> list[tuple[list[int], list[list[int]]]]:
+    """(ids of the prompt, ids of each of its answers up to the token that closes it) of each
+    prompt and its answers."""
+    owner = [i for i, texts in enumerate(answers) for _ in texts]
+    pairs = [(prompts[i], text) for i, texts in enumerate(answers) for text in texts]
+    name_of_pair = None if name is None else lambda index: name(owner[index])
+    examples = iter(encode_examples(tokenizer, pairs, name_of_pair))
+    return [_shared_prompt([next(examples) for _ in texts]) for texts in answers]
+
+
+def _shared_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[int]]]:
+    """The tokens that all have before their answers, and the rest of each."""
+    length = min(example.prompt_length for example in examples)
+    prompt = examples[0].input_ids[:length]
+    for example in examples[1:]:
+        prompt = prompt[: _common(prompt, example.input_ids)]
+    return prompt, [example.input_ids[len(prompt) : example.end] for example in examples]
+
+
+def decode_response(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    """The text of an answer's ids: cut at the first stop token, stripped."""
+    stops = stop_ids(tokenizer)
+    return text_of(tokenizer, takewhile(lambda token: token not in stops, ids)).strip()
+
+
+def text_of(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    """The text of tokens, without control tokens."""
+    unsaid = format_of(tokenizer).unsaid
+    kept = [token for token in ids if token not in unsaid]
+    return str(tokenizer.decode(kept, clean_up_tokenization_spaces=False)) if kept else ""
+
+
+def stop_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens that end an answer: the tokenizer's EOS, the one with which the chat template
+    closes an assistant turn, and those of the model's generation config (`add_stop_ids`)."""
+    of_model: frozenset[int] = getattr(tokenizer, _STOPS, frozenset())
+    return of_model | {int(tokenizer.eos_token_id), format_of(tokenizer).end_id}
+
+
+def add_stop_ids(tokenizer: Tokenizer, ids: int | Sequence[int] | None) -> None:
+    """Take over `eos_token_id` of a model's generation config."""
+    ids = [ids] if isinstance(ids, int) else list(ids or ())
+    setattr(tokenizer, _STOPS, frozenset(i for i in ids if i is not None and i >= 0))
+
+
+def padding_id(tokenizer: Tokenizer) -> int:
+    """What to write where there is no token. Any id will do, as lengths say where that is."""
+    return int(tokenizer.pad_token_id or 0)
+
+
+def never_ended(tokenizer: Tokenizer, max_response_tokens: int) -> str:
+    """What to say when no answer has ended by itself."""
+    names = tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer)))
+    return (
+        f"no answer ended within {max_response_tokens} tokens: none wrote {' or '.join(names)}. "
+        "Either max_response_tokens is too small, or the model has not learned to end (train it on "
+        "demonstrations first), or it ends its turns with another token: name that in "
+        "eos_token_id of its generation_config.json"
+    )
 
 
 def check_prompt_length(
-    prompt: Conversation, ids: Sequence[int], room: int | None, where: str
+    prompt: Conversation, ids: Sequence[int], context: int | None, where: str, answer: int = 1
 ) -> None:
-    """Raise ValueError, naming the prompt, when its ids leave no room for an answer in the
-    context."""
-    if room is not None and len(ids) >= room:
-        shown = prompt_text(prompt).replace("\n", " ")[:60]
-        raise ValueError(
-            f"{where}: the prompt {shown!r}... has {len(ids)} tokens and the model's context is "
-            f"{room}; shorten or drop it, or use a model with a longer context"
-        )
-
-
-def _encode_turns(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
-    """A conversation that ends with a user turn, its assistant turns encoded as `encode_response`
-    does.
-
-    The template's text is cut before and after each assistant turn; what lies between is encoded as
-    it is, without the template's own EOS after the turn, since ours is there already.
-    """
-    messages = [
-        Message(turn.role, turn.content.strip()) if turn.role == "assistant" else turn
-        for turn in messages
-    ]
-    ids: list[int] = []
-    mask: list[int] = []
-    done = ""
-    for index, turn in enumerate(messages):
-        if turn.role != "assistant":
-            continue
-        before = _template_text(tokenizer, messages[:index], generation=True)
-        after = _template_text(tokenizer, messages[: index + 1], generation=False)
-        end = after.find(turn.content, len(before))
-        if not before.startswith(done) or not after.startswith(before) or end < 0:
-            raise ValueError(
-                "this tokenizer's chat template rewrites earlier turns, so the answers in a "
-                "conversation cannot be told apart; use single-turn data or another template"
-            )
-        between = _encode_texts(tokenizer, [_without_eos(tokenizer, before[len(done) :], done)])[0]
-        answer = encode_response(tokenizer, turn.content)
-        ids += between + answer
-        mask += [0] * len(between) + [1] * len(answer)
-        done = after[: end + len(turn.content)]
-    rest = _template_text(tokenizer, messages, generation=True)
-    if not rest.startswith(done):
-        raise ValueError(
-            "this tokenizer's chat template rewrites earlier turns; use single-turn data"
-        )
-    tail = _encode_texts(tokenizer, [_without_eos(tokenizer, rest[len(done) :], done)])[0]
-    return Example(ids + tail, mask + [0] * len(tail))
-
-
-def _without_eos(tokenizer: Tokenizer, text: str, done: str) -> str:
-    return text.removeprefix(str(tokenizer.eos_token)) if done else text
-
-
-def _template_text(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool) -> str:
-    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-    text: Any = tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=generation
+    """Raise ValueError, naming the prompt, when its ids leave no room in the context for an answer
+    of `answer` tokens."""
+    if context is None or len(ids) + answer <= context:
+        return
+    together = f", which {answer:,} more for an answer exceed" if answer > 1 else ""
+    raise ValueError(
+        f"{where}: the prompt {_shown(prompt)} has {len(ids):,} tokens and the model's context is "
+        f"{context:,}{together}; shorten it, leave longer prompts out with --max-prompt-tokens "
+        f"{max(context - answer, 1)} (of this command or of understudy prompts build), "
+        + ("ask for shorter answers, " if answer > 1 else "")
+        + "or use a model with a longer context"
     )
-    return str(text)
 
 
-def _encode_texts(
-    tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True
-) -> list[list[int]]:
-    """Ids of texts as they are; with `special=False` the name of a special token is ordinary
-    text."""
-    if not texts:
-        return []
-    encoded: Any = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        split_special_tokens=not special,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return [list(row) for row in encoded["input_ids"]]
+def _shown(prompt: Conversation) -> str:
+    text = prompt_text(prompt).replace("\n", " ")
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
 
 
-_ENDS_IN_SPACE: "WeakKeyDictionary[Tokenizer, tuple[str, bool]]" = WeakKeyDictionary()
+def _called(name: Name | None, index: int, prompt: Conversation) -> str:
+    return f"the conversation {_shown(prompt)}" if name is None else name(index)
 
 
-def _prompt_ends_in_space(tokenizer: Tokenizer) -> bool:
-    ensure_template(tokenizer)
-    template = str(tokenizer.chat_template)
-    known = _ENDS_IN_SPACE.get(tokenizer)
-    if known is None or known[0] != template:
-        text = _template_text(tokenizer, [Message("user", "x")], generation=True)
-        known = _ENDS_IN_SPACE[tokenizer] = (template, text[-1:].isspace())
-    return known[1]
+Encoded = tuple[list[int], list[tuple[int, int]]]
+"""Ids of a conversation, and the (first, end) tokens of its answers."""
+
+
+def _encode(
+    chat: ChatFormat, dialogues: Sequence[Sequence[Message]], name: Name, *, with_answers: bool
+) -> list[Encoded]:
+    """Each conversation, rendered whole and encoded whole; one without its last answer ends in
+    the generation prompt."""
+    rendered = []
+    for index, dialogue in enumerate(dialogues):
+        try:
+            rendered.append(chat.render_turns(dialogue, with_answers=with_answers))
+        except ChatError as error:
+            raise ChatError(f"{name(index)}: the chat template refuses it: {error}") from None
+    rows: list[Encoded] = []
+    for start in range(0, len(rendered), _TEXTS):
+        part = rendered[start : start + _TEXTS]
+        try:
+            rows += _encode_part(chat, part)
+        except Exception:  # half of a surrogate pair is no text: say whose it is
+            for index, one in enumerate(part, start=start):
+                try:
+                    rows += _encode_part(chat, [one])
+                except Exception as error:
+                    reason = " ".join(str(error).split())[:200]
+                    raise ChatError(f"{name(index)} cannot be encoded: {reason}") from None
+    return rows
+
+
+def _encode_part(chat: ChatFormat, rendered: Sequence[Rendered]) -> list[Encoded]:
+    texts = [one.text for one in rendered if not one.marked]
+    plain: Any = iter(())
+    if texts:
+        batch = chat.encode(texts)
+        plain = iter(zip(batch["input_ids"], batch.encodings or [None] * len(texts), strict=True))
+    rows: list[Encoded] = []
+    for one in rendered:
+        ids, encoding = (chat.encode_marked(one.text), None) if one.marked else next(plain)
+        ids = list(ids)
+        if encoding is None:
+            spans = [_span_by_prefix(chat, one, ids, span) for span in one.spans]
+        else:
+            spans = [_span_by_offsets(encoding, span) for span in one.spans]
+        rows.append((ids, spans))
+    return rows
+
+
+def _span_by_offsets(encoding: Any, span: tuple[int, int]) -> tuple[int, int]:
+    """The tokens that have a character of the span. White space may belong to no token."""
+    first, end = span
+    start = next((t for t in map(encoding.char_to_token, range(first, end)) if t is not None), None)
+    if start is None:
+        return len(encoding), len(encoding)
+    back = map(encoding.char_to_token, range(end - 1, first - 1, -1))
+    last = next(t for t in back if t is not None)
+    while last + 1 < len(encoding):  # the bytes of one character are tokens of one place
+        place = encoding.token_to_chars(last + 1)
+        if place is None or place[0] >= end or place[0] == place[1]:
+            break
+        last += 1
+    return start, last + 1
+
+
+def _span_by_prefix(
+    chat: ChatFormat, one: Rendered, ids: Sequence[int], span: tuple[int, int]
+) -> tuple[int, int]:
+    """The tokens after those that the text before the span has too, without an encoder's word on
+    characters."""
+    encode = chat.encode_marked if one.marked else lambda text: chat.encode([text])["input_ids"][0]
+    first, end = (_common(ids, encode(one.text[:at])) for at in span)
+    return first, end
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two rows begin with together."""
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -12,7 +12,7 @@ Shapes: N sequences, B rows, V vocabulary, T columns.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,11 +39,11 @@ class Generation:
     """
 
     ids: list[int]
-    """The answer's tokens; the last one is EOS if it finished."""
+    """The answer's tokens; the last one is a stop token if it finished."""
     logprobs: list[float]
     """Log-probability of each token under the policy at the sampling temperature."""
     finished: bool
-    """Whether it ended by EOS rather than at the length limit."""
+    """Whether it ended by a stop token rather than at the length limit."""
 
 
 def generate(
@@ -55,7 +55,7 @@ def generate(
     greedy: bool = False,
     seed: int,
     keys: Sequence[Sequence[int]] | None = None,
-    eos_id: int,
+    stop_ids: Collection[int],
     pad_id: int,
     slots: int = 256,
 ) -> list[Generation]:
@@ -79,7 +79,7 @@ def generate(
             mask_by_hand=mask_by_hand,
         )
         sampler = _Sampler(model, seed, keys, max_new_tokens, temperature, greedy)
-        engine = _Engine(rows, prompts, sampler, eos_id=eos_id)
+        engine = _Engine(rows, prompts, sampler, stop_ids)
         engine.run()
         return engine.results()
 
@@ -173,10 +173,10 @@ class _Engine:
         rows: LiveRows,
         prompts: Sequence[Sequence[int]],
         sampler: _Sampler,
-        *,
-        eos_id: int,
+        stop_ids: Collection[int],
     ) -> None:
-        self.rows, self.sampler, self.prompts, self.eos_id = rows, sampler, prompts, eos_id
+        self.rows, self.sampler, self.prompts = rows, sampler, prompts
+        self.stop_ids = np.array(sorted(stop_ids))
         limit = sampler.max_new_tokens
         # Long prompts first: what runs side by side is of similar length.
         order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i])))
@@ -202,7 +202,8 @@ class _Engine:
             self.tokens_NT, self.logprobs_NT, self.count_N, strict=True
         ):
             ids = tokens_T[:count].tolist()
-            found.append(Generation(ids, logprobs_T[:count].tolist(), ids[-1] == self.eos_id))
+            finished = bool(np.isin(ids[-1], self.stop_ids))
+            found.append(Generation(ids, logprobs_T[:count].tolist(), finished))
         return found
 
     def admit(self, free: int) -> None:
@@ -246,7 +247,7 @@ class _Engine:
         self.logprobs_NT[sequence_B, step_B] = logprob_B
         self.count_N[sequence_B] += 1
         at_limit_B = self.count_N[self.sequence_B] == self.sampler.max_new_tokens
-        ended_B = (self.rows.token_B == self.eos_id) | at_limit_B
+        ended_B = np.isin(self.rows.token_B, self.stop_ids) | at_limit_B
         if ended_B.any():
             holes, movers = self.rows.leave(ended_B)
             self.sequence_B = moved(self.sequence_B, holes, movers)[: len(self.rows)]

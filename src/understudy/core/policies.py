@@ -8,9 +8,11 @@ real tokens. The head of a language model is always applied to selected position
 import inspect
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,7 +27,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.batching import by_token_budget, positions_of
-from understudy.core.chat import ensure_template
+from understudy.core.chat import add_stop_ids, stop_ids
+from understudy.core.chat_format import format_of
 from understudy.core.compute import autocast_of, computes_in_bf16
 from understudy.core.direct import Rows, direct_pass
 from understudy.core.lora import has_adapter, merged_weights, write_adapter
@@ -35,8 +38,8 @@ PASS_TOKENS = {"cpu": 96, "cuda": 4096}
 """Padding tokens worth one more pass: the fixed cost of a pass in tokens, by device."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What the library raises for a folder that is not what it should be."""
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-_PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|padding|>")
 
 
 def load_policy(
@@ -44,12 +47,13 @@ def load_policy(
 ) -> tuple[PreTrainedModel, Tokenizer]:
     """(model in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
 
-    Remote code is never run. The tokenizer leaves with a chat template and with a pad token that is
-    not EOS: one it has, or an added one, which takes a spare row of the embeddings or a new row
-    that is the mean of the others (so that it is sampled no more than an average token).
+    Remote code is never run. The vocabulary stays as it is: padding needs no token of its own. The
+    model's generation config leaves with all of the tokenizer's `stop_ids`, so that other programs
+    stop where we do.
     """
     path = check_folder(path)
     tokenizer = load_tokenizer(path)
+    check_weights(path)
     with quiet_library():
         try:
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -57,16 +61,19 @@ def load_policy(
             )
         except LOAD_ERRORS as error:
             raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
-    _ensure_rows(model, len(tokenizer))
-    model.config.pad_token_id = tokenizer.pad_token_id
-    if model.generation_config is not None:
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    _check_rows(path, model, tokenizer)
+    check_finite(path, model)
     check_head(model)
+    if model.generation_config is not None:
+        add_stop_ids(tokenizer, model.generation_config.eos_token_id)
+        stops = sorted(stop_ids(tokenizer))
+        model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
     return model.eval(), tokenizer
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
-    """The tokenizer of a model folder, with a pad token that is not EOS and a chat template."""
+    """The tokenizer of a model folder, with a chat template; what the template does that one should
+    know is said once, on standard error."""
     path = check_folder(path)
     folder = Path(path)
     if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
@@ -83,12 +90,19 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
             f"{path}: the tokenizer has no end-of-sequence token, so answers could never end; "
             "set eos_token in tokenizer_config.json"
         )
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        known = tokenizer.get_vocab()
-        name = next((name for name in _PAD_NAMES if name in known), _PAD_NAMES[0])
-        tokenizer.add_special_tokens({"pad_token": name})
-    ensure_template(tokenizer)
+    try:
+        notes = format_of(tokenizer).notes
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if notes:
+        say_once(f"the chat template of {path} " + "; it ".join(notes))
     return tokenizer
+
+
+@cache
+def say_once(note: str) -> None:
+    """A note on standard error, once in a process."""
+    print(f"understudy: note: {note}", file=sys.stderr, flush=True)
 
 
 def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path | str) -> Path:
@@ -325,15 +339,45 @@ def _takes(module: nn.Module, name: str) -> bool:
     return name in inspect.signature(module.forward).parameters
 
 
-def _ensure_rows(model: PreTrainedModel, num_tokens: int) -> None:
-    """Embedding rows for every token of the tokenizer; new ones are the mean of the old."""
-    old = model.get_input_embeddings().weight.shape[0]
-    if num_tokens <= old:
-        return
-    model.resize_token_embeddings(num_tokens, mean_resizing=False)
-    with torch.no_grad():
-        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            module.weight[old:] = module.weight[:old].mean(0)
+def _check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    """Every token that a text may hold needs a row of the embeddings; one for padding does not."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    missing = [
+        token
+        for token, index in tokenizer.get_vocab().items()
+        if index >= rows and token != tokenizer.pad_token
+    ]
+    if missing:
+        raise ValueError(
+            f"{path}: the tokenizer has {len(missing)} tokens, such as {missing[0]!r}, for which "
+            f"the embeddings' {rows:,} rows have none; give the model rows for them with "
+            "model.resize_token_embeddings(len(tokenizer)) and save it again"
+        )
+
+
+def check_weights(path: str) -> None:
+    """ValueError for a local folder that holds only pickled weights, which can run code."""
+    folder = Path(path)
+    pickled = sorted(file.name for kind in _PICKLED for file in folder.glob(kind))
+    if folder.is_dir() and pickled and not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{path} has its weights in {pickled[0]} only, a format that can run code when it is "
+            'read; if you trust it, convert it to safetensors: python -c "from transformers import '
+            f'AutoModelForCausalLM as M; M.from_pretrained({path!r}).save_pretrained({path!r})"'
+        )
+
+
+def check_finite(path: str, model: nn.Module) -> None:
+    """ValueError, naming the first such tensor, where weights are NaN or infinite."""
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not torch.isfinite(weight.sum(dtype=torch.float32)):
+            bad = ~torch.isfinite(weight)
+            if bad.any():
+                kind = "NaN" if weight.isnan().any() else "infinite"
+                raise ValueError(
+                    f"{path}: {int(bad.sum()):,} weights of {name} are {kind}; the file is broken, "
+                    "or the training that wrote it diverged"
+                )
 
 
 def check_folder(path: Path | str) -> str:

@@ -11,9 +11,17 @@ from hashlib import sha256
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import check_prompt_length, decode_response, render_prompts
+from understudy.core.chat import (
+    check_prompt_length,
+    decode_response,
+    never_ended,
+    padding_id,
+    render_prompts,
+    stop_ids,
+)
 from understudy.core.generation import generate
 from understudy.core.models import context_length
+from understudy.core.policies import say_once
 from understudy.records.schema import Prompt, Response
 
 
@@ -34,14 +42,16 @@ def draw_responses(
 
     The noise of a sample depends on (seed, prompt id, number of the sample): the same answer comes
     whatever else is drawn beside it. Greedy answers are all equal, so `num_samples` must be 1.
+    Says so on standard error when no answer ends by itself.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
     room = context_length(model)
-    prompt_ids = render_prompts(tokenizer, [prompt.prompt for prompt in prompts])
+    prompt_ids = render_prompts(
+        tokenizer, [prompt.prompt for prompt in prompts], lambda i: f"prompt {prompts[i].id}"
+    )
     for prompt, ids in zip(prompts, prompt_ids, strict=True):
-        limit = None if room is None else room - max_new_tokens + 1
-        check_prompt_length(prompt.prompt, ids, limit, f"prompt {prompt.id}")
+        check_prompt_length(prompt.prompt, ids, room, f"prompt {prompt.id}", max_new_tokens)
     generations = generate(
         model,
         [ids for ids in prompt_ids for _ in range(num_samples)],
@@ -50,10 +60,12 @@ def draw_responses(
         greedy=greedy,
         seed=seed,
         keys=[(id_key(prompt.id), k) for prompt in prompts for k in range(num_samples)],
-        eos_id=int(tokenizer.eos_token_id),
-        pad_id=int(tokenizer.pad_token_id),
+        stop_ids=stop_ids(tokenizer),
+        pad_id=padding_id(tokenizer),
         slots=slots,
     )
+    if generations and not any(generation.finished for generation in generations):
+        say_once(f"{model_name}: {never_ended(tokenizer, max_new_tokens)}")
     shown_temperature = 0.0 if greedy else temperature
     owners = [(prompt, k) for prompt in prompts for k in range(num_samples)]
     return [

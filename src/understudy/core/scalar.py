@@ -23,11 +23,17 @@ from understudy.core.batching import (
     ranking_batch,
     ranking_length,
 )
-from understudy.core.chat import check_prompt_length, encode_responses, render_prompts
+from understudy.core.chat import (
+    check_prompt_length,
+    encode_examples,
+    padding_id,
+    stop_ids,
+)
 from understudy.core.lora import merged_weights
 from understudy.core.policies import (
     LOAD_ERRORS,
     atomic_folder,
+    check_finite,
     check_folder,
     context_length,
     device_of,
@@ -115,11 +121,13 @@ class ScalarModel(nn.Module):
         weights = {f"{prefix}.{name}": w for name, w in merged_weights(self.trunk).items()}
         weights["score.weight"] = self.head.weight.detach().to(next(self.trunk.parameters()).dtype)
         config = self.trunk.config
+        # Where padding is the end of an answer, those classes would read the token before it.
+        pad_id = tokenizer.pad_token_id
         saved = {name: getattr(config, name, None) for name in ("architectures", "pad_token_id")}
         name = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
         with atomic_folder(folder) as partial, quiet_library():
             config.num_labels = 1
-            config.pad_token_id = tokenizer.pad_token_id
+            config.pad_token_id = None if pad_id in stop_ids(tokenizer) else pad_id
             config.understudy_score_offset = offset
             self.trunk.save_pretrained(partial, state_dict=weights)
             head = {"weight": self.head.weight, "bias": self.head.bias, "shift": self.bias_shift}
@@ -168,6 +176,7 @@ def load_scalar(
         model.head.weight.copy_(head["weight"])
         model.head.bias.copy_(head["bias"])
         model.bias_shift.copy_(head["shift"])
+    check_finite(str(folder), model)
     return model.eval(), tokenizer
 
 
@@ -279,16 +288,18 @@ def score_texts(
     """The score of each (prompt, response), whatever else is in the batch.
 
     Equal prompts are computed once. A response that is not `finished` was cut by its model, and is
-    scored without an end-of-sequence token; None takes all as finished.
+    scored without the token that closes an answer; None takes all as finished.
     """
-    answers = encode_responses(tokenizer, responses, max_response_tokens)
+    examples = encode_examples(tokenizer, list(zip(prompts, responses, strict=True)))
+    rendered = [example.input_ids[: example.prompt_length] for example in examples]
+    answers = [example.input_ids[example.prompt_length : example.end] for example in examples]
     if finished is not None:
         answers = [
-            ids if whole or len(ids) == 1 else [i for i in ids if i != tokenizer.eos_token_id]
+            ids if whole or len(ids) == 1 else ids[:-1]
             for ids, whole in zip(answers, finished, strict=True)
         ]
-    rendered = render_prompts(tokenizer, prompts)
-    return score_ids(model, rendered, answers, int(tokenizer.pad_token_id), batch_tokens, prompts)
+    answers = [ids[:max_response_tokens] for ids in answers]
+    return score_ids(model, rendered, answers, padding_id(tokenizer), batch_tokens, prompts)
 
 
 @torch.no_grad()

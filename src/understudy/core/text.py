@@ -25,13 +25,17 @@ def read_text(path: Path | str) -> list[str]:
 
 def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
     """ids_NT: the documents one after the other, each ended by EOS, cut into rows of `length`
-    tokens.
+    tokens. The names of special tokens in them are text.
 
     The rest that fills no row is dropped, unless there is no full row at all: then the one row is
     as long as the text.
     """
     encoded = tokenizer(
-        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        verbose=False,
     )
     flat = [i for row in encoded["input_ids"] for i in (*row, tokenizer.eos_token_id)]
     length = min(length, len(flat))

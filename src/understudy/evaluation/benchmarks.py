@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.batching import by_token_budget, pad
+from understudy.core.chat import padding_id, stop_ids
 from understudy.core.generation import generate
 from understudy.core.models import context_length, device_of, policy_logprobs
 from understudy.evaluation.statistics import Interval, proportion, win_rate
@@ -174,7 +175,7 @@ def mean_logprobs(
     means = [0.0] * len(encoded)
     device = device_of(model)
     for group in by_token_budget([len(ids) for ids, _ in encoded], batch_tokens):
-        ids_BT, mask_BT = pad([encoded[i][0] for i in group], int(tokenizer.pad_token_id))
+        ids_BT, mask_BT = pad([encoded[i][0] for i in group], padding_id(tokenizer))
         at_BT = torch.zeros_like(mask_BT)
         for row, i in enumerate(group):
             end, count = len(encoded[i][0]), encoded[i][1]
@@ -200,8 +201,8 @@ def generate_answers(
         max_new_tokens=max_new_tokens,
         greedy=True,
         seed=0,
-        eos_id=eos,
-        pad_id=int(tokenizer.pad_token_id),
+        stop_ids=stop_ids(tokenizer),
+        pad_id=padding_id(tokenizer),
     )
     texts = [tokenizer.decode(g.ids, skip_special_tokens=True) for g in generations]
     return [first_line(text) for text in texts]

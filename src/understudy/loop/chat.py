@@ -106,7 +106,7 @@ class Speaker:
             self.turns = self.turns[2:]
 
     def _generate(self, ids: list[int]) -> str:
-        from understudy.core.chat import decode_response
+        from understudy.core.chat import decode_response, padding_id, stop_ids
         from understudy.core.generation import generate
         from understudy.core.models import context_length
 
@@ -121,8 +121,8 @@ class Speaker:
             max_new_tokens=limit if room is None else max(1, min(limit, room - len(ids))),
             seed=self.config.seed,
             keys=[(len(self.turns),)],
-            eos_id=self.tokenizer.eos_token_id,
-            pad_id=self.tokenizer.pad_token_id,
+            stop_ids=stop_ids(self.tokenizer),
+            pad_id=padding_id(self.tokenizer),
             **sampling,
         )
         return decode_response(self.tokenizer, generation.ids)

@@ -245,8 +245,9 @@ def _check_with_model(config: DataCheckConfig, contents: Contents) -> list[str]:
     if prompts := contents.of(Prompt):
         from understudy.core.chat import render_prompts
 
-        lengths = [len(ids) for ids in render_prompts(tokenizer, [p.prompt for p in prompts])]
-        problems += _check_prompts(limits, lengths, contents.places(Prompt))
+        places = contents.places(Prompt)
+        rows = render_prompts(tokenizer, [p.prompt for p in prompts], places.__getitem__)
+        problems += _check_prompts(limits, [len(ids) for ids in rows], places)
     return problems
 
 
@@ -268,29 +269,32 @@ def _demonstrations(limits: Limits, contents: Contents, tokenizer: Any) -> list[
     from understudy.core.chat import encode_examples
 
     records = contents.of(Demonstration)
-    rows = encode_examples(tokenizer, [(d.prompt, d.response) for d in records])
-    prompts = [_prompt_length(row.loss_mask) for row in rows]
-    responses = [len(row.input_ids) - n for row, n in zip(rows, prompts, strict=True)]
-    problems = _check_prompts(limits, prompts, contents.places(Demonstration))
-    problems += _check_responses(limits, prompts, responses, contents.places(Demonstration))
+    places = contents.places(Demonstration)
+    pairs = [(d.prompt, d.response) for d in records]
+    rows = encode_examples(tokenizer, pairs, places.__getitem__)
+    prompts = [row.prompt_length for row in rows]
+    responses = [row.end - row.prompt_length for row in rows]
+    problems = _check_prompts(limits, prompts, places)
+    problems += _check_responses(limits, prompts, responses, places)
     counted = sum(sum(row.loss_mask) for row in rows)
     total = sum(len(row.input_ids) for row in rows)
     print(f"    the loss counts {counted:,} of {total:,} tokens ({counted / total:.0%})")
     for record, row in list(zip(records, rows, strict=True))[: limits.config.examples]:
-        end = min(len(row.input_ids), limits.room(_prompt_length(row.loss_mask)))
+        end = min(len(row.input_ids), limits.room(row.prompt_length))
         shown = limits.paint(tokenizer, row.input_ids[:end], row.loss_mask[:end])
         print(f"  {visible(record.id)}:\n    {shown}")
     return problems
 
 
 def _rankings(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
-    from understudy.core.chat import encode_responses, render_prompts
+    from understudy.core.chat import encode_answers
 
-    records = contents.of(Ranking)
-    prompts = render_prompts(tokenizer, [r.prompt for r in records])
-    answers = [encode_responses(tokenizer, r.responses) for r in records]
-    problems = _check_prompts(limits, [len(ids) for ids in prompts], contents.places(Ranking))
-    placed = zip(contents.places(Ranking), prompts, answers, strict=True)
+    records, own = contents.of(Ranking), contents.places(Ranking)
+    texts = [r.prompt for r in records], [r.responses for r in records]
+    encoded = encode_answers(tokenizer, *texts, own.__getitem__)
+    prompts, answers = [ids for ids, _ in encoded], [k for _, k in encoded]
+    problems = _check_prompts(limits, [len(ids) for ids in prompts], own)
+    placed = zip(own, prompts, answers, strict=True)
     flat = [(place, len(ids), len(answer)) for place, ids, k in placed for answer in k]
     places, before, after = (list(column) for column in zip(*flat, strict=True))
     problems += _check_responses(limits, before, after, places)
@@ -311,10 +315,6 @@ def _texts(records: list[str], tokenizer: Any) -> None:
     lengths = [len(row) + 1 for row in rows]
     print("    " + length_line("documents", lengths, "tokens"))
     print(f"    {sum(lengths):,} tokens in all, EOS after each document; every one is counted")
-
-
-def _prompt_length(mask: Sequence[int]) -> int:
-    return max((i for i, counts in enumerate(mask) if not counts), default=-1) + 1
 
 
 def _check_prompts(limits: Limits, lengths: Sequence[int], places: Sequence[str]) -> list[str]:

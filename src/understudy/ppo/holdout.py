@@ -28,7 +28,7 @@ def evaluate(
         seed=config.seed,
         temperature=config.temperature,
         max_response_tokens=config.max_response_tokens,
-        eos_id=models.eos_id,
+        stop_ids=models.stop_ids,
         pad_id=models.pad_id,
         slots=config.rollout_slots,
     )

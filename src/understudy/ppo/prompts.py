@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import render_prompts
+from understudy.core.chat import records_of, render_prompts
 from understudy.records.io import read_records
 from understudy.records.schema import Prompt
 
@@ -36,7 +36,7 @@ def read_prompts(
     records = read_records(path, Prompt)
     if training:
         refuse_other_splits(path, records)
-    ids = render_prompts(tokenizer, [record.prompt for record in records])
+    ids = render_prompts(tokenizer, [record.prompt for record in records], records_of(path))
     kept = [i for i, row in enumerate(ids) if 0 < len(row) <= max_prompt_tokens]
     if not kept:
         raise ValueError(

@@ -3,7 +3,7 @@
 Shapes: B episodes, R tokens of the longest response, T columns of a pass, N its response tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,9 +36,9 @@ class Rollout:
     prompt_ids: list[Ids]
     """Rendered prompts."""
     response_ids: list[list[int]]
-    """Sampled tokens, EOS included where there is one."""
+    """Sampled tokens, with the one that ended the response if it ended."""
     finished_B: Tensor
-    """Whether a response ended by EOS."""
+    """Whether a response ended by a stop token."""
     mask_BR: Tensor
     """True at response tokens, which start at column 0."""
     old_logprobs_BR: Tensor
@@ -76,7 +76,7 @@ def sample(
     seed: int,
     temperature: float,
     max_response_tokens: int,
-    eos_id: int,
+    stop_ids: Collection[int],
     pad_id: int,
     slots: int,
 ) -> Rollout:
@@ -88,7 +88,7 @@ def sample(
         temperature=temperature,
         seed=derived_seed(seed, "ppo/rollout"),
         keys=keys,
-        eos_id=eos_id,
+        stop_ids=stop_ids,
         pad_id=pad_id,
         slots=slots,
     )

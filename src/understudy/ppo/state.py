@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.batching import derived_seed
+from understudy.core.chat import padding_id, stop_ids
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.models import (
@@ -119,13 +120,13 @@ class Models:
 
     @property
     def pad_id(self) -> int:
-        """Id of the padding token."""
-        return int(self.tokenizer.pad_token_id)
+        """What padding is filled with."""
+        return padding_id(self.tokenizer)
 
     @property
-    def eos_id(self) -> int:
-        """Id of the token that ends a response."""
-        return int(self.tokenizer.eos_token_id)
+    def stop_ids(self) -> frozenset[int]:
+        """Ids of the tokens that end a response."""
+        return stop_ids(self.tokenizer)
 
 
 def load_models(config: PPOConfig) -> Models:

@@ -146,7 +146,7 @@ def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int)
         seed=config.seed,
         temperature=config.temperature,
         max_response_tokens=config.max_response_tokens,
-        eos_id=models.eos_id,
+        stop_ids=models.stop_ids,
         pad_id=models.pad_id,
         slots=config.rollout_slots,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import check_prompt_length, encode_responses, render_prompts
+from understudy.core.chat import check_prompt_length, encode_answers, records_of
 from understudy.records.schema import Ranking, Role
 
 
@@ -18,7 +18,7 @@ class Element:
     prompt_ids: list[int]
     """The rendered prompt."""
     response_ids: list[list[int]]
-    """The K responses, each ending in EOS unless it was cut."""
+    """The K responses, each with the token that closes it unless it was cut."""
     pairs: list[tuple[int, int]]
     """(better, worse) response indices; ties left out."""
     margins: list[float]
@@ -70,19 +70,18 @@ def encode_rankings(
     A labeler who is not in `labeler_weights` weighs 1. ValueError when a prompt exceeds the context
     or when nothing is left.
     """
-    prompts = render_prompts(tokenizer, [ranking.prompt for ranking in rankings])
-    answers = iter(
-        encode_responses(tokenizer, [r for ranking in rankings for r in ranking.responses])
+    name = records_of(where)
+    encoded = encode_answers(
+        tokenizer, [r.prompt for r in rankings], [r.responses for r in rankings], name
     )
     weights = labeler_weights or {}
     rows: list[Element] = []
     num_dropped = num_all_tied = num_cut = 0
-    for ranking, prompt in zip(rankings, prompts, strict=True):
-        ids = [next(answers) for _ in ranking.responses]
+    for index, (ranking, (prompt, ids)) in enumerate(zip(rankings, encoded, strict=True)):
         if len(prompt) > max_prompt_tokens:
             num_dropped += 1
             continue
-        check_prompt_length(ranking.prompt, prompt, context, where)
+        check_prompt_length(ranking.prompt, prompt, context, name(index))
         if not (ranking.pairs() or keep_all_tied):
             num_all_tied += 1
             continue

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.core.chat import padding_id
 from understudy.core.models import load_scalar
 from understudy.reward.accuracy import pairwise_accuracy
 from understudy.reward.data import Element
@@ -19,7 +20,7 @@ def measure_ensemble(
     scores = []
     for folder in folders:
         model, tokenizer = load_scalar(folder)
-        scores.append(score_elements(model, rows, int(tokenizer.pad_token_id), batch_tokens))
+        scores.append(score_elements(model, rows, padding_id(tokenizer), batch_tokens))
     pairs = [(i, better, worse) for i, row in enumerate(rows) for better, worse in row.pairs]
     better = np.array([[mine[i][b] for i, b, _ in pairs] for mine in scores])
     worse = np.array([[mine[i][w] for i, _, w in pairs] for mine in scores])

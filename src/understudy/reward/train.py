@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from understudy.core.batching import derived_seed, shuffled
-from understudy.core.chat import check_prompt_length, render_prompts
+from understudy.core.chat import check_prompt_length, padding_id, records_of, render_prompts
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.lora import check_lora
@@ -184,7 +184,7 @@ def train_reward(config: RewardConfig) -> Path:
             metrics = backward_batch(
                 model,
                 batch,
-                int(tokenizer.pad_token_id),
+                padding_id(tokenizer),
                 config.micro_batch_tokens,
                 config.tie_width if config.ties == "model" else 0.0,
                 config.margin,
@@ -215,7 +215,7 @@ def train_reward(config: RewardConfig) -> Path:
         model,
         train.rows,
         [] if valid is None else valid.rows,
-        int(tokenizer.pad_token_id),
+        padding_id(tokenizer),
         config.micro_batch_tokens,
     )
     if config.ensemble > 1:
@@ -308,9 +308,10 @@ def _read_data(
         valid = encode(config.valid_data, read_records(config.valid_data, Ranking), False)
     if config.demonstrations is not None:
         demonstrations = read_records(config.demonstrations, Demonstration)
-        prompts = render_prompts(tokenizer, [row.prompt for row in demonstrations])
-        for row, ids in zip(demonstrations, prompts, strict=True):
-            check_prompt_length(row.prompt, ids, context, str(config.demonstrations))
+        name = records_of(config.demonstrations)
+        prompts = render_prompts(tokenizer, [row.prompt for row in demonstrations], name)
+        for index, (row, ids) in enumerate(zip(demonstrations, prompts, strict=True)):
+            check_prompt_length(row.prompt, ids, context, name(index))
     return train, valid, demonstrations
 
 

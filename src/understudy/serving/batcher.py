@@ -11,7 +11,7 @@ Shapes: B live rows, V vocabulary, D hidden size, K alternatives.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ class Token:
     top: tuple[tuple[int, float], ...] = ()
     """The likeliest tokens with theirs, where asked for."""
     last: bool = False
-    """Whether the sequence ends here: by EOS, at its limit, or because the model failed."""
+    """Whether the sequence ends here: by a stop token, at its limit, or as the model failed."""
     error: str | None = None
     """Why it ended, if the model failed."""
 
@@ -77,9 +77,15 @@ class Batcher:
     """A model that many requests share."""
 
     def __init__(
-        self, model: PreTrainedModel, *, eos_id: int, pad_id: int, slots: int, capacity: int
+        self,
+        model: PreTrainedModel,
+        *,
+        stop_ids: Collection[int],
+        pad_id: int,
+        slots: int,
+        capacity: int,
     ) -> None:
-        self.model, self.eos_id, self.pad_id = model, eos_id, pad_id
+        self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
         self.num_slots, self.capacity = slots, capacity
         self.head, self.device = head_of(model), device_of(model)
         self.waiting: deque[Job] = deque()
@@ -129,7 +135,7 @@ class Batcher:
                     if self.live:
                         self._step()
                 except Exception as error:  # one bad batch must not end the server
-                    failed = Token(self.eos_id, 0.0, last=True, error=f"{type(error).__name__}")
+                    failed = Token(self.pad_id, 0.0, last=True, error=f"{type(error).__name__}")
                     for sequence in {*self.live, *new}:
                         sequence.emit(failed)
                     self.live = []
@@ -176,7 +182,7 @@ class Batcher:
         for i, row in enumerate(rows):
             row.count += 1
             top = tuple(zip(*alternatives[i], strict=True))[: row.num_top] if row.num_top else ()
-            last = int(tokens[i]) == self.eos_id or row.count >= row.max_new_tokens
+            last = int(tokens[i]) in self.stop_ids or row.count >= row.max_new_tokens
             row.emit(Token(int(tokens[i]), logprobs[i], top, last))
         return tokens
 
@@ -184,7 +190,7 @@ class Batcher:
         """Let the rows go that ended or were cancelled."""
         ended_B = np.array(
             [
-                row.cancelled or row.count >= row.max_new_tokens or token == self.eos_id
+                row.cancelled or row.count >= row.max_new_tokens or int(token) in self.stop_ids
                 for row, token in zip(self.live, self.rows.token_B, strict=True)
             ]
         )

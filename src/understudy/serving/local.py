@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from understudy.core.chat import render_prompt
+from understudy.core.chat import padding_id, render_prompt, stop_ids
 from understudy.core.models import context_length
 from understudy.records import Message
 from understudy.serving.batcher import Batcher, Job, Token
@@ -37,7 +37,7 @@ class Piece:
     text: str
     """New text; "" while something is held back."""
     token: Token | None
-    """The token, if the text has it (the end-of-sequence token is no text)."""
+    """The token, if the text has it (a stop token is no text)."""
     finish: str | None
     """Why the answer ends here: stop or length."""
 
@@ -63,8 +63,8 @@ class LocalModel:
         self.max_waiting = max_waiting
         self.batcher = Batcher(
             model,
-            eos_id=int(tokenizer.eos_token_id),
-            pad_id=int(tokenizer.pad_token_id),
+            stop_ids=stop_ids(tokenizer),
+            pad_id=padding_id(tokenizer),
             slots=slots,
             capacity=self.context,
         )
@@ -160,7 +160,7 @@ class LocalModel:
                 turns = (message.plain() for message in request.messages)
                 messages = tuple(Message(role, text) for role, text in turns)  # type: ignore[arg-type]
                 return [render_prompt(self.tokenizer, messages)]
-            encoded: Any = self.tokenizer(request.prompts, verbose=False)
+            encoded: Any = self.tokenizer(request.prompts, split_special_tokens=True, verbose=False)
             return [list(ids) for ids in encoded["input_ids"]]
         except ApiError:
             raise
@@ -226,7 +226,7 @@ class LocalModel:
         )
 
     def _piece(self, index: int, token: Token, text: TextStream) -> Piece:
-        ended = token.id == self.batcher.eos_id
+        ended = token.id in self.batcher.stop_ids
         new = "" if ended else text.push(token.id)
         if not (text.stopped or token.last):
             return Piece(index, new, token, None)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.core.chat import text_of
+
 
 class TextStream:
     """The text of one answer: `push` a token, get the text that is now certain.
@@ -71,8 +73,4 @@ class TextStream:
         return new
 
     def _decode(self, ids: Sequence[int]) -> str:
-        if not ids:
-            return ""
-        return str(
-            self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return text_of(self.tokenizer, ids)

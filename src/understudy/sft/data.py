@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import Example, check_prompt_length, encode_examples
+from understudy.core.chat import Example, check_prompt_length, encode_examples, records_of
 from understudy.records.schema import Demonstration
 
 
@@ -20,7 +20,8 @@ class Examples:
     num_dropped: int
     """Demonstrations left out because their prompt is too long (C: over 1k tokens)."""
     num_cut: int
-    """Responses cut at the limit (C: 1k tokens) or at the end of the context; they have no EOS."""
+    """Responses cut at the limit (C: 1k tokens) or at the end of the context; nothing ends
+    them."""
 
 
 def encode_demonstrations(
@@ -35,18 +36,18 @@ def encode_demonstrations(
     """Encode, drop long prompts, cut long responses; ValueError when a prompt exceeds the
     context."""
     pairs = [(d.prompt, d.response) for d in demonstrations]
+    name = records_of(where)
+    examples = encode_examples(tokenizer, pairs, name)
     rows, kept, num_cut = [], [], 0
-    for demonstration, example in zip(
-        demonstrations, encode_examples(tokenizer, pairs), strict=True
-    ):
-        prompt_length = _prompt_length(example)
-        if prompt_length > max_prompt_tokens:
+    for index, (demonstration, example) in enumerate(zip(demonstrations, examples, strict=True)):
+        start = example.prompt_length
+        if start > max_prompt_tokens:
             continue
-        check_prompt_length(demonstration.prompt, example.input_ids[:prompt_length], context, where)
-        room = max_response_tokens if context is None else context - prompt_length
-        length = prompt_length + min(room, max_response_tokens)
-        num_cut += length < len(example.input_ids)
-        rows.append(Example(example.input_ids[:length], example.loss_mask[:length]))
+        check_prompt_length(demonstration.prompt, example.input_ids[:start], context, name(index))
+        room = max_response_tokens if context is None else context - start
+        length = start + min(room, max_response_tokens)
+        num_cut += length < example.end
+        rows.append(example.cut(length))
         kept.append(demonstration)
     if not rows:
         raise ValueError(
@@ -54,9 +55,3 @@ def encode_demonstrations(
             f"{max_prompt_tokens}; raise it if the model's context allows"
         )
     return Examples(rows=rows, kept=kept, num_dropped=len(pairs) - len(rows), num_cut=num_cut)
-
-
-def _prompt_length(example: Example) -> int:
-    """Tokens before the last answer; earlier answers of a conversation belong to its prompt."""
-    last_zero = max((i for i, counts in enumerate(example.loss_mask) if not counts), default=-1)
-    return last_zero + 1

@@ -21,6 +21,7 @@ def response_nll(
     """(sum of negative log-likelihoods over the response tokens in nats, number of those
     tokens)."""
     device = device_of(model)
+    examples = [example.cut(example.end) for example in examples]  # what follows teaches nothing
     ids_BT, mask_BT = pad([example.input_ids for example in examples], pad_id, side)
     counts_BT, _ = pad([example.loss_mask for example in examples], 0, side)
     ids_BT, mask_BT, counts_BT = ids_BT.to(device), mask_BT.to(device), counts_BT.to(device)

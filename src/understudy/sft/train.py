@@ -25,7 +25,13 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.batching import derived_seed, shuffled
-from understudy.core.chat import Example, decode_response, render_prompts
+from understudy.core.chat import (
+    Example,
+    decode_response,
+    padding_id,
+    render_prompts,
+    stop_ids,
+)
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.generation import generate
@@ -269,7 +275,7 @@ def _gradient(
 ) -> tuple[dict[str, float], int]:
     """Accumulate the gradient of one step; its losses and the number of real tokens computed."""
     torch.manual_seed(derived_seed(config.seed, "sft/dropout", step))
-    pad_id, budget = int(tokenizer.pad_token_id), config.micro_batch_tokens
+    pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     batch, text = data.batch(config, step), data.text_batch(config, step)
     fraction = config.pretrain_fraction
     metrics = {"sft/loss": backward_batch(model, batch, pad_id, budget, 1 - fraction)}
@@ -293,7 +299,7 @@ def _measure(
 def _valid_loss(
     config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples
 ) -> float:
-    return mean_loss(model, valid.rows, int(tokenizer.pad_token_id), config.micro_batch_tokens)
+    return mean_loss(model, valid.rows, padding_id(tokenizer), config.micro_batch_tokens)
 
 
 def _mean_score(
@@ -311,8 +317,8 @@ def _mean_score(
         temperature=config.score_temperature,
         seed=derived_seed(config.seed, "sft/score"),
         keys=[(i,) for i in range(len(ids))],
-        eos_id=tokenizer.eos_token_id,
-        pad_id=tokenizer.pad_token_id,
+        stop_ids=stop_ids(tokenizer),
+        pad_id=padding_id(tokenizer),
     )
     model.train()
     assert config.reward_model is not None

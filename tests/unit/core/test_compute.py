@@ -79,7 +79,9 @@ def test_bf16_rounds_products_and_leaves_the_weights(kind):
 def test_the_rollout_engine_computes_as_the_trainer_does():
     model = make_policy("llama")
     place(model.base_model, model, Options(bf16=True))
-    answers = generate(model, [[5, 9, 200], [31, 7]], max_new_tokens=8, seed=0, eos_id=-1, pad_id=1)
+    answers = generate(
+        model, [[5, 9, 200], [31, 7]], max_new_tokens=8, seed=0, stop_ids=[], pad_id=1
+    )
     for prompt, answer in zip([[5, 9, 200], [31, 7]], answers, strict=True):
         ids_1T = torch.tensor([[*prompt, *answer.ids]])
         logprobs_1T, _ = policy_logprobs(model, ids_1T, torch.ones_like(ids_1T))

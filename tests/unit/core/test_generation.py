@@ -17,7 +17,7 @@ def ragged_prompts(count, seed=0, longest=12):
 
 
 def sample(model, prompts, **kwargs):
-    options = dict(max_new_tokens=10, seed=3, eos_id=EOS, pad_id=PAD) | kwargs
+    options = dict(max_new_tokens=10, seed=3, stop_ids=[EOS], pad_id=PAD) | kwargs
     return generate(model, prompts, **options)
 
 

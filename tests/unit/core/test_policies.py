@@ -1,22 +1,30 @@
+import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.fixtures_models import KINDS, make_policy, make_tokenizer, save_model_folder
+from tests.fixtures_tokenizers import KINDS as TOKENIZERS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from understudy.core.batching import pad
+from understudy.core.chat import stop_ids
 from understudy.core.models import (
     atomic_folder,
     context_length,
     forward_hidden,
     load_policy,
+    load_tokenizer,
     policy_logprobs,
     save_policy,
 )
 from understudy.core.ops import entropy_of, logprobs_of
+from understudy.core.sampling import draw_responses
+from understudy.records import Prompt
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,43 +85,79 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_pad_is_never_eos_and_spare_rows_are_used(tmp_path):
-    # 384 embedding rows for 360 tokens: the added pad token needs no new row.
-    folder = save_model_folder(tmp_path / "m", tokenizer=make_tokenizer(pad_token="<eos>"))
-    model, tokenizer = load_policy(folder)
-    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
-    assert model.get_input_embeddings().weight.shape[0] == 384
-
-
-@pytest.mark.parametrize("kind", ["llama", "llama_tied"])
-def test_embeddings_grow_for_the_pad_token_only_if_full(tmp_path, kind):
-    tokenizer = make_tokenizer()
-    size = len(tokenizer)
-    tokenizer = make_tokenizer(pad_token=None)
-    tokenizer.add_tokens(["<other>"])  # "<pad>" is an ordinary token of this one, all rows are used
+@pytest.mark.parametrize("pad", [None, "<eos>", "<pad>"])
+def test_the_vocabulary_stays_as_it_is(tmp_path, pad):
+    size = len(make_tokenizer())
     folder = save_model_folder(
-        tmp_path / "m", kind, tokenizer=_rename_pad(tokenizer), vocab_size=size + 1
+        tmp_path / "m", tokenizer=make_tokenizer(pad_token=pad), vocab_size=size
     )
-    model, loaded = load_policy(folder)
-    assert loaded.pad_token_id == size + 1
-    weight = model.get_output_embeddings().weight
-    assert weight.shape[0] == size + 2
-    torch.testing.assert_close(weight[-1], weight[:-1].mean(0))
-    assert model.config.vocab_size == size + 2
+    model, tokenizer = load_policy(folder)
+    assert (len(tokenizer), tokenizer.pad_token) == (size, pad)
+    assert model.get_input_embeddings().weight.shape[0] == model.config.vocab_size == size
+    save_policy(model, tokenizer, tmp_path / "again")
+    assert len(load_tokenizer(tmp_path / "again")) == size
+    answers = [draw(model, tokenizer, n) for n in (1, 3)]  # padded or not, the same
+    assert answers[0] == answers[1][:1]
 
 
-def _rename_pad(tokenizer):
-    """The tokenizer with none of the usual names for a pad token in its vocabulary."""
-    import json
+def draw(model, tokenizer, count):
+    prompts = [Prompt(id=f"p{n}", prompt="Name " + "a b " * n, user_id="u") for n in range(count)]
+    options = dict(num_samples=1, seed=0, max_new_tokens=5, model_name="m", slots=4)
+    return [r.response for r in draw_responses(model, tokenizer, prompts, **options)]
 
-    from tokenizers import Tokenizer
 
-    raw = json.loads(tokenizer.backend_tokenizer.to_str())
-    raw["model"]["vocab"]["<never>"] = raw["model"]["vocab"].pop("<pad>")
-    for token in raw["added_tokens"]:
-        token["content"] = token["content"].replace("<pad>", "<never>")
-    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(raw))
-    return tokenizer
+def test_tokens_without_embeddings_are_named(tmp_path):
+    tokenizer = make_tokenizer()
+    folder = save_model_folder(tmp_path / "m", tokenizer=tokenizer, vocab_size=len(tokenizer))
+    tokenizer.add_tokens(["<tool>"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"1 tokens, such as '<tool>'.*resize_token_embeddings"):
+        load_policy(folder)
+
+
+def test_stop_tokens_of_the_generation_config_are_taken_over_and_saved(tmp_path):
+    folder = save_model_folder(tmp_path / "m")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
+    model, tokenizer = load_policy(folder)
+    assert stop_ids(tokenizer) == {0, 7, 9}
+    save_policy(model, tokenizer, tmp_path / "again")
+    saved = json.loads((tmp_path / "again" / "generation_config.json").read_text())
+    assert saved["eos_token_id"] == [0, 7, 9]
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path):
+    model = make_policy()
+    name, weight = list(model.named_parameters())[3]
+    with torch.no_grad():
+        weight.view(-1)[5] = float("nan")
+    model.save_pretrained(tmp_path / "m")
+    make_tokenizer().save_pretrained(tmp_path / "m")
+    with pytest.raises(ValueError, match=rf"1 weights of {re.escape(name)} are NaN"):
+        load_policy(tmp_path / "m")
+
+
+def test_pickled_weights_are_named_and_the_command_converts_them(tmp_path):
+    folder = save_model_folder(tmp_path / "m")
+    expected = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(expected, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin only.*convert it") as caught:
+        load_policy(folder)
+    code = str(caught.value).partition('python -c "')[2].rstrip('"')
+    exec(code)
+    model, _ = load_policy(folder)
+    torch.testing.assert_close(dict(model.named_parameters()), expected)
+
+
+def test_a_template_is_talked_about_once(tmp_path, capsys):
+    tokenizer = TOKENIZERS["gemma"]()
+    folder = save_model_folder(tmp_path / "m", tokenizer=tokenizer, vocab_size=len(tokenizer))
+    capsys.readouterr()
+    for _ in range(2):
+        load_tokenizer(folder)
+    said = capsys.readouterr().err
+    assert said.count("refuses a system turn (System role not supported)") == 1
+    assert said.count("\n") == 1
 
 
 def test_missing_parts_are_named(tmp_path):

@@ -6,7 +6,7 @@ from tests.fixtures_models import KINDS, MORE_KINDS, make_policy, make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from understudy.core.batching import pad, ranking_batch
-from understudy.core.chat import encode_response, render_prompt
+from understudy.core.chat import encode_example
 from understudy.core.models import (
     ScalarModel,
     load_policy,
@@ -99,6 +99,20 @@ def test_head_starts_small_with_bias_zero():
     assert not torch.equal(model.head.weight, other.head.weight)
 
 
+def closed(tokenizer, prompt, text):
+    example = encode_example(tokenizer, prompt, text)
+    return example.input_ids[: example.end]
+
+
+def test_saved_for_other_programs_without_a_pad_token_that_ends_answers(tmp_path):
+    model, tokenizer = make_scalar(), make_tokenizer(pad_token="<eos>")
+    model.save(tmp_path / "rm", tokenizer)
+    standard = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
+    row = closed(tokenizer, "Name a prime.", "Seven.")
+    score = standard(torch.tensor([row])).logits.item() + standard.config.understudy_score_offset
+    assert [score] == pytest.approx(score_texts(model, tokenizer, ["Name a prime."], ["Seven."]))
+
+
 @pytest.mark.parametrize("kind", MORE_KINDS)
 def test_save_and_load_here_and_as_sequence_classification(tmp_path, kind):
     model, tokenizer = make_scalar(kind), make_tokenizer()
@@ -110,10 +124,7 @@ def test_save_and_load_here_and_as_sequence_classification(tmp_path, kind):
     assert loaded.bias_shift == 0.5
     standard = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
     assert type(standard).__name__.endswith("ForSequenceClassification")
-    rows = [
-        render_prompt(tokenizer, prompt) + encode_response(tokenizer, text)
-        for prompt, text in zip(prompts, texts, strict=True)
-    ]
+    rows = [closed(tokenizer, *pair) for pair in zip(prompts, texts, strict=True)]
     offset = standard.config.understudy_score_offset
     alone = [standard(torch.tensor([row])).logits.item() + offset for row in rows]
     assert alone == pytest.approx(scores, abs=1e-5)
@@ -139,8 +150,7 @@ def test_scores_do_not_depend_on_what_else_is_scored():
 def test_an_unfinished_response_is_scored_without_eos():
     model, tokenizer = make_scalar(), make_tokenizer()
     whole, cut = score_texts(model, tokenizer, ["x"] * 2, ["a b"] * 2, finished=[True, False])
-    ids = render_prompt(tokenizer, "x") + encode_response(tokenizer, "a b")
-    rows = torch.tensor([ids])
+    rows = torch.tensor([closed(tokenizer, "x", "a b")])
     values_1T = model.values(rows, torch.ones_like(rows))
     assert [whole, cut] == pytest.approx(
         [values_1T[0, -1].item(), values_1T[0, -2].item()], abs=1e-5

@@ -10,7 +10,6 @@ from tests.fixtures_models import make_tokenizer, save_model_folder
 from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenizer, write_world
 
 from understudy.cli import main
-from understudy.core.chat import encode_response
 from understudy.core.models import device_of
 from understudy.loop import findings
 from understudy.loop.doctor import DoctorConfig, doctor, win_rates
@@ -271,7 +270,7 @@ def test_rankings_by_length(base, tmp_path):
     tokenizer = make_tokenizer()
     by_length = []
     for r in rows:
-        scores = [len(encode_response(tokenizer, text)) for text in r.responses]
+        scores = [len(tokenizer(f" {text}")["input_ids"]) for text in r.responses]
         if len(set(scores)) > 1:
             row = dict(prompt=r.prompt, responses=r.responses, scores=scores)
             by_length.append(Ranking.from_json(row))

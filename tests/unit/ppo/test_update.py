@@ -40,7 +40,7 @@ def roll(policy, prompts=PROMPTS, keys=None):
         seed=0,
         temperature=1.0,
         max_response_tokens=6,
-        eos_id=EOS,
+        stop_ids=[EOS],
         pad_id=PAD,
         slots=4,
     )

@@ -27,7 +27,7 @@ def take(arrived: "queue.Queue[Token]") -> list[Token]:
 @pytest.fixture(scope="module", params=["llama", "gpt2", "mistral"])
 def batcher(request):
     # No token is EOS, so that it is known how long an answer takes.
-    made = Batcher(make_policy(request.param), eos_id=-1, pad_id=1, slots=3, capacity=64)
+    made = Batcher(make_policy(request.param), stop_ids=[], pad_id=1, slots=3, capacity=64)
     yield made
     made.close()
 
@@ -74,7 +74,7 @@ def test_a_cancelled_job_leaves_and_one_that_waits_never_starts(batcher) -> None
 
 def test_a_failing_model_ends_its_batch_and_not_the_thread() -> None:
     policy = make_policy()
-    batcher = Batcher(policy, eos_id=0, pad_id=1, slots=2, capacity=32)
+    batcher = Batcher(policy, stop_ids=[0], pad_id=1, slots=2, capacity=32)
     arrived: queue.Queue[Token] = queue.Queue()
     batcher.submit([job([10**6], arrived.put)])  # no such token
     assert take(arrived)[-1].error

@@ -53,7 +53,7 @@ def test_a_greedy_answer_is_the_rollout_engines(client, model) -> None:
     policy, tokenizer = model
     ids = render_prompt(tokenizer, "Name a prime number.")
     (expected,) = generate(
-        policy, [ids], max_new_tokens=20, greedy=True, seed=0, eos_id=0, pad_id=1
+        policy, [ids], max_new_tokens=20, greedy=True, seed=0, stop_ids=[0], pad_id=1
     )
     answer = client.chat.completions.create(
         model="tiny", messages=ASK, temperature=0, max_tokens=20
@@ -130,7 +130,7 @@ def test_logprobs_are_the_models(client, model) -> None:
         assert bytes(token.bytes).decode("utf-8", "replace") == token.token
     prompt = render_prompt(model[1], "Name a prime number.")
     (expected,) = generate(
-        model[0], [prompt], max_new_tokens=6, greedy=True, seed=0, eos_id=0, pad_id=1
+        model[0], [prompt], max_new_tokens=6, greedy=True, seed=0, stop_ids=[0], pad_id=1
     )
     logprobs = [token.logprob for token in content]
     assert logprobs == pytest.approx(expected.logprobs[: len(logprobs)], abs=1e-4)

@@ -27,7 +27,7 @@ def test_long_prompts_are_left_out_and_long_responses_cut():
     assert (examples.num_dropped, examples.num_cut) == (1, 1)
     assert sum(examples.rows[1].loss_mask) == 50
     assert 0 not in examples.rows[1].input_ids  # no EOS where nothing ends
-    assert examples.rows[0].input_ids[-1] == 0
+    assert examples.rows[0].input_ids[examples.rows[0].end - 1] == 0
 
 
 def test_a_response_is_cut_at_the_end_of_the_context():
@@ -37,7 +37,7 @@ def test_a_response_is_cut_at_the_end_of_the_context():
 
 
 def test_a_prompt_that_fills_the_context_is_an_error():
-    with pytest.raises(ValueError, match=r"demos.jsonl: the prompt 'a a .* context is 40"):
+    with pytest.raises(ValueError, match=r"demos.jsonl record 1: the prompt 'a a .* context is 40"):
         encode([demo("a " * 60)], max_prompt=200, context=40)
 
 
