@@ -105,6 +105,20 @@ def kl_exploding(rows: Rows) -> Finding | None:
     )
 
 
+def nothing_ends(rows: Rows) -> Finding | None:
+    """Every response runs into the length limit, so each has the score of a missing end."""
+    rates = series(rows, "ppo/eos_rate")
+    if not rates or max(rates) > 0:
+        return None
+    return Finding(
+        "no answer ends by itself",
+        f"0% ended within the length limit in {len(rates)} iterations",
+        "another eos_token_id in the model's generation_config.json if it ends its turns with a "
+        "token that is not among those that the run named; SFT first, so that the model learns to "
+        "end; a longer max_response_tokens",
+    )
+
+
 def eos_rate_falling(rows: Rows) -> Finding | None:
     """Answers stop ending by themselves."""
     rates = series(rows, "ppo/eos_rate")
@@ -396,6 +410,7 @@ PPO_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
     kl_not_zero_at_start,
     kl_negative,
     kl_exploding,
+    nothing_ends,
     eos_rate_falling,
     length_creeping,
     length_collapse,

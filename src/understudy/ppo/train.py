@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from understudy.core.batching import shuffled
+from understudy.core.chat import never_ended
 from understudy.core.checkpoint import crash_point
 from understudy.core.models import context_length, save_policy
 from understudy.core.optim import constant_with_warmup, set_lr
+from understudy.core.policies import say_once
 from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
@@ -137,9 +139,12 @@ def _read(
 
 
 def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int) -> Rollout:
-    """The noise of a token depends on (seed, iteration, episode, token) and nothing else."""
+    """The noise of a token depends on (seed, iteration, episode, token) and nothing else.
+
+    Says so on standard error when none of the first responses ends by itself.
+    """
     chosen = prompts_of(iteration, config.batch_size, len(prompts.ids), config.seed)
-    return sample(
+    rollout = sample(
         models.policy,
         [prompts.ids[i] for i in chosen],
         keys=[(iteration, episode) for episode in range(config.batch_size)],
@@ -150,6 +155,9 @@ def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int)
         pad_id=models.pad_id,
         slots=config.rollout_slots,
     )
+    if iteration == 0 and not rollout.finished_B.any():
+        say_once(f"{config.model}: {never_ended(models.tokenizer, config.max_response_tokens)}")
+    return rollout
 
 
 def _judge(

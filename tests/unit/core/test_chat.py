@@ -94,9 +94,7 @@ def test_a_tokenizer_without_template_gets_the_plain_one():
 
 
 def test_a_prompt_that_fills_the_context_is_named():
-    with pytest.raises(
-        ValueError, match=r"demos.jsonl: the prompt 'Name a prime.' has 4 tokens"
-    ):
+    with pytest.raises(ValueError, match=r"demos.jsonl: the prompt 'Name a prime.' has 4 tokens"):
         check_prompt_length("Name a prime.", [1, 2, 3, 4], 4, "demos.jsonl")
     check_prompt_length("Name a prime.", [1, 2, 3], 4, "demos.jsonl")
     check_prompt_length("Name a prime.", [1] * 99, None, "demos.jsonl")
