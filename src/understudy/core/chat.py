@@ -100,16 +100,12 @@ def encode_examples(
         mask = [0] * len(ids)
         answers = [turn for turn in dialogue if turn.role == "assistant"]
         for turn, (first, end) in zip(answers, spans, strict=True):
-            if turn is answers[-1] or (_weight(turn) and turn.content.strip()):
+            if turn is answers[-1] or (turn.weight and turn.content.strip()):
                 mask[first:end] = [1] * (end - first)
         if not chat.turn_end:
             ids, mask = [*ids, chat.end_id], [*mask, 1]
         examples.append(Example(ids, mask, spans[-1][0]))
     return examples
-
-
-def _weight(turn: Message) -> int:
-    return int(getattr(turn, "weight", 1))
 
 
 def encode_answers(

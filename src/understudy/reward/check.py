@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.core.chat import padding_id
 from understudy.core.compute import place
 from understudy.core.models import context_length, load_scalar
 from understudy.core.run import clean, write_atomic
@@ -72,7 +73,7 @@ def reward_check(config: RewardCheckConfig) -> str:
         context=context_length(model),
         where=str(config.data),
     )
-    pad_id = int(tokenizer.pad_token_id or 0)
+    pad_id = padding_id(tokenizer)
     scores = score_elements(model, found.rows, pad_id, config.micro_batch_tokens)
     rule, source = _length_rule(config, found.rows)
     results: dict[str, Any] = {

@@ -62,6 +62,13 @@ def test_a_cut_answer_is_closed_by_nothing(tokenizer):
     assert cut.end == len(cut.input_ids)
 
 
+def test_turns_of_weight_0_are_not_learned(tokenizer):
+    turns = (CHAT[0], CHAT[1], Message("assistant", "Hello", 0), CHAT[3])
+    example = encode_example(tokenizer, turns, "Seven.")
+    learned = [i for i, m in zip(example.input_ids, example.loss_mask, strict=True) if m]
+    assert tokenizer.decode(learned) == " Seven.<eos>"
+
+
 def test_the_mask_decodes_to_the_response(tokenizer):
     example = encode_example(tokenizer, "Name a prime.", "Seven.")
     learned = [i for i, m in zip(example.input_ids, example.loss_mask, strict=True) if m]
