@@ -1,27 +1,25 @@
 """The command line: one command per stage, each described by the config dataclass of its stage.
 
 A command's module is imported when the command runs, so that `understudy --help` needs no torch.
-Options come from the dataclass's fields and the strings under them; `--config FILE` reads a TOML
-file first. A user's mistake is one line on stderr and exit code 2; a failure of the work itself is
-1; stopped by a signal with everything saved is 75; interrupted from the keyboard is 130.
+Options come from the dataclass's fields (`loop/options.py`). A user's mistake is one line on stderr
+and exit code 2; a failure of the work itself is 1; stopped by a signal with everything saved is 75;
+interrupted from the keyboard is 130.
 """
 
-import contextlib
-import dataclasses
-import difflib
 import importlib
-import io
 import os
 import re
 import signal
 import sys
 import traceback
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
+
+from understudy.loop.options import nearest, parse
 
 USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
 
@@ -455,12 +453,12 @@ def _find(arguments: list[str]) -> tuple[Command | None, list[str]]:
         return by_name[first], rest
     group = [name.split()[1] for name in by_name if name.startswith(f"{first} ")]
     if not group:
-        nearest = _nearest(first, [name.split()[0] for name in by_name])
-        raise ValueError(f"unknown command '{first}'; did you mean '{nearest}'? See understudy -h")
+        close = nearest(first, [name.split()[0] for name in by_name])
+        raise ValueError(f"unknown command '{first}'; did you mean '{close}'? See understudy -h")
     if rest and rest[0] not in ("-h", "--help"):
         if rest[0] not in group:
-            nearest = _nearest(rest[0], group)
-            raise ValueError(f"unknown command '{first} {rest[0]}'; did you mean '{nearest}'?")
+            close = nearest(rest[0], group)
+            raise ValueError(f"unknown command '{first} {rest[0]}'; did you mean '{close}'?")
         return by_name[f"{first} {rest[0]}"], rest[1:]
     return None, []
 
@@ -482,113 +480,6 @@ def _overview(group: str = "") -> str:
             "understudy completion bash|zsh|fish prints a script that completes all of this.",
         ]
     )
-
-
-# Options
-
-
-def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
-    """An instance of `config_class` from `--config FILE`, if given, and the options after it."""
-    import tyro
-
-    if "-h" in arguments or "--help" in arguments:
-        try:
-            tyro.cli(_shadow(config_class, {}), args=["--help"], prog=prog)
-        except SystemExit:
-            print("Options can also stand in a TOML file: --config FILE; those given here win.")
-            raise
-    from_file, arguments = _read_config_option(config_class, arguments)
-    _check_options(config_class, arguments, from_file, prog)
-    with _errors_in_one_line():
-        parsed: Any
-        parsed, unknown = tyro.cli(
-            _shadow(config_class, from_file), args=arguments, prog=prog, return_unknown_args=True
-        )
-    if unknown:
-        raise ValueError(f"{prog} does not know what to do with '{unknown[0]}'; see {prog} --help")
-    return config_class(
-        **{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)}
-    )
-
-
-def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict, list[str]]:
-    """Take `--config FILE` out of the arguments: (its values, the other arguments)."""
-    if "--config" not in arguments:
-        return {}, arguments
-    from understudy.core.config import build_values, read_toml
-
-    at = arguments.index("--config")
-    if at + 1 == len(arguments):
-        raise ValueError("--config needs the name of a TOML file")
-    path = arguments[at + 1]
-    values = build_values(config_class, read_toml(path), source=path)
-    return values, arguments[:at] + arguments[at + 2 :]
-
-
-def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
-    """The class with other defaults and without its checks, which run when all values are known."""
-    hints = typing.get_type_hints(config_class, include_extras=True)
-    fields = [(name, hints[name], dataclasses.field(default=v)) for name, v in defaults.items()]
-    return dataclasses.make_dataclass(
-        config_class.__name__,
-        fields,
-        bases=(config_class,),
-        namespace={"__post_init__": lambda self: None, "__doc__": config_class.__doc__},
-        frozen=True,
-        kw_only=True,
-    )
-
-
-def _check_options(
-    config_class: type, arguments: list[str], from_file: Mapping[str, Any], prog: str
-) -> None:
-    """Complain of an unknown option with the nearest valid one, and of required ones not given."""
-    fields = dataclasses.fields(config_class)
-    valid = {"--" + f.name.replace("_", "-"): f for f in fields}
-    given = {a.partition("=")[0].replace("_", "-") for a in arguments if a.startswith("--")}
-    known = {*valid, *(f"--no-{name[2:]}" for name, f in valid.items() if f.type in (bool, "bool"))}
-    for option in sorted(given - known):
-        nearest = _nearest(option, list(valid))
-        raise ValueError(f"{prog} has no option {option}; the nearest is {nearest}")
-    missing = [name for name, f in valid.items() if _is_required(f) and name not in given]
-    missing = [name for name in missing if valid[name].name not in from_file]
-    if missing:
-        raise ValueError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
-
-
-def _is_required(field: dataclasses.Field) -> bool:
-    no_default = field.default is field.default_factory is dataclasses.MISSING
-    return no_default and "Positional" not in str(field.type)
-
-
-@contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    """tyro draws a box around an error; keep its sentence only."""
-    box = io.StringIO()
-    columns = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "9999"
-    try:
-        with contextlib.redirect_stderr(box):
-            yield
-    except SystemExit as error:
-        raise ValueError(_sentence(box.getvalue())) from error
-    finally:
-        os.environ.pop("COLUMNS")
-        if columns is not None:
-            os.environ["COLUMNS"] = columns
-
-
-def _sentence(box: str) -> str:
-    """The words between the frame's first line and "For full helptext ..."."""
-    frame = " \u2500\u2502\u256d\u256e\u256f\u2570"
-    lines = [re.sub(r"\s{2,}", " ", line.strip(frame)) for line in box.splitlines()]
-    text = [line for line in lines[1:] if line]
-    end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
-    return " ".join(text[:end]).removeprefix("Error parsing ")
-
-
-def _nearest(word: str, choices: Sequence[str]) -> str:
-    return difflib.get_close_matches(word, choices, n=1, cutoff=0.0)[0]
 
 
 if __name__ == "__main__":

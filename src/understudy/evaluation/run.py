@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.core.compute import place
 from understudy.core.models import (
     check_scalar,
     load_policy,
@@ -114,6 +115,10 @@ class EvaluateConfig:
     """Longest answer, in tokens."""
     num_examples: int = 10
     """Prompts shown with every model's answer in the report."""
+    device: str = "auto"
+    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16, with the weights in fp32."""
     seed: int = 0
     """Sampling, order of answers, choice of labelers."""
     overwrite: bool = False
@@ -174,8 +179,8 @@ def evaluate(
     sampled, measures = _answers_and_measures(config, given)
     write_records(run.dir / "responses.jsonl", sampled)
     # 3. Who judges: people's files, the labelers and judges passed in, the reward model.
-    scores = _reward_scores(config.reward_model, sampled)
-    second = _reward_scores(config.second_reward_model, sampled)
+    scores = _reward_scores(config, config.reward_model, sampled)
+    second = _reward_scores(config, config.second_reward_model, sampled)
     scorers = {"reward_model": scores, "second_reward_model": second}
     groups = _groups(judges or {}, gold, scorers)
     results: dict[str, Any] = {"baseline": config.baseline, "seed": config.seed, **measures}
@@ -324,6 +329,7 @@ def _answers_and_measures(
         if not _asks_models(config):
             continue
         model, tokenizer = load_policy(folder)
+        place(model.base_model, model, config)
         if config.responses is None:
             sampled += _draw(config, model, tokenizer, prompts, name)
         if words:
@@ -366,11 +372,14 @@ def _draw(
     return responses
 
 
-def _reward_scores(folder: Path | None, responses: Sequence[Response]) -> Scores:
+def _reward_scores(
+    config: EvaluateConfig, folder: Path | None, responses: Sequence[Response]
+) -> Scores:
     """A reward model's score of each distinct response; none without a reward model."""
     if folder is None:
         return {}
     model, tokenizer = load_scalar(folder)
+    place(model.trunk, model, config)
     unique = {_score_key(r): r for r in responses}
     kept = list(unique.values())
     scores = score_texts(

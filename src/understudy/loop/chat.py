@@ -30,6 +30,10 @@ class ChatConfig:
     """Sampling temperature; 0 takes the likeliest token each time."""
     max_new_tokens: int = 256
     """Longest answer, in tokens."""
+    device: str = "auto"
+    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16, with the weights in fp32."""
     seed: int = 0
     """Seed of the sampling; the same conversation gives the same answers."""
 
@@ -79,10 +83,12 @@ class Speaker:
     """A model and its side of the conversation."""
 
     def __init__(self, name: str, config: ChatConfig) -> None:
+        from understudy.core.compute import place
         from understudy.core.models import load_policy
 
         self.name, self.config = name, config
         self.model, self.tokenizer = load_policy(model_folder(name))
+        place(self.model.base_model, self.model, config)
         self.turns: tuple[Message, ...] = ()
 
     def answer(self, text: str) -> str:
@@ -95,14 +101,16 @@ class Speaker:
 
     def _fitting_prompt(self) -> list[int]:
         """The conversation's ids, without its oldest turns when it outgrows the model's context."""
-        from understudy.core.chat import render_prompt
+        from understudy.core.chat import check_prompt_length, render_prompt
         from understudy.core.models import context_length
 
         room = context_length(self.model)
         while True:
             ids = render_prompt(self.tokenizer, _conversation(self.turns))
-            if room is None or len(ids) < room or len(self.turns) == 1:
+            if room is None or len(ids) < room:
                 return ids
+            if len(self.turns) == 1:
+                check_prompt_length(_conversation(self.turns), ids, room, self.name)
             self.turns = self.turns[2:]
 
     def _generate(self, ids: list[int]) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.batching import derived_seed
-from understudy.core.chat import render_prompts
+from understudy.core.chat import check_prompt_length, render_prompts
+from understudy.core.compute import place
 from understudy.core.models import context_length, load_policy
+from understudy.core.policies import say_once
 from understudy.core.sampling import draw_responses, id_key, merge_identical
 from understudy.loop.names import model_folder, name_of
 from understudy.records import Prompt, Response, read_records, write_records
@@ -45,6 +47,12 @@ class SampleConfig:
     """What the records call the model; the folder's name without it."""
     keep_identical: bool = False
     """Keep an answer that repeats another to the same prompt."""
+    max_prompt_tokens: int = 1024
+    """Prompts that are longer are left out, and counted (C)."""
+    device: str = "auto"
+    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16, with the weights in fp32."""
     seed: int = 0
     """Seed of the sampling and of each prompt's K."""
     overwrite: bool = False
@@ -99,6 +107,8 @@ def _sample_into_store(config: SampleConfig, folder: Path) -> str:
 
 def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
     model, tokenizer = load_policy(model_folder(config.model))
+    place(model.base_model, model, config)
+    prompts = short_enough(tokenizer, prompts, config.max_prompt_tokens)
     responses = draw_varying(
         model,
         tokenizer,
@@ -111,6 +121,26 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
         model_name=config.name or name_of(config.model),
     )
     return responses if config.keep_identical else merge_identical(responses)
+
+
+def short_enough(tokenizer: Any, prompts: Sequence[Prompt], most: int) -> list[Prompt]:
+    """The prompts of at most `most` tokens; the others are counted on standard error."""
+    rows = _ids(tokenizer, prompts)
+    kept = [prompt for prompt, ids in zip(prompts, rows, strict=True) if len(ids) <= most]
+    if not kept:
+        raise ValueError(
+            f"all {len(prompts):,} prompts are longer than --max-prompt-tokens {most:,}; raise it "
+            "if the model's context allows"
+        )
+    if len(kept) < len(prompts):
+        left_out = len(prompts) - len(kept)
+        say_once(f"{left_out:,} prompts are left out: longer than --max-prompt-tokens {most:,}")
+    return kept
+
+
+def _ids(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+    texts = [prompt.prompt for prompt in prompts]
+    return render_prompts(tokenizer, texts, lambda index: f"prompt {prompts[index].id}")
 
 
 def read_prompts(path: Path, split: str | None) -> list[Prompt]:
@@ -159,12 +189,14 @@ def room_for_answers(
     room = context_length(model)
     if room is None:
         return max_response_tokens
-    ids = render_prompts(tokenizer, [prompt.prompt for prompt in prompts])
+    ids = _ids(tokenizer, prompts)
     longest = max(range(len(ids)), key=lambda i: len(ids[i]))
+    name = f"prompt {prompts[longest].id}"
+    check_prompt_length(prompts[longest].prompt, ids[longest], room, name)
     left = room - len(ids[longest])
-    if left < 1:
-        raise ValueError(
-            f"prompt {prompts[longest].id} has {len(ids[longest])} tokens and the model's context "
-            f"is {room}; shorten or drop it (understudy prompts build --max-prompt-tokens)"
+    if left < min(max_response_tokens, room // 2):
+        say_once(
+            f"answers have at most {left:,} tokens: {name} takes {len(ids[longest]):,} of the "
+            f"model's context of {room:,} (a lower --max-prompt-tokens leaves such prompts out)"
         )
     return min(max_response_tokens, left)

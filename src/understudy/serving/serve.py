@@ -42,6 +42,10 @@ class ServeConfig:
     """Address to listen at. Put a server that speaks TLS in front before you open it to others."""
     port: int = 8000
     """Port to listen at."""
+    device: str = "auto"
+    """Where the model in this process computes: "auto" (CUDA where there is one), "cpu", "cuda"."""
+    bf16: bool = False
+    """Compute in bf16, with the weights in fp32."""
     slots: int = 32
     """Answers that the model in this process works on at the same time."""
     max_prompt_tokens: int = 1024
@@ -154,10 +158,12 @@ def make_backend(config: ServeConfig) -> Backend:
             private=config.upstream_private,
             max_response_tokens=config.max_response_tokens,
         )
+    from understudy.core.compute import place
     from understudy.core.models import load_policy
     from understudy.serving.local import LocalModel
 
     model, tokenizer = load_policy(_model_folder(str(config.model)))
+    place(model.base_model, model, config)
     return LocalModel(
         model,
         tokenizer,

@@ -1,6 +1,7 @@
 """The command line's own manners: help without torch, options, and errors in one line."""
 
 import dataclasses
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from understudy.cli import COMMANDS, extra_with, main, parse
+from understudy.loop.examples import EXAMPLES
 from understudy.loop.runner import PlanFailed, PlanInterrupted
+from understudy.sft.train import SFTConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +58,41 @@ def test_every_command_has_complete_help(command, capsys):
         option = "--" + field.name.replace("_", "-")
         assert option in shown or "Positional" in str(field.type), option
     assert "--config FILE" in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_shows_an_example_that_can_be_read(command, capsys):
+    config, _ = command.load()
+    line = EXAMPLES[command.name]
+    parse(config, shlex.split(line), prog=f"understudy {command.name}")
+    assert main([*command.name.split(), "--help"]) == 0
+    page = capsys.readouterr().out
+    assert f"example: understudy {command.name} {line}".strip() in page
+    assert page.count("Ouyang et al. 2022") == 1
+    assert "{None}" not in page
+
+
+@pytest.mark.parametrize(
+    "words", ["--max-grad-norm none", "--max-grad-norm=None", "--max_grad_norm NONE"]
+)
+def test_options_that_may_be_none_take_that_word(words):
+    given = ["--model", "m", "--data", "d", "--out", "o", *words.split()]
+    assert parse(SFTConfig, given, prog="understudy sft").max_grad_norm is None
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_option_that_may_be_none_takes_that_word(command):
+    config, _ = command.load()
+    given = shlex.split(EXAMPLES[command.name])
+    for field in dataclasses.fields(config):
+        option = "--" + field.name.replace("_", "-")
+        if (
+            field.default is None
+            and option not in given
+            and field.name not in ("model", "upstream")
+        ):
+            parsed = parse(config, [*given, option, "none"], prog=f"understudy {command.name}")
+            assert getattr(parsed, field.name) is None
 
 
 def test_options_and_a_config_file_together(tmp_path):

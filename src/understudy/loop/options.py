@@ -1,0 +1,181 @@
+"""Options of a command: from the fields of its config dataclass, the strings under them and a TOML
+file."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from understudy.loop.examples import EXAMPLES
+
+
+def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
+    """An instance of `config_class` from `--config FILE`, if given, and the options after it."""
+    import tyro
+
+    if "-h" in arguments or "--help" in arguments:
+        try:
+            tyro.cli(_shadow(config_class, {}), args=["--help"], prog=prog)
+        except SystemExit:
+            print(_below_help(config_class, prog))
+            raise
+    from_file, arguments = _read_config_option(config_class, arguments)
+    _check_options(config_class, arguments, from_file, prog)
+    arguments = _with_none(config_class, arguments)
+    with _errors_in_one_line():
+        parsed: Any
+        parsed, unknown = tyro.cli(
+            _shadow(config_class, from_file), args=arguments, prog=prog, return_unknown_args=True
+        )
+    if unknown:
+        raise ValueError(f"{prog} does not know what to do with '{unknown[0]}'; see {prog} --help")
+    return config_class(
+        **{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)}
+    )
+
+
+def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict, list[str]]:
+    """Take `--config FILE` out of the arguments: (its values, the other arguments)."""
+    if "--config" not in arguments:
+        return {}, arguments
+    from understudy.core.config import build_values, read_toml
+
+    at = arguments.index("--config")
+    if at + 1 == len(arguments):
+        raise ValueError("--config needs the name of a TOML file")
+    path = arguments[at + 1]
+    values = build_values(config_class, read_toml(path), source=path)
+    return values, arguments[:at] + arguments[at + 2 :]
+
+
+def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
+    """The class with other defaults and without its checks, which run when all values are known."""
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    fields = [
+        (f.name, _shown(hints[f.name]), dataclasses.field(default=defaults.get(f.name, f.default)))
+        for f in dataclasses.fields(config_class)
+        if f.name in defaults or _takes_none(hints[f.name])
+    ]
+    return dataclasses.make_dataclass(
+        config_class.__name__,
+        fields,
+        bases=(config_class,),
+        namespace={"__post_init__": lambda self: None, "__doc__": config_class.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
+
+
+def _below_help(config_class: type, prog: str) -> str:
+    """What is said once below the options."""
+    lines = ["Options can also stand in a TOML file: --config FILE; those given here win."]
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    if any(_takes_none(hint) for hint in hints.values()):
+        lines.append("Where an option takes none, that word leaves it out: --max-grad-norm none.")
+    lines.append(
+        "In brackets: s3.5 is a section and C.1 an appendix of the paper, Ouyang et al. 2022, "
+        "Training language\nmodels to follow instructions with human feedback (arXiv 2203.02155)."
+    )
+    example = EXAMPLES.get(prog.removeprefix("understudy "))
+    return "\n".join(
+        [*lines, *([f"\nexample: {prog} {example}".rstrip()] if example is not None else [])]
+    )
+
+
+def _takes_none(hint: Any) -> bool:
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return union and type(None) in typing.get_args(hint)
+
+
+_WORDS = {str: "STR", int: "INT", float: "FLOAT", Path: "PATH"}
+
+
+def _shown(hint: Any) -> Any:
+    """The type with the word that help shows for its values, where it also takes none."""
+    from tyro.conf import arg
+
+    rest = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    if not _takes_none(hint) or not all(kind in _WORDS for kind in rest):
+        return hint
+    word = "|".join([*(_WORDS[kind] for kind in rest), "none"])
+    return typing.Annotated[hint, arg(metavar=word)]
+
+
+def _with_none(config_class: type, arguments: list[str]) -> list[str]:
+    """The arguments with the word none, for options that take it, as the parser wants it."""
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    takers = {"--" + name.replace("_", "-") for name, hint in hints.items() if _takes_none(hint)}
+    found: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and _option(name) in takers and value.lower() == "none":
+            argument = f"{name}=None"
+        elif found and _option(found[-1]) in takers and argument.lower() == "none":
+            argument = "None"
+        found.append(argument)
+    return found
+
+
+def _option(argument: str) -> str:
+    return argument.replace("_", "-")
+
+
+def _check_options(
+    config_class: type, arguments: list[str], from_file: Mapping[str, Any], prog: str
+) -> None:
+    """Complain of an unknown option with the nearest valid one, and of required ones not given."""
+    fields = dataclasses.fields(config_class)
+    valid = {"--" + f.name.replace("_", "-"): f for f in fields}
+    given = {a.partition("=")[0].replace("_", "-") for a in arguments if a.startswith("--")}
+    known = {*valid, *(f"--no-{name[2:]}" for name, f in valid.items() if f.type in (bool, "bool"))}
+    for option in sorted(given - known):
+        close = nearest(option, list(valid))
+        raise ValueError(f"{prog} has no option {option}; the nearest is {close}")
+    missing = [name for name, f in valid.items() if _is_required(f) and name not in given]
+    missing = [name for name in missing if valid[name].name not in from_file]
+    if missing:
+        raise ValueError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    no_default = field.default is field.default_factory is dataclasses.MISSING
+    return no_default and "Positional" not in str(field.type)
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """tyro draws a box around an error; keep its sentence only."""
+    box = io.StringIO()
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "9999"
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit as error:
+        raise ValueError(_sentence(box.getvalue())) from error
+    finally:
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+
+
+def _sentence(box: str) -> str:
+    """The words between the frame's first line and "For full helptext ..."."""
+    frame = " \u2500\u2502\u256d\u256e\u256f\u2570"
+    lines = [re.sub(r"\s{2,}", " ", line.strip(frame)) for line in box.splitlines()]
+    text = [line for line in lines[1:] if line]
+    end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
+    return " ".join(text[:end]).removeprefix("Error parsing ")
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    return difflib.get_close_matches(word, choices, n=1, cutoff=0.0)[0]
