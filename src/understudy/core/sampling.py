@@ -42,7 +42,6 @@ def draw_responses(
 
     The noise of a sample depends on (seed, prompt id, number of the sample): the same answer comes
     whatever else is drawn beside it. Greedy answers are all equal, so `num_samples` must be 1.
-    Says so on standard error when no answer ends by itself.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
@@ -64,8 +63,6 @@ def draw_responses(
         pad_id=padding_id(tokenizer),
         slots=slots,
     )
-    if generations and not any(generation.finished for generation in generations):
-        say_once(f"{model_name}: {never_ended(tokenizer, max_new_tokens)}")
     shown_temperature = 0.0 if greedy else temperature
     owners = [(prompt, k) for prompt in prompts for k in range(num_samples)]
     return [
@@ -82,6 +79,12 @@ def draw_responses(
         )
         for (prompt, k), generation in zip(owners, generations, strict=True)
     ]
+
+
+def say_if_none_ended(responses: Sequence[Response], tokenizer: Tokenizer, limit: int) -> None:
+    """A note on standard error when none of a model's answers, of at most `limit` tokens, ended."""
+    if responses and not any(response.finished for response in responses):
+        say_once(f"{responses[0].model}: {never_ended(tokenizer, limit)}")
 
 
 def id_key(text: str) -> int:

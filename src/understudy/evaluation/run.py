@@ -27,7 +27,7 @@ from understudy.core.models import (
     score_texts,
 )
 from understudy.core.run import Run, open_run, read_record
-from understudy.core.sampling import draw_responses
+from understudy.core.sampling import draw_responses, say_if_none_ended
 from understudy.core.text import text_loss
 from understudy.evaluation.benchmarks import main_score, run_benchmark
 from understudy.evaluation.bestofn import kl_bound, pick_best
@@ -357,6 +357,7 @@ def _draw(
     responses = draw_responses(
         model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name, **shared
     )
+    say_if_none_ended(responses, tokenizer, config.max_response_tokens)
     if config.greedy:
         responses += draw_responses(
             model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name,

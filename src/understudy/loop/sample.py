@@ -15,7 +15,7 @@ from understudy.core.chat import check_prompt_length, render_prompts
 from understudy.core.compute import place
 from understudy.core.models import context_length, load_policy
 from understudy.core.policies import say_once
-from understudy.core.sampling import draw_responses, id_key, merge_identical
+from understudy.core.sampling import draw_responses, id_key, merge_identical, say_if_none_ended
 from understudy.loop.names import model_folder, name_of
 from understudy.records import Prompt, Response, read_records, write_records
 
@@ -109,6 +109,7 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
     model, tokenizer = load_policy(model_folder(config.model))
     place(model.base_model, model, config)
     prompts = short_enough(tokenizer, prompts, config.max_prompt_tokens)
+    limit = room_for_answers(model, tokenizer, prompts, config.max_response_tokens)
     responses = draw_varying(
         model,
         tokenizer,
@@ -117,9 +118,10 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
         max_answers=config.max_answers,
         temperature=config.temperature,
         seed=config.seed,
-        max_new_tokens=room_for_answers(model, tokenizer, prompts, config.max_response_tokens),
+        max_new_tokens=limit,
         model_name=config.name or name_of(config.model),
     )
+    say_if_none_ended(responses, tokenizer, limit)
     return responses if config.keep_identical else merge_identical(responses)
 
 
