@@ -23,6 +23,7 @@ from tyro.conf import Positional
 from understudy.records import Demonstration, Prompt, Ranking, Rating
 from understudy.records.schema import Split
 from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.formats import SUFFIXES, Format, format_of, lines_of
 from understudy.store.project import Project, open_project
 from understudy.store.repository import (
     Store,
@@ -62,10 +63,11 @@ class ExportConfig:
     project: Path = Path()
     """The project's folder."""
     out: Path | None = None
-    """The file, .jsonl or .csv; without it PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
-    format: Literal["jsonl", "csv"] = "jsonl"
-    """jsonl is what trainers read; csv is for spreadsheets (see docs/store.md: formulas are made
-    harmless, which loses something)."""
+    """The file, whose name ends as its format asks; without it
+    PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
+    format: Format = "jsonl"
+    """jsonl is what the trainers here read, csv is for spreadsheets (formulas are made harmless,
+    which loses something), the others are for the programs of that name (see docs/store.md)."""
     split: Split | None = None
     """Only prompts of this split: train, valid or test; without it every prompt that intake kept
     and every label."""
@@ -81,8 +83,13 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.kind == "prompts" and (self.labelers or self.rubric):
             raise ValueError("prompts are nobody's labels; leave out --labelers and --rubric")
-        if self.out is not None and self.out.suffix != f".{self.format}":
-            raise ValueError(f"{self.out} must end in .{self.format} (--format {self.format})")
+        suffix = SUFFIXES[self.format]
+        if self.out is not None and not self.out.name.endswith(suffix):
+            raise ValueError(f"{self.out} must end in {suffix} (--format {self.format})")
+        if self.out is not None and format_of(self.out) != self.format:
+            raise ValueError(f"{self.out} is a name for --format {format_of(self.out)}")
+        if self.kind in ("prompts", "ratings") and self.format not in ("jsonl", "csv"):
+            raise ValueError(f"{self.format} has no format for {self.kind}; use jsonl or csv")
         if self.purpose == "training" and self.split == "test":
             raise ValueError("the test split is for evaluation; pass --purpose evaluation")
 
@@ -103,7 +110,7 @@ def export(config: ExportConfig) -> str:
     project = open_project(config.project)
     store = project.open_store()
     name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
-    out = config.out or project.datasets / f"{name}.{config.format}"
+    out = config.out or project.datasets / f"{name}{SUFFIXES[config.format]}"
     dataset_id, number = freeze(store, config)
     sha256 = write_dataset(store, project, dataset_id, out, overwrite=config.overwrite)
     return f"{out}: {number:,} {config.kind}, dataset {dataset_id}, sha256 {sha256}"
@@ -233,19 +240,20 @@ def write_dataset(
 ) -> str:
     """Write a frozen dataset to a file, which appears whole or not at all: its sha256.
 
-    An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there (with
-    CSV, whose rows are no lines, it begins again). `progress` is told now and then how many rows
-    are written.
+    An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there (in
+    formats other than ours, where records are not lines, it begins again). `progress` is told now
+    and then how many rows are written.
     """
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists; pass --overwrite or choose another --out")
     out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{dataset_id}.partial")
-    if out.suffix == ".csv":
+    form = format_of(out)
+    if form != "jsonl":
         partial.unlink(missing_ok=True)
     done, digest = _whole_lines(partial)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as stream:
-        lines = _lines(store, dataset_id, out.suffix, skip=done)
+        lines = _lines(store, dataset_id, form, skip=done)
         for number, line in enumerate(lines, start=done + 1):
             stream.write(line)
             digest.update(line)
@@ -259,9 +267,12 @@ def write_dataset(
     return sha256
 
 
-def _lines(store: Store, dataset_id: str, suffix: str, skip: int) -> Iterator[bytes]:
+def _lines(store: Store, dataset_id: str, form: str, skip: int) -> Iterator[bytes]:
     """What a dataset's file holds."""
-    if suffix == ".csv":
+    if form not in ("jsonl", "csv"):
+        yield from lines_of(form, dataset_members(store, dataset_id))
+        return
+    if form == "csv":
         with reading(store.engine) as connection:
             kind = _kind_of(connection, dataset_id)
         yield from csv_lines(RECORDS[kind], dataset_members(store, dataset_id))

@@ -11,6 +11,7 @@ from tests.stores import LABELERS, fill, labels_of
 from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
 from understudy.store.engine import StoreRefused, reading, writing
 from understudy.store.export import ExportConfig, dataset_members, export, freeze, write_dataset
+from understudy.store.formats import SUFFIXES
 from understudy.store.maintenance import CheckConfig, StoreDamaged, check
 from understudy.store.tables import dataset_records, labels
 
@@ -119,6 +120,25 @@ def test_the_same_query_gives_the_same_bytes(filled, tmp_path: Path) -> None:
     third = tmp_path / "three.jsonl"
     write_dataset(store, project, first[0], third)  # what is frozen stays
     assert third.read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["trl", "llama-factory", "argilla", "label-studio"])
+def test_other_formats_have_names_of_their_own(filled, tmp_path: Path, form: str) -> None:
+    project, store = filled
+    export(ExportConfig(kind="rankings", project=project.folder, format=form))
+    path = project.datasets / f"rankings-training{SUFFIXES[form]}"
+    again = tmp_path / f"again{SUFFIXES[form]}"
+    dataset_id, number = freeze(store, ExportConfig(kind="rankings", project=project.folder))
+    write_dataset(store, project, dataset_id, again)
+    assert path.read_bytes() == again.read_bytes()
+    assert number == len([1 for label in store.labels() if isinstance(label, Ranking)]) - 8
+    assert "the store is sound" in check(CheckConfig(project=project.folder))
+    with pytest.raises(ValueError, match=f"must end in {SUFFIXES[form]}"):
+        ExportConfig(kind="rankings", format=form, out=tmp_path / "x.jsonl")
+    with pytest.raises(ValueError, match=f"{form} has no format for prompts"):
+        ExportConfig(kind="prompts", format=form)
+    with pytest.raises(ValueError, match=f"is a name for --format {form}|must end in .jsonl"):
+        ExportConfig(kind="rankings", out=again)
 
 
 def test_records_that_were_deleted_and_have_come_again_are_in_it_again(filled) -> None:
