@@ -65,7 +65,8 @@ def argilla(record: Demonstration | Ranking) -> Iterator[Row]:
     """Argilla's records, the label as a suggestion: a response would need its author's account."""
     fields: Row = {"prompt": _turns(record.prompt)}
     if isinstance(record, Demonstration):
-        question, value = "response", record.response
+        question: str = "response"
+        value: Any = record.response
     else:
         names = [f"response-{place}" for place in range(1, len(record.responses) + 1)]
         fields |= dict(zip(names, record.responses, strict=True))
