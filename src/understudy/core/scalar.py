@@ -100,7 +100,7 @@ class ScalarModel(nn.Module):
 
     def ranking_scores(self, batch: RankingBatch) -> Tensor:
         """The score of each of the batch's N responses."""
-        return self.read(_hidden_of(self, batch))
+        return self.read(_hidden_of(self.trunk, batch))
 
     def read(self, hidden: Tensor) -> Tensor:
         """The head on hidden states of any leading shape, in fp32."""
@@ -181,26 +181,27 @@ def load_scalar(
 
 
 @torch.no_grad()
-def shares_prefix(model: ScalarModel) -> bool:
-    """Whether several responses can share one prompt in a row: tried once on random tokens, and
-    remembered.
+def shares_prefix(model: ScalarModel | PreTrainedModel) -> bool:
+    """Whether several responses can share one prompt in a row, for a scalar model or a policy:
+    tried once on random tokens, and remembered.
 
     False for architectures that take positions from the order of tokens (ALiBi), that ignore a
     given mask (linear attention, some kernels), or otherwise give other hidden states than separate
     rows.
     """
-    known = getattr(model.trunk, "_understudy_shares_prefix", None)
+    trunk = _trunk_of(model)
+    known = getattr(trunk, "_understudy_shares_prefix", None)
     if known is not None:
         return bool(known)
     training = model.training
     model.eval()
-    vocabulary = int(model.trunk.config.vocab_size)
+    vocabulary = int(trunk.config.vocab_size)
     ids = torch.randint(vocabulary, (12,), generator=torch.Generator().manual_seed(0)).tolist()
     prompts, responses = [ids[:5]], [[ids[5:8], ids[8:12]]]
     device = device_of(model)
     try:
         apart, together = (
-            _hidden_of(model, ranking_batch(prompts, responses, 0, shared=shared).to(device))
+            _hidden_of(trunk, ranking_batch(prompts, responses, 0, shared=shared).to(device))
             for shared in (False, True)
         )
         tolerance = 1e-4 if apart.dtype == torch.float32 else 5e-2
@@ -208,25 +209,29 @@ def shares_prefix(model: ScalarModel) -> bool:
     except (ValueError, RuntimeError, TypeError, IndexError):
         same = False
     model.train(training)
-    object.__setattr__(model.trunk, "_understudy_shares_prefix", same)
+    object.__setattr__(trunk, "_understudy_shares_prefix", same)
     return same
 
 
-def _hidden_of(model: ScalarModel, batch: RankingBatch) -> Tensor:
+def _trunk_of(model: ScalarModel | PreTrainedModel) -> PreTrainedModel:
+    return model.trunk if isinstance(model, ScalarModel) else trunk_of(model)
+
+
+def _hidden_of(trunk: PreTrainedModel, batch: RankingBatch) -> Tensor:
     mask = batch.attention_mask
     positions_BT = batch.position_ids_BT if mask.ndim == 4 else None
-    return hidden_at(
-        model.trunk, batch.input_ids_BT, mask, batch.row_N, batch.column_N, positions_BT
-    )
+    return hidden_at(trunk, batch.input_ids_BT, mask, batch.row_N, batch.column_N, positions_BT)
 
 
-def worth_sharing(model: ScalarModel, prompt_length: int, response_lengths: Sequence[int]) -> bool:
+def worth_sharing(
+    model: ScalarModel | PreTrainedModel, prompt_length: int, response_lengths: Sequence[int]
+) -> bool:
     """Whether one shared row is cheaper than a row per response, and within the attention window.
 
     Counts multiplications per layer: about 12 D per token and D in the linear maps, 2 T D per token
     in attention, halved where the plain causal kernel skips the upper triangle.
     """
-    config: Any = model.trunk.config
+    config: Any = _trunk_of(model).config
     size = int(config.hidden_size)
     total = prompt_length + sum(response_lengths)
     windows = ("sliding_window", "attention_chunk_size", "window_size")

@@ -6,15 +6,17 @@ A benchmark is a JSON Lines file, its name the file's stem; each line one item:
      "answer": 0}
     {"question": "English: cat\\nZog:", "answer": "miu"}
 
-The answer is a choice or its index, or, without choices, a text or several in a list.
+The answer is a choice or its index, or, without choices, a text, a number or several in a list.
 
 Multiple choice takes the choice with the HIGHEST mean log-probability per token. (The paper's App.
-D prints "lowest", which would pick the worst.) Otherwise the model generates at temperature 0,
+D prints "lowest", which would pick the worst.) Prompt and choice are encoded as one text, and the
+tokens that hold the choice's characters count. Otherwise the model generates at temperature 0,
 cut at the first newline, and is scored by exact match and by F1 over words after SQuAD's
 normalisation. `context` and `question` are text as a base model reads it: no chat template.
 """
 
 import json
+import math
 import re
 import string
 from collections import Counter
@@ -23,15 +25,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.batching import by_token_budget, pad
-from understudy.core.chat import padding_id, stop_ids
-from understudy.core.generation import generate
-from understudy.core.models import context_length, device_of, policy_logprobs
+from understudy.core.models import context_length
+from understudy.core.run import write_atomic
+from understudy.evaluation.choices import Ids, encode, score_pairs
+from understudy.evaluation.continuations import continue_texts
 from understudy.evaluation.statistics import Interval, proportion, win_rate
+from understudy.records.io import iter_rows
+
+ITEMS = "benchmark_items.jsonl"
+"""What every model picked or wrote, an item per line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,42 +71,101 @@ class Benchmark:
         return bool(self.items[0].choices)
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a model did on a benchmark."""
+
+    scores: dict[str, Interval]
+    """{"accuracy"} of a multiple choice, {"exact_match", "f1"} of generated answers."""
+    items: list[dict[str, Any]]
+    """A row per item: what was picked or written, and whether it is right."""
+
+
 def read_benchmark(path: Path | str) -> Benchmark:
     """The benchmark in a JSON Lines file; ValueError names the line that is wrong."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"benchmark {path} does not exist; give a .jsonl file")
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                items.append(item_of(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{path} line {number}: {error}") from None
-    if not items or len({bool(item.choices) for item in items}) > 1:
+    for place, row in iter_rows(path):
+        try:
+            items.append(item_of(row))
+        except ValueError as error:
+            raise ValueError(f"{path} {place}: {error}") from None
+    if not items:
+        raise ValueError(f"benchmark {path} is empty; each line must be an item")
+    if len({bool(item.choices) for item in items}) > 1:
         raise ValueError(f"{path} must hold items that all have choices, or that all have none")
     return Benchmark(path.stem, tuple(items))
 
 
-def item_of(row: Mapping[str, Any]) -> Item:
-    """An item from its JSON object."""
+def item_of(row: Any) -> Item:
+    """An item from its JSON object; ValueError says what is wrong with it."""
     if not isinstance(row, Mapping):
         raise ValueError("each line must be an object with question and answer")
-    if not isinstance(row.get("question"), str) or "answer" not in row:
-        raise ValueError("'question' (text) and 'answer' are needed")
-    choices, answer = tuple(row.get("choices") or ()), row["answer"]
-    if choices and isinstance(answer, int):
-        if not 0 <= answer < len(choices):
-            raise ValueError(f"'answer' is {answer}, but there are {len(choices)} choices from 0")
-        answer = choices[answer]
-    answers = (answer,) if isinstance(answer, str) else tuple(answer)
-    if not all(isinstance(text, str) and text for text in (*choices, *answers)) or not answers:
-        raise ValueError("'choices' and 'answer' must be text (or 'answer' the index of a choice)")
-    if choices and not set(answers) & set(choices):
-        raise ValueError(f"'answer' {answers[0]!r} is not among the choices")
-    return Item(
-        question=row["question"], answers=answers, choices=choices, context=row.get("context", "")
+    if "question" not in row or "answer" not in row:
+        raise ValueError(f"'question' and 'answer' are needed; the keys are {', '.join(row)}")
+    question = _text("question", row["question"])
+    context = _text("context", "" if row.get("context") is None else row["context"])
+    if not (context + question).strip():
+        raise ValueError("'question' is blank; there is nothing to go on from")
+    choices = _choices(row.get("choices"))
+    answers = _answers(row["answer"], choices)
+    return Item(question=question, answers=answers, choices=choices, context=context)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} must be text, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name!r} holds half a surrogate pair, which is no text") from None
+    return value
+
+
+def _choices(value: Any) -> tuple[str, ...]:
+    if value is None or value == []:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError(f"'choices' must be a list of texts, not {value!r}")
+    choices = tuple(_text("choices", choice) for choice in value)
+    if not all(choice.strip() for choice in choices):
+        raise ValueError("a choice is blank")
+    if len(choices) < 2 or len(set(choices)) < len(choices):
+        raise ValueError(f"'choices' must be two or more different texts, not {value!r}")
+    return choices
+
+
+def _answers(value: Any, choices: Sequence[str]) -> tuple[str, ...]:
+    """The right answers: with choices each is one of them or its index, else a text or number."""
+    answers = tuple(
+        _answer(one, choices) for one in (value if isinstance(value, list) else [value])
     )
+    if not answers:
+        raise ValueError("'answer' is an empty list; give at least one right answer")
+    return answers
+
+
+def _answer(value: Any, choices: Sequence[str]) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not choices:
+        if number and math.isfinite(value):
+            return str(value)
+        if isinstance(value, str) and value.strip():
+            return _text("answer", value)
+        raise ValueError(f"'answer' must be a text or a number, not {value!r}")
+    if isinstance(value, str) and value in choices:
+        return value
+    if isinstance(value, str):
+        raise ValueError(
+            f"'answer' {value!r} is not among the choices; give a choice's text or its index from 0"
+        )
+    if not number or isinstance(value, float):
+        raise ValueError(f"'answer' must be a choice or its index from 0, not {value!r}")
+    if not 0 <= value < len(choices):
+        raise ValueError(f"'answer' is {value}, but there are {len(choices)} choices from 0")
+    return choices[value]
 
 
 def run_benchmark(
@@ -111,18 +175,56 @@ def run_benchmark(
     *,
     max_new_tokens: int = 32,
     batch_tokens: int = 8192,
-) -> dict[str, Interval]:
-    """{"accuracy"} of a multiple choice, {"exact_match", "f1"} of generated answers."""
+) -> Outcome:
+    """Scores with their intervals, and every item's outcome."""
     items = benchmark.items
     if benchmark.is_choice:
-        picked = pick_choices(model, tokenizer, items, batch_tokens)
-        right = sum(choice in item.answers for choice, item in zip(picked, items, strict=True))
-        return {"accuracy": proportion(right, len(items))}
+        means = choice_means(model, tokenizer, items, batch_tokens)
+        rows = []
+        for item, means_of in zip(items, means, strict=True):
+            pick = item.choices[max(range(len(means_of)), key=means_of.__getitem__)]
+            row = {"pick": pick, "right": pick in item.answers, "mean_logprobs": means_of}
+            rows.append({**_asked(item), "choices": list(item.choices), **row})
+        right = sum(row["right"] for row in rows)
+        return Outcome({"accuracy": proportion(right, len(items))}, rows)
     texts = generate_answers(model, tokenizer, items, max_new_tokens)
-    pairs = list(zip(texts, items, strict=True))
-    exact = [max(float(normalise(t) == normalise(a)) for a in item.answers) for t, item in pairs]
-    overlap = [max(word_f1(t, a) for a in item.answers) for t, item in pairs]
-    return {"exact_match": win_rate(exact), "f1": win_rate(overlap)}
+    rows = []
+    for text, item in zip(texts, items, strict=True):
+        exact = max(float(normalise(text) == normalise(a)) for a in item.answers)
+        overlap = max(word_f1(text, a) for a in item.answers)
+        rows.append({**_asked(item), "text": text, "exact_match": exact, "f1": overlap})
+    names = ("exact_match", "f1")
+    return Outcome({name: win_rate([row[name] for row in rows]) for name in names}, rows)
+
+
+def _asked(item: Item) -> dict[str, Any]:
+    return {"question": item.question, "answers": list(item.answers)}
+
+
+def run_all(
+    model: PreTrainedModel, tokenizer: Tokenizer, benchmarks: Sequence[Benchmark]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(main score of each benchmark by name, as in results.json; every item's row)."""
+    scores, rows = {}, []
+    for benchmark in benchmarks:
+        outcome = run_benchmark(model, tokenizer, benchmark)
+        scores[benchmark.name] = main_score(outcome.scores).to_json()
+        rows += [
+            {"benchmark": benchmark.name, "item": number, **row}
+            for number, row in enumerate(outcome.items, start=1)
+        ]
+    return scores, rows
+
+
+def write_items(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write benchmark_items.jsonl: each model's row for each item; no file for no rows."""
+    lines = [
+        json.dumps({"model": model, **row}, ensure_ascii=False) + "\n"
+        for model, found in rows.items()
+        for row in found
+    ]
+    if lines:
+        write_atomic(folder / ITEMS, "".join(lines))
 
 
 def main_score(scores: Mapping[str, Interval]) -> Interval:
@@ -130,81 +232,66 @@ def main_score(scores: Mapping[str, Interval]) -> Interval:
     return scores["accuracy"] if "accuracy" in scores else scores["f1"]
 
 
-def pick_choices(
+def choice_means(
     model: PreTrainedModel, tokenizer: Tokenizer, items: Sequence[Item], batch_tokens: int = 8192
-) -> list[str]:
-    """Each item's choice with the highest mean log-probability per token; ties go to the first."""
-    encoded = [encode_choice(tokenizer, item.prompt, c) for item in items for c in item.choices]
-    means = iter(mean_logprobs(model, tokenizer, encoded, batch_tokens))
-    picked = []
-    for item in items:
-        scores = [next(means) for _ in item.choices]
-        picked.append(item.choices[max(range(len(scores)), key=scores.__getitem__)])
-    return picked
-
-
-def encode_choice(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[list[int], int]:
-    """(ids of prompt and choice together, how many of them are the choice's).
-
-    A space goes between them unless one is there. White space at the prompt's end is encoded
-    with the choice, as tokenizers keep a space with the word that follows it.
-    """
-    stem = prompt.rstrip()
-    space = prompt[len(stem) :] or " "
-    prompt_ids = tokenizer(stem, verbose=False)["input_ids"]
-    if prompt_ids and prompt_ids[-1] == tokenizer.eos_token_id:
-        prompt_ids = prompt_ids[:-1]
-    choice_ids = tokenizer(space + choice, add_special_tokens=False, verbose=False)["input_ids"]
-    if not prompt_ids or not choice_ids:
-        raise ValueError(f"prompt {prompt!r} and choice {choice!r} must both have tokens")
-    return [*prompt_ids, *choice_ids], len(choice_ids)
-
-
-@torch.no_grad()
-def mean_logprobs(
-    model: PreTrainedModel,
-    tokenizer: Tokenizer,
-    encoded: Sequence[tuple[list[int], int]],
-    batch_tokens: int = 8192,
-) -> list[float]:
-    """Mean log-probability per token, in nats, of the last `count` tokens of each (ids, count)."""
+) -> list[list[float]]:
+    """Mean log-probability per token, in nats, of every item's choices."""
     room = context_length(model)
-    too_long = max((len(ids) for ids, _ in encoded), default=0)
-    if room is not None and too_long > room:
-        raise ValueError(f"an item has {too_long} tokens and the model's context is {room}")
-    means = [0.0] * len(encoded)
-    device = device_of(model)
-    for group in by_token_budget([len(ids) for ids, _ in encoded], batch_tokens):
-        ids_BT, mask_BT = pad([encoded[i][0] for i in group], padding_id(tokenizer))
-        at_BT = torch.zeros_like(mask_BT)
-        for row, i in enumerate(group):
-            end, count = len(encoded[i][0]), encoded[i][1]
-            at_BT[row, end - count : end] = 1
-        logprobs_BT, _ = policy_logprobs(
-            model, ids_BT.to(device), mask_BT.to(device), at_BT=at_BT.to(device)
+    pairs = []
+    for number, item in enumerate(items, start=1):
+        for choice in item.choices:
+            context, ids = encode_choice(tokenizer, item.prompt, choice)
+            if room is not None and len(context) + len(ids) > room:
+                raise ValueError(
+                    f"item {number} has {len(context) + len(ids)} tokens with its choice and the "
+                    f"model's context is {room}"
+                )
+            pairs.append((context, ids))
+    scores = iter(score_pairs(model, pairs, batch_tokens))
+    return [
+        [score.logprob / score.num_tokens for score in (next(scores) for _ in item.choices)]
+        for item in items
+    ]
+
+
+def encode_choice(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[Ids, Ids]:
+    """(ids before the choice, ids of the tokens that hold its characters) of the joined text.
+
+    A space goes between prompt and choice unless one of them brings white space. Where a tokenizer
+    gives no character offsets, the choice begins where the tokens leave those of the prompt.
+    """
+    space = "" if prompt[-1:].isspace() or choice[:1].isspace() else " "
+    before, text = prompt + space, prompt + space + choice
+    ids = encode(tokenizer, text)
+    start = len(before) + len(choice) - len(choice.lstrip())
+    if tokenizer.is_fast:
+        bos = tokenizer.bos_token
+        special = not (bos and text.startswith(bos))
+        found = tokenizer(
+            text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
         )
-        for i, total in zip(group, logprobs_BT.sum(-1).tolist(), strict=True):
-            means[i] = total / encoded[i][1]
-    return means
+        ends = [end for _, end in found["offset_mapping"]][: len(ids)]
+        first = next((i for i, end in enumerate(ends) if end > start), len(ids))
+    else:
+        known = encode(tokenizer, prompt.rstrip() or prompt)
+        pairs = zip(known, ids, strict=False)
+        first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(known), len(ids)))
+    if not 0 < first < len(ids):
+        raise ValueError(f"prompt {prompt!r} and choice {choice!r} must both have tokens")
+    return tuple(ids[:first]), tuple(ids[first:])
 
 
 def generate_answers(
     model: PreTrainedModel, tokenizer: Tokenizer, items: Sequence[Item], max_new_tokens: int = 32
 ) -> list[str]:
     """Greedy continuations, cut at EOS and at the first newline."""
-    prompts = [tokenizer(item.prompt.rstrip(" "), verbose=False)["input_ids"] for item in items]
-    eos = int(tokenizer.eos_token_id)
-    prompts = [ids[:-1] if ids and ids[-1] == eos else ids for ids in prompts]
-    generations = generate(
+    texts = continue_texts(
         model,
-        prompts,
+        tokenizer,
+        [item.prompt.rstrip(" ") for item in items],
+        until=("\n",),
         max_new_tokens=max_new_tokens,
-        greedy=True,
-        seed=0,
-        stop_ids=stop_ids(tokenizer),
-        pad_id=padding_id(tokenizer),
     )
-    texts = [tokenizer.decode(g.ids, skip_special_tokens=True) for g in generations]
     return [first_line(text) for text in texts]
 
 

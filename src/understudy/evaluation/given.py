@@ -48,7 +48,7 @@ def read_given(
         responses=_records(responses, Response),
         comparisons=_records(comparisons, Comparison),
         ratings=_records(ratings, Rating),
-        benchmarks=[read_benchmark(path) for path in benchmarks],
+        benchmarks=_benchmarks(benchmarks),
         texts=None if text is None else read_text(text),
         words=_words(rude_words),
     )
@@ -56,6 +56,14 @@ def read_given(
 
 def _records(path: Path | None, kind: type[Record]) -> list[Record]:
     return [] if path is None else read_records(path, kind)
+
+
+def _benchmarks(paths: Sequence[Path]) -> list[Benchmark]:
+    found = [read_benchmark(path) for path in paths]
+    names = [benchmark.name for benchmark in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two benchmark files are called {twice}; rename one of them")
+    return found
 
 
 def _words(path: Path | None) -> list[str]:

@@ -29,7 +29,7 @@ from understudy.core.models import (
 from understudy.core.run import Run, open_run, read_record
 from understudy.core.sampling import draw_responses, say_if_none_ended
 from understudy.core.text import text_loss
-from understudy.evaluation.benchmarks import main_score, run_benchmark
+from understudy.evaluation.benchmarks import ITEMS, run_all, write_items
 from understudy.evaluation.bestofn import kl_bound, pick_best
 from understudy.evaluation.compare import (
     Comparer,
@@ -69,7 +69,7 @@ RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, an
 Scores = Mapping[tuple[str, str, bool], float]
 """Score by prompt id, text and whether the model ended the answer itself."""
 
-OUTPUTS = ("responses.jsonl", "comparisons.jsonl")
+OUTPUTS = ("responses.jsonl", "comparisons.jsonl", ITEMS)
 """What this stage writes beside the files that every run has."""
 
 
@@ -178,6 +178,7 @@ def evaluate(
     prompts = given.prompts
     sampled, measures = _answers_and_measures(config, given)
     write_records(run.dir / "responses.jsonl", sampled)
+    write_items(run.dir, measures.pop("benchmark_items", {}))
     # 3. Who judges: people's files, the labelers and judges passed in, the reward model.
     scores = _reward_scores(config, config.reward_model, sampled)
     second = _reward_scores(config, config.second_reward_model, sampled)
@@ -338,9 +339,9 @@ def _answers_and_measures(
                 seed=config.seed, max_new_tokens=config.max_response_tokens, model_name=name,
             )  # fmt: skip
             tables["rude"][name] = (kind_answers, polite)
-        for benchmark in benchmarks:
-            score = main_score(run_benchmark(model, tokenizer, benchmark))
-            tables["benchmarks"].setdefault(name, {})[benchmark.name] = score.to_json()
+        if benchmarks:
+            found = run_all(model, tokenizer, benchmarks)
+            tables["benchmarks"][name], tables["benchmark_items"][name] = found
         if texts is not None:
             tables["pretraining_loss"][name] = text_loss(model, tokenizer, texts)
     if words:

@@ -5,21 +5,26 @@ import json
 import pytest
 import torch
 from tests.fixtures_models import make_policy, make_tokenizer
+from tokenizers import Tokenizer as RawTokenizer
+from tokenizers import models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from understudy.evaluation.benchmarks import (
+    ITEMS,
     Benchmark,
     Item,
+    choice_means,
     encode_choice,
     first_line,
     generate_answers,
     item_of,
     main_score,
-    mean_logprobs,
     normalise,
-    pick_choices,
     read_benchmark,
+    run_all,
     run_benchmark,
     word_f1,
+    write_items,
 )
 
 MODEL, TOKENIZER = make_policy(), make_tokenizer()
@@ -28,38 +33,70 @@ ITEM = Item(
 )
 
 
-def _naive_mean(ids, count):
+def _naive_mean(context, choice):
+    ids = [*context, *choice]
     with torch.no_grad():
         logprobs = MODEL(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-    start = len(ids) - count
-    return sum(float(logprobs[t - 1, ids[t]]) for t in range(start, len(ids))) / count
+    places = range(len(context), len(ids))
+    return sum(float(logprobs[t - 1, ids[t]]) for t in places) / len(choice)
+
+
+def _naive_means(item):
+    return [_naive_mean(*encode_choice(TOKENIZER, item.prompt, c)) for c in item.choices]
 
 
 def test_mean_logprob_is_per_token_of_the_choice_whatever_the_batch():
-    encoded = [encode_choice(TOKENIZER, ITEM.prompt, choice) for choice in ITEM.choices]
-    expected = [_naive_mean(ids, count) for ids, count in encoded]
-    assert mean_logprobs(MODEL, TOKENIZER, encoded) == pytest.approx(expected, abs=1e-5)
-    assert mean_logprobs(MODEL, TOKENIZER, encoded, batch_tokens=1) == pytest.approx(
-        expected, abs=1e-5
-    )
+    other = Item(question="2 + 2 =", answers=("4",), choices=("3", "four", "4"))
+    expected = [_naive_means(ITEM), _naive_means(other)]
+    for batch_tokens in (8192, 1):
+        means = choice_means(MODEL, TOKENIZER, [ITEM, other], batch_tokens)
+        for found, wanted in zip(means, expected, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-5)
 
 
-def test_the_highest_mean_is_picked():
-    means = [_naive_mean(*encode_choice(TOKENIZER, ITEM.prompt, c)) for c in ITEM.choices]
+def test_the_highest_mean_is_picked_and_kept():
+    means = _naive_means(ITEM)
     best = ITEM.choices[means.index(max(means))]
-    assert pick_choices(MODEL, TOKENIZER, [ITEM, ITEM]) == [best, best]
     right = Item(question=ITEM.question, choices=ITEM.choices, answers=(best,))
-    score = run_benchmark(MODEL, TOKENIZER, Benchmark("b", (right,)))
-    assert main_score(score).rate == 1
+    outcome = run_benchmark(MODEL, TOKENIZER, Benchmark("b", (right,)))
+    assert main_score(outcome.scores).rate == 1
+    assert outcome.items[0]["pick"] == best
+    assert outcome.items[0]["right"]
+    assert outcome.items[0]["mean_logprobs"] == pytest.approx(means, abs=1e-5)
 
 
-def test_a_space_joins_prompt_and_choice_once():
-    ids, count = encode_choice(TOKENIZER, "Anna lives in", "Lund")
-    assert TOKENIZER.decode(ids) == "Anna lives in Lund"
-    assert TOKENIZER.decode(ids[-count:]) == " Lund"
-    assert encode_choice(TOKENIZER, "Anna lives in ", "Lund") == (ids, count)
-    newline, _ = encode_choice(TOKENIZER, "Anna:\n", "Lund")
-    assert TOKENIZER.decode(newline) == "Anna:\nLund"
+@pytest.mark.parametrize(
+    ("prompt", "choice", "before", "scored"),
+    [
+        ("Anna lives in", "Lund", "Anna lives in", " Lund"),
+        ("Anna lives in ", "Lund", "Anna lives in", " Lund"),
+        ("Anna lives in", " Lund", "Anna lives in", " Lund"),
+        ("Anna:\n", "Lund", "Anna:\n", "Lund"),
+        ("Anna:", "\nLund", "Anna:\n", "Lund"),
+    ],
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_only_the_choices_tokens_count_in_the_joined_text(
+    prompt, choice, before, scored, fast, monkeypatch
+):
+    if not fast:  # without offsets the newline counts where the prompt ends in it
+        monkeypatch.setattr(type(TOKENIZER), "is_fast", False)
+        scored = "\nLund" if "\n" in prompt + choice else scored
+        before = before.rstrip("\n")
+    context, ids = encode_choice(TOKENIZER, prompt, choice)
+    assert (TOKENIZER.decode(context), TOKENIZER.decode(ids)) == (before, scored)
+    assert [*context, *ids] == TOKENIZER(before + scored)["input_ids"]
+
+
+def test_a_sentencepiece_like_tokenizer_sees_one_text():
+    raw = RawTokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(special_tokens=["<unk>", "</s>"], show_progress=False)
+    raw.train_from_iterator(["fish live in the sea", "birds live in the sky"] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", unk_token="<unk>")
+    context, ids = encode_choice(tokenizer, "fish live in", "the sea")
+    assert [*context, *ids] == tokenizer("fish live in the sea")["input_ids"]
+    assert "".join(tokenizer.convert_ids_to_tokens(ids)) == "\u2581the\u2581sea"
 
 
 def test_generated_answers_follow_the_model_greedily_to_the_newline():
@@ -74,9 +111,21 @@ def test_generated_answers_follow_the_model_greedily_to_the_newline():
 
 def test_generated_benchmark_reports_exact_match_and_f1():
     item = Item(question="Anna lives in", answers=("nowhere", "Lund"))
-    scores = run_benchmark(MODEL, TOKENIZER, Benchmark("b", (item, item)), max_new_tokens=3)
-    assert set(scores) == {"exact_match", "f1"}
-    assert main_score(scores).n == 2
+    outcome = run_benchmark(MODEL, TOKENIZER, Benchmark("b", (item, item)), max_new_tokens=3)
+    assert set(outcome.scores) == {"exact_match", "f1"}
+    assert main_score(outcome.scores).n == 2
+    assert [row["f1"] for row in outcome.items] == [main_score(outcome.scores).rate] * 2
+
+
+def test_every_item_is_kept_under_its_model(tmp_path):
+    scores, rows = run_all(MODEL, TOKENIZER, [Benchmark("b", (ITEM, ITEM))])
+    assert scores["b"]["n"] == 2
+    write_items(tmp_path, {"sft": rows, "ppo": rows})
+    lines = [json.loads(line) for line in (tmp_path / ITEMS).read_text().splitlines()]
+    assert [(row["model"], row["item"]) for row in lines] == [
+        ("sft", 1), ("sft", 2), ("ppo", 1), ("ppo", 2),
+    ]  # fmt: skip
+    assert {row["pick"] for row in lines} <= set(ITEM.choices)
 
 
 @pytest.mark.parametrize(
@@ -117,12 +166,36 @@ def test_items_are_read_and_bad_ones_named(tmp_path):
         read_benchmark(path)
 
 
+CHOICE = {"question": "q", "choices": ["a", "b"]}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"answer": "a"}, "'question'"),
-        ({"question": "q", "answer": "c", "choices": ["a", "b"]}, "'c' is not among"),
-        ({"question": "q", "answer": []}, "must be text"),
+        ({"answer": "a"}, "'question' and 'answer' are needed; the keys are answer"),
+        ({"question": "q", "choices": ["a", "b"], "answerKey": "A"}, "the keys are .*answerKey"),
+        ({"question": " ", "answer": "a"}, "blank"),
+        ({"question": 3, "answer": "a"}, "'question' must be text, not 3"),
+        ({"question": "q", "answer": "a", "context": ["x"]}, "'context' must be text"),
+        ({"question": "q", "answer": "a", "context": 0}, "'context' must be text"),
+        ({"question": "q \udcff", "answer": "a"}, "surrogate"),
+        ({"question": "q", "answer": []}, "empty list"),
+        ({"question": "q", "answer": ""}, "text or a number"),
+        ({"question": "q", "answer": True}, "text or a number, not True"),
+        ({"question": "q", "answer": float("nan")}, "text or a number"),
+        ({"question": "q", "answer": None}, "text or a number"),
+        (CHOICE | {"answer": "c"}, "'c' is not among"),
+        (CHOICE | {"answer": ["a", "c"]}, "'c' is not among"),
+        (CHOICE | {"answer": "1"}, "'1' is not among the choices; give a choice's text or its"),
+        (CHOICE | {"answer": True}, "its index from 0, not True"),
+        (CHOICE | {"answer": 1.0}, "its index from 0, not 1.0"),
+        (CHOICE | {"answer": -1}, "'answer' is -1"),
+        ({"question": "q", "choices": {"text": ["a", "b"]}, "answer": 0}, "list of texts"),
+        ({"question": "q", "choices": "ab", "answer": 0}, "list of texts"),
+        ({"question": "q", "choices": [1, 2], "answer": 1}, "'choices' must be text, not 1"),
+        ({"question": "q", "choices": ["a", "a"], "answer": 0}, "two or more different"),
+        ({"question": "q", "choices": ["a"], "answer": 0}, "two or more different"),
+        ({"question": "q", "choices": ["a", " "], "answer": 0}, "blank"),
         ([], "must be an object"),
     ],
 )
@@ -131,6 +204,24 @@ def test_item_errors(row, message):
         item_of(row)
 
 
+def test_what_a_row_may_say():
+    assert item_of({"question": "2+2=", "answer": 4}).answers == ("4",)
+    assert item_of({"question": "q", "answer": ["x", 2.5]}).answers == ("x", "2.5")
+    assert item_of(CHOICE | {"answer": ["b", 0]}).answers == ("b", "a")
+    assert item_of(CHOICE | {"answer": 1, "context": None}).answers == ("b",)
+
+
+def test_bytes_that_editors_leave_do_not_matter(tmp_path):
+    path = tmp_path / "b.jsonl"
+    row = {"question": "a\u2028b \U0001f41f", "answer": "c"}
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(row, ensure_ascii=False).encode() + b"\r\n\r\n")
+    assert read_benchmark(path).items[0].question == row["question"]
+    path.write_text("")
+    with pytest.raises(ValueError, match="is empty"):
+        read_benchmark(path)
+
+
 def test_an_item_longer_than_the_context_is_named():
-    with pytest.raises(ValueError, match="context is 256"):
-        mean_logprobs(MODEL, TOKENIZER, [([2] * 300, 1)])
+    long = Item(question="word " * 300, answers=("a",), choices=("a", "b"))
+    with pytest.raises(ValueError, match=r"item 2 has \d+ tokens .* context is 256"):
+        choice_means(MODEL, TOKENIZER, [ITEM, long])

@@ -1,0 +1,78 @@
+"""What a model writes after plain texts, cut at stop strings: generated benchmarks.
+
+continue_texts(model, tokenizer, ["Q: 2 + 2 =\\nA:"], until=("\\n",), max_new_tokens=32)
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.core.chat import padding_id, stop_ids
+from understudy.core.generation import generate
+from understudy.core.models import context_length
+from understudy.evaluation.choices import encode
+
+_FIRST = 24
+"""Tokens after which a continuation that has met a stop string is not drawn further."""
+
+
+def continue_texts(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    contexts: Sequence[str],
+    *,
+    until: Sequence[str] = (),
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[str]:
+    """Each context's continuation up to the first stop string, the model's own end or the limit.
+
+    Temperature 0 is greedy. A context too long for the model loses its beginning. ValueError if
+    the limit leaves no room for a context.
+    """
+    room = context_length(model)
+    left = None if room is None else room - max_new_tokens
+    if left is not None and left < 1:
+        raise ValueError(f"{max_new_tokens} new tokens do not fit the model's context of {room}")
+    prompts = [encode(tokenizer, text)[-(left or 0) :] for text in contexts]
+    stops = stop_ids(tokenizer)
+    done: list[list[int]] = [[] for _ in contexts]
+    open_ = list(range(len(contexts)))
+    for limit in dict.fromkeys((min(_FIRST, max_new_tokens), max_new_tokens)):
+        drawn = generate(
+            model,
+            [[*prompts[i], *done[i]] for i in open_],
+            max_new_tokens=limit - (len(done[open_[0]]) if open_ else 0),
+            greedy=temperature == 0,
+            temperature=temperature or 1.0,
+            seed=seed,
+            keys=[(limit, i) for i in open_],
+            stop_ids=stops,
+            pad_id=padding_id(tokenizer),
+        )
+        for i, generation in zip(open_, drawn, strict=True):
+            done[i] += [id_ for id_ in generation.ids if id_ not in stops]
+        open_ = [
+            i
+            for i, generation in zip(open_, drawn, strict=True)
+            if not generation.finished and not _stopped(tokenizer, done[i], until)
+        ]
+        if not open_:
+            break
+    return [cut_at(_text(tokenizer, ids), until) for ids in done]
+
+
+def cut_at(text: str, until: Sequence[str]) -> str:
+    """The text before the first of the stop strings."""
+    return min((text.partition(stop)[0] for stop in until if stop), key=len, default=text)
+
+
+def _stopped(tokenizer: Tokenizer, ids: Sequence[int], until: Sequence[str]) -> bool:
+    text = _text(tokenizer, ids)
+    return any(stop in text for stop in until if stop)
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
