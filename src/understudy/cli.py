@@ -326,6 +326,13 @@ COMMANDS: tuple[Command, ...] = (
         "compare models with a baseline on the same prompts",
     ),
     Command(
+        "benchmark",
+        "understudy.evaluation.harness.run",
+        "BenchmarkConfig",
+        "benchmark",
+        "run the paper's public benchmarks on models, through lm-evaluation-harness",
+    ),
+    Command(
         "report",
         "understudy.loop.report",
         "ReportConfig",

@@ -19,9 +19,9 @@ def test_the_wheel_holds_every_tracked_file_of_the_package() -> None:
     assert {name.rsplit(".")[-1] for name in packed} >= {"py", "toml", "safetensors"}
 
 
-def test_the_lock_file_pins_every_dependency_exactly() -> None:
+def test_the_lock_files_pin_every_dependency_exactly() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "requirements.lock").read_text().split()
+    lines = [line for file in ROOT.glob("requirements*.lock") for line in file.read_text().split()]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "pins only, no addresses"
     pinned = {_canonical(line.partition("==")[0]) for line in lines}
     lines = [line for extra in project["optional-dependencies"].values() for line in extra]

@@ -13,6 +13,7 @@ from understudy.evaluation.figures import (
     training_figure,
     value_of,
 )
+from understudy.evaluation.public import benchmark_table
 from understudy.evaluation.tables import by_model, describe, transposed, verdict
 
 Results = Mapping[str, Any]
@@ -192,7 +193,7 @@ def tax_section(results: Results) -> str:
         svg = panels_figure(panels, percent=False)
         numbers = by_model(panels, as_percent=False)
         drawn.append(page.figure(svg, "Pretraining loss.", caption, alt, numbers))
-    return page.figures(*drawn)
+    return page.figures(*drawn) + benchmark_table(results.get("benchmark") or {})
 
 
 def _one_line(text: str) -> str:

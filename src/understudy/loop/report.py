@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -15,21 +16,31 @@ class ReportConfig:
     """Folder of a demo or an evaluation, with results.json in it."""
     out: Path | None = None
     """The report; RUN/report.html without it."""
+    benchmark: Path | None = None
+    """Folder of an `understudy benchmark`, to show in the alignment tax."""
 
 
 def write_run_report(config: ReportConfig) -> Path:
     """Read RUN/results.json and write the report."""
-    path = config.run / "results.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{path} does not exist; give the folder of a finished `understudy demo` or `evaluate`"
-        )
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error})") from None
+    results = _results(config.run, "`understudy demo`, `evaluate` or `benchmark`")
+    if config.benchmark is not None:
+        found = _results(config.benchmark, "`understudy benchmark`")
+        if not found.get("benchmark"):
+            raise ValueError(f"{config.benchmark} is not the folder of an `understudy benchmark`")
+        results["benchmark"] = found["benchmark"]
     from understudy.evaluation.report import write_report
 
     out = config.out or config.run / "report.html"
     write_report(results, out)
     return out
+
+
+def _results(folder: Path, commands: str) -> dict[str, Any]:
+    path = folder / "results.json"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give the folder of a finished {commands}")
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error})") from None
+    return results

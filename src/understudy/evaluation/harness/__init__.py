@@ -1,0 +1,1 @@
+"""The paper's public benchmarks through lm-evaluation-harness (App. D), `understudy benchmark`."""

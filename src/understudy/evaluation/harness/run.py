@@ -1,0 +1,186 @@
+"""`understudy benchmark`: the paper's public benchmarks, or any of the harness's, on models.
+
+    understudy benchmark --models base=BASE sft=runs/sft/model ppo_ptx=runs/ppo/model \
+        --tasks paper --data-dir data --out runs/benchmark
+
+Writes items/MODEL/TASK.jsonl (what was picked or written, an item per line) with a TASK.json beside
+it once the pair is done, results.json and report.html. A pair that is done is never run again:
+`--resume` goes on with the next.
+"""
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.core.compute import place
+from understudy.core.models import load_policy, load_tokenizer, trunk_of
+from understudy.core.run import (
+    EXIT_STOPPED,
+    Run,
+    open_run,
+    read_record,
+    stop_on_signal,
+    write_atomic,
+)
+from understudy.evaluation.report import write_report
+from understudy.evaluation.run import model_folders
+
+ITEMS = "items"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkConfig:
+    """Public benchmarks on several models."""
+
+    models: tuple[str, ...]
+    """Models as name=folder; base, sft, ppo and ppo_ptx stand beside the paper's own."""
+    out: Path
+    """Run folder."""
+    tasks: tuple[str, ...] = ("paper",)
+    """"paper" (App. D), or names of lm-evaluation-harness's tasks."""
+    data_dir: Path | None = None
+    """Folder with a file per data set (see docs/benchmarks.md); else rows come from the hub."""
+    limit: int | None = None
+    """At most this many items per task, evenly spaced over its rows."""
+    few_shot: bool = False
+    """As many examples as the paper's few-shot column, from the training rows (App. D)."""
+    baseline: str | None = None
+    """Model from which differences are taken; the first of `models` without it."""
+    toxicity: str = "profanity-check"
+    """Who scores toxicity: profanity-check, perspective, or a Hugging Face classifier."""
+    chat: bool = False
+    """Put each item into the model's chat template; the paper's formats are plain text."""
+    batch_tokens: int = 8192
+    """Most tokens in one pass."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda."""
+    bf16: bool = False
+    """Compute in bf16."""
+    seed: int = 0
+    """Sampling, for tasks that sample."""
+    resume: bool = False
+    """Go on with the run in `out`."""
+    overwrite: bool = False
+    """Remove the run in `out` first."""
+
+    def __post_init__(self) -> None:
+        folders = model_folders(self.models)
+        if self.baseline is not None and self.baseline not in folders:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not among the models ({', '.join(folders)})"
+            )
+        if not self.tasks:
+            raise ValueError("tasks is empty; give --tasks paper, or names of tasks")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1")
+        if self.batch_tokens < 1:
+            raise ValueError(f"batch_tokens is {self.batch_tokens}; it must be at least 1")
+
+
+def benchmark(config: BenchmarkConfig) -> Path:
+    """Run every task on every model; the run folder."""
+    check_installed()
+    from understudy.evaluation.harness.pairs import Pairs
+
+    # 1. Every task's rows and every tokenizer, so that bad input takes no folder.
+    folders = model_folders(config.models)
+    for folder in folders.values():
+        load_tokenizer(folder)
+    pairs = Pairs(config)
+    if config.overwrite:
+        _remove_items(config.out)
+    inputs: dict[str, str | Path | None] = {f"model {name}": f for name, f in folders.items()}
+    inputs["data_dir"] = config.data_dir
+    run = open_run(
+        config.out, stage="benchmark", config=config, inputs=inputs, seed=config.seed,
+        resume=config.resume, overwrite=config.overwrite,
+    )  # fmt: skip
+    # 2. The pairs that are not done, a model at a time.
+    with stop_on_signal() as stop:
+        for name, folder in folders.items():
+            wanted = [task for task in pairs.tasks if not _done(run, name, task)]
+            if not wanted:
+                continue
+            model, tokenizer = load_policy(folder)
+            place(trunk_of(model), model, Options(config))
+            for task in wanted:
+                rows, notes = pairs.run(task, model, tokenizer)
+                _write(run, name, task, rows, notes)
+                print(f"{name}: {task}, {len(rows)} items", flush=True)
+                if stop.requested:
+                    print(f"stopped; go on with the same command and --resume ({config.out})")
+                    raise SystemExit(EXIT_STOPPED)
+    # 3. Estimates, differences from the baseline, the report.
+    found = {name: {task: _rows(run, name, task) for task in pairs.tasks} for name in folders}
+    table = pairs.table(found, config.baseline or next(iter(folders)))
+    results = {
+        "title": "Public benchmarks",
+        "seed": config.seed,
+        "benchmark": table,
+        "code_version": run.record["code_version"],
+        "settings": {"benchmark": run.record["config"]},
+    }
+    run.finish(results)
+    write_report(run.results, run.dir / "report.html")
+    return run.dir
+
+
+def check_installed() -> None:
+    """ValueError without the extra."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ValueError(
+            "benchmarks need lm-evaluation-harness: pip install 'understudy[benchmarks]'"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `place` wants to know."""
+
+    config: BenchmarkConfig
+
+    @property
+    def device(self) -> str:
+        return self.config.device
+
+    @property
+    def bf16(self) -> bool:
+        return self.config.bf16
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        return False
+
+
+def _place_of(run: Run, model: str, task: str) -> Path:
+    return run.dir / ITEMS / model.replace("/", "_") / f"{task.replace('/', '_')}.jsonl"
+
+
+def _done(run: Run, model: str, task: str) -> bool:
+    return _place_of(run, model, task).with_suffix(".json").is_file()
+
+
+def _write(
+    run: Run, model: str, task: str, rows: Sequence[Mapping[str, Any]], notes: Mapping[str, Any]
+) -> None:
+    path = _place_of(run, model, task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomic(path, lines.encode("utf-8", "replace").decode())
+    write_atomic(path.with_suffix(".json"), json.dumps(notes, indent=1) + "\n")
+
+
+def _rows(run: Run, model: str, task: str) -> list[dict[str, Any]]:
+    path = _place_of(run, model, task)
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def _remove_items(folder: Path) -> None:
+    record = read_record(folder)
+    if record is not None and record["stage"] == "benchmark":
+        shutil.rmtree(folder / ITEMS, ignore_errors=True)
