@@ -139,6 +139,8 @@ def _header(results: Results, title: str, shown: Mapping[str, str]) -> str:
 
 
 def _lead(results: Results) -> str:
+    if results.get("lead"):
+        return str(results["lead"])
     baseline = label_of(str(results.get("baseline", "sft")))
     users = {
         "unseen": "prompts of users whom no training has seen",

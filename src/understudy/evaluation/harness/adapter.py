@@ -42,6 +42,8 @@ class HarnessModel(TemplateLM):
         self.max_length = context_length(model) or 2**31
         self.num_tokens: dict[tuple[str, str], int] = {}
         """Scored tokens of each (context, continuation), for rules that are per token."""
+        self.num_cut = 0
+        """Contexts that lost their beginning because the model's context is too short."""
 
     @property
     def eot_token_id(self) -> int:
@@ -77,6 +79,7 @@ class HarnessModel(TemplateLM):
     ) -> list[tuple[float, bool]]:
         texts = [request.args for request in requests]
         pairs = [encode_pair(self.tokenizer, *text) for text in texts]
+        self.num_cut += sum(len(c) + len(ids) > self.max_length + 1 for c, ids in pairs)
         scores = score_pairs(self.model, pairs, self.batch_tokens)
         self.num_tokens |= {t: s.num_tokens for t, s in zip(texts, scores, strict=True)}
         return [(score.logprob, score.is_greedy) for score in scores]
@@ -114,10 +117,12 @@ class HarnessModel(TemplateLM):
             groups.setdefault(_settings(request.args[1]), []).append(index)
         texts = [""] * len(requests)
         for (until, limit, temperature), indices in groups.items():
+            contexts = [requests[i].args[0] for i in indices]
+            self.num_cut += sum(len(self.tok_encode(c)) > self.max_length - limit for c in contexts)
             found = continue_texts(
                 self.model,
                 self.tokenizer,
-                [requests[i].args[0] for i in indices],
+                contexts,
                 until=until,
                 max_new_tokens=limit,
                 temperature=temperature,

@@ -34,9 +34,17 @@ class Pairs:
         self.scorer: Scorer | None = None
         if any(_is_toxicity(name) for name in self.tasks):
             self.scorer = scorer_of(config.toxicity)
-        self.built: dict[str, Task] = {
-            name: task_list.build(name, config.data_dir, self.shots(name)) for name in self.tasks
-        }
+        self.built: dict[str, Task] = {}
+        missing: dict[str, ValueError] = {}
+        for name in self.tasks:
+            try:
+                self.built[name] = task_list.build(name, config.data_dir, self.shots(name))
+            except ValueError as error:
+                missing[name] = error
+        if missing:
+            first = next(iter(missing.values()))
+            more = f" (nor can {', '.join(list(missing)[1:])})" if len(missing) > 1 else ""
+            raise ValueError(f"task {next(iter(missing))} cannot be read{more}: {first}")
 
     def shots(self, name: str) -> int:
         """Few-shot examples of a task in this run."""
@@ -73,7 +81,8 @@ class Pairs:
             for row, score in zip(rows, toxic, strict=True):
                 row["values"]["toxicity"] = score
         whole = {k: v for k, v in found["results"][name].items() if isinstance(v, int | float)}
-        return rows, {"harness": whole, "num_fewshot": task.get_config("num_fewshot")}
+        notes = {"num_fewshot": task.get_config("num_fewshot"), "num_cut": lm.num_cut}
+        return rows, {**notes, "harness": whole}
 
     def items(self, task: Task) -> list[int]:
         """Indices of the rows to run: all, or `limit` of them evenly spaced."""

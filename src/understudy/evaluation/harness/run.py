@@ -110,7 +110,8 @@ def benchmark(config: BenchmarkConfig) -> Path:
             for task in wanted:
                 rows, notes = pairs.run(task, model, tokenizer)
                 _write(run, name, task, rows, notes)
-                print(f"{name}: {task}, {len(rows)} items", flush=True)
+                cut = f", {notes['num_cut']} contexts cut to fit" if notes["num_cut"] else ""
+                print(f"{name}: {task}, {len(rows)} items{cut}", flush=True)
                 if stop.requested:
                     print(f"stopped; go on with the same command and --resume ({config.out})")
                     raise SystemExit(EXIT_STOPPED)
@@ -119,6 +120,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
     table = pairs.table(found, config.baseline or next(iter(folders)))
     results = {
         "title": "Public benchmarks",
+        "lead": "What each model does on public tasks: skills, truthfulness, toxicity, bias.",
         "seed": config.seed,
         "benchmark": table,
         "code_version": run.record["code_version"],

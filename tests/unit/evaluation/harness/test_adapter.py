@@ -47,6 +47,7 @@ def test_loglikelihoods_are_hflms(both):
         assert greedy == wanted_greedy
     counted = both[0].num_tokens
     assert counted[PAIRS[1]] == len(TOKENIZER(PAIRS[1][1])["input_ids"])
+    assert both[0].num_cut == 1  # the last
 
 
 def test_rolling_loglikelihoods_are_hflms(both):
