@@ -99,7 +99,7 @@ def test_every_pair_is_run_kept_and_shown(config):
     ],
 )
 def test_bad_input_is_a_line_and_takes_no_folder(config, changes, message, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     if changes.get("data_dir"):
         changes = {**changes, "data_dir": Path(changes["data_dir"])}
     with pytest.raises(ValueError, match=message):
