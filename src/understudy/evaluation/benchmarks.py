@@ -33,7 +33,7 @@ from understudy.core.run import write_atomic
 from understudy.evaluation.choices import Ids, encode, score_pairs
 from understudy.evaluation.continuations import continue_texts
 from understudy.evaluation.statistics import Interval, proportion, win_rate
-from understudy.records.io import iter_rows
+from understudy.records.files import iter_rows
 
 ITEMS = "benchmark_items.jsonl"
 """What every model picked or wrote, an item per line."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.records.io import iter_rows
+from understudy.records.files import iter_rows
 
 Row = dict[str, Any]
 
