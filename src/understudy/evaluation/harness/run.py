@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.compute import place
-from understudy.core.models import load_policy, load_tokenizer, trunk_of
+from understudy.core.models import load_policy, load_tokenizer
 from understudy.core.run import (
     EXIT_STOPPED,
     Run,
@@ -106,7 +106,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
             if not wanted:
                 continue
             model, tokenizer = load_policy(folder)
-            place(trunk_of(model), model, Options(config))
+            place(model.base_model, model, config)
             for task in wanted:
                 rows, notes = pairs.run(task, model, tokenizer)
                 _write(run, name, task, rows, notes)
@@ -137,25 +137,6 @@ def check_installed() -> None:
         raise ValueError(
             "benchmarks need lm-evaluation-harness: pip install 'understudy[benchmarks]'"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `place` wants to know."""
-
-    config: BenchmarkConfig
-
-    @property
-    def device(self) -> str:
-        return self.config.device
-
-    @property
-    def bf16(self) -> bool:
-        return self.config.bf16
-
-    @property
-    def activation_checkpointing(self) -> bool:
-        return False
 
 
 def _place_of(run: Run, model: str, task: str) -> Path:
