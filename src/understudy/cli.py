@@ -448,7 +448,9 @@ def extra_with(module: str) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print("understudy: error: " + " ".join(message.split()), file=sys.stderr)
+    from understudy.records.convert import visible
+
+    print("understudy: error: " + visible(" ".join(message.split())), file=sys.stderr)
     return code
 
 

@@ -12,6 +12,7 @@ from understudy.prompts.pii import Finder, find_pii, redact
 from understudy.prompts.split import SPLITS
 from understudy.prompts.use_case import PAPER_SHARES
 from understudy.records import Prompt, prompt_text
+from understudy.records.convert import visible
 
 EXAMPLES_PER_REASON = 3
 EXAMPLE_CHARS = 80
@@ -188,7 +189,7 @@ def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
 def beginning(prompt: Prompt, find: Finder = find_pii) -> str:
     """How a prompt begins, in one line, with personal data redacted."""
     # Redacted first and cut afterwards, or the cut could leave half an address that no rule knows.
-    text = " ".join(redact(prompt_text(prompt.prompt), find).split())
+    text = visible(" ".join(redact(prompt_text(prompt.prompt), find).split()))
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 3] + "..."
 
 

@@ -124,7 +124,7 @@ def _read_plain(value: Any, hint: Any, name: str) -> Any:
     if hint is Any:
         check_text(value, name)
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int and abs(value) < 2**1023:
         value = float(value)
     if hint is str and type(value) in (int, float) and name.endswith("id"):
         value = str(int(value) if value % 1 == 0 else value)

@@ -7,7 +7,6 @@ and those that it reads beside them; `reading` decides what becomes of the rest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 from understudy.records import trees
@@ -99,8 +98,12 @@ def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
     return [[i for i, value in enumerate(values) if value == level] for level in levels]
 
 
+_HUGE = 1e300
+"""Beyond any score, and within what a float holds; NaN is not below it."""
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return type(value) in (int, float) and abs(value) < _HUGE
 
 
 def _read_pair(row: Json) -> list[Json]:
@@ -217,12 +220,14 @@ def _asked(row: Json) -> Any:
     text = instruction if blank(given) else f"{instruction}\n\n{given}"
     if blank(row.get("history")):
         return text
+    if not isinstance(row["history"], list | tuple):
+        raise RecordError(f"field 'history' is {shortened(row['history'])}; it must be a list")
     turns: Turns = []
     for place, pair in enumerate(row["history"]):
-        if not isinstance(pair, list | tuple) or not all(isinstance(t, str) for t in pair):
+        if not isinstance(pair, list | tuple) or [type(text) for text in pair] != [str, str]:
             raise RecordError(f"field 'history[{place}]' must be a question and its answer")
         roles = ("user", "assistant")
-        turns += [{"role": r, "content": t} for r, t in zip(roles, pair, strict=False)]
+        turns += [{"role": r, "content": t} for r, t in zip(roles, pair, strict=True)]
     return [*turns, {"role": "user", "content": text}]
 
 
@@ -251,11 +256,16 @@ def _read_instances(row: Json) -> list[Json]:
 def _read_natural(row: Json) -> list[Json]:
     """Super-NaturalInstructions: a task's definition and instances, each with right outputs."""
     definition = row["Definition"]
-    text = "\n".join(definition) if isinstance(definition, list) else definition
+    text = "\n".join(map(str, definition)) if isinstance(definition, list) else definition
     made = []
     for number, instance in enumerate(_list_of_objects(row["Instances"], "Instances")):
         outputs = instance.get("output")
-        for output in dict.fromkeys(outputs if isinstance(outputs, list) else [outputs]):
+        right = outputs if isinstance(outputs, list) else [outputs]
+        if not all(isinstance(output, str) for output in right):
+            raise RecordError(
+                f"field 'Instances[{number}].output' is {shortened(outputs)}; not text"
+            )
+        for output in dict.fromkeys(right):
             asked = {"instruction": text, "input": instance.get("input")}
             made.append({"prompt": _asked(asked), "response": output})
             if instance.get("id") is not None:

@@ -82,7 +82,7 @@ def _kept(message: Any) -> bool:
 
 
 def _role(message: Json) -> str:
-    if message.get("role") not in _ROLES:
+    if not isinstance(message.get("role"), str) or message["role"] not in _ROLES:
         raise RecordError(
             f"field 'role' is {shortened(message.get('role'))}; it must be prompter or assistant"
         )
@@ -104,10 +104,10 @@ def _rank(message: Json) -> Any:
 
 def _trees(rows: list[Json]) -> Iterator[Json]:
     """Messages put under their parents; those whose parent is not there are refused."""
-    nodes: dict[Any, Json] = {row["message_id"]: {**row, "replies": []} for row in rows}
+    nodes = {_id(row, "message_id"): {**row, "replies": []} for row in rows}
     roots = []
     for node in nodes.values():
-        parent = node.get("parent_id")
+        parent = _id(node, "parent_id")
         if parent is None:
             roots.append(node)
         elif parent in nodes:
@@ -117,3 +117,9 @@ def _trees(rows: list[Json]) -> Iterator[Json]:
                 f"message {node['message_id']!r} answers {parent!r}, which is missing"
             )
     return ({"prompt": root} for root in roots)
+
+
+def _id(row: Json, name: str) -> Any:
+    if isinstance(row.get(name), str | int | None):
+        return row.get(name)
+    raise RecordError(f"field '{name}' is {shortened(row[name])}; it must be text")

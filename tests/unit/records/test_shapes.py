@@ -264,6 +264,13 @@ def test_turns_of_weight_0_are_context(tmp_path):
         ),
         (Prompt, {"prompt": {"text": "x"}}, r"'prompt\[0\]\.role' is missing"),
         (Prompt, {"prompt": 3}, "'prompt' is 3; it must be"),
+        (Demonstration, {"instruction": "x", "output": "a", "history": 3}, "'history' is 3; it"),
+        (
+            Demonstration,
+            {"Definition": "x", "Instances": [{"input": "z", "output": [{}]}]},
+            r"'Instances\[0\].output' is",
+        ),
+        (Ranking, {"prompt": "x", "responses": ["a", "b"], "scores": [10**400, 1]}, "a number per"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_line(kind, row, message, tmp_path):
