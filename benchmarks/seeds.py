@@ -1,48 +1,149 @@
-"""Print the demo's results over seeds as a table, from the results.json of finished demos.
+"""Put several demos together: means over seeds, with intervals over seeds and prompts.
 
-for seed in 0 1 2; do .venv/bin/understudy demo --seed $seed; done
-.venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed1 runs/demo-seed2
+for seed in 0 1 2 3 4; do .venv/bin/understudy demo --seed $seed; done
+.venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed*
+.venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed* --keep benchmarks/results
+.venv/bin/python benchmarks/seeds.py benchmarks/results/*.json
+
+A seed has users, prompts, labelers, training and sampling of its own, so the spread of its results
+holds all of these, and Student's t over the seeds' means covers both prompts and training. Runs of
+one seed on several kinds of processor share users and prompts: they count as one, their mean. The
+base models are the same for every seed; their training is not covered.
 """
 
+import argparse
 import json
-import sys
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
-MODELS = ("base", "prompted", "sft_null", "ppo", "ppo_ptx", "best_of_n")
-TABLES = {
-    "held-out labelers": ("win_rates_vs_sft", False),
-    "gold judge": ("win_rates_vs_sft_gold", False),
-    "held-out labelers, greedy": ("win_rates_vs_sft", True),
-    "gold judge, greedy": ("win_rates_vs_sft_gold", True),
+from understudy.evaluation.statistics import Interval, mean_interval
+
+KEPT = (
+    *("win_rates_vs_sft", "win_rates_vs_sft_gold", "win_rates_vs_sft_training_labelers"),
+    *("greedy", "against_greedy_sft", "seen_requests", "unclear_requests", "adversaries"),
+    *("gold", "likert", "reward_model", "benchmarks", "pretraining_loss", "best_of_n", "data"),
+    *("minutes", "wall_minutes", "processor", "seed", "code_version"),
+)
+"""What is kept of a run: no texts, no curves."""
+STYLES = {
+    "": None,
+    ", greedy": "greedy",
+    ", against greedy SFT": "against_greedy_sft",
+    ", seen requests": "seen_requests",
+    ", tricks": "adversaries",
 }
+JUDGES = {"held-out labelers": "win_rates_vs_sft", "gold judge": "win_rates_vs_sft_gold"}
+ENOUGH = 5
+"""With fewer seeds Student's t says little: the factor is 12.7 for two, 2.8 for five."""
 
-
-def percent(interval: dict[str, float]) -> str:
-    """A rate with its interval, in percent."""
-    return f"{interval['rate']:.1%} ({interval['low']:.1%} to {interval['high']:.1%})"
+Run = Mapping[str, Any]
 
 
 def main() -> None:
-    folders = [Path(name) for name in sys.argv[1:]]
-    if not folders:
-        raise SystemExit("give the folders of finished demos, such as runs/demo")
-    results = [json.loads((folder / "results.json").read_text()) for folder in folders]
-    seeds = " | ".join(f"seed {result['seed']}" for result in results)
-    print(f"| against SFT | judged by | {seeds} |\n|---|---|{'---|' * len(results)}")
-    for model in MODELS:
-        for judge, (table, greedy) in TABLES.items():
-            found = [(r["greedy"] if greedy else r)[table].get(model) for r in results]
-            if all(found):
-                print(f"| {model} | {judge} | {' | '.join(map(percent, found))} |")
-    print(f"\n| reward model | {seeds} |\n|---|{'---|' * len(results)}")
-    for name in results[0]["reward_model"]:
-        values = [result["reward_model"][name] for result in results]
-        if all(isinstance(v, dict) and "rate" in v for v in values):
-            print(f"| {name} | {' | '.join(map(percent, values))} |")
-        elif all(isinstance(v, float) for v in values):
-            print(f"| {name} | {' | '.join(f'{v:.1%}' for v in values)} |")
-    minutes = " | ".join(f"{result['wall_minutes']:.1f}" for result in results)
-    print(f"| minutes | {minutes} |")
+    """Print the tables, and keep the results where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of demos, or kept results")
+    parser.add_argument("--keep", type=Path, help="write each run's figures into this folder")
+    options = parser.parse_args()
+    runs = [read(path) for path in options.runs]
+    if options.keep is not None:
+        keep(runs, options.keep)
+    print(*table(runs), sep="\n")
+
+
+def read(path: Path) -> Run:
+    """results.json of a demo's folder, or a kept file."""
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise SystemExit(f"{file} is not there; give folders of finished demos or kept results")
+    found: Run = json.loads(file.read_text())
+    return {"processor": "unknown", **found}
+
+
+def keep(runs: Sequence[Run], folder: Path) -> None:
+    """A file per run, named after its processor and seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        name = re.sub(r"[^a-z0-9]+", "-", run["processor"].lower()).strip("-")
+        row = {key: run[key] for key in KEPT if key in run}
+        (folder / f"{name}-seed{run['seed']}.json").write_text(json.dumps(row, indent=1) + "\n")
+
+
+def table(runs: Sequence[Run]) -> Iterator[str]:
+    """Lines of Markdown: each figure over all seeds, and its mean per kind of processor."""
+    seeds = sorted({run["seed"] for run in runs})
+    processors = sorted({run["processor"] for run in runs})
+    if len(seeds) < ENOUGH:
+        yield f"Only {len(seeds)} seeds; intervals over seeds want {ENOUGH} or more.\n"
+    several = processors if len(processors) > 1 else []
+    yield f"| | mean of {len(seeds)} seeds | seeds {', '.join(map(str, seeds))} |" + "".join(
+        f" {name} |" for name in several
+    )
+    yield "|---|---|---|" + "---|" * len(several)
+    for name, percent, values in figures(runs):
+        pooled, by_seed = over_seeds(runs, values)
+        cells = [shown(pooled, percent), ", ".join(number(v, percent) for v in by_seed)]
+        for processor in several:
+            mine = [v for r, v in zip(runs, values, strict=True) if r["processor"] == processor]
+            cells.append(number(fmean(mine), percent))
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def over_seeds(runs: Sequence[Run], values: Sequence[float]) -> tuple[Interval, list[float]]:
+    """(mean with its interval, the seeds' values in order); runs of one seed count as one."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for run, value in zip(runs, values, strict=True):
+        found[run["seed"]].append(value)
+    by_seed = [fmean(found[seed]) for seed in sorted(found)]
+    return mean_interval(by_seed), by_seed
+
+
+def figures(runs: Sequence[Run]) -> Iterator[tuple[str, bool, list[float]]]:
+    """(name, whether in percent, a value per run) of what every run has measured."""
+    for style, key in STYLES.items():
+        tables = [run if key is None else run.get(key, {}) for run in runs]
+        for judge, group in JUDGES.items():
+            rates = [found.get(group, {}) for found in tables]
+            for model in rates[0]:
+                if all(model in found for found in rates):
+                    yield f"{model}, {judge}{style}", True, [f[model]["rate"] for f in rates]
+    rewards = [flat(run["reward_model"]) for run in runs]
+    for name in rewards[0]:
+        if all(name in found for found in rewards):
+            yield f"reward model: {name}", True, [found[name] for found in rewards]
+    for model in runs[0].get("pretraining_loss", {}):
+        losses = [run["pretraining_loss"].get(model) for run in runs]
+        if None not in losses:
+            yield f"pretraining loss: {model}", False, losses
+    yield "minutes", False, [run["wall_minutes"] for run in runs]
+
+
+def flat(reward: Mapping[str, Any]) -> dict[str, float]:
+    """The rates and numbers of `reward_model`, those without labels and of the gate with them."""
+    rows = {name: point for name, point in reward.items() if name not in ("gate", "calibration")}
+    for name, point in rows.get("accuracy_without_labels", {}).items():
+        if isinstance(point, Mapping):
+            rows[f"accuracy_without_labels, {name}"] = point
+    for n, point in reward.get("gate", {}).get("best_of", {}).items():
+        rows[f"best of {n}, gold judge"] = point
+    found = {n: p.get("rate") if isinstance(p, Mapping) else p for n, p in rows.items()}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def number(value: float, percent: bool) -> str:
+    """A value as people read it."""
+    return f"{100 * value:.1f}" if percent else f"{value:.2f}"
+
+
+def shown(interval: Interval, percent: bool) -> str:
+    """A mean with its interval."""
+    low, high = (number(end, percent) for end in (interval.low, interval.high))
+    sign = "%" if percent else ""
+    return f"{number(interval.rate, percent)}{sign} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -27,9 +27,16 @@ def up_to(plan: Plan, *names: str) -> Plan:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The demo's plan, run as far as the gate, with a seed that nothing was tuned on."""
+    """The demo's plan, run as far as the gate and SFT's own answers, with a seed that nothing was
+    tuned on."""
     root = tmp_path_factory.mktemp("demo")
-    plan = up_to(demo_plan(load_recipe("demo"), SEED), "reward_check", "gate")
+    plan = up_to(
+        demo_plan(load_recipe("demo"), SEED),
+        "reward_check",
+        "gate",
+        "without_labels",
+        "adversaries",
+    )
     run_plan(plan, root, preload=PRELOAD)
     return root
 
@@ -59,6 +66,25 @@ def test_the_reward_model_passes_the_gate(folder):
     gate = json.loads((folder / "gate" / "best_of.json").read_text())["gate"]
     assert gate["passed"]
     assert all(interval["low"] > 0.5 for interval in gate["best_of"].values())
+
+
+@pytest.mark.slow
+def test_at_least_half_of_what_the_reward_model_knows_comes_from_labels(folder):
+    """The base model's own verdict agrees with the gold judge little more often than chance."""
+    trained = json.loads((folder / "reward_check" / "reward.json").read_text())["accuracy_gold"]
+    known = json.loads((folder / "without_labels" / "without_labels.json").read_text())
+    assert known["rate"] <= 0.65
+    assert trained["rate"] - known["rate"] >= 0.5 * (trained["rate"] - 0.5)
+
+
+@pytest.mark.slow
+def test_no_cheap_trick_is_preferred_to_sft(folder):
+    """Constants, echoes, lengths, likelihood, the base's own choice: none above 60%."""
+    found = json.loads((folder / "adversaries" / "adversaries.json").read_text())
+    for group in ("held_out", "gold"):
+        assert len(found[group]) >= 10
+        winners = {name: row["rate"] for name, row in found[group].items() if row["rate"] > 0.6}
+        assert not winners, group
 
 
 @pytest.mark.slow

@@ -40,12 +40,15 @@ def draw_responses(
 ) -> list[Response]:
     """`num_samples` answers to each prompt, all of one prompt together, prompts in their order.
 
-    The noise of a sample depends on (seed, prompt id, number of the sample): the same answer comes
-    whatever else is drawn beside it. Greedy answers are all equal, so `num_samples` must be 1.
+    The noise of a sample depends on (seed, model name, prompt id, number of the sample): the same
+    answer comes whatever else is drawn beside it, and two models' answers are independent. With
+    noise in common, models that are alike would give the same words to most prompts, which says
+    how alike they are and little of which is preferred. Greedy answers are all equal, so
+    `num_samples` must be 1.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
-    room = context_length(model)
+    room, name_key = context_length(model), id_key(model_name)
     prompt_ids = render_prompts(
         tokenizer, [prompt.prompt for prompt in prompts], lambda i: f"prompt {prompts[i].id}"
     )
@@ -58,7 +61,7 @@ def draw_responses(
         temperature=temperature,
         greedy=greedy,
         seed=seed,
-        keys=[(id_key(prompt.id), k) for prompt in prompts for k in range(num_samples)],
+        keys=[(name_key, id_key(prompt.id), k) for prompt in prompts for k in range(num_samples)],
         stop_ids=stop_ids(tokenizer),
         pad_id=padding_id(tokenizer),
         slots=slots,

@@ -13,9 +13,9 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from understudy.evaluation.statistics import Interval, mean_interval, win_rate
+from understudy.evaluation.statistics import Interval, mean_interval, win_rate, win_rate_per_user
 from understudy.records import (
     Comparison,
     Judge,
@@ -169,19 +169,34 @@ def win_rates(
     comparisons: Iterable[Comparison], prompts: Sequence[Prompt], baseline: str = "sft"
 ) -> dict[str, Interval]:
     """Win rate of each model against the baseline, ties half, clustered by prompt and user."""
+    rows = _outcomes(comparisons, prompts, baseline)
+    return {model: win_rate(won, asked, users) for model, (won, asked, users) in rows.items()}
+
+
+def win_rate_table(
+    comparisons: Iterable[Comparison], prompts: Sequence[Prompt], baseline: str = "sft"
+) -> dict[str, dict[str, Any]]:
+    """As in results.json: `win_rates`, and beside each, under `per_user`, the mean per user."""
+    table = {}
+    for model, (won, asked, users) in _outcomes(comparisons, prompts, baseline).items():
+        per_user = win_rate_per_user(won, users).to_json()
+        table[model] = win_rate(won, asked, users).to_json() | {"per_user": per_user}
+    return table
+
+
+def _outcomes(
+    comparisons: Iterable[Comparison], prompts: Sequence[Prompt], baseline: str
+) -> dict[str, tuple[list[float], list[str], list[str]]]:
+    """Model -> outcomes, and the prompt and the user of each."""
     user_of = {prompt.id: prompt.user_id for prompt in prompts}
-    rows: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    rows: dict[str, tuple[list[float], list[str], list[str]]] = defaultdict(lambda: ([], [], []))
     for comparison in comparisons:
         model, won = outcome(comparison, baseline)
-        rows[model].append((won, comparison.prompt_id))
-    return {
-        model: win_rate(
-            [won for won, _ in row],
-            [prompt for _, prompt in row],
-            [user_of.get(prompt, prompt) for _, prompt in row],
-        )
-        for model, row in rows.items()
-    }
+        outcomes, asked, users = rows[model]
+        outcomes.append(won)
+        asked.append(comparison.prompt_id)
+        users.append(user_of.get(comparison.prompt_id, comparison.prompt_id))
+    return rows
 
 
 def first_shown_rate(comparisons: Sequence[Comparison]) -> Interval:

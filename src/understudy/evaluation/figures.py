@@ -28,11 +28,34 @@ MODELS = {
     "prompted": "Prompted",
     "sft": "SFT",
     "sft_null": "SFT again",
+    "rl_init": "RL's start",
     "ppo": "PPO",
     "ppo_ptx": "PPO-ptx",
     "best_of_n": "Best-of-n",
 }
 """Known models in the order of the paper's figures, by the names that people read."""
+
+VARIANTS = {
+    "base_07": ("base", "Base at 0.7"),
+    "prompted_07": ("prompted", "Prompted at 0.7"),
+    "sft_greedy": ("sft", "SFT, greedy"),
+}
+"""The same models decoded in another way: whose colour they take, and their names."""
+TRICKS = {
+    "constant_refusal": "Always refuse",
+    "constant_unknown": "Always not know",
+    "constant_not_said": "Always not in text",
+    "constant_the_end": "Always the end",
+    "constant_good": "Always good",
+    "constant_commonest": "SFT's commonest",
+    "echo": "Prompt as answer",
+    "first_sentence": "First sentence",
+    "shortest": "Shortest",
+    "longest": "Longest",
+    "likeliest": "Likeliest",
+    "verdict": "Base's choice",
+}
+"""Answers that know nothing of preferences; the last four are chosen of n ("shortest_of_16")."""
 
 INK, GRID = "#000001", "#000002"
 COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=1)}
@@ -84,18 +107,27 @@ def ends_of(point: Point) -> tuple[float, float] | None:
 
 def in_order(names: Sequence[str]) -> list[str]:
     """Model names as the paper orders them, unknown ones last."""
-    known = [name for name in MODELS if name in names]
-    return known + [name for name in names if name not in MODELS]
+    order: list[str] = []
+    for model in MODELS:
+        order += [model, *(name for name, (of, _) in VARIANTS.items() if of == model)]
+    known = [name for name in order if name in names]
+    return known + [name for name in names if name not in known]
 
 
 def label_of(name: str) -> str:
     """A model's name for people."""
+    if name in VARIANTS:
+        return VARIANTS[name][1]
+    trick, of, number = name.partition("_of_")
+    if trick in TRICKS and name not in MODELS:
+        return f"{TRICKS[trick]} of {number}" if of else TRICKS[trick]
     return MODELS.get(name, name)
 
 
 def colour_of(name: str) -> str:
     """A model's sentinel colour; a model of the user's own gets one of the extra colours."""
-    return COLOURS.get(name) or EXTRA[sum(map(ord, name)) % len(EXTRA)]
+    model = VARIANTS.get(name, (name, ""))[0]
+    return COLOURS.get(model) or EXTRA[sum(map(ord, name)) % len(EXTRA)]
 
 
 @matplotlib.rc_context(_STYLE)
@@ -198,6 +230,45 @@ def size_figure(by_size: Mapping[str, Table]) -> str:
     axes.grid(axis="y")
     axes.set_xlabel("parameters of the policy")
     _legend(figure, {label_of(model): (colour_of(model), "o") for model in models}, "-")
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_STYLE)
+def ablation_figure(
+    arms: Sequence[Mapping[str, Any]], axis: str, panels: Mapping[str, tuple[str, float | None]]
+) -> str:
+    """The manner of the paper's Figures 33 and 34: a panel per key, a line per series, a point with
+    its interval per arm. `panels`: key -> (title, where a dashed line marks no difference)."""
+    values = list(dict.fromkeys(arm["value"] for arm in arms))
+    series = in_order(list(dict.fromkeys(arm["series"] for arm in arms)))
+    num_rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(WIDTH * 1.25, 0.5 + 1.5 * num_rows), layout="constrained")
+    grid = figure.subplots(num_rows, 2, sharex=True, squeeze=False)
+    for axes, (key, (title, even)) in zip(grid.flat, panels.items(), strict=False):
+        for place, name in enumerate(series):
+            shift = (place - (len(series) - 1) / 2) * 0.12
+            found = [
+                (values.index(arm["value"]) + shift, value_of(arm.get(key)), ends_of(arm.get(key)))
+                for arm in arms
+                if arm["series"] == name and value_of(arm.get(key)) is not None
+            ]
+            colour = colour_of(name)
+            axes.plot([x for x, _, _ in found], [y for _, y, _ in found], color=colour, marker="o",
+                      markersize=4)  # fmt: skip
+            for x, _, ends in found:
+                if ends is not None:
+                    axes.plot([x, x], ends, color=colour, linewidth=1.3)
+        if even is not None:
+            axes.axhline(even, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+        axes.set_title(title, loc="left")
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xticks(range(len(values)), values)
+        axes.tick_params(axis="x", labelsize=8, rotation=30 if max(map(len, values)) > 5 else 0)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(axis, fontsize=10.5)
+    _legend(figure, {label_of(name): (colour_of(name), "o") for name in series}, "-")
     return _svg(figure)
 
 

@@ -14,13 +14,15 @@ CSS = """
 :root { color-scheme: light dark;
   --ink: #1d2330; --soft: #5b6474; --page: #fbfaf7; --card: #ffffff; --line: #e2dfd7;
   --grid: #dcd9d1; --accent: #9a3324; --good: #1e7a4d; --bad: #b3361d;
-  --base: #7b818c; --prompted: #96731c; --sft: #2b62b8; --sft-null: #7b9dd1; --ppo: #b8611b;
+  --base: #7b818c; --prompted: #96731c; --sft: #2b62b8; --sft-null: #7b9dd1; --rl-init: #4f7f95;
+  --ppo: #b8611b;
   --ppo-ptx: #a52a5f; --best-of-n: #1f7d64; --extra-1: #6b4fb3; --extra-2: #0f7c99;
   --extra-3: #5d7a1f; --extra-4: #a8452f; }
 @media (prefers-color-scheme: dark) { :root {
   --ink: #e9e6df; --soft: #a5acb8; --page: #14171d; --card: #1c2028; --line: #31363f;
   --grid: #3a404a; --accent: #f0937f; --good: #63c793; --bad: #f08a72;
-  --base: #a2a8b3; --prompted: #d5b45c; --sft: #7eaaf0; --sft-null: #5f7fae; --ppo: #eda05c;
+  --base: #a2a8b3; --prompted: #d5b45c; --sft: #7eaaf0; --sft-null: #5f7fae; --rl-init: #8fb7c9;
+  --ppo: #eda05c;
   --ppo-ptx: #ee82b0; --best-of-n: #62c9aa; --extra-1: #b49cf0; --extra-2: #67c3da;
   --extra-3: #abc96a; --extra-4: #ea927b; } }
 * { box-sizing: border-box; }
@@ -65,6 +67,7 @@ thead th { color: var(--soft); font-weight: 500; }
 tbody th { font-weight: 500; }
 td.number { text-align: right; white-space: nowrap; }
 td small { color: var(--soft); }
+details td { min-width: 7rem; }
 .bar { display: block; height: .5rem; border-radius: .25rem; background: var(--sft);
   min-width: 2px; margin-top: .45rem; }
 .stages { list-style: none; padding: 0; margin: 1rem 0; }

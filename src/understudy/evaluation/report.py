@@ -16,7 +16,6 @@ from understudy.core.run import write_atomic
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
     MODELS,
-    Table,
     in_order,
     label_of,
     panels_figure,
@@ -25,12 +24,13 @@ from understudy.evaluation.figures import (
     win_rate_figure,
 )
 from understudy.evaluation.sections import (
+    explanations_section,
     flags_section,
     reward_section,
     tax_section,
     training_section,
 )
-from understudy.evaluation.tables import by_model, describe, verdict
+from understudy.evaluation.tables import by_model, describe, verdict, win_tables
 
 Results = Mapping[str, Any]
 
@@ -49,16 +49,6 @@ STAGES = {
 }
 """What each stage means in a line."""
 
-JUDGES = {
-    "": "Held-out labelers",
-    "held_out": "Held-out labelers",
-    "training_labelers": "Training labelers",
-    "training": "Training labelers",
-    "researcher": "Researchers",
-    "gold": "Gold judge",
-    "reward_model": "Reward model",
-    "second_reward_model": "Second reward model",
-}
 MEANS = {
     "gold": "Gold score",
     "likert": "Likert, 1 to 7",
@@ -86,6 +76,7 @@ def render(results: Results) -> str:
     makers: dict[str, Callable[[Results], str]] = {
         "What was done": _done,
         "Head to head": _wins,
+        "What else could explain it": explanations_section,
         "Faults in the answers": flags_section,
         "The reward model": reward_section,
         "Optimising against it": training_section,
@@ -96,7 +87,10 @@ def render(results: Results) -> str:
     }
     made = {title: make(results) for title, make in makers.items()}
     shown = {title: html for title, html in made.items() if html}
-    missing = [title for title, html in made.items() if not html]
+    ablation = "One setting at a time"
+    missing = [title for title, html in made.items() if not html and title != ablation]
+    if ablation in shown:  # it measures what its curves show, and nothing else
+        missing = []
     sections = [page.section(_anchor(title), title, html) for title, html in shown.items()]
     if missing:
         text = "Not measured in this run, so left out: " + "; ".join(missing) + "."
@@ -111,20 +105,6 @@ def curve_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A ppo_curve from rows of metrics.jsonl."""
     names = {"iteration": "step", "kl": "ppo/kl", "score": "ppo/score"}
     return [{key: row.get(name) for key, name in names.items()} for row in rows]
-
-
-def win_tables(results: Results, parent: Results | None = None) -> dict[str, Table]:
-    """Judge's name -> win rates, from the keys win_rates_vs_BASELINE and ..._GROUP."""
-    found = results if parent is None else parent
-    prefix = f"win_rates_vs_{results.get('baseline', 'sft')}"
-    order = {key: place for place, key in enumerate(JUDGES)}
-    groups = {
-        key.removeprefix(prefix).removeprefix("_"): value
-        for key, value in found.items()
-        if key.startswith(prefix) and value
-    }
-    ordered = sorted(groups, key=lambda group: order.get(group, len(order)))
-    return {JUDGES.get(group, group.replace("_", " ")): groups[group] for group in ordered}
 
 
 def _header(results: Results, title: str, shown: Mapping[str, str]) -> str:
@@ -151,7 +131,8 @@ def _lead(results: Results) -> str:
     said = " by models' scores alone: no person has judged them" if judges <= {*SCORERS} else ""
     return (
         f"Answers to {users}: {how} those of the {baseline} model{said if judges else ''}. "
-        "Bars around a value are 95% intervals clustered by prompt and user."
+        "Bars around a value are 95% intervals clustered by prompt and user, for other users and "
+        "prompts. Training noise is not in them: another seed moves every value."
     )
 
 

@@ -42,7 +42,7 @@ from understudy.evaluation.compare import (
     means_by_model,
     rate_responses,
     score_by_model,
-    win_rates,
+    win_rate_table,
 )
 from understudy.evaluation.flags import (
     flag_rates,
@@ -216,10 +216,9 @@ def win_rate_tables(
     """Results keys: win_rates_vs_BASELINE by held-out labelers, with _GROUP for other judges."""
     suffix = {"held_out": "", "training": "_training_labelers"}
     return {
-        f"win_rates_vs_{baseline}{suffix.get(group, f'_{group}')}": {
-            model: interval.to_json()
-            for model, interval in win_rates(comparisons, prompts, baseline).items()
-        }
+        f"win_rates_vs_{baseline}{suffix.get(group, f'_{group}')}": win_rate_table(
+            comparisons, prompts, baseline
+        )
         for group, comparisons in judged_by.items()
         if comparisons
     }

@@ -1,20 +1,24 @@
 """The report's sections about faults, the reward model, training and the alignment tax."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
+    Point,
     Table,
+    ablation_figure,
     in_order,
     label_of,
     overoptimisation_figure,
     panels_figure,
     training_figure,
     value_of,
+    win_rate_figure,
 )
 from understudy.evaluation.public import benchmark_table
-from understudy.evaluation.tables import by_model, describe, transposed, verdict
+from understudy.evaluation.tables import by_model, describe, transposed, verdict, win_tables
 
 Results = Mapping[str, Any]
 
@@ -40,6 +44,9 @@ REWARD_ROWS = (
     ("accuracy_training_labelers", "Accuracy on training labelers", "sft"),
     ("accuracy_heldout_labelers", "Accuracy on held-out labelers", "sft"),
     ("accuracy_gold", "Accuracy against the gold judge", "sft"),
+    ("without_gold", "Base's verdict, no labels, against the gold judge", "base"),
+    ("without_training_labelers", "Base's verdict, no labels, on training labelers", "base"),
+    ("without_heldout_labelers", "Base's verdict, no labels, on held-out labelers", "base"),
     ("bayes_accuracy", "Best possible (Bayes), given the labelers' noise", "best-of-n"),
     ("labeler_agreement", "Training labelers with each other", "base"),
     ("heldout_agreement", "Held-out labelers with each other", "base"),
@@ -81,6 +88,10 @@ def _flag_figure(
 
 def reward_section(results: Results) -> str:
     reward = results.get("reward_model") or {}
+    without = reward.get("accuracy_without_labels") or {}
+    pools = ("training_labelers", "heldout_labelers")
+    reward = {**reward, "without_gold": without}
+    reward |= {f"without_{pool}": without[pool] for pool in pools if pool in without}
     rows = [
         (name, page.with_ends(reward[key]) + page.bar(value_of(reward[key]) or 0.0, colour))
         for key, name, colour in REWARD_ROWS
@@ -93,7 +104,20 @@ def reward_section(results: Results) -> str:
         "not trained on, ties left out. Labelers disagree among themselves: 100% is out of reach."
     )
     made = page.table(("", "Pairs right"), rows, raw=True) if rows else ""
-    return page.paragraph(text) + made + _gate(reward.get("gate") or {})
+    return page.paragraph(text) + made + _learned(reward) + _gate(reward.get("gate") or {})
+
+
+def _learned(reward: Mapping[str, Any]) -> str:
+    """How much of the reward model's lead over chance comes from labels."""
+    known, trained = value_of(reward.get("without_gold")), value_of(reward.get("accuracy_gold"))
+    if known is None or trained is None or trained <= 0.5:
+        return ""
+    share = (trained - max(known, 0.5)) / (trained - 0.5)
+    return page.paragraph(
+        'The base model, which has read what readers say of replies ("good." or "bad: ..."), '
+        f"orders {100 * known:.0f}% of the pairs as the gold judge does before anybody has labeled "
+        f"anything. {100 * share:.0f}% of the reward model's lead over chance comes from labels."
+    )
 
 
 def _gate(gate: Mapping[str, Any]) -> str:
@@ -113,6 +137,127 @@ def _gate(gate: Mapping[str, Any]) -> str:
         + page.paragraph(text)
         + page.table(("", "Win rate over one answer", ""), rows)
     )
+
+
+SETS = {
+    "New requests": None,
+    "Seen in training": "seen_requests",
+    "Ask for nothing known": "unclear_requests",
+}
+"""Test prompts by what training has seen of them: title -> key of results.json."""
+
+
+def explanations_section(results: Results) -> str:
+    """What else could explain the win rates: seen requests, colder sampling, cheap tricks."""
+    drawn = [
+        _wins_figure(
+            win_tables(results, results.get("against_greedy_sft") or {}),
+            "Sampled answers against SFT's greedy ones.",
+            "What is above 50% here does not win by sampling with less noise than SFT.",
+        ),
+        _wins_figure(
+            win_tables(results, results.get("adversaries") or {}),
+            "Answers that know nothing of preferences.",
+            "Constants, the prompt itself, a choice among several SFT answers by length, "
+            "likelihood or the base model's own verdict, against SFT's answers. One far above 50% "
+            "would be a way to win without learning what people want.",
+        ),
+    ]
+    return page.figures(*drawn) + _seen(results)
+
+
+def _wins_figure(tables: Mapping[str, Table], title: str, caption: str) -> str:
+    if not tables:
+        return ""
+    alt = f"{title} " + ". ".join(f"{judge}: {describe(t)}" for judge, t in tables.items())
+    return page.figure(win_rate_figure(tables), title, caption, alt, by_model(tables))
+
+
+def _seen(results: Results) -> str:
+    """Win rates on requests that training has seen, and on unclear ones, beside the new ones."""
+    sets = {
+        title: win_tables(results, results.get(key) or {} if key else None)
+        for title, key in SETS.items()
+    }
+    if not any(tables for title, tables in sets.items() if SETS[title]):
+        return ""
+    parts = []
+    for judge in next(iter(sets.values())):
+        found = {title: tables[judge] for title, tables in sets.items() if judge in tables}
+        parts.append(f"<h3>{escape(judge)}</h3>" + by_model(found))
+    text = (
+        "All other figures are on requests that are new under any greeting, name or politeness: in "
+        "no demonstration, ranking, RL prompt or page. Here are the others beside them."
+    )
+    tables = f"<details><summary>Win rates by request</summary>{''.join(parts)}</details>"
+    return "<h3>Requests that training has seen</h3>" + page.paragraph(text) + tables
+
+
+ABLATION = {
+    "win_rate": ("Held-out labelers' win rate", 0.5),
+    "win_rate_gold": ("Gold judge's win rate", 0.5),
+    "likert": ("Likert, 1 to 7", None),
+    "score": ("Reward-model score", None),
+    "kl": ("KL, nats", None),
+    "pretraining_loss": ("Pretraining loss, nats", None),
+}
+"""What an ablation draws: key of an arm -> title, and the value of no difference."""
+
+
+def ablation_section(results: Results) -> str:
+    """The curves of `demo --ablation`."""
+    ablation = results.get("ablation") or {}
+    if not ablation:
+        return ""
+    names = list(dict.fromkeys(name for arm in ablation["arms"] for name in arm["benchmarks"]))
+    arms = [
+        {**arm, **{f"on {name}": point for name, point in arm["benchmarks"].items()}}
+        for arm in ablation["arms"]
+    ]
+    known = {key for arm in arms for key in arm}
+    panels = {key: titled for key, titled in ABLATION.items() if key in known}
+    skills: dict[str, tuple[str, float | None]] = {
+        f"on {name}": (name.replace("_", " ").capitalize(), None) for name in names
+    }
+    drawn = []
+    for shown, title, caption in (
+        (panels, "Preference, score and forgetting.", "Against SFT's answers, on new requests."),
+        (skills, "Benchmarks.", "Skills of the base model that nobody asked to change."),
+    ):
+        if shown:
+            svg = ablation_figure(arms, ablation["axis"], shown)
+            alt = f"{title} " + _arms_in_words(arms, shown)
+            numbers = _arms_table(arms, ablation["axis"], shown)
+            drawn.append(page.figure(svg, title, caption, alt, numbers))
+    text = (
+        f"One setting at a time: {ablation['axis']}. Everything else is the demo's, whose own PPO "
+        "and PPO-ptx are points of these curves. Dashed: no preference."
+    )
+    return page.paragraph(text) + page.figures(*drawn)
+
+
+def _arms_in_words(arms: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"{label_of(arm['series'])} at {arm['value']}: "
+        + ", ".join(f"{title} {_number(key, arm.get(key))}" for key, (title, _) in shown.items())
+        for arm in arms
+    )
+
+
+def _arms_table(arms: Sequence[Mapping[str, Any]], axis: str, shown: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{label_of(arm['series'])} at {arm['value']}",
+            *(_number(key, arm.get(key)) for key in shown),
+        )
+        for arm in arms
+    ]
+    return page.table((axis, *(title for title, _ in shown.values())), rows)
+
+
+def _number(key: str, point: Point) -> str:
+    """A share in percent, anything else as it is."""
+    return page.with_ends(point, as_percent=key.startswith(("win_rate", "on ")))
 
 
 def training_section(results: Results) -> str:

@@ -1,9 +1,39 @@
 """Tables of results.json in words and as HTML: a table is model -> point (see figures.py)."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.figures import Point, Table, ends_of, in_order, label_of
+
+JUDGES = {
+    "": "Held-out labelers",
+    "held_out": "Held-out labelers",
+    "training_labelers": "Training labelers",
+    "training": "Training labelers",
+    "researcher": "Researchers",
+    "gold": "Gold judge",
+    "reward_model": "Reward model",
+    "second_reward_model": "Second reward model",
+}
+"""Groups of judges as people read them."""
+
+
+def win_tables(
+    results: Mapping[str, Any], parent: Mapping[str, Any] | None = None
+) -> dict[str, Table]:
+    """Judge's name -> win rates, from the keys win_rates_vs_BASELINE and ..._GROUP."""
+    found = results if parent is None else parent
+    prefix = f"win_rates_vs_{results.get('baseline', 'sft')}"
+    order = {key: place for place, key in enumerate(JUDGES)}
+    groups = {
+        key.removeprefix(prefix).removeprefix("_"): value
+        for key, value in found.items()
+        if key.startswith(prefix) and value
+    }
+    ordered = sorted(groups, key=lambda group: order.get(group, len(order)))
+    return {JUDGES.get(group, group.replace("_", " ")): groups[group] for group in ordered}
 
 
 def verdict(point: Point) -> str:
@@ -25,16 +55,23 @@ def describe(table: Table, *, as_percent: bool = True) -> str:
 
 
 def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
-    """Rows are models, columns are tables."""
+    """Rows are models, columns are tables; a mean per user stands in a second line."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
     rows = [
         (
             label_of(model),
-            *(page.with_ends(table.get(model), as_percent=as_percent) for table in tables.values()),
+            *(_cell(table.get(model), as_percent) for table in tables.values()),
         )
         for model in models
     ]
-    return page.table(("", *tables), rows)
+    return page.table(("", *tables), rows, raw=True)
+
+
+def _cell(point: Point, as_percent: bool) -> str:
+    text = escape(page.with_ends(point, as_percent=as_percent))
+    if isinstance(point, Mapping) and point.get("per_user"):
+        text += f"<br><small>per user {escape(page.with_ends(point['per_user']))}</small>"
+    return text
 
 
 def transposed(tables: Mapping[str, Table], names: Sequence[str]) -> dict[str, Table]:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from understudy.loop.ablation import Ablation, ablation_plan
 from understudy.loop.demo_plan import YOUR_LABELS, demo_plan
 from understudy.loop.link import WithLink
 from understudy.loop.plan import Plan, check_plan
@@ -49,6 +50,9 @@ class DemoConfig:
     label: int = 0
     """Prompts whose answers you rank yourself, in the browser, as one of the training labelers; the
     demo prints a link and waits for you. 0: nobody is asked."""
+    ablation: Ablation | None = None
+    """Instead of the demo's report, one of the paper's ablations of RL (E.6 to E.11): beta, ptx,
+    lr, init or epochs; it shares what the demo has made, and has a report of its own."""
     overwrite: bool = False
     """Use a folder that holds a demo of another seed or recipe; what is still valid is kept."""
 
@@ -77,8 +81,11 @@ def run_demo(config: DemoConfig) -> str | None:
     from understudy.loop.display import open_display
 
     recipe = load_recipe(config.recipe_name)
-    plan = demo_plan(recipe, config.seed, label=config.label)
     root = config.folder
+    if config.ablation is not None:
+        plan = ablation_plan(recipe, config.seed, config.ablation, config.label)
+    else:
+        plan = demo_plan(recipe, config.seed, config.label)
     if config.show_plan:
         return show_plan(plan, root)
     if config.label:
@@ -88,6 +95,8 @@ def run_demo(config: DemoConfig) -> str | None:
         words = f"Rank {config.label} prompts in your browser, then the demo goes on:"
         shown = WithLink(display, root / YOUR_LABELS, words) if config.label else display
         run_plan(plan, root, workers=config.workers, display=shown, preload=PRELOAD)
+    if config.ablation is not None:
+        return f"\nreport: {root / f'ablation_{config.ablation}' / 'report.html'}"
     for name in ("results.json", "report.html"):
         shutil.copyfile(root / "report" / name, root / name)
     return headline(json.loads((root / "results.json").read_text()), root)

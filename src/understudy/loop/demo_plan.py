@@ -2,76 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from understudy.loop.plan import Artifact, Plan, Stage
+from understudy.loop.demo_build import Build, add_answers
+from understudy.loop.demo_evaluation import evaluation
+from understudy.loop.plan import Artifact, Plan
 from understudy.loop.recipe import Recipe
 
-STAGES = "understudy.loop.stages"
-MODELS = ("base", "prompted", "sft", "sft_null", "ppo", "ppo_ptx")
-"""What is evaluated, best-of-n apart: the paper's five kinds of model, and SFT against itself."""
-TRAINED = ("base", "sft", "ppo", "ppo_ptx")
-"""What the alignment tax is measured on."""
 YOUR_LABELS = "your_labels"
 """The stage in which the user ranks."""
 
 
 def demo_plan(recipe: Recipe, seed: int, label: int = 0) -> Plan:
     """All stages of the demo; with `label`, the user ranks so many prompts too."""
-    build = _Build(recipe, seed, label)
-    given(build)
-    people(build)
-    supervised(build)
-    feedback(build)
-    reinforcement(build)
+    build = build_until_rl(recipe, seed, label)
     evaluation(build)
     return Plan(tuple(build.stages.values()))
 
 
-class _Build:
-    """Collects stages; each part of the plan adds its own."""
-
-    def __init__(self, recipe: Recipe, seed: int, label: int) -> None:
-        self.recipe, self.seed, self.label = recipe, seed, label
-        self.stages: dict[str, Stage] = {}
-
-    def add(
-        self,
-        name: str,
-        meaning: str,
-        function: str,
-        outputs: tuple[str, ...],
-        inputs: Mapping[str, Any],
-        /,
-        *,
-        group: str = "",
-        **config: Any,
-    ) -> None:
-        """Add a stage; every one knows the seed."""
-        self.stages[name] = Stage(
-            name=name,
-            meaning=meaning,
-            function=f"{STAGES}.{function}",
-            inputs=inputs,
-            outputs=outputs,
-            config={"seed": self.seed, **config},
-            seconds=float(self.recipe.seconds.get(group or name, 5.0)),
-            group=group,
-        )
-
-    def __getitem__(self, reference: str) -> Artifact:
-        """`build["sft/run/model"]`: output run/model of stage sft."""
-        stage, _, output = reference.partition("/")
-        return self.stages[stage].output(output)
-
-    def base(self, size: str) -> Path:
-        """The packaged base model of this size; a folder stands for itself."""
-        if Path(size).is_dir():
-            return Path(size)
-        from understudy.world.bases import base_model_path
-
-        return base_model_path(size)
+def build_until_rl(recipe: Recipe, seed: int, label: int) -> Build:
+    """Everything that is trained."""
+    build = Build(recipe, seed, label)
+    given(build)
+    people(build)
+    supervised(build)
+    feedback(build)
+    add_rl(build, "ppo", "ppo")
+    add_rl(build, "ppo_ptx", "ppo_ptx")
+    return build
 
 
 PROMPT_FILES = (
@@ -89,7 +48,7 @@ PROMPT_FILES = (
 )
 
 
-def given(build: _Build) -> None:
+def given(build: Build) -> None:
     """What is there before anybody labels: prompts, pretraining text, benchmarks."""
     recipe, world, labels = build.recipe, build.recipe.world, build.recipe.labels
     build.add(
@@ -127,7 +86,7 @@ def given(build: _Build) -> None:
     )
 
 
-def people(build: _Build) -> None:
+def people(build: Build) -> None:
     """Labelers are screened and demonstrate."""
     labels = build.recipe.labels
     add_answers(
@@ -168,14 +127,10 @@ def people(build: _Build) -> None:
     )
 
 
-def supervised(build: _Build) -> None:
+def supervised(build: Build) -> None:
     """Step 1: the SFT model, the model that RL starts from, and a larger one for the scores."""
     recipe, world = build.recipe, build.recipe.world
-    data = {
-        "model": build.base(world.policy_size),
-        "data": build["demonstrations/demonstrations.jsonl"],
-        "valid_data": build["demonstrations/valid.jsonl"],
-    }
+    data = sft_inputs(build)
     build.add(
         "sft",
         "step 1: the model imitates the demonstrations",
@@ -184,14 +139,7 @@ def supervised(build: _Build) -> None:
         data,
         **recipe.sft,
     )
-    build.add(
-        "rl_init",
-        "where RL starts: SFT for 2 epochs with pretraining text mixed in",
-        "train_sft:sft",
-        ("run/model", "run/results.json"),
-        {**data, "text": build["text/pretraining.jsonl"]},
-        **recipe.rl_init,
-    )
+    add_rl_init(build, "rl_init", {})
     if world.reward_size != world.policy_size:
         build.add(
             "sft_reward",
@@ -203,7 +151,31 @@ def supervised(build: _Build) -> None:
         )
 
 
-def feedback(build: _Build) -> None:
+def sft_inputs(build: Build) -> dict[str, Any]:
+    """The base model and the demonstrations."""
+    return {
+        "model": build.base(build.recipe.world.policy_size),
+        "data": build["demonstrations/demonstrations.jsonl"],
+        "valid_data": build["demonstrations/valid.jsonl"],
+    }
+
+
+def add_rl_init(build: Build, name: str, changes: Mapping[str, Any]) -> None:
+    """Where RL starts, with changed settings; without a mix there is no text."""
+    settings = {**build.recipe.rl_init, **changes}
+    text = {"text": build["text/pretraining.jsonl"]} if settings.get("pretrain_fraction") else {}
+    build.add(
+        name,
+        "where RL starts: SFT for 2 epochs with pretraining text mixed in",
+        "train_sft:sft",
+        ("run/model", "run/results.json"),
+        {**sft_inputs(build), **text},
+        group="rl_init",
+        **settings,
+    )
+
+
+def feedback(build: Build) -> None:
     """Step 2: sampled answers, rankings, the reward model, and the gate before RL."""
     recipe, sample = build.recipe, build.recipe.sample
     for shard in range(sample.num_shards):
@@ -269,12 +241,24 @@ def feedback(build: _Build) -> None:
             "agreement": build["rankings/agreement.json"],
         },
     )
+    build.add(
+        "without_labels",
+        "how often the base model agrees with them, before anybody has labeled anything",
+        "verdicts:without_labels",
+        ("without_labels.json",),
+        {
+            "model": build.base(recipe.world.reward_size),
+            "rankings": build["rankings/valid.jsonl"],
+            "responses": responses,
+            "prompts": build["prompts/rank_valid.jsonl"],
+        },
+    )
     if build.label:
         add_your_check(build)
     add_best_of(build)
 
 
-def add_your_labels(build: _Build, responses: tuple[Artifact, ...]) -> Artifact:
+def add_your_labels(build: Build, responses: tuple[Artifact, ...]) -> Artifact:
     """The user ranks too: everybody's rankings."""
     prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
     build.add(
@@ -288,7 +272,7 @@ def add_your_labels(build: _Build, responses: tuple[Artifact, ...]) -> Artifact:
     return build[f"{YOUR_LABELS}/rankings.jsonl"]
 
 
-def add_your_check(build: _Build) -> None:
+def add_your_check(build: Build) -> None:
     """How the user's rankings compare with everybody's."""
     prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
     build.add(
@@ -303,7 +287,7 @@ def add_your_check(build: _Build) -> None:
     )
 
 
-def add_best_of(build: _Build) -> None:
+def add_best_of(build: Build) -> None:
     """Best-of-n from SFT by the reward model's score: a baseline, and the gate before RL."""
     settings = build.recipe.evaluate
     shards = range(settings.num_shards)
@@ -346,156 +330,30 @@ def add_best_of(build: _Build) -> None:
     )
 
 
-def reinforcement(build: _Build) -> None:
-    """Step 3: PPO, and PPO with the pretraining mix, side by side."""
-    recipe = build.recipe
-    inputs = {
-        "model": build["rl_init/run/model"],
-        "reward_model": build["reward/run/model"],
-        "prompts": build["prompts/ppo.jsonl"],
-        "eval_prompts": build["prompts/rank_valid.jsonl"],
-        "gate": build["gate/best_of.json"],
-    }
-    for name, settings, more in (
-        ("ppo", {**recipe.ppo, "ptx_coef": 0.0}, {}),
-        ("ppo_ptx", {**recipe.ppo, **recipe.ppo_ptx}, {"text": build["text/pretraining.jsonl"]}),
-    ):
-        meaning = "step 3: the policy learns from the reward model's scores"
-        build.add(
-            name,
-            meaning + (", and keeps its pretraining" if more else ""),
-            "train_ppo:ppo",
-            ("run/model", "run/samples.jsonl"),
-            {**inputs, **more},
-            **settings,
-        )
-
-
-def evaluation(build: _Build) -> None:
-    """What the models say to users that no training has seen, and what people think of it."""
-    settings = build.recipe.evaluate
-    for name in MODELS:
-        for mode in ("sampled", "greedy"):
-            if (name, mode) != ("sft_null", "greedy"):  # it would be the same answers again
-                add_evaluated_answers(build, name, mode)
-    for name in TRAINED:
-        build.add(
-            f"tax_{name}",
-            "the alignment tax: benchmarks and pretraining loss",
-            "measure:tax",
-            ("tax.json",),
-            {
-                "model": model_of(build, name),
-                "benchmarks": build["benchmarks/items"],
-                "text": build["text/held_out.jsonl"],
-            },
-            group="tax",
-        )
-    for mode in ("sampled", "greedy"):
-        names = [name for name in MODELS if f"{mode}_{name}" in build.stages]
-        files = [build[f"{mode}_{name}/responses.jsonl"] for name in names]
-        if mode == "sampled":
-            files.append(build["gate/picked.jsonl"])
-        build.add(
-            f"judge_{mode}",
-            "held-out labelers, training labelers and the gold judge compare the answers",
-            "judging:judge",
-            ("judged.json",),
-            {
-                "project": build["prompts/project.json"],
-                "prompts": build["prompts/test.jsonl"],
-                "closed": build["prompts/closed.jsonl"],
-                "rude": build["prompts/rude.jsonl"],
-                "labelers": build["screening/labelers.json"],
-                "answers": tuple(files),
-            },
-            group="judge",
-            labels_per_comparison=settings.labels_per_comparison,
-        )
-    add_report(build)
-
-
-def add_report(build: _Build) -> None:
-    """results.json and the report from all that was measured."""
-    recipe = build.recipe
-    build.add(
-        "report",
-        "results.json and report.html",
-        "your_check:report" if build.label else "results:report",
-        ("results.json", "report.html"),
-        {
-            **({"your_labels": build["your_check/your_labels.json"]} if build.label else {}),
-            "intake": build["prompts/intake.json"],
-            "screening": build["screening/labelers.json"],
-            "agreement": build["rankings/agreement.json"],
-            "reward": build["reward_check/reward.json"],
-            "best_of": build["gate/best_of.json"],
-            "prompts": build["prompts/test.jsonl"],
-            "sampled": build["judge_sampled/judged.json"],
-            "greedy": build["judge_greedy/judged.json"],
-            "answers": tuple(
-                build[f"sampled_{name}/responses.jsonl"] for name in MODELS if name != "sft_null"
-            ),
-            "picked": build["gate/picked.jsonl"],
-            **{f"tax_{name}": build[f"tax_{name}/tax.json"] for name in TRAINED},
-            **{
-                f"samples_{name}": build[f"{name}/run/samples.jsonl"] for name in ("ppo", "ppo_ptx")
-            },
-            "curve_prompts": build["prompts/rank_valid.jsonl"],
-        },
-        settings={k: v for k, v in asdict(recipe).items() if k != "seconds"},
-        stages={stage.row: stage.meaning for stage in build.stages.values()},
-        rows={stage.name: stage.row for stage in build.stages.values()},
-    )
-
-
-def model_of(build: _Build, name: str) -> Artifact | Path:
-    """The model that answers under this name."""
-    if name in ("base", "prompted"):
-        return build.base(build.recipe.world.policy_size)
-    return build[f"{name.removesuffix('_null')}/run/model"]
-
-
-def add_evaluated_answers(build: _Build, name: str, mode: str) -> None:
-    """A model's answers to the test prompts, the closed-domain ones and the rude ones."""
-    inputs: dict[str, Any] = {"prefix": build["text/prefix.txt"]} if name == "prompted" else {}
-    add_answers(
-        build,
-        f"{mode}_{name}",
-        "every model answers the prompts of unseen users"
-        + (", at temperature 1" if mode == "sampled" else ", its likeliest words"),
-        group=f"{mode}_answers",
-        model=model_of(build, name),
-        prompts=tuple(build[f"prompts/{file}.jsonl"] for file in ("test", "closed", "rude")),
-        **inputs,
-        name=name,
-        plain=name == "base",
-        greedy=mode == "greedy",
-        seed=build.seed + (1 if name == "sft_null" else 0),
-    )
-
-
-def add_answers(
-    build: _Build,
-    stage: str,
-    meaning: str,
-    *,
-    model: Any,
-    prompts: Any,
-    prefix: Any = None,
-    group: str = "",
-    **config: Any,
+def add_rl(
+    build: Build,
+    name: str,
+    kind: str,
+    start: str = "rl_init",
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """A stage in which a model answers prompts."""
-    inputs = {"model": model, "prompts": prompts}
-    if prefix is not None:
-        inputs["prefix"] = prefix
+    """Step 3: PPO ("ppo") or PPO with the pretraining mix ("ppo_ptx"), with changed settings."""
+    recipe, mixed = build.recipe, kind == "ppo_ptx"
+    settings = {**recipe.ppo, **recipe.ppo_ptx} if mixed else {**recipe.ppo, "ptx_coef": 0.0}
+    meaning = "step 3: the policy learns from the reward model's scores"
     build.add(
-        stage,
-        meaning,
-        "answers:answer",
-        ("responses.jsonl",),
-        inputs,
-        group=group,
-        **{"max_response_tokens": build.recipe.evaluate.max_response_tokens, **config},
+        name,
+        meaning + (", and keeps its pretraining" if mixed else ""),
+        "train_ppo:ppo",
+        ("run/model", "run/samples.jsonl"),
+        {
+            "model": build[f"{start}/run/model"],
+            "reward_model": build["reward/run/model"],
+            "prompts": build["prompts/ppo.jsonl"],
+            "eval_prompts": build["prompts/rank_valid.jsonl"],
+            "gate": build["gate/best_of.json"],
+            **({"text": build["text/pretraining.jsonl"]} if mixed else {}),
+        },
+        group=kind,
+        **{**settings, **changes},
     )

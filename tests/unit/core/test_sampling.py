@@ -38,6 +38,14 @@ def test_a_sample_does_not_depend_on_its_company():
     assert [r.response for r in draw(seed=2)] != [r.response for r in responses]
 
 
+def test_models_have_noise_of_their_own():
+    first, other = draw(), draw(model_name="another")
+    assert [r.response for r in first] != [r.response for r in other]
+    assert [r.response for r in draw(num_samples=1, greedy=True)] == [
+        r.response for r in draw(num_samples=1, greedy=True, model_name="another")
+    ]
+
+
 def test_greedy_is_one_sample_at_temperature_zero():
     responses = draw(num_samples=1, greedy=True)
     assert {r.temperature for r in responses} == {0.0}

@@ -11,10 +11,39 @@ def share(rate, half=0.04, n=600):
     return {"rate": rate, "low": max(0, rate - half), "high": min(1, rate + half), "n": n}
 
 
+def against(rates):
+    return {
+        "win_rates_vs_sft": {name: share(rate) for name, rate in rates.items()},
+        "win_rates_vs_sft_gold": {name: share(rate + 0.01) for name, rate in rates.items()},
+    }
+
+
+def ablation():
+    arms = [
+        {
+            "series": series,
+            "value": value,
+            "stage": f"{series}-{value}",
+            "win_rate": share(0.5 + 0.03 * place),
+            "win_rate_gold": share(0.5 + 0.04 * place),
+            "likert": point(4 + 0.1 * place, 0.1, name="mean"),
+            "score": point(0.1 * place, 0.05, name="mean"),
+            "kl": point(0.4 * place, 0.1, name="mean"),
+            "pretraining_loss": 0.8 + 0.1 * place,
+            "benchmarks": {"reading": share(0.7 - 0.1 * place), "zog": share(0.9)},
+        }
+        for series in ("ppo", "ppo_ptx")
+        for place, value in enumerate(("0", "0.015", "0.15", "1.5"))
+    ]
+    axis = "KL coefficient (beta)"
+    return {"title": "Beta", "ablation": {"name": "beta", "axis": axis, "arms": arms}}
+
+
 def wins(shift):
     rates = {"base": 0.08, "prompted": 0.17, "sft_null": 0.5, "ppo": 0.57, "ppo_ptx": 0.6}
-    rates |= {"best_of_n": 0.61}
-    return {m: share(min(0.97, max(0.02, r + shift * (r - 0.5)))) for m, r in rates.items()}
+    rates |= {"best_of_n": 0.61, "prompted_07": 0.4, "sft_greedy": 0.56, "rl_init": 0.47}
+    table = {m: share(min(0.97, max(0.02, r + shift * (r - 0.5)))) for m, r in rates.items()}
+    return {m: {**row, "per_user": share(row["rate"] - 0.02, n=120)} for m, row in table.items()}
 
 
 FLAGS = {
@@ -81,6 +110,12 @@ def results():
         "win_rates_vs_sft_gold": wins(0.5),
         "win_rates_vs_sft_training_labelers": wins(0.2),
         "greedy": {"win_rates_vs_sft": wins(-0.1), "win_rates_vs_sft_gold": wins(0.2)},
+        "against_greedy_sft": against({"base": 0.1, "ppo": 0.52, "ppo_ptx": 0.55, "sft_null": 0.4}),
+        "seen_requests": against({"base": 0.15, "prompted_07": 0.44, "ppo_ptx": 0.7}),
+        "unclear_requests": against({"base": 0.3, "ppo_ptx": 0.51}),
+        "adversaries": against(
+            {"echo": 0.05, "constant_refusal": 0.2, "shortest_of_16": 0.55, "verdict_of_16": 0.58}
+        ),
         "win_rates_by_size": {
             "0.2M": {"base": share(0.03), "sft": share(0.3), "ppo_ptx": share(0.42)},
             "1M": {"base": share(0.06), "sft": share(0.5), "ppo_ptx": share(0.6)},
@@ -96,6 +131,11 @@ def results():
             "accuracy_training_labelers": share(0.71, 0.02),
             "accuracy_heldout_labelers": share(0.69, 0.02),
             "accuracy_gold": share(0.78, 0.02),
+            "accuracy_without_labels": {
+                **share(0.6, 0.02),
+                "training_labelers": share(0.57, 0.02),
+                "heldout_labelers": share(0.56, 0.02),
+            },
             "bayes_accuracy": 0.83,
             "labeler_agreement": share(0.73, 0.02),
             "heldout_agreement": share(0.75, 0.02),

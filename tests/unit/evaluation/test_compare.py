@@ -13,6 +13,7 @@ from understudy.evaluation.compare import (
     outcome,
     rate_responses,
     score_by_model,
+    win_rate_table,
     win_rates,
 )
 from understudy.records import Comparison
@@ -37,6 +38,18 @@ def test_win_rates_of_a_known_preference():
         rates = win_rates(judged[group], PROMPTS)
         assert {model: i.rate for model, i in rates.items()} == {"long": 1, "short": 0, "same": 0.5}
         assert rates["long"].n == 40
+
+
+def test_the_table_has_the_mean_per_user_beside_the_mean_per_prompt():
+    people = {"gold": [gold_comparer(LengthJudge())]}
+    prompts = [prompt("a1", user="a"), prompt("a2", user="a"), prompt("b", user="b")]
+    sft = [answer(p, "sft", "four") for p in prompts]
+    model = [answer(p, "m", "longer" if p.id == "b" else "ab") for p in prompts]
+    judged = head_to_head(prompts, {"m": model}, sft, people, seed=0)["gold"]
+    (row,) = win_rate_table(judged, prompts).values()
+    assert row["rate"] == pytest.approx(1 / 3)
+    assert row["n"] == 3
+    assert (row["per_user"]["rate"], row["per_user"]["n"]) == (0.5, 2)
 
 
 def test_order_is_shuffled_per_comparison_and_fixed_by_the_seed():

@@ -3,11 +3,12 @@
 import re
 
 import pytest
-from tests.unit.evaluation.synthetic import results, share
+from tests.unit.evaluation.synthetic import ablation, results, share
 
 from understudy.evaluation import page
-from understudy.evaluation.report import render, win_tables, write_report
-from understudy.evaluation.tables import verdict
+from understudy.evaluation.figures import colour_of, in_order, label_of
+from understudy.evaluation.report import render, write_report
+from understudy.evaluation.tables import verdict, win_tables
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def test_the_page_asks_for_nothing_from_elsewhere(html):
 
 def test_every_figure_has_words_and_no_colour_of_its_own(html):
     drawings = re.findall(r"<svg[^>]*>", html)
-    assert len(drawings) == 10
+    assert len(drawings) == 12
     assert all('role="img"' in tag and re.search('aria-label="[^"]{40,}"', tag) for tag in drawings)
     bodies = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
     paints = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", bodies))
@@ -73,8 +74,39 @@ def test_everything_asked_for_is_on_the_page(html):
         "Of 2 candidate labelers 1 passed the screening; turned away: l2.",
         "The answer shown first wins 49%",
         "6.2 min",
+        "Training noise is not in them",
+        "per user 58% (54 to 62), n = 120",
+        "Always refuse 20%",
+        "Base&#x27;s choice of 16",
+        "SFT, greedy",
+        "Prompted at 0.7",
+        "RL&#x27;s start",
+        "Seen in training",
+        "64% of the reward model&#x27;s lead over chance comes from labels",
+        "no labels, on held-out labelers",
     ):
         assert text in html
+
+
+def test_an_ablation_is_a_page_of_its_own_curves():
+    html = render(ablation())
+    assert html.count("<svg") == 2
+    assert "Not measured" not in html
+    for text in (
+        "PPO-ptx at 1.5: Held-out labelers&#x27; win rate 59% (55 to 63)",
+        "Reading 40%",
+        "Pretraining loss, nats",
+        "KL coefficient (beta)",
+    ):
+        assert text in html
+
+
+def test_models_and_tricks_have_names_for_people():
+    names = ["echo", "sft_greedy", "prompted_07", "ppo", "shortest_of_16", "prompted", "mine_of_2"]
+    assert in_order(names)[:4] == ["prompted", "prompted_07", "sft_greedy", "ppo"]
+    assert label_of("shortest_of_16") == "Shortest of 16"
+    assert label_of("mine_of_2") == "mine_of_2"
+    assert colour_of("prompted_07") == colour_of("prompted")
 
 
 def test_the_same_results_make_the_same_page():
@@ -86,7 +118,10 @@ def test_what_is_missing_is_left_out_with_a_word():
     known = {"win_rates_vs_sft_reward_model": {"ppo": share(0.6)}, "baseline": "sft"}
     html = render(known)
     assert "Reward model" in html
-    assert "left out: What was done; Faults in the answers; The reward model;" in html
+    assert (
+        "left out: What was done; What else could explain it; Faults in the answers; The reward"
+        in html
+    )
     assert html.count("<svg") == 1
 
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from understudy.loop.ablation import AXES, ablation_plan
 from understudy.loop.demo import DemoConfig, claim_folder, headline, show_plan
-from understudy.loop.demo_plan import MODELS, demo_plan
+from understudy.loop.demo_evaluation import COLD, MODELS, TRAINED
+from understudy.loop.demo_plan import demo_plan
 from understudy.loop.recipe import load_recipe
 
 
@@ -46,8 +48,68 @@ def test_ppo_waits_for_the_gate_and_every_model_is_judged(recipe):
     plan = demo_plan(recipe, seed=0)
     assert "gate" in plan["ppo"].needs() & plan["ppo_ptx"].needs()
     judged = plan["judge_sampled"].needs()
-    assert {f"sampled_{model}" for model in MODELS} <= judged
-    assert "gate" in judged  # best-of-n is picked there
+    assert {f"sampled_{model}" for model in (*MODELS, *COLD.values())} <= judged
+    assert {"gate", "greedy_sft"} <= judged  # best-of-n is picked there; SFT without noise
+    assert "rl_init" in TRAINED
+    assert all(f"tax_{model}" in plan["report"].needs() for model in TRAINED)
+
+
+def test_baselines_are_sampled_at_the_papers_temperature_too(recipe):
+    plan = demo_plan(recipe, seed=0)
+    for model, cold in COLD.items():
+        hot, other = plan[f"sampled_{model}"].config, dict(plan[f"sampled_{cold}"].config)
+        assert other.pop("temperature") == 0.7
+        assert {**other, "name": model} == hot
+
+
+def test_only_new_requests_decide_and_the_others_are_reported_apart(recipe):
+    plan = demo_plan(recipe, seed=0)
+    inputs = plan["judge_sampled"].input_lists()
+    assert [i.output for i in inputs["prompts"]] == ["test.jsonl"]
+    assert {name: inputs[name][0].output for name in ("seen", "unclear")} == {
+        "seen": "seen.jsonl",
+        "unclear": "unclear.jsonl",
+    }
+    for name in ("judge_greedy", "gate", "adversaries"):
+        outputs = [i.output for i in plan[name].input_lists()["prompts"]]
+        assert outputs == ["test.jsonl"], name
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_an_ablation_shares_what_the_demo_makes_and_changes_one_setting(recipe, name):
+    demo, plan = demo_plan(recipe, 0), ablation_plan(recipe, 0, name)
+    own = [stage for stage in plan.stages if stage.name not in {s.name for s in demo.stages}]
+    shared = [stage for stage in plan.stages if stage not in own]
+    assert all(stage == demo[stage.name] for stage in shared)
+    assert "ppo_ptx" in {stage.name for stage in shared}
+    runs = [s for s in own if s.function.endswith((":ppo", ":sft"))]
+    for run in runs:
+        like = demo["rl_init" if run.function.endswith(":sft") else run.group]
+        changed = {k for k in run.config if run.config[k] != like.config.get(k)}
+        # 10% of text and one epoch, or two and another share, differ in one of the two.
+        assert len(changed) == 1 or name == "init", run.name
+    report = plan[f"ablation_{name}"]
+    stages = [arm["stage"] for arm in report.config["arms"]]
+    assert {f"tax_{stage}" for stage in stages} <= report.needs()
+    assert not any(stage.name.startswith(("sampled_", "judge_")) for stage in plan.stages)
+
+
+def test_arms_of_an_ablation_are_multiples_of_the_recipe(recipe):
+    plan = ablation_plan(recipe, 0, "epochs")
+    own = recipe.ppo["episodes"]
+    assert plan["epochs-ppo_ptx-4"].config["episodes"] == 4 * own
+    values = [a["value"] for a in plan["ablation_epochs"].config["arms"] if a["series"] == "ppo"]
+    assert values == [f"{own * factor:g}" for factor in (0.25, 0.5, 1, 2)]
+    ptx = ablation_plan(recipe, 0, "ptx")["ablation_ptx"].config["arms"]
+    assert [(a["stage"], a["value"]) for a in ptx if a["value"] == "0"] == [("ppo", "0")]
+
+
+def test_where_rl_starts_without_text_reads_none(recipe):
+    plan = ablation_plan(recipe, 0, "init")
+    assert "text" not in plan["init-2-0-start"].inputs
+    assert "text" in plan["init-1-0.5-start"].inputs
+    assert plan["init-2-0"].input_lists()["model"][0].stage == "init-2-0-start"
+    assert plan["ppo_ptx"].input_lists()["model"][0].stage == "rl_init"
 
 
 def test_ppo_and_ppo_ptx_differ_in_the_mix_only(recipe):
@@ -68,11 +130,17 @@ def test_a_larger_reward_model_gets_an_sft_of_its_own(recipe, tmp_path):
     assert demo_plan(recipe, 0)["reward"].input_lists()["model"][0].stage == "sft"
 
 
-def test_another_seed_changes_every_stage_and_the_null_check_has_its_own(recipe):
+def test_another_seed_changes_every_stage(recipe):
     first, second = demo_plan(recipe, 0), demo_plan(recipe, 1)
     for one, other in zip(first.stages, second.stages, strict=True):
         assert one.config["seed"] != other.config["seed"], one.name
-    assert first["sampled_sft"].config["seed"] != first["sampled_sft_null"].config["seed"]
+
+
+def test_the_null_check_is_another_draw_of_the_same_model(recipe):
+    plan = demo_plan(recipe, 0)
+    one, other = plan["sampled_sft"], plan["sampled_sft_null"]
+    assert one.inputs == other.inputs
+    assert {k for k in one.config if one.config[k] != other.config[k]} == {"name"}
 
 
 def test_show_plan_says_what_would_run(recipe, tmp_path):

@@ -153,6 +153,36 @@ def test_judging_compares_with_sft_and_counts_faults(answered, tmp_path):
     assert table["flags"]["sft"]["hallucination"]["n"] == 24  # users' and further closed prompts
 
 
+def test_seen_and_unclear_requests_and_the_cold_baseline_are_judged_apart(answered, tmp_path):
+    call = call_of(answered, tmp_path / "judge")
+    prompts = read_records(answered / "prompts.jsonl", Prompt)
+    write_records(answered / "new.jsonl", prompts[:10])
+    write_records(answered / "seen.jsonl", prompts[10:])
+    (answered / "unclear.jsonl").touch()
+    cold = [
+        replace(r, id=f"{r.id}/0", response="you fool.", temperature=0.0)
+        for r in read_records(answered / "sft.jsonl", Response)
+    ]
+    write_records(answered / "cold.jsonl", cold)
+    names = {"prompts": "new", "seen": "seen", "unclear": "unclear", "cold": "cold"}
+    inputs = {name: (answered / f"{file}.jsonl",) for name, file in names.items()}
+    call = replace(call, inputs={**call.inputs, **inputs})
+    store = make_project("sqlite", call.root).open_store()
+    store.add_prompts(prompts)
+    put_labelers(store, [labeler.info for labeler in World(0).labelers("held_out")])
+    judge(call)
+    table = json.loads((tmp_path / "judge" / "judged.json").read_text())
+    assert table["win_rates"]["gold"]["base"]["n"] == 10
+    assert table["win_rates"]["gold"]["sft_greedy"]["rate"] < 0.5
+    assert table["win_rates"]["gold"]["ppo"]["per_user"]["rate"] == 0.5
+    assert "sft_greedy" not in table["gold"]  # rated and stored with the greedy answers
+    assert table["seen"]["num_prompts"] == 6
+    assert table["seen"]["win_rates"]["gold"]["base"]["n"] == 6
+    assert "unclear" not in table
+    assert table["against_cold"]["win_rates"]["gold"]["ppo"]["rate"] > 0.5
+    assert table["against_cold"]["win_rates"]["gold"]["base"]["rate"] == 0.5
+
+
 def test_sizes_are_compared_with_the_largest_sft_model(answered, tmp_path):
     files = tuple(answered / f"{model}.jsonl" for model in ("sft", "base"))
     call = StageCall(

@@ -1,7 +1,7 @@
 """Stages that sample: a model's answers to prompts, and a reward model's scores of answers.
 
-Answers depend on (seed, prompt, number of the sample) only, so shards and their order change
-nothing.
+Answers depend on (seed, model name, prompt, number of the sample) only, so shards and their order
+change nothing.
 """
 
 import json
@@ -14,7 +14,7 @@ from understudy.core.models import load_policy, load_scalar, score_texts
 from understudy.core.sampling import draw_responses, merge_identical
 from understudy.loop.sample import draw_varying, room_for_answers
 from understudy.loop.stage_call import StageCall
-from understudy.records import Prompt, Response, read_records, write_records
+from understudy.records import Prompt, Response, iter_records, read_records, write_records
 from understudy.world.corpus import FORUM_TEMPLATE
 
 AS_IT_STANDS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -32,7 +32,7 @@ def answer(call: StageCall) -> None:
     max_response_tokens, max_prompts, shard [i, n]: every n-th prompt from the i-th on.
     """
     config = call.config
-    prompts = [p for path in call.paths("prompts") for p in read_records(path, Prompt)]
+    prompts = [p for path in call.paths("prompts") for p in iter_records(path, Prompt)]
     index, count = config.get("shard", (0, 1))
     prompts = prompts[: config.get("max_prompts")][index::count]
     model, tokenizer = load_policy(call.path("model"))

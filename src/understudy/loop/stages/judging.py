@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,28 @@ from understudy.evaluation.compare import (
     likert_by_model,
     rate_responses,
     score_by_model,
-    win_rates,
+    win_rate_table,
 )
 from understudy.evaluation.flags import flag_rates, judged, observations_of, rude_rates
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.labels import accepted_labelers
 from understudy.loop.stages.project import put_labels, store_of
-from understudy.records import Prompt, Rating, Response, read_records, write_records
+from understudy.records import (
+    Comparison,
+    Prompt,
+    Rating,
+    Response,
+    iter_records,
+    read_records,
+    write_records,
+)
 from understudy.store import tables
 from understudy.world.language import RUDE_WORDS
 from understudy.world.world import World
 
 BASELINE = "sft"
+COLD = "sft_greedy"
+"""The baseline decoded greedily, among answers that are sampled."""
 
 
 def best_of(call: StageCall) -> None:
@@ -66,42 +77,87 @@ def best_of(call: StageCall) -> None:
 def judge(call: StageCall) -> None:
     """judged.json for one way of decoding: win rates, Likert, flags and gold of every model.
 
-    Inputs prompts (users' test prompts), closed, rude, labelers, and answers: one file per model.
+    Inputs prompts (users' test prompts that are new), closed, rude, labelers, and answers: one file
+    per model. Optional: seen and unclear, test prompts that are not new or ask for nothing; cold,
+    the baseline's greedy answers, as a model of their own and as another baseline.
     """
-    config = call.config
-    world = World(config["seed"])
-    test = read_records(call.path("prompts"), Prompt)
-    closed = read_records(call.path("closed"), Prompt)
-    rude = read_records(call.path("rude"), Prompt)
-    answers = _answers(call.paths("answers"))
-    ids = {p.id for p in test}
-    on_test = {name: [r for r in rows if r.prompt_id in ids] for name, rows in answers.items()}
-    people: dict[str, Sequence[Any]] = {
-        "held_out": world.labelers("held_out"),
-        "training": accepted_labelers(world, call.path("labelers")),
-        "gold": [gold_comparer(world.judge)],
+    world = World(call.config["seed"])
+    test, closed, rude = (read_records(call.path(n), Prompt) for n in ("prompts", "closed", "rude"))
+    answers = answers_by_model(call.paths("answers"))
+    people = judges(world, call.path("labelers"))
+    cold = {
+        COLD: [
+            replace(r, model=COLD) for p in call.paths("cold") for r in read_records(p, Response)
+        ]
     }
-    baseline = on_test.pop(BASELINE)
-    comparisons: dict[str, list] = {group: [] for group in people}
-    for done, (name, rows) in enumerate(sorted(on_test.items())):
-        call.progress(done, len(on_test) + 2, name)
-        for group, found in compare_with(name, rows, baseline, test, people, config).items():
-            comparisons[group] += found
-    every = [r for rows in (*on_test.values(), baseline) for r in rows]
-    ratings = rate_responses(test, every, people["held_out"], seed=config["seed"])
+    compared = {**answers, **cold} if cold[COLD] else answers
+    comparisons = compare(call, compared, test, people)
+    every = [r for rows in on(test, answers).values() for r in rows]
+    ratings = rate_responses(test, every, people["held_out"], seed=call.config["seed"])
     keep_ratings(call, every, ratings)
-    call.progress(len(on_test) + 1, len(on_test) + 2, "gold")
     table: dict[str, Any] = {
-        "win_rates": {g: _json(win_rates(c, test)) for g, c in comparisons.items()},
+        "win_rates": {group: win_rate_table(c, test) for group, c in comparisons.items()},
         "first_shown": first_shown_rate(comparisons["held_out"]).to_json(),
         "likert": _json(likert_by_model(ratings, every, test), "mean"),
         "flags_by_labelers": _nested(flag_rates(observations_of(ratings, every), test)),
         **gold_table(world, answers, test, closed, rude),
     }
+    others = {name: (answers, _prompts(call, name), BASELINE) for name in ("seen", "unclear")}
+    others["against_cold"] = (compared, test if cold[COLD] else [], COLD)
+    for name, (models, prompts, baseline) in others.items():
+        if prompts:
+            found = compare(call, models, prompts, people, baseline)
+            rates = {group: win_rate_table(c, prompts, baseline) for group, c in found.items()}
+            table[name] = {"num_prompts": len(prompts), "win_rates": rates}
     (call.out / "judged.json").write_text(json.dumps(table, indent=1))
-    for group, found in comparisons.items():
-        write_records(call.out / f"comparisons_{group}.jsonl", found)
+    for group, rows in comparisons.items():
+        write_records(call.out / f"comparisons_{group}.jsonl", rows)
     write_records(call.out / "ratings.jsonl", ratings)
+
+
+def judges(world: World, labelers: Path) -> dict[str, Sequence[Any]]:
+    """Everybody who compares: held-out labelers, those whose labels train, the gold judge."""
+    return {
+        "held_out": world.labelers("held_out"),
+        "training": accepted_labelers(world, labelers),
+        "gold": [gold_comparer(world.judge)],
+    }
+
+
+def compare(
+    call: StageCall,
+    answers: Mapping[str, Sequence[Response]],
+    prompts: Sequence[Prompt],
+    people: Mapping[str, Sequence],
+    baseline: str = BASELINE,
+) -> dict[str, list[Comparison]]:
+    """Every model against the baseline, each on the prompts that it has answered, by judge."""
+    models = on(prompts, answers)
+    others = models.pop(baseline)
+    comparisons: dict[str, list[Comparison]] = {group: [] for group in people}
+    for done, (name, rows) in enumerate(sorted(models.items())):
+        call.progress(done, len(models), name)
+        ids = {r.prompt_id for r in rows}
+        judged = head_to_head(
+            [p for p in prompts if p.id in ids],
+            {name: rows},
+            [r for r in others if r.prompt_id in ids],
+            people,
+            seed=call.config["seed"],
+            labels_per_comparison=call.config.get("labels_per_comparison", 1),
+        )
+        for group, found in judged.items():
+            comparisons[group] += found
+    return comparisons
+
+
+def on(
+    prompts: Sequence[Prompt], answers: Mapping[str, Sequence[Response]]
+) -> dict[str, list[Response]]:
+    """Of each model's answers those to these prompts; models without any are left out."""
+    ids = {p.id for p in prompts}
+    found = {name: [r for r in rows if r.prompt_id in ids] for name, rows in answers.items()}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def keep_ratings(call: StageCall, answers: Sequence[Response], ratings: Sequence[Rating]) -> None:
@@ -110,27 +166,6 @@ def keep_ratings(call: StageCall, answers: Sequence[Response], ratings: Sequence
     temperature = tables.responses.c.temperature
     mine = (tables.prompts.c.split == "test") & (temperature == 0 if greedy else temperature > 0)
     put_labels(store_of(call), "rating", ratings, answers=answers, where=mine)
-
-
-def compare_with(
-    name: str,
-    rows: Sequence[Response],
-    baseline: Sequence[Response],
-    test: Sequence[Prompt],
-    people: Mapping[str, Sequence],
-    config: Mapping[str, Any],
-) -> dict[str, list]:
-    """One model against the baseline, on the prompts that it has answered."""
-    ids = {r.prompt_id for r in rows}
-    prompts = [p for p in test if p.id in ids]
-    return head_to_head(
-        prompts,
-        {name: rows},
-        [r for r in baseline if r.prompt_id in ids],
-        people,
-        seed=config["seed"],
-        labels_per_comparison=config["labels_per_comparison"],
-    )
 
 
 def gold_table(
@@ -160,7 +195,13 @@ def gold_table(
     return {"gold": _json(score_by_model(scores, rows, test), "mean"), "flags": flags}
 
 
-def _answers(paths: Sequence[Path]) -> dict[str, list[Response]]:
+def _prompts(call: StageCall, name: str) -> list[Prompt]:
+    """The prompts of an input that may be left out, or hold none."""
+    return [p for path in call.paths(name) for p in iter_records(path, Prompt)]
+
+
+def answers_by_model(paths: Sequence[Path]) -> dict[str, list[Response]]:
+    """The responses of these files by model."""
     answers: dict[str, list[Response]] = {}
     for path in paths:
         for response in read_records(path, Response):

@@ -1,6 +1,7 @@
 """The last stage: results.json from everything that was measured, and the report from it."""
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,20 @@ def results(call: StageCall) -> dict[str, Any]:
     taxes = {name.removeprefix("tax_"): _read(call, name) for name in _inputs(call, "tax_")}
     return {
         "users": "unseen",
-        **{name: sampled["win_rates"][group] for name, group in GROUPS.items()},
+        **by_group(sampled),
         "greedy": {
-            **{name: greedy["win_rates"][group] for name, group in GROUPS.items()},
+            **by_group(greedy),
             **{name: greedy[name] for name in ("flags", "gold", "likert")},
         },
-        "reward_model": {**_read(call, "reward"), "gate": best_of["gate"]},
+        "against_greedy_sft": by_group(sampled["against_cold"]),
+        "seen_requests": by_group(sampled.get("seen")),
+        "unclear_requests": by_group(sampled.get("unclear")),
+        "adversaries": by_group({"win_rates": _read(call, "adversaries")}),
+        "reward_model": {
+            **_read(call, "reward"),
+            "accuracy_without_labels": _read(call, "without_labels"),
+            "gate": best_of["gate"],
+        },
         **{name: sampled[name] for name in ("flags", "flags_by_labelers", "gold", "likert")},
         "first_shown": sampled["first_shown"],
         "benchmarks": {model: tax["benchmarks"] for model, tax in taxes.items()},
@@ -58,9 +67,17 @@ def results(call: StageCall) -> dict[str, Any]:
         "caveats": caveats(best_of["gate"], sampled),
         "stages": call.config["stages"],
         **times(call.root, call.config["rows"]),
+        "processor": processor(),
         "seed": call.config["seed"],
         "code_version": code_version(),
     }
+
+
+def by_group(judged: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The win rates of one set of comparisons under the names of results.json; nothing of none."""
+    if not judged:
+        return {}
+    return {name: judged["win_rates"][group] for name, group in GROUPS.items()}
 
 
 def curve(call: StageCall, name: str) -> list[dict[str, Any]]:
@@ -101,7 +118,9 @@ def data(call: StageCall) -> dict[str, int]:
         "rankings": ranked["num_rankings"],
         "ranked pairs, ties left out": ranked["num_pairs"],
         "prompts for PPO": files["ppo"],
-        "test prompts": files["test"],
+        "test prompts, new to all training": files["test"],
+        "test prompts that training has seen": files.get("seen", 0),
+        "test prompts that ask for nothing the world knows": files.get("unclear", 0),
         "closed-domain test prompts": files["closed"],
     }
 
@@ -144,11 +163,18 @@ def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the figures."""
     notes = [
         "The world, its users, labelers and judge are simulated; only the training is real.",
-        "Much of what PPO gains at temperature 1 is sharper sampling: compare the greedy figures.",
+        "Training noise is not in the intervals: they say how a figure moves with other users and "
+        "prompts. Another seed, or another kind of processor, trains other models; "
+        "benchmarks/seeds.py puts several runs together.",
+        "Much of what PPO gains at temperature 1 is sharper sampling. "
+        + _told(sampled, "sft_greedy", "SFT decoded greedily")
+        + _told(sampled.get("against_cold", {}), "ppo_ptx", "PPO-ptx at temperature 1", " greedy"),
         "The demonstrations share habits, such as a forgotten constraint; SFT learns them for "
-        "good, so a prompted base model decoded greedily may beat it.",
+        "good, so a prompted base model with less noise may beat it. "
+        + _told(sampled, "prompted_07", "At temperature 0.7 it"),
         "The base models' web holds readers' verdicts on replies, denser than real text would: "
-        "that is what lets a reward model of this size judge (docs/world.md).",
+        "that is what lets a reward model of this size judge (docs/world.md). The section on the "
+        "reward model has what the base knows before any label.",
         "Users mostly ask for what a small model can check: one sentence, an ending, a tense.",
     ]
     if not gate["passed"]:
@@ -159,7 +185,25 @@ def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
     null = sampled["win_rates"]["gold"].get("sft_null")
     if null and not null["low"] <= 0.5 <= null["high"]:
         notes.append("SFT against itself does not come out even: trust no interval in this run.")
-    return notes
+    return [note.strip() for note in notes]
+
+
+def _told(judged: Mapping[str, Any], model: str, who: str, style: str = "") -> str:
+    """A sentence on how often a model is preferred to SFT, by both judges; "" where unmeasured."""
+    rates = judged.get("win_rates", {})
+    found = [rates.get(group, {}).get(model) for group in ("held_out", "gold")]
+    if None in found:
+        return ""
+    labelers, gold = (f"{row['rate']:.0%} ({row['low']:.0%} to {row['high']:.0%})" for row in found)
+    return f"{who} is preferred to{style} SFT {labelers} of the time by labelers, {gold} by gold. "
+
+
+def processor() -> str:
+    """The kind of processor, on which the last digits of all figures depend."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def times(root: Path, rows: Mapping[str, str]) -> dict[str, Any]:

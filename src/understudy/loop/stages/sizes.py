@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.run import code_version
-from understudy.evaluation.compare import gold_comparer, head_to_head, win_rates
+from understudy.evaluation.compare import gold_comparer, head_to_head, win_rate_table
 from understudy.evaluation.report import write_report
 from understudy.loop.stage_call import StageCall
 from understudy.records import Prompt, Response, read_records
@@ -33,8 +33,7 @@ def compare(call: StageCall) -> None:
         call.progress(done, len(answers), size)
         judged = head_to_head(prompts, models, baseline, judges, seed=config["seed"])
         for group, comparisons in judged.items():
-            rates = win_rates(comparisons, prompts, "baseline")
-            tables[group][size] = {model: rate.to_json() for model, rate in rates.items()}
+            tables[group][size] = win_rate_table(comparisons, prompts, "baseline")
     results = {
         "title": "Is a small aligned model preferred to a large base?",
         "win_rates_by_size": tables["held_out"],

@@ -1,0 +1,79 @@
+"""The last stage of an ablation: its curves, each point a model judged as the demo's are."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from understudy.core.run import code_version, read_lines
+from understudy.evaluation.compare import likert_by_model, rate_responses, win_rate_table
+from understudy.evaluation.report import write_report
+from understudy.evaluation.statistics import mean_interval
+from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.judging import answers_by_model, compare, judges
+from understudy.loop.stages.results import processor
+from understudy.records import Prompt, read_records
+from understudy.world.world import World
+
+TITLES = {
+    "beta": "What the KL penalty does",
+    "ptx": "What the pretraining mix does",
+    "lr": "What the learning rate of RL does",
+    "init": "What it matters where RL starts",
+    "epochs": "What longer RL does",
+}
+CAVEATS = (
+    "Each point is one training run with one seed: the intervals are for other users and prompts, "
+    "and training noise is not in them. Two points whose intervals part a little may be equal.",
+    "Settings are multiples of the demo's; the paper's models are a thousand times as large.",
+)
+
+
+def report(call: StageCall) -> None:
+    """results.json and report.html. Inputs prompts, eval_prompts, labelers, answers (SFT's and each
+    arm's), and per arm tax_STAGE and samples_STAGE."""
+    config, world = call.config, World(call.config["seed"])
+    prompts = read_records(call.path("prompts"), Prompt)
+    answers = answers_by_model(call.paths("answers"))
+    people = judges(world, call.path("labelers"))
+    comparisons = compare(call, answers, prompts, people)
+    rates = {group: win_rate_table(found, prompts) for group, found in comparisons.items()}
+    every = [r for rows in answers.values() for r in rows]
+    ratings = rate_responses(prompts, every, people["held_out"], seed=config["seed"])
+    likert = likert_by_model(ratings, every, prompts)
+    users = {p.id: p.user_id for p in read_records(call.path("eval_prompts"), Prompt)}
+    arms = []
+    for arm in config["arms"]:
+        stage = arm["stage"]
+        arms.append(
+            {
+                **arm,
+                "win_rate": rates["held_out"][stage],
+                "win_rate_gold": rates["gold"][stage],
+                "likert": likert[stage].to_json("mean"),
+                **at_the_end(read_lines(call.path(f"samples_{stage}")), users),
+                **json.loads(call.path(f"tax_{stage}").read_text()),
+            }
+        )
+    results = {
+        "title": TITLES[config["name"]],
+        "ablation": {"name": config["name"], "axis": config["axis"], "arms": arms},
+        "caveats": list(CAVEATS),
+        "processor": processor(),
+        "seed": config["seed"],
+        "code_version": code_version(),
+    }
+    (call.out / "results.json").write_text(json.dumps(results, indent=1))
+    write_report(results, call.out / "report.html")
+
+
+def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> dict[str, Any]:
+    """Mean score and KL of the last held-out answers, with intervals; nothing where there are
+    none."""
+    final = max((row["step"] for row in rows), default=0)
+    last = [row for row in rows if row["step"] == final]
+    by = [users[row["prompt_id"]] for row in last]
+    return {
+        key: mean_interval([row[key] for row in last], None, by).to_json("mean")
+        for key in ("score", "kl")
+        if last
+    }
