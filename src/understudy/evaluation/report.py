@@ -24,6 +24,7 @@ from understudy.evaluation.figures import (
     win_rate_figure,
 )
 from understudy.evaluation.sections import (
+    ablation_section,
     explanations_section,
     flags_section,
     reward_section,
@@ -49,6 +50,7 @@ STAGES = {
 }
 """What each stage means in a line."""
 
+ABLATION = "One setting at a time"
 MEANS = {
     "gold": "Gold score",
     "likert": "Likert, 1 to 7",
@@ -75,6 +77,7 @@ def render(results: Results) -> str:
     """The page as text."""
     makers: dict[str, Callable[[Results], str]] = {
         "What was done": _done,
+        ABLATION: ablation_section,
         "Head to head": _wins,
         "What else could explain it": explanations_section,
         "Faults in the answers": flags_section,
@@ -87,9 +90,8 @@ def render(results: Results) -> str:
     }
     made = {title: make(results) for title, make in makers.items()}
     shown = {title: html for title, html in made.items() if html}
-    ablation = "One setting at a time"
-    missing = [title for title, html in made.items() if not html and title != ablation]
-    if ablation in shown:  # it measures what its curves show, and nothing else
+    missing = [title for title, html in made.items() if not html and title != ABLATION]
+    if ABLATION in shown:  # it measures what its curves show, and nothing else
         missing = []
     sections = [page.section(_anchor(title), title, html) for title, html in shown.items()]
     if missing:
@@ -126,7 +128,7 @@ def _lead(results: Results) -> str:
         "unseen": "prompts of users whom no training has seen",
         "test_split": "prompts of the test split, whose users are apart from the train split's",
     }.get(str(results.get("users")), "the prompts given; whether training saw them is not known")
-    judges = set(win_tables(results))
+    judges = {"Held-out labelers"} if results.get("ablation") else set(win_tables(results))
     how = "compared blind with" if judges - {*SCORERS} else "set beside"
     said = " by models' scores alone: no person has judged them" if judges <= {*SCORERS} else ""
     return (

@@ -56,6 +56,7 @@ def report(call: StageCall) -> None:
         )
     results = {
         "title": TITLES[config["name"]],
+        "users": "unseen",
         "ablation": {"name": config["name"], "axis": config["axis"], "arms": arms},
         "caveats": list(CAVEATS),
         "processor": processor(),
