@@ -1,4 +1,4 @@
-"""A world for PPO tests: words w0 .. w15, a random policy, and a reward model that counts a word.
+"""A world for PPO tests: words w3 .. w15, a random policy, and a reward model that counts a word.
 
 The reward model's weights are set by hand: uniform attention carries to each position the share of
 `TARGET` among the tokens so far, and the head reads it. So the best policy is known.
@@ -21,15 +21,16 @@ VOCAB, EOS, PAD, TARGET = 16, 0, 1, 7
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    """One id per word; a prompt is its words and then w3."""
-    vocab = {f"w{i}": i for i in range(VOCAB)}
-    raw = RawTokenizer(models.WordLevel(vocab, unk_token="w2"))
+    """One id per word, of which <0> ends an answer; a prompt is its words and then w3."""
+    vocab = {f"w{i}" if i > 2 else f"<{i}>": i for i in range(VOCAB)}
+    raw = RawTokenizer(models.WordLevel(vocab, unk_token="<2>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="w0", pad_token="w1", unk_token="w2"
+        tokenizer_object=raw, eos_token="<0>", pad_token="<1>", unk_token="<2>"
     )
     tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}w3 {{ m['content'] }}"
+        "{{ eos_token }} {% else %}{{ m['content'] }} {% endif %}{% endfor %}"
         "{% if add_generation_prompt %}w3{% endif %}"
     )
     return tokenizer

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.fixtures_models import make_policy, make_tokenizer
 
-from understudy.core.sampling import draw_responses, merge_identical
+from understudy.core.sampling import draw_responses, merge_identical, say_if_none_ended
 from understudy.records.schema import Prompt
 
 PROMPTS = [
@@ -64,3 +64,14 @@ def test_a_long_prompt_is_named():
     prompt = Prompt(id="long", prompt="cat " * 250, user_id="u")
     with pytest.raises(ValueError, match="prompt long"):
         draw([prompt])
+
+
+def test_that_no_answer_ended_is_said_once_with_the_stop_tokens(capsys):
+    responses = [replace(r, finished=False, model="endless") for r in draw()]
+    for _ in range(2):
+        say_if_none_ended(responses, make_tokenizer(), 6)
+    said = capsys.readouterr().err
+    assert said.count("endless: no answer ended within 6 tokens: none wrote <eos>") == 1
+    say_if_none_ended([*responses, replace(responses[0], finished=True, model="b")], None, 6)
+    say_if_none_ended([], None, 6)
+    assert capsys.readouterr().err == ""

@@ -12,6 +12,7 @@ from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenize
 from understudy.cli import main
 from understudy.core.models import device_of
 from understudy.loop import findings
+from understudy.loop.findings import nothing_ends
 from understudy.loop.doctor import DoctorConfig, doctor, win_rates
 from understudy.ppo import train as ppo_train
 from understudy.ppo import update as ppo_update
@@ -309,3 +310,10 @@ def test_what_is_no_run_or_needs_no_judge(world, base, tmp_path, capsys):
         examined(out, judge=tmp_path)
     assert main(["doctor", str(out)]) == 0
     assert "nothing wrong found" in capsys.readouterr().out
+
+
+def test_no_answer_that_ends_is_found():
+    rows = [{"ppo/eos_rate": 0.0}] * 3
+    assert "0% ended within the length limit in 3 iterations" in str(nothing_ends(rows))
+    assert nothing_ends([*rows, {"ppo/eos_rate": 0.1}]) is None
+    assert nothing_ends([]) is None

@@ -1,0 +1,71 @@
+"""`understudy sample` on files: what is left out, what is said."""
+
+import json
+
+import pytest
+import torch
+from tests.fixtures_models import save_model_folder
+from tests.fixtures_tokenizers import KINDS
+
+from understudy.cli import main
+from understudy.core.chat import stop_ids
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model that often ends its turn with another token than its tokenizer's EOS."""
+    tokenizer = KINDS["turn_end_is_not_eos"]()
+    folder = save_model_folder(
+        tmp_path / "m", tokenizer=tokenizer, vocab_size=len(tokenizer), max_position_embeddings=128
+    )
+    return folder
+
+
+def sample(folder, tmp_path, prompts, *options):
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    out = tmp_path / "r.jsonl"
+    files = ["--model", str(folder), "--prompts", str(tmp_path / "p.jsonl"), "--out", str(out)]
+    code = main(["sample", *files, "--overwrite", "--device", "cpu", *options])
+    return code, [json.loads(line) for line in out.read_text().splitlines()] if not code else []
+
+
+def test_answers_end_at_the_templates_turn_end_and_do_not_hold_it(folder, tmp_path):
+    from understudy.core.models import load_policy
+
+    model, tokenizer = load_policy(folder)
+    end = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    assert stop_ids(tokenizer) == {0, end}
+    with torch.no_grad():  # a model that says one thing: the end of its turn, more often than not
+        model.get_output_embeddings().weight[end] *= 4
+    model.save_pretrained(folder)
+    code, rows = sample(folder, tmp_path, [{"prompt": f"Name {n}"} for n in range(8)])
+    assert code == 0
+    finished = [row for row in rows if row["finished"]]
+    assert finished
+    assert not any("<|" in row["response"] for row in rows)
+
+
+def test_long_prompts_are_left_out_and_said(folder, tmp_path, capsys):
+    prompts = [{"prompt": "Hi"}, {"prompt": "no " * 60}]
+    code, rows = sample(folder, tmp_path, prompts, "--max-prompt-tokens", "50")
+    assert code == 0
+    assert {row["prompt"] for row in rows} == {"Hi"}
+    assert "1 prompts are left out: longer than --max-prompt-tokens 50" in capsys.readouterr().err
+    code, _ = sample(folder, tmp_path, [{"prompt": "no " * 200, "id": "long"}])
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "prompt long: the prompt 'no no" in said
+    assert "the model's context is 128;" in said
+    assert "--max-prompt-tokens 127" in said
+
+
+def test_a_device_that_is_not_there_is_refused(folder, tmp_path, capsys):
+    code, _ = sample(folder, tmp_path, [{"prompt": "Hi"}], "--device", "cuda:99")
+    assert code == 2
+    assert "device is 'cuda:99', which cannot be used" in capsys.readouterr().err
+
+
+def test_bf16_answers_on_a_cpu(folder, tmp_path):
+    code, rows = sample(folder, tmp_path, [{"prompt": "Hi"}], "--bf16", "--max-answers", "4")
+    assert code == 0
+    assert rows
