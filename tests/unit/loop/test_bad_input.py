@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures_data import write_demonstrations, write_rankings
-from tests.fixtures_models import make_tokenizer, save_model_folder
+from tests.fixtures_models import TEMPLATE, make_tokenizer, save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
 from understudy.cli import main
@@ -23,7 +23,7 @@ TRAIN = {"sft": train_sft, "reward": train_reward, "ppo": train_ppo}
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     save_model_folder(folder / "base", max_position_embeddings=64)
-    save_model_folder(folder / "other", tokenizer=make_tokenizer(chat_template="{{ messages }}"))
+    save_model_folder(folder / "other", tokenizer=make_tokenizer(TEMPLATE.replace("ask", "query")))
     write_demonstrations(folder / "demos.jsonl")
     write_rankings(folder / "rankings.jsonl")
     write_world(folder)

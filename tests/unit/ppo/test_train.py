@@ -263,7 +263,9 @@ def test_bad_prompts(world, tmp_path):
 
 def test_non_finite_reward_stops_with_a_clear_line(world, tmp_path):
     shutil.copytree(world["reward_model"], tmp_path / "reward")
-    model = counting_reward_model(scale=float("inf"))
+    model = counting_reward_model()
+    with torch.no_grad():  # a weight that is finite, and a score that is not
+        model.trunk.norm.weight[2] = 3e38
     model.save(tmp_path / "reward", load_models(tiny_config(world, tmp_path)).tokenizer)
     config = tiny_config(world | {"reward_model": tmp_path / "reward"}, tmp_path / "run")
     with pytest.raises(FloatingPointError, match="a reward is not finite"):
