@@ -1,12 +1,13 @@
 """What the pretraining coefficient does: PPO-ptx at several values, with the paper's 8:1 ratio.
 
     .venv/bin/python benchmarks/ptx_coef.py runs/demo [--coefs 0 1 10 27.8 100] [--iterations 20]
+        [--reduction episode | token]
 
 Takes the models and prompts of a finished demo (`understudy demo`; `--quick` will do to try this
 out) and trains from the model that RL starts from, on 8 rows of text for each episode. Prints a
-table and writes ptx_coef.json into --out; finished runs there are not trained again. The gold judge
-compares the answers to held-out prompts with those of step 0, drawn with the same noise. Both
-losses are means over tokens.
+table and writes ptx_coef_REDUCTION.json into
+--out; finished runs there are not trained again. The gold judge
+compares the answers to held-out prompts with those of step 0, drawn with the same noise.
 """
 
 import argparse
@@ -43,12 +44,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demo", type=Path)
     parser.add_argument("--coefs", type=float, nargs="+", default=[0.0, 1.0, 10.0, 27.8, 100.0])
+    parser.add_argument("--reduction", choices=["episode", "token"], default="episode")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--out", type=Path, default=Path("runs/ptx_coef"))
     options = parser.parse_args()
     rows = [measure(options, coef) for coef in options.coefs]
-    (options.out / "ptx_coef.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (options.out / f"ptx_coef_{options.reduction}.json").write_text(
+        json.dumps(rows, indent=1) + "\n"
+    )
     print(f"| {' | '.join(COLUMNS.values())} |\n|{'---|' * len(COLUMNS)}")
     for row in rows:
         print(f"| {' | '.join(shown(row))} |")
@@ -57,8 +61,9 @@ def main() -> None:
 def config_of(options: argparse.Namespace, coef: float) -> PPOConfig:
     """The demo's own PPO-ptx, but for the mix and the length."""
     changes: dict[str, Any] = {
-        "out": options.out / f"coef-{coef:g}",
+        "out": options.out / (f"coef-{coef:g}-{options.reduction}" if coef else "coef-0"),
         "ptx_coef": coef,
+        "ptx_reduction": options.reduction if coef else "episode",
         "ptx_sequences_per_episode": 8.0,
         "ptx_length": 32,
         "batch_size": options.batch_size,

@@ -111,6 +111,7 @@ def tiny_config(world: dict[str, Any], out: Path, **changes: Any) -> PPOConfig:
         ptx_length=8,
         max_response_tokens=6,
         save_every=1,
+        keep_checkpoints=True,
     )
     settings = world | settings | changes
     if settings["ptx_coef"] == 0:

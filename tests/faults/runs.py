@@ -48,7 +48,14 @@ def prepare(folder: Path) -> Path:
 
 def train(stage: str, folder: Path, out: Path, *, resume: bool) -> None:
     """One whole run of a stage, with a checkpoint every step or two."""
-    common = dict(model=str(folder / "base"), out=out, resume=resume, lr=1e-3, save_every=2)
+    common = dict(
+        model=str(folder / "base"),
+        out=out,
+        resume=resume,
+        lr=1e-3,
+        save_every=2,
+        keep_checkpoints=True,
+    )
     demos = folder / "demos.jsonl"
     if stage == "sft":
         train_sft(SFTConfig(data=demos, valid_data=demos, epochs=3, batch_size=4, **common))

@@ -55,7 +55,7 @@ def command(stage: str, world: Path, out: Path, *more: str) -> list[str]:
         "--max-response-tokens 6",
     }[stage]
     words = [sys.executable, "-m", "understudy.cli", stage, *options.split()]
-    return [*words, "--out", str(out), *more]
+    return [*words, "--keep-checkpoints", "--out", str(out), *more]
 
 
 def size_of(folder: Path) -> int:

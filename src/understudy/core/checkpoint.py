@@ -4,7 +4,11 @@ A checkpoint is a dict of named tensor trees (`{"policy": state_dict, "policy_op
 and a JSON state (counters, cursors). Each tree becomes `NAME.safetensors`; `structure.json` says
 how the tensors fit back, so optimiser states with their int keys and numbers survive. Everything is
 written to a temporary folder, synced, listed in `manifest.json` with sha256, and only then renamed:
-a folder called `step-N` is whole, or a disk broke it, which the manifest shows.
+a folder called `step-N` is whole, or a disk broke it, which the manifest shows. The manifest also
+names the run that the checkpoint belongs to and how long that run's logs were.
+
+Tensors are written, hashed and read one at a time (`core/tensors.py`), so saving needs no memory
+beyond the state itself, or one tensor where the state is on another device.
 
     save_checkpoint(run_dir, 3, {"policy": model.state_dict()}, {"iteration": 3}, keep=2)
     path = latest_checkpoint(run_dir)  # verified; falls back over broken ones and says so
@@ -21,10 +25,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as dump_tensors
 from torch import Tensor
+
+from understudy.core.tensors import bytes_of, read_tensors, write_tensors
 
 FORMAT = 1
 CRASH_VARIABLE = "UNDERSTUDY_CRASH_AT"
@@ -49,17 +52,33 @@ def crash_point(name: str) -> None:
 
 
 def save_checkpoint(
-    run_dir: Path, step: int, tensors: dict[str, Any], state: dict[str, Any], *, keep: int = 2
+    run_dir: Path,
+    step: int,
+    tensors: dict[str, Any],
+    state: dict[str, Any],
+    *,
+    keep: int = 2,
+    run: str | None = None,
+    logs: dict[str, Any] | None = None,
 ) -> Path:
-    """Write `checkpoints/step-N` atomically and drop all but the newest `keep` of them."""
+    """Write `checkpoints/step-N` atomically and drop all but the newest `keep` of them.
+
+    `run` is the identity of the run, `logs` what its log files hold at this step.
+    """
     folder = run_dir / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     crash_point("checkpoint/begin")
     temporary = folder / f"step-{step}.tmp-{uuid.uuid4().hex[:8]}"
+    facts = {
+        "format": FORMAT,
+        "step": step,
+        "run": run,
+        "logs": None if logs is None else dict(logs),
+    }
     try:
         temporary.mkdir()
-        _write_all(temporary, step, tensors, state)
+        _write_all(temporary, facts, tensors, state)
         final = _publish(temporary, folder / f"step-{step}")
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -75,26 +94,50 @@ def save_checkpoint(
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensor trees and the state; CheckpointError unless every file matches its hash."""
-    files = _read_verified(path)
-    structure = json.loads(files["structure.json"])
+    expected = _files_of(read_manifest(path), path)
+    structure = json.loads(_verified_bytes(path, "structure.json", expected))
+    state = json.loads(_verified_bytes(path, "state.json", expected))
     trees = {}
     for name, layout in structure.items():
-        leaves = load_tensors(files[f"{name}.safetensors"])
+        file = f"{name}.safetensors"
+        try:
+            leaves = read_tensors(path / file, expected[file])
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {path}: {file} {error}") from None
         trees[name] = _unflatten(layout, leaves)
-    return trees, json.loads(files["state.json"])
+    return trees, state
 
 
-def latest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest whole checkpoint; broken ones are set aside as `step-N.corrupt-*` and named."""
+def latest_checkpoint(run_dir: Path, run: str | None = None) -> Path | None:
+    """The newest whole checkpoint; broken ones are set aside as `step-N.corrupt-*` and named.
+
+    ValueError when it belongs to another run than `run`.
+    """
     for path in reversed(list_checkpoints(run_dir)):
         try:
-            _read_verified(path)
-            return path
+            manifest = read_manifest(path)
+            for name, facts in _files_of(manifest, path).items():
+                _verify(path, name, facts)
         except CheckpointError as error:
             aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
             os.rename(path, aside)
             log.warning("%s; set aside as %s, falling back to the one before", error, aside.name)
+            continue
+        owner = manifest.get("run")
+        if run is not None and owner is not None and owner != run:
+            raise ValueError(
+                f"{path} is the checkpoint of another run (other settings or inputs); remove it, "
+                "or pass --overwrite to start again"
+            )
+        return path
     return None
+
+
+def remove_checkpoints(run_dir: Path) -> None:
+    """Remove a run's checkpoints; a removal cut short leaves nothing that looks like one."""
+    for path in list_checkpoints(run_dir):
+        _discard(path)
+    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
@@ -111,20 +154,20 @@ def checkpoint_step(path: Path) -> int:
     return int(path.name[5:])
 
 
-def _write_all(folder: Path, step: int, tensors: dict[str, Any], state: dict[str, Any]) -> None:
-    structure, manifest = {}, {}
+def _write_all(
+    folder: Path, facts: dict[str, Any], tensors: dict[str, Any], state: dict[str, Any]
+) -> None:
+    structure, files = {}, {}
     for name, tree in tensors.items():
         leaves: dict[str, Tensor] = {}
         structure[name] = _flatten(tree, "", leaves, {})
-        data = dump_tensors(leaves)
-        manifest[f"{name}.safetensors"] = _write_synced(folder / f"{name}.safetensors", data)
+        files[f"{name}.safetensors"] = write_tensors(folder / f"{name}.safetensors", leaves)
         crash_point("checkpoint/file")
     for name, value in (("structure.json", structure), ("state.json", state)):
         data = json.dumps(value, allow_nan=False).encode()
-        manifest[name] = _write_synced(folder / name, data)
+        files[name] = _write_synced(folder / name, data)
     crash_point("checkpoint/manifest")
-    listing = {"format": FORMAT, "step": step, "files": manifest}
-    _write_synced(folder / "manifest.json", _manifest_bytes(listing))
+    _write_synced(folder / "manifest.json", _manifest_bytes({**facts, "files": files}))
 
 
 def _manifest_bytes(listing: dict[str, Any]) -> bytes:
@@ -150,10 +193,6 @@ def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    return _facts(data)
-
-
-def _facts(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -174,18 +213,22 @@ def _remove_leftovers(folder: Path) -> None:
 def _retire(folder: Path, keep: int, newest: Path) -> None:
     for path in list_checkpoints(folder.parent)[: -max(keep, 1)]:
         if path != newest:
-            # A deletion cut short must not look like a checkpoint.
-            doomed = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-            os.rename(path, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            _discard(path)
 
 
-def _read_verified(path: Path) -> dict[str, bytes]:
-    """Every file's bytes, their hashes checked: what is verified is what loads."""
+def _discard(path: Path) -> None:
+    # A deletion cut short must not look like a checkpoint.
+    doomed = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; CheckpointError unless it is as it was written."""
     try:
         raw = (path / "manifest.json").read_bytes()
-        listing = json.loads(raw)
-        expected = dict(listing["files"])
+        listing = dict(json.loads(raw))
+        dict(listing["files"])
         version, step = listing["format"], listing.get("step", checkpoint_step(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -197,16 +240,42 @@ def _read_verified(path: Path) -> dict[str, bytes]:
         )
     if raw != _manifest_bytes(listing) or step != checkpoint_step(path):
         raise CheckpointError(f"checkpoint {path}: manifest.json is not the one that was written")
-    files = {}
-    for name, facts in expected.items():
-        try:
-            data = (path / name).read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"checkpoint {path}: {name} cannot be read ({error})") from None
-        if facts != _facts(data):
-            raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
-        files[name] = data
+    return listing
+
+
+def _files_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The files that a checkpoint consists of; CheckpointError where the manifest lacks one."""
+    files = dict(manifest["files"])
+    needed = {"structure.json", "state.json"}
+    if needed <= set(files):
+        structure = json.loads(_verified_bytes(path, "structure.json", files))
+        needed |= {f"{name}.safetensors" for name in structure}
+    if missing := sorted(needed - set(files)):
+        raise CheckpointError(f"checkpoint {path}: manifest.json does not list {missing[0]}")
     return files
+
+
+def _verified_bytes(path: Path, name: str, files: dict[str, Any]) -> bytes:
+    """A small file's content: what is verified is what is used."""
+    try:
+        data = (path / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {name} cannot be read ({error})") from None
+    found = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    if files[name] != found:
+        raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
+    return data
+
+
+def _verify(path: Path, name: str, facts: Any) -> None:
+    try:
+        with open(path / name, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found = {"bytes": file.tell(), "sha256": digest}
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {name} cannot be read ({error})") from None
+    if facts != found:
+        raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
 
 
 def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, str]) -> Any:
@@ -216,8 +285,7 @@ def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, 
         name = seen.get(identity) if tree.numel() else None
         if name is None:
             name = seen[identity] = path or "value"
-            # A copy: safetensors refuses tensors that share storage, such as views.
-            leaves[name] = tree.detach().cpu().contiguous().clone()
+            leaves[name] = tree.detach()
         return {"tensor": name}
     if isinstance(tree, dict):
         items = [
@@ -245,6 +313,14 @@ def _unflatten(layout: Any, leaves: dict[str, Tensor]) -> Any:
     return value
 
 
+def num_bytes(tree: Any) -> int:
+    """How much the tensors of a tree take."""
+    if isinstance(tree, Tensor):
+        return tree.numel() * tree.element_size()
+    parts = tree.values() if isinstance(tree, dict) else tree
+    return sum(map(num_bytes, parts)) if isinstance(tree, dict | list | tuple) else 0
+
+
 def tree_hash(tree: Any) -> str:
     """sha256 over every tensor and number of a tree, to compare two states bit for bit."""
     digest = hashlib.sha256()
@@ -252,5 +328,5 @@ def tree_hash(tree: Any) -> str:
     digest.update(json.dumps(_flatten(tree, "", leaves, {})).encode())
     for name in sorted(leaves):
         digest.update(name.encode())
-        digest.update(leaves[name].flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(leaves[name]))
     return digest.hexdigest()

@@ -9,39 +9,47 @@ runs/sft/config.toml     the resolved config
          model/          the trained model
 
 run = open_run(config.out, stage="sft", config=config, inputs={"data": config.data}, seed=0)
+step = load(run.restore())
 with run.progress(total=40, title="SFT"), stop_on_signal() as stop:
-    for step in range(40):
-        run.log(step + 1, {"sft/loss": loss})
-        if stop.requested: save_checkpoint(...); raise SystemExit(EXIT_STOPPED)
+    while step < 40:
+        step += 1
+        run.log(step, {"sft/loss": loss})
+        run.save_if_due(step, lambda: (trees, state), every=0, now=stop.requested)
+        if stop.requested: raise run.stopped(step)
 run.finish({"valid_loss": 0.4})
 """
 
-import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
-import signal
-import subprocess
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from understudy.core.board import Board
-from understudy.core.checkpoint import sync_folder
-from understudy.core.config import dump_toml, to_plain
+from understudy.core.checkpoint import (
+    checkpoint_step,
+    latest_checkpoint,
+    load_checkpoint,
+    num_bytes,
+    read_manifest,
+    remove_checkpoints,
+    save_checkpoint,
+    sync_folder,
+)
+from understudy.core.config import dump_toml, read_toml, to_plain
+from understudy.core.lock import lock_folder, unlock_folder
 from understudy.core.metrics import METRICS, check_metrics, is_timing
+from understudy.core.origin import code_version, describe_input, find_parents
 from understudy.core.progress import Progress
-from understudy.records.hub import is_dataset, saved_folder
-
-EXIT_STOPPED = 75
-"""Exit code after SIGTERM or SIGUSR1: all is saved, `--resume` goes on (EX_TEMPFAIL)."""
+from understudy.core.stop import EXIT_STOPPED, Stop, command_to_resume, stop_on_signal
 
 OWN_FILES = (
     "config.toml",
@@ -61,8 +69,22 @@ OWN_FILES = (
 """What a run writes, and all that `overwrite` removes; run.json last, so that a removal that is cut
 short can be done again."""
 
-HANDLING = ("out", "resume", "overwrite", "tensorboard")
+LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
+"""Files of lines with a step, which a checkpoint remembers the length of."""
+
+HANDLING = ("out", "resume", "overwrite", "tensorboard", "keep_checkpoints")
 """Config fields that say how to run, not what: two runs that differ only here are the same run."""
+
+STEPPING_PER_SAVING = 10.0
+"""Where nobody says how often to save: seconds of training for each second of the last save."""
+
+SAVING_RATE = 1e8
+"""Bytes per second that the first save is expected to write."""
+
+Saved = tuple[dict[str, Any], dict[str, Any]]
+"""Tensor trees and state of a checkpoint."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -75,11 +97,17 @@ class Run:
     """What run.json says."""
     resumed: bool = False
     """Whether the folder held this run already and goes on."""
+    overwrites: bool = False
+    """Whether a run that is there shall go."""
     config_toml: str = field(default="", repr=False)
     """The resolved config, for config.toml."""
     board: Board | None = field(default=None, repr=False)
     """TensorBoard files, if they were asked for."""
+    keep_checkpoints: bool = True
+    """Whether they stay when the run is finished."""
     _progress: Progress | None = field(default=None, repr=False)
+    _saved_at: float = field(default_factory=time.monotonic, repr=False)
+    _save_seconds: float | None = field(default=None, repr=False)
 
     @property
     def done(self) -> bool:
@@ -93,8 +121,11 @@ class Run:
         """
         if self.resumed:
             return
-        remove_run(self.dir)
         self.dir.mkdir(parents=True, exist_ok=True)
+        lock_folder(self.dir)
+        if not self.overwrites and (self.dir / "run.json").exists():
+            raise ValueError(f"another process has just begun a run in {self.dir}")
+        remove_run(self.dir)
         write_atomic(self.dir / "config.toml", self.config_toml)
         self._write_record()
 
@@ -123,13 +154,92 @@ class Run:
         assert "step" in row, list(row)
         _append_line(self.dir / name, row)
 
+    @property
+    def identity(self) -> str:
+        """sha256 of what makes two runs the same: stage, seed, settings, content of the inputs."""
+        record = self.record
+        config = {k: v for k, v in record["config"].items() if k not in HANDLING}
+        inputs = {k: v["sha256"] or v["path"] for k, v in record["inputs"].items()}
+        text = json.dumps([record["stage"], record["seed"], config, inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def save_if_due(
+        self,
+        step: int,
+        saved: Callable[[], Saved],
+        *,
+        every: int,
+        last: bool = False,
+        now: bool = False,
+    ) -> None:
+        """A checkpoint of `saved()` each `every` steps and at the `last`; with 0, as often as takes
+        a tenth of the time; and `now` in any case.
+        """
+        trees, state = saved()
+        if every:
+            due = step % every == 0 or last
+        else:
+            cost = self._save_seconds or num_bytes(trees) / SAVING_RATE
+            due = time.monotonic() - self._saved_at > STEPPING_PER_SAVING * cost
+        if due or now:
+            started = time.monotonic()
+            self.save(step, trees, state)
+            self._saved_at = time.monotonic()
+            self._save_seconds = self._saved_at - started
+
+    def save(self, step: int, trees: dict[str, Any], state: dict[str, Any]) -> None:
+        """A checkpoint, once the logs that go with it are on the disk."""
+        logs = {}
+        for path in (self.dir / name for name in LOGS):
+            if path.exists():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    logs[path.name] = {"bytes": file.tell(), "sha256": digest}
+        save_checkpoint(self.dir, step, trees, state, run=self.identity, logs=logs)
+
+    def restore(self) -> Saved | None:
+        """The newest whole checkpoint, or None where there is none; the logs go back to it too.
+
+        ValueError for a checkpoint of another run.
+        """
+        path = latest_checkpoint(self.dir, self.identity) if self.resumed else None
+        if path is None:
+            self.rewind(-1)
+            return None
+        logs = read_manifest(path).get("logs")
+        for name in LOGS:
+            if logs is None:
+                self._drop_lines(name, checkpoint_step(path))
+            elif not _truncate(self.dir / name, logs.get(name)):
+                log.warning(
+                    "%s has lost or changed lines from before %s, so it is no complete record; "
+                    "going on with the lines that are there",
+                    self.dir / name,
+                    path.name,
+                )
+                self._drop_lines(name, checkpoint_step(path))
+        return load_checkpoint(path)
+
     def rewind(self, step: int) -> None:
         """Drop every logged line after `step`, and a line that a crash cut short."""
-        for name in ("metrics.jsonl", "timings.jsonl", "samples.jsonl"):
-            if (self.dir / name).exists():
-                lines = [row for row in read_lines(self.dir / name) if row["step"] <= step]
-                text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in lines)
-                write_atomic(self.dir / name, text)
+        for name in LOGS:
+            self._drop_lines(name, step)
+
+    def _drop_lines(self, name: str, step: int) -> None:
+        if (self.dir / name).exists():
+            lines = [row for row in read_lines(self.dir / name) if row["step"] <= step]
+            text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in lines)
+            write_atomic(self.dir / name, text)
+
+    def stopped(self, step: int) -> SystemExit:
+        """The exit of a run that was told to stop and has saved; says how to go on."""
+        if self._progress is not None:
+            self._progress.close()
+        print(
+            f"stopped and saved at step {step}; go on with: {command_to_resume()}", file=sys.stderr
+        )
+        return SystemExit(EXIT_STOPPED)
 
     def progress(self, total: int, title: str) -> Progress:
         """Show `total` steps on the terminal; each `log` moves it. Usable in a `with`."""
@@ -145,6 +255,9 @@ class Run:
         write_atomic(self.dir / "results.json", json.dumps(clean(results), indent=2) + "\n")
         self.record |= {"status": "done", "finished": _now()}
         self._write_record()
+        if not self.keep_checkpoints:
+            remove_checkpoints(self.dir)
+        unlock_folder(self.dir)
 
     def _write_record(self) -> None:
         write_atomic(self.dir / "run.json", json.dumps(self.record, indent=2) + "\n")
@@ -190,6 +303,7 @@ def prepare_run(
     of another run is refused with what differs; with `overwrite` its own files shall go.
     """
     out = Path(out)
+    keep = getattr(config, "keep_checkpoints", True)
     board = Board(out) if getattr(config, "tensorboard", False) else None
     record = {
         "stage": stage,
@@ -201,12 +315,22 @@ def prepare_run(
         "parents": find_parents(inputs),
         "started": _now(),
     }
+    if (out / "run.json").is_file():
+        lock_folder(out)
     existing = None if overwrite else read_record(out)
     if existing is not None:
         _refuse_another(out, existing, record, resume)
-        return Run(out, existing, resumed=True, board=board)
+        _refuse_edited_config(out, existing)
+        return Run(out, existing, resumed=True, board=board, keep_checkpoints=keep)
     _refuse_strange_files(out, overwrite)
-    return Run(out, record, config_toml=dump_toml(config), board=board)
+    return Run(
+        out,
+        record,
+        overwrites=overwrite,
+        config_toml=dump_toml(config),
+        board=board,
+        keep_checkpoints=keep,
+    )
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -263,6 +387,21 @@ def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
         )
 
 
+def _refuse_edited_config(out: Path, record: dict) -> None:
+    """config.toml is a record that nobody reads back; an edit would be without effect."""
+    path = out / "config.toml"
+    if not path.exists():
+        raise ValueError(f"{path} is missing; restore it, or pass --overwrite to start again")
+    found = read_toml(path)
+    kept = {key: value for key, value in record["config"].items() if value is not None}
+    differs = sorted(key for key in {*found, *kept} if found.get(key) != kept.get(key))
+    if differs:
+        raise ValueError(
+            f"{path} was edited since the run began ({', '.join(differs)}); settings come from the "
+            "command line, so restore it, or start a run of its own in another --out"
+        )
+
+
 def _refuse_strange_files(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; choose a folder")
@@ -276,91 +415,20 @@ def _refuse_strange_files(out: Path, overwrite: bool) -> None:
         )
 
 
-def describe_input(source: str | Path) -> dict[str, Any]:
-    """Path and content hash of a file or folder; a name that is neither keeps a null hash."""
-    path = Path(source)
-    if path.is_file():
-        return {"path": str(source), "sha256": _file_hash(path)}
-    if path.is_dir():
-        return {"path": str(source), "sha256": folder_hash(path)}
-    folder = saved_folder(source)
-    if folder is not None:  # "folder#split"
-        return {"path": str(source), "sha256": folder_hash(folder)}
-    if isinstance(source, Path) and not is_dataset(source):
-        raise ValueError(f"input {source} does not exist")
-    return {"path": str(source), "sha256": None}
-
-
-def folder_hash(folder: Path) -> str:
-    """sha256 over the names and hashes of all files below a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()} {_file_hash(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def find_parents(inputs: Mapping[str, str | Path | None]) -> dict[str, str]:
-    """For each input that lies in a run folder, that folder."""
-    parents = {}
-    for name, source in inputs.items():
-        if source is not None and Path(source).exists():
-            path = Path(source).resolve()
-            owner = next((p for p in (path, *path.parents) if (p / "run.json").is_file()), None)
-            if owner is not None:
-                parents[name] = str(owner)
-    return parents
-
-
-@functools.cache
-def code_version() -> str:
-    """The git commit of this source (with "-dirty" if changed), else the package's version."""
-    folder = Path(__file__).resolve().parent
-
-    def git(*command: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        tracked = git("ls-files", "--error-unmatch", str(Path(__file__).resolve()))
-        commit = git("rev-parse", "--short=12", "HEAD")
-        dirty = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return version("understudy")
-    assert tracked
-    return f"{commit}-dirty" if dirty else commit
-
-
-class Stop:
-    """Whether somebody asked the process to stop."""
-
-    requested: bool = False
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """SIGTERM or SIGUSR1 sets `requested`, for a save at the next step; a second one kills."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python gives signals to the main thread only
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        stop.requested = True
-        signal.signal(number, signal.SIG_DFL)
-
-    names = (signal.SIGTERM, signal.SIGUSR1)
-    previous = {name: signal.signal(name, ask) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)
+def _truncate(path: Path, facts: dict[str, Any] | None) -> bool:
+    """Cut a log to what it was; whether it still began so."""
+    if facts is None:
+        path.unlink(missing_ok=True)
+        return True
+    if not path.exists() or path.stat().st_size < facts["bytes"]:
+        return False
+    with open(path, "r+b") as file:
+        digest = hashlib.sha256(file.read(facts["bytes"])).hexdigest()
+        if digest != facts["sha256"]:
+            return False
+        file.truncate(facts["bytes"])
+        os.fsync(file.fileno())
+    return True
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -21,8 +21,10 @@ class PPOConfig:
     pretrain_data: Path | None = None
     """Plain text (.txt or .jsonl) for PPO-ptx; needed while `ptx_coef` is above 0."""
     ptx_coef: float = 27.8
-    """The paper's gamma: factor on the pretraining gradient (C.4); 0 is plain PPO. Both losses are
-    means over tokens."""
+    """The paper's gamma: factor on the pretraining gradient (C.4); 0 is plain PPO."""
+    ptx_reduction: str = "episode"
+    """What the text's mean loss per token is weighed against (not published): "episode", PPO's loss
+    summed over a response's tokens, mean over episodes; "token", its mean over tokens."""
     ptx_sequences_per_episode: float = 8.0
     """Pretraining rows for each episode of a minibatch (C.4)."""
     ptx_length: int = 256
@@ -82,8 +84,10 @@ class PPOConfig:
     """Most padded tokens in one training pass; changes memory and speed, not the result."""
     rollout_slots: int = 256
     """Responses sampled side by side; changes memory and speed, not the result."""
-    save_every: int = 10
-    """Iterations between checkpoints."""
+    save_every: int = 0
+    """Iterations between checkpoints; 0 saves as often as takes a tenth of the time."""
+    keep_checkpoints: bool = False
+    """Keep the checkpoints when the run is finished."""
     device: str = "auto"
     """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
@@ -128,13 +132,21 @@ class PPOConfig:
     def _check_ranges(self) -> None:
         positive = (
             *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
-            *("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens", "save_every"),
+            *("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens"),
             *("ptx_sequences_per_episode", "adaptive_kl_horizon", "rollout_slots", "clip"),
         )
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("lr", "critic_lr", "beta", "ptx_coef", "warmup_iterations", "eval_every"):
+        for name in (
+            "lr",
+            "critic_lr",
+            "beta",
+            "ptx_coef",
+            "warmup_iterations",
+            "eval_every",
+            "save_every",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("discount", "gae_lambda", "ema"):
@@ -144,6 +156,10 @@ class PPOConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0, or none")
+        if self.ptx_reduction not in ("episode", "token"):
+            raise ValueError(
+                f'ptx_reduction is {self.ptx_reduction!r}; it must be "episode" or "token"'
+            )
         if self.ptx_length < 2:
             raise ValueError(f"ptx_length is {self.ptx_length}; it must be at least 2")
 

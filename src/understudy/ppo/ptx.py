@@ -2,8 +2,7 @@
 
 For each minibatch the PPO gradient comes first, then `coef` times the gradient of the mean
 next-token loss over all predicted tokens of the pretraining rows, in the same buffers; one
-optimiser step follows. 27.8 is the paper's coefficient; the reduction it goes with is not
-published, so with means over tokens it may need tuning again.
+optimiser step follows. How the paper's 27.8 becomes `coef` is `update.ptx_weight`.
 """
 
 from pathlib import Path

@@ -28,7 +28,6 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.batching import derived_seed
 from understudy.core.chat import padding_id, stop_ids
-from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.models import (
     ScalarModel,
@@ -91,16 +90,11 @@ class State:
         learner.policy_guard.in_a_row = counters["policy_skips"]
         learner.critic_guard.in_a_row = counters["critic_skips"]
 
-    def save(self, run: Run) -> None:
-        """A checkpoint of this iteration."""
-        save_checkpoint(run.dir, self.iteration, self.trees(), self.counters())
-
     def resume(self, run: Run) -> None:
         """Go back to the newest whole checkpoint, or to the start, and the logs with it."""
-        path = latest_checkpoint(run.dir)
-        if path is not None:
-            self.load(*load_checkpoint(path))
-        run.rewind(self.iteration if path is not None else -1)
+        saved = run.restore()
+        if saved is not None:
+            self.load(*saved)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

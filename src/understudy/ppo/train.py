@@ -5,8 +5,9 @@
 
 A bandit: a prompt comes in, the policy answers, the reward model scores, the episode ends. Readings
 taken where the paper is silent: lambda 0.95, whitened advantages and value clipping come from the
-predecessors' code; the moving average is updated once per optimiser step; both losses are means
-over tokens; warmup covers policy and critic alike; a missing EOS scores a fixed -1.
+predecessors' code; the moving average is updated once per optimiser step; the text's mean loss per
+token is weighed against PPO's loss per episode (`ptx_reduction`); warmup covers policy and critic
+alike; a missing EOS scores a fixed -1.
 """
 
 import time
@@ -24,7 +25,7 @@ from understudy.core.checkpoint import crash_point
 from understudy.core.models import context_length, save_policy
 from understudy.core.optim import constant_with_warmup, set_lr
 from understudy.core.policies import say_once
-from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
+from understudy.core.run import Run, prepare_run, stop_on_signal
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.holdout import evaluate
@@ -60,8 +61,7 @@ def train_ppo(config: PPOConfig) -> Path:
 
     # 2. Optimisers and moving average; take up the newest checkpoint.
     state = new_state(config, models)
-    if run.resumed:
-        state.resume(run)
+    state.resume(run)
     if state.iteration == 0 and held_out is not None:
         run.log(0, evaluate(run, config, models, held_out, 0))
 
@@ -90,10 +90,16 @@ def train_ppo(config: PPOConfig) -> Path:
                 metrics |= evaluate(run, config, models, held_out, state.iteration)
             run.log(state.iteration, metrics)
             crash_point("ppo/iteration")
-            if stop.requested or _due(config, state.iteration, config.save_every):
-                state.save(run)
-            if stop.requested and state.iteration < config.num_iterations:
-                raise SystemExit(EXIT_STOPPED)
+            last = state.iteration == config.num_iterations
+            run.save_if_due(
+                state.iteration,
+                lambda: (state.trees(), state.counters()),
+                every=config.save_every,
+                last=last,
+                now=stop.requested and not last,
+            )
+            if stop.requested and not last:
+                raise run.stopped(state.iteration)
 
     # 8. Save the averaged policy.
     save_policy(averaged_policy(state), models.tokenizer, run.dir / "model")

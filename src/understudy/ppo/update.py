@@ -129,25 +129,27 @@ class Learner:
         ptx_ids_NT: Tensor | None,
         pad_id: int,
     ) -> dict[str, float]:
-        """PPO gradient, then ptx_coef times the pretraining gradient, one step; and the critic's.
+        """PPO gradient, then the weighed pretraining gradient, one step; and the critic's.
 
         The critic needs nothing of the policy, so its step is taken beside the PPO gradient where
         the two take about as long.
         """
         device = device_of(self.policy)
-        passes = experience.passes(rows, pad_id, config.micro_batch_tokens, device)
+        at_once = device.type == "cpu" and self._take_as_long(config)
+        # Two networks at once hold two passes' activations: each gets half of the tokens.
+        budget = config.micro_batch_tokens // 2 if at_once else config.micro_batch_tokens
+        passes = experience.passes(rows, pad_id, max(budget, 1), device)
         jobs = [
             partial(learn, config, experience, passes, experience.num_tokens(rows))
             for learn in (self._policy_gradient, self._critic_step)
         ]
-        at_once = self._take_as_long(config)
         metrics, critic_metrics = side_by_side(jobs, device) if at_once else [job() for job in jobs]
         if ptx_ids_NT is not None:
             metrics["ppo/surrogate_grad_norm"] = gradient_norm(self.policy.parameters())
             loss = add_ptx_gradient(
                 self.policy,
                 ptx_ids_NT,
-                coef=config.ptx_coef,
+                coef=ptx_weight(config, experience.num_tokens(rows) / len(rows)),
                 micro_batch_tokens=config.micro_batch_tokens,
             )
             metrics["ppo/ptx_loss"] = float(loss)
@@ -190,6 +192,18 @@ class Learner:
         """
         sizes = [sum(p.numel() for p in m.parameters()) for m in (self.policy, self.critic)]
         return max(sizes) <= 1.5 * min(sizes) and not config.activation_checkpointing
+
+
+def ptx_weight(config: PPOConfig, response_tokens: float) -> float:
+    """The factor on the gradient of the text's mean loss per token, beside PPO's mean over tokens.
+
+    The policy gradient of the objective's E[r(x, y)] (s3.5) is a sum over the tokens of a response,
+    mean over episodes: `response_tokens`, the mean length, times the mean over tokens. Both terms
+    are divided by that length, which Adam does not see, so that clipping means the same with and
+    without text.
+    """
+    per_episode = config.ptx_reduction == "episode"
+    return config.ptx_coef / response_tokens if per_episode else config.ptx_coef
 
 
 @torch.no_grad()

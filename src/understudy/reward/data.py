@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.core.chat import check_prompt_length, encode_answers, records_of
-from understudy.records.schema import Ranking, Role
+from understudy.records.schema import Demonstration, Ranking, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +118,58 @@ def _element(
         labeler_role=ranking.labeler_role,
         prompt_key=ranking.prompt_id,
         weight=weight,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demonstrated:
+    """Demonstrations as the reward model reads them, and what the length limits did to them."""
+
+    prompts: list[list[int]] = field(default_factory=list)
+    """Tokens of the prompts that are used."""
+    responses: list[list[int]] = field(default_factory=list)
+    """Tokens of their responses, cut as in training."""
+    num_dropped: int = 0
+    """Demonstrations left out because their prompt is too long."""
+    num_cut: int = 0
+    """Responses cut at the limit or at the end of the context."""
+
+
+def encode_demonstrations(
+    tokenizer: Tokenizer,
+    demonstrations: Sequence[Demonstration],
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    context: int | None,
+    where: str,
+) -> Demonstrated:
+    """Encode, drop long prompts, cut long responses, as SFT does with the same file.
+
+    ValueError when a prompt exceeds the context or when nothing is left.
+    """
+    name = records_of(where)
+    encoded = encode_answers(
+        tokenizer, [d.prompt for d in demonstrations], [[d.response] for d in demonstrations], name
+    )
+    prompts, responses, num_cut = [], [], 0
+    for index, (row, (prompt, [response])) in enumerate(zip(demonstrations, encoded, strict=True)):
+        if len(prompt) > max_prompt_tokens:
+            continue
+        check_prompt_length(row.prompt, prompt, context, name(index))
+        room = max_response_tokens if context is None else context - len(prompt)
+        limit = min(room, max_response_tokens)
+        num_cut += len(response) > limit
+        prompts.append(prompt)
+        responses.append(response[:limit])
+    num_dropped = len(demonstrations) - len(prompts)
+    if not prompts:
+        raise ValueError(
+            f"{where}: all {num_dropped} prompts are longer than max_prompt_tokens="
+            f"{max_prompt_tokens}, so nothing is left to score 0; raise it or leave the file out"
+        )
+    return Demonstrated(
+        prompts=prompts, responses=responses, num_dropped=num_dropped, num_cut=num_cut
     )
 
 

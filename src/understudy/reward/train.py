@@ -13,14 +13,14 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from understudy.core.batching import derived_seed, shuffled
-from understudy.core.chat import check_prompt_length, padding_id, records_of, render_prompts
-from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.core.chat import padding_id
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.lora import check_lora
 from understudy.core.models import (
@@ -30,18 +30,20 @@ from understudy.core.models import (
     load_policy,
     load_weights,
     ranking_batches,
-    score_texts,
+    score_ids,
     set_dropout,
     trunk_of,
     weights_of,
 )
 from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
+from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
 from understudy.records.io import read_records
 from understudy.records.schema import Demonstration, Ranking
 from understudy.reward.data import (
+    Demonstrated,
     Element,
     Elements,
+    encode_demonstrations,
     encode_rankings,
     read_labeler_weights,
     refuse_held_out,
@@ -97,8 +99,10 @@ class RewardConfig:
     """Longer responses are cut (C)."""
     micro_batch_tokens: int = 4096
     """Most padded tokens in one pass; changes memory and speed, not the result."""
-    save_every: int = 50
-    """Steps between checkpoints."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
+    keep_checkpoints: bool = False
+    """Keep the checkpoints when the run is finished."""
     device: str = "auto"
     """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
@@ -122,7 +126,7 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         check_lora(self)
-        for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width", "save_every"):
+        for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.margin < 0:
@@ -133,6 +137,8 @@ class RewardConfig:
             raise ValueError(f"folds is {self.folds}; it must be 0, or at least 2 groups")
         if self.ties not in ("drop", "model"):
             raise ValueError(f'ties is {self.ties!r}; it must be "drop" or "model"')
+        if self.save_every < 0:
+            raise ValueError(f"save_every is {self.save_every}; it must not be negative")
 
 
 def train_reward(config: RewardConfig) -> Path:
@@ -167,7 +173,7 @@ def train_reward(config: RewardConfig) -> Path:
     per_epoch = -(-len(train.rows) // config.batch_size)
     num_steps = config.epochs * per_epoch
     schedule = cosine_to(0.1)
-    state = _resume(run, model, optimizer) if run.resumed else {}
+    state = _resume(run, model, optimizer)
     step = int(state.get("step", 0))
     guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
 
@@ -201,15 +207,22 @@ def train_reward(config: RewardConfig) -> Path:
             }
             run.log(step, metrics)
             # 4. Save.
-            if step % config.save_every == 0 or step == num_steps or stop.requested:
-                trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
-                save_checkpoint(run.dir, step, trees, {"step": step, "skips": guard.in_a_row})
-            if stop.requested and step < num_steps:
-                raise SystemExit(EXIT_STOPPED)
+            last = step == num_steps
+            # What follows the last step may take longer than the steps.
+            more = last and bool(config.folds or config.ensemble > 1)
+            run.save_if_due(
+                step,
+                partial(_saved, model, optimizer, step, guard),
+                every=config.save_every,
+                last=last,
+                now=more or (stop.requested and not last),
+            )
+            if stop.requested and not last:
+                raise run.stopped(step)
 
     # 5. Shift, save, measure.
     model.eval()
-    _shift(model, tokenizer, demonstrations, config.micro_batch_tokens)
+    _shift(model, demonstrations, padding_id(tokenizer), config.micro_batch_tokens)
     model.save(run.dir / "model", tokenizer)
     results = evaluate(
         model,
@@ -228,7 +241,9 @@ def train_reward(config: RewardConfig) -> Path:
         results
         | {
             "bias_shift": float(model.bias_shift),
-            "num_demonstrations": len(demonstrations),
+            "num_demonstrations": len(demonstrations.prompts),
+            "num_dropped_demonstrations": demonstrations.num_dropped,
+            "num_cut_demonstrations": demonstrations.num_cut,
             "num_rankings": len(train.rows),
             "num_pairs": sum(len(row.pairs) for row in train.rows),
             "num_dropped_long_prompts": train.num_dropped,
@@ -280,7 +295,7 @@ def backward_batch(
 
 def _read_data(
     config: RewardConfig, tokenizer: Any, context: int | None
-) -> tuple[Elements, Elements | None, list[Demonstration]]:
+) -> tuple[Elements, Elements | None, Demonstrated]:
     """Training and validation rankings, and the demonstrations that shall score 0."""
     weights: dict[str, float] = {}
 
@@ -303,15 +318,18 @@ def _read_data(
     if config.folds:
         labeler_groups(rankings, config.folds, config.seed)  # too few labelers: said now, not later
     train = encode(config.data, rankings, config.ties == "model")
-    valid, demonstrations = None, []
+    valid, demonstrations = None, Demonstrated()
     if config.valid_data is not None:
         valid = encode(config.valid_data, read_records(config.valid_data, Ranking), False)
     if config.demonstrations is not None:
-        demonstrations = read_records(config.demonstrations, Demonstration)
-        name = records_of(config.demonstrations)
-        prompts = render_prompts(tokenizer, [row.prompt for row in demonstrations], name)
-        for index, (row, ids) in enumerate(zip(demonstrations, prompts, strict=True)):
-            check_prompt_length(row.prompt, ids, context, name(index))
+        demonstrations = encode_demonstrations(
+            tokenizer,
+            read_records(config.demonstrations, Demonstration),
+            max_prompt_tokens=config.max_prompt_tokens,
+            max_response_tokens=config.max_response_tokens,
+            context=context,
+            where=str(config.demonstrations),
+        )
     return train, valid, demonstrations
 
 
@@ -357,25 +375,27 @@ def _cross_validate(config: RewardConfig) -> dict[str, Any]:
     return cross_validate(rankings, config.folds, config.out / "folds", config.seed, train)
 
 
-def _shift(
-    model: ScalarModel, tokenizer: Any, rows: Sequence[Demonstration], batch_tokens: int
-) -> None:
+def _shift(model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: int) -> None:
     """Subtract the demonstrations' mean score; without demonstrations the score stays."""
-    if not rows:
+    if not rows.prompts:
         return
-    prompts, responses = [row.prompt for row in rows], [row.response for row in rows]
-    scores = score_texts(model, tokenizer, prompts, responses, batch_tokens)
+    scores = score_ids(model, rows.prompts, rows.responses, pad_id, batch_tokens)
     with torch.no_grad():
         model.bias_shift -= sum(scores) / len(scores)
 
 
+def _saved(
+    model: ScalarModel, optimizer: torch.optim.Optimizer, step: int, guard: SkipGuard
+) -> Saved:
+    trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
+    return trees, {"step": step, "skips": guard.in_a_row}
+
+
 def _resume(run: Run, model: ScalarModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    path = latest_checkpoint(run.dir)
-    if path is None:
-        run.rewind(0)
+    saved = run.restore()
+    if saved is None:
         return {}
-    trees, state = load_checkpoint(path)
+    trees, state = saved
     load_weights(model, trees["model"])
     optimizer.load_state_dict(trees["optimizer"])
-    run.rewind(int(state["step"]))
     return state

@@ -16,6 +16,7 @@ architecture; other dropout is off (core/dropout.py).
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from understudy.core.chat import (
     render_prompts,
     stop_ids,
 )
-from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.compute import checkpoint_activations, place
 from understudy.core.generation import generate
 from understudy.core.lora import check_lora
@@ -49,7 +49,7 @@ from understudy.core.models import (
     weights_of,
 )
 from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
+from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
 from understudy.core.text import pack_rows, read_text
 from understudy.records.io import read_records
 from understudy.records.schema import Demonstration
@@ -101,7 +101,9 @@ class SFTConfig:
     micro_batch_tokens: int = 4096
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     save_every: int = 0
-    """Steps between checkpoints; 0 saves after each epoch."""
+    """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
+    keep_checkpoints: bool = False
+    """Keep the checkpoints when the run is finished."""
     device: str = "auto"
     """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
@@ -203,7 +205,7 @@ def train_sft(config: SFTConfig) -> Path:
     per_epoch = data.steps_per_epoch(config)
     num_steps = config.epochs * per_epoch
     schedule = cosine_to(0.1)
-    state = _resume(run, model, optimizer) if run.resumed else {}
+    state = _resume(run, model, optimizer)
     step, history = int(state.get("step", 0)), list(state.get("history", []))
     guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
     if step == 0 and data.valid is not None:
@@ -230,17 +232,19 @@ def train_sft(config: SFTConfig) -> Path:
                 measured = _measure(config, model, tokenizer, data, step // per_epoch)
                 metrics |= measured
                 history.append({"epoch": step // per_epoch, **measured})
-                if _is_best(history):
+                if data.valid is not None and _is_best(history):
                     save_policy(model, tokenizer, run.dir / "model")
             run.log(step, metrics)
             # 5. Save.
-            due = step % (config.save_every or per_epoch) == 0
-            if due or stop.requested:
-                state = {"step": step, "history": history, "skips": guard.in_a_row}
-                trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
-                save_checkpoint(run.dir, step, trees, state)
-            if stop.requested and step < num_steps:
-                raise SystemExit(EXIT_STOPPED)
+            saved = partial(_saved, model, optimizer, step, history, guard)
+            last = step == num_steps
+            run.save_if_due(
+                step, saved, every=config.save_every, last=last, now=stop.requested and not last
+            )
+            if stop.requested and not last:
+                raise run.stopped(step)
+    if data.valid is None:
+        save_policy(model, tokenizer, run.dir / "model")
     run.finish(_results(data, history))
     return run.dir
 
@@ -347,15 +351,24 @@ def _is_best(history: list[dict[str, Any]]) -> bool:
     return _best(history) is history[-1]
 
 
+def _saved(
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    history: list[dict[str, Any]],
+    guard: SkipGuard,
+) -> Saved:
+    trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
+    return trees, {"step": step, "history": history, "skips": guard.in_a_row}
+
+
 def _resume(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    path = latest_checkpoint(run.dir)
-    if path is None:
-        run.rewind(-1)  # step 0, the measurement before training, is made again
+    saved = run.restore()
+    if saved is None:
         return {}
-    trees, state = load_checkpoint(path)
+    trees, state = saved
     load_weights(model, trees["model"])
     optimizer.load_state_dict(trees["optimizer"])
-    run.rewind(int(state["step"]))
     return state
 
 

@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.core.models import forward_hidden, load_policy, save_policy, trunk_of
 from understudy.core.optim import set_lr
-from understudy.core.run import EXIT_STOPPED, Run, prepare_run, stop_on_signal
+from understudy.core.run import Run, prepare_run, stop_on_signal
 from understudy.core.text import lm_loss, pack_rows
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import EOS, corpus, dictation
@@ -145,7 +145,7 @@ def pretrain(config: PretrainConfig) -> Path:
             if done % config.eval_every == 0 or stop.requested:
                 _save(run, model, optimizers, done)
             if stop.requested:
-                raise SystemExit(EXIT_STOPPED)
+                raise run.stopped(step)
     save_policy(model.half(), tokenizer, config.out / "model")
     run.finish({"parameters": sum(p.numel() for p in model.parameters()), **metrics})
     return config.out

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from understudy.core.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    remove_checkpoints,
     save_checkpoint,
     tree_hash,
 )
@@ -116,6 +118,34 @@ def test_random_bit_flips_are_all_found(tmp_path):
         with pytest.raises(CheckpointError):
             load_checkpoint(path)
         tensors.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["policy.safetensors", "state.json", "structure.json"])
+def test_a_manifest_without_a_file_is_found(tmp_path, caplog, name):
+    save(tmp_path, 1)
+    path, _ = save(tmp_path, 2)
+    listing = json.loads((path / "manifest.json").read_text())
+    del listing["files"][name]
+    (path / "manifest.json").write_text(json.dumps(listing, indent=1))
+    with pytest.raises(CheckpointError, match=f"manifest.json does not list {name}"):
+        load_checkpoint(path)
+    assert latest_checkpoint(tmp_path).name == "step-1"
+    assert f"does not list {name}" in caplog.text
+
+
+def test_another_runs_checkpoint_is_refused_and_kept(tmp_path):
+    path, _ = save(tmp_path, 1, run="a")
+    assert latest_checkpoint(tmp_path, "a") == latest_checkpoint(tmp_path) == path
+    with pytest.raises(ValueError, match="step-1 is the checkpoint of another run"):
+        latest_checkpoint(tmp_path, "b")
+    assert path.exists()
+
+
+def test_all_go_at_the_end(tmp_path):
+    save(tmp_path, 1)
+    remove_checkpoints(tmp_path)
+    remove_checkpoints(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_swapped_files_are_found(tmp_path):

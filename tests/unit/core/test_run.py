@@ -1,11 +1,13 @@
 import io
 import json
-import os
-import signal
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from understudy.core import run as run_module
 from understudy.core.config import load_config
@@ -16,7 +18,6 @@ from understudy.core.run import (
     open_run,
     prepare_run,
     read_lines,
-    stop_on_signal,
 )
 
 
@@ -152,15 +153,6 @@ def test_a_folder_is_taken_only_when_claimed(tmp_path, data):
     assert prepare_run(tmp_path / "b", resume=True, **options).resumed
 
 
-def test_stop_on_signal_asks_once_and_restores():
-    before = signal.getsignal(signal.SIGTERM)
-    with stop_on_signal() as stop:
-        assert not stop.requested
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 def test_plain_progress_is_first_and_last_line():
     stream = io.StringIO()
     with Progress(3, "PPO", stream) as progress:
@@ -194,3 +186,154 @@ def test_a_start_that_was_killed_does_not_block_the_next(data, tmp_path):
     run = start(tmp_path / "run", data)
     assert not run.resumed
     assert "0.001" in (tmp_path / "run" / "config.toml").read_text()
+
+
+TREES = {"model": {"w": torch.ones(3)}}
+
+
+def resumed(out, data):
+    return start(out, data, resume=True)
+
+
+def logged(run, steps):
+    for step in steps:
+        run.log(step, {"ppo/kl": step / 3, "ppo/seconds_rollout": 1.0})
+
+
+def test_logs_go_back_to_the_checkpoint(tmp_path, data):
+    run = start(tmp_path / "a", data)
+    logged(run, (1, 2))
+    run.save(2, TREES, {"step": 2})
+    whole = {name: (run.dir / name).read_bytes() for name in ("metrics.jsonl", "timings.jsonl")}
+    logged(run, (3, 4))
+    run.append("samples.jsonl", {"step": 3})
+    with open(run.dir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 5, "ppo/k')
+    trees, state = resumed(tmp_path / "a", data).restore()
+    assert state == {"step": 2}
+    assert torch.equal(trees["model"]["w"], torch.ones(3))
+    assert {name: (run.dir / name).read_bytes() for name in whole} == whole
+    assert not (run.dir / "samples.jsonl").exists()
+
+
+def test_without_a_checkpoint_the_logs_begin_anew(tmp_path, data):
+    logged(start(tmp_path / "a", data), (0, 1))
+    assert resumed(tmp_path / "a", data).restore() is None
+    assert (tmp_path / "a" / "metrics.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("damage", ["cut", "edited", "removed"])
+def test_a_damaged_log_is_said(tmp_path, data, caplog, damage):
+    run = start(tmp_path / "a", data)
+    logged(run, (1, 2, 3))
+    run.save(2, TREES, {"step": 2})
+    path = run.dir / "metrics.jsonl"
+    text = path.read_text()
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_text(text[:50] if damage == "cut" else text.replace('"step": 1', '"step": 9'))
+    assert resumed(tmp_path / "a", data).restore()[1] == {"step": 2}
+    assert "metrics.jsonl has lost or changed lines from before step-2" in caplog.text
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, data):
+    one, two = start(tmp_path / "a", data), start(tmp_path / "b", data, lr=0.5)
+    one.save(1, TREES, {"step": 1})
+    shutil.copytree(one.dir / "checkpoints", two.dir / "checkpoints")
+    with pytest.raises(ValueError, match=r"step-1 is the checkpoint of another run .*remove it"):
+        start(tmp_path / "b", data, lr=0.5, resume=True).restore()
+    assert (two.dir / "checkpoints" / "step-1").exists()
+    same = start(tmp_path / "c", data)
+    shutil.copytree(one.dir / "checkpoints", same.dir / "checkpoints")
+    assert resumed(tmp_path / "c", data).restore() is not None
+
+
+def test_an_edited_config_is_refused(tmp_path, data):
+    path = start(tmp_path / "a", data).dir / "config.toml"
+    text = path.read_text()
+    path.write_text(text.replace("0.001", "0.002"))
+    with pytest.raises(ValueError, match=r"config\.toml was edited since the run began \(lr\)"):
+        resumed(tmp_path / "a", data)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"config\.toml is missing"):
+        resumed(tmp_path / "a", data)
+    path.write_text(text)
+    assert resumed(tmp_path / "a", data).resumed
+
+
+def test_saving_takes_a_share_of_the_time(tmp_path, data, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+    run = start(tmp_path / "a", data)
+    run._saved_at = 0.0
+    steps = []
+
+    def save(step, trees, state):
+        steps.append(step)
+        now[0] += 3.0
+
+    monkeypatch.setattr(run, "save", save)
+    trees = {"model": {"w": torch.ones(25_000_000)}}  # 1 s at the rate that is expected at first
+    for step in range(1, 101):
+        now[0] += 1.0
+        run.save_if_due(step, lambda: (trees, {}), every=0, last=step == 100)
+    assert steps == [11, 42, 73]
+    run.save_if_due(101, lambda: (trees, {}), every=0, now=True)
+    assert steps[-1] == 101
+    for step in range(1, 8):
+        run.save_if_due(step, lambda: (trees, {}), every=3, last=step == 7)
+    assert steps[-3:] == [3, 6, 7]
+
+
+def test_checkpoints_of_a_finished_run_go_unless_kept(tmp_path, data):
+    for keep in (True, False):
+        run = start(tmp_path / str(keep), data)
+        run.keep_checkpoints = keep
+        run.save(1, TREES, {})
+        run.finish({})
+        assert (run.dir / "checkpoints").exists() == keep
+
+
+def test_stopped_says_how_to_go_on(tmp_path, data, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/understudy", "ppo", "--out", "a"])
+    stopped = start(tmp_path / "a", data).stopped(7)
+    assert stopped.code == 75
+    line = "stopped and saved at step 7; go on with: understudy ppo --out a --resume\n"
+    assert capsys.readouterr().err == line
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from understudy.core.run import open_run
+from tests.unit.core.test_run import Config
+out = Path(sys.argv[1])
+config = Config(out=out, resume=sys.argv[2] == "resume")
+options = dict(resume=config.resume, overwrite=sys.argv[2] == "overwrite")
+try:
+    open_run(out, stage="ppo", config=config, inputs={}, seed=7, **options)
+except ValueError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    out = tmp_path / "a"
+    options = dict(stage="ppo", config=Config(out=out), inputs={}, seed=7)
+    run = open_run(out, **options)
+    logged(run, (1,))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def child(how):
+        command = [sys.executable, "-c", CHILD, str(out), how]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for how in ("resume", "overwrite"):
+        found = child(how)
+        assert found.returncode == 1
+        assert f"{out} is in use by another process" in found.stderr
+        assert len(found.stderr.strip().splitlines()) == 1
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    run.finish({})
+    assert child("resume").returncode == 0

@@ -190,10 +190,15 @@ def learner_of(policy, critic=None):
     )
 
 
-def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path):
+@pytest.mark.parametrize("reduction", ["token", "episode"])
+def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path, reduction):
     """With plain SGD at rate 1 a step is minus the gradient, so steps can be compared."""
-    config = tiny_config(write_world(tmp_path), tmp_path / "run", max_grad_norm=None, ptx_coef=3.0)
+    changes = dict(max_grad_norm=None, ptx_coef=3.0, ptx_reduction=reduction)
+    config = tiny_config(write_world(tmp_path), tmp_path / "run", **changes)
     experience, _, _ = judged(random_policy(seed=1))
+    # Per episode, both terms are divided by the mean length of a response.
+    length = float(experience.rollout.mask_BR.sum()) / 12
+    factor = 3.0 if reduction == "token" else 3.0 / length
     text = torch.randint(2, 16, (3, 8), generator=torch.Generator().manual_seed(0))
     start = dict(random_policy().named_parameters())
 
@@ -207,7 +212,7 @@ def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path):
     logits = policy(input_ids=text).logits[:, :-1]
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).backward()
     for name, ptx in gradients(policy).items():
-        assert torch.allclose(both[name], ppo[name] + 3.0 * ptx, atol=1e-5)
+        assert torch.allclose(both[name], ppo[name] + factor * ptx, atol=1e-5)
     # A coefficient of 0 is PPO, whatever the text.
     none = moved(replace(config, ptx_coef=0.0, pretrain_data=None), None)
     assert all(torch.equal(none[name], ppo[name]) for name in ppo)

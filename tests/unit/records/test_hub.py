@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from understudy.core.run import describe_input
+from understudy.core.origin import describe_input
 from understudy.records import Demonstration, RecordError, read_records
 from understudy.records.hub import is_dataset
 

@@ -63,6 +63,23 @@ def test_demonstrations_score_zero_on_average_also_after_loading(config):
     assert results["bias_shift"] != 0
 
 
+def test_long_demonstrations_are_cut_as_in_sft(config, tmp_path):
+    demos = read_records(config.demonstrations, Demonstration)
+    long = replace(demos[0], response="word " * 400)  # more than the model's context of 256
+    far = replace(demos[1], prompt="many words " * 20)
+    data = write_records(tmp_path / "long.jsonl", [long, far, *demos[2:]])
+    whole = train_reward(replace(config, demonstrations=data, max_prompt_tokens=40))
+    results = json.loads((whole / "results.json").read_text())
+    assert results["num_cut_demonstrations"] == 1
+    assert results["num_dropped_demonstrations"] == 1
+    assert results["num_demonstrations"] == len(demos) - 1
+    data = write_records(tmp_path / "far.jsonl", [far])
+    with pytest.raises(ValueError, match="all 1 prompts are longer than max_prompt_tokens=40"):
+        train_reward(
+            replace(config, out=tmp_path / "none", demonstrations=data, max_prompt_tokens=40)
+        )
+
+
 def test_without_demonstrations_or_validation(config):
     out = train_reward(replace(config, demonstrations=None, valid_data=None))
     results = json.loads((out / "results.json").read_text())

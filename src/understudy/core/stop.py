@@ -1,0 +1,52 @@
+"""Being told to stop: signals that ask for a save, and how to go on afterwards."""
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+EXIT_STOPPED = 75
+"""Exit code after SIGINT (Ctrl-C), SIGTERM or SIGUSR1: all is saved, `--resume` goes on
+(EX_TEMPFAIL)."""
+
+
+class Stop:
+    """Whether somebody asked the process to stop."""
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """SIGINT, SIGTERM or SIGUSR1 sets `requested`, for a save at the next step; a second one
+    kills."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python gives signals to the main thread only
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        stop.requested = True
+        signal.signal(number, signal.SIG_DFL)
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    previous = {name: signal.signal(name, ask) for name in names}
+    try:
+        yield stop
+    finally:
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+
+
+def command_to_resume() -> str:
+    """What continues this process's run, as a line for a shell."""
+    program, *arguments = sys.argv
+    if "understudy" not in Path(program).parts[-2:]:
+        return "the same settings with resume=True"
+    handled = ("--resume", "--no-resume", "--overwrite", "--no-overwrite")
+    kept = [argument for argument in arguments if argument not in handled]
+    return shlex.join(["understudy", *kept, "--resume"])
