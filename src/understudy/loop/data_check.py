@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from understudy.loop.data_problems import line, overlap, problems_of
+from understudy.loop.data_problems import line, problems_of
 from understudy.records import Demonstration, Prompt, Ranking
 from understudy.records.convert import visible
+from understudy.records.overlap import overlap
 from understudy.records.reading import Found, read_found
 from understudy.records.schema import prompt_text
 

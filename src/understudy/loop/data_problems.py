@@ -2,17 +2,16 @@
 prompts of the validation set in the training set, control characters."""
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
-from understudy.records import Conversation, Demonstration, Prompt, Ranking, as_messages
+from understudy.records import Demonstration, Prompt, Ranking
 from understudy.records.convert import visible
+from understudy.records.overlap import Placed, prompt_key
 from understudy.records.schema import prompt_text
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """Characters with which text can move a terminal's cursor and hide what it says."""
-Placed = Sequence[tuple[str, Any]]
-"""(place, record) of each record."""
 
 
 def problems_of(placed: Placed) -> list[str]:
@@ -36,21 +35,6 @@ def problems_of(placed: Placed) -> list[str]:
 def line(places: Sequence[str], text: str) -> str:
     """ "3 rankings have a blank answer (first: line 7)"."""
     return f"{len(places):,} {text} (first: {places[0]})"
-
-
-def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
-    """Places of the records whose prompt is one of the other records' prompts too."""
-    known = {prompt_key(record.prompt) for record in others if not isinstance(record, str)}
-    return [
-        place
-        for place, record in placed
-        if not isinstance(record, str) and prompt_key(record.prompt) in known
-    ]
-
-
-def prompt_key(prompt: Conversation) -> Hashable:
-    """Equal for prompts that say the same, as text or as turns."""
-    return tuple((turn.role, turn.content.strip()) for turn in as_messages(prompt))
 
 
 def _example_key(record: Demonstration) -> Hashable:

@@ -38,6 +38,7 @@ from understudy.core.models import (
 from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
 from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
 from understudy.records.io import read_records
+from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
 from understudy.reward.data import (
     Demonstrated,
@@ -320,7 +321,9 @@ def _read_data(
     train = encode(config.data, rankings, config.ties == "model")
     valid, demonstrations = None, Demonstrated()
     if config.valid_data is not None:
-        valid = encode(config.valid_data, read_records(config.valid_data, Ranking), False)
+        held_back = read_records(config.valid_data, Ranking)
+        note_overlap(rankings, held_back, config.valid_data)
+        valid = encode(config.valid_data, held_back, False)
     if config.demonstrations is not None:
         demonstrations = encode_demonstrations(
             tokenizer,

@@ -52,6 +52,7 @@ from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_opti
 from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
 from understudy.core.text import pack_rows, read_text
 from understudy.records.io import read_records
+from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration
 from understudy.sft.data import Examples, encode_demonstrations
 from understudy.sft.loss import backward_batch, mean_loss
@@ -252,10 +253,10 @@ def train_sft(config: SFTConfig) -> Path:
 def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) -> _Data:
     context = context_length(model)
 
-    def read(path: Path) -> Examples:
+    def encode(path: Path, records: list[Demonstration]) -> Examples:
         return encode_demonstrations(
             tokenizer,
-            read_records(path, Demonstration),
+            records,
             max_prompt_tokens=config.max_prompt_tokens,
             max_response_tokens=config.max_response_tokens,
             context=context,
@@ -270,8 +271,12 @@ def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) 
         num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
     if config.reward_model is not None:
         load_scalar(config.reward_model)  # a wrong folder is found now, not after an epoch
-    valid = None if config.valid_data is None else read(config.valid_data)
-    return _Data(read(config.data), valid, text_NT, num_text)
+    records, valid = read_records(config.data, Demonstration), None
+    if config.valid_data is not None:
+        held_back = read_records(config.valid_data, Demonstration)
+        note_overlap(records, held_back, config.valid_data)
+        valid = encode(config.valid_data, held_back)
+    return _Data(encode(config.data, records), valid, text_NT, num_text)
 
 
 def _gradient(

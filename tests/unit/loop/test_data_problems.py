@@ -2,8 +2,8 @@
 
 import pytest
 
-from understudy.loop.data_problems import overlap, problems_of, prompt_key
-from understudy.records import Demonstration, Message, Prompt, Ranking
+from understudy.loop.data_problems import problems_of
+from understudy.records import Demonstration, Prompt, Ranking
 
 
 def pair(prompt, chosen, rejected, labeler="l"):
@@ -54,10 +54,3 @@ def test_a_tie_of_equal_texts_and_two_people_who_agree_are_no_problem():
     tie = Ranking.from_json({"prompt": "x", "responses": ["a", "a", "b"], "tiers": [[0, 1], [2]]})
     records = [tie, pair("y", "a", "b", "l1"), pair("y", "a", "b", "l2"), demo("x", "\u2028 a")]
     assert problems_of(placed(*records)) == []
-
-
-def test_a_prompt_is_the_same_as_text_and_as_one_turn():
-    turns = (Message("user", "x "),)
-    assert prompt_key("x") == prompt_key(turns) != prompt_key("y")
-    rows = placed(demo("x", "a"), "text", ask("z"))
-    assert overlap(rows, [ask([{"role": "user", "content": "x"}]), "z"]) == ["line 1"]

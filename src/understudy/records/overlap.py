@@ -1,0 +1,37 @@
+"""Prompts that are in two sets of records: what a validation set must not share with training."""
+
+import sys
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from understudy.records.schema import Conversation, as_messages
+
+Placed = Sequence[tuple[str, Any]]
+"""(place, record) of each record."""
+
+
+def prompt_key(prompt: Conversation) -> Hashable:
+    """Equal for prompts that say the same, as text or as turns."""
+    return tuple((turn.role, turn.content.strip()) for turn in as_messages(prompt))
+
+
+def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
+    """Places of the records whose prompt is one of the other records' prompts too."""
+    known = {prompt_key(record.prompt) for record in others if not isinstance(record, str)}
+    return [
+        place
+        for place, record in placed
+        if not isinstance(record, str) and prompt_key(record.prompt) in known
+    ]
+
+
+def note_overlap(train: Sequence[Any], valid: Sequence[Any], source: Path) -> None:
+    """Say on standard error how many validation records ask what the training set asks."""
+    shared = overlap([("", record) for record in valid], train)
+    if shared:
+        print(
+            f"note: {len(shared):,} of the {len(valid):,} rows of {source} have a prompt that is "
+            "in the training data too, so what is measured on them is better than on new prompts",
+            file=sys.stderr,
+        )
