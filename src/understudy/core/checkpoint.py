@@ -167,11 +167,17 @@ def _write_all(
         data = json.dumps(value, allow_nan=False).encode()
         files[name] = _write_synced(folder / name, data)
     crash_point("checkpoint/manifest")
-    _write_synced(folder / "manifest.json", _manifest_bytes({**facts, "files": files}))
+    _write_synced(folder / "manifest.json", _manifest_bytes(sealed({**facts, "files": files})))
+
+
+def sealed(listing: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the sha256 of all else that it says, so that any change to it can be seen."""
+    rest = {key: value for key, value in listing.items() if key != "sha256"}
+    return {**rest, "sha256": hashlib.sha256(_manifest_bytes(rest)).hexdigest()}
 
 
 def _manifest_bytes(listing: dict[str, Any]) -> bytes:
-    """The one way in which a manifest is written, so that any change to it can be seen."""
+    """The one way in which a manifest is written."""
     return json.dumps(listing, indent=1).encode()
 
 
@@ -238,7 +244,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {path} has format {version}; this version reads format {FORMAT}"
         )
-    if raw != _manifest_bytes(listing) or step != checkpoint_step(path):
+    # Manifests of earlier versions name no run and have no seal.
+    whole = listing if set(listing) <= {"format", "step", "files"} else sealed(listing)
+    if raw != _manifest_bytes(whole) or step != checkpoint_step(path):
         raise CheckpointError(f"checkpoint {path}: manifest.json is not the one that was written")
     return listing
 

@@ -16,6 +16,7 @@ from understudy.core.checkpoint import (
     load_checkpoint,
     remove_checkpoints,
     save_checkpoint,
+    sealed,
     tree_hash,
 )
 
@@ -126,11 +127,21 @@ def test_a_manifest_without_a_file_is_found(tmp_path, caplog, name):
     path, _ = save(tmp_path, 2)
     listing = json.loads((path / "manifest.json").read_text())
     del listing["files"][name]
-    (path / "manifest.json").write_text(json.dumps(listing, indent=1))
+    (path / "manifest.json").write_text(json.dumps(sealed(listing), indent=1))
     with pytest.raises(CheckpointError, match=f"manifest.json does not list {name}"):
         load_checkpoint(path)
     assert latest_checkpoint(tmp_path).name == "step-1"
     assert f"does not list {name}" in caplog.text
+
+
+@pytest.mark.parametrize("word", ['"run"', '"logs"', '"bytes"', '"sha256"', '"a-run"'])
+def test_any_change_to_the_manifest_is_found(tmp_path, word):
+    path, _ = save(tmp_path, 1, run="a-run", logs={})
+    text = (path / "manifest.json").read_text()
+    assert word in text
+    (path / "manifest.json").write_text(text.replace(word, word[:-2] + 'x"', 1))
+    with pytest.raises(CheckpointError, match="is not the one that was written"):
+        load_checkpoint(path)
 
 
 def test_another_runs_checkpoint_is_refused_and_kept(tmp_path):
