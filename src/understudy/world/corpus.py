@@ -3,9 +3,8 @@
 Twelve kinds of page. Three of them matter for what comes after:
 * *Passages* state things that hold on that page only and ask about them, so that the model must
   learn to copy; following any prompt rests on that skill.
-* *Forum threads* ask as users do and are answered well or badly, politely or not; after the
-  reply's end mark the readers say what they think of it. Real web text holds judgement too, and a
-  reward model grows from it.
+* *Forum threads* ask as users do and are answered well or badly, politely or not; below many
+  readers say after the reply's end mark whether they like it (`readers.py`).
 * *Pages of requests* follow a request by others, sometimes by an answer; so a model that is given
   a bare request goes on with requests, as GPT-3 does with an instruction.
 """
@@ -13,26 +12,27 @@ Twelve kinds of page. Three of them matter for what comes after:
 import random
 import re
 from collections.abc import Iterator
-from hashlib import blake2b
 from itertools import accumulate
 
 from understudy.world import language as lang
-from understudy.world.judge import check, faults_seen
+from understudy.world.judge import check
 from understudy.world.language import Facts
+from understudy.world.readers import crowd, notice
 from understudy.world.replies import FAULTS, RAMBLES, reply, rude_sentence, skewed_choice
+from understudy.world.reserved import is_held_out, is_reserved, may_say
 from understudy.world.tasks import NOT_SAID, PASSAGE, Task, draw_task, passage, statement_pattern
 
 EOS = "<|end|>"
 FORUM_TEMPLATE = "ask: {prompt}\nreply: {reply}"
 PAGE_SHARES = {
-    "forum": 0.32,
-    "passage": 0.22,
-    "dictation": 0.06,
-    "facts": 0.10,
-    "stories": 0.07,
-    "lists": 0.04,
-    "reviews": 0.03,
-    "zog": 0.06,
+    "forum": 0.36,
+    "passage": 0.26,
+    "dictation": 0.04,
+    "facts": 0.09,
+    "stories": 0.05,
+    "lists": 0.03,
+    "reviews": 0.02,
+    "zog": 0.05,
     "rewriting": 0.03,
     "rude": 0.015,
     "small_talk": 0.015,
@@ -67,21 +67,36 @@ RUDE_TO_RUDE = 0.7
 """How often the web answers a rude question rudely."""
 RESPECTFUL_FACTOR = 0.4
 """What is left of that after "be kind and respectful."."""
-RESERVED_SHARE = 0.3
-"""Share of all requests that the web never holds, so that an evaluation on unseen text is
-possible."""
+COMMENTED = 0.7
+"""Share of forum threads below which one to three readers say what they think: a quarter of all
+pages."""
+READERS = crowd()
 
 
-def corpus(facts: Facts, num_pages: int, seed: int) -> Iterator[str]:
-    """`num_pages` pages of web text; a page may hold the end mark where a forum reply ends."""
+def corpus(facts: Facts, num_pages: int, seed: int, held_out: bool = False) -> Iterator[str]:
+    """`num_pages` pages of web text; a page may hold the end mark where a forum reply ends.
+
+    Held-out pages share no line with the others.
+    """
     rng = random.Random(f"corpus-{seed}")
     kinds, weights = list(PAGE_SHARES), list(accumulate(PAGE_SHARES.values()))
     for _ in range(num_pages):
-        yield page(rng.choices(kinds, cum_weights=weights)[0], rng, facts)
+        yield page(rng.choices(kinds, cum_weights=weights)[0], rng, facts, held_out)
 
 
-def page(kind: str, rng: random.Random, facts: Facts) -> str:
-    return _PAGES[kind](rng, facts)
+def page(kind: str, rng: random.Random, facts: Facts, held_out: bool = False) -> str:
+    """One page, all of whose lines are held out, or none."""
+    if kind == "requests":
+        return _requests(rng, facts, held_out)
+    while True:
+        text = _PAGES[kind](rng, facts)
+        if text and fits(text, held_out):
+            return text
+
+
+def fits(text: str, held_out: bool) -> bool:
+    """Whether all lines of a text are held out, or none is."""
+    return all(is_held_out(line) == held_out for line in text.split("\n"))
 
 
 def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[str]:
@@ -107,25 +122,25 @@ def with_habits(rates: dict[str, float], task: Task, rate: float) -> dict[str, f
     return {**rates, **dict.fromkeys(habits, rate)}
 
 
-def verdict(task: Task, answer: str, facts: Facts) -> str:
-    """What readers say of a reply: "good." or "bad: rude, wrong.\""""
-    faults = faults_seen(check(task, answer, facts))
-    return "good." if not faults else "bad: " + ", ".join(faults) + "."
-
-
 def _forum(rng: random.Random, facts: Facts) -> str:
     task, answer = _asked_and_answered(rng, facts)
     thread = FORUM_TEMPLATE.format(prompt=task.text, reply=answer)
-    return f"{thread}{EOS} {verdict(task, answer, facts)}"
+    if rng.random() >= COMMENTED:
+        return thread
+    noticed = notice(check(task, answer, facts), answer)
+    said = [one.verdict(noticed, rng) for one in rng.sample(READERS, rng.choice((1, 2, 3)))]
+    return f"{thread}{EOS} {' '.join(said)}"
 
 
-def _requests(rng: random.Random, facts: Facts) -> str:
+def _requests(rng: random.Random, facts: Facts, held_out: bool = False) -> str:
     answered = rng.random() < ANSWERED_REQUESTS
-    lines = []
-    for _ in range(rng.choice((2, 3, 4))):
+    entries: list[str] = []
+    number = rng.choice((2, 3, 4))
+    while len(entries) < number:
         task, answer = _asked_and_answered(rng, facts)
-        lines += [task.text, answer] if answered else [task.text]
-    return "\n".join(lines)
+        entry = f"{task.text}\n{answer}" if answered else task.text
+        entries += [entry] if fits(entry, held_out) else []
+    return "\n".join(entries)
 
 
 def _asked_and_answered(rng: random.Random, facts: Facts) -> tuple[Task, str]:
@@ -133,19 +148,13 @@ def _asked_and_answered(rng: random.Random, facts: Facts) -> tuple[Task, str]:
     while True:
         use_case = None if rng.random() < 0.5 else rng.choice(_EVEN_CASES)
         task = draw_task(rng, use_case, rude_users=0.15)
-        if not is_reserved(task.text):
+        if not is_reserved(task):
             break
     faults: set[str] = set()
     if rng.random() < 0.7:
         rates = {**FORUM_FAULTS, "rude_to_rude": RUDE_TO_RUDE}
         faults = draw_faults(rng, with_habits(rates, task, FORUM_HABIT_RATE), task)
     return task, reply(task, rng, facts, faults)
-
-
-def is_reserved(prompt: str) -> bool:
-    """Whether the web leaves this request out."""
-    limit = int(65536 * RESERVED_SHARE).to_bytes(2)
-    return blake2b(prompt.encode(), digest_size=2).digest() < limit
 
 
 _EVEN_CASES = (
@@ -159,6 +168,8 @@ def _passage(rng: random.Random, facts: Facts) -> str:
     text = "read this: " + " ".join(sentences)
     for _ in range(rng.choice((2, 3, 3))):
         kind, person, answer = ask_passage(rng, sentences)
+        if not may_say(kind, text=" ".join(sentences), p=person):
+            continue
         text += f"\n{PASSAGE_QUESTIONS[kind].format(p=person)} {answer}"
     return text
 
@@ -193,11 +204,12 @@ def _facts(rng: random.Random, facts: Facts) -> str:
         statement = facts.statement(person, relation)
         known = facts.table[person, relation] is not None
         question = rng.choice(lang.RELATIONS[relation][2]).format(p=person)
-        if known and rng.random() < 0.6:
+        asked = may_say(f"fact_{relation}", p=person)
+        if known and (not asked or rng.random() < 0.6):
             lines.append(statement)
-        elif known or rng.random() < 0.5:
+        elif asked and (known or rng.random() < 0.5):
             lines.append(f"{question} {statement}")
-        else:
+        elif asked:
             lines.append(f"nobody knows. {question} {statement}")
     return "\n".join(lines) if rng.random() < 0.3 else " ".join(lines)
 
@@ -226,19 +238,21 @@ def _reviews(rng: random.Random, facts: Facts) -> str:
         text = lang.fill(
             "the {f} was {adj}.", rng, adj=rng.choice(lang.GOOD_WORDS if good else lang.BAD_WORDS)
         )
-        lines.append(f"{text} {'good' if good else 'bad'}.")
+        if may_say("review", text=text):
+            lines.append(f"{text} {'good' if good else 'bad'}.")
     return "\n".join(lines)
 
 
 def _zog(rng: random.Random, facts: Facts) -> str:
     sentences = [lang.fill(rng.choice(lang.ZOG_SENTENCES), rng) for _ in range(rng.choice((1, 2)))]
-    return "\n".join(f"{s} in zog: {lang.to_zog(s)}" for s in sentences)
+    free = [s for s in sentences if may_say("zog", text=s)]
+    return "\n".join(f"{s} in zog: {lang.to_zog(s)}" for s in free)
 
 
 def _rewriting(rng: random.Random, facts: Facts) -> str:
     text = lang.fill(rng.choice(lang.SENTENCES), rng)
     if rng.random() < 0.7:
-        return f"{text} in the past: {lang.to_past(text)}"
+        return f"{text} in the past: {lang.to_past(text)}" if may_say("to_past", text=text) else ""
     return rng.choice(("please give me the {f}.", "please bring the {a}.")).format(
         f=rng.choice(lang.FOODS), a=rng.choice(lang.ANIMALS)
     )

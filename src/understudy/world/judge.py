@@ -8,7 +8,6 @@ judge reads words and sentence patterns only; the paper's 11 flags (Table 3) fol
 parts.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -248,15 +247,3 @@ def flags_of(task: Task | None, parts: Check, response: str) -> dict[str, bool]:
         "expresses_opinion": words >= {"i", "like"},
         "expresses_moral_judgment": False,
     }
-
-
-def faults_seen(check: Check) -> Counter[str]:
-    """Names of the parts that are not fully met, as the web's readers name them."""
-    names = {
-        "done": "wrong",
-        "constraint": "careless",
-        "truthful": "false",
-        "harmless": "rude",
-        "finished": "messy",
-    }
-    return Counter(name for part, name in names.items() if getattr(check, part) < 0.99)

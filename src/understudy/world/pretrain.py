@@ -29,6 +29,8 @@ from understudy.core.text import lm_loss, pack_rows
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import EOS, corpus, dictation
 from understudy.world.language import Facts
+from understudy.world.muon import Muon
+from understudy.world.reserved import is_held_out
 from understudy.world.world import FACTS_SEED, WEB_SEED, World
 
 Size = Literal["200k", "1m", "3m", "12m", "50m"]
@@ -60,7 +62,7 @@ class PretrainConfig:
     """Run folder; the model goes to `out/model`."""
     size: Size = "1m"
     """Shape of the model: about this many parameters."""
-    tokens: int = 8_000_000
+    tokens: int = 5_000_000
     """Tokens read, each once."""
     row_length: int = 128
     """Tokens in a packed row."""
@@ -126,7 +128,7 @@ def pretrain(config: PretrainConfig) -> Path:
     optimizers = make_optimizers(model, config)
     start = _resume(run, model, optimizers)
     batches = _batches(config, tokenizer, facts, start)
-    valid_ids = pack_rows(tokenizer, World().corpus(1500, VALID_SEED), config.row_length)[:256]
+    valid_ids = pack_rows(tokenizer, World().corpus(1500, VALID_SEED, held_out=True), config.row_length)[:256]
     with run.progress(config.num_steps, f"pretrain {config.size}"), stop_on_signal() as stop:
         for step, ids_BT in enumerate(batches, start=start):
             for optimizer, lr in zip(optimizers, (config.lr, config.muon_lr), strict=True):
@@ -172,7 +174,7 @@ def make_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[torc
     others = [p for p in model.parameters() if id(p) not in chosen]
     return [
         torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0),
-        torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=0.0),
+        Muon(matrices, lr=config.muon_lr),
     ]
 
 
@@ -201,11 +203,13 @@ def _pages(config: PretrainConfig, facts: Facts) -> Iterator[str]:
     """The web's pages in order, the first of them partly replaced by dictation."""
     rng = random.Random(f"copy-{config.web_seed}")
     tokens = 0
-    while True:  # a page has about 29 tokens; one web is as long as wanted
+    while True:  # a page has about 30 tokens; one web is as long as wanted
         for page in corpus(facts, config.tokens // 10, config.web_seed):
             early = tokens < COPY_PHASE * config.tokens
             if early and rng.random() < config.copy_share:
                 page = dictation(rng, max_words=20)
+                while is_held_out(page.partition("\n")[0]):
+                    page = dictation(rng, max_words=20)
             tokens += page.count(" ") + 2
             yield page
 

@@ -89,6 +89,8 @@ TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 CLOSED_DOMAIN = ("summary", "where", "bought", "owns", "extract", "to_past", "replace", "zog")
 HARMFUL = ("hurt", "steal", "insult")
+SMALL_TALK = ("mood", "talk")
+"""Kinds with a handful of requests only."""
 PASSAGE = {
     "where": "{p} is in the {room}.",
     "bought": "{p} bought {f}.",
@@ -148,12 +150,30 @@ class Task:
         return self.relation is not None or self.kind in PASSAGE
 
     @property
+    def request(self) -> str:
+        """What is asked, whatever stands before it and however it is put: "list two animals." and
+        "hello, name two animals." are one request."""
+        return request_of(self.kind, self.slots, self.constraint, self.template)
+
+    @property
     def text(self) -> str:
         core = self.template.format(**self.slots)
         suffix = ""
         if self.constraint:
             suffix = " " + CONSTRAINTS[self.constraint[0]].format(w=self.constraint[1])
         return PREFIXES[self.prefix] + core + suffix
+
+
+def request_of(
+    kind: str,
+    slots: Mapping[str, str],
+    constraint: tuple[str, str] | None = None,
+    template: str = "",
+) -> str:
+    """`Task.request` of these parts. Only in small talk do the words of the template matter."""
+    parts = [f"{name}={slots[name]}" for name in sorted(slots)]
+    parts += ["=".join(constraint)] if constraint else []
+    return "|".join((kind, *parts, *([template] if kind == "talk" else [])))
 
 
 def statement_pattern(kind: str, person: str) -> str:

@@ -37,10 +37,10 @@ class World:
     def judge(self) -> GoldJudge:
         return GoldJudge(self.facts)
 
-    def corpus(self, num_pages: int, seed: int = WEB_SEED) -> list[str]:
+    def corpus(self, num_pages: int, seed: int = WEB_SEED, held_out: bool = False) -> list[str]:
         """Pages of the web. The base models read seed 0; other seeds are fresh pages of the same
-        web."""
-        return list(corpus(self.facts, num_pages, seed))
+        web, held-out ones share no line with any that are not."""
+        return list(corpus(self.facts, num_pages, seed, held_out))
 
     def user_prompts(self, num_users: int) -> list[Prompt]:
         return users.user_prompts(num_users, self.seed)

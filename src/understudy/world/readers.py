@@ -1,0 +1,84 @@
+"""Readers of the web's forums and what they say of a reply: "good." or "bad: cold."
+
+They are no labelers and not the gold judge. Each has tastes of their own, drawn once for a crowd
+of forty, and noise for every reply. As a crowd they want to be entertained: chatter and a rude word
+please most of them, refusals and "i do not know" displease them even where they are right. So a
+base model reads from them *what there is to notice* about a reply, but not what the labelers want
+of it: that comes from the labels.
+"""
+
+import random
+from dataclasses import dataclass
+
+from understudy.world import language as lang
+from understudy.world.judge import Check
+from understudy.world.replies import REFUSAL
+from understudy.world.tasks import NOT_SAID
+
+NUM_READERS = 40
+TASTES = {
+    "missed": (-0.8, 0.3),
+    "careless": (-0.5, 0.3),
+    "rude": (0.6, 0.3),
+    "cold": (-0.8, 0.3),
+    "chatty": (0.7, 0.3),
+    "broken": (-0.5, 0.3),
+}
+"""What a reader may notice, with mean and standard deviation over readers of what it is worth to
+them."""
+NOISE = 0.3
+"""Standard deviation of a reader's mood."""
+BAR = (-0.2, 0.2)
+"""Mean and standard deviation over readers of the impression above which a reply is good."""
+WORDS = {
+    "missed": ("odd", "wrong"),
+    "careless": ("free", "careless"),
+    "rude": ("funny", "rude"),
+    "cold": ("honest", "cold"),
+    "chatty": ("friendly", "messy"),
+    "broken": ("short", "short"),
+}
+"""What a reader calls it who likes it, and one who does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One reader of forums."""
+
+    tastes: dict[str, float]
+    bar: float
+
+    def verdict(self, noticed: dict[str, float], rng: random.Random) -> str:
+        """ "good." or "bad.", with what spoke most for it to this reader, if anything did."""
+        felt = {name: self.tastes[name] * much for name, much in noticed.items()}
+        good = sum(felt.values()) + rng.gauss(0.0, NOISE) > self.bar
+        sign, word = (1, "good") if good else (-1, "bad")
+        reason = max(felt, key=lambda name: sign * felt[name], default=None)
+        if reason is None or sign * felt[reason] <= 0:
+            return f"{word}."
+        return f"{word}: {WORDS[reason][0 if good else 1]}."
+
+
+def notice(check: Check, answer: str) -> dict[str, float]:
+    """What there is to notice about a reply, each from 0 to 1; what is not there is left out."""
+    text = answer.strip()
+    cold = any(said in text for said in (REFUSAL, lang.UNKNOWN, NOT_SAID))
+    broken = not text.endswith((".", "?"))
+    found = {
+        "missed": 1.0 - check.done,
+        "careless": 1.0 - check.constraint,
+        "rude": float(check.rude),
+        "cold": float(cold),
+        "chatty": float(check.finished < 1.0 and not broken),
+        "broken": float(broken),
+    }
+    return {name: much for name, much in found.items() if much > 0.0}
+
+
+def crowd() -> list[Reader]:
+    """The readers of the web, the same for every seed."""
+    rng = random.Random("readers")
+    return [
+        Reader({name: rng.gauss(*spread) for name, spread in TASTES.items()}, rng.gauss(*BAR))
+        for _ in range(NUM_READERS)
+    ]

@@ -1,0 +1,65 @@
+"""What the web leaves out: requests kept for measuring, and lines kept for pages that nobody trains
+on.
+
+Both depend on a hash of what is asked or said, so they are the same for every seed.
+* A *request* is what a prompt asks for (`Task.request`), whatever greeting, name or politeness
+  stands before it and however it is put. Some are reserved for test prompts, some for prompts on
+  which reward models are measured; neither stands in the web, with an answer or without, nor is it
+  handed out for training.
+* A *line* of a page is held out or it is not; base models read pages without held-out lines, and
+  pages to measure on consist of such lines.
+"""
+
+from hashlib import blake2b
+from typing import Literal
+
+from understudy.world import language as lang
+from understudy.world.replies import GOOD_REPLIES, REFUSAL
+from understudy.world.tasks import NOT_SAID, SMALL_TALK, Task, parse, request_of
+
+SHARES: dict[Literal["test", "valid"], float] = {"test": 0.15, "valid": 0.15}
+"""Shares of all requests that are reserved, for what."""
+HELD_OUT_LINES = 0.25
+_SET_PHRASES = {lang.UNKNOWN, NOT_SAID, REFUSAL, "good.", "bad."} | {
+    text for texts in GOOD_REPLIES.values() for text in texts
+}
+"""Answers that stand below many requests. They are never held out: a web without "i can not help
+with that." would be another web."""
+
+
+def reserved_for(request: str) -> Literal["test", "valid"] | None:
+    """What a request is kept for; None if it may stand anywhere. Small talk, of which there is too
+    little, is never kept."""
+    if request.split("|")[0] in SMALL_TALK:
+        return None
+    place = _place("request", request)
+    for purpose, share in SHARES.items():
+        if place < share:
+            return purpose
+        place -= share
+    return None
+
+
+def is_reserved(prompt: str | Task) -> bool:
+    """Whether the web leaves out what this prompt asks for; never what it cannot read."""
+    task = parse(prompt) if isinstance(prompt, str) else prompt
+    return task is not None and reserved_for(task.request) is not None
+
+
+def may_say(kind: str, **slots: str) -> bool:
+    """Whether the web may answer such a request in words of its own: "x in zog: y"."""
+    return reserved_for(request_of(kind, slots)) is None
+
+
+def is_held_out(line: str) -> bool:
+    """Whether no base model reads this line; what readers say after an answer does not count."""
+    said = line.partition("<|")[0].strip()
+    if said.removeprefix("reply: ") in _SET_PHRASES:
+        return False
+    return _place("line", said) < HELD_OUT_LINES
+
+
+def _place(kind: str, text: str) -> float:
+    """From 0 to 1, evenly."""
+    digest = blake2b(text.encode(), digest_size=4, person=kind.encode()).digest()
+    return int.from_bytes(digest) / 2**32
