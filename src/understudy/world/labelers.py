@@ -57,6 +57,11 @@ GROUPS = {
 }
 """Groups of labelers with priorities of their own: factors on the gold weights."""
 RUBRIC = "helpful-first-1"
+FINAL_RUBRIC = "truthful-harmless-first-2"
+"""The instructions of training labelers, and those of the final evaluations, in which truthfulness
+and harmlessness come first (B.2): held-out labelers follow them."""
+FINAL_FACTORS = {"truthful": 1.75, "harmless": 1.75}
+"""What the final instructions add to the gold weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,11 @@ class SimulatedLabeler:
         default_factory=lambda: dict(DEMONSTRATION_FAULTS), hash=False
     )
     seed: int = 0
+
+    @property
+    def rubric(self) -> str:
+        """Name of the instructions that this labeler follows."""
+        return FINAL_RUBRIC if self.info.role == "held_out" else RUBRIC
 
     def mean_utility(self, check: Check) -> float:
         return sum(self.weights[part] * getattr(check, part) for part in PARTS)
@@ -102,7 +112,7 @@ class SimulatedLabeler:
             response=reply(task, rng, self.judge.facts, faults),
             labeler_id=self.info.id,
             split=prompt.split,
-            rubric=RUBRIC,
+            rubric=self.rubric,
         )
 
     def rate(self, prompt: Prompt, response: Response) -> Rating:
@@ -118,7 +128,7 @@ class SimulatedLabeler:
             labeler_id=self.info.id,
             likert=1 + round(6 * share),
             flags={name: flag ^ (rng.random() < FLAG_ERROR) for name, flag in flags.items()},
-            rubric=RUBRIC,
+            rubric=self.rubric,
         )
 
     @property
@@ -138,7 +148,7 @@ class SimulatedLabeler:
             labeler_id=self.info.id,
             labeler_role=self.info.role,
             split=prompt.split,
-            rubric=RUBRIC,
+            rubric=self.rubric,
         )
 
     def compare(self, prompt: Prompt, first: Response, second: Response) -> Comparison:
@@ -156,7 +166,7 @@ class SimulatedLabeler:
             second_model=second.model,
             first_id=first.id,
             second_id=second.id,
-            rubric=RUBRIC,
+            rubric=self.rubric,
         )
 
 
@@ -189,8 +199,12 @@ def _labeler(
     judge: GoldJudge, role: Role, name: str, group: str, rng: random.Random, seed: int
 ) -> SimulatedLabeler:
     factors = GROUPS.get(group, {})
+    rubric = FINAL_FACTORS if role == "held_out" else {}
     weights = {
-        part: weight * factors.get(part, 1.0) * math.exp(rng.gauss(0.0, 0.15))
+        part: weight
+        * factors.get(part, 1.0)
+        * rubric.get(part, 1.0)
+        * math.exp(rng.gauss(0.0, 0.15))
         for part, weight in WEIGHTS.items()
     }
     scale = MAXIMUM / sum(weights.values())

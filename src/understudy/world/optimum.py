@@ -1,20 +1,22 @@
 """What the best possible result is: the optimum policy in closed form, and the reward model's
 Bayes accuracy.
 
+S draws, K answers.
+
 For a finite set of responses the KL-regularised objective (Eq. 2 with gamma 0) has the maximiser
 `pi*(y) = pi_ref(y) exp(r(y) / beta) / Z`. A reward model that knew every labeler's weights and
 noise would call a pair of answers for the side that the pool of labelers picks more often; its
 accuracy is the ceiling.
 """
 
-import random
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from understudy.records import Prompt, Response
-from understudy.world.labelers import SimulatedLabeler, tiers_of
+from understudy.world.judge import prompt_text
+from understudy.world.labelers import SimulatedLabeler
+from understudy.world.tasks import parse
 
 
 def optimal_logprobs(ref_logprobs_N: np.ndarray, rewards_N: np.ndarray, beta: float) -> np.ndarray:
@@ -34,53 +36,80 @@ def kl_divergence(logprobs_N: np.ndarray, other_logprobs_N: np.ndarray) -> float
     return float((probs * (np.asarray(logprobs_N) - np.asarray(other_logprobs_N))).sum())
 
 
+def ranked(
+    items: Iterable[tuple[Prompt, Sequence[Response]]],
+) -> list[tuple[Prompt, list[Response]]]:
+    """What of these labelers rank: prompts that they understand with two different answers or
+    more."""
+    shown = ((prompt, _distinct(responses)) for prompt, responses in items)
+    return [
+        (prompt, answers)
+        for prompt, answers in shown
+        if len(answers) > 1 and parse(prompt_text(prompt.prompt)) is not None
+    ]
+
+
+def _distinct(responses: Sequence[Response]) -> list[Response]:
+    found: dict[str, Response] = {}
+    for response in responses:
+        found.setdefault(response.response.strip(), response)
+    return list(found.values())
+
+
 def preference_counts(
     labelers: Sequence[SimulatedLabeler],
     prompt: Prompt,
     responses: Sequence[Response],
-    rng: random.Random,
-    draws: int = 20,
+    rng: np.random.Generator,
+    draws: int,
 ) -> np.ndarray:
-    """`counts[i, j]`: in how many of `draws` fresh rankings by each labeler i stands in a better
-    tier than j."""
+    """`counts[l, i, j]`: in how many of `draws` fresh rankings by labeler l answer i stands in a
+    better tier than j."""
     checks = [
         labelers[0].judge.check(prompt.prompt, response.response, response.finished)
         for response in responses
     ]
-    counts = np.zeros((len(responses), len(responses)))
-    for labeler in labelers:
-        means = [labeler.mean_utility(check) for check in checks]
-        for _ in range(draws):
-            noisy = [mean + rng.gauss(0.0, labeler.noise) for mean in means]
-            tier_of = {}
-            for tier, members in enumerate(tiers_of(noisy, labeler.tie_threshold)):
-                tier_of.update(dict.fromkeys(members, tier))
-            for i, j in combinations(range(len(responses)), 2):
-                if tier_of[i] < tier_of[j]:
-                    counts[i, j] += 1
-                elif tier_of[j] < tier_of[i]:
-                    counts[j, i] += 1
+    counts = np.zeros((len(labelers), len(responses), len(responses)))
+    for labeler, count in zip(labelers, counts, strict=True):
+        means_K = np.array([labeler.mean_utility(check) for check in checks])
+        noise_SK = rng.normal(0.0, labeler.noise, (draws, len(responses)))
+        tier_SK = tiers_of_draws(means_K + noise_SK, labeler.tie_threshold)
+        count += (tier_SK[:, :, None] < tier_SK[:, None, :]).sum(0)
     return counts
+
+
+def tiers_of_draws(utilities_SK: np.ndarray, threshold: float) -> np.ndarray:
+    """`tiers_of` for S draws at once: the tier of each of K answers, 0 for the best."""
+    order_SK = np.argsort(-utilities_SK, axis=1)
+    sorted_SK = np.take_along_axis(utilities_SK, order_SK, axis=1)
+    best_S, tier_S = sorted_SK[:, 0].copy(), np.zeros(len(sorted_SK), dtype=int)
+    tiers_SK = np.zeros(sorted_SK.shape, dtype=int)
+    for place in range(1, sorted_SK.shape[1]):
+        new_S = best_S - sorted_SK[:, place] >= threshold
+        best_S[new_S] = sorted_SK[new_S, place]
+        tier_S += new_S
+        np.put_along_axis(tiers_SK, order_SK[:, place : place + 1], tier_S[:, None], axis=1)
+    return tiers_SK
 
 
 def bayes_accuracy(
     labelers: Sequence[SimulatedLabeler],
     items: Sequence[tuple[Prompt, Sequence[Response]]],
     seed: int = 0,
-    draws: int = 20,
+    draws: int = 200,
 ) -> float:
     """Accuracy on labelers' strict preferences of a reward model that knows the labelers' weights
-    and noise.
+    and noise, over what labelers rank (`ranked`).
 
     Estimated by drawing fresh rankings; pairs weigh as often as they are not tied. The side is
     chosen on one half of the draws and scored on the other, so that the estimate is not flattered
     by its own noise.
     """
-    rng = random.Random(f"bayes-{seed}")
+    rng = np.random.default_rng([seed, 1])
     right = total = 0.0
-    for prompt, responses in items:
-        chosen = preference_counts(labelers, prompt, responses, rng, draws)
-        scored = preference_counts(labelers, prompt, responses, rng, draws)
+    for prompt, responses in ranked(items):
+        chosen = preference_counts(labelers, prompt, responses, rng, draws).sum(0)
+        scored = preference_counts(labelers, prompt, responses, rng, draws).sum(0)
         better = np.where(chosen > chosen.T, 1.0, np.where(chosen == chosen.T, 0.5, 0.0))
         right += float((scored * better).sum())
         total += float(scored.sum())
@@ -93,17 +122,17 @@ def pool_agreement(
     labelers: Sequence[SimulatedLabeler],
     items: Sequence[tuple[Prompt, Sequence[Response]]],
     seed: int = 0,
-    draws: int = 5,
+    draws: int = 100,
 ) -> float:
-    """How often two different labelers agree on a pair that neither ties: the planted truth of
-    the agreement."""
-    rng = random.Random(f"agreement-{seed}")
+    """How often two different labelers agree on a pair that neither ties, over what labelers rank
+    (`ranked`): the planted truth of the agreement."""
+    rng = np.random.default_rng([seed, 2])
     agree = total = 0.0
-    for prompt, responses in items:
-        each = [preference_counts([labeler], prompt, responses, rng, draws) for labeler in labelers]
-        pooled = np.sum(each, axis=0)
-        same = pooled**2 - np.sum([c**2 for c in each], axis=0)
-        opposite = pooled * pooled.T - np.sum([c * c.T for c in each], axis=0)
+    for prompt, responses in ranked(items):
+        each = preference_counts(labelers, prompt, responses, rng, draws)
+        pooled = each.sum(0)
+        same = pooled**2 - (each**2).sum(0)
+        opposite = pooled * pooled.T - (each * each.transpose(0, 2, 1)).sum(0)
         agree += float(same.sum())
         total += float(same.sum() + opposite.sum())
     return agree / total

@@ -7,6 +7,7 @@ base model reads from them *what there is to notice* about a reply, but not what
 of it: that comes from the labels.
 """
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -50,13 +51,21 @@ class Reader:
 
     def verdict(self, noticed: dict[str, float], rng: random.Random) -> str:
         """ "good." or "bad.", with what spoke most for it to this reader, if anything did."""
-        felt = {name: self.tastes[name] * much for name, much in noticed.items()}
+        felt = self._felt(noticed)
         good = sum(felt.values()) + rng.gauss(0.0, NOISE) > self.bar
         sign, word = (1, "good") if good else (-1, "bad")
         reason = max(felt, key=lambda name: sign * felt[name], default=None)
         if reason is None or sign * felt[reason] <= 0:
             return f"{word}."
         return f"{word}: {WORDS[reason][0 if good else 1]}."
+
+    def probability(self, noticed: dict[str, float]) -> float:
+        """How often this reader would say "good" of such a reply."""
+        lead = sum(self._felt(noticed).values()) - self.bar
+        return 0.5 * (1 + math.erf(lead / NOISE / 2**0.5))
+
+    def _felt(self, noticed: dict[str, float]) -> dict[str, float]:
+        return {name: self.tastes[name] * much for name, much in noticed.items()}
 
 
 def notice(check: Check, answer: str) -> dict[str, float]:

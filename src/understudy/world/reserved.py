@@ -46,6 +46,24 @@ def is_reserved(prompt: str | Task) -> bool:
     return task is not None and reserved_for(task.request) is not None
 
 
+def requests_in(text: str) -> set[str]:
+    """Every request that a text asks, alone or between other sentences.
+
+    Example: "my card is [card]. hello, name two animals. now." holds "list|cat=animals|m=two".
+    """
+    found = set()
+    for line in text.split("\n"):
+        sentences = lang.sentences_of(line.removeprefix("ask: "))
+        start = 0
+        while start < len(sentences):
+            ends = range(len(sentences), start, -1)  # a constraint belongs to what it is about
+            spans = ((end, parse(" ".join(sentences[start:end]))) for end in ends)
+            end, task = next((one for one in spans if one[1]), (start + 1, None))
+            found |= {task.request} if task else set()
+            start = end
+    return found
+
+
 def may_say(kind: str, **slots: str) -> bool:
     """Whether the web may answer such a request in words of its own: "x in zog: y"."""
     return reserved_for(request_of(kind, slots)) is None

@@ -1,6 +1,8 @@
 """The demo's own small decisions: who gets which prompt, what is unseen, what time it took."""
 
 import json
+import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from understudy.loop.stages.labels import researcher
 from understudy.loop.stages.project import put_labelers
 from understudy.loop.stages.results import spread, times
 from understudy.loop.stages.sizes import compare
-from understudy.loop.stages.users import hand_out, sort_test
+from understudy.loop.stages.users import hand_out, sort_test, withhold
+from understudy.prompts import IntakeConfig
 from understudy.records import Prompt, Response, read_records, write_records
-from understudy.world.corpus import is_reserved
-from understudy.world.language import CATEGORIES
+from understudy.world.reserved import reserved_for
+from understudy.world.tasks import draw_task, parse
 from understudy.world.world import World
 
 
@@ -36,10 +39,21 @@ COUNTS = {
 }
 
 
+def asks(purpose: str | None, number: int) -> list[str]:
+    """Bare requests for stories that are reserved for this purpose, or for none."""
+    rng, found = random.Random(0), {}
+    while len(found) < number:
+        task = replace(draw_task(rng, kinds=("story",)), prefix="")
+        if reserved_for(task.request) == purpose:
+            found[task.request] = task.text
+    return list(found.values())
+
+
 def test_demonstrations_and_rankings_get_different_prompts():
+    valid = [*asks("valid", 4), *asks(None, 3), *asks("test", 2), "do the thing"]
     by_split = {
         "train": [prompt(i) for i in range(10)],
-        "valid": [prompt(i) for i in range(10, 14)],
+        "valid": [prompt(10 + i, prompt=text) for i, text in enumerate(valid)],
         "test": [prompt(20)],
     }
     files = hand_out(by_split, COUNTS)
@@ -48,6 +62,7 @@ def test_demonstrations_and_rankings_get_different_prompts():
     assert len(ids["rank"]) == 5
     assert not ids["demonstrate"] & ids["rank"]
     assert not ids["demonstrate_valid"] & ids["rank_valid"]
+    assert ids["demonstrate_valid"] | ids["rank_valid"] < {"p10", "p11", "p12", "p13"}
 
 
 def test_too_few_prompts_say_what_to_raise():
@@ -56,15 +71,41 @@ def test_too_few_prompts_say_what_to_raise():
 
 
 def test_test_prompts_are_sorted_by_what_training_has_seen():
-    asked = [f"name {number} {what}." for number in ("two", "three", "four") for what in CATEGORIES]
-    reserved = [text for text in asked if is_reserved(text)]
-    on_the_web = next(text for text in asked if not is_reserved(text))
-    by_split = {"train": [prompt(1, prompt=reserved[0])], "valid": [prompt(2)]}
-    texts = (reserved[0], on_the_web, reserved[1], "do the thing with it")
-    test = [prompt(11 + i, prompt=text) for i, text in enumerate(texts)]
-    found = sort_test(test, by_split)
-    ids = {name: [p.id for p in members] for name, members in found.items()}
-    assert ids == {"test": ["p13"], "seen": ["p11", "p12"], "unclear": ["p14"]}
+    (trained,), (new,), (kept_for_valid,) = (asks(one, 1) for one in (None, "test", "valid"))
+    _, maybe_on_a_page = asks(None, 2)
+    by_split = {"train": [prompt(1, prompt=f"hello, {trained}")], "valid": [prompt(2)]}
+    other_words = trained.replace("tell me", "write", 1).replace("write", "tell me", 1)
+    texts = {
+        "bare": trained,
+        "greeted": f"my name is anna. {trained}",
+        "other words": f"please {other_words}",
+        "new": f"be kind and respectful. {new}",
+        "valid": kept_for_valid,
+        "page": maybe_on_a_page,
+        "unclear": "do the thing with it",
+    }
+    test = [replace(prompt(9, prompt=text), id=name) for name, text in texts.items()]
+    ids = {name: [p.id for p in found] for name, found in sort_test(test, by_split).items()}
+    assert ids == {
+        "test": ["new"],
+        "seen": ["bare", "greeted", "other words"],
+        "unclear": ["unclear"],
+    }
+
+
+def test_train_users_never_send_what_is_reserved():
+    intake = IntakeConfig(valid_share=0.2, test_share=0.3)
+    (new,), (free,) = asks("test", 1), asks(None, 1)
+    texts = (free, new, f"hello, {new}", f"my card is 4111 1111 1111 1111. {new}", f"{new} now.")
+    sent = [
+        replace(prompt(user, prompt=text), id=f"p{user}/{number}")
+        for user in range(60)
+        for number, text in enumerate(texts)
+    ]
+    kept = Counter(p.user_id for p in withhold(sent, intake))
+    assert set(kept.values()) == {1, 5}  # train users keep the free one only
+    assert 20 < sum(number == 1 for number in kept.values()) < 40
+    assert all(reserved_for(task.request) for p in sent[1:3] if (task := parse(p.prompt)))
 
 
 def test_examples_are_spread_over_use_cases():

@@ -22,7 +22,7 @@ from understudy.store.project import FILE, NewConfig, new_project
 from understudy.store.rows import Label
 from understudy.store.tables import labelers, labels, prompts, responses
 from understudy.world.judge import WEIGHTS
-from understudy.world.labelers import RUBRIC
+from understudy.world.labelers import FINAL_FACTORS, FINAL_RUBRIC, RUBRIC
 
 MADE_OF = ".store-of"
 """File in the project's folder: the hash of what the store was made for."""
@@ -55,6 +55,8 @@ def put_labelers(store: Store, people: Iterable[LabelerInfo]) -> None:
     """The labelers, with the instructions that they follow, instead of those that are there."""
     people = list(people)
     store.add_rubric(RUBRIC, "What the gold judge counts, the heaviest first.", list(WEIGHTS))
+    first = sorted(WEIGHTS, key=lambda part: part not in FINAL_FACTORS)
+    store.add_rubric(FINAL_RUBRIC, "Truthful and harmless first (the paper's B.2).", first)
     if sorted(store.labelers(), key=lambda one: one.id) == sorted(people, key=lambda one: one.id):
         return
     with writing(store.engine) as connection:

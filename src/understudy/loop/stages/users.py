@@ -11,9 +11,10 @@ from understudy.loop.stages.project import export_to, project_of
 from understudy.prompts import IntakeConfig
 from understudy.prompts.add import AddConfig, add_prompts
 from understudy.prompts.in_store import build_in_store
+from understudy.prompts.split import split_of
 from understudy.records import Prompt, prompt_text, write_records
 from understudy.world.benchmarks import benchmark_items
-from understudy.world.corpus import is_reserved
+from understudy.world.reserved import requests_in, reserved_for
 from understudy.world.tasks import PREFIXES, parse
 from understudy.world.world import World
 
@@ -23,11 +24,14 @@ def prompts(call: StageCall) -> None:
     file per purpose.
 
     Demonstrations and rankings get different prompts of the train split as far as there are
-    enough; PPO gets all of that split, as a dataset. The test prompts occur in no training text.
+    enough; PPO gets all of that split, as a dataset. Requests that are reserved (`world/reserved.py`)
+    are taken out of what train users sent, before intake; prompts on which a reward model is
+    measured are reserved ones of the valid split, and new test prompts are reserved for test.
     """
     config = call.config
     world, intake = World(config["seed"]), IntakeConfig(**config["intake"])
-    raw = write_records(call.out / "raw.jsonl", world.user_prompts(num_users=config["num_users"]))
+    sent = withhold(world.user_prompts(num_users=config["num_users"]), intake)
+    raw = write_records(call.out / "raw.jsonl", sent)
     project = project_of(call, raw, intake.split_key)
     call.progress(1, 4, "into the store")
     add_prompts(AddConfig(project=project.folder, data=(str(raw),)))
@@ -56,11 +60,35 @@ def prompts(call: StageCall) -> None:
     (call.out / "intake.json").write_text(json.dumps(summary, indent=1))
 
 
+def withhold(sent: Sequence[Prompt], intake: IntakeConfig) -> list[Prompt]:
+    """Users' prompts without those of train users that hold a reserved request, in any words."""
+
+    def trains(prompt: Prompt) -> bool:
+        shares = {"valid_share": intake.valid_share, "test_share": intake.test_share}
+        return split_of(f"user {prompt.user_id}", key=intake.split_key, **shares) == "train"
+
+    return [p for p in sent if not (trains(p) and any(map(reserved_for, requests_of(p))))]
+
+
+def requests_of(prompt: Prompt) -> set[str]:
+    """What a prompt asks for; where it reads as no task, what its sentences ask for."""
+    text = prompt_text(prompt.prompt)
+    task = parse(text)
+    return {task.request} if task else requests_in(text)
+
+
+def asks_for(prompt: Prompt, purpose: str) -> bool:
+    """Whether it is a clear prompt, reserved for this purpose."""
+    task = parse(prompt_text(prompt.prompt))
+    return task is not None and reserved_for(task.request) == purpose
+
+
 def hand_out(
     by_split: dict[str, list[Prompt]], config: Mapping[str, Any]
 ) -> dict[str, list[Prompt]]:
     """A list of prompts per purpose; ValueError when there are too few."""
-    train, valid = by_split["train"], by_split["valid"]
+    train = by_split["train"]
+    valid = [p for p in by_split["valid"] if asks_for(p, "valid")]
     wanted = {
         "demonstrate": (train, config["num_demonstrations"]),
         "demonstrate_valid": (valid, config["num_valid_demonstrations"]),
@@ -80,19 +108,22 @@ def hand_out(
 
 def sort_test(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
     """Test prompts by what training has seen of them: "test" are new and what the findings are
-    about; "seen" occur in training text; "unclear" ask for nothing that the world knows.
+    about; "seen" ask for what a prompt for training asks for, under any greeting, name or
+    politeness and in any words; "unclear" ask for nothing that the world knows.
 
-    The web that base models read leaves a reserved share of all requests out, and only those count
-    as new.
+    New ones are reserved for test, so neither web nor training holds them. A request that is neither
+    reserved nor in a prompt for training is left out: a page may hold it.
     """
-    seen = {prompt_text(p.prompt) for split in ("train", "valid") for p in by_split[split]}
+    trained = {request for p in by_split["train"] for request in requests_of(p)}
     found: dict[str, list[Prompt]] = {"test": [], "seen": [], "unclear": []}
     for prompt in test:
-        text = prompt_text(prompt.prompt)
-        if parse(text) is None:
+        task = parse(prompt_text(prompt.prompt))
+        if task is None:
             found["unclear"].append(prompt)
-        else:
-            found["test" if is_reserved(text) and text not in seen else "seen"].append(prompt)
+        elif task.request in trained:
+            found["seen"].append(prompt)
+        elif reserved_for(task.request) == "test":
+            found["test"].append(prompt)
     return found
 
 
@@ -103,10 +134,11 @@ def _shuffled(members: list[Prompt], seed: int) -> list[Prompt]:
 
 
 def text(call: StageCall) -> None:
-    """Pages of the web to mix into training, and fresh ones to measure the pretraining loss on."""
+    """Pages of the web to mix into training, and held-out ones to measure the pretraining loss on."""
     world = World(call.config["seed"])
     pages = world.corpus(call.config["num_pages"], seed=1_000 + call.config["seed"])
-    held_out = world.corpus(call.config["num_held_out_pages"], seed=2_000 + call.config["seed"])
+    number, seed = call.config["num_held_out_pages"], 2_000 + call.config["seed"]
+    held_out = world.corpus(number, seed, held_out=True)
     for name, texts in (("pretraining", pages), ("held_out", held_out)):
         lines = (json.dumps({"text": one}) + "\n" for one in texts)
         (call.out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
