@@ -16,14 +16,18 @@ import torch
 T = TypeVar("T")
 
 
-def side_by_side(jobs: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
+def side_by_side(
+    jobs: Sequence[Callable[[], T]], device: torch.device, threads: int | None = None
+) -> list[T]:
     """What the jobs return, in their order; the first error is raised when all have ended.
 
     On a CPU with a core or more for each they run at once, else one after the other. No job may
     write what another reads or writes. Whatever the caller has set for its own thread, such as
     `torch.no_grad`, a job sets for itself.
+
+    `threads`: how many all jobs may use; None: as many as the caller's operations.
     """
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads() if threads is None else threads
     if device.type != "cpu" or len(jobs) < 2 or threads < len(jobs):
         return [job() for job in jobs]
     futures = [_workers(len(jobs), threads).submit(job) for job in jobs]
@@ -34,7 +38,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]], device: torch.device) -> list[
 @cache
 def _workers(count: int, threads: int) -> ThreadPoolExecutor:
     """`count` threads of Python with an equal share of `threads` cores each."""
-    started = threading.Barrier(count)
+    started, callers = threading.Barrier(count), torch.get_num_threads()
 
     def begin() -> None:
         torch.set_num_threads(threads // count)
@@ -44,5 +48,5 @@ def _workers(count: int, threads: int) -> ThreadPoolExecutor:
     workers = ThreadPoolExecutor(count, "side-by-side", initializer=begin)
     wait([workers.submit(torch.get_num_threads) for _ in range(count)])
     # The number holds for the thread that sets it, but threads to come begin with the last one set.
-    torch.set_num_threads(threads)
+    torch.set_num_threads(callers)
     return workers

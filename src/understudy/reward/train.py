@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from understudy.core.batching import derived_seed, shuffled
 from understudy.core.chat import padding_id
@@ -27,6 +28,7 @@ from understudy.core.models import (
     ScalarModel,
     add_adapter,
     context_length,
+    device_of,
     load_policy,
     load_weights,
     ranking_batches,
@@ -37,6 +39,7 @@ from understudy.core.models import (
 )
 from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
 from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
+from understudy.core.side_by_side import side_by_side
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
@@ -142,8 +145,11 @@ class RewardConfig:
             raise ValueError(f"save_every is {self.save_every}; it must not be negative")
 
 
-def train_reward(config: RewardConfig) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+def train_reward(config: RewardConfig, threads: int | None = None) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop.
+
+    `threads`: those of a CPU for the two halves of a batch; None: as many as torch uses.
+    """
     # 1. Open the run, the model, the rankings.
     run = prepare_run(
         config.out,
@@ -195,6 +201,7 @@ def train_reward(config: RewardConfig) -> Path:
                 config.micro_batch_tokens,
                 config.tie_width if config.ties == "model" else 0.0,
                 config.margin,
+                threads,
             )
             result = clip_and_step(optimizer, model.parameters(), config.max_grad_norm)
             guard.note(result)
@@ -262,10 +269,52 @@ def backward_batch(
     micro_batch_tokens: int,
     tie_width: float = 0.0,
     margin: float = 0.0,
+    threads: int | None = None,
 ) -> dict[str, float]:
-    """Add the gradient of one batch of prompts; its loss and accuracy before the step."""
+    """Add the gradient of one batch of prompts; its loss and accuracy before the step.
+
+    On a CPU the halves of the batch are passes of their own, side by side where there are threads
+    for both; the sums do not depend on that.
+    """
+    device, weight = device_of(model), sum(row.weight for row in batch)
+    half = len(batch) // 2 if device.type == "cpu" else 0
+    parts = [part for part in (batch[:half], batch[half:]) if part]
+    jobs = [
+        partial(_gradient, model, part, pad_id, micro_batch_tokens, tie_width, margin, weight)
+        for part in parts
+    ]
+    parameters = [p for p in model.parameters() if p.requires_grad]
     total: dict[str, float] = {}
-    total_weight = sum(row.weight for row in batch)
+    for gradients, sums in side_by_side(jobs, device, threads):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                grown = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+                parameter.grad = grown
+        for name, value in sums.items():
+            total[name] = total.get(name, 0.0) + value
+    num_pairs = max(total["pairs"], 1.0)
+    return {
+        "reward/loss": total["loss"],
+        "reward/accuracy": total["right"] / num_pairs,
+        "reward/margin": total["margin"] / num_pairs,
+        "reward/score": total["score"] / sum(row.size for row in batch),
+        "reward/pairs": total["pairs"],
+    }
+
+
+def _gradient(
+    model: ScalarModel,
+    batch: Sequence[Element],
+    pad_id: int,
+    micro_batch_tokens: int,
+    tie_width: float,
+    margin: float,
+    total_weight: float,
+) -> tuple[list[Tensor | None], dict[str, float]]:
+    """The gradient of each parameter that learns, and what the metrics are sums of."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients: list[Tensor | None] = [None] * len(parameters)
+    total: dict[str, float] = {}
     prompts = [row.prompt_ids for row in batch]
     responses = [row.response_ids for row in batch]
     for indices, inputs in ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens):
@@ -280,18 +329,15 @@ def backward_batch(
         )
         scores_N = model.ranking_scores(inputs)
         loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width, margin)
-        loss.backward()
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = [
+            new if old is None else old if new is None else old.add_(new)
+            for old, new in zip(gradients, found, strict=True)
+        ]
         sums |= {"loss": loss.detach(), "score": scores_N.detach().sum()}
         for name, value in sums.items():
             total[name] = total.get(name, 0.0) + float(value)
-    num_pairs = max(total["pairs"], 1.0)
-    return {
-        "reward/loss": total["loss"],
-        "reward/accuracy": total["right"] / num_pairs,
-        "reward/margin": total["margin"] / num_pairs,
-        "reward/score": total["score"] / sum(row.size for row in batch),
-        "reward/pairs": total["pairs"],
-    }
+    return gradients, total
 
 
 def _read_data(
