@@ -23,7 +23,7 @@ def main() -> None:
             rows = training_curve(size)
             millions = [row["tokens"] / 1e6 for row in rows]
             axis.plot(millions, [row[name] for row in rows], label=size, color=COLORS.get(size))
-        axis.set_title("loss on fresh pages" if name == "valid_loss" else f"{name}, exact")
+        axis.set_title("loss on held-out pages" if name == "valid_loss" else f"{name}, exact")
         axis.set_xlabel("tokens read, millions")
         if name != "valid_loss":
             axis.set_ylim(-0.02, 1.02)

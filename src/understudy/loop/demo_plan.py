@@ -232,7 +232,6 @@ def feedback(build: Build) -> None:
         "checks:reward",
         ("reward.json",),
         {
-            "base": build.base(recipe.world.reward_size),
             "reward_model": build["reward/run/model"],
             "results": build["reward/run/results.json"],
             "rankings": build["rankings/valid.jsonl"],

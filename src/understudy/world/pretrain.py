@@ -128,7 +128,9 @@ def pretrain(config: PretrainConfig) -> Path:
     optimizers = make_optimizers(model, config)
     start = _resume(run, model, optimizers)
     batches = _batches(config, tokenizer, facts, start)
-    valid_ids = pack_rows(tokenizer, World().corpus(1500, VALID_SEED, held_out=True), config.row_length)[:256]
+    valid_ids = pack_rows(
+        tokenizer, World().corpus(1500, VALID_SEED, held_out=True), config.row_length
+    )[:256]
     with run.progress(config.num_steps, f"pretrain {config.size}"), stop_on_signal() as stop:
         for step, ids_BT in enumerate(batches, start=start):
             for optimizer, lr in zip(optimizers, (config.lr, config.muon_lr), strict=True):

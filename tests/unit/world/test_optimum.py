@@ -30,7 +30,9 @@ def some_items(number: int) -> list[tuple[Prompt, list[Response]]]:
             (
                 prompt,
                 [
-                    Response(id=f"{index}/{i}", prompt_id=prompt.id, prompt=asked, response=t, model="m")
+                    Response(
+                        id=f"{index}/{i}", prompt_id=prompt.id, prompt=asked, response=t, model="m"
+                    )
                     for i, t in enumerate(texts)
                 ],
             )

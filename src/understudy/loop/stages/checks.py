@@ -2,13 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedTokenizerBase as Tokenizer
-
-from understudy.core.models import ScalarModel, load_policy, load_scalar, score_texts
+from understudy.core.models import load_scalar, score_texts
 from understudy.evaluation.compare import by_prompt
 from understudy.evaluation.statistics import win_rate
 from understudy.loop.stage_call import StageCall
@@ -16,9 +12,6 @@ from understudy.loop.stages.labels import accepted_labelers
 from understudy.records import Prompt, Response, read_records
 from understudy.world.optimum import bayes_accuracy, pool_agreement, ranked
 from understudy.world.world import World
-
-VERDICTS = ("good", "bad")
-"""The words of the web's readers."""
 
 
 def reward(call: StageCall) -> None:
@@ -33,12 +26,10 @@ def reward(call: StageCall) -> None:
     trained = json.loads(call.path("results").read_text())
     agreement = json.loads(call.path("agreement").read_text())
     call.progress(1, 3, "gold")
-    scorer, base = load_scalar(call.path("reward_model")), verdict_model(call.path("base"))
     table = {
         "accuracy_training_labelers": trained["training_labelers"]["accuracy"],
         "accuracy_heldout_labelers": trained["held_out_labelers"]["accuracy"],
-        "accuracy_gold": gold_accuracy(scorer, world, items),
-        "accuracy_without_labels": gold_accuracy(base, world, items),
+        "accuracy_gold": gold_accuracy(call, world, items),
         "bayes_accuracy": bayes_accuracy(team, items),
         "bayes_accuracy_heldout": bayes_accuracy(world.labelers("held_out"), items),
         "labeler_agreement": agreement["training"],
@@ -51,25 +42,11 @@ def reward(call: StageCall) -> None:
     (call.out / "reward.json").write_text(json.dumps(table, indent=1))
 
 
-def verdict_model(folder: Path) -> tuple[ScalarModel, Tokenizer]:
-    """What a base model says of an answer without any label, as a scalar model: how much likelier
-    "good" is than "bad" after the end mark, where readers of the web say so."""
-    policy, tokenizer = load_policy(folder)
-    model = ScalarModel.from_policy(policy)
-    good, bad = (tokenizer.encode(f" {word}", add_special_tokens=False)[0] for word in VERDICTS)
-    words = policy.get_output_embeddings().weight.detach()
-    with torch.no_grad():
-        model.head.weight.copy_(words[good] - words[bad])
-    return model.eval(), tokenizer
-
-
 def gold_accuracy(
-    scorer: tuple[ScalarModel, Tokenizer],
-    world: World,
-    items: Sequence[tuple[Prompt, Sequence[Response]]],
+    call: StageCall, world: World, items: Sequence[tuple[Prompt, Sequence[Response]]]
 ) -> Mapping[str, Any]:
-    """Share of pairs, untied by the gold judge, that a scalar model orders as the judge does."""
-    model, tokenizer = scorer
+    """Share of pairs, untied by the gold judge, that the reward model orders as the judge does."""
+    model, tokenizer = load_scalar(call.path("reward_model"))
     flat = [r for _, members in items for r in members]
     scores = score_texts(model, tokenizer, [r.prompt for r in flat], [r.response for r in flat])
     score_of = {r.id: score for r, score in zip(flat, scores, strict=True)}

@@ -21,4 +21,6 @@ def reward(call: StageCall) -> None:
     rows = len(read_records(config.data, Ranking))
     total = config.epochs * math.ceil(rows / config.batch_size)
     call.follow("run/metrics.jsonl", total, "reward/accuracy")
-    train_reward(config, threads=default_workers())  # nothing else is long enough for the other core
+    train_reward(
+        config, threads=default_workers()
+    )  # nothing else is long enough for the other core

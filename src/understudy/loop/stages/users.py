@@ -24,9 +24,9 @@ def prompts(call: StageCall) -> None:
     file per purpose.
 
     Demonstrations and rankings get different prompts of the train split as far as there are
-    enough; PPO gets all of that split, as a dataset. Requests that are reserved (`world/reserved.py`)
-    are taken out of what train users sent, before intake; prompts on which a reward model is
-    measured are reserved ones of the valid split, and new test prompts are reserved for test.
+    enough; PPO gets all of that split, as a dataset. Reserved requests (`world/reserved.py`) are
+    taken out of what train users sent, before intake; prompts on which a reward model is measured
+    are reserved ones of the valid split, and new test prompts are reserved for test.
     """
     config = call.config
     world, intake = World(config["seed"]), IntakeConfig(**config["intake"])
@@ -111,8 +111,8 @@ def sort_test(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> dict
     about; "seen" ask for what a prompt for training asks for, under any greeting, name or
     politeness and in any words; "unclear" ask for nothing that the world knows.
 
-    New ones are reserved for test, so neither web nor training holds them. A request that is neither
-    reserved nor in a prompt for training is left out: a page may hold it.
+    New ones are reserved for test, so neither web nor training holds them. A request that is
+    neither reserved nor in a prompt for training is left out: a page may hold it.
     """
     trained = {request for p in by_split["train"] for request in requests_of(p)}
     found: dict[str, list[Prompt]] = {"test": [], "seen": [], "unclear": []}
@@ -134,7 +134,7 @@ def _shuffled(members: list[Prompt], seed: int) -> list[Prompt]:
 
 
 def text(call: StageCall) -> None:
-    """Pages of the web to mix into training, and held-out ones to measure the pretraining loss on."""
+    """Pages of the web to mix into training, and held-out ones to measure pretraining loss on."""
     world = World(call.config["seed"])
     pages = world.corpus(call.config["num_pages"], seed=1_000 + call.config["seed"])
     number, seed = call.config["num_held_out_pages"], 2_000 + call.config["seed"]
