@@ -33,17 +33,19 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     by_shape.setdefault(tuple(p.shape), []).append(p)
             for (rows, columns), members in by_shape.items():
-                moved = [self._momentum(p, group["momentum"]) for p in members]
+                moved = [self._moved(p, p.grad, group["momentum"]) for p in members]
                 lr = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for p, direction in zip(members, orthogonal(torch.stack(moved)), strict=True):
                     p.add_(direction, alpha=-lr)
 
-    def _momentum(self, p: Tensor, momentum: float) -> Tensor:
+    def _moved(self, p: Tensor, grad: Tensor | None, momentum: float) -> Tensor:
+        """Nesterov's step before it is orthogonalised."""
+        assert grad is not None
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p)
-        buffer = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
-        return p.grad.lerp(buffer, momentum)
+        buffer: Tensor = state["momentum_buffer"].lerp_(grad, 1 - momentum)
+        return grad.lerp(buffer, momentum)
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:
