@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
-.PHONY: help demo setup test test-all test-faults lint format docs figures bench bench-peers clean
+.PHONY: help demo setup test test-all test-faults lint format docs real figures bench bench-peers clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 6 minutes)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make lint      ruff, mypy, import rules, spelling'
 	@echo 'make format    let ruff rewrite what it can'
 	@echo 'make docs      write docs/metrics.md and docs/record_chain.svg from the code'
+	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (about 40 minutes)'
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
 	@echo 'make bench-peers  environments with TRL, so that `make bench` compares with it'
@@ -62,6 +63,10 @@ format: $(READY)
 docs: $(READY)
 	$(BIN)/python -m tests.docs.metrics_page
 	$(BIN)/python -m tests.docs.chain_picture
+
+# Data sets are read from the hub; REAL_DATA=FOLDER reads copies of them.
+real: $(READY)
+	$(BIN)/understudy real
 
 figures: $(READY)
 	$(BIN)/understudy figures

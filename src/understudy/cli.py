@@ -60,6 +60,13 @@ COMMANDS: tuple[Command, ...] = (
         "run the demo for every model size and compare them (long)",
     ),
     Command(
+        "real",
+        "understudy.loop.real",
+        "RealConfig",
+        "run_real",
+        "run the loop on a real model and people's rankings (long)",
+    ),
+    Command(
         "new",
         "understudy.store.project",
         "NewConfig",

