@@ -16,7 +16,7 @@ help:
 	@echo 'make lint      ruff, mypy, import rules, spelling'
 	@echo 'make format    let ruff rewrite what it can'
 	@echo 'make docs      write docs/metrics.md and docs/record_chain.svg from the code'
-	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (about 40 minutes)'
+	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (planned for 40 minutes)'
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
 	@echo 'make bench-peers  environments with TRL, so that `make bench` compares with it'

@@ -24,7 +24,7 @@ DATA_VARIABLE = "REAL_DATA"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RealConfig:
-    """The whole loop on SmolLM2-135M and people's rankings: about 40 minutes on two cores."""
+    """The whole loop on SmolLM2-135M and people's rankings: planned for 40 minutes on two cores."""
 
     out: Path = Path("runs/real")
     """Folder of the run."""
@@ -75,28 +75,27 @@ def run_real(config: RealConfig) -> str:
 def headline(results: Mapping[str, Any], root: Path) -> str:
     """What was found, with intervals, and where the report is."""
     reward = results["reward_model"]
-    lines = [
-        "",
-        f"reward model on held-out pairs   {_percent(reward['accuracy'])}",
-        f"  the length rule                {_percent(reward['length_only'])}",
-        f"  above it, pair by pair         {_percent(reward['above_length'])}",
-        f"second reward model              {_percent(reward['accuracy_second'])}",
-    ]
+    rows = {
+        "reward model on held-out pairs": reward["accuracy"],
+        "  the length rule": reward["length_only"],
+        "  above it, pair by pair": reward["above_length"],
+        "second reward model": reward["accuracy_second"],
+    }
     judges = {"reward_model": "reward model", "second_reward_model": "second reward model"}
     for model in ("base", "sft_null", "ppo_ptx"):
         for key, judge in judges.items():
-            row = results[f"win_rates_vs_sft_{key}"][model]
-            lines.append(f"{model + ' above sft, ' + judge:<33}{_percent(row)}")
+            rows[f"{model} above sft, {judge}"] = results[f"win_rates_vs_sft_{key}"][model]
+    lines = [f"{name:<40}{_percent(row)}" for name, row in rows.items()]
     curve = results["ppo_curve"]["ppo_ptx"]
     if curve:
-        lines.append(f"{'KL of ppo_ptx, nats per response':<33}{curve[-1]['kl']:.2f}")
+        lines.append(f"{'KL of ppo_ptx, nats per response':<40}{curve[-1]['kl']:.2f}")
     for model in ("base", "sft", "ppo_ptx"):
         words, score = results["answers"][model]["words"], results["benchmarks"][model]
         lines.append(
             f"{model:<10}words {_mean(words)}, HellaSwag {_percent(score['hellaswag'])}, loss on "
             f"text {results['pretraining_loss'][model]:.3f}"
         )
-    return "\n".join([*lines, "", f"report: {root / 'report.html'}"])
+    return "\n".join(["", *lines, "", f"report: {root / 'report.html'}"])
 
 
 def _percent(row: Mapping[str, Any]) -> str:

@@ -196,7 +196,7 @@ def test_the_headline_has_every_interval(tmp_path):
         "pretraining_loss": dict.fromkeys(models, 3.5),
     }
     text = headline(results, tmp_path)
-    assert "ppo_ptx above sft, reward model  70.0% (65.0% to 75.0%)" in text
+    assert "ppo_ptx above sft, second reward model  70.0% (65.0% to 75.0%)" in text
     assert "3.25" in text
     assert "words 21.5 (20.0 to 23.0), HellaSwag 41.0% (36.0% to 46.0%), loss on text 3.500" in text
 
