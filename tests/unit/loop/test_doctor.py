@@ -40,7 +40,8 @@ def ppo(world, out, **changes):
 
 
 def test_a_healthy_run_has_no_findings(world, tmp_path):
-    out = ppo(world, tmp_path / "run", episodes=256, batch_size=32, lr=3e-4, missing_eos_score=None)
+    settings = dict(episodes=1024, batch_size=128, lr=5e-5, missing_eos_score=None)
+    out = ppo(world, tmp_path / "run", **settings)
     assert "nothing wrong found" in examined(out)
 
 
