@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
+TORCH := torch==2.13.0
 
-.PHONY: help demo setup test test-all test-faults lint format docs real figures bench bench-peers clean
+.PHONY: help demo setup test test-all test-faults lint format docs real figures bench bench-peers lock clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 6 minutes)'
@@ -20,6 +21,7 @@ help:
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
 	@echo 'make bench-peers  environments with TRL, so that `make bench` compares with it'
+	@echo 'make lock      pin dependencies anew, with hashes'
 	@echo 'make clean     remove .venv and caches; never runs/'
 
 demo: $(READY)
@@ -27,13 +29,13 @@ demo: $(READY)
 
 setup: $(READY)
 
-# torch goes first and alone: where a machine has its own build of the pinned version (CPU only,
-# another CUDA), the lock file that follows finds it satisfied and leaves it alone.
+# torch goes first and alone, and is not in the lock file: which build of the pinned version to take
+# (CPU only, another CUDA) is the machine's choice.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "this needs Python 3.11 or later: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(PIP) install $(shell grep '^torch==' requirements.lock)
-	$(PIP) install -r requirements.lock
+	$(PIP) install $(TORCH)
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements.lock
 	touch $@
 
 $(READY): $(LOCKED) pyproject.toml
@@ -73,6 +75,14 @@ figures: $(READY)
 
 bench: $(READY)
 	for script in speed memory intake; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# Writes requirements.lock anew for Python 3.11 to 3.13; versions that are in it already stay.
+lock: $(READY)
+	$(PIP) install --quiet uv
+	sed -n 's/^\([A-Za-z0-9._-]*==[^ ;]*\).*/\1/p' requirements.lock > $(VENV)/pins.txt
+	echo '$(TORCH)' >> $(VENV)/pins.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-package torch \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate -c $(VENV)/pins.txt -q -o requirements.lock
 
 # TRL in environments of its own, for the comparisons of `make bench`; its PPO needs the older line.
 bench-peers:

@@ -19,14 +19,23 @@ def test_the_wheel_holds_every_tracked_file_of_the_package() -> None:
     assert {name.rsplit(".")[-1] for name in packed} >= {"py", "toml", "safetensors"}
 
 
-def test_the_lock_files_pin_every_dependency_exactly() -> None:
+def test_the_lock_file_pins_every_dependency_with_hashes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [line for file in ROOT.glob("requirements*.lock") for line in file.read_text().split()]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "pins only, no addresses"
-    pinned = {_canonical(line.partition("==")[0]) for line in lines}
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text, "pins only, no addresses"
+    entries = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert all(re.match(r"[\w.-]+==[\w.]+( ; [^\n]+)? \\\n", entry) for entry in entries)
+    assert all("--hash=sha256:" in entry for entry in entries)
+    pinned = {_canonical(entry.partition("==")[0]) for entry in entries}
     lines = [line for extra in project["optional-dependencies"].values() for line in extra]
     asked = [*project["dependencies"], *(x for x in lines if not x.startswith("understudy["))]
-    assert {_canonical(re.match(r"[\w.-]+", line)[0]) for line in asked} <= pinned
+    assert {_canonical(re.match(r"[\w.-]+", line)[0]) for line in asked} <= {*pinned, "torch"}
+
+
+def test_one_version_of_torch_is_pinned() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (torch,) = settings["tool"]["uv"]["dependency-metadata"]
+    assert f"TORCH := torch=={torch['version']}\n" in (ROOT / "Makefile").read_text()
 
 
 def _canonical(name: str) -> str:
