@@ -27,8 +27,8 @@ def test_another_size_is_an_error_that_names_the_sizes():
         bases.base_model_path("9m")
 
 
-def test_sizes_of_one_web_have_one_tokenizer_with_a_token_for_nearly_every_word():
-    tokenizers = [load_policy(bases.base_model_path(size))[1] for size in ("200k", "1m")]
+def test_all_sizes_have_one_tokenizer_with_a_token_for_nearly_every_word():
+    tokenizers = [load_policy(bases.base_model_path(size))[1] for size in bases.base_sizes()]
     fresh = world_tokenizer(Facts.of_seed(0))
     vocabularies = [tokenizer.get_vocab() for tokenizer in (*tokenizers, fresh)]
     assert all(vocabulary == vocabularies[0] for vocabulary in vocabularies[:-1])
