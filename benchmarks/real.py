@@ -91,7 +91,7 @@ def rankings(count: int, size: int) -> list[Ranking]:
             {
                 "prompt": text(rng, 10, 40),
                 "responses": [text(rng, 10, 50) for _ in range(size)],
-                "ranks": list(range(size)),
+                "tiers": [[i] for i in range(size)],
             }
         )
         for _ in range(count)

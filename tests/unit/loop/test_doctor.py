@@ -19,6 +19,7 @@ from understudy.ppo import update as ppo_update
 from understudy.ppo.passes import make_passes, put
 from understudy.ppo.rollout import response_logprobs
 from understudy.records import Demonstration, Ranking, read_records, write_records
+from understudy.records.shapes import tiers_of
 from understudy.reward.train import RewardConfig, train_reward
 from understudy.sft.train import SFTConfig, train_sft
 
@@ -274,7 +275,8 @@ def test_rankings_by_length(base, tmp_path):
     for r in rows:
         scores = [len(tokenizer(f" {text}")["input_ids"]) for text in r.responses]
         if len(set(scores)) > 1:
-            row = dict(prompt=r.prompt, responses=r.responses, scores=scores)
+            tiers = tiers_of(scores, "scores", best_is_high=True)
+            row = dict(prompt=r.prompt, responses=r.responses, scores=scores, tiers=tiers)
             by_length.append(Ranking.from_json(row))
     report = examined(reward(tmp_path, base, by_length))
     assert "the reward model is no better than length" in report
@@ -283,7 +285,7 @@ def test_rankings_by_length(base, tmp_path):
 def test_rankings_at_random(base, tmp_path):
     rows = read_records(write_rankings(tmp_path / "a.jsonl", 40), Ranking)
     valid = [
-        Ranking.from_json(dict(prompt=r.prompt, responses=r.responses, ranks=ranks))
+        replace(r, tiers=tuple((j,) for j in ranks))
         for i, r in enumerate(rows)
         for ranks in [[*range(len(r.responses))][:: 1 if i % 2 else -1]]
     ]

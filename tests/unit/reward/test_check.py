@@ -23,8 +23,8 @@ def counting(tmp_path_factory):
     pairs = [(f"w{TARGET} w4", "w5 w6 w8"), (f"w5 w{TARGET}", "w5 w4 w9")] * 12
     rows = [
         Ranking.from_json(
-            {"prompt": f"w4 w{5 + i % 4}", "chosen": good, "rejected": bad, "id": f"r{i}"}
-            | {"labeler_id": f"l{i % 2}", "labeler_role": "held_out"}
+            {"prompt": f"w4 w{5 + i % 4}", "responses": [good, bad], "tiers": [[0], [1]]}
+            | {"id": f"r{i}", "labeler_id": f"l{i % 2}", "labeler_role": "held_out"}
         )
         for i, (good, bad) in enumerate(pairs)
     ]
