@@ -34,11 +34,16 @@ def encode(rows, **options):
     return encode_rankings(make_tokenizer(), rows, **limits, **options).rows
 
 
-def test_margins_are_differences_of_scores_or_else_of_tiers():
+def test_margins_are_differences_of_scores_or_else_of_tiers(tmp_path):
     row = dict(prompt="x", responses=["a", "b", "c"], labeler_id="l")
-    by_score = Ranking.from_json(row | dict(scores=[1, 4.5, 1]))
-    by_tier = Ranking.from_json(row | dict(tiers=[[1], [0], [2]]))
-    by_pair = Ranking.from_json(dict(prompt="x", chosen="a", rejected="b", margin=2))
+    shapes = [
+        row | dict(scores=[1, 4.5, 1]),
+        row | dict(tiers=[[1], [0], [2]]),
+        dict(prompt="x", chosen="a", rejected="b", margin=2),
+    ]
+    path = tmp_path / "shapes.jsonl"
+    path.write_text("".join(json.dumps(shape) + "\n" for shape in shapes))
+    by_score, by_tier, by_pair = read_records(path, Ranking)
     rows = encode([by_score, by_tier, by_pair])
     assert rows[0].pairs == [(1, 0), (1, 2)]
     assert [row.margins for row in rows] == [[3.5, 3.5], [1, 2, 1], [2]]
