@@ -45,9 +45,6 @@ class RealConfig:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")
-        for name, folder in (("data", self.copies), ("model", self.model)):
-            if folder is not None and not folder.is_dir():
-                raise ValueError(f"{name} {folder} is no folder")
 
     @property
     def copies(self) -> Path | None:
@@ -60,6 +57,9 @@ def run_real(config: RealConfig) -> str:
     """Bring the folder up to date; the result in a few lines."""
     from understudy.loop.display import open_display
 
+    for name, folder in (("data", config.copies), ("model", config.model)):
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"{name} {folder} is not a folder")
     recipe = load_real_recipe(config.recipe)
     plan = real_plan(recipe, config.seed, config.copies, config.model)
     root = config.out

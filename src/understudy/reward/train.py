@@ -287,9 +287,11 @@ def backward_batch(
     total: dict[str, float] = {}
     for gradients, sums in side_by_side(jobs, device, threads):
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                grown = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-                parameter.grad = grown
+            if gradient is None:
+                continue
+            if parameter.grad is None:  # laid out as the parameter, which the fused step needs
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.add_(gradient)
         for name, value in sums.items():
             total[name] = total.get(name, 0.0) + value
     num_pairs = max(total["pairs"], 1.0)

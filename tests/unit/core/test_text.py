@@ -16,8 +16,8 @@ def test_read_both_formats(tmp_path):
     ("name", "content", "message"),
     [
         ("a.txt", " \n", "has no text"),
-        ("a.csv", "x", "must be .txt"),
-        ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', "line 2: each line must be an object with"),
+        ("a.csv", "x", "has no text"),
+        ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', "line 2: field 'text' is missing"),
         ("a.jsonl", "{", "line 1: not valid JSON"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_recipe_of_another_command_or_with_a_wrong_key(tmp_path):
 
 def test_folders_that_are_not_there_are_said_before_anything_runs(tmp_path, monkeypatch, capsys):
     assert main(["real", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
     monkeypatch.setenv("REAL_DATA", str(tmp_path))
     assert RealConfig().copies == tmp_path
     assert not (tmp_path / "out").exists()

@@ -70,7 +70,7 @@ def test_bias_sets_as_their_authors_have_them(tmp_path):
 @pytest.mark.parametrize(
     ("data", "name", "text", "message"),
     [
-        ("rte", "rte.jsonl", "[1]\n", "line 1: each line must be an object"),
+        ("rte", "rte.jsonl", "[1]\n", "row 1: each line must be an object"),
         ("rte", "rte.jsonl", "{\n", "line 1: not valid JSON"),
         ("rte", "rte.jsonl", "", "has no rows"),
         ("truthfulqa", "TruthfulQA.csv", "a,b\n1,2\n", "is not the file that truthfulqa wants"),
