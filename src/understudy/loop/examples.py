@@ -29,6 +29,7 @@ EXAMPLES: dict[str, str] = {
     "labels weights": f"weights.json {_P}",
     "labelers invite": f"Ann --role training {_P}",
     "labelers list": _P,
+    "labelers decide": f"Ann --role training {_P}",
     "labelers disable": f"Ann {_P}",
     "labelers enable": f"Ann {_P}",
     "labelers reset": f"Ann {_P}",
@@ -44,9 +45,12 @@ EXAMPLES: dict[str, str] = {
     "--prompts prompts.train.jsonl --pretrain-data pages.txt --out runs/ppo",
     "evaluate": "--models sft=runs/sft/model ppo=runs/ppo/model --prompts prompts.test.jsonl "
     "--out runs/evaluation",
+    "benchmark": "--models base=my-org/my-model sft=runs/sft/model --tasks paper "
+    "--out runs/benchmark",
     "report": "runs/evaluation",
     "board": "runs",
     "doctor": "runs/ppo",
     "chat": "runs/sft/model runs/ppo/model --prompt 'Name a prime.'",
+    "real": "--out runs/real",
     "world pretrain": "--out runs/base --size 3m",
 }

@@ -248,7 +248,7 @@ def _missing(row: Mapping[str, Any], kind: Any) -> str:
 
 def _likeness(shape: Shape, keys: list[str]) -> float:
     best = [max(_alike(key, name) for key in keys) for name in shape.keys]
-    return sum(best) / len(best)
+    return sum(alike for alike in best if alike > 0.6) / len(best)
 
 
 def _alike(first: str, second: str) -> float:

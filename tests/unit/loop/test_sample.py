@@ -26,7 +26,9 @@ def sample(folder, tmp_path, prompts, *options):
     out = tmp_path / "r.jsonl"
     files = ["--model", str(folder), "--prompts", str(tmp_path / "p.jsonl"), "--out", str(out)]
     code = main(["sample", *files, "--overwrite", "--device", "cpu", *options])
-    return code, [json.loads(line) for line in out.read_text().splitlines()] if not code else []
+    return code, [
+        json.loads(line) for line in out.read_text().split("\n") if line
+    ] if not code else []
 
 
 def test_answers_end_at_the_templates_turn_end_and_do_not_hold_it(folder, tmp_path):
