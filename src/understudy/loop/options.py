@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import math
 import os
 import re
 import types
@@ -36,9 +37,11 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
         )
     if unknown:
         raise ValueError(f"{prog} does not know what to do with '{unknown[0]}'; see {prog} --help")
-    return config_class(
-        **{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)}
-    )
+    values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)}
+    for name, value in values.items():
+        if isinstance(value, float) and math.isnan(value):  # every comparison with it is false
+            raise ValueError(f"{prog}: {name} is nan; give a number")
+    return config_class(**values)
 
 
 def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict, list[str]]:
@@ -174,7 +177,8 @@ def _sentence(box: str) -> str:
     lines = [re.sub(r"\s{2,}", " ", line.strip(frame)) for line in box.splitlines()]
     text = [line for line in lines[1:] if line]
     end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
-    return " ".join(text[:end]).removeprefix("Error parsing ")
+    said = " ".join(text[:end]).removeprefix("Error parsing ")
+    return said.replace("'None'", "'none'")  # the word that options take
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:

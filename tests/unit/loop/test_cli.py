@@ -95,6 +95,15 @@ def test_every_option_that_may_be_none_takes_that_word(command):
             assert getattr(parsed, field.name) is None
 
 
+@pytest.mark.parametrize("where", ["option", "file"])
+def test_a_setting_that_is_no_number_is_refused(tmp_path, where):
+    file = tmp_path / "settings.toml"
+    file.write_text('data = "x"\nlr = nan\n')
+    given = ["--data", "x", "--lr", "nan"] if where == "option" else ["--config", str(file)]
+    with pytest.raises(ValueError, match="lr is nan; give a number"):
+        settings(*given)
+
+
 def test_options_and_a_config_file_together(tmp_path):
     file = tmp_path / "settings.toml"
     file.write_text('data = "from-file.jsonl"\nlr = 0.5\nnames = ["a"]\nresume = true\n')
