@@ -76,7 +76,6 @@ def write_report(
 def render(results: Results) -> str:
     """The page as text."""
     makers: dict[str, Callable[[Results], str]] = {
-        "What was done": _done,
         ABLATION: ablation_section,
         "Head to head": _wins,
         "What else could explain it": explanations_section,
@@ -86,6 +85,7 @@ def render(results: Results) -> str:
         "The alignment tax": tax_section,
         "Side by side": _examples,
         "What to doubt": _caveats,
+        "What was done": _done,
         "Settings": _settings,
     }
     made = {title: make(results) for title, make in makers.items()}
