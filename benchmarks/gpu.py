@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
-from understudy.core.run import read_lines
-from understudy.ppo.train import PPOConfig, train_ppo
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.train import train_ppo
 from understudy.reward.train import RewardConfig, train_reward
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.run import read_lines
 from workload import Workload
 
 SIZES = {

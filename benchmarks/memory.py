@@ -4,7 +4,7 @@
 
 Each way runs in a process of its own, and its peak is the growth of the process's resident memory
 over what it was before, inputs included in neither. "whole" is log_softmax of all logits, as one
-would write it; "chunks" is `core.ops.chunked_logprobs`. Writes benchmarks/memory.json.
+would write it; "chunks" is `models.ops.chunked_logprobs`. Writes benchmarks/memory.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from understudy.core.ops import chunked_logprobs, entropy_of, logprobs_of
+from understudy.models.ops import chunked_logprobs, entropy_of, logprobs_of
 
 
 def measure(way: str, tokens: int, vocab: int, hidden: int, out: Connection) -> None:

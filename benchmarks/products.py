@@ -1,4 +1,4 @@
-"""The two libraries for products in fp32 on this processor: what `core/products.py` gains.
+"""The two libraries for products in fp32 on this processor: what `models/cpu/products.py` gains.
 
     python benchmarks/products.py
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from understudy.core.allocator import keep_freed_memory
-from understudy.core.products import times
+from understudy.models.cpu.allocator import keep_freed_memory
+from understudy.models.cpu.products import times
 
 SHAPES = [(128, 128), (128, 512), (512, 128), (2048, 8192), (8192, 2048)]
 """Inputs and outputs: the benchmark's Llama of 1.1M parameters, and one of about a billion."""
@@ -32,7 +32,7 @@ def main() -> None:
     """Print a table of GFLOP/s."""
     keep_freed_memory()
     print(f"{torch.get_num_threads()} threads, medians in GFLOP/s")
-    print("| inputs to outputs | rows | weight | torch.mm | core/products.py | times |")
+    print("| inputs to outputs | rows | weight | torch.mm | models/cpu/products.py | times |")
     print("|---|---|---|---|---|---|")
     for num_inputs, num_outputs in SHAPES:
         for rows in ROWS[num_inputs]:

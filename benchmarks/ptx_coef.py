@@ -15,13 +15,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from understudy.core.config import load_config
-from understudy.core.models import load_policy
-from understudy.core.run import read_lines
-from understudy.core.text import read_text, text_loss
 from understudy.evaluation.statistics import win_rate
-from understudy.ppo.train import PPOConfig, train_ppo
+from understudy.models.policies import load_policy
+from understudy.models.text import read_text, text_loss
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.train import train_ppo
 from understudy.records import Prompt, read_records
+from understudy.training.config import load_config
+from understudy.training.run import read_lines
 from understudy.world.world import World
 
 EXPLODED = 20.0

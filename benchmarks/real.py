@@ -27,16 +27,18 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from speed import Figures, machine, matmul_rate, record, take_turns
-from understudy.core.allocator import keep_freed_memory
-from understudy.core.models import ScalarModel, load_policy, set_dropout
-from understudy.core.optim import make_optimizer
-from understudy.core.run import read_lines
-from understudy.core.sampling import draw_responses
+from understudy.engines.sampling import draw_responses
+from understudy.models.cpu.allocator import keep_freed_memory
+from understudy.models.dropout import set_dropout
+from understudy.models.policies import load_policy
+from understudy.models.scalar import ScalarModel
 from understudy.records import Demonstration, Prompt, Ranking, write_records
 from understudy.reward.data import encode_rankings
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import backward_batch as sft_backward
+from understudy.training.optim import make_optimizer
+from understudy.training.run import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = (

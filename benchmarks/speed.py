@@ -26,15 +26,16 @@ import numpy as np
 import torch
 import transformers
 
-from understudy.core.allocator import keep_freed_memory
-from understudy.core.batching import pad
-from understudy.core.generation import generate, next_tokens
-from understudy.core.noise import num_numbers, stream_states, uniforms
-from understudy.core.run import code_version, read_lines
+from understudy.engines.generation import generate, next_tokens
+from understudy.engines.noise import num_numbers, stream_states, uniforms
+from understudy.models.batching import pad
+from understudy.models.cpu.allocator import keep_freed_memory
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
 from understudy.reward.train import RewardConfig, train_reward
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.origin import code_version
+from understudy.training.run import read_lines
 from workload import EOS, EOS_MEAN_A_THIRD, EOS_NEVER, FIXED, PAD, RAGGED, Workload
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from understudy.core.models import ScalarModel
+from understudy.models.scalar import ScalarModel
 from understudy.records import Demonstration, Prompt, Ranking, write_records
 
 PAD, EOS = 0, 1

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
-from understudy.core.models import ScalarModel
+from understudy.models.scalar import ScalarModel
 from understudy.ppo.config import PPOConfig
 from understudy.records.io import write_records
 from understudy.records.schema import Prompt

@@ -1,18 +1,18 @@
-"""docs/metrics.md from core/metrics.py: `python -m tests.docs.metrics_page` (or `make docs`)
+"""docs/metrics.md from training/metrics.py: `python -m tests.docs.metrics_page` (or `make docs`)
 writes it."""
 
 from itertools import groupby
 
 from tests.docs.pages import DOCS
 
-from understudy.core.metrics import METRICS, is_timing
+from understudy.training.metrics import METRICS, is_timing
 
 HEAD = """# Metrics
 
 Every metric that a stage logs, one line per step or iteration in the run folder's `metrics.jsonl`.
 Those marked * are wall-clock figures and go to `timings.jsonl`, so that a resumed run writes the
 same `metrics.jsonl` as an uninterrupted one. `Run.log` refuses a name that is not here.
-`make docs` writes this page from `core/metrics.py`.
+`make docs` writes this page from `training/metrics.py`.
 """
 
 

@@ -15,9 +15,9 @@ MODULES = {
     "PPOConfig": "understudy.ppo.config",
     "SampleConfig": "understudy.loop.sample",
     "CUTOFFS": "understudy.labeling.screening",
-    "make_optimizer": "understudy.core.optim",
-    "cosine_to": "understudy.core.optim",
-    "constant_with_warmup": "understudy.core.optim",
+    "make_optimizer": "understudy.training.optim",
+    "cosine_to": "understudy.training.optim",
+    "constant_with_warmup": "understudy.training.optim",
 }
 """Where the settings of the page are: fields of configs and arguments of functions."""
 STATUSES = {"same", "chosen", "departed"}

@@ -18,18 +18,18 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
-from understudy.core import checkpoint
-from understudy.core.checkpoint import (
+from understudy.ppo.train import train_ppo
+from understudy.records import file_hash
+from understudy.reward.train import RewardConfig, train_reward
+from understudy.sft.train import SFTConfig, train_sft
+from understudy.training import checkpoint
+from understudy.training.checkpoint import (
     CRASH_VARIABLE,
     latest_checkpoint,
     load_checkpoint,
     tree_hash,
 )
-from understudy.core.run import code_version
-from understudy.ppo.train import train_ppo
-from understudy.records import file_hash
-from understudy.reward.train import RewardConfig, train_reward
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.origin import code_version
 
 STAGES = ("sft", "reward", "ppo", "ppo_ptx")
 FAILED = 3

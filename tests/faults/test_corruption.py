@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from tests.faults.runs import prepare, run, train
 
-from understudy.core.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
-from understudy.core.models import load_policy, load_scalar
-from understudy.core.text import read_text
+from understudy.models.policies import load_policy
+from understudy.models.scalar import load_scalar
+from understudy.models.text import read_text
 from understudy.records import Demonstration, read_records
+from understudy.training.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 
 pytestmark = pytest.mark.faults
 

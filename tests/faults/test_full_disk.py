@@ -10,8 +10,8 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 from tests.fixtures_ppo import write_world
 
-from understudy.core.checkpoint import latest_checkpoint, list_checkpoints
 from understudy.records import file_hash
+from understudy.training.checkpoint import latest_checkpoint, list_checkpoints
 
 pytestmark = pytest.mark.faults
 

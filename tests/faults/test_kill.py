@@ -21,8 +21,8 @@ from tests.faults.runs import (
     wait_and_measure,
 )
 
-from understudy.core.checkpoint import latest_checkpoint
-from understudy.core.run import EXIT_STOPPED
+from understudy.training.checkpoint import latest_checkpoint
+from understudy.training.stop import EXIT_STOPPED
 
 pytestmark = pytest.mark.faults
 

@@ -8,12 +8,14 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import MORE_KINDS, save_model_folder
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from understudy.core.models import load_policy, load_scalar, score_ids
-from understudy.core.run import read_lines
-from understudy.ppo.train import PPOConfig, train_ppo
+from understudy.models.policies import load_policy
+from understudy.models.scalar import load_scalar, score_ids
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.train import train_ppo
 from understudy.records import Demonstration, Prompt, read_records, write_records
 from understudy.reward.train import RewardConfig, train_reward
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.run import read_lines
 
 IDS = [5, 9, 200, 31, 7, 42]
 

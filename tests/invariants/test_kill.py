@@ -9,8 +9,8 @@ import pytest
 from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 
-from understudy.core.checkpoint import CRASH_VARIABLE
 from understudy.records import file_hash
+from understudy.training.checkpoint import CRASH_VARIABLE
 
 SCRIPT = """
 import sys

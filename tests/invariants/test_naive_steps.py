@@ -13,9 +13,8 @@ import torch
 from tests.fixtures_models import make_policy
 from tests.fixtures_ppo import tiny_config, write_world
 
-from understudy.core.chat import Example
-from understudy.core.models import ScalarModel
-from understudy.core.optim import SkipGuard, clip_and_step, make_optimizer
+from understudy.models.chat import Example
+from understudy.models.scalar import ScalarModel
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.rollout import measure, sample
@@ -23,6 +22,7 @@ from understudy.ppo.update import Experience, Learner
 from understudy.reward.data import Element
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.loss import backward_batch as sft_backward
+from understudy.training.optim import SkipGuard, clip_and_step, make_optimizer
 
 EOS, PAD, WORDS, RATE = 0, 1, 3000, 1e-3
 KINDS = ["llama", "llama_tied"]

@@ -7,14 +7,9 @@ import pytest
 import torch
 from tests.fixtures_ppo import EOS, VOCAB, random_policy, write_world
 
-from understudy.core.chat import render_prompt
-from understudy.core.models import (
-    ScalarModel,
-    load_policy,
-    load_scalar,
-    policy_logprobs,
-    save_policy,
-)
+from understudy.models.chat import render_prompt
+from understudy.models.policies import load_policy, policy_logprobs, save_policy
+from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
 from understudy.records import Prompt, write_records

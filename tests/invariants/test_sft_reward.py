@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.fixtures_models import KINDS, make_policy
 
-from understudy.core.chat import Example
-from understudy.core.models import ScalarModel
+from understudy.models.chat import Example
+from understudy.models.scalar import ScalarModel
 from understudy.reward.data import Element
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.loss import backward_batch as sft_backward
@@ -90,7 +90,7 @@ def test_reward_split_sharing_and_order(kind, tie_width, monkeypatch):
     whole = gradients(model, lambda: run(rows, 10**6))
     assert_same(whole, gradients(model, lambda: run(rows, 1)))
     assert_same(whole, gradients(model, lambda: run(rows[::-1], 60)))
-    monkeypatch.setattr("understudy.core.scalar.worth_sharing", lambda *_: False)
+    monkeypatch.setattr("understudy.models.scalar.worth_sharing", lambda *_: False)
     assert_same(whole, gradients(model, lambda: run(rows, 10**6)))
 
 

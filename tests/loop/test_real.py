@@ -15,11 +15,11 @@ from tests.fixtures_real import (
 )
 
 from understudy.cli import main
-from understudy.core.models import load_tokenizer
-from understudy.core.run import read_lines
+from understudy.models.policies import load_tokenizer
 from understudy.reward.check import RewardCheckConfig, reward_check
 from understudy.reward.train import RewardConfig, train_reward
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.run import read_lines
 
 pytestmark = pytest.mark.slow
 

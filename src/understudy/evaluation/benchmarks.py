@@ -28,12 +28,12 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.models import context_length
-from understudy.core.run import write_atomic
 from understudy.evaluation.choices import Ids, encode, score_pairs
 from understudy.evaluation.continuations import continue_texts
 from understudy.evaluation.statistics import Interval, proportion, win_rate
+from understudy.models.policies import context_length
 from understudy.records.files import iter_rows
+from understudy.training.run import write_atomic
 
 ITEMS = "benchmark_items.jsonl"
 """What every model picked or wrote, an item per line."""

@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.batching import by_token_budget, pad, tree_mask
-from understudy.core.generation import logits_of
-from understudy.core.models import context_length, device_of, head_of, hidden_at, shares_prefix
-from understudy.core.scalar import worth_sharing
+from understudy.engines.generation import logits_of
+from understudy.models.batching import by_token_budget, pad, tree_mask
+from understudy.models.policies import context_length, device_of, head_of, hidden_at
+from understudy.models.scalar import shares_prefix, worth_sharing
 
 Ids = tuple[int, ...]
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import padding_id, stop_ids
-from understudy.core.generation import generate
-from understudy.core.models import context_length
+from understudy.engines.generation import generate
 from understudy.evaluation.choices import encode
+from understudy.models.chat import padding_id, stop_ids
+from understudy.models.policies import context_length
 
 _FIRST = 24
 """Tokens after which a continuation that has met a stop string is not drawn further."""

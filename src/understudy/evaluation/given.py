@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from understudy.core.text import read_text
 from understudy.evaluation.benchmarks import Benchmark, read_benchmark
+from understudy.models.text import read_text
 from understudy.records import Comparison, Prompt, Rating, Response, read_records
 
 Record = TypeVar("Record", Response, Comparison, Rating)

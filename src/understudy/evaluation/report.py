@@ -12,7 +12,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from understudy.core.run import write_atomic
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
     MODELS,
@@ -32,6 +31,7 @@ from understudy.evaluation.sections import (
     training_section,
 )
 from understudy.evaluation.tables import by_model, describe, verdict, win_tables
+from understudy.training.run import write_atomic
 
 Results = Mapping[str, Any]
 

@@ -18,17 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.core.compute import place
-from understudy.core.models import (
-    check_scalar,
-    load_policy,
-    load_scalar,
-    load_tokenizer,
-    score_texts,
-)
-from understudy.core.run import Run, open_run, read_record
-from understudy.core.sampling import draw_responses, say_if_none_ended
-from understudy.core.text import text_loss
+from understudy.engines.sampling import draw_responses, say_if_none_ended
 from understudy.evaluation.benchmarks import ITEMS, run_all, write_items
 from understudy.evaluation.bestofn import kl_bound, pick_best
 from understudy.evaluation.compare import (
@@ -54,6 +44,10 @@ from understudy.evaluation.flags import (
 from understudy.evaluation.given import Given, read_given
 from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import Interval
+from understudy.models.compute import place
+from understudy.models.policies import load_policy, load_tokenizer
+from understudy.models.scalar import check_scalar, load_scalar, score_texts
+from understudy.models.text import text_loss
 from understudy.records import (
     Comparison,
     Judge,
@@ -62,6 +56,7 @@ from understudy.records import (
     Response,
     write_records,
 )
+from understudy.training.run import Run, open_run, read_record
 
 RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, and unbiased manner:"
 """The paper's respectful prefix (App. D)."""

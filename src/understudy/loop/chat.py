@@ -83,8 +83,8 @@ class Speaker:
     """A model and its side of the conversation."""
 
     def __init__(self, name: str, config: ChatConfig) -> None:
-        from understudy.core.compute import place
-        from understudy.core.models import load_policy
+        from understudy.models.compute import place
+        from understudy.models.policies import load_policy
 
         self.name, self.config = name, config
         self.model, self.tokenizer = load_policy(model_folder(name))
@@ -101,8 +101,8 @@ class Speaker:
 
     def _fitting_prompt(self) -> list[int]:
         """The conversation's ids, without its oldest turns when it outgrows the model's context."""
-        from understudy.core.chat import check_prompt_length, render_prompt
-        from understudy.core.models import context_length
+        from understudy.models.chat import check_prompt_length, render_prompt
+        from understudy.models.policies import context_length
 
         room = context_length(self.model)
         while True:
@@ -114,9 +114,9 @@ class Speaker:
             self.turns = self.turns[2:]
 
     def _generate(self, ids: list[int]) -> str:
-        from understudy.core.chat import decode_response, padding_id, stop_ids
-        from understudy.core.generation import generate
-        from understudy.core.models import context_length
+        from understudy.engines.generation import generate
+        from understudy.models.chat import decode_response, padding_id, stop_ids
+        from understudy.models.policies import context_length
 
         room = context_length(self.model)
         limit = self.config.max_new_tokens

@@ -228,7 +228,7 @@ def _check_with_model(config: DataCheckConfig, contents: Contents) -> list[str]:
     """Print lengths and examples in tokens; what a trainer would cut or leave out."""
     from transformers import AutoConfig
 
-    from understudy.core.policies import load_tokenizer
+    from understudy.models.policies import load_tokenizer
 
     assert config.model is not None
     tokenizer = load_tokenizer(config.model)
@@ -244,7 +244,7 @@ def _check_with_model(config: DataCheckConfig, contents: Contents) -> list[str]:
     if contents.of(str):
         _texts(contents.of(str), tokenizer)
     if prompts := contents.of(Prompt):
-        from understudy.core.chat import render_prompts
+        from understudy.models.chat import render_prompts
 
         places = contents.places(Prompt)
         rows = render_prompts(tokenizer, [p.prompt for p in prompts], places.__getitem__)
@@ -267,7 +267,7 @@ class Limits:
 
 
 def _demonstrations(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
-    from understudy.core.chat import encode_examples
+    from understudy.models.chat import encode_examples
 
     records = contents.of(Demonstration)
     places = contents.places(Demonstration)
@@ -288,7 +288,7 @@ def _demonstrations(limits: Limits, contents: Contents, tokenizer: Any) -> list[
 
 
 def _rankings(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
-    from understudy.core.chat import encode_answers
+    from understudy.models.chat import encode_answers
 
     records, own = contents.of(Ranking), contents.places(Ranking)
     texts = [r.prompt for r in records], [r.responses for r in records]

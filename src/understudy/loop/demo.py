@@ -25,8 +25,8 @@ from understudy.loop.runner import run_plan
 PRELOAD = (
     "torch",
     "transformers",
-    "understudy.core.models",
-    "understudy.core.generation",
+    "understudy.models.scalar",
+    "understudy.engines.generation",
     "understudy.store",
 )
 

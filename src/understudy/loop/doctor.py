@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from understudy.core.run import read_lines, read_record
 from understudy.loop import findings as f
 from understudy.loop.findings import Finding
+from understudy.training.run import read_lines, read_record
 
 if TYPE_CHECKING:
     from understudy.sft.data import Examples
@@ -88,7 +88,7 @@ def _sft(config: Mapping[str, Any], rows: f.Rows) -> list[Finding | None]:
 
 def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
     """The demonstrations, encoded as the run encoded them; None if they have moved."""
-    from understudy.core.models import load_tokenizer
+    from understudy.models.policies import load_tokenizer
     from understudy.records import Demonstration, read_records
     from understudy.sft.data import encode_demonstrations
 
@@ -121,7 +121,7 @@ def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
 
 def _win_rates(config: DoctorConfig, record: Mapping[str, Any]) -> list[tuple[int, float]]:
     """(iteration, share of held-out prompts whose answer the judge prefers to the first one)."""
-    from understudy.core.models import load_scalar, score_texts
+    from understudy.models.scalar import load_scalar, score_texts
     from understudy.records import Prompt, read_records
 
     path = config.run / "samples.jsonl"

@@ -48,7 +48,7 @@ def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict,
     """Take `--config FILE` out of the arguments: (its values, the other arguments)."""
     if "--config" not in arguments:
         return {}, arguments
-    from understudy.core.config import build_values, read_toml
+    from understudy.training.config import build_values, read_toml
 
     at = arguments.index("--config")
     if at + 1 == len(arguments):

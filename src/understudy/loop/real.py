@@ -18,7 +18,7 @@ from understudy.loop.demo import show_plan
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.runner import run_plan
 
-PRELOAD = ("torch", "transformers", "understudy.core.models", "understudy.core.generation")
+PRELOAD = ("torch", "transformers", "understudy.models.scalar", "understudy.engines.generation")
 DATA_VARIABLE = "REAL_DATA"
 
 

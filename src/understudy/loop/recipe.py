@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from understudy.core.config import build_values, read_toml, required_fields
 from understudy.prompts.build import IntakeConfig
+from understudy.training.config import build_values, read_toml, required_fields
 
 R = TypeVar("R")
 

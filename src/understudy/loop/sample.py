@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.core.batching import derived_seed
-from understudy.core.chat import check_prompt_length, render_prompts
-from understudy.core.compute import place
-from understudy.core.models import context_length, load_policy
-from understudy.core.policies import say_once
-from understudy.core.sampling import draw_responses, id_key, merge_identical, say_if_none_ended
+from understudy.engines.sampling import draw_responses, id_key, merge_identical, say_if_none_ended
 from understudy.loop.names import model_folder, name_of
+from understudy.models.batching import derived_seed
+from understudy.models.chat import check_prompt_length, render_prompts
+from understudy.models.compute import place
+from understudy.models.policies import context_length, load_policy, say_once
 from understudy.records import Prompt, Response, read_records, write_records
 
 

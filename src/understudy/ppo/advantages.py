@@ -7,7 +7,7 @@ the prompt and the tokens before it. After the last token the episode is over an
 import torch
 from torch import Tensor
 
-from understudy.core.ops import masked_var, whiten
+from understudy.models.ops import masked_var, whiten
 
 Metrics = dict[str, Tensor]
 

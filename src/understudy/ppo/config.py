@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.core.lora import check_lora
+from understudy.models.lora import check_lora
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,13 +8,13 @@ curve. The noise is the same at every evaluation.
 
 import torch
 
-from understudy.core.chat import decode_response
-from understudy.core.run import Run
+from understudy.models.chat import decode_response
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.prompts import Prompts
 from understudy.ppo.rewards import final_scores
 from understudy.ppo.rollout import measure, sample
 from understudy.ppo.state import Models
+from understudy.training.run import Run
 
 
 def evaluate(

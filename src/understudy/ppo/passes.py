@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.core.batching import by_token_budget, pad
+from understudy.models.batching import by_token_budget, pad
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import records_of, render_prompts
+from understudy.models.chat import records_of, render_prompts
 from understudy.records.io import read_records
 from understudy.records.schema import Prompt
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.batching import shuffled
-from understudy.core.models import context_length, device_of
-from understudy.core.text import lm_loss, pack_rows, read_text
+from understudy.models.batching import shuffled
+from understudy.models.policies import context_length, device_of
+from understudy.models.text import lm_loss, pack_rows, read_text
 
 
 def read_rows(path: Path, tokenizer: Tokenizer, model: PreTrainedModel, length: int) -> Tensor:

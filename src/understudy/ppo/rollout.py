@@ -11,17 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.core.batching import derived_seed, pad, shuffled
-from understudy.core.generation import generate
-from understudy.core.models import (
-    ScalarModel,
-    adapter_off,
-    device_of,
-    has_adapter,
-    hidden_at,
-    selected_logprobs,
-)
-from understudy.core.side_by_side import side_by_side
+from understudy.engines.generation import generate
+from understudy.models.batching import derived_seed, pad, shuffled
+from understudy.models.cpu.side_by_side import side_by_side
+from understudy.models.lora import adapter_off, has_adapter
+from understudy.models.policies import device_of, hidden_at, selected_logprobs
+from understudy.models.scalar import ScalarModel
 from understudy.ppo.passes import Pass, make_passes, put
 
 Ids = Sequence[int]

@@ -26,22 +26,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.batching import derived_seed
-from understudy.core.chat import padding_id, stop_ids
-from understudy.core.compute import checkpoint_activations, place
-from understudy.core.models import (
-    ScalarModel,
-    add_adapter,
-    load_policy,
-    load_scalar,
-    load_weights,
-    set_dropout,
-    weights_of,
-)
-from understudy.core.optim import SkipGuard, make_optimizer
-from understudy.core.run import Run
+from understudy.models.batching import derived_seed
+from understudy.models.chat import padding_id, stop_ids
+from understudy.models.compute import checkpoint_activations, place
+from understudy.models.dropout import set_dropout
+from understudy.models.lora import add_adapter, load_weights, weights_of
+from understudy.models.policies import load_policy
+from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.update import Learner
+from understudy.training.optim import SkipGuard, make_optimizer
+from understudy.training.run import Run
 
 
 @dataclass(slots=True)

@@ -19,13 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from understudy.core.batching import shuffled
-from understudy.core.chat import never_ended
-from understudy.core.checkpoint import crash_point
-from understudy.core.models import context_length, save_policy
-from understudy.core.optim import constant_with_warmup, set_lr
-from understudy.core.policies import say_once
-from understudy.core.run import Run, prepare_run, stop_on_signal
+from understudy.models.batching import shuffled
+from understudy.models.chat import never_ended
+from understudy.models.policies import context_length, save_policy, say_once
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.holdout import evaluate
@@ -35,8 +31,10 @@ from understudy.ppo.rewards import adapted_beta, final_scores, token_rewards
 from understudy.ppo.rollout import Rollout, measure, prompts_of, sample
 from understudy.ppo.state import Models, State, averaged_policy, load_models, new_state
 from understudy.ppo.update import Experience, update_average
-
-__all__ = ["PPOConfig", "train_ppo"]
+from understudy.training.checkpoint import crash_point
+from understudy.training.optim import constant_with_warmup, set_lr
+from understudy.training.run import Run, prepare_run
+from understudy.training.stop import stop_on_signal
 
 Metrics = dict[str, float]
 

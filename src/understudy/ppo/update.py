@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.core.models import ScalarModel, device_of
-from understudy.core.optim import SkipGuard, clip_and_step, gradient_norm
-from understudy.core.side_by_side import side_by_side
+from understudy.models.cpu.side_by_side import side_by_side
+from understudy.models.policies import device_of
+from understudy.models.scalar import ScalarModel
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.losses import policy_loss, value_loss
 from understudy.ppo.passes import Pass, make_passes, take
 from understudy.ppo.ptx import add_ptx_gradient
 from understudy.ppo.rollout import Rollout, response_logprobs, response_values
+from understudy.training.optim import SkipGuard, clip_and_step, gradient_norm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

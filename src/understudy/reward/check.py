@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.core.chat import padding_id
-from understudy.core.compute import place
-from understudy.core.models import context_length, load_scalar
-from understudy.core.run import clean, write_atomic
+from understudy.models.chat import padding_id
+from understudy.models.compute import place
+from understudy.models.policies import context_length
+from understudy.models.scalar import load_scalar
 from understudy.records.io import read_records
 from understudy.records.schema import Ranking
 from understudy.reward.accuracy import longer_wins
 from understudy.reward.data import Element, encode_rankings
 from understudy.reward.evaluate import lengths, measure, pair_values, score_elements
+from understudy.training.run import clean, write_atomic
 
 RULES = ("auto", "longer", "shorter")
 FEW_PAIRS = 20

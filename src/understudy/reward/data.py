@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import check_prompt_length, encode_answers, records_of
+from understudy.models.chat import check_prompt_length, encode_answers, records_of
 from understudy.records.schema import Demonstration, Ranking, Role
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from understudy.core.chat import padding_id
-from understudy.core.models import load_scalar
+from understudy.models.chat import padding_id
+from understudy.models.scalar import load_scalar
 from understudy.reward.accuracy import pairwise_accuracy
 from understudy.reward.data import Element
 from understudy.reward.evaluate import score_elements

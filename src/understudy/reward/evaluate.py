@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from understudy.core.models import ScalarModel, ranking_batches
+from understudy.models.scalar import ScalarModel, ranking_batches
 from understudy.reward.accuracy import (
     above_length,
     calibration,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from understudy.core.batching import shuffled
+from understudy.models.batching import shuffled
 from understudy.records.io import write_records
 from understudy.records.schema import Ranking
 

@@ -20,26 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from understudy.core.batching import derived_seed, shuffled
-from understudy.core.chat import padding_id
-from understudy.core.compute import checkpoint_activations, place
-from understudy.core.lora import check_lora
-from understudy.core.models import (
-    ScalarModel,
-    add_adapter,
-    context_length,
-    device_of,
-    load_policy,
-    load_weights,
-    ranking_batches,
-    score_ids,
-    set_dropout,
-    trunk_of,
-    weights_of,
-)
-from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
-from understudy.core.side_by_side import side_by_side
+from understudy.models.batching import derived_seed, shuffled
+from understudy.models.chat import padding_id
+from understudy.models.compute import checkpoint_activations, place
+from understudy.models.cpu.side_by_side import side_by_side
+from understudy.models.dropout import set_dropout
+from understudy.models.lora import add_adapter, check_lora, load_weights, weights_of
+from understudy.models.policies import context_length, device_of, load_policy, trunk_of
+from understudy.models.scalar import ScalarModel, ranking_batches, score_ids
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
@@ -56,6 +44,9 @@ from understudy.reward.ensemble import measure_ensemble
 from understudy.reward.evaluate import evaluate
 from understudy.reward.folds import cross_validate, labeler_groups
 from understudy.reward.loss import make_pairs, pairwise_loss
+from understudy.training.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
+from understudy.training.run import Run, Saved, prepare_run
+from understudy.training.stop import stop_on_signal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

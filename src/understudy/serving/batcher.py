@@ -3,8 +3,8 @@
 One thread owns the model. Each turn it lets waiting requests in (one prefill of as many as there
 are free slots, up to a number of tokens, so that nobody's next token waits long), then draws one
 token for every running request. The running rows and the noise are the rollout engine's
-(`core/rows.py`, `core/noise.py`): a request with a seed gets the same answer whoever runs beside
-it, within rounding.
+(`engines/rows.py`, `engines/noise.py`): a request with a seed gets the same answer whoever runs
+beside it, within rounding.
 
 Shapes: B live rows, V vocabulary, D hidden size, K alternatives.
 """
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.core.generation import logits_of
-from understudy.core.models import device_of, head_of
-from understudy.core.noise import draw, num_numbers, stream_states, uniforms
-from understudy.core.rows import PREFILL_TOKENS, LiveRows
-from understudy.core.slots import decoding
+from understudy.engines.generation import logits_of
+from understudy.engines.noise import draw, num_numbers, stream_states, uniforms
+from understudy.engines.rows import PREFILL_TOKENS, LiveRows
+from understudy.engines.slots import decoding
+from understudy.models.policies import device_of, head_of
 
 
 @dataclass(frozen=True, slots=True)

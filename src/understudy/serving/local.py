@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from understudy.core.chat import padding_id, render_prompt, stop_ids
-from understudy.core.models import context_length
+from understudy.models.chat import padding_id, render_prompt, stop_ids
+from understudy.models.policies import context_length
 from understudy.records import Message
 from understudy.serving.batcher import Batcher, Job, Token
 from understudy.serving.text import TextStream

@@ -158,8 +158,8 @@ def make_backend(config: ServeConfig) -> Backend:
             private=config.upstream_private,
             max_response_tokens=config.max_response_tokens,
         )
-    from understudy.core.compute import place
-    from understudy.core.models import load_policy
+    from understudy.models.compute import place
+    from understudy.models.policies import load_policy
     from understudy.serving.local import LocalModel
 
     model, tokenizer = load_policy(_model_folder(str(config.model)))

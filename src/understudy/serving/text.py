@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import text_of
+from understudy.models.chat import text_of
 
 
 class TextStream:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.chat import Example, check_prompt_length, encode_examples, records_of
+from understudy.models.chat import Example, check_prompt_length, encode_examples, records_of
 from understudy.records.schema import Demonstration
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.core.batching import by_token_budget, pad
-from understudy.core.chat import Example
-from understudy.core.models import device_of, hidden_at, selected_logprobs
+from understudy.models.batching import by_token_budget, pad
+from understudy.models.chat import Example
+from understudy.models.policies import device_of, hidden_at, selected_logprobs
 
 
 def response_nll(

@@ -10,7 +10,7 @@ minimises (1 - f) * demonstration loss + f * text loss, each a mean over its own
 f is the share of the gradient and the share of the rows, whatever the lengths.
 
 Residual dropout 0.2 sits on the output of every attention and feed-forward block in any
-architecture; other dropout is off (core/dropout.py).
+architecture; other dropout is off (models/dropout.py).
 """
 
 import json
@@ -25,37 +25,29 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.batching import derived_seed, shuffled
-from understudy.core.chat import (
+from understudy.engines.generation import generate
+from understudy.models.batching import derived_seed, shuffled
+from understudy.models.chat import (
     Example,
     decode_response,
     padding_id,
     render_prompts,
     stop_ids,
 )
-from understudy.core.compute import checkpoint_activations, place
-from understudy.core.generation import generate
-from understudy.core.lora import check_lora
-from understudy.core.models import (
-    add_adapter,
-    context_length,
-    device_of,
-    load_policy,
-    load_scalar,
-    load_weights,
-    save_policy,
-    score_texts,
-    set_dropout,
-    weights_of,
-)
-from understudy.core.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.core.run import Run, Saved, prepare_run, stop_on_signal
-from understudy.core.text import pack_rows, read_text
+from understudy.models.compute import checkpoint_activations, place
+from understudy.models.dropout import set_dropout
+from understudy.models.lora import add_adapter, check_lora, load_weights, weights_of
+from understudy.models.policies import context_length, device_of, load_policy, save_policy
+from understudy.models.scalar import load_scalar, score_texts
+from understudy.models.text import pack_rows, read_text
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration
 from understudy.sft.data import Examples, encode_demonstrations
 from understudy.sft.loss import backward_batch, mean_loss
+from understudy.training.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
+from understudy.training.run import Run, Saved, prepare_run
+from understudy.training.stop import stop_on_signal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

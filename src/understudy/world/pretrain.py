@@ -21,11 +21,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from understudy.core.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from understudy.core.models import forward_hidden, load_policy, save_policy, trunk_of
-from understudy.core.optim import set_lr
-from understudy.core.run import Run, prepare_run, stop_on_signal
-from understudy.core.text import lm_loss, pack_rows
+from understudy.models.policies import forward_hidden, load_policy, save_policy, trunk_of
+from understudy.models.text import lm_loss, pack_rows
+from understudy.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.training.optim import set_lr
+from understudy.training.run import Run, prepare_run
+from understudy.training.stop import stop_on_signal
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import EOS, corpus, dictation
 from understudy.world.language import Facts

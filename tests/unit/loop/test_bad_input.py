@@ -10,11 +10,11 @@ from tests.fixtures_models import TEMPLATE, make_tokenizer, save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
 from understudy.cli import main
-from understudy.core.config import to_plain
-from understudy.core.run import read_lines
 from understudy.ppo.train import train_ppo
 from understudy.reward.train import RewardConfig, train_reward
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.config import to_plain
+from understudy.training.run import read_lines
 
 TRAIN = {"sft": train_sft, "reward": train_reward, "ppo": train_ppo}
 

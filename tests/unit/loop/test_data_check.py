@@ -79,7 +79,7 @@ def test_bad_rows_are_named_and_the_exit_code_says_so(tmp_path, capsys):
 
 
 def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
-    from understudy.core.policies import load_tokenizer
+    from understudy.models.policies import load_tokenizer
 
     rows = [
         {"id": "ok", "prompt": "the cat", "response": "a dog"},

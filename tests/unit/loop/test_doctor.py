@@ -10,10 +10,10 @@ from tests.fixtures_models import make_tokenizer, save_model_folder
 from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenizer, write_world
 
 from understudy.cli import main
-from understudy.core.models import device_of
 from understudy.loop import findings
 from understudy.loop.doctor import DoctorConfig, doctor, win_rates
 from understudy.loop.findings import nothing_ends
+from understudy.models.policies import device_of
 from understudy.ppo import train as ppo_train
 from understudy.ppo import update as ppo_update
 from understudy.ppo.passes import make_passes, put

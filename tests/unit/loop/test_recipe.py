@@ -17,7 +17,7 @@ def test_packaged_recipes_fit_the_trainers(name):
     import importlib
     from pathlib import Path
 
-    from understudy.core.config import load_config
+    from understudy.training.config import load_config
 
     recipe = load_recipe(name)
     files = {"model": "m", "data": "d", "out": "o", "reward_model": "r", "prompts": "p"}

@@ -8,7 +8,7 @@ from tests.fixtures_models import save_model_folder
 from tests.fixtures_tokenizers import KINDS
 
 from understudy.cli import main
-from understudy.core.chat import stop_ids
+from understudy.models.chat import stop_ids
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def sample(folder, tmp_path, prompts, *options):
 
 
 def test_answers_end_at_the_templates_turn_end_and_do_not_hold_it(folder, tmp_path):
-    from understudy.core.models import load_policy
+    from understudy.models.policies import load_policy
 
     model, tokenizer = load_policy(folder)
     end = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))

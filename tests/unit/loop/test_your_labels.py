@@ -18,8 +18,6 @@ from rich.console import Console
 from rich.live import Live
 from tests.fixtures_models import make_policy, make_tokenizer
 
-from understudy.core.models import ScalarModel
-from understudy.core.run import EXIT_STOPPED
 from understudy.evaluation.report import render
 from understudy.evaluation.your_labels import with_your_labels
 from understudy.labeling.agreement import Vote, votes_of_rankings
@@ -34,7 +32,9 @@ from understudy.loop.stage_call import StageCall
 from understudy.loop.stages import your_labels
 from understudy.loop.stages.your_check import by_score, by_votes, check, rate
 from understudy.loop.stages.your_labels import ask
+from understudy.models.scalar import ScalarModel
 from understudy.records import Prompt, Ranking, Response, read_records, write_records
+from understudy.training.stop import EXIT_STOPPED
 from understudy.world.world import World
 
 PASSWORD = "four good words here"

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from tests.fixtures_ppo import TARGET, counting_reward_model, tiny_config, write_world
 from transformers import AutoModelForCausalLM
 
-from understudy.core.checkpoint import load_checkpoint, save_checkpoint, tree_hash
-from understudy.core.run import EXIT_STOPPED, read_lines
 from understudy.ppo import train as train_module
 from understudy.ppo.state import load_models, new_state
 from understudy.ppo.train import train_ppo
 from understudy.records.io import read_records, write_records
 from understudy.records.schema import Prompt
+from understudy.training.checkpoint import load_checkpoint, save_checkpoint, tree_hash
+from understudy.training.run import read_lines
+from understudy.training.stop import EXIT_STOPPED
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +276,9 @@ def test_non_finite_reward_stops_with_a_clear_line(world, tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from understudy.core.config import load_config
-from understudy.ppo.train import PPOConfig, train_ppo
+from understudy.training.config import load_config
+from understudy.ppo.config import PPOConfig
+from understudy.ppo.train import train_ppo
 train_ppo(load_config(PPOConfig, sys.argv[1], {"resume": sys.argv[2]}))
 """
 
@@ -300,7 +302,7 @@ def run_child(path, resume, **kwargs):
     ],
 )
 def test_killed_anywhere_it_resumes_to_the_same_end(world, tmp_path, point):
-    from understudy.core.config import dump_toml
+    from understudy.training.config import dump_toml
 
     straight = train_ppo(tiny_config(world, tmp_path / "a"))
     config = tiny_config(world, tmp_path / "b")

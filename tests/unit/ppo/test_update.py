@@ -14,9 +14,10 @@ from tests.fixtures_ppo import (
     write_world,
 )
 
-from understudy.core.models import ScalarModel, add_adapter, policy_logprobs
-from understudy.core.optim import SkipGuard
-from understudy.core.side_by_side import side_by_side
+from understudy.models.cpu.side_by_side import side_by_side
+from understudy.models.lora import add_adapter
+from understudy.models.policies import policy_logprobs
+from understudy.models.scalar import ScalarModel
 from understudy.ppo import update as update_module
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
@@ -28,6 +29,7 @@ from understudy.ppo.update import (
     update_average,
     value_gradient,
 )
+from understudy.training.optim import SkipGuard
 
 PROMPTS = [[4 + i % 9] * (1 + i % 5) + [3] for i in range(12)]
 

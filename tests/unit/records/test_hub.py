@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from understudy.core.origin import describe_input
 from understudy.records import Demonstration, RecordError, read_records
 from understudy.records.hub import is_dataset
+from understudy.training.origin import describe_input
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.fixtures_models import make_policy, make_tokenizer
 from tests.fixtures_ppo import TARGET, counting_reward_model, word_tokenizer
 
 from understudy.cli import main
-from understudy.core.models import ScalarModel
+from understudy.models.scalar import ScalarModel
 from understudy.records import Ranking, read_records, write_records
 from understudy.reward.check import RewardCheckConfig, reward_check
 

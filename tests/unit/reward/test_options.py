@@ -9,12 +9,13 @@ import torch
 from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import make_tokenizer, save_model_folder
 
-from understudy.core.models import ScalarModel, load_policy, load_scalar
-from understudy.core.run import read_lines
+from understudy.models.policies import load_policy
+from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.records import Ranking, RecordError, read_records
 from understudy.reward.data import encode_rankings, read_labeler_weights
 from understudy.reward.ensemble import agreement
 from understudy.reward.train import RewardConfig, backward_batch, train_reward
+from understudy.training.run import read_lines
 
 
 @pytest.fixture

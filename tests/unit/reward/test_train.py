@@ -9,10 +9,10 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 
 import understudy.reward.train as reward
-from understudy.core.models import load_scalar, score_texts
-from understudy.core.run import read_lines
+from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Demonstration, Ranking, read_records, write_records
 from understudy.reward.train import RewardConfig, train_reward
+from understudy.training.run import read_lines
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from tests.fixtures_models import make_policy, make_tokenizer
 from tests.gateways import make_key, running
 from tests.stores import make_project
 
-from understudy.core.chat import decode_response, render_prompt
-from understudy.core.generation import generate
+from understudy.engines.generation import generate
+from understudy.models.chat import decode_response, render_prompt
 from understudy.serving.app import Settings, build_app
 from understudy.serving.local import LocalModel
 from understudy.store.log import PromptLog

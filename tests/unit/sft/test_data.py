@@ -1,7 +1,7 @@
 import pytest
 from tests.fixtures_models import make_tokenizer
 
-from understudy.core.chat import render_prompt
+from understudy.models.chat import render_prompt
 from understudy.records import Demonstration, Message
 from understudy.sft.data import encode_demonstrations
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tests.fixtures_models import make_policy
 
-from understudy.core.chat import Example
+from understudy.models.chat import Example
 from understudy.sft.loss import backward_batch, mean_loss, num_targets, response_nll
 
 ROWS = [

@@ -12,12 +12,13 @@ from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
 from transformers import AutoModelForCausalLM
 
 import understudy.sft.train as sft
-from understudy.core.models import ScalarModel, load_policy
-from understudy.core.run import read_lines
+from understudy.models.policies import load_policy
+from understudy.models.scalar import ScalarModel
 from understudy.records import Demonstration, read_records
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import mean_loss
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training.run import read_lines
 
 
 @pytest.fixture

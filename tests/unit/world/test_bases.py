@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from understudy.core.models import load_policy
+from understudy.models.policies import load_policy
 from understudy.world import bases
 from understudy.world import language as lang
 from understudy.world.benchmarks import benchmark_items

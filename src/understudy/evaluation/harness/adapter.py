@@ -16,9 +16,9 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.core.models import context_length
 from understudy.evaluation.choices import Score, encode, encode_pair, score_pairs
 from understudy.evaluation.continuations import continue_texts
+from understudy.models.policies import context_length
 
 MAX_NEW_TOKENS = 256
 """Longest continuation where a task names none; the harness's default."""

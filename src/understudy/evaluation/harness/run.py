@@ -16,18 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.core.compute import place
-from understudy.core.models import load_policy, load_tokenizer
-from understudy.core.run import (
-    EXIT_STOPPED,
-    Run,
-    open_run,
-    read_record,
-    stop_on_signal,
-    write_atomic,
-)
 from understudy.evaluation.report import write_report
 from understudy.evaluation.run import model_folders
+from understudy.models.compute import place
+from understudy.models.policies import load_policy, load_tokenizer
+from understudy.training.run import Run, open_run, read_record, write_atomic
+from understudy.training.stop import EXIT_STOPPED, stop_on_signal
 
 ITEMS = "items"
 

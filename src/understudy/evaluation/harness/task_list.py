@@ -11,9 +11,9 @@ import lm_eval.tasks
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
-from understudy.core.policies import one_line
 from understudy.evaluation.harness.data import find_rows, names_of
 from understudy.evaluation.harness.paper import BY_NAME, PAPER
+from understudy.models.policies import one_line
 from understudy.records.hub import read_dataset
 
 OURS = Path(__file__).parent / "tasks"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from understudy.core.policies import LOAD_ERRORS, check_folder, one_line, quiet_library
+from understudy.models.policies import LOAD_ERRORS, check_folder, one_line, quiet_library
 
 Scorer = Callable[[Sequence[str]], list[float]]
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.core.run import code_version, read_lines
 from understudy.evaluation.compare import likert_by_model, rate_responses, win_rate_table
 from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import mean_interval
@@ -12,6 +11,8 @@ from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.judging import answers_by_model, compare, judges
 from understudy.loop.stages.results import processor
 from understudy.records import Prompt, read_records
+from understudy.training.origin import code_version
+from understudy.training.run import read_lines
 from understudy.world.world import World
 
 TITLES = {

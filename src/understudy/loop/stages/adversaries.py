@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from understudy.core.models import load_policy
 from understudy.evaluation.bestofn import pick_best
 from understudy.evaluation.compare import win_rate_table
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.judging import BASELINE, compare, judges
 from understudy.loop.stages.verdicts import verdicts
+from understudy.models.policies import load_policy
 from understudy.records import Prompt, Response, prompt_text, read_records
 from understudy.world.language import UNKNOWN
 from understudy.world.replies import REFUSAL

@@ -10,10 +10,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from understudy.core.models import load_policy, load_scalar, score_texts
-from understudy.core.sampling import draw_responses, merge_identical
+from understudy.engines.sampling import draw_responses, merge_identical
 from understudy.loop.sample import draw_varying, room_for_answers
 from understudy.loop.stage_call import StageCall
+from understudy.models.policies import load_policy
+from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Prompt, Response, iter_records, read_records, write_records
 from understudy.world.corpus import FORUM_TEMPLATE
 

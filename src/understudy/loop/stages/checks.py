@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.core.models import load_scalar, score_texts
 from understudy.evaluation.compare import by_prompt
 from understudy.evaluation.statistics import win_rate
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.labels import accepted_labelers
+from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Prompt, Response, read_records
 from understudy.world.optimum import bayes_accuracy, pool_agreement, ranked
 from understudy.world.world import World

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from understudy.core.models import load_policy
-from understudy.core.text import read_text, text_loss
 from understudy.evaluation.benchmarks import read_benchmark, run_all, write_items
 from understudy.loop.stage_call import StageCall
+from understudy.models.policies import load_policy
+from understudy.models.text import read_text, text_loss
 
 ROW_LENGTH = 128
 """Tokens in a row of text, as in pretraining."""

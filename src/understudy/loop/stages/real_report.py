@@ -5,12 +5,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.core.run import code_version, read_lines
 from understudy.evaluation.report import curve_of, write_report
 from understudy.evaluation.run import EvaluateConfig, evaluate
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.results import times
 from understudy.records import Response, read_records, write_records
+from understudy.training.origin import code_version
+from understudy.training.run import read_lines
 
 MODELS = ("base", "sft", "ppo_ptx")
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.core.run import code_version, read_lines
 from understudy.evaluation.statistics import mean_interval
 from understudy.loop.plan import read_stamp
 from understudy.loop.stage_call import StageCall
 from understudy.records import Prompt, Response, prompt_text, read_records
+from understudy.training.origin import code_version
+from understudy.training.run import read_lines
 from understudy.world.world import World
 
 NUM_EXAMPLES = 10

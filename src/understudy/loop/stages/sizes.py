@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from understudy.core.run import code_version
 from understudy.evaluation.compare import gold_comparer, head_to_head, win_rate_table
 from understudy.evaluation.report import write_report
 from understudy.loop.stage_call import StageCall
 from understudy.records import Prompt, Response, read_records
+from understudy.training.origin import code_version
 from understudy.world.world import World
 
 BASELINE = "sft"

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from understudy.core.policies import load_policy
 from understudy.loop.stage_call import StageCall
+from understudy.models.policies import load_policy
 
 NORM_EPSILON = 1e-5
 """Of SmolLM2's layer norms; transformers rounds GGUF's value in single precision."""

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from understudy.core.batching import by_token_budget, pad
-from understudy.core.models import load_policy
-from understudy.core.policies import policy_logprobs
 from understudy.evaluation.compare import by_prompt
 from understudy.evaluation.statistics import Interval, win_rate
 from understudy.loop.stage_call import StageCall
+from understudy.models.batching import by_token_budget, pad
+from understudy.models.policies import load_policy, policy_logprobs
 from understudy.records import Prompt, Ranking, Response, prompt_text, read_records
 from understudy.world.corpus import FORUM_TEMPLATE
 from understudy.world.world import World

@@ -17,7 +17,6 @@ from operator import attrgetter
 
 from sqlalchemy import func, select
 
-from understudy.core.run import EXIT_STOPPED
 from understudy.labeling.collect import distinct_responses
 from understudy.labeling.labelers import (
     InviteConfig,
@@ -46,6 +45,7 @@ from understudy.store.labeling_tables import assignments
 from understudy.store.plan import Overlap, add_items, to_rank
 from understudy.store.project import FILE, NewConfig, new_project
 from understudy.store.queue import Taker, left_for
+from understudy.training.stop import EXIT_STOPPED
 
 NAME = "you"
 MOST_ANSWERS = 9

@@ -12,8 +12,8 @@ pytest.importorskip("lm_eval", reason="the extra 'benchmarks' is not installed")
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from understudy.core.models import load_policy
 from understudy.evaluation.harness.adapter import HarnessModel, _settings
+from understudy.models.policies import load_policy
 
 TOKENIZER = make_tokenizer()
 SMOL, RECORDED = Path("/tmp/smol/model"), Path("/work/shared/realdata/harness")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.fixtures_models import save_model_folder
 
-from understudy.core.run import read_record
 from understudy.evaluation.harness.run import BenchmarkConfig, benchmark, check_installed
 from understudy.loop.report import ReportConfig, write_run_report
+from understudy.training.run import read_record
 
 needs_harness = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,

@@ -1,1 +1,0 @@
-"""Tensor code that several stages share."""

@@ -1,0 +1,1 @@
+"""Rollouts: responses drawn from a policy, each from noise of its own."""

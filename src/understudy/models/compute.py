@@ -1,0 +1,95 @@
+"""Where and in which precision a model computes: device, bf16, activation checkpointing.
+
+With bf16 the weights, gradients and optimizer states stay in fp32 (the master weights) and are
+rounded for each product of the trunk and of the head; losses, log-probabilities and softmaxes are
+in fp32.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from understudy.models.cpu.allocator import keep_freed_memory
+
+_BF16 = "_understudy_bf16"
+
+
+class PlaceOptions(Protocol):
+    """Where and in which precision."""
+
+    @property
+    def device(self) -> str:
+        """Where to compute."""
+
+    @property
+    def bf16(self) -> bool:
+        """Whether products are in bf16."""
+
+
+class ComputeOptions(PlaceOptions, Protocol):
+    """The settings that the three trainers share."""
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether activations are computed again in the backward pass."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one. ValueError for one that is not
+    there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device is {name!r}, which cannot be used: {reason}") from None
+    return device
+
+
+def place(trunk: nn.Module, model: nn.Module, options: PlaceOptions) -> None:
+    """Move `model` to its device and let its `trunk` compute in the chosen precision."""
+    device = pick_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    model.to(device)
+    object.__setattr__(trunk, _BF16, options.bf16)
+
+
+def computes_in_bf16(trunk: nn.Module) -> bool:
+    """Whether `place` asked for bf16."""
+    return bool(getattr(trunk, _BF16, False))
+
+
+def autocast_of(trunk: nn.Module) -> AbstractContextManager[Any]:
+    """The context in which a trunk runs."""
+    if not computes_in_bf16(trunk):
+        return nullcontext()
+    device = next(trunk.parameters()).device.type
+    return torch.autocast(device, dtype=torch.bfloat16)
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Keep only what enters each layer, and compute the layer again in the backward pass.
+
+    Call it on a model that is not copied afterwards: a copy's layers would run the original's.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList):
+            for layer in module:
+                if len(list(layer.children())) > 1:
+                    layer.forward = _recomputed(layer.forward)
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return run

@@ -1,0 +1,1 @@
+"""Hand-written passes for small models in fp32 on one CPU."""

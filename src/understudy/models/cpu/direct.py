@@ -1,0 +1,351 @@
+"""Whole sequences through a Llama-shaped trunk, with gradients: the same sums in fewer operations.
+
+In a small model a third of a training pass is not matrix products but what stands between them.
+Here a norm's weight is multiplied into the matrices behind it, which are smaller than the
+activations; norm, rotation and gate are one step of the backward pass each; the products that end a
+block add the residual themselves; and the last layer's feed-forward block runs only where its
+result is read. Used on CPU in fp32, and only where a trial pass gives what the model's own forward
+gives.
+
+Rows of different lengths are laid end to end without padding; only attention sees them side by
+side, in groups of similar length.
+
+Shapes: B rows, T tokens, N tokens of all rows, M positions that are read, D hidden size, H heads, R
+head size.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from understudy.models.batching import by_token_budget
+from understudy.models.cpu.llama import TRIAL, has_llama_shape
+from understudy.models.cpu.products import (
+    product,
+    product_onto,
+    rows_to_spare,
+    times,
+    weight_gradient,
+)
+from understudy.models.cpu.rotary import Rotation, paired
+from understudy.models.masks import sliding_window
+
+_AGREES = "_understudy_passes_directly"
+
+_GROUP_TOKENS = 96
+"""Padding that costs attention as much as one more group."""
+
+
+def direct_pass(trunk: PreTrainedModel, length: int) -> "DirectPass | None":
+    """A pass of rows of at most `length` tokens; None where the library must do it."""
+    if not _runs_directly(trunk, length):
+        return None
+    agrees = getattr(trunk, _AGREES, None)
+    if agrees is None:
+        agrees = _agrees(trunk)
+        object.__setattr__(trunk, _AGREES, agrees)
+    return DirectPass(trunk) if agrees else None
+
+
+def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:
+    config: Any = trunk.config
+    window = sliding_window(config)
+    return (
+        config._attn_implementation == "sdpa"
+        and not (window and window < length)
+        and has_llama_shape(trunk)
+        and all(map(_is_plain, trunk.layers))
+        and trunk.get_input_embeddings().weight.dtype == torch.float32
+    )
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether nothing is wrapped, no adapter on a product, no recomputation around the layer, and
+    nothing drops attention weights."""
+    blocks = (*layer.self_attn.children(), *layer.mlp.children())
+    products = [block for block in blocks if not hasattr(block, "variance_epsilon")]
+    products.remove(layer.mlp.act_fn)
+    drops = layer.training and getattr(layer.self_attn, "attention_dropout", 0.0) > 0
+    plain = all(type(block) is nn.Linear for block in products)
+    return plain and not drops and "forward" not in vars(layer)
+
+
+@torch.no_grad()
+def _agrees(trunk: PreTrainedModel) -> bool:
+    weight = trunk.get_input_embeddings().weight
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(weight.shape[0], TRIAL, generator=generator)
+    read_M = torch.tensor([3, 7, 9, 14, 31])
+    expected_MD = trunk(input_ids=ids_BT, use_cache=False).last_hidden_state.flatten(0, 1)[read_M]
+    found_MD = DirectPass(trunk)(Rows.padded(torch.ones_like(ids_BT)), ids_BT, read_M)
+    model: Any = trunk
+    turns = model.rotary_emb(found_MD, position_ids=torch.arange(TRIAL[1]).unsqueeze(0))
+    # What the gradient of a rotation takes for granted, and no forward pass would show.
+    halves_alike = all(torch.equal(*x.chunk(2, -1)) for x in turns)
+    return halves_alike and torch.allclose(found_MD, expected_MD, rtol=1e-4, atol=1e-4)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Consecutive rows that attention sees side by side."""
+
+    num_rows: int
+    """How many."""
+    length: int
+    """Tokens of the longest."""
+    slots: Tensor | None
+    """Where each of their tokens is once padded, or None where all are equally long."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, padding not counted."""
+        return self.num_rows * self.length if self.slots is None else len(self.slots)
+
+    def apart(self, x_NHR: Tensor) -> Tensor:
+        """(rows, H, T, R), padded."""
+        if self.slots is not None:
+            x_NHR = _Spread.apply(x_NHR, self.slots, self.num_rows * self.length)
+        return x_NHR.unflatten(0, (self.num_rows, self.length)).transpose(1, 2)
+
+    def joined(self, x_BTHR: Tensor) -> Tensor:
+        """(tokens, H, R), without padding."""
+        x_NHR = x_BTHR.flatten(0, 1)
+        return x_NHR if self.slots is None else _Collect.apply(x_NHR, self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the tokens of a batch are: row after row, from long to short, without padding."""
+
+    groups: list[Group]
+    """The rows, in this order."""
+    token_N: Tensor
+    """Flat position of each token in the padded batch (B, T)."""
+    place: Tensor
+    """Its inverse: index among the N tokens of each flat position."""
+    column_N: Tensor
+    """Column of each token in the batch: its position in its row."""
+    num_spare: int
+    """Tokens at the end that nobody reads, there for a number of tokens that comes again."""
+
+    @classmethod
+    def padded(cls, mask_BT: Tensor) -> "Rows":
+        """Rows padded on the right, of which no token sees another row or what is after it."""
+        count, width = mask_BT.shape
+        lengths = [int(n) for n in mask_BT.sum(-1)]
+        parts = by_token_budget(lengths, count * width, _GROUP_TOKENS)
+        groups, tokens = [], []
+        columns_T = torch.arange(width)
+        for part in parts:
+            real_BT = (
+                columns_T[: lengths[part[0]]] < torch.tensor([lengths[i] for i in part])[:, None]
+            )
+            full = bool(real_BT.all())
+            slots = None if full else real_BT.flatten().nonzero().squeeze(-1)
+            groups.append(Group(len(part), real_BT.shape[1], slots))
+            flat_BT = torch.tensor(part)[:, None] * width + columns_T[: real_BT.shape[1]]
+            tokens.append(flat_BT.flatten() if full else flat_BT.flatten()[slots])
+        token_N = torch.cat(tokens)
+        place = torch.zeros(count * width, dtype=torch.long)
+        place[token_N] = torch.arange(len(token_N))
+        return cls._rounded(groups, token_N, place, token_N % width)
+
+    @classmethod
+    def masked(cls, positions_BT: Tensor) -> "Rows":
+        """Rows whose tokens see what a mask says."""
+        every_N = torch.arange(positions_BT.numel())
+        group = Group(len(positions_BT), positions_BT.shape[1], None)
+        return cls._rounded([group], every_N, every_N, positions_BT.flatten())
+
+    @classmethod
+    def _rounded(
+        cls, groups: list[Group], token_N: Tensor, place: Tensor, column_N: Tensor
+    ) -> "Rows":
+        num_spare = rows_to_spare(len(token_N))
+        token_N, column_N = (F.pad(x_N, (0, num_spare)) for x_N in (token_N, column_N))
+        return cls(groups, token_N, place, column_N, num_spare)
+
+
+class DirectPass:
+    """A trunk's modules, looked up for one pass."""
+
+    def __init__(self, trunk: PreTrainedModel) -> None:
+        self.trunk: Any = trunk
+
+    def __call__(
+        self, rows: Rows, ids_BT: Tensor, read_M: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Last hidden states (M, D) at the flat positions `read_M` of (B, T); causal without an
+        additive `mask`."""
+        trunk, read_M = self.trunk, rows.place[read_M]
+        hidden_ND = trunk.embed_tokens(ids_BT.flatten()[rows.token_N])
+        rotation = Rotation.of(trunk, hidden_ND, rows.column_N)
+        for layer in trunk.layers:
+            mixed_ND = _attention(layer, hidden_ND, rows, rotation, mask)
+            if layer is trunk.layers[-1]:
+                rounded_M = F.pad(read_M, (0, rows_to_spare(len(read_M))))
+                mixed_ND, hidden_ND = (x.index_select(0, rounded_M) for x in (mixed_ND, hidden_ND))
+            out = layer.self_attn.o_proj
+            hidden_ND = product_onto(hidden_ND, mixed_ND, out.weight, out.bias)
+            hidden_ND = _feed_forward(layer, hidden_ND)
+        return _normalized(hidden_ND[: len(read_M)], trunk.norm) * trunk.norm.weight
+
+
+def _attention(
+    layer: Any,
+    hidden_ND: Tensor,
+    rows: Rows,
+    rotation: Rotation,
+    mask: Tensor | None,
+) -> Tensor:
+    attention, norm = layer.self_attn, layer.input_layernorm
+    x_ND = _normalized(hidden_ND, norm)
+
+    def heads(projection: nn.Linear, in_pairs: bool = False) -> Tensor:
+        weight_MD = projection.weight * norm.weight
+        bias_M: Tensor | None = projection.bias
+        if in_pairs:
+            weight_MD = paired(weight_MD, attention.head_dim)
+            bias_M = None if bias_M is None else paired(bias_M, attention.head_dim)
+        return product(x_ND, weight_MD, bias_M).unflatten(-1, (-1, attention.head_dim))
+
+    def turned_heads(projection: nn.Linear, inner_norm: Any) -> Tensor:
+        x_NHR = heads(projection, in_pairs=True)
+        if inner_norm is not None:
+            weight_R = paired(inner_norm.weight, attention.head_dim)
+            x_NHR = _normalized(x_NHR, inner_norm) * weight_R
+        return rotation.turn(x_NHR)
+
+    inputs_NHR = (
+        turned_heads(attention.q_proj, getattr(attention, "q_norm", None)),
+        turned_heads(attention.k_proj, getattr(attention, "k_norm", None)),
+        heads(attention.v_proj),
+    )
+    sizes = [*(group.num_tokens for group in rows.groups), rows.num_spare]
+    parts = (x_NHR.split(sizes)[:-1] for x_NHR in inputs_NHR)
+    mixed = []
+    for group, *inputs in zip(rows.groups, *parts, strict=True):
+        mixed_BTHR, _ = sdpa_attention_forward(
+            attention,
+            *map(group.apart, inputs),
+            mask,
+            scaling=attention.scaling,
+            is_causal=mask is None,
+        )
+        mixed.append(group.joined(mixed_BTHR))
+    mixed.append(torch.zeros_like(inputs_NHR[0][: rows.num_spare]))
+    return torch.cat(mixed).flatten(1)
+
+
+def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
+    """hidden + what the gated feed-forward block adds."""
+    block, norm = layer.mlp, layer.post_attention_layernorm
+    x_ND = _normalized(hidden_ND, norm)
+    gate_FD, up_FD = block.gate_proj.weight * norm.weight, block.up_proj.weight * norm.weight
+    biased = any(p.bias is not None for p in (block.gate_proj, block.up_proj, block.down_proj))
+    if not biased and type(block.act_fn).__name__ in ("SiLU", "SiLUActivation"):
+        added: Tensor = _FeedForward.apply(hidden_ND, x_ND, gate_FD, up_FD, block.down_proj.weight)
+        return added
+    gate_NF = product(x_ND, gate_FD, block.gate_proj.bias)
+    up_NF = product(x_ND, up_FD, block.up_proj.bias)
+    gated_NF, down = block.act_fn(gate_NF) * up_NF, block.down_proj
+    return product_onto(hidden_ND, gated_NF, down.weight, down.bias)
+
+
+def _normalized(x: Tensor, norm: Any) -> Tensor:
+    """RMS norm without its weight."""
+    scaled: Tensor = _Normalize.apply(x, norm.variance_epsilon)
+    return scaled
+
+
+class _Normalize(torch.autograd.Function):
+    """y = x / sqrt(mean(x^2) + epsilon) over the last dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, epsilon: float) -> Tensor:  # type: ignore[override]
+        squares = torch.linalg.vecdot(x, x).div_(x.shape[-1])
+        scale = squares.add_(epsilon).rsqrt_().unsqueeze(-1)
+        y = x * scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        y, scale = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, y).div_(y.shape[-1]).unsqueeze(-1)
+        return torch.addcmul(grad, y, along, value=-1).mul_(scale), None
+
+
+class _FeedForward(torch.autograd.Function):
+    """hidden + down(silu(gate(x)) * up(x)); the backward pass works in what the forward kept."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden_ND: Tensor,
+        x_ND: Tensor,
+        gate_FD: Tensor,
+        up_FD: Tensor,
+        down_DF: Tensor,
+    ) -> Tensor:
+        gate_NF, up_NF = times(x_ND, gate_FD), times(x_ND, up_FD)
+        if any(ctx.needs_input_grad):
+            opened_NF = F.silu(gate_NF)
+            gated_NF = opened_NF * up_NF
+            kept = gate_NF, up_NF, opened_NF, gated_NF
+            ctx.save_for_backward(x_ND, gate_FD, up_FD, down_DF, *kept)
+        else:
+            gated_NF = F.silu(gate_NF, inplace=True).mul_(up_NF)
+        return times(gated_NF, down_DF, onto_NM=hidden_ND)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF, opened_NF, gated_NF = ctx.saved_tensors
+        grad_down_DF = weight_gradient(grad_ND, gated_NF)
+        grad_gated_NF = times(grad_ND, down_DF.T)
+        grad_up_NF = opened_NF.mul_(grad_gated_NF)
+        grad_opened_NF = torch.mul(grad_gated_NF, up_NF, out=gated_NF)
+        grad_gate_NF = torch.ops.aten.silu_backward(grad_opened_NF, gate_NF)
+        grad_x_ND = times(grad_gate_NF, gate_FD.T, onto_NM=times(grad_up_NF, up_FD.T))
+        grad_gate_FD = weight_gradient(grad_gate_NF, x_ND)
+        grad_up_FD = weight_gradient(grad_up_NF, x_ND)
+        return grad_ND, grad_x_ND, grad_gate_FD, grad_up_FD, grad_down_DF
+
+
+class _Spread(torch.autograd.Function):
+    """Rows of x at `index` of `size` rows that are else 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, size: int) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(index)
+        return x.new_zeros(size, *x.shape[1:]).index_copy_(0, index, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        return grad.index_select(0, index), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """Rows `index` of x, each at most once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(index)
+        ctx.size = len(x)
+        return x.index_select(0, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad), None

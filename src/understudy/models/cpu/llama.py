@@ -1,0 +1,249 @@
+"""The trunk of a Llama-shaped decoder run directly: fewer operations, little Python around them.
+
+In a small model most of a decode step is not arithmetic but what surrounds it: modules that call
+modules, argument handling, operations on a few rows. `direct_trunk` runs the same modules' weights
+(also those that an adapter has wrapped) in the same order, and is used only where it is seen to
+give what the model's own forward gives. Forward only, on CPU, in the weights' precision.
+
+Shapes: B rows, T tokens of a pass, N = B x T, D hidden size, H heads, P positions, R head size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Cache, PreTrainedModel
+
+from understudy.models.cpu.products import rows_to_spare, times
+from understudy.models.masks import Mask
+
+_STATIC_ROPES = ("default", "linear", "llama3", "yarn")
+"""Rotary embeddings that do not depend on the longest position of a pass."""
+_AGREES = "_understudy_runs_directly"
+
+Attention = Callable[..., tuple[Tensor, Any]]
+
+
+TRIAL = (4, 8)
+"""Rows and tokens of the pass on which two ways are compared: as many together as the faster
+products want (`models/cpu/products.py`), so that these are on trial too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a forward pass into a cache takes."""
+
+    ids_BT: Tensor
+    """Tokens."""
+    positions_BT: Tensor
+    """Their positions."""
+    mask: Mask
+    """What they may look at; None for a causal pass."""
+    cache: Cache
+    """Where their keys and values go."""
+    read_M: Tensor | None = None
+    """Flat positions of (B, T) whose hidden states are wanted; None for all."""
+
+
+Forward = Callable[[Inputs], Tensor]
+"""From a pass's inputs to the last hidden states (M, D) that it reads."""
+
+
+def library_trunk(trunk: PreTrainedModel) -> Forward:
+    """The model's own forward pass."""
+
+    def forward(inputs: Inputs) -> Tensor:
+        hidden_BTD: Tensor = trunk(
+            input_ids=inputs.ids_BT,
+            attention_mask=inputs.mask,
+            position_ids=inputs.positions_BT,
+            past_key_values=inputs.cache,
+            use_cache=True,
+        ).last_hidden_state
+        hidden_ND = hidden_BTD.flatten(0, 1)
+        return hidden_ND if inputs.read_M is None else hidden_ND[inputs.read_M]
+
+    return forward
+
+
+class LlamaTrunk:
+    """Llama, Qwen 2 and 3, Mistral and whatever else has their modules and their order."""
+
+    def __init__(self, trunk: PreTrainedModel, longest: int, attend: Attention) -> None:
+        model: Any = trunk
+        self.embed, self.norm, self.attend = model.embed_tokens, model.norm, attend
+        self.layers = [_Layer(layer) for layer in model.layers]
+        weight = self.embed.weight
+        positions_1P = torch.arange(longest, device=weight.device).unsqueeze(0)
+        cos_1PR, sin_1PR = model.rotary_emb(weight[:1], position_ids=positions_1P)
+        self.cos_PR, self.sin_PR = cos_1PR[0], first_half_negative(sin_1PR[0])
+
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """Last hidden states (M, D)."""
+        count, shape, read_M = inputs.ids_BT.numel(), inputs.ids_BT.shape, inputs.read_M
+        spare = rows_to_spare(count)
+        hidden_ND = _longer(self.embed(inputs.ids_BT).flatten(0, 1), spare)
+        positions_N = _longer(inputs.positions_BT.flatten(), spare)
+        cos_N1R = self.cos_PR[positions_N].unsqueeze(1)
+        sin_N1R = self.sin_PR[positions_N].unsqueeze(1)
+        for index, layer in enumerate(self.layers):
+            query, key, value = (
+                x_NHR[:count].unflatten(0, shape).transpose(1, 2)
+                for x_NHR in layer.projections(hidden_ND, cos_N1R, sin_N1R)
+            )
+            key, value = inputs.cache.update(key, value, index)
+            mixed, _ = self.attend(
+                layer.attention, query, key, value, inputs.mask, scaling=layer.attention.scaling
+            )
+            mixed_ND = mixed.reshape(count, -1)
+            if read_M is not None and index == len(self.layers) - 1:
+                mixed_ND, hidden_ND, count = mixed_ND[read_M], hidden_ND[read_M], len(read_M)
+            mixed_ND = _longer(mixed_ND, len(hidden_ND) - count)
+            hidden_ND = layer.output_onto(hidden_ND, mixed_ND)
+            hidden_ND = layer.feed_forward_onto(hidden_ND)
+        return _rms_norm(self.norm, hidden_ND[:count])
+
+
+class _Layer:
+    """One decoder layer's modules, looked up once."""
+
+    def __init__(self, layer: Any) -> None:
+        self.attention: Any = layer.self_attn
+        self.head_size = int(layer.self_attn.head_dim)
+        self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
+        self.query, self.key = layer.self_attn.q_proj, layer.self_attn.k_proj
+        self.value, self.output = layer.self_attn.v_proj, layer.self_attn.o_proj
+        self.query_norm = getattr(layer.self_attn, "q_norm", None)
+        self.key_norm = getattr(layer.self_attn, "k_norm", None)
+        self.gate, self.up, self.down = layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj
+        self.activation = layer.mlp.act_fn
+
+    def projections(
+        self, hidden_ND: Tensor, cos_N1R: Tensor, sin_N1R: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key (both turned by their positions) and value, (N, H, R) each."""
+        x_ND = _rms_norm(self.before, hidden_ND)
+        query_NHR, key_NHR, value_NHR = (
+            _product(projection, x_ND).view(len(x_ND), -1, self.head_size)
+            for projection in (self.query, self.key, self.value)
+        )
+        if self.query_norm is not None:
+            query_NHR = _rms_norm(self.query_norm, query_NHR)
+            key_NHR = _rms_norm(self.key_norm, key_NHR)
+        return turned(query_NHR, cos_N1R, sin_N1R), turned(key_NHR, cos_N1R, sin_N1R), value_NHR
+
+    def output_onto(self, hidden_ND: Tensor, mixed_ND: Tensor) -> Tensor:
+        """hidden + what the attention block adds."""
+        return _product(self.output, mixed_ND, hidden_ND)
+
+    def feed_forward_onto(self, hidden_ND: Tensor) -> Tensor:
+        """hidden + what the gated feed-forward block adds."""
+        x_ND = _rms_norm(self.after, hidden_ND)
+        gated_NF = self.activation(_product(self.gate, x_ND)).mul_(_product(self.up, x_ND))
+        return _product(self.down, gated_NF, hidden_ND)
+
+
+def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
+    """What a linear map, wrapped or not, gives, added to `onto`."""
+    plain = type(projection) is nn.Linear and projection.weight.dtype == torch.float32
+    if plain and not torch.is_autocast_enabled("cpu"):
+        return times(x_NK, projection.weight, projection.bias, onto_NM)
+    found_NM: Tensor = projection(x_NK)
+    return found_NM if onto_NM is None else onto_NM.add_(found_NM)
+
+
+def _longer(x: Tensor, count: int) -> Tensor:
+    """With `count` more rows of zeros."""
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, count)) if count else x
+
+
+def _rms_norm(norm: Any, x: Tensor) -> Tensor:
+    scale = (x * x).mean(-1, keepdim=True).add_(norm.variance_epsilon).rsqrt_()
+    return (x * scale).mul_(norm.weight)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`.
+
+    In the library's order of a head's numbers, so that adapters may stay around the products;
+    training passes use the faster `models/cpu/rotary.py`.
+    """
+    half = x.shape[-1] // 2
+    swapped = torch.cat((x[..., half:], x[..., :half]), -1)
+    return (x * cos).addcmul_(swapped, sin)
+
+
+def first_half_negative(sin: Tensor) -> Tensor:
+    """Sines whose first half carries the sign of the half that is turned there."""
+    half = sin.shape[-1] // 2
+    return torch.cat((-sin[..., :half], sin[..., half:]), -1)
+
+
+def direct_trunk(
+    trunk: PreTrainedModel, longest: int, attend: Attention, make_cache: Callable[[], Cache]
+) -> Forward:
+    """`LlamaTrunk` where the model has that shape and agrees with it, else `library_trunk`.
+
+    Positions below `longest` will come. `attend` is an attention function of the library's
+    interface, `make_cache` an empty cache with room for a pass of `TRIAL`: on that pass, of random
+    tokens, both ways must give the same hidden states (tried once for a trunk, and remembered).
+    """
+    if not has_llama_shape(trunk):
+        return library_trunk(trunk)
+    direct = LlamaTrunk(trunk, longest, attend)
+    agrees = getattr(trunk, _AGREES, None)
+    if agrees is None:
+        agrees = _agree(
+            library_trunk(trunk), LlamaTrunk(trunk, TRIAL[1], attend), trunk, make_cache
+        )
+        object.__setattr__(trunk, _AGREES, agrees)
+    return direct if agrees else library_trunk(trunk)
+
+
+def _agree(
+    one: Forward, other: Forward, trunk: PreTrainedModel, make_cache: Callable[[], Cache]
+) -> bool:
+    weight = trunk.get_input_embeddings().weight
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(weight.shape[0], TRIAL, generator=generator).to(weight.device)
+    positions_BT = torch.arange(TRIAL[1], device=weight.device).expand(TRIAL)
+    found, expected = (
+        way(Inputs(ids_BT, positions_BT, None, make_cache())) for way in (other, one)
+    )
+    return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def has_llama_shape(trunk: PreTrainedModel) -> bool:
+    """Whether the modules are Llama's by name and kind, and nobody listens to them with hooks."""
+    config: Any = trunk.config
+    rope: Any = getattr(config, "rope_parameters", None) or {}
+    weight = trunk.get_input_embeddings().weight
+    if weight.device.type != "cpu" or rope.get("rope_type") not in _STATIC_ROPES:
+        return False
+    if set(dict(trunk.named_children())) != {"embed_tokens", "layers", "norm", "rotary_emb"}:
+        return False
+    modules = [
+        trunk,
+        *trunk.layers,
+        *(block for layer in trunk.layers for block in layer.children()),
+    ]
+    return all(map(_is_a_layer, trunk.layers)) and not any(map(_has_hooks, modules))
+
+
+def _is_a_layer(layer: Any) -> bool:
+    names = {name: set(dict(block.named_children())) for name, block in layer.named_children()}
+    attention = names.pop("self_attn", set()) - {"q_norm", "k_norm"}
+    norms = [module for module in layer.modules() if type(module).__name__.endswith("RMSNorm")]
+    return (
+        attention == {"q_proj", "k_proj", "v_proj", "o_proj"}
+        and names.pop("mlp", None) == {"gate_proj", "up_proj", "down_proj", "act_fn"}
+        and set(names) == {"input_layernorm", "post_attention_layernorm"}
+        and all(hasattr(norm, "variance_epsilon") for norm in norms)
+    )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)

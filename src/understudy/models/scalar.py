@@ -1,0 +1,346 @@
+"""Scalar models: a causal language model's trunk and one linear head, for the reward model and the
+critic.
+
+Shapes: B sequences, T tokens, D hidden size, N responses. A score is read at a response's last
+token.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+from understudy.models.batching import (
+    RankingBatch,
+    by_token_budget,
+    ranking_batch,
+    ranking_length,
+)
+from understudy.models.chat import (
+    check_prompt_length,
+    encode_examples,
+    padding_id,
+    stop_ids,
+)
+from understudy.models.lora import merged_weights
+from understudy.models.policies import (
+    LOAD_ERRORS,
+    atomic_folder,
+    check_finite,
+    check_folder,
+    context_length,
+    device_of,
+    forward_hidden,
+    hidden_at,
+    load_tokenizer,
+    one_line,
+    quiet_library,
+    save_adapter,
+    trunk_of,
+)
+from understudy.records.schema import Conversation
+
+_HEAD_FILE = "scalar_head.safetensors"
+
+
+class ScalarModel(nn.Module):
+    """Trunk, linear head (weights of std 1/sqrt(D + 1), bias 0: LHP, NB) and a constant shift of
+    the score."""
+
+    bias_shift: Tensor
+
+    def __init__(self, trunk: PreTrainedModel, seed: int = 0) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.config = trunk.config
+        size = int(trunk.config.hidden_size)
+        weight = next(trunk.parameters())
+        self.head = nn.Linear(size, 1, dtype=torch.float32)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.head.weight.normal_(0.0, (size + 1) ** -0.5, generator=generator)
+            self.head.bias.zero_()
+        self.head.to(weight.device)
+        self.register_buffer("bias_shift", torch.zeros((), device=weight.device))
+        self.train(trunk.training)
+
+    @classmethod
+    def from_policy(cls, model: PreTrainedModel, seed: int = 0) -> "ScalarModel":
+        """A scalar model on the policy's own trunk (shared, not copied); `seed` draws the head."""
+        return cls(trunk_of(model), seed)
+
+    def twin(self) -> "ScalarModel":
+        """Another head of equal weights on the same trunk (shared, not copied)."""
+        other = ScalarModel(self.trunk)
+        other.load_state_dict(self.state_dict())
+        return other
+
+    def values(
+        self, input_ids_BT: Tensor, attention_mask_BT: Tensor, position_ids_BT: Tensor | None = None
+    ) -> Tensor:
+        """The scalar (B, T) at every token; at position t it has seen the tokens up to and
+        including t."""
+        hidden_BTD = forward_hidden(self.trunk, input_ids_BT, attention_mask_BT, position_ids_BT)
+        return self.read(hidden_BTD)
+
+    def scores(
+        self, input_ids_BT: Tensor, attention_mask_BT: Tensor, last_index_B: Tensor
+    ) -> Tensor:
+        """The score of each row, read at its last response token."""
+        rows_B = torch.arange(len(input_ids_BT), device=input_ids_BT.device)
+        hidden_BD = hidden_at(self.trunk, input_ids_BT, attention_mask_BT, rows_B, last_index_B)
+        return self.read(hidden_BD)
+
+    def ranking_scores(self, batch: RankingBatch) -> Tensor:
+        """The score of each of the batch's N responses."""
+        return self.read(_hidden_of(self.trunk, batch))
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """The head on hidden states of any leading shape, in fp32."""
+        return self.head(hidden.float()).squeeze(-1) + self.bias_shift
+
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """Same as `values`."""
+        return self.values(input_ids_BT, attention_mask_BT)
+
+    def save(self, folder: Path | str, tokenizer: Tokenizer) -> Path:
+        """Save atomically, also readable by `AutoModelForSequenceClassification` where that exists.
+
+        There the score is the same up to the constant `head bias + bias_shift`, for which those
+        classes have no place; it is written in config.json as `understudy_score_offset`.
+        """
+        offset = float(self.head.bias.detach() + self.bias_shift)
+        prefix = self.trunk.base_model_prefix
+        weights = {f"{prefix}.{name}": w for name, w in merged_weights(self.trunk).items()}
+        weights["score.weight"] = self.head.weight.detach().to(next(self.trunk.parameters()).dtype)
+        config = self.trunk.config
+        # Where padding is the end of an answer, those classes would read the token before it.
+        pad_id = tokenizer.pad_token_id
+        saved = {name: getattr(config, name, None) for name in ("architectures", "pad_token_id")}
+        name = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
+        with atomic_folder(folder) as partial, quiet_library():
+            config.num_labels = 1
+            config.pad_token_id = None if pad_id in stop_ids(tokenizer) else pad_id
+            config.understudy_score_offset = offset
+            self.trunk.save_pretrained(partial, state_dict=weights)
+            head = {"weight": self.head.weight, "bias": self.head.bias, "shift": self.bias_shift}
+            save_file({k: v.detach().contiguous() for k, v in head.items()}, partial / _HEAD_FILE)
+            tokenizer.save_pretrained(partial)
+            _name_architecture(partial / "config.json", name)
+        for key, value in saved.items():
+            setattr(config, key, value)
+        save_adapter(self.trunk, folder)
+        return Path(folder)
+
+
+def _name_architecture(path: Path, name: str | None) -> None:
+    row = json.loads(path.read_text())
+    row["architectures"] = [name or "UnderstudyScalarModel"]
+    path.write_text(json.dumps(row, indent=2, sort_keys=True) + "\n")
+
+
+def check_scalar(folder: Path | str) -> Path:
+    """The folder of a scalar model; ValueError if it is not one."""
+    folder = Path(folder)
+    check_folder(folder)
+    if not (folder / _HEAD_FILE).exists():
+        raise ValueError(
+            f"{folder} is not a reward model (no {_HEAD_FILE}); train one with `understudy reward`"
+        )
+    return folder
+
+
+def load_scalar(
+    folder: Path | str, dtype: torch.dtype = torch.float32
+) -> tuple[ScalarModel, Tokenizer]:
+    """(scalar model in eval mode, tokenizer) from a folder that `ScalarModel.save` wrote."""
+    folder = check_scalar(folder)
+    tokenizer = load_tokenizer(folder)
+    with quiet_library():
+        try:
+            trunk = AutoModel.from_pretrained(
+                str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+            head = load_file(folder / _HEAD_FILE)
+        except LOAD_ERRORS as error:
+            raise ValueError(f"{folder} cannot be read: {one_line(error)}") from None
+    model = ScalarModel(trunk)
+    with torch.no_grad():
+        model.head.weight.copy_(head["weight"])
+        model.head.bias.copy_(head["bias"])
+        model.bias_shift.copy_(head["shift"])
+    check_finite(str(folder), model)
+    return model.eval(), tokenizer
+
+
+@torch.no_grad()
+def shares_prefix(model: ScalarModel | PreTrainedModel) -> bool:
+    """Whether several responses can share one prompt in a row, for a scalar model or a policy:
+    tried once on random tokens, and remembered.
+
+    False for architectures that take positions from the order of tokens (ALiBi), that ignore a
+    given mask (linear attention, some kernels), or otherwise give other hidden states than separate
+    rows.
+    """
+    trunk = _trunk_of(model)
+    known = getattr(trunk, "_understudy_shares_prefix", None)
+    if known is not None:
+        return bool(known)
+    training = model.training
+    model.eval()
+    vocabulary = int(trunk.config.vocab_size)
+    ids = torch.randint(vocabulary, (12,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompts, responses = [ids[:5]], [[ids[5:8], ids[8:12]]]
+    device = device_of(model)
+    try:
+        apart, together = (
+            _hidden_of(trunk, ranking_batch(prompts, responses, 0, shared=shared).to(device))
+            for shared in (False, True)
+        )
+        tolerance = 1e-4 if apart.dtype == torch.float32 else 5e-2
+        same = torch.allclose(apart, together, rtol=tolerance, atol=tolerance)
+    except (ValueError, RuntimeError, TypeError, IndexError):
+        same = False
+    model.train(training)
+    object.__setattr__(trunk, "_understudy_shares_prefix", same)
+    return same
+
+
+def _trunk_of(model: ScalarModel | PreTrainedModel) -> PreTrainedModel:
+    return model.trunk if isinstance(model, ScalarModel) else trunk_of(model)
+
+
+def _hidden_of(trunk: PreTrainedModel, batch: RankingBatch) -> Tensor:
+    mask = batch.attention_mask
+    positions_BT = batch.position_ids_BT if mask.ndim == 4 else None
+    return hidden_at(trunk, batch.input_ids_BT, mask, batch.row_N, batch.column_N, positions_BT)
+
+
+def worth_sharing(
+    model: ScalarModel | PreTrainedModel, prompt_length: int, response_lengths: Sequence[int]
+) -> bool:
+    """Whether one shared row is cheaper than a row per response, and within the attention window.
+
+    Counts multiplications per layer: about 12 D per token and D in the linear maps, 2 T D per token
+    in attention, halved where the plain causal kernel skips the upper triangle.
+    """
+    config: Any = _trunk_of(model).config
+    size = int(config.hidden_size)
+    total = prompt_length + sum(response_lengths)
+    windows = ("sliding_window", "attention_chunk_size", "window_size")
+    window = min((w for w in (getattr(config, n, None) for n in windows) if w), default=None)
+    if window is not None and total > window:
+        return False
+    shared = total * (12 * size + 2 * total)
+    rows = [prompt_length + length for length in response_lengths]
+    return shared < sum(row * (12 * size + row) for row in rows)
+
+
+def ranking_batches(
+    model: ScalarModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    pad_id: int,
+    batch_tokens: int,
+) -> list[tuple[list[int], RankingBatch]]:
+    """Micro-batches of at most `batch_tokens` padded tokens: (indices of the rankings, their
+    batch)."""
+    can = shares_prefix(model)
+    groups: dict[bool, list[int]] = {True: [], False: []}
+    for index, (prompt, answers) in enumerate(zip(prompts, responses, strict=True)):
+        shared = can and worth_sharing(model, len(prompt), [len(answer) for answer in answers])
+        groups[shared].append(index)
+    dtype = next(model.trunk.parameters()).dtype
+    batches = []
+    for shared, members in groups.items():
+        lengths = [_padded_length(prompts[i], responses[i], shared) for i in members]
+        for group in by_token_budget(lengths, batch_tokens):
+            indices = [members[i] for i in group]
+            batch = ranking_batch(
+                [prompts[i] for i in indices],
+                [responses[i] for i in indices],
+                pad_id,
+                shared=shared,
+                dtype=dtype,
+            )
+            batches.append((indices, batch.to(device_of(model))))
+    return batches
+
+
+def _padded_length(prompt: Sequence[int], answers: Sequence[Sequence[int]], shared: bool) -> int:
+    if shared:
+        return ranking_length(prompt, answers, shared)
+    return len(answers) * (len(prompt) + max(len(answer) for answer in answers))
+
+
+@torch.no_grad()
+def score_texts(
+    model: ScalarModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Conversation],
+    responses: Sequence[str],
+    batch_tokens: int = 4096,
+    max_response_tokens: int | None = None,
+    finished: Sequence[bool] | None = None,
+) -> list[float]:
+    """The score of each (prompt, response), whatever else is in the batch.
+
+    Equal prompts are computed once. A response that is not `finished` was cut by its model, and is
+    scored without the token that closes an answer; None takes all as finished.
+    """
+    examples = encode_examples(tokenizer, list(zip(prompts, responses, strict=True)))
+    rendered = [example.input_ids[: example.prompt_length] for example in examples]
+    answers = [example.input_ids[example.prompt_length : example.end] for example in examples]
+    if finished is not None:
+        answers = [
+            ids if whole or len(ids) == 1 else ids[:-1]
+            for ids, whole in zip(answers, finished, strict=True)
+        ]
+    answers = [ids[:max_response_tokens] for ids in answers]
+    return score_ids(model, rendered, answers, padding_id(tokenizer), batch_tokens, prompts)
+
+
+@torch.no_grad()
+def score_ids(
+    model: ScalarModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    pad_id: int,
+    batch_tokens: int = 4096,
+    names: Sequence[Conversation] | None = None,
+    group_size: int = 16,
+) -> list[float]:
+    """`score_texts` for token ids; `names` are the conversations that an error message shows."""
+    room = context_length(model)
+    groups: dict[tuple[int, ...], list[list[int]]] = {}
+    for index, prompt in enumerate(prompts):
+        name = "(token ids)" if names is None else names[index]
+        check_prompt_length(name, prompt, room, "scoring")
+        chunks = groups.setdefault(tuple(prompt), [[]])
+        if len(chunks[-1]) == group_size:
+            chunks.append([])
+        chunks[-1].append(index)
+    members = [chunk for chunks in groups.values() for chunk in chunks]
+    batches = ranking_batches(
+        model,
+        [prompts[chunk[0]] for chunk in members],
+        [[responses[index] for index in chunk] for chunk in members],
+        pad_id,
+        batch_tokens,
+    )
+    scores = [0.0] * len(prompts)
+    training = model.training
+    model.eval()
+    for indices, batch in batches:
+        where = [index for i in indices for index in members[i]]
+        for index, score in zip(where, model.ranking_scores(batch).tolist(), strict=True):
+            scores[index] = score
+    model.train(training)
+    return scores

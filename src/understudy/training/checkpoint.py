@@ -1,0 +1,340 @@
+"""Checkpoints: safetensors and JSON under `checkpoints/step-N/`, atomic, hashed, never pickle.
+
+A checkpoint is a dict of named tensor trees (`{"policy": state_dict, "policy_optimizer": ...}`)
+and a JSON state (counters, cursors). Each tree becomes `NAME.safetensors`; `structure.json` says
+how the tensors fit back, so optimiser states with their int keys and numbers survive. Everything is
+written to a temporary folder, synced, listed in `manifest.json` with sha256, and only then renamed:
+a folder called `step-N` is whole, or a disk broke it, which the manifest shows. The manifest also
+names the run that the checkpoint belongs to and how long that run's logs were.
+
+Tensors are written, hashed and read one at a time (`training/tensors.py`), so saving needs no
+memory beyond the state itself, or one tensor where the state is on another device.
+
+    save_checkpoint(run_dir, 3, {"policy": model.state_dict()}, {"iteration": 3}, keep=2)
+    path = latest_checkpoint(run_dir)  # verified; falls back over broken ones and says so
+    trees, state = load_checkpoint(path)
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import uuid
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from understudy.training.tensors import bytes_of, read_tensors, write_tensors
+
+FORMAT = 1
+CRASH_VARIABLE = "UNDERSTUDY_CRASH_AT"
+
+log = logging.getLogger(__name__)
+_visits: dict[str, int] = {}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not whole: the message names the file and what is wrong with it."""
+
+
+def crash_point(name: str) -> None:
+    """Die by SIGKILL here if `UNDERSTUDY_CRASH_AT` is `name` or `name@n` (the n-th visit)."""
+    wanted = os.environ.get(CRASH_VARIABLE)
+    if not wanted:
+        return
+    _visits[name] = _visits.get(name, 0) + 1
+    point, _, visit = wanted.partition("@")
+    if point == name and _visits[name] == int(visit or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save_checkpoint(
+    run_dir: Path,
+    step: int,
+    tensors: dict[str, Any],
+    state: dict[str, Any],
+    *,
+    keep: int = 2,
+    run: str | None = None,
+    logs: dict[str, Any] | None = None,
+) -> Path:
+    """Write `checkpoints/step-N` atomically and drop all but the newest `keep` of them.
+
+    `run` is the identity of the run, `logs` what its log files hold at this step.
+    """
+    folder = run_dir / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    crash_point("checkpoint/begin")
+    temporary = folder / f"step-{step}.tmp-{uuid.uuid4().hex[:8]}"
+    facts = {
+        "format": FORMAT,
+        "step": step,
+        "run": run,
+        "logs": None if logs is None else dict(logs),
+    }
+    try:
+        temporary.mkdir()
+        _write_all(temporary, facts, tensors, state)
+        final = _publish(temporary, folder / f"step-{step}")
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(
+            f"the checkpoint of step {step} cannot be written to {folder}: "
+            f"{error.strerror or error}; earlier ones are as they were. Make room, then go on with "
+            "--resume"
+        ) from error
+    _retire(folder, keep, final)
+    crash_point("checkpoint/end")
+    return final
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensor trees and the state; CheckpointError unless every file matches its hash."""
+    expected = _files_of(read_manifest(path), path)
+    structure = json.loads(_verified_bytes(path, "structure.json", expected))
+    state = json.loads(_verified_bytes(path, "state.json", expected))
+    trees = {}
+    for name, layout in structure.items():
+        file = f"{name}.safetensors"
+        try:
+            leaves = read_tensors(path / file, expected[file])
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {path}: {file} {error}") from None
+        trees[name] = _unflatten(layout, leaves)
+    return trees, state
+
+
+def latest_checkpoint(run_dir: Path, run: str | None = None) -> Path | None:
+    """The newest whole checkpoint; broken ones are set aside as `step-N.corrupt-*` and named.
+
+    ValueError when it belongs to another run than `run`.
+    """
+    for path in reversed(list_checkpoints(run_dir)):
+        try:
+            manifest = read_manifest(path)
+            for name, facts in _files_of(manifest, path).items():
+                _verify(path, name, facts)
+        except CheckpointError as error:
+            aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
+            os.rename(path, aside)
+            log.warning("%s; set aside as %s, falling back to the one before", error, aside.name)
+            continue
+        owner = manifest.get("run")
+        if run is not None and owner is not None and owner != run:
+            raise ValueError(
+                f"{path} is the checkpoint of another run (other settings or inputs); remove it, "
+                "or pass --overwrite to start again"
+            )
+        return path
+    return None
+
+
+def remove_checkpoints(run_dir: Path) -> None:
+    """Remove a run's checkpoints; a removal cut short leaves nothing that looks like one."""
+    for path in list_checkpoints(run_dir):
+        _discard(path)
+    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """The `step-N` folders, oldest first (not verified)."""
+    folder = run_dir / "checkpoints"
+    if not folder.is_dir():
+        return []
+    found = [p for p in folder.iterdir() if p.name.startswith("step-") and p.name[5:].isdigit()]
+    return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_step(path: Path) -> int:
+    """The N of `step-N`."""
+    return int(path.name[5:])
+
+
+def _write_all(
+    folder: Path, facts: dict[str, Any], tensors: dict[str, Any], state: dict[str, Any]
+) -> None:
+    structure, files = {}, {}
+    for name, tree in tensors.items():
+        leaves: dict[str, Tensor] = {}
+        structure[name] = _flatten(tree, "", leaves, {})
+        files[f"{name}.safetensors"] = write_tensors(folder / f"{name}.safetensors", leaves)
+        crash_point("checkpoint/file")
+    for name, value in (("structure.json", structure), ("state.json", state)):
+        data = json.dumps(value, allow_nan=False).encode()
+        files[name] = _write_synced(folder / name, data)
+    crash_point("checkpoint/manifest")
+    _write_synced(folder / "manifest.json", _manifest_bytes(sealed({**facts, "files": files})))
+
+
+def sealed(listing: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the sha256 of all else that it says, so that any change to it can be seen."""
+    rest = {key: value for key, value in listing.items() if key != "sha256"}
+    return {**rest, "sha256": hashlib.sha256(_manifest_bytes(rest)).hexdigest()}
+
+
+def _manifest_bytes(listing: dict[str, Any]) -> bytes:
+    """The one way in which a manifest is written."""
+    return json.dumps(listing, indent=1).encode()
+
+
+def _publish(temporary: Path, final: Path) -> Path:
+    sync_folder(temporary)
+    crash_point("checkpoint/rename")
+    if final.exists():
+        # Saving one step twice (after a fallback): the old folder leaves first, by rename.
+        os.rename(final, final.with_name(f"{final.name}.tmp-{uuid.uuid4().hex[:8]}"))
+    os.rename(temporary, final)
+    crash_point("checkpoint/renamed")
+    sync_folder(final.parent)
+    _remove_leftovers(final.parent)
+    return final
+
+
+def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a directory, so that the names in it survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob("step-*.tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _retire(folder: Path, keep: int, newest: Path) -> None:
+    for path in list_checkpoints(folder.parent)[: -max(keep, 1)]:
+        if path != newest:
+            _discard(path)
+
+
+def _discard(path: Path) -> None:
+    # A deletion cut short must not look like a checkpoint.
+    doomed = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; CheckpointError unless it is as it was written."""
+    try:
+        raw = (path / "manifest.json").read_bytes()
+        listing = dict(json.loads(raw))
+        dict(listing["files"])
+        version, step = listing["format"], listing.get("step", checkpoint_step(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} has no readable manifest.json ({error})"
+        ) from None
+    if version != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} has format {version}; this version reads format {FORMAT}"
+        )
+    # Manifests of earlier versions name no run and have no seal.
+    whole = listing if set(listing) <= {"format", "step", "files"} else sealed(listing)
+    if raw != _manifest_bytes(whole) or step != checkpoint_step(path):
+        raise CheckpointError(f"checkpoint {path}: manifest.json is not the one that was written")
+    return listing
+
+
+def _files_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The files that a checkpoint consists of; CheckpointError where the manifest lacks one."""
+    files = dict(manifest["files"])
+    needed = {"structure.json", "state.json"}
+    if needed <= set(files):
+        structure = json.loads(_verified_bytes(path, "structure.json", files))
+        needed |= {f"{name}.safetensors" for name in structure}
+    if missing := sorted(needed - set(files)):
+        raise CheckpointError(f"checkpoint {path}: manifest.json does not list {missing[0]}")
+    return files
+
+
+def _verified_bytes(path: Path, name: str, files: dict[str, Any]) -> bytes:
+    """A small file's content: what is verified is what is used."""
+    try:
+        data = (path / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {name} cannot be read ({error})") from None
+    found = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    if files[name] != found:
+        raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
+    return data
+
+
+def _verify(path: Path, name: str, facts: Any) -> None:
+    try:
+        with open(path / name, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found = {"bytes": file.tell(), "sha256": digest}
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {name} cannot be read ({error})") from None
+    if facts != found:
+        raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
+
+
+def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, str]) -> Any:
+    """`tree` as JSON with `{"tensor": name}` for each tensor; tied tensors share one name."""
+    if isinstance(tree, Tensor):
+        identity = (tree.data_ptr(), tree.shape, tree.stride(), tree.dtype)
+        name = seen.get(identity) if tree.numel() else None
+        if name is None:
+            name = seen[identity] = path or "value"
+            leaves[name] = tree.detach()
+        return {"tensor": name}
+    if isinstance(tree, dict):
+        items = [
+            [k, _flatten(v, f"{path}/{k}" if path else str(k), leaves, seen)]
+            for k, v in tree.items()
+        ]
+        return {"dict": items}
+    if isinstance(tree, list | tuple):
+        items = [_flatten(v, f"{path}/{i}", leaves, seen) for i, v in enumerate(tree)]
+        return {"list" if isinstance(tree, list) else "tuple": items}
+    assert tree is None or isinstance(tree, bool | int | float | str), f"cannot save {type(tree)}"
+    return {"plain": tree}
+
+
+def _unflatten(layout: Any, leaves: dict[str, Tensor]) -> Any:
+    kind, value = next(iter(layout.items()))
+    if kind == "tensor":
+        return leaves[value]
+    if kind == "dict":
+        return {k: _unflatten(v, leaves) for k, v in value}
+    if kind == "list":
+        return [_unflatten(v, leaves) for v in value]
+    if kind == "tuple":
+        return tuple(_unflatten(v, leaves) for v in value)
+    return value
+
+
+def num_bytes(tree: Any) -> int:
+    """How much the tensors of a tree take."""
+    if isinstance(tree, Tensor):
+        return tree.numel() * tree.element_size()
+    parts = tree.values() if isinstance(tree, dict) else tree
+    return sum(map(num_bytes, parts)) if isinstance(tree, dict | list | tuple) else 0
+
+
+def tree_hash(tree: Any) -> str:
+    """sha256 over every tensor and number of a tree, to compare two states bit for bit."""
+    digest = hashlib.sha256()
+    leaves: dict[str, Tensor] = {}
+    digest.update(json.dumps(_flatten(tree, "", leaves, {})).encode())
+    for name in sorted(leaves):
+        digest.update(name.encode())
+        digest.update(bytes_of(leaves[name]))
+    return digest.hexdigest()

@@ -1,0 +1,480 @@
+"""Run folders: what was asked, from which inputs, what was measured, and whether it is done.
+
+runs/sft/config.toml     the resolved config
+         run.json        stage, code version, seed, sha256 of the inputs, parent runs, status
+         metrics.jsonl   one line per step; the same bytes from a resumed run
+         timings.jsonl   wall-clock figures of the same steps
+         results.json    what the stage concluded, written last
+         checkpoints/    see checkpoint.py
+         model/          the trained model
+
+run = open_run(config.out, stage="sft", config=config, inputs={"data": config.data}, seed=0)
+step = load(run.restore())
+with run.progress(total=40, title="SFT"), stop_on_signal() as stop:
+    while step < 40:
+        step += 1
+        run.log(step, {"sft/loss": loss})
+        run.save_if_due(step, lambda: (trees, state), every=0, now=stop.requested)
+        if stop.requested: raise run.stopped(step)
+run.finish({"valid_loss": 0.4})
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from understudy.training.board import Board
+from understudy.training.checkpoint import (
+    checkpoint_step,
+    latest_checkpoint,
+    load_checkpoint,
+    num_bytes,
+    read_manifest,
+    remove_checkpoints,
+    save_checkpoint,
+    sync_folder,
+)
+from understudy.training.config import dump_toml, read_toml, to_plain
+from understudy.training.lock import lock_folder, unlock_folder
+from understudy.training.metrics import check_metrics, is_timing
+from understudy.training.origin import code_version, describe_input, find_parents
+from understudy.training.progress import Progress
+from understudy.training.stop import EXIT_STOPPED, command_to_resume
+
+OWN_FILES = (
+    "config.toml",
+    "metrics.jsonl",
+    "timings.jsonl",
+    "results.json",
+    "samples.jsonl",
+    "report.html",
+    "checkpoints",
+    "model",
+    "adapter",
+    "ensemble",
+    "folds",
+    "tensorboard",
+    "run.json",
+)
+"""What a run writes, and all that `overwrite` removes; run.json last, so that a removal that is cut
+short can be done again."""
+
+LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
+"""Files of lines with a step, which a checkpoint remembers the length of."""
+
+HANDLING = ("out", "resume", "overwrite", "tensorboard", "keep_checkpoints")
+"""Config fields that say how to run, not what: two runs that differ only here are the same run."""
+
+STEPPING_PER_SAVING = 10.0
+"""Where nobody says how often to save: seconds of training for each second of the last save."""
+
+SAVING_RATE = 1e8
+"""Bytes per second that the first save is expected to write."""
+
+Saved = tuple[dict[str, Any], dict[str, Any]]
+"""Tensor trees and state of a checkpoint."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """An open run folder."""
+
+    dir: Path
+    """The folder."""
+    record: dict[str, Any]
+    """What run.json says."""
+    resumed: bool = False
+    """Whether the folder held this run already and goes on."""
+    overwrites: bool = False
+    """Whether a run that is there shall go."""
+    config_toml: str = field(default="", repr=False)
+    """The resolved config, for config.toml."""
+    board: Board | None = field(default=None, repr=False)
+    """TensorBoard files, if they were asked for."""
+    keep_checkpoints: bool = True
+    """Whether they stay when the run is finished."""
+    _progress: Progress | None = field(default=None, repr=False)
+    _saved_at: float = field(default_factory=time.monotonic, repr=False)
+    _save_seconds: float | None = field(default=None, repr=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has finished before."""
+        return self.record["status"] == "done"
+
+    def claim(self) -> None:
+        """Take the folder: what an overwritten run left goes, config.toml and run.json appear.
+
+        For after all input is read: bad input then takes no folder and costs no old run.
+        """
+        if self.resumed:
+            return
+        self.dir.mkdir(parents=True, exist_ok=True)
+        lock_folder(self.dir)
+        if not self.overwrites and (self.dir / "run.json").exists():
+            raise ValueError(f"another process has just begun a run in {self.dir}")
+        remove_run(self.dir)
+        write_atomic(self.dir / "config.toml", self.config_toml)
+        self._write_record()
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What `finish` wrote."""
+        return json.loads((self.dir / "results.json").read_text(encoding="utf-8"))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append a step's documented metrics; wall-clock figures go to a file of their own."""
+        check_metrics(list(metrics))
+        kept = {k: plain_number(v) for k, v in metrics.items() if not is_timing(k)}
+        timed = {k: plain_number(v) for k, v in metrics.items() if is_timing(k)}
+        if kept:
+            _append_line(self.dir / "metrics.jsonl", {"step": step, **kept})
+        if timed:
+            _append_line(self.dir / "timings.jsonl", {"step": step, **timed})
+        if self._progress is not None:
+            self._progress.update(step, kept)
+        if self.board is not None:
+            self.board.add(step, metrics)
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Append a row with a "step" to another file of the run, such as samples.jsonl."""
+        assert name in OWN_FILES, name
+        assert "step" in row, list(row)
+        _append_line(self.dir / name, row)
+
+    @property
+    def identity(self) -> str:
+        """sha256 of what makes two runs the same: stage, seed, settings, content of the inputs."""
+        record = self.record
+        config = {k: v for k, v in record["config"].items() if k not in HANDLING}
+        inputs = {k: v["sha256"] or v["path"] for k, v in record["inputs"].items()}
+        text = json.dumps([record["stage"], record["seed"], config, inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def save_if_due(
+        self,
+        step: int,
+        saved: Callable[[], Saved],
+        *,
+        every: int,
+        last: bool = False,
+        now: bool = False,
+    ) -> None:
+        """A checkpoint of `saved()` each `every` steps and at the `last`; with 0, as often as takes
+        a tenth of the time; and `now` in any case.
+        """
+        trees, state = saved()
+        if every:
+            due = step % every == 0 or last
+        else:
+            cost = self._save_seconds or num_bytes(trees) / SAVING_RATE
+            due = time.monotonic() - self._saved_at > STEPPING_PER_SAVING * cost
+        if due or now:
+            started = time.monotonic()
+            self.save(step, trees, state)
+            self._saved_at = time.monotonic()
+            self._save_seconds = self._saved_at - started
+
+    def save(self, step: int, trees: dict[str, Any], state: dict[str, Any]) -> None:
+        """A checkpoint, once the logs that go with it are on the disk."""
+        logs = {}
+        for path in (self.dir / name for name in LOGS):
+            if path.exists():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    logs[path.name] = {"bytes": file.tell(), "sha256": digest}
+        save_checkpoint(self.dir, step, trees, state, run=self.identity, logs=logs)
+
+    def restore(self) -> Saved | None:
+        """The newest whole checkpoint, or None where there is none; the logs go back to it too.
+
+        ValueError for a checkpoint of another run.
+        """
+        path = latest_checkpoint(self.dir, self.identity) if self.resumed else None
+        if path is None:
+            self.rewind(-1)
+            return None
+        logs = read_manifest(path).get("logs")
+        for name in LOGS:
+            if logs is None:
+                self._drop_lines(name, checkpoint_step(path))
+            elif not _truncate(self.dir / name, logs.get(name)):
+                log.warning(
+                    "%s has lost or changed lines from before %s, so it is no complete record; "
+                    "going on with the lines that are there",
+                    self.dir / name,
+                    path.name,
+                )
+                self._drop_lines(name, checkpoint_step(path))
+        return load_checkpoint(path)
+
+    def rewind(self, step: int) -> None:
+        """Drop every logged line after `step`, and a line that a crash cut short."""
+        for name in LOGS:
+            self._drop_lines(name, step)
+
+    def _drop_lines(self, name: str, step: int) -> None:
+        if (self.dir / name).exists():
+            lines = [row for row in read_lines(self.dir / name) if row["step"] <= step]
+            text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in lines)
+            write_atomic(self.dir / name, text)
+
+    def stopped(self, step: int) -> SystemExit:
+        """The exit of a run that was told to stop and has saved; says how to go on."""
+        if self._progress is not None:
+            self._progress.close()
+        print(
+            f"stopped and saved at step {step}; go on with: {command_to_resume()}", file=sys.stderr
+        )
+        return SystemExit(EXIT_STOPPED)
+
+    def progress(self, total: int, title: str) -> Progress:
+        """Show `total` steps on the terminal; each `log` moves it. Usable in a `with`."""
+        self._progress = Progress(total, title)
+        return self._progress
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Write results.json and mark the run done."""
+        if self._progress is not None:
+            self._progress.close()
+        if self.board is not None:
+            self.board.close()
+        write_atomic(self.dir / "results.json", json.dumps(clean(results), indent=2) + "\n")
+        self.record |= {"status": "done", "finished": _now()}
+        self._write_record()
+        if not self.keep_checkpoints:
+            remove_checkpoints(self.dir)
+        unlock_folder(self.dir)
+
+    def _write_record(self) -> None:
+        write_atomic(self.dir / "run.json", json.dumps(self.record, indent=2) + "\n")
+
+
+def open_run(
+    out: str | Path,
+    *,
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, str | Path | None],
+    seed: int,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """`prepare_run`, and take the folder at once."""
+    run = prepare_run(
+        out,
+        stage=stage,
+        config=config,
+        inputs=inputs,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    run.claim()
+    return run
+
+
+def prepare_run(
+    out: str | Path,
+    *,
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, str | Path | None],
+    seed: int,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """A new run whose folder is still to be taken by `claim`, or with `resume` the one there.
+
+    `inputs` are files and folders (hashed) or hub names (kept as text); None is left out. A folder
+    of another run is refused with what differs; with `overwrite` its own files shall go.
+    """
+    out = Path(out)
+    keep = getattr(config, "keep_checkpoints", True)
+    board = Board(out) if getattr(config, "tensorboard", False) else None
+    record = {
+        "stage": stage,
+        "status": "running",
+        "code_version": code_version(),
+        "seed": seed,
+        "config": to_plain(config),
+        "inputs": {k: describe_input(v) for k, v in inputs.items() if v is not None},
+        "parents": find_parents(inputs),
+        "started": _now(),
+    }
+    if (out / "run.json").is_file():
+        lock_folder(out)
+    existing = None if overwrite else read_record(out)
+    if existing is not None:
+        _refuse_another(out, existing, record, resume)
+        _refuse_edited_config(out, existing)
+        return Run(out, existing, resumed=True, board=board, keep_checkpoints=keep)
+    _refuse_strange_files(out, overwrite)
+    return Run(
+        out,
+        record,
+        overwrites=overwrite,
+        config_toml=dump_toml(config),
+        board=board,
+        keep_checkpoints=keep,
+    )
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """run.json of a folder, or None where there is none."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{path} is not valid JSON; choose another --out or --overwrite") from None
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the files that a run wrote, and nothing else; no run there, nothing removed."""
+    if not (folder / "run.json").is_file():
+        return
+    for name in OWN_FILES:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
+    if old["stage"] != new["stage"]:
+        found = f"stage {old['stage']}"
+    else:
+        differs = sorted(
+            key
+            for key in {*old["config"], *new["config"]} - set(HANDLING)
+            if old["config"].get(key) != new["config"].get(key)
+        )
+        found = f"stage {old['stage']}, config differs in {', '.join(differs)}" if differs else ""
+    if found:
+        raise ValueError(
+            f"{out} holds another run ({found}); choose another --out or pass --overwrite"
+        )
+    if not resume:
+        raise ValueError(
+            f"{out} already holds this run ({old['status']}); pass --resume to go on with it, "
+            "--overwrite to start again, or choose another --out"
+        )
+    changed = [
+        name
+        for name, now in new["inputs"].items()
+        if now["sha256"] != old["inputs"].get(name, {}).get("sha256")
+    ]
+    if changed:
+        raise ValueError(
+            f"{out} cannot resume: input {', '.join(changed)} has changed since the run began; "
+            "restore it, or pass --overwrite to start again"
+        )
+
+
+def _refuse_edited_config(out: Path, record: dict) -> None:
+    """config.toml is a record that nobody reads back; an edit would be without effect."""
+    path = out / "config.toml"
+    if not path.exists():
+        raise ValueError(f"{path} is missing; restore it, or pass --overwrite to start again")
+    found = read_toml(path)
+    kept = {key: value for key, value in record["config"].items() if value is not None}
+    differs = sorted(key for key in {*found, *kept} if found.get(key) != kept.get(key))
+    if differs:
+        raise ValueError(
+            f"{path} was edited since the run began ({', '.join(differs)}); settings come from the "
+            "command line, so restore it, or start a run of its own in another --out"
+        )
+
+
+def _refuse_strange_files(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; choose a folder")
+    # What a start that was killed leaves is no reason to refuse the next one.
+    started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
+    if overwrite and (out / "run.json").is_file():
+        started.update(OWN_FILES)
+    if out.is_dir() and (found := sorted({p.name for p in out.iterdir()} - started)):
+        raise ValueError(
+            f"{out} is not empty and holds no run (found {found[0]}); choose another --out"
+        )
+
+
+def _truncate(path: Path, facts: dict[str, Any] | None) -> bool:
+    """Cut a log to what it was; whether it still began so."""
+    if facts is None:
+        path.unlink(missing_ok=True)
+        return True
+    if not path.exists() or path.stat().st_size < facts["bytes"]:
+        return False
+    with open(path, "r+b") as file:
+        digest = hashlib.sha256(file.read(facts["bytes"])).hexdigest()
+        if digest != facts["sha256"]:
+            return False
+        file.truncate(facts["bytes"])
+        os.fsync(file.fileno())
+    return True
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file that a crash may have cut in its last line."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def _append_line(path: Path, row: Mapping[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def plain_number(value: Any) -> float | int | None:
+    """A Python number; None for what JSON has no word for (NaN, infinity)."""
+    value = value.item() if hasattr(value, "item") else value
+    return value if math.isfinite(value) else None
+
+
+def clean(value: Any) -> Any:
+    """Results as JSON data, with None for numbers that are not finite."""
+    plain = to_plain(value)
+    if isinstance(plain, dict):
+        return {k: clean(v) for k, v in plain.items()}
+    if isinstance(plain, list):
+        return [clean(v) for v in plain]
+    if isinstance(plain, str | bool) or plain is None:
+        return plain
+    return plain_number(plain)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,141 @@
+import pytest
+import torch
+from tests.fixtures_models import make_policy
+
+from understudy.models.batching import ranking_batch
+from understudy.models.compute import checkpoint_activations
+from understudy.models.cpu.direct import Rows, direct_pass
+from understudy.models.lora import add_adapter
+from understudy.models.policies import forward_hidden, hidden_at, trunk_of
+from understudy.sft.train import SFTConfig
+
+LLAMAS = ["llama", "llama_tied", "qwen2", "qwen3", "mistral"]
+ROW, COLUMN = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 5, 2, 0, 4])
+
+
+def right_padded():
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(3, 16, (3, 6), generator=generator)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, 3:] = 0
+    mask_BT[2, 5:] = 0
+    return ids_BT, mask_BT
+
+
+def gradients(model, hidden_MD):
+    model.zero_grad()
+    weight_MD = torch.arange(hidden_MD.numel()).view(hidden_MD.shape) % 7 - 3.0
+    (hidden_MD * weight_MD).sum().backward()
+    named = trunk_of(model).named_parameters()
+    return {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", LLAMAS)
+def test_reads_the_librarys_hidden_states_with_its_gradients(kind):
+    model = make_policy(kind, vocab_size=16)
+    ids_BT, mask_BT = right_padded()
+    assert direct_pass(trunk_of(model), 6) is not None
+    found_MD = hidden_at(model, ids_BT, mask_BT, ROW, COLUMN)
+    expected_MD = forward_hidden(model, ids_BT, mask_BT)[ROW, COLUMN]
+    assert torch.allclose(found_MD, expected_MD, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(hidden_at(model, ids_BT, mask_BT, ROW, COLUMN), found_MD, atol=1e-6)
+    mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
+    assert mine.keys() == theirs.keys()
+    for name, grad in mine.items():
+        assert torch.allclose(grad, theirs[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_answers_that_share_a_prompt_read_the_same(kind):
+    model = make_policy(kind, vocab_size=16)
+    batch = ranking_batch([[3, 4, 5]], [[[6, 7], [8], [9, 10, 11]]], 1, shared=True)
+    where = batch.row_N, batch.column_N
+    inputs = batch.input_ids_BT, batch.attention_mask
+    found_MD = hidden_at(model, *inputs, *where, batch.position_ids_BT)
+    expected_MD = forward_hidden(model, *inputs, batch.position_ids_BT)[where]
+    assert torch.allclose(found_MD, expected_MD, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "opt", "gemma2"])
+def test_other_shapes_are_left_to_the_library(kind):
+    assert direct_pass(trunk_of(make_policy(kind, vocab_size=16)), 6) is None
+
+
+def test_whatever_wraps_or_watches_a_module_is_left_to_the_library():
+    model = make_policy("llama", vocab_size=16)
+    trunk = trunk_of(model)
+    handle = trunk.layers[0].mlp.register_forward_hook(lambda *args: None)
+    assert direct_pass(trunk, 6) is None
+    handle.remove()
+    assert direct_pass(trunk, 6) is not None
+    trunk.layers[0].self_attn.attention_dropout = 0.1
+    assert direct_pass(trunk, 6) is not None  # which drops in training only
+    assert direct_pass(trunk.train(), 6) is None
+    trunk.layers[0].self_attn.attention_dropout = 0.0
+    assert direct_pass(trunk, 6) is not None
+    checkpoint_activations(model)
+    assert direct_pass(trunk, 6) is None
+
+
+def test_an_adapter_is_left_to_the_library(tmp_path):
+    model = make_policy("llama", vocab_size=16)
+    options = SFTConfig(model="m", data=tmp_path, out=tmp_path, lora_rank=2)
+    add_adapter(model, options, seed=0)
+    assert direct_pass(trunk_of(model), 6) is None
+
+
+def test_a_window_that_binds_is_left_to_the_library():
+    trunk = trunk_of(make_policy("mistral", vocab_size=16))
+    trunk.config.sliding_window = 8
+    assert direct_pass(trunk, 8) is not None
+    assert direct_pass(trunk, 9) is None
+
+
+def test_left_padding_is_left_to_the_library():
+    model = make_policy("llama", vocab_size=16)
+    ids_BT, mask_BT = right_padded()
+    ids_BT, mask_BT = ids_BT.flip(1), mask_BT.flip(1)
+    found_MD = hidden_at(model, ids_BT, mask_BT, ROW, 5 - COLUMN)
+    assert torch.equal(found_MD, forward_hidden(model, ids_BT, mask_BT)[ROW, 5 - COLUMN])
+
+
+def test_the_same_modules_in_another_order_are_left_to_the_library():
+    model = make_policy("llama", vocab_size=16)
+    block = model.base_model.layers[0].mlp
+    own = block.forward
+    block.forward = lambda hidden: 1.5 * own(hidden)
+    assert direct_pass(trunk_of(model), 6) is None
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_many_tokens_are_rounded_up_and_nobody_sees_it(kind):
+    model = make_policy(kind, vocab_size=16)
+    generator = torch.Generator().manual_seed(2)
+    lengths_B = torch.randint(60, 100, (15,), generator=generator)
+    ids_BT = torch.randint(3, 16, (15, 100), generator=generator)
+    mask_BT = (torch.arange(100) < lengths_B[:, None]).long()
+    assert Rows.padded(mask_BT).num_spare > 0
+    where = mask_BT.nonzero(as_tuple=True)
+    found_MD = hidden_at(model, ids_BT, mask_BT, *where)
+    expected_MD = forward_hidden(model, ids_BT, mask_BT)[where]
+    assert torch.allclose(found_MD, expected_MD, atol=1e-5)
+    mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
+    for name, grad in mine.items():
+        assert torch.allclose(grad, theirs[name], rtol=1e-4, atol=2e-3), name
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_rows_of_any_lengths_in_any_order_read_as_alone(kind):
+    model = make_policy(kind, vocab_size=16)
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 300, (12,), generator=generator).tolist()
+    rows = [torch.randint(3, 16, (n,), generator=generator) for n in lengths]
+    ids_BT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=1)
+    mask_BT = (torch.arange(ids_BT.shape[1]) < torch.tensor(lengths)[:, None]).long()
+    row_M = torch.tensor([5, 0, 11, 5, 3])
+    column_M = torch.tensor([lengths[i] - 1 for i in row_M]) // torch.tensor([1, 1, 2, 3, 1])
+    found_MD = hidden_at(model, ids_BT, mask_BT, row_M, column_M)
+    for found_D, row, column in zip(found_MD, row_M.tolist(), column_M.tolist(), strict=True):
+        alone_BTD = forward_hidden(model, rows[row][None], torch.ones(1, lengths[row]).long())
+        assert torch.allclose(found_D, alone_BTD[0, column], atol=1e-5)

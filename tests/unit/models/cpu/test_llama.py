@@ -1,0 +1,68 @@
+import pytest
+import torch
+from tests.fixtures_models import make_policy
+
+from understudy.engines.rows import LiveRows
+from understudy.engines.slots import decoding
+from understudy.models.cpu.llama import TRIAL, LlamaTrunk
+from understudy.models.cpu.products import ROW_STEP, rows_to_spare
+
+PROMPTS = [[5, 6, 7, 8, 9, 10], [3, 4], [11, 12, 13, 2]]
+
+
+def rows_of(model, by_hand, num_slots=4, capacity=40):
+    slots = {"num_slots": num_slots, "capacity": capacity}
+    return LiveRows(model, **slots, pad_id=1, mask_by_hand=by_hand)
+
+
+@pytest.mark.parametrize("kind", ["llama", "llama_tied", "qwen2", "qwen3", "mistral"])
+def test_runs_directly_and_gives_the_models_own_hidden_states(kind):
+    model = make_policy(kind, vocab_size=16)
+    with decoding(model) as by_hand:
+        direct = rows_of(model, by_hand)
+        assert isinstance(direct.forward, LlamaTrunk)
+        handle = model.base_model.layers[0].register_forward_hook(lambda *args: None)
+        own = rows_of(model, by_hand)
+        handle.remove()
+        assert not isinstance(own.forward, LlamaTrunk)  # somebody listened
+        for rows in (direct, own):
+            found = [rows.prefill(PROMPTS)]
+            rows.enter([len(prompt) for prompt in PROMPTS], torch.tensor([2, 3, 4]).numpy())
+            found += [rows.step() for _ in range(20)]
+            if rows is direct:
+                kept = found
+    for mine, expected in zip(kept, found, strict=True):
+        assert torch.allclose(mine, expected, atol=1e-5)
+
+
+def test_the_trial_pass_tries_the_faster_products_too():
+    assert TRIAL[0] * TRIAL[1] % ROW_STEP == 0
+
+
+def test_a_long_prefill_is_rounded_up_and_nobody_sees_it():
+    model = make_policy("llama", vocab_size=16)
+    generator = torch.Generator().manual_seed(0)
+    lengths = (131, 128, 40, 131, 7, 100, 131, 90, 64)
+    prompts = [torch.randint(3, 16, (n,), generator=generator).tolist() for n in lengths]
+    assert rows_to_spare(131 * len(prompts)) > 0
+    with decoding(model) as by_hand:
+        found_UD = rows_of(model, by_hand, num_slots=9, capacity=140).prefill(prompts)
+        for found_D, prompt in zip(found_UD, prompts, strict=True):
+            alone_1D = rows_of(model, by_hand, num_slots=1, capacity=140).prefill([prompt])
+            assert torch.allclose(found_D, alone_1D[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "opt", "gemma2"])
+def test_other_shapes_run_as_the_library_has_them(kind):
+    model = make_policy(kind, vocab_size=16)
+    with decoding(model) as by_hand:
+        assert not isinstance(rows_of(model, by_hand).forward, LlamaTrunk)
+
+
+def test_a_model_that_does_something_else_with_the_same_modules_is_not_run_directly():
+    model = make_policy("llama", vocab_size=16)
+    block = model.base_model.layers[0].mlp
+    own = block.forward
+    block.forward = lambda hidden: 1.5 * own(hidden)
+    with decoding(model) as by_hand:
+        assert not isinstance(rows_of(model, by_hand).forward, LlamaTrunk)
