@@ -39,7 +39,7 @@ def test_quac_goes_through_the_dialogue():
         "orig_answers": {"texts": ["Anna", "CANNOTANSWER"]},
     }
     first, second = formats.quac([row])
-    assert first["prompt"].startswith("Title: Lund\n\nParagraph: Anna lives there.\n\nQ: Who")
+    assert first["prompt"].startswith("TITLE: Lund\n\nPARAGRAPH: Anna lives there.\n\nQ: Who")
     assert first["answers"] == ["Anna", "Anna lives"]
     assert second["prompt"].endswith("A: Anna\n\nQ: Why?\n\nA:")
     assert second["answers"] == ["I don't know."]
@@ -80,8 +80,8 @@ def test_pairs_and_their_entropy():
 def test_rte_summaries_and_translation():
     doc = {"premise": "Maglev is ready. ", "hypothesis": "Maglev is used."}
     assert formats.rte_text(doc) == (
-        "Passage: Maglev is ready.\n\nQuestion: From this passage can one reasonably conclude that "
-        "Maglev is used?\n\nAnswer:"
+        "Passage: Maglev is ready.\nQuestion: From this passage can one reasonably conclude that "
+        "Maglev is used?\nAnswer:"
     )
     assert formats.tldr_text({"prompt": "POST: I ran.\nTL;DR:"}) == "POST: I ran.\n\nTL;DR:"
     same = formats.tldr_result({"label": "I ran home"}, ["I ran home"])

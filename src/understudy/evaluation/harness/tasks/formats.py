@@ -36,8 +36,8 @@ __all__ = ["drop", "hellaswag", "truthfulqa"]  # the harness's own, by the names
 def rte_text(doc: Doc) -> str:
     claim = doc["hypothesis"].strip().rstrip(".")
     return (
-        f"Passage: {doc['premise'].strip()}\n\nQuestion: From this passage can one reasonably "
-        f"conclude that {claim}?\n\nAnswer:"
+        f"Passage: {doc['premise'].strip()}\nQuestion: From this passage can one reasonably "
+        f"conclude that {claim}?\nAnswer:"
     )
 
 
@@ -85,7 +85,7 @@ def quac(rows: Iterable[Doc]) -> Dataset:
     items = []
     for row in rows:
         passage = row["context"].removesuffix("CANNOTANSWER").strip()
-        text = f"Title: {row['wikipedia_page_title']}\n\nParagraph: {passage}\n\n"
+        text = f"TITLE: {row['wikipedia_page_title']}\n\nPARAGRAPH: {passage}\n\n"
         every, first = row["answers"]["texts"], row["orig_answers"]["texts"]
         for question, answers, given in zip(row["questions"], every, first, strict=True):
             known = list(dict.fromkeys(DONT_KNOW if a == "CANNOTANSWER" else a for a in answers))
