@@ -15,6 +15,8 @@ from understudy.training.run import read_lines
 from understudy.world.world import World
 
 NUM_EXAMPLES = 10
+KIND = {"family": "cpu family", "model": "model"}
+"""What else /proc/cpuinfo says of a processor's kind."""
 GROUPS = {
     "win_rates_vs_sft": "held_out",
     "win_rates_vs_sft_gold": "gold",
@@ -200,11 +202,16 @@ def _told(judged: Mapping[str, Any], model: str, who: str, style: str = "") -> s
 
 
 def processor() -> str:
-    """The kind of processor, on which the last digits of all figures depend."""
+    """The kind of processor, on which the last digits of all figures depend: its name, and on Linux
+    the family and model, since one name covers processors with and without AVX-512."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    rows = [[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]
+    known = dict(reversed(rows))  # the first core's
+    if "model name" not in known:
+        return platform.processor() or platform.machine()
+    kind = [f"{word} {known[key]}" for word, key in KIND.items() if key in known]
+    return ", ".join([known["model name"], *kind])
 
 
 def times(root: Path, rows: Mapping[str, str]) -> dict[str, Any]:
