@@ -9,7 +9,7 @@ at the context's end belongs to the continuation, and what follows the context's
 Shapes: B rows, T tokens, N scored tokens, D hidden size, V vocabulary.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,17 +73,21 @@ def encode_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[
 
 @torch.no_grad()
 def score_pairs(
-    model: PreTrainedModel, pairs: Sequence[tuple[Ids, Ids]], batch_tokens: int = 8192
+    model: PreTrainedModel,
+    pairs: Sequence[tuple[Ids, Ids]],
+    batch_tokens: int = 8192,
+    on_scored: Callable[[int], None] | None = None,
 ) -> list[Score]:
     """The score of each (context, continuation), whatever else is in the batch.
 
     A context that is too long loses its beginning, as the harness has it. Where the architecture
     allows it (`shares_prefix`), continuations of one context lie in one row under a mask.
+    `on_scored` is told after each pass how many pairs are scored.
     ValueError for a continuation that does not fit the model by itself.
     """
     cut = _cut(pairs, context_length(model))
     scores: list[Score | None] = [None] * len(pairs)
-    training = model.training
+    num_scored, training = 0, model.training
     model.eval()
     rows = list(_rows(model, cut))
     lengths = [len(context) + sum(len(cut[i][1]) - 1 for i in row) for context, row in rows]
@@ -94,6 +98,9 @@ def score_pairs(
         )
         for index, score in zip((i for _, row in members for i in row), found, strict=True):
             scores[index] = score
+        num_scored += len(found)
+        if on_scored is not None:
+            on_scored(num_scored)
     model.train(training)
     return [score for score in scores if score is not None]
 

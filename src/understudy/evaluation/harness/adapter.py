@@ -8,6 +8,7 @@ equal to its within rounding (tests/unit/evaluation/harness). Two differences: a
 tokenizer adds to every text is left out, and continuations come from our engine.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,10 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.evaluation.choices import Score, encode, encode_pair, score_pairs
+from understudy.evaluation.choices import Ids, Score, encode, encode_pair, score_pairs
 from understudy.evaluation.continuations import continue_texts
 from understudy.models.policies import context_length
+from understudy.training.progress import Progress
 
 MAX_NEW_TOKENS = 256
 """Longest continuation where a task names none; the harness's default."""
@@ -35,9 +37,11 @@ class HarnessModel(TemplateLM):
         *,
         batch_tokens: int = 8192,
         seed: int = 0,
+        title: str = "benchmark",
     ) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
+        self.title, self.stream = title, sys.stderr
         self.batch_tokens, self.seed = batch_tokens, seed
         self.max_length = context_length(model) or 2**31
         self.num_tokens: dict[tuple[str, str], int] = {}
@@ -80,7 +84,7 @@ class HarnessModel(TemplateLM):
         texts = [request.args for request in requests]
         pairs = [encode_pair(self.tokenizer, *text) for text in texts]
         self.num_cut += sum(len(c) + len(ids) > self.max_length + 1 for c, ids in pairs)
-        scores = score_pairs(self.model, pairs, self.batch_tokens)
+        scores = self._score(pairs)
         self.num_tokens |= {t: s.num_tokens for t, s in zip(texts, scores, strict=True)}
         return [(score.logprob, score.is_greedy) for score in scores]
 
@@ -91,7 +95,13 @@ class HarnessModel(TemplateLM):
 
     def _scores(self, requests: Sequence[tuple[Any, Sequence[int], Sequence[int]]]) -> list[Score]:
         pairs = [(tuple(context), tuple(ids)) for _, context, ids in requests]
-        return score_pairs(self.model, pairs, self.batch_tokens)
+        return self._score(pairs)
+
+    def _score(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Score]:
+        with Progress(len(pairs), self.title, self.stream) as progress:
+            return score_pairs(
+                self.model, pairs, self.batch_tokens, lambda done: progress.update(done, {})
+            )
 
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False

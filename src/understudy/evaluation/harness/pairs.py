@@ -57,7 +57,11 @@ class Pairs:
         """(a row per item, what else is known of the pair)."""
         task = self.built[name]
         lm = HarnessModel(
-            model, tokenizer, batch_tokens=self.config.batch_tokens, seed=self.config.seed
+            model,
+            tokenizer,
+            batch_tokens=self.config.batch_tokens,
+            seed=self.config.seed,
+            title=name,
         )
         with contextlib.redirect_stderr(io.StringIO()):  # the harness's progress bars
             found = lm_eval.evaluate(
