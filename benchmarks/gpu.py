@@ -20,7 +20,8 @@ import torch
 
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 from understudy.training.run import read_lines
 from workload import Workload

@@ -32,7 +32,8 @@ from understudy.models.batching import pad
 from understudy.models.cpu.allocator import keep_freed_memory
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 from understudy.training.origin import code_version
 from understudy.training.run import read_lines

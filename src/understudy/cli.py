@@ -306,7 +306,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "reward",
-        "understudy.reward.train",
+        "understudy.reward.run",
         "RewardConfig",
         "train_reward",
         "train a reward model on rankings (step 2)",

@@ -11,7 +11,7 @@ from tests.docs.pages import DOCS, table_rows
 MODULES = {
     "IntakeConfig": "understudy.prompts.build",
     "SFTConfig": "understudy.sft.train",
-    "RewardConfig": "understudy.reward.train",
+    "RewardConfig": "understudy.reward.config",
     "PPOConfig": "understudy.ppo.config",
     "SampleConfig": "understudy.loop.sample",
     "CUTOFFS": "understudy.labeling.screening",

@@ -20,7 +20,8 @@ from tests.fixtures_ppo import tiny_config, write_world
 
 from understudy.ppo.train import train_ppo
 from understudy.records import file_hash
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 from understudy.training import checkpoint
 from understudy.training.checkpoint import (

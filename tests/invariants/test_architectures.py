@@ -13,7 +13,8 @@ from understudy.models.scalar import load_scalar, score_ids
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
 from understudy.records import Demonstration, Prompt, read_records, write_records
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 from understudy.training.run import read_lines
 

@@ -16,7 +16,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from understudy.sft.train import SFTConfig, train_sft
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 
 stage, folder, out, resume = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "1"
 common = dict(model=str(folder / "base"), out=out, resume=resume, lr=1e-3, save_every=2)

@@ -18,11 +18,12 @@ from understudy.models.scalar import ScalarModel
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.rollout import measure, sample
-from understudy.ppo.update import Experience, Learner
+from understudy.ppo.update import Learners
 from understudy.reward.data import Element
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.loss import backward_batch as sft_backward
-from understudy.training.optim import SkipGuard, clip_and_step, make_optimizer
+from understudy.training.optim import clip_and_step, make_optimizer
+from understudy.training.steps import Learner
 
 EOS, PAD, WORDS, RATE = 0, 1, 3000, 1e-3
 KINDS = ["llama", "llama_tied"]
@@ -158,41 +159,30 @@ def test_ppo_ptx(kind, tmp_path):
     policy, reference = model_of(kind), model_of(kind, seed=5)
     reward_model = ScalarModel.from_policy(model_of(kind, seed=6), seed=6)
     critic = copy.deepcopy(reward_model)
-    rollout = sample(
+    episodes = sample(
         policy, prompts, keys=[(i,) for i in range(5)], seed=0, temperature=0.8,
         max_response_tokens=9, stop_ids={EOS}, pad_id=PAD, slots=3,
     )  # fmt: skip
     # Old log-probs that differ from the policy's, so that ratios are not 1 and some are clipped.
-    shift = 0.4 * torch.randn(rollout.old_logprobs_BR.shape, generator=generator)
-    rollout.old_logprobs_BR.add_(shift * rollout.mask_BR)
-    measured = measure(
-        rollout, reference, reward_model, critic, temperature=0.8, pad_id=PAD, micro_batch_tokens=64
-    )
+    shift = 0.4 * torch.randn(episodes.old_logprobs_BR.shape, generator=generator)
+    episodes.old_logprobs_BR.add_(shift * episodes.mask_BR)
+    measure(episodes, reference, reward_model, critic, temperature=0.8, micro_batch_tokens=64)
     rewards_BR, _ = token_rewards(
-        measured.raw_scores_B, rollout.old_logprobs_BR, measured.ref_logprobs_BR, rollout.mask_BR,
+        episodes.raw_scores_B, episodes.old_logprobs_BR, episodes.ref_logprobs_BR, episodes.mask_BR,
         beta=0.1,
     )  # fmt: skip
-    advantages_BR, returns_BR, _ = advantages_and_returns(
-        rewards_BR, measured.values_BR, rollout.mask_BR, discount=1.0, gae_lambda=0.95,
+    episodes.advantages_BR, episodes.returns_BR, _ = advantages_and_returns(
+        rewards_BR, episodes.values_BR, episodes.mask_BR, discount=1.0, gae_lambda=0.95,
         whiten_rewards=False, whiten_advantages=True,
     )  # fmt: skip
     naive, naive_critic = copy.deepcopy(policy), copy.deepcopy(critic)
-    experience = Experience(
-        rollout=rollout, values_BR=measured.values_BR, advantages_BR=advantages_BR,
-        returns_BR=returns_BR,
-    )  # fmt: skip
-    learner = Learner(
-        policy=policy, critic=critic,
-        policy_optimizer=make_optimizer(policy, RATE),
-        critic_optimizer=make_optimizer(critic, RATE),
-        policy_guard=SkipGuard(), critic_guard=SkipGuard(),
-    )  # fmt: skip
+    learners = Learners(Learner.of(policy, RATE), Learner.of(critic, RATE))
     object.__setattr__(config, "temperature", 0.8)
-    metrics = learner.step(config, experience, range(5), text, pad_id=PAD)
+    metrics = learners.step(config, episodes, range(5), text)
 
     # Rewards, advantages and returns, an episode at a time.
     all_advantages, all_returns, all_values = [], [], []
-    for i, (prompt, response) in enumerate(zip(prompts, rollout.response_ids, strict=True)):
+    for i, (prompt, response) in enumerate(zip(prompts, episodes.response_ids, strict=True)):
         with torch.no_grad():
             hot = reference(input_ids=torch.tensor([prompt + response])).logits[0].double() / 0.8
             ids = torch.tensor([prompt + response])
@@ -201,7 +191,7 @@ def test_ppo_ptx(kind, tmp_path):
         rewards = []
         for t, token in enumerate(response):
             row = hot[len(prompt) + t - 1]
-            kl = float(rollout.old_logprobs_BR[i, t]) - float(row[token] - row.logsumexp(0))
+            kl = float(episodes.old_logprobs_BR[i, t]) - float(row[token] - row.logsumexp(0))
             rewards.append(-0.1 * kl + (read[-1] if t == len(response) - 1 else 0.0))
         values = read[len(prompt) - 1 : -1]
         found = naive_advantages(rewards, values)
@@ -213,13 +203,13 @@ def test_ppo_ptx(kind, tmp_path):
     std = math.sqrt(sum((a - mean) ** 2 for a in flat) / len(flat))
 
     policy_total, value_total = 0.0, 0.0
-    for i, (prompt, response) in enumerate(zip(prompts, rollout.response_ids, strict=True)):
+    for i, (prompt, response) in enumerate(zip(prompts, episodes.response_ids, strict=True)):
         ids = torch.tensor([prompt + response])
         logits = naive(input_ids=ids).logits[0].double() / 0.8
         hidden = naive_critic.trunk(input_ids=ids).last_hidden_state[0]
         for t, token in enumerate(response):
             row = logits[len(prompt) + t - 1]
-            log_ratio = row[token] - row.logsumexp(0) - float(rollout.old_logprobs_BR[i, t])
+            log_ratio = row[token] - row.logsumexp(0) - float(episodes.old_logprobs_BR[i, t])
             ratio, advantage = log_ratio.exp(), (all_advantages[i][t] - mean) / std
             policy_total = policy_total - min(
                 ratio * advantage, ratio.clamp(0.8, 1.2) * advantage, key=number

@@ -57,7 +57,7 @@ def gradients(model, run):
 
 def assert_same(first, second):
     (value, grads), (other_value, other_grads) = first, second
-    assert value == pytest.approx(other_value, abs=1e-5)
+    assert float(value) == pytest.approx(float(other_value), abs=1e-5)
     assert grads.keys() == other_grads.keys()
     scale = max(1.0, *(float(g.abs().max()) for g in grads.values()))
     for name, grad in grads.items():

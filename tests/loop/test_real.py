@@ -17,7 +17,8 @@ from tests.fixtures_real import (
 from understudy.cli import main
 from understudy.models.policies import load_tokenizer
 from understudy.reward.check import RewardCheckConfig, reward_check
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 from understudy.training.run import read_lines
 

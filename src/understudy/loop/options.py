@@ -66,7 +66,7 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
         for f in dataclasses.fields(config_class)
         if f.name in defaults or _takes_none(hints[f.name])
     ]
-    return dataclasses.make_dataclass(
+    shadow = dataclasses.make_dataclass(
         config_class.__name__,
         fields,
         bases=(config_class,),
@@ -74,6 +74,11 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
         frozen=True,
         kw_only=True,
     )
+    # Help lists the command's own settings before those that it shares with others.
+    own = config_class.__annotations__
+    every = shadow.__dataclass_fields__
+    shadow.__dataclass_fields__ = dict(sorted(every.items(), key=lambda item: item[0] not in own))
+    return shadow
 
 
 def _below_help(config_class: type, prog: str) -> str:

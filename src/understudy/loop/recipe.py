@@ -111,7 +111,7 @@ TRAINERS = {
     "sft": ("understudy.sft.train", "SFTConfig"),
     "rl_init": ("understudy.sft.train", "SFTConfig"),
     "sft_reward": ("understudy.sft.train", "SFTConfig"),
-    "reward": ("understudy.reward.train", "RewardConfig"),
+    "reward": ("understudy.reward.config", "RewardConfig"),
     "ppo": ("understudy.ppo.config", "PPOConfig"),
     "ppo_ptx": ("understudy.ppo.config", "PPOConfig"),
 }
@@ -179,13 +179,18 @@ def _check_keys(table: Mapping[str, Any], known: list[str], where: str) -> None:
 
 
 def _fields_of(module: str, config_class: str) -> list[str]:
-    """Names of a dataclass's fields, read from its source: importing it would import torch."""
+    """Names of a dataclass's fields, those of its bases too, read from the sources: importing them
+    would import torch."""
     package = importlib.util.find_spec(module.rpartition(".")[0])
     assert package is not None
     assert package.submodule_search_locations is not None
     path = Path(package.submodule_search_locations[0]) / f"{module.rpartition('.')[2]}.py"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    origins = {a.name: n.module for n in body if isinstance(n, ast.ImportFrom) for a in n.names}
+    for node in body:
         if isinstance(node, ast.ClassDef) and node.name == config_class:
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            inherited = [name for b in bases for name in _fields_of(origins[b] or module, b)]
             fields = [n.target for n in node.body if isinstance(n, ast.AnnAssign)]
-            return [target.id for target in fields if isinstance(target, ast.Name)]
+            return [*(target.id for target in fields if isinstance(target, ast.Name)), *inherited]
     raise AssertionError(f"{path} has no class {config_class}")

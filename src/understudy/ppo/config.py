@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.models.lora import check_lora
+from understudy.training.settings import TrainerSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PPOConfig:
+class PPOConfig(TrainerSettings):
     """PPO, and PPO-ptx with a pretraining mix."""
 
     model: str
@@ -16,8 +16,6 @@ class PPOConfig:
     """Reward model folder; the critic starts from a copy of it (C.4)."""
     prompts: Path
     """Prompts of the training split, .jsonl or .parquet."""
-    out: Path
-    """Run folder; the averaged policy is at out/model."""
     pretrain_data: Path | None = None
     """Plain text (.txt or .jsonl) for PPO-ptx; needed while `ptx_coef` is above 0."""
     ptx_coef: float = 27.8
@@ -64,53 +62,21 @@ class PPOConfig:
     """Advantages of an iteration to mean 0 and variance 1 over its tokens (LHP, NP)."""
     whiten_rewards: bool = False
     """Rewards of an iteration to variance 1, mean kept (LHP on, NP off)."""
-    max_grad_norm: float | None = 1.0
-    """Clip each network's gradient norm to this (not published); none does not clip."""
     ema: float = 0.992
     """Decay of the averaged weights (C.4), once per optimiser step; 0 saves the last weights."""
     temperature: float = 1.0
     """Sampling temperature (C.4); logits are divided by it in rollout, reference and update."""
-    max_prompt_tokens: int = 1024
-    """Longer prompts are left out (C)."""
-    max_response_tokens: int = 1024
-    """Longest response (C)."""
     missing_eos_score: float | None = -1.0
     """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
     eval_prompts: Path | None = None
     """Held-out prompts, answered every `eval_every` iterations into out/samples.jsonl."""
     eval_every: int = 0
     """Iterations between evaluations (also before the first and after the last); 0 for none."""
-    micro_batch_tokens: int = 4096
-    """Most padded tokens in one training pass; changes memory and speed, not the result."""
     rollout_slots: int = 256
     """Responses sampled side by side; changes memory and speed, not the result."""
-    save_every: int = 0
-    """Iterations between checkpoints; 0 saves as often as takes a tenth of the time."""
-    keep_checkpoints: bool = False
-    """Keep the checkpoints when the run is finished."""
-    device: str = "auto"
-    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
-    bf16: bool = False
-    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
-    fp32 master weights)."""
-    activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, one more forward pass."""
-    lora_rank: int = 0
-    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
-    weights."""
-    lora_alpha: float | None = None
-    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
-    tensorboard: bool = False
-    """Write the metrics for TensorBoard too, into out/tensorboard."""
-    seed: int = 0
-    """Order of prompts, sampling noise, minibatches, order of text."""
-    resume: bool = False
-    """Go on with the run in `out`."""
-    overwrite: bool = False
-    """Remove the run in `out` first."""
 
     def __post_init__(self) -> None:
-        check_lora(self)
+        TrainerSettings.__post_init__(self)
         self._check_ranges()
         if self.batch_size % self.num_minibatches:
             raise ValueError(
@@ -132,7 +98,6 @@ class PPOConfig:
     def _check_ranges(self) -> None:
         positive = (
             *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
-            *("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens"),
             *("ptx_sequences_per_episode", "adaptive_kl_horizon", "rollout_slots", "clip"),
         )
         for name in positive:
@@ -145,14 +110,13 @@ class PPOConfig:
             "ptx_coef",
             "warmup_iterations",
             "eval_every",
-            "save_every",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("discount", "gae_lambda", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
-        for name in ("value_clip", "target_kl", "adaptive_kl_target", "max_grad_norm"):
+        for name in ("value_clip", "target_kl", "adaptive_kl_target"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0, or none")

@@ -21,7 +21,7 @@ def evaluate(
     run: Run, config: PPOConfig, models: Models, prompts: Prompts, step: int
 ) -> dict[str, float]:
     """Answer every held-out prompt once, append the rows, and return the means."""
-    rollout = sample(
+    episodes = sample(
         models.policy,
         prompts.ids,
         keys=[(-1, i) for i in range(len(prompts.ids))],
@@ -32,19 +32,18 @@ def evaluate(
         pad_id=models.pad_id,
         slots=config.rollout_slots,
     )
-    measured = measure(
-        rollout,
+    measure(
+        episodes,
         models.reference,
         models.reward_model,
         None,
         temperature=config.temperature,
-        pad_id=models.pad_id,
         micro_batch_tokens=config.micro_batch_tokens,
     )
-    raw_scores_B = measured.raw_scores_B
-    scores_B = final_scores(raw_scores_B, rollout.finished_B, config.missing_eos_score)
-    kl_BR = (rollout.old_logprobs_BR - measured.ref_logprobs_BR) * rollout.mask_BR
-    columns = (rollout.finished_B, scores_B, raw_scores_B, kl_BR.sum(dim=1))
+    raw_scores_B = episodes.raw_scores_B
+    scores_B = final_scores(raw_scores_B, episodes.finished_B, config.missing_eos_score)
+    kl_BR = (episodes.old_logprobs_BR - episodes.ref_logprobs_BR) * episodes.mask_BR
+    columns = (episodes.finished_B, scores_B, raw_scores_B, kl_BR.sum(dim=1))
     rows = zip(*(column.tolist() for column in columns), strict=True)
     for i, (finished, score, raw_score, kl) in enumerate(rows):
         run.append(
@@ -52,7 +51,7 @@ def evaluate(
             {
                 "step": step,
                 "prompt_id": prompts.records[i].id,
-                "response": decode_response(models.tokenizer, rollout.response_ids[i]),
+                "response": decode_response(models.tokenizer, episodes.response_ids[i]),
                 "finished": finished,
                 "score": score,
                 "raw_score": raw_score,
@@ -62,5 +61,5 @@ def evaluate(
     return {
         "ppo/eval_score": float(scores_B.mean()),
         "ppo/eval_kl": float(kl_BR.sum(dim=1).mean()),
-        "ppo/eval_eos_rate": float(rollout.finished_B.to(torch.float32).mean()),
+        "ppo/eval_eos_rate": float(episodes.finished_B.to(torch.float32).mean()),
     }

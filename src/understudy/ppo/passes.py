@@ -16,6 +16,8 @@ from torch import Tensor
 
 from understudy.models.batching import by_token_budget, pad
 
+Ids = Sequence[int]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pass:
@@ -38,8 +40,8 @@ class Pass:
 
 
 def make_passes(
-    prompt_ids: Sequence[Sequence[int]],
-    response_ids: Sequence[Sequence[int]],
+    prompt_ids: Sequence[Ids],
+    response_ids: Sequence[Ids],
     rows: Sequence[int],
     *,
     pad_id: int,
@@ -56,8 +58,8 @@ def make_passes(
 
 
 def _make_pass(
-    prompt_ids: Sequence[Sequence[int]],
-    response_ids: Sequence[Sequence[int]],
+    prompt_ids: Sequence[Ids],
+    response_ids: Sequence[Ids],
     rows: list[int],
     pad_id: int,
     device: torch.device,
@@ -78,15 +80,3 @@ def _make_pass(
         last_B=ends_B - 1,
     )
     return Pass(**{name: tensor.to(device) for name, tensor in tensors.items()})
-
-
-def put(target_BR: Tensor, mask_BR: Tensor, rows_B: Tensor, values_N: Tensor) -> None:
-    """Write a pass's N values to the response tokens of its rows."""
-    part_BR = target_BR[rows_B]
-    part_BR[mask_BR[rows_B]] = values_N.to(target_BR.dtype)
-    target_BR[rows_B] = part_BR
-
-
-def take(source_BR: Tensor, mask_BR: Tensor, rows_B: Tensor) -> Tensor:
-    """The N values at the response tokens of a pass's rows."""
-    return source_BR[rows_B][mask_BR[rows_B]]

@@ -30,66 +30,54 @@ from understudy.models.batching import derived_seed
 from understudy.models.chat import padding_id, stop_ids
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
-from understudy.models.lora import add_adapter, load_weights, weights_of
+from understudy.models.lora import add_adapter
 from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.ppo.config import PPOConfig
-from understudy.ppo.update import Learner
-from understudy.training.optim import SkipGuard, make_optimizer
-from understudy.training.run import Run
+from understudy.ppo.update import Learners
+from understudy.training.steps import Learner
 
 
 @dataclass(slots=True)
 class State:
-    """The table above."""
+    """The table above, but for the iterations, which `Steps` counts."""
 
-    learner: Learner
-    """Policy, critic, their optimisers and guards."""
+    learners: Learners
+    """Policy and critic, their optimisers and guards."""
     average: dict[str, Tensor]
     """Averaged policy parameters by name; empty when ema is 0."""
     beta: float
     """KL coefficient in use."""
-    iteration: int = 0
-    """Iterations done."""
 
     def trees(self) -> dict[str, Any]:
         """The parts kept as tensors."""
-        learner = self.learner
+        policy, critic = self.learners.policy.trees(), self.learners.critic.trees()
         return {
-            "policy": weights_of(learner.policy),
-            "critic": weights_of(learner.critic),
-            "policy_optimizer": learner.policy_optimizer.state_dict(),
-            "critic_optimizer": learner.critic_optimizer.state_dict(),
+            "policy": policy["model"],
+            "critic": critic["model"],
+            "policy_optimizer": policy["optimizer"],
+            "critic_optimizer": critic["optimizer"],
             "average": self.average,
         }
 
     def counters(self) -> dict[str, Any]:
         """The parts kept as JSON."""
         return {
-            "iteration": self.iteration,
             "beta": self.beta,
-            "policy_skips": self.learner.policy_guard.in_a_row,
-            "critic_skips": self.learner.critic_guard.in_a_row,
+            "policy_skips": self.learners.policy.guard.in_a_row,
+            "critic_skips": self.learners.critic.guard.in_a_row,
         }
 
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
         """Take over what a checkpoint holds."""
-        learner = self.learner
-        load_weights(learner.policy, trees["policy"])
-        load_weights(learner.critic, trees["critic"])
-        learner.policy_optimizer.load_state_dict(trees["policy_optimizer"])
-        learner.critic_optimizer.load_state_dict(trees["critic_optimizer"])
+        for name in ("policy", "critic"):
+            getattr(self.learners, name).load(
+                {"model": trees[name], "optimizer": trees[f"{name}_optimizer"]},
+                {"skips": counters[f"{name}_skips"]},
+            )
         for name, tensor in self.average.items():
             tensor.copy_(trees["average"][name])
-        self.iteration, self.beta = counters["iteration"], counters["beta"]
-        learner.policy_guard.in_a_row = counters["policy_skips"]
-        learner.critic_guard.in_a_row = counters["critic_skips"]
-
-    def resume(self, run: Run) -> None:
-        """Go back to the newest whole checkpoint, or to the start, and the logs with it."""
-        saved = run.restore()
-        if saved is not None:
-            self.load(*saved)
+        self.beta = counters["beta"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,27 +157,22 @@ def check_same_tokenizer(config: PPOConfig, policy: Tokenizer, reward: Tokenizer
 
 def new_state(config: PPOConfig, models: Models) -> State:
     """The state before the first iteration."""
-    learner = Learner(
-        policy=models.policy,
-        critic=models.critic,
-        policy_optimizer=make_optimizer(models.policy, config.lr),
-        critic_optimizer=make_optimizer(models.critic, config.critic_lr),
-        policy_guard=SkipGuard(),
-        critic_guard=SkipGuard(),
+    learners = Learners(
+        Learner.of(models.policy, config.lr), Learner.of(models.critic, config.critic_lr)
     )
     average = {
         name: parameter.detach().clone()
         for name, parameter in models.policy.named_parameters()
         if config.ema > 0 and parameter.requires_grad
     }
-    return State(learner, average, config.beta)
+    return State(learners, average, config.beta)
 
 
 @torch.no_grad()
 def averaged_policy(state: State) -> PreTrainedModel:
     """The policy with the averaged weights put into it, at the end of a run; as it is where there
     is no average."""
-    model = state.learner.policy
+    model = state.learners.policy.model
     for name, parameter in model.named_parameters():
         if name in state.average:
             parameter.copy_(state.average[name])

@@ -24,25 +24,25 @@ from understudy.models.chat import never_ended
 from understudy.models.policies import context_length, save_policy, say_once
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
+from understudy.ppo.episodes import Episodes
 from understudy.ppo.holdout import evaluate
 from understudy.ppo.prompts import Prompts, read_prompts
 from understudy.ppo.ptx import read_rows, rows_of_step
 from understudy.ppo.rewards import adapted_beta, final_scores, token_rewards
-from understudy.ppo.rollout import Rollout, measure, prompts_of, sample
+from understudy.ppo.rollout import measure, prompts_of, sample
 from understudy.ppo.state import Models, State, averaged_policy, load_models, new_state
-from understudy.ppo.update import Experience, update_average
+from understudy.ppo.update import update_average
 from understudy.training.checkpoint import crash_point
 from understudy.training.optim import constant_with_warmup, set_lr
-from understudy.training.run import Run, prepare_run
-from understudy.training.stop import stop_on_signal
-
-Metrics = dict[str, float]
+from understudy.training.settings import prepare_trainer_run
+from understudy.training.steps import Metrics, Steps
 
 
 def train_ppo(config: PPOConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     # 1. Open the run; load policy, reference, reward model, critic; read prompts and text.
-    run = _open(config)
+    inputs = ("model", "reward_model", "prompts", "pretrain_data", "eval_prompts")
+    run = prepare_trainer_run("ppo", config, inputs)
     if run.done:
         return run.dir
     models = load_models(config)
@@ -53,73 +53,76 @@ def train_ppo(config: PPOConfig) -> Path:
         text_NT = read_rows(
             config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
         )
-
     assert prompts is not None
     run.claim()
 
     # 2. Optimisers and moving average; take up the newest checkpoint.
     state = new_state(config, models)
-    state.resume(run)
-    if state.iteration == 0 and held_out is not None:
+    steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
+    steps.resume()
+    if steps.step == 0 and held_out is not None:
         run.log(0, evaluate(run, config, models, held_out, 0))
 
     stopped_by = "episodes"
-    with run.progress(config.num_iterations, _title(config)), stop_on_signal() as stop:
-        while state.iteration < config.num_iterations:
+    with steps.shown("PPO-ptx" if config.ptx_coef > 0 else "PPO"):
+        while steps.left:
             started = time.monotonic()
             # 3. Sample one response to each prompt of the iteration.
-            rollout = _sample(config, models, prompts, state.iteration)
+            episodes = _sample(config, models, prompts, steps.step)
             crash_point("ppo/rollout")
             sampled = time.monotonic()
-            # 4. Score: reward model, KL to the reference; rewards, advantages and returns.
-            experience, metrics = _judge(config, models, rollout, state.beta)
+            # 4. Score with the reward model; measure log-probs under the reference, and values.
+            measure(
+                episodes,
+                models.reference,
+                models.reward_model,
+                models.critic,
+                temperature=config.temperature,
+                micro_batch_tokens=config.micro_batch_tokens,
+            )
+            scores_B = final_scores(
+                episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
+            )
+            # 5. Reward: -beta * log(policy / reference) at each token, the score at the last one.
+            rewards_BR, metrics = token_rewards(
+                scores_B,
+                episodes.old_logprobs_BR,
+                episodes.ref_logprobs_BR,
+                episodes.mask_BR,
+                beta=state.beta,
+            )
+            _check_finite(rewards_BR, config)
+            # 6. Advantages and the critic's targets.
+            episodes.advantages_BR, episodes.returns_BR, value_metrics = advantages_and_returns(
+                rewards_BR,
+                episodes.values_BR,
+                episodes.mask_BR,
+                discount=config.discount,
+                gae_lambda=config.gae_lambda,
+                whiten_rewards=config.whiten_rewards,
+                whiten_advantages=config.whiten_advantages,
+            )
             scored = time.monotonic()
-            # 5. Stop before the update when the policy has gone too far.
-            if config.target_kl is not None and metrics["ppo/kl"] > config.target_kl:
+            kl = float(metrics["ppo/kl"])
+            # 7. Stop before the update when the policy has gone too far.
+            if config.target_kl is not None and kl > config.target_kl:
                 stopped_by = "target_kl"
                 break
-            # 6. One optimiser step per minibatch: PPO's gradient plus the pretraining gradient.
-            metrics |= _update(config, models, state, experience, text_NT)
-            state.beta = _next_beta(config, state.beta, metrics["ppo/kl"])
-            state.iteration += 1
-            # 7. Log, evaluate, save.
-            metrics |= _timings(config, started, sampled, scored)
-            if held_out is not None and _due(config, state.iteration, config.eval_every):
-                metrics |= evaluate(run, config, models, held_out, state.iteration)
-            run.log(state.iteration, metrics)
-            crash_point("ppo/iteration")
-            last = state.iteration == config.num_iterations
-            run.save_if_due(
-                state.iteration,
-                lambda: (state.trees(), state.counters()),
-                every=config.save_every,
-                last=last,
-                now=stop.requested and not last,
-            )
-            if stop.requested and not last:
-                raise run.stopped(state.iteration)
+            # 8. One optimiser step per minibatch: PPO's gradient plus the pretraining gradient.
+            updated = _update(config, models, state, episodes, text_NT, steps.step)
+            # 9. Log, evaluate, save.
+            logged = metrics | value_metrics | _shape(episodes) | {"ppo/beta": state.beta} | updated
+            logged |= _timings(config, started, sampled, scored)
+            state.beta = _next_beta(config, state.beta, kl)
+            done = steps.step + 1
+            if held_out is not None and _due(config, done, config.eval_every):
+                logged |= evaluate(run, config, models, held_out, done)
+            steps.done(logged)
 
-    # 8. Save the averaged policy.
+    # 10. Save the averaged policy.
     save_policy(averaged_policy(state), models.tokenizer, run.dir / "model")
-    run.finish(_results(config, state, prompts, stopped_by))
+    run.finish(_results(config, steps, prompts, stopped_by))
     return run.dir
-
-
-def _open(config: PPOConfig) -> Run:
-    names = ("model", "reward_model", "prompts", "pretrain_data", "eval_prompts")
-    return prepare_run(
-        config.out,
-        stage="ppo",
-        config=config,
-        inputs={name: getattr(config, name) for name in names},
-        seed=config.seed,
-        resume=config.resume,
-        overwrite=config.overwrite,
-    )
-
-
-def _title(config: PPOConfig) -> str:
-    return "PPO-ptx" if config.ptx_coef > 0 else "PPO"
 
 
 def _due(config: PPOConfig, iteration: int, every: int) -> bool:
@@ -142,13 +145,13 @@ def _read(
     )
 
 
-def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int) -> Rollout:
+def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int) -> Episodes:
     """The noise of a token depends on (seed, iteration, episode, token) and nothing else.
 
     Says so on standard error when none of the first responses ends by itself.
     """
     chosen = prompts_of(iteration, config.batch_size, len(prompts.ids), config.seed)
-    rollout = sample(
+    episodes = sample(
         models.policy,
         [prompts.ids[i] for i in chosen],
         keys=[(iteration, episode) for episode in range(config.batch_size)],
@@ -159,77 +162,49 @@ def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int)
         pad_id=models.pad_id,
         slots=config.rollout_slots,
     )
-    if iteration == 0 and not rollout.finished_B.any():
+    if iteration == 0 and not episodes.finished_B.any():
         say_once(f"{config.model}: {never_ended(models.tokenizer, config.max_response_tokens)}")
-    return rollout
+    return episodes
 
 
-def _judge(
-    config: PPOConfig, models: Models, rollout: Rollout, beta: float
-) -> tuple[Experience, Metrics]:
-    """Rewards from the scores and the KL, then advantages and returns from the critic's values."""
-    measured = measure(
-        rollout,
-        models.reference,
-        models.reward_model,
-        models.critic,
-        temperature=config.temperature,
-        pad_id=models.pad_id,
-        micro_batch_tokens=config.micro_batch_tokens,
-    )
-    raw_scores_B = measured.raw_scores_B
-    scores_B = final_scores(raw_scores_B, rollout.finished_B, config.missing_eos_score)
-    rewards_BR, metrics = token_rewards(
-        scores_B, rollout.old_logprobs_BR, measured.ref_logprobs_BR, rollout.mask_BR, beta=beta
-    )
+def _check_finite(rewards_BR: Tensor, config: PPOConfig) -> None:
     if not bool(torch.isfinite(rewards_BR).all()):
         raise FloatingPointError(
             "a reward is not finite, so nothing can be learned from it; check the reward model "
             f"{config.reward_model}"
         )
-    advantages_BR, returns_BR, value_metrics = advantages_and_returns(
-        rewards_BR,
-        measured.values_BR,
-        rollout.mask_BR,
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
-        whiten_rewards=config.whiten_rewards,
-        whiten_advantages=config.whiten_advantages,
-    )
-    metrics |= value_metrics | {
-        "ppo/raw_score": raw_scores_B.mean(),
-        "ppo/response_tokens": rollout.mask_BR.sum(dim=1).float().mean(),
-        "ppo/eos_rate": rollout.finished_B.float().mean(),
+
+
+def _shape(episodes: Episodes) -> Metrics:
+    """What the responses look like, whatever they are worth."""
+    return {
+        "ppo/raw_score": episodes.raw_scores_B.mean(),
+        "ppo/response_tokens": episodes.mask_BR.sum(dim=1).float().mean(),
+        "ppo/eos_rate": episodes.finished_B.float().mean(),
     }
-    experience = Experience(
-        rollout=rollout,
-        values_BR=measured.values_BR,
-        advantages_BR=advantages_BR,
-        returns_BR=returns_BR,
-    )
-    return experience, {name: float(value) for name, value in metrics.items()} | {"ppo/beta": beta}
 
 
 def _update(
     config: PPOConfig,
     models: Models,
     state: State,
-    experience: Experience,
+    episodes: Episodes,
     text_NT: Tensor | None,
+    iteration: int,
 ) -> Metrics:
     """All minibatches of an iteration, and the moving average after each."""
-    rate = constant_with_warmup(config.warmup_iterations)(state.iteration)
-    set_lr(state.learner.policy_optimizer, config.lr * rate)
-    set_lr(state.learner.critic_optimizer, config.critic_lr * rate)
+    rate = constant_with_warmup(config.warmup_iterations)(iteration)
+    set_lr(state.learners.policy.optimizer, config.lr * rate)
+    set_lr(state.learners.critic.optimizer, config.critic_lr * rate)
     num_steps = config.inner_epochs * config.num_minibatches
     steps: list[Metrics] = []
     for number in range(num_steps):
-        rows = _minibatch(config, state.iteration, number)
+        rows = _minibatch(config, iteration, number)
         text_rows = None
         if text_NT is not None:
-            step = state.iteration * num_steps + number
+            step = iteration * num_steps + number
             text_rows = rows_of_step(text_NT, step, config.ptx_rows, config.seed)
-        steps.append(state.learner.step(config, experience, rows, text_rows, pad_id=models.pad_id))
+        steps.append(state.learners.step(config, episodes, rows, text_rows))
         if state.average:
             update_average(state.average, models.policy, config.ema)
         crash_point("ppo/minibatch")
@@ -261,8 +236,8 @@ def _summary(steps: list[Metrics]) -> Metrics:
     columns: dict[str, list[float]] = defaultdict(list)
     for step in steps:
         for name, value in step.items():
-            columns[name].append(value)
-    means = {name: sum(values) / len(values) for name, values in columns.items()}
+            columns[name].append(float(value))
+    means: Metrics = {name: sum(values) / len(values) for name, values in columns.items()}
     return means | {
         "ppo/ratio_max": max(columns["ppo/ratio_max"]),
         "ppo/first_ratio_error": columns["ppo/first_ratio_error"][0],
@@ -280,10 +255,10 @@ def _timings(config: PPOConfig, started: float, sampled: float, scored: float) -
     }
 
 
-def _results(config: PPOConfig, state: State, prompts: Prompts, stopped_by: str) -> dict[str, Any]:
+def _results(config: PPOConfig, steps: Steps, prompts: Prompts, stopped_by: str) -> dict[str, Any]:
     return {
-        "iterations": state.iteration,
-        "episodes": state.iteration * config.batch_size,
+        "iterations": steps.step,
+        "episodes": steps.step * config.batch_size,
         "stopped_by": stopped_by,
         "num_prompts": len(prompts.ids),
         "num_dropped_long_prompts": prompts.num_dropped,

@@ -9,10 +9,8 @@ Departures: the paper's final reward model started from a model tuned on public 
 historical reasons" (C.2); here it starts from any policy folder, usually the SFT model (s3.5).
 """
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,13 @@ from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.dropout import set_dropout
-from understudy.models.lora import add_adapter, check_lora, load_weights, weights_of
+from understudy.models.lora import add_adapter
 from understudy.models.policies import context_length, device_of, load_policy, trunk_of
 from understudy.models.scalar import ScalarModel, ranking_batches, score_ids
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
+from understudy.reward.config import RewardConfig
 from understudy.reward.data import (
     Demonstrated,
     Element,
@@ -40,122 +39,23 @@ from understudy.reward.data import (
     read_labeler_weights,
     refuse_held_out,
 )
-from understudy.reward.ensemble import measure_ensemble
 from understudy.reward.evaluate import evaluate
-from understudy.reward.folds import cross_validate, labeler_groups
+from understudy.reward.folds import labeler_groups
 from understudy.reward.loss import make_pairs, pairwise_loss
-from understudy.training.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.training.run import Run, Saved, prepare_run
-from understudy.training.stop import stop_on_signal
+from understudy.training.optim import cosine_to
+from understudy.training.run import Run
+from understudy.training.steps import Learner, Metrics, Steps
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardConfig:
-    """Reward model."""
+def fit(
+    run: Run, config: RewardConfig, threads: int | None = None
+) -> tuple[dict[str, Any], list[Element]]:
+    """Train one model into an open run, save it, measure it: (results, the rankings measured on).
 
-    model: str
-    """Folder or hub name of the causal language model to start from, usually the SFT model."""
-    data: Path
-    """Rankings by training labelers, .jsonl or .parquet."""
-    out: Path
-    """Run folder; the model is at out/model."""
-    valid_data: Path | None = None
-    """Rankings to measure accuracy on, by training and held-out labelers."""
-    demonstrations: Path | None = None
-    """Demonstrations that shall score 0 on average (s3.5); without them the score is not
-    shifted."""
-    epochs: int = 1
-    """Passes over the rankings (C.2: more than one overfits)."""
-    lr: float = 9e-6
-    """Peak learning rate, cosine to a tenth (C.2)."""
-    batch_size: int = 64
-    """Prompts per step, each with all its pairs (C.2)."""
-    ties: str = "drop"
-    """"drop" leaves tied pairs out (s3.5); "model" learns that they are close (Rao-Kupper)."""
-    tie_width: float = 0.5
-    """Half-width, in units of score, within which a tie is likely; used when ties = "model"."""
-    margin: float = 0.0
-    """Lead in score that the better response must have, per tier of difference, or per point where
-    rankings have `scores`; 0 as in the paper."""
-    labeler_weights: Path | None = None
-    """JSON object of weights by labeler id; a labeler who is not in it weighs 1."""
-    ensemble: int = 1
-    """Models trained on the same rankings with other seeds (heads and orders): out/model and
-    out/ensemble/member-1, ...; results.json says how far they agree."""
-    folds: int = 0
-    """Groups for cross-validation over labelers (s4.1: 5), each one more training; 0 does none."""
-    max_grad_norm: float | None = 1.0
-    """Clip the gradient's norm to this (not published); "none" does not clip."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay (not published)."""
-    max_prompt_tokens: int = 1024
-    """Rankings with a longer prompt are left out (C)."""
-    max_response_tokens: int = 1024
-    """Longer responses are cut (C)."""
-    micro_batch_tokens: int = 4096
-    """Most padded tokens in one pass; changes memory and speed, not the result."""
-    save_every: int = 0
-    """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
-    keep_checkpoints: bool = False
-    """Keep the checkpoints when the run is finished."""
-    device: str = "auto"
-    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
-    bf16: bool = False
-    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
-    fp32 master weights)."""
-    activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, one more forward pass."""
-    lora_rank: int = 0
-    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
-    weights."""
-    lora_alpha: float | None = None
-    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
-    tensorboard: bool = False
-    """Write the metrics for TensorBoard too, into out/tensorboard."""
-    seed: int = 0
-    """Order of the data and the head's first weights."""
-    resume: bool = False
-    """Go on with the run in `out`."""
-    overwrite: bool = False
-    """Remove the run in `out` first."""
-
-    def __post_init__(self) -> None:
-        check_lora(self)
-        for name in ("epochs", "lr", "batch_size", "micro_batch_tokens", "tie_width"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if self.margin < 0:
-            raise ValueError(f"margin is {self.margin}; it must not be negative")
-        if self.ensemble < 1:
-            raise ValueError(f"ensemble is {self.ensemble}; it must be at least 1 model")
-        if self.folds < 0 or self.folds == 1:
-            raise ValueError(f"folds is {self.folds}; it must be 0, or at least 2 groups")
-        if self.ties not in ("drop", "model"):
-            raise ValueError(f'ties is {self.ties!r}; it must be "drop" or "model"')
-        if self.save_every < 0:
-            raise ValueError(f"save_every is {self.save_every}; it must not be negative")
-
-
-def train_reward(config: RewardConfig, threads: int | None = None) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop.
-
-    `threads`: those of a CPU for the two halves of a batch; None: as many as torch uses.
+    `threads`: those of a CPU for the two halves of a batch; None: as many as torch uses. Raises
+    SystemExit(75) when told to stop.
     """
-    # 1. Open the run, the model, the rankings.
-    run = prepare_run(
-        config.out,
-        stage="reward",
-        config=config,
-        inputs={
-            name: getattr(config, name)
-            for name in ("model", "data", "valid_data", "demonstrations", "labeler_weights")
-        },
-        seed=config.seed,
-        resume=config.resume,
-        overwrite=config.overwrite,
-    )
-    if run.done:
-        return run.dir
+    # 1. Read the model and the rankings.
     policy, tokenizer = load_policy(config.model)
     add_adapter(trunk_of(policy), config, derived_seed(config.seed, "reward/lora"))
     place(policy.base_model, policy, config)
@@ -164,39 +64,31 @@ def train_reward(config: RewardConfig, threads: int | None = None) -> Path:
     model = ScalarModel.from_policy(policy, seed=config.seed)
     set_dropout(model, 0.0)
     train, valid, demonstrations = _read_data(config, tokenizer, context_length(model))
+    pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     run.claim()
 
     # 2. Optimizer and schedule; take up the newest checkpoint.
-    optimizer = make_optimizer(model, config.lr, weight_decay=config.weight_decay)
+    learner = Learner.of(model, config.lr, config.weight_decay)
     per_epoch = -(-len(train.rows) // config.batch_size)
-    num_steps = config.epochs * per_epoch
+    steps = Steps(run, learner, config.epochs * per_epoch, config.save_every)
+    steps.resume()
     schedule = cosine_to(0.1)
-    state = _resume(run, model, optimizer)
-    step = int(state.get("step", 0))
-    guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
 
     # 3. One optimizer step per batch of prompts.
     model.train()
-    with run.progress(num_steps, "Reward model"), stop_on_signal() as stop:
-        while step < num_steps:
+    with steps.shown("Reward model"):
+        while steps.left:
             started = time.monotonic()
-            lr = config.lr * schedule(step, num_steps)
-            set_lr(optimizer, lr)
-            order = shuffled(len(train.rows), config.seed, "reward/order", step // per_epoch)
-            start = step % per_epoch * config.batch_size
+            lr = config.lr * schedule(steps.step, steps.total)
+            epoch, number = divmod(steps.step, per_epoch)
+            order = shuffled(len(train.rows), config.seed, "reward/order", epoch)
+            start = number * config.batch_size
             batch = [train.rows[i] for i in order[start : start + config.batch_size]]
+            tie_width = config.tie_width if config.ties == "model" else 0.0
             metrics = backward_batch(
-                model,
-                batch,
-                padding_id(tokenizer),
-                config.micro_batch_tokens,
-                config.tie_width if config.ties == "model" else 0.0,
-                config.margin,
-                threads,
+                model, batch, pad_id, budget, tie_width, config.margin, threads
             )
-            result = clip_and_step(optimizer, model.parameters(), config.max_grad_norm)
-            guard.note(result)
-            step += 1
+            result = learner.step(config.max_grad_norm, lr)
             seconds = time.monotonic() - started
             metrics |= {
                 "reward/lr": lr,
@@ -204,53 +96,26 @@ def train_reward(config: RewardConfig, threads: int | None = None) -> Path:
                 "reward/skipped_steps": float(result.skipped),
                 "reward/pairs_per_second": metrics["reward/pairs"] / seconds,
             }
-            run.log(step, metrics)
-            # 4. Save.
-            last = step == num_steps
-            # What follows the last step may take longer than the steps.
-            more = last and bool(config.folds or config.ensemble > 1)
-            run.save_if_due(
-                step,
-                partial(_saved, model, optimizer, step, guard),
-                every=config.save_every,
-                last=last,
-                now=more or (stop.requested and not last),
-            )
-            if stop.requested and not last:
-                raise run.stopped(step)
+            # 4. Log, save; what follows the last step may take longer than the steps.
+            steps.done(metrics, save_last=bool(config.folds or config.ensemble > 1))
 
     # 5. Shift, save, measure.
     model.eval()
-    _shift(model, demonstrations, padding_id(tokenizer), config.micro_batch_tokens)
+    _shift(model, demonstrations, pad_id, budget)
     model.save(run.dir / "model", tokenizer)
-    results = evaluate(
-        model,
-        train.rows,
-        [] if valid is None else valid.rows,
-        padding_id(tokenizer),
-        config.micro_batch_tokens,
-    )
-    if config.ensemble > 1:
-        rows = train.rows if valid is None else valid.rows
-        budget = config.micro_batch_tokens
-        results["ensemble"] = measure_ensemble(_train_members(config), rows, budget)
-    if config.folds:
-        results["labeler_folds"] = _cross_validate(config)
-    run.finish(
-        results
-        | {
-            "bias_shift": float(model.bias_shift),
-            "num_demonstrations": len(demonstrations.prompts),
-            "num_dropped_demonstrations": demonstrations.num_dropped,
-            "num_cut_demonstrations": demonstrations.num_cut,
-            "num_rankings": len(train.rows),
-            "num_pairs": sum(len(row.pairs) for row in train.rows),
-            "num_dropped_long_prompts": train.num_dropped,
-            "num_all_tied": train.num_all_tied,
-            "num_cut_responses": train.num_cut,
-        }
-    )
-    return run.dir
+    results = evaluate(model, train.rows, [] if valid is None else valid.rows, pad_id, budget)
+    results |= {
+        "bias_shift": float(model.bias_shift),
+        "num_demonstrations": len(demonstrations.prompts),
+        "num_dropped_demonstrations": demonstrations.num_dropped,
+        "num_cut_demonstrations": demonstrations.num_cut,
+        "num_rankings": len(train.rows),
+        "num_pairs": sum(len(row.pairs) for row in train.rows),
+        "num_dropped_long_prompts": train.num_dropped,
+        "num_all_tied": train.num_all_tied,
+        "num_cut_responses": train.num_cut,
+    }
+    return results, train.rows if valid is None else valid.rows
 
 
 def backward_batch(
@@ -261,7 +126,7 @@ def backward_batch(
     tie_width: float = 0.0,
     margin: float = 0.0,
     threads: int | None = None,
-) -> dict[str, float]:
+) -> Metrics:
     """Add the gradient of one batch of prompts; its loss and accuracy before the step.
 
     On a CPU the halves of the batch are passes of their own, side by side where there are threads
@@ -275,7 +140,7 @@ def backward_batch(
         for part in parts
     ]
     parameters = [p for p in model.parameters() if p.requires_grad]
-    total: dict[str, float] = {}
+    total: dict[str, Tensor] = {}
     for gradients, sums in side_by_side(jobs, device, threads):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is None:
@@ -284,8 +149,8 @@ def backward_batch(
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.add_(gradient)
         for name, value in sums.items():
-            total[name] = total.get(name, 0.0) + value
-    num_pairs = max(total["pairs"], 1.0)
+            total[name] = total[name] + value if name in total else value
+    num_pairs = total["pairs"].clamp(min=1)
     return {
         "reward/loss": total["loss"],
         "reward/accuracy": total["right"] / num_pairs,
@@ -303,11 +168,11 @@ def _gradient(
     tie_width: float,
     margin: float,
     total_weight: float,
-) -> tuple[list[Tensor | None], dict[str, float]]:
-    """The gradient of each parameter that learns, and what the metrics are sums of."""
+) -> tuple[list[Tensor | None], dict[str, Tensor]]:
+    """The gradient of each parameter that learns, and what the metrics are sums of, in fp64."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     gradients: list[Tensor | None] = [None] * len(parameters)
-    total: dict[str, float] = {}
+    total: dict[str, Tensor] = {}
     prompts = [row.prompt_ids for row in batch]
     responses = [row.response_ids for row in batch]
     for indices, inputs in ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens):
@@ -329,7 +194,7 @@ def _gradient(
         ]
         sums |= {"loss": loss.detach(), "score": scores_N.detach().sum()}
         for name, value in sums.items():
-            total[name] = total.get(name, 0.0) + float(value)
+            total[name] = total.get(name, 0.0) + value.double()
     return gradients, total
 
 
@@ -375,48 +240,6 @@ def _read_data(
     return train, valid, demonstrations
 
 
-def _train_members(config: RewardConfig) -> list[Path]:
-    """The ensemble's model folders: this run's, and those of the other seeds' runs."""
-    folder = config.out / "ensemble"
-    models = [config.out / "model"]
-    for number in range(1, config.ensemble):
-        out = folder / f"member-{number}"
-        member = replace(
-            config,
-            out=out,
-            seed=derived_seed(config.seed, "reward/ensemble", number) % 2**31,
-            ensemble=1,
-            folds=0,
-            resume=(out / "run.json").exists(),
-            overwrite=False,
-        )
-        models.append(train_reward(member) / "model")
-    return models
-
-
-def _cross_validate(config: RewardConfig) -> dict[str, Any]:
-    """Train and measure each fold in a run of its own under out/folds."""
-
-    def train(data: Path, valid_data: Path, out: Path) -> dict[str, Any]:
-        fold = replace(
-            config,
-            data=data,
-            valid_data=valid_data,
-            out=out,
-            demonstrations=None,
-            labeler_weights=None,
-            ensemble=1,
-            folds=0,
-            resume=(out / "run.json").exists(),
-            overwrite=False,
-        )
-        results = json.loads((train_reward(fold) / "results.json").read_text(encoding="utf-8"))
-        return dict(results)
-
-    rankings = read_records(config.data, Ranking)
-    return cross_validate(rankings, config.folds, config.out / "folds", config.seed, train)
-
-
 def _shift(model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: int) -> None:
     """Subtract the demonstrations' mean score; without demonstrations the score stays."""
     if not rows.prompts:
@@ -424,20 +247,3 @@ def _shift(model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: in
     scores = score_ids(model, rows.prompts, rows.responses, pad_id, batch_tokens)
     with torch.no_grad():
         model.bias_shift -= sum(scores) / len(scores)
-
-
-def _saved(
-    model: ScalarModel, optimizer: torch.optim.Optimizer, step: int, guard: SkipGuard
-) -> Saved:
-    trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
-    return trees, {"step": step, "skips": guard.in_a_row}
-
-
-def _resume(run: Run, model: ScalarModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    saved = run.restore()
-    if saved is None:
-        return {}
-    trees, state = saved
-    load_weights(model, trees["model"])
-    optimizer.load_state_dict(trees["optimizer"])
-    return state

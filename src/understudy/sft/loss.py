@@ -49,17 +49,19 @@ def backward_batch(
     micro_batch_tokens: int,
     weight: float = 1.0,
     side: str = "right",
-) -> float:
-    """Add `weight` times the gradient of the batch's mean loss; return that loss (not weighted).
+) -> Tensor:
+    """Add `weight` times the gradient of the batch's mean loss; return that loss (not weighted) in
+    fp64.
 
     However the batch is split, the sum is divided by the response tokens of the whole batch.
     """
-    total, num_tokens = 0.0, max(num_targets(examples), 1)
+    num_tokens = max(num_targets(examples), 1)
+    total = torch.zeros((), dtype=torch.float64, device=device_of(model))
     for group in _micro_batches(examples, micro_batch_tokens):
         nll, _ = response_nll(model, [examples[i] for i in group], pad_id, side)
         loss = nll / num_tokens
         (loss * weight).backward()
-        total += float(loss.detach())
+        total += loss.detach()
     return total
 
 

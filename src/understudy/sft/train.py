@@ -15,8 +15,7 @@ architecture; other dropout is off (models/dropout.py).
 
 import json
 import time
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +35,28 @@ from understudy.models.chat import (
 )
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
-from understudy.models.lora import add_adapter, check_lora, load_weights, weights_of
+from understudy.models.lora import add_adapter
 from understudy.models.policies import context_length, device_of, load_policy, save_policy
-from understudy.models.scalar import load_scalar, score_texts
+from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.text import pack_rows, read_text
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration
 from understudy.sft.data import Examples, encode_demonstrations
 from understudy.sft.loss import backward_batch, mean_loss
-from understudy.training.optim import SkipGuard, clip_and_step, cosine_to, make_optimizer, set_lr
-from understudy.training.run import Run, Saved, prepare_run
-from understudy.training.stop import stop_on_signal
+from understudy.training.optim import cosine_to
+from understudy.training.settings import TrainerSettings, prepare_trainer_run
+from understudy.training.steps import Learner, Metrics, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SFTConfig:
+class SFTConfig(TrainerSettings):
     """Supervised fine-tuning."""
 
     model: str
     """Folder or hub name of the causal language model to start from."""
     data: Path
     """Demonstrations, .jsonl or .parquet."""
-    out: Path
-    """Run folder; the model is at out/model."""
     valid_data: Path | None = None
     """Demonstrations to measure on after each epoch; without it the last epoch is kept."""
     reward_model: Path | None = None
@@ -79,48 +76,16 @@ class SFTConfig:
     """Share of the loss and of the rows that is pretraining text; 0.1 for RL's start (C.3)."""
     pretrain_length: int = 256
     """Tokens in a row of pretraining text (not published)."""
-    max_grad_norm: float | None = 1.0
-    """Clip the gradient's norm to this (not published); "none" does not clip."""
     weight_decay: float = 0.0
     """AdamW's weight decay (not published)."""
-    max_prompt_tokens: int = 1024
-    """Demonstrations with a longer prompt are left out (C)."""
-    max_response_tokens: int = 1024
-    """Longer responses are cut (C)."""
     score_prompts: int = 256
     """Prompts of `valid_data` that are answered for the reward model after each epoch."""
     score_temperature: float = 1.0
     """Sampling temperature of those answers, as in rollouts (C.4)."""
-    micro_batch_tokens: int = 4096
-    """Most padded tokens in one pass; changes memory and speed, not the result."""
-    save_every: int = 0
-    """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
-    keep_checkpoints: bool = False
-    """Keep the checkpoints when the run is finished."""
-    device: str = "auto"
-    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
-    bf16: bool = False
-    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
-    fp32 master weights)."""
-    activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, one more forward pass."""
-    lora_rank: int = 0
-    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
-    weights."""
-    lora_alpha: float | None = None
-    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
-    tensorboard: bool = False
-    """Write the metrics for TensorBoard too, into out/tensorboard."""
-    seed: int = 0
-    """Order of the data, dropout, sampling."""
-    resume: bool = False
-    """Go on with the run in `out`."""
-    overwrite: bool = False
-    """Remove the run in `out` first."""
 
     def __post_init__(self) -> None:
-        check_lora(self)
-        for name in ("epochs", "lr", "batch_size", "pretrain_length", "micro_batch_tokens"):
+        TrainerSettings.__post_init__(self)
+        for name in ("epochs", "lr", "batch_size", "pretrain_length"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if not 0 <= self.pretrain_fraction < 1:
@@ -143,6 +108,7 @@ class _Data:
     valid: Examples | None
     text_NT: Tensor | None
     num_text: int
+    judge: tuple[ScalarModel, Tokenizer] | None
 
     def batch(self, config: SFTConfig, step: int) -> list[Example]:
         """The demonstrations of a step; each epoch has its own order."""
@@ -166,21 +132,30 @@ class _Data:
         return -(-len(self.train.rows) // config.batch_size)
 
 
+@dataclass(slots=True)
+class _State:
+    """What a run must remember."""
+
+    learner: Learner
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """What was measured after each epoch."""
+
+    def trees(self) -> dict[str, Any]:
+        return self.learner.trees()
+
+    def counters(self) -> dict[str, Any]:
+        return self.learner.counters() | {"history": self.history}
+
+    def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
+        self.learner.load(trees, counters)
+        self.history = list(counters["history"])
+
+
 def train_sft(config: SFTConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     # 1. Open the run, the base model, the data.
-    run = prepare_run(
-        config.out,
-        stage="sft",
-        config=config,
-        inputs={
-            name: getattr(config, name)
-            for name in ("model", "data", "valid_data", "pretrain_data", "reward_model")
-        },
-        seed=config.seed,
-        resume=config.resume,
-        overwrite=config.overwrite,
-    )
+    names = ("model", "data", "valid_data", "pretrain_data", "reward_model")
+    run = prepare_trainer_run("sft", config, names)
     if run.done:
         return run.dir
     model, tokenizer = load_policy(config.model)
@@ -194,26 +169,21 @@ def train_sft(config: SFTConfig) -> Path:
     model.train()
 
     # 2. Optimizer and schedule; take up the newest checkpoint.
-    optimizer = make_optimizer(model, config.lr, weight_decay=config.weight_decay)
+    state = _State(Learner.of(model, config.lr, config.weight_decay))
     per_epoch = data.steps_per_epoch(config)
-    num_steps = config.epochs * per_epoch
+    steps = Steps(run, state, config.epochs * per_epoch, config.save_every)
+    steps.resume()
     schedule = cosine_to(0.1)
-    state = _resume(run, model, optimizer)
-    step, history = int(state.get("step", 0)), list(state.get("history", []))
-    guard = SkipGuard(in_a_row=int(state.get("skips", 0)))
-    if step == 0 and data.valid is not None:
+    if steps.step == 0 and data.valid is not None:
         run.log(0, {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid)})
 
     # 3. One optimizer step per batch.
-    with run.progress(num_steps, "SFT"), stop_on_signal() as stop:
-        while step < num_steps:
+    with steps.shown("SFT"):
+        while steps.left:
             started = time.monotonic()
-            lr = config.lr * schedule(step, num_steps)
-            set_lr(optimizer, lr)
-            metrics, num_tokens = _gradient(config, model, tokenizer, data, step)
-            result = clip_and_step(optimizer, model.parameters(), config.max_grad_norm)
-            guard.note(result)
-            step += 1
+            lr = config.lr * schedule(steps.step, steps.total)
+            metrics, num_tokens = _gradient(config, model, tokenizer, data, steps.step)
+            result = state.learner.step(config.max_grad_norm, lr)
             metrics |= {
                 "sft/lr": lr,
                 "sft/grad_norm": result.grad_norm,
@@ -221,24 +191,18 @@ def train_sft(config: SFTConfig) -> Path:
                 "sft/tokens_per_second": num_tokens / (time.monotonic() - started),
             }
             # 4. After each epoch: measure, keep the best.
-            if step % per_epoch == 0:
-                measured = _measure(config, model, tokenizer, data, step // per_epoch)
+            epoch, rest = divmod(steps.step + 1, per_epoch)
+            if rest == 0:
+                measured = _measure(config, model, tokenizer, data)
                 metrics |= measured
-                history.append({"epoch": step // per_epoch, **measured})
-                if data.valid is not None and _is_best(history):
+                state.history.append({"epoch": epoch, **measured})
+                if data.valid is not None and _is_best(state.history):
                     save_policy(model, tokenizer, run.dir / "model")
-            run.log(step, metrics)
-            # 5. Save.
-            saved = partial(_saved, model, optimizer, step, history, guard)
-            last = step == num_steps
-            run.save_if_due(
-                step, saved, every=config.save_every, last=last, now=stop.requested and not last
-            )
-            if stop.requested and not last:
-                raise run.stopped(step)
+            # 5. Log, save.
+            steps.done(metrics)
     if data.valid is None:
         save_policy(model, tokenizer, run.dir / "model")
-    run.finish(_results(data, history))
+    run.finish(_results(data, state.history))
     return run.dir
 
 
@@ -261,39 +225,38 @@ def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) 
         text_NT = pack_rows(tokenizer, read_text(config.pretrain_data), length)
         fraction = config.pretrain_fraction
         num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
-    if config.reward_model is not None:
-        load_scalar(config.reward_model)  # a wrong folder is found now, not after an epoch
+    judge = None if config.reward_model is None else load_scalar(config.reward_model)
     records, valid = read_records(config.data, Demonstration), None
     if config.valid_data is not None:
         held_back = read_records(config.valid_data, Demonstration)
         note_overlap(records, held_back, config.valid_data)
         valid = encode(config.valid_data, held_back)
-    return _Data(encode(config.data, records), valid, text_NT, num_text)
+    return _Data(encode(config.data, records), valid, text_NT, num_text, judge)
 
 
 def _gradient(
     config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, step: int
-) -> tuple[dict[str, float], int]:
+) -> tuple[Metrics, int]:
     """Accumulate the gradient of one step; its losses and the number of real tokens computed."""
     torch.manual_seed(derived_seed(config.seed, "sft/dropout", step))
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     batch, text = data.batch(config, step), data.text_batch(config, step)
     fraction = config.pretrain_fraction
-    metrics = {"sft/loss": backward_batch(model, batch, pad_id, budget, 1 - fraction)}
+    metrics: Metrics = {"sft/loss": backward_batch(model, batch, pad_id, budget, 1 - fraction)}
     if text:
         metrics["sft/text_loss"] = backward_batch(model, text, pad_id, budget, fraction)
     return metrics, sum(len(row.input_ids) for row in [*batch, *text])
 
 
 def _measure(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, epoch: int
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data
 ) -> dict[str, float]:
     """Validation loss, and the reward model's mean score of sampled answers, after an epoch."""
     if data.valid is None:
         return {}
     metrics = {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid)}
-    if config.reward_model is not None:
-        metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.valid)
+    if data.judge is not None:
+        metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.valid, data.judge)
     return metrics
 
 
@@ -304,7 +267,11 @@ def _valid_loss(
 
 
 def _mean_score(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples
+    config: SFTConfig,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    valid: Examples,
+    judge: tuple[ScalarModel, Tokenizer],
 ) -> float:
     prompts = list(dict.fromkeys(d.prompt for d in valid.kept))[: config.score_prompts]
     ids = render_prompts(tokenizer, prompts)
@@ -322,8 +289,7 @@ def _mean_score(
         pad_id=padding_id(tokenizer),
     )
     model.train()
-    assert config.reward_model is not None
-    reward_model, reward_tokenizer = load_scalar(config.reward_model)
+    reward_model, reward_tokenizer = judge
     reward_model.to(device_of(model))
     texts = [decode_response(tokenizer, answer.ids) for answer in answers]
     finished = [answer.finished for answer in answers]
@@ -346,27 +312,6 @@ def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _is_best(history: list[dict[str, Any]]) -> bool:
     return _best(history) is history[-1]
-
-
-def _saved(
-    model: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    history: list[dict[str, Any]],
-    guard: SkipGuard,
-) -> Saved:
-    trees = {"model": weights_of(model), "optimizer": optimizer.state_dict()}
-    return trees, {"step": step, "history": history, "skips": guard.in_a_row}
-
-
-def _resume(run: Run, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    saved = run.restore()
-    if saved is None:
-        return {}
-    trees, state = saved
-    load_weights(model, trees["model"])
-    optimizer.load_state_dict(trees["optimizer"])
-    return state
 
 
 def _results(data: _Data, history: list[dict[str, Any]]) -> dict[str, Any]:

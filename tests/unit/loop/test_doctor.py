@@ -13,14 +13,13 @@ from understudy.cli import main
 from understudy.loop import findings
 from understudy.loop.doctor import DoctorConfig, doctor, win_rates
 from understudy.loop.findings import nothing_ends
-from understudy.models.policies import device_of
 from understudy.ppo import train as ppo_train
 from understudy.ppo import update as ppo_update
-from understudy.ppo.passes import make_passes, put
 from understudy.ppo.rollout import response_logprobs
 from understudy.records import Demonstration, Ranking, read_records, write_records
 from understudy.records.shapes import tiers_of
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 
 
@@ -140,12 +139,10 @@ def test_samples_from_old_weights_make_a_negative_kl(world, tmp_path, monkeypatc
         kept.append(copy.deepcopy(policy))
         rollout = original(kept[0], *args, **kwargs)
         new_BR = torch.zeros_like(rollout.old_logprobs_BR)
-        rows = range(len(rollout.prompt_ids))
-        shape = dict(pad_id=1, budget=4096, device=device_of(policy))
-        for batch in make_passes(rollout.prompt_ids, rollout.response_ids, rows, **shape):
+        for batch in rollout.passes(range(len(rollout.prompt_ids)), 4096):
             with torch.no_grad():
                 logprobs_N, _ = response_logprobs(policy, batch, 1.0)
-            put(new_BR, rollout.mask_BR, batch.rows_B, logprobs_N)
+            rollout.put(new_BR, batch, logprobs_N)
         return replace(rollout, old_logprobs_BR=new_BR)
 
     original = ppo_train.sample

@@ -16,7 +16,8 @@ from understudy.models.compute import checkpoint_activations, pick_device, place
 from understudy.models.dropout import set_dropout
 from understudy.models.policies import policy_logprobs
 from understudy.ppo.train import train_ppo
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 from understudy.training.run import read_lines
 

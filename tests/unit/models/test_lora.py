@@ -18,7 +18,8 @@ from understudy.models.scalar import load_scalar
 from understudy.ppo.state import load_models, new_state
 from understudy.ppo.train import train_ppo
 from understudy.records import Demonstration, file_hash, read_records
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import backward_batch
 from understudy.sft.train import SFTConfig, train_sft

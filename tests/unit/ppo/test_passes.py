@@ -1,6 +1,6 @@
 import torch
 
-from understudy.ppo.passes import make_passes, put, take
+from understudy.ppo.passes import make_passes
 
 PROMPTS = [[5, 6], [7], [8, 9, 10]]
 RESPONSES = [[11, 0], [12, 13, 0], [14]]
@@ -15,11 +15,3 @@ def test_columns_and_labels_by_hand():
     assert batch.row_N.tolist() == [0, 0, 1, 1, 1, 2]
     assert batch.column_N.tolist() == [1, 2, 0, 1, 2, 2]
     assert batch.labels_N.tolist() == [11, 0, 12, 13, 0, 14]
-
-
-def test_values_go_back_to_their_episodes():
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
-    target = torch.zeros(3, 3)
-    put(target, mask, torch.tensor([2, 0]), torch.tensor([9.0, 1.0, 2.0]))
-    assert target.tolist() == [[1, 2, 0], [0, 0, 0], [9, 0, 0]]
-    assert take(target, mask, torch.tensor([0, 2])).tolist() == [1, 2, 9]

@@ -22,14 +22,8 @@ from understudy.ppo import update as update_module
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.rollout import measure, prompts_of, sample
-from understudy.ppo.update import (
-    Experience,
-    Learner,
-    policy_gradient,
-    update_average,
-    value_gradient,
-)
-from understudy.training.optim import SkipGuard
+from understudy.ppo.update import Learners, policy_gradient, update_average, value_gradient
+from understudy.training.steps import Learner
 
 PROMPTS = [[4 + i % 9] * (1 + i % 5) + [3] for i in range(12)]
 
@@ -49,40 +43,32 @@ def roll(policy, prompts=PROMPTS, keys=None):
 
 
 def judged(policy, reference=None, budget=64):
-    rollout = roll(policy)
-    reward = counting_reward_model()
-    measured = measure(
-        rollout,
+    episodes = roll(policy)
+    measure(
+        episodes,
         reference or policy,
-        reward,
+        counting_reward_model(),
         counting_reward_model(scale=1.0),
         temperature=1.0,
-        pad_id=PAD,
         micro_batch_tokens=budget,
     )
     rewards, metrics = token_rewards(
-        measured.raw_scores_B,
-        rollout.old_logprobs_BR,
-        measured.ref_logprobs_BR,
-        rollout.mask_BR,
+        episodes.raw_scores_B,
+        episodes.old_logprobs_BR,
+        episodes.ref_logprobs_BR,
+        episodes.mask_BR,
         beta=0.1,
     )
-    advantages, returns, _ = advantages_and_returns(
+    episodes.advantages_BR, episodes.returns_BR, _ = advantages_and_returns(
         rewards,
-        measured.values_BR,
-        rollout.mask_BR,
+        episodes.values_BR,
+        episodes.mask_BR,
         discount=1.0,
         gae_lambda=0.95,
         whiten_rewards=False,
         whiten_advantages=True,
     )
-    experience = Experience(
-        rollout=rollout,
-        values_BR=measured.values_BR,
-        advantages_BR=advantages,
-        returns_BR=returns,
-    )
-    return experience, measured, metrics
+    return episodes, metrics
 
 
 def gradients(model):
@@ -91,23 +77,22 @@ def gradients(model):
     return found
 
 
-def policy_step(policy, experience, rows, budget):
-    passes = experience.passes(rows, PAD, budget, torch.device("cpu"))
+def policy_step(policy, episodes, rows, budget):
     metrics = policy_gradient(
         policy,
-        experience,
-        passes,
-        num_tokens=experience.num_tokens(rows),
+        episodes,
+        episodes.passes(rows, budget),
+        num_tokens=episodes.num_tokens(rows),
         clip=0.2,
         temperature=1.0,
     )
-    return gradients(policy), metrics
+    return gradients(policy), {name: float(value) for name, value in metrics.items()}
 
 
 def test_ratio_is_one_and_kl_zero_at_the_start():
-    experience, _, metrics = judged(random_policy())
+    episodes, metrics = judged(random_policy())
     assert metrics["ppo/kl"] == pytest.approx(0, abs=1e-5)
-    _, found = policy_step(random_policy(), experience, range(12), 64)
+    _, found = policy_step(random_policy(), episodes, range(12), 64)
     assert found["ppo/first_ratio_error"] < 1e-5
     assert found["ppo/ratio"] == pytest.approx(1, abs=1e-5)
     assert found["ppo/clip_fraction"] == 0
@@ -116,36 +101,35 @@ def test_ratio_is_one_and_kl_zero_at_the_start():
 def test_measured_against_one_row_at_a_time():
     """Reference log-probs, score at the last token, values before each token: naive loops."""
     policy, reference = random_policy(), random_policy(seed=1)
-    experience, measured, _ = judged(policy, reference)
-    rollout = experience.rollout
+    episodes, _ = judged(policy, reference)
     critic, reward = counting_reward_model(scale=1.0), counting_reward_model()
-    for i, (prompt, response) in enumerate(zip(PROMPTS, rollout.response_ids, strict=True)):
+    for i, (prompt, response) in enumerate(zip(PROMPTS, episodes.response_ids, strict=True)):
         ids = torch.tensor([[*prompt, *response]])
         ones = torch.ones_like(ids)
         logprobs, _ = policy_logprobs(reference, ids, ones)
         own, _ = policy_logprobs(policy, ids, ones)
         values = critic.values(ids, ones)[0]
         n, start = len(response), len(prompt)
-        assert torch.allclose(measured.ref_logprobs_BR[i, :n], logprobs[0, start:], atol=1e-5)
-        assert torch.allclose(rollout.old_logprobs_BR[i, :n], own[0, start:], atol=1e-5)
+        assert torch.allclose(episodes.ref_logprobs_BR[i, :n], logprobs[0, start:], atol=1e-5)
+        assert torch.allclose(episodes.old_logprobs_BR[i, :n], own[0, start:], atol=1e-5)
         before = values[start - 1 : start - 1 + n]
-        assert torch.allclose(measured.values_BR[i, :n], before, atol=1e-5)
-        assert torch.allclose(measured.raw_scores_B[i], reward.values(ids, ones)[0, -1], atol=1e-5)
-        assert (measured.values_BR[i, n:] == 0).all()
+        assert torch.allclose(episodes.values_BR[i, :n], before, atol=1e-5)
+        assert torch.allclose(episodes.raw_scores_B[i], reward.values(ids, ones)[0, -1], atol=1e-5)
+        assert (episodes.values_BR[i, n:] == 0).all()
 
 
 def test_policy_gradient_against_a_naive_one():
     policy, old = random_policy(seed=2), random_policy()
-    experience, _, _ = judged(old)
+    episodes, _ = judged(old)
     rows = [1, 4, 7, 9]
-    found, metrics = policy_step(policy, experience, rows, 64)
+    found, metrics = policy_step(policy, episodes, rows, 64)
     losses = []
     for i in rows:
-        rollout, n = experience.rollout, len(experience.rollout.response_ids[i])
-        ids = torch.tensor([[*PROMPTS[i], *rollout.response_ids[i]]])
+        n = len(episodes.response_ids[i])
+        ids = torch.tensor([[*PROMPTS[i], *episodes.response_ids[i]]])
         new, _ = policy_logprobs(policy, ids, torch.ones_like(ids))
-        ratio = (new[0, -n:] - rollout.old_logprobs_BR[i, :n]).exp()
-        advantage = experience.advantages_BR[i, :n]
+        ratio = (new[0, -n:] - episodes.old_logprobs_BR[i, :n]).exp()
+        advantage = episodes.advantages_BR[i, :n]
         losses.append(torch.max(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.2)))
     loss = torch.cat(losses).mean()
     loss.backward()
@@ -157,9 +141,9 @@ def test_policy_gradient_against_a_naive_one():
 @pytest.mark.parametrize("budget", [1, 20, 1000])
 def test_micro_batches_and_order_change_nothing(budget):
     policy = random_policy(seed=2)
-    experience, _, _ = judged(random_policy())
-    whole, metrics = policy_step(policy, experience, range(12), 10_000)
-    parts, same = policy_step(policy, experience, list(reversed(range(12))), budget)
+    episodes, _ = judged(random_policy())
+    whole, metrics = policy_step(policy, episodes, range(12), 10_000)
+    parts, same = policy_step(policy, episodes, list(reversed(range(12))), budget)
     assert same == pytest.approx(metrics, abs=1e-5)
     for name, grad in whole.items():
         assert torch.allclose(parts[name], grad, atol=1e-5)
@@ -168,27 +152,22 @@ def test_micro_batches_and_order_change_nothing(budget):
     for size in (budget, 10_000):
         value_gradient(
             critic,
-            experience,
-            experience.passes(range(12), PAD, size, torch.device("cpu")),
-            num_tokens=experience.num_tokens(range(12)),
+            episodes,
+            episodes.passes(range(12), size),
+            num_tokens=episodes.num_tokens(range(12)),
             value_clip=0.2,
         )
         found.append(gradients(critic))
     for name, grad in found[0].items():
         assert torch.allclose(grad, found[1][name], atol=1e-5)
-    other, _, _ = judged(random_policy(), budget=budget)
-    assert torch.allclose(other.advantages_BR, experience.advantages_BR, atol=1e-5)
+    other, _ = judged(random_policy(), budget=budget)
+    assert torch.allclose(other.advantages_BR, episodes.advantages_BR, atol=1e-5)
 
 
-def learner_of(policy, critic=None):
+def learners_of(policy, critic=None):
     critic = counting_reward_model(scale=1.0) if critic is None else critic
-    return Learner(
-        policy=policy,
-        critic=critic,
-        policy_optimizer=torch.optim.SGD(policy.parameters(), lr=1.0),
-        critic_optimizer=torch.optim.SGD(critic.parameters(), lr=1.0),
-        policy_guard=SkipGuard(),
-        critic_guard=SkipGuard(),
+    return Learners(
+        *(Learner(m, torch.optim.SGD(m.parameters(), lr=1.0)) for m in (policy, critic))
     )
 
 
@@ -197,16 +176,16 @@ def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path, reduction):
     """With plain SGD at rate 1 a step is minus the gradient, so steps can be compared."""
     changes = dict(max_grad_norm=None, ptx_coef=3.0, ptx_reduction=reduction)
     config = tiny_config(write_world(tmp_path), tmp_path / "run", **changes)
-    experience, _, _ = judged(random_policy(seed=1))
+    episodes, _ = judged(random_policy(seed=1))
     # Per episode, both terms are divided by the mean length of a response.
-    length = float(experience.rollout.mask_BR.sum()) / 12
+    length = float(episodes.mask_BR.sum()) / 12
     factor = 3.0 if reduction == "token" else 3.0 / length
     text = torch.randint(2, 16, (3, 8), generator=torch.Generator().manual_seed(0))
     start = dict(random_policy().named_parameters())
 
     def moved(settings, ids):
         policy = random_policy()
-        learner_of(policy).step(settings, experience, range(12), ids, pad_id=PAD)
+        learners_of(policy).step(settings, episodes, range(12), ids)
         return {n: (start[n] - p).detach() for n, p in policy.named_parameters()}
 
     both, ppo = moved(config, text), moved(config, None)
@@ -222,13 +201,13 @@ def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path, reduction):
 
 def test_non_finite_gradient_leaves_the_policy_as_it_was(tmp_path):
     config = tiny_config(write_world(tmp_path), tmp_path / "run")
-    experience, _, _ = judged(random_policy())
-    experience.advantages_BR[0, 0] = float("nan")
+    episodes, _ = judged(random_policy())
+    episodes.advantages_BR[0, 0] = float("nan")
     policy = random_policy()
-    learner = learner_of(policy)
-    metrics = learner.step(config, experience, range(12), None, pad_id=PAD)
+    learners = learners_of(policy)
+    metrics = learners.step(config, episodes, range(12), None)
     assert metrics["ppo/skipped_steps"] == 1
-    assert learner.policy_guard.in_a_row == 1
+    assert learners.policy.guard.in_a_row == 1
     for parameter, same in zip(policy.parameters(), random_policy().parameters(), strict=True):
         assert torch.equal(parameter, same)
 
@@ -263,7 +242,7 @@ def test_side_by_side_on_two_cores_or_in_turn_on_one_is_the_same_step(tmp_path, 
     """A critic of the policy's size, so that the two do learn at once."""
     changes = {"lora_rank": 2} if lora else {}
     config = tiny_config(write_world(tmp_path), tmp_path / "run", **changes)
-    experience, _, _ = judged(random_policy(seed=1))
+    episodes, _ = judged(random_policy(seed=1))
     before, at_once = torch.get_num_threads(), []
     monkeypatch.setattr(
         update_module,
@@ -278,14 +257,17 @@ def test_side_by_side_on_two_cores_or_in_turn_on_one_is_the_same_step(tmp_path, 
             if lora:
                 add_adapter(policy, config, seed=0)
                 add_adapter(critic.trunk, config, seed=1)
-            learner = learner_of(policy, critic)
-            metrics = learner.step(config, experience, range(12), None, pad_id=PAD)
+            learners = learners_of(policy, critic)
+            metrics = learners.step(config, episodes, range(12), None)
         finally:
             torch.set_num_threads(before)
-        return metrics, [*policy.parameters(), *critic.parameters()]
+        return {n: float(v) for n, v in metrics.items()}, [
+            *policy.parameters(),
+            *critic.parameters(),
+        ]
 
     (metrics_two, two), (again, same), (metrics_one, one) = map(stepped, (2, 2, 1))
-    assert at_once == [2, 2, 2]
+    assert at_once == [2, 2]
     assert metrics_two == again
     assert all(map(torch.equal, two, same))
     assert metrics_two == pytest.approx(metrics_one, rel=1e-4, abs=1e-6)

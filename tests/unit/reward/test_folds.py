@@ -6,8 +6,9 @@ from tests.fixtures_data import write_rankings
 from tests.fixtures_models import save_model_folder
 
 from understudy.records import Ranking, read_records
+from understudy.reward.config import RewardConfig
 from understudy.reward.folds import cross_validate, fold_files, labeler_groups
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.run import train_reward
 
 
 def rankings(amounts):

@@ -8,10 +8,11 @@ from safetensors.torch import load_file
 from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 
-import understudy.reward.train as reward
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Demonstration, Ranking, read_records, write_records
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
+from understudy.training import steps
 from understudy.training.run import read_lines
 
 
@@ -113,7 +114,7 @@ class _Stopped(Exception):
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_resume_is_exact_from_any_step(config, monkeypatch, after):
     straight = train_reward(replace(config, out=config.out.with_name("straight")))
-    step, calls = reward.clip_and_step, []
+    step, calls = steps.clip_and_step, []
 
     def dying(*args):
         if len(calls) == after:
@@ -121,10 +122,10 @@ def test_resume_is_exact_from_any_step(config, monkeypatch, after):
         calls.append(1)
         return step(*args)
 
-    monkeypatch.setattr(reward, "clip_and_step", dying)
+    monkeypatch.setattr(steps, "clip_and_step", dying)
     with pytest.raises(_Stopped):
         train_reward(config)
-    monkeypatch.setattr(reward, "clip_and_step", step)
+    monkeypatch.setattr(steps, "clip_and_step", step)
     resumed = train_reward(replace(config, resume=True))
     assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
     assert (resumed / "results.json").read_bytes() == (straight / "results.json").read_bytes()
@@ -132,13 +133,13 @@ def test_resume_is_exact_from_any_step(config, monkeypatch, after):
 
 
 def test_sigterm_saves_and_exits_with_75(config, monkeypatch):
-    step = reward.clip_and_step
+    step = steps.clip_and_step
 
     def interrupted(*args):
         signal.raise_signal(signal.SIGTERM)
         return step(*args)
 
-    monkeypatch.setattr(reward, "clip_and_step", interrupted)
+    monkeypatch.setattr(steps, "clip_and_step", interrupted)
     with pytest.raises(SystemExit) as stopped:
         train_reward(config)
     assert stopped.value.code == 75

@@ -18,6 +18,7 @@ from understudy.records import Demonstration, read_records
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import mean_loss
 from understudy.sft.train import SFTConfig, train_sft
+from understudy.training import steps
 from understudy.training.run import read_lines
 
 
@@ -124,7 +125,7 @@ def test_a_tenth_of_the_loss_is_pretraining_text(config, tmp_path):
     for name, rows in (("loss", data.batch(mixed, 0)), ("text_loss", data.text_batch(mixed, 0))):
         model.zero_grad()
         loss = sft.backward_batch(model, rows, 1, 64)
-        assert metrics[f"sft/{name}"] == pytest.approx(loss, abs=1e-5)
+        assert float(metrics[f"sft/{name}"]) == pytest.approx(float(loss), abs=1e-5)
         parts[name] = {n: p.grad.clone() for n, p in model.named_parameters()}
     for name, grad in mixed_grads.items():
         expected = 0.9 * parts["loss"][name] + 0.1 * parts["text_loss"][name]
@@ -155,7 +156,7 @@ def test_resume_is_exact_from_any_step(config, monkeypatch, after):
     """Stopped after step `after` and resumed: same weights, same metrics, bit for bit."""
     config = replace(config, valid_data=config.data, save_every=2)
     straight = train_sft(replace(config, out=config.out.with_name("straight")))
-    step, calls = sft.clip_and_step, []
+    step, calls = steps.clip_and_step, []
 
     def dying(*args):
         if len(calls) == after:
@@ -163,10 +164,10 @@ def test_resume_is_exact_from_any_step(config, monkeypatch, after):
         calls.append(1)
         return step(*args)
 
-    monkeypatch.setattr(sft, "clip_and_step", dying)
+    monkeypatch.setattr(steps, "clip_and_step", dying)
     with pytest.raises(_Stopped):
         train_sft(config)
-    monkeypatch.setattr(sft, "clip_and_step", step)
+    monkeypatch.setattr(steps, "clip_and_step", step)
     resumed = train_sft(replace(config, resume=True))
     assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
     assert (resumed / "results.json").read_bytes() == (straight / "results.json").read_bytes()
@@ -175,19 +176,19 @@ def test_resume_is_exact_from_any_step(config, monkeypatch, after):
 
 def test_sigterm_saves_and_exits_with_75(config, monkeypatch):
     straight = train_sft(replace(config, out=config.out.with_name("straight")))
-    step = sft.clip_and_step
+    step = steps.clip_and_step
 
     def interrupted(*args):
         signal.raise_signal(signal.SIGTERM)
         return step(*args)
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(sft, "clip_and_step", interrupted)
+    monkeypatch.setattr(steps, "clip_and_step", interrupted)
     with pytest.raises(SystemExit) as stopped:
         train_sft(config)
     assert stopped.value.code == 75
     assert [p.name for p in (config.out / "checkpoints").iterdir()] == ["step-1"]
-    monkeypatch.setattr(sft, "clip_and_step", step)
+    monkeypatch.setattr(steps, "clip_and_step", step)
     out = train_sft(replace(config, resume=True))
     assert all(torch.equal(w, weights(straight)[name]) for name, w in weights(out).items())
     assert os.getpid()

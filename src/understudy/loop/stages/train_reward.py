@@ -6,7 +6,8 @@ from understudy.loop.runner import default_workers
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.training import optional, run_fields
 from understudy.records import Ranking, read_records
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 
 
 def reward(call: StageCall) -> None:

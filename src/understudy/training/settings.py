@@ -1,0 +1,72 @@
+"""The settings that all trainers share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.models.lora import check_lora
+from understudy.training.run import Run, prepare_run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerSettings:
+    """Fields of every trainer's config: how to run, and what all three trainers do alike."""
+
+    out: Path
+    """Run folder; the model is at out/model."""
+    max_grad_norm: float | None = 1.0
+    """Clip each network's gradient norm to this (not published); none does not clip."""
+    max_prompt_tokens: int = 1024
+    """Records with a longer prompt are left out (C)."""
+    max_response_tokens: int = 1024
+    """Longest response; longer ones in the data are cut (C)."""
+    micro_batch_tokens: int = 4096
+    """Most padded tokens in one pass; changes memory and speed, not the result."""
+    save_every: int = 0
+    """Steps (PPO: iterations) between checkpoints; 0 saves as often as takes a tenth of the
+    time."""
+    keep_checkpoints: bool = False
+    """Keep the checkpoints when the run is finished."""
+    device: str = "auto"
+    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    bf16: bool = False
+    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
+    fp32 master weights)."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, one more forward pass."""
+    lora_rank: int = 0
+    """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
+    weights."""
+    lora_alpha: float | None = None
+    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into out/tensorboard."""
+    seed: int = 0
+    """Order of the data, first weights of new parts, dropout, sampling."""
+    resume: bool = False
+    """Go on with the run in `out`."""
+    overwrite: bool = False
+    """Remove the run in `out` first."""
+
+    def __post_init__(self) -> None:
+        check_lora(self)
+        for name in ("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.save_every < 0:
+            raise ValueError(f"save_every is {self.save_every}; it must not be negative")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0, or none")
+
+
+def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[str]) -> Run:
+    """`prepare_run` for a trainer; `inputs` are the fields that name files, folders or models."""
+    return prepare_run(
+        config.out,
+        stage=stage,
+        config=config,
+        inputs={name: getattr(config, name) for name in inputs},
+        seed=config.seed,
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )

@@ -1,0 +1,145 @@
+"""The bookkeeping of a training loop, the same for all trainers: take up the newest checkpoint,
+show progress, log, save, stop when told to.
+
+    steps = Steps(run, state, total=40, every=config.save_every)
+    steps.resume()
+    with steps.shown("SFT"):
+        while steps.left:
+            metrics = one_step(steps.step)
+            steps.done(metrics)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from understudy.models.lora import load_weights, weights_of
+from understudy.training.checkpoint import crash_point
+from understudy.training.optim import (
+    SkipGuard,
+    StepResult,
+    clip_and_step,
+    make_optimizer,
+    set_lr,
+)
+from understudy.training.run import Run, Saved
+from understudy.training.stop import Stop, stop_on_signal
+
+Metrics = dict[str, float | Tensor]
+"""Metrics of a step by name; tensors (of one number) become numbers when they are logged."""
+
+
+class State(Protocol):
+    """What a trainer must remember, beside the number of steps."""
+
+    def trees(self) -> dict[str, Any]:
+        """The parts kept as tensors."""
+
+    def counters(self) -> dict[str, Any]:
+        """The parts kept as JSON."""
+
+    def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
+        """Take over what a checkpoint holds."""
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Learner(Generic[M]):
+    """A network that learns, its optimizer, and its count of skipped steps."""
+
+    model: M
+    """What is trained."""
+    optimizer: torch.optim.Optimizer
+    """AdamW over the parameters that learn."""
+    guard: SkipGuard = field(default_factory=SkipGuard)
+    """Gives up after too many non-finite gradients in a row."""
+
+    @classmethod
+    def of(cls, model: M, lr: float, weight_decay: float = 0.0) -> "Learner[M]":
+        """A learner before its first step."""
+        return cls(model, make_optimizer(model, lr, weight_decay=weight_decay))
+
+    def step(self, max_grad_norm: float | None, lr: float | None = None) -> StepResult:
+        """Clip and step, at the rate `lr` if given; TooManySkips after several skipped in a row."""
+        if lr is not None:
+            set_lr(self.optimizer, lr)
+        result = clip_and_step(self.optimizer, self.model.parameters(), max_grad_norm)
+        self.guard.note(result)
+        return result
+
+    def trees(self) -> dict[str, Any]:
+        """Weights and optimizer state."""
+        return {"model": weights_of(self.model), "optimizer": self.optimizer.state_dict()}
+
+    def counters(self) -> dict[str, Any]:
+        """Skips in a row."""
+        return {"skips": self.guard.in_a_row}
+
+    def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
+        """Take over what a checkpoint holds."""
+        load_weights(self.model, trees["model"])
+        self.optimizer.load_state_dict(trees["optimizer"])
+        self.guard.in_a_row = int(counters["skips"])
+
+
+@dataclass(slots=True)
+class Steps:
+    """The steps of a run: which is next, and what happens after each."""
+
+    run: Run
+    """Where to log and save."""
+    state: State
+    """What to save."""
+    total: int
+    """Steps in all."""
+    every: int
+    """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
+    unit: str = "step"
+    """What a step is called in checkpoints."""
+    step: int = 0
+    """Steps done."""
+    _stop: Stop = field(default_factory=Stop)
+
+    def resume(self) -> None:
+        """Go back to the newest whole checkpoint, or to the start, and the logs with it."""
+        saved = self.run.restore()
+        if saved is not None:
+            trees, counters = saved
+            self.state.load(trees, counters)
+            self.step = int(counters[self.unit])
+
+    @property
+    def left(self) -> int:
+        """Steps still to do."""
+        return self.total - self.step
+
+    @contextmanager
+    def shown(self, title: str) -> Iterator[None]:
+        """The block of the loop: progress on the terminal, signals that ask for a save."""
+        with self.run.progress(self.total, title), stop_on_signal() as self._stop:
+            yield
+
+    def done(self, metrics: Metrics, save_last: bool = False) -> None:
+        """One more step is done: log its metrics, save if it is time to.
+
+        A process that was told to stop saves and raises SystemExit(75), unless this is the last
+        step. `save_last` saves that one in any case, as what follows it may take long.
+        """
+        self.step += 1
+        self.run.log(self.step, {name: float(value) for name, value in metrics.items()})
+        crash_point(f"{self.run.record['stage']}/{self.unit}")
+        last = self.left == 0
+        stopping = self._stop.requested and not last
+        now = stopping or (last and save_last)
+        self.run.save_if_due(self.step, self._saved, every=self.every, last=last, now=now)
+        if stopping:
+            raise self.run.stopped(self.step)
+
+    def _saved(self) -> Saved:
+        return self.state.trees(), self.state.counters() | {self.unit: self.step}
