@@ -66,7 +66,7 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
         for f in dataclasses.fields(config_class)
         if f.name in defaults or _takes_none(hints[f.name])
     ]
-    shadow = dataclasses.make_dataclass(
+    shadow: Any = dataclasses.make_dataclass(
         config_class.__name__,
         fields,
         bases=(config_class,),
@@ -78,7 +78,8 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
     own = config_class.__annotations__
     every = shadow.__dataclass_fields__
     shadow.__dataclass_fields__ = dict(sorted(every.items(), key=lambda item: item[0] not in own))
-    return shadow
+    kind: type = shadow
+    return kind
 
 
 def _below_help(config_class: type, prog: str) -> str:
