@@ -7,6 +7,7 @@ it; docs/benchmarks.md lists both. A file may lie in a folder directly below.
 import bz2
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,17 @@ def _hellaswag(path: Path) -> Iterator[Row]:
             raise ValueError(f"{path} line {start + 2}: the index of the right ending is expected")
         yield {
             "activity_label": title,
-            "ctx_a": context,
-            "ctx_b": "",
+            **dict(zip(("ctx_a", "ctx_b"), _parts(context), strict=True)),
             "endings": lines[start + 2 : start + 6],
             "label": lines[start + 1],
         }
+
+
+def _parts(context: str) -> tuple[str, str]:
+    """(whole sentences, the beginning of one that the endings go on with), which the file joins
+    with a space: "A man sits. he" -> ("A man sits.", "he"). The harness capitalises the second."""
+    found = re.fullmatch(r"(.*[.!?]['\")\]]*) +([^A-Z\s][^.!?]*)", context, flags=re.DOTALL)
+    return (found[1], found[2]) if found else (context, "")
 
 
 def _truthfulqa(path: Path) -> Iterator[Row]:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from understudy.evaluation.harness.data import find_rows, names_of
+from understudy.evaluation.harness.data import _parts, find_rows, names_of
 
 
 def _write(folder, name, text, encoding="utf-8"):
@@ -23,14 +23,27 @@ def test_a_file_per_data_set_or_none(tmp_path):
     assert names_of("winogender") == "winogender.jsonl or all_sentences.tsv"
 
 
+@pytest.mark.parametrize(
+    ("context", "parts"),
+    [
+        ("Boil water. Is it hot? then the cook", ("Boil water. Is it hot?", "then the cook")),
+        ("Boil the water.", ("Boil the water.", "")),
+        ("Boil water. Mix it with flour", ("Boil water. Mix it with flour", "")),
+        ("the cook", ("the cook", "")),
+    ],
+)
+def test_hellaswag_begins_a_sentence_that_the_endings_go_on_with(context, parts):
+    assert _parts(context) == parts
+
+
 def test_hellaswag_as_six_lines(tmp_path):
     text = "Cooking: A cook stirs. she\n2\nflies.\nsings.\nadds salt.\nsleeps.\n"
     (tmp_path / "hellaswag_val_full.txt.bz2").write_bytes(bz2.compress(text.encode()))
     (row,) = find_rows(tmp_path, "hellaswag")
     assert row == {
         "activity_label": "Cooking",
-        "ctx_a": "A cook stirs. she",
-        "ctx_b": "",
+        "ctx_a": "A cook stirs.",
+        "ctx_b": "she",
         "endings": ["flies.", "sings.", "adds salt.", "sleeps."],
         "label": "2",
     }
