@@ -25,13 +25,15 @@ def read_text(path: Path | str) -> list[str]:
 
 def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
     """ids_NT: the documents one after the other, each ended by EOS, cut into rows of `length`
-    tokens. The names of special tokens in them are text.
+    tokens. The name of EOS in a document is EOS, as in files that join documents with it; the names
+    of other special tokens are text.
 
     The rest that fills no row is dropped, unless there is no full row at all: then the one row is
     as long as the text.
     """
+    eos = str(tokenizer.eos_token)
     encoded = tokenizer(
-        list(texts),
+        [part for text in texts for part in text.removesuffix(eos).split(eos)],
         add_special_tokens=False,
         split_special_tokens=True,
         return_attention_mask=False,

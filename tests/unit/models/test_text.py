@@ -37,6 +37,15 @@ def test_rows_are_the_documents_with_eos_between_them():
     assert pack_rows(tokenizer, ["the cat", "a dog"], length=999).tolist() == [flat]
 
 
+def test_documents_joined_by_the_name_of_eos_are_apart():
+    tokenizer = make_tokenizer()
+    eos, pad = tokenizer.eos_token, tokenizer.pad_token
+    joined = pack_rows(tokenizer, [f"the cat{eos}a dog{eos}"], length=999).tolist()
+    assert joined == pack_rows(tokenizer, ["the cat", "a dog"], length=999).tolist()
+    (other,) = pack_rows(tokenizer, [f"the {pad} cat"], length=999).tolist()
+    assert tokenizer.pad_token_id not in other  # no other control token comes from text
+
+
 def test_loss_is_the_mean_over_predicted_tokens():
     model, tokenizer = make_policy(), make_tokenizer()
     ids_NT = pack_rows(tokenizer, ["the cat sat on the mat", "a dog ran"], length=5)
