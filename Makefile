@@ -7,7 +7,7 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: help demo setup test test-all test-faults lint format docs real figures bench bench-peers lock clean
+.PHONY: help demo setup test test-all test-faults lint format docs docs-site real figures bench bench-peers lock clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 6 minutes)'
@@ -16,7 +16,8 @@ help:
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
 	@echo 'make lint      ruff, mypy, import rules, spelling'
 	@echo 'make format    let ruff rewrite what it can'
-	@echo 'make docs      write docs/metrics.md and docs/record_chain.svg from the code'
+	@echo 'make docs      write what the docs hold of the code: settings, commands, metrics'
+	@echo 'make docs-site  the docs as a site, in build/site; warnings are errors'
 	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (planned for 40 minutes)'
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
@@ -63,8 +64,10 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY)
-	$(BIN)/python -m tests.docs.metrics_page
-	$(BIN)/python -m tests.docs.chain_picture
+	$(BIN)/python -m tests.docs.generate
+
+docs-site: $(READY)
+	$(BIN)/zensical build --clean --strict
 
 # Data sets are read from the hub; REAL_DATA=FOLDER reads copies of them.
 real: $(READY)

@@ -358,7 +358,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.loop.doctor",
         "DoctorConfig",
         "doctor",
-        "say what is wrong with a training run and what to try",
+        "say what is wrong with a training run, or with the installation",
     ),
     Command(
         "chat",
@@ -425,7 +425,12 @@ def run(arguments: list[str]) -> int:
         return 0
     config_class, function = command.load()
     config = parse(config_class, rest, prog=f"understudy {command.name}")
-    return _call(function, config)
+    code = _call(function, config)
+    if code == 0:
+        from understudy.loop.next_step import say_next
+
+        say_next(command.name, config)
+    return code
 
 
 def _call(function: typing.Callable[[Any], Any], config: Any) -> int:

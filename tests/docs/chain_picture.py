@@ -1,10 +1,8 @@
-"""docs/record_chain.svg: `python -m tests.docs.chain_picture` (or `make docs`) draws it.
+"""docs/record_chain.svg; `make docs` draws it.
 
 Boxes are tables of the store and what lies around it; an arrow goes from what is there first to
 what hangs on it. A box's table must be one of the store's.
 """
-
-from tests.docs.pages import DOCS
 
 from understudy.store.tables import metadata
 
@@ -104,7 +102,3 @@ def _arrow(start: str, end: str, label: str) -> str:
         else ""
     )
     return f'<path d="M{x:g} {y:g}{middle}" marker-end="url(#end)"/>{text}'
-
-
-if __name__ == "__main__":
-    (DOCS / "record_chain.svg").write_text(picture(), encoding="utf-8")

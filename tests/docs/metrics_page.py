@@ -1,9 +1,6 @@
-"""docs/metrics.md from training/metrics.py: `python -m tests.docs.metrics_page` (or `make docs`)
-writes it."""
+"""docs/metrics.md from training/metrics.py; `make docs` writes it."""
 
 from itertools import groupby
-
-from tests.docs.pages import DOCS
 
 from understudy.training.metrics import METRICS, is_timing
 
@@ -27,7 +24,3 @@ def metrics_page() -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
-
-
-if __name__ == "__main__":
-    (DOCS / "metrics.md").write_text(metrics_page(), encoding="utf-8")

@@ -23,7 +23,7 @@ def tracked_files() -> tuple[Path, ...]:
 
 def pages() -> list[Path]:
     """README, the docs and the log."""
-    return [README, *sorted(DOCS.glob("*.md")), *sorted((ROOT / "dev").glob("*.md"))]
+    return [README, *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "dev").glob("*.md"))]
 
 
 def code_blocks(text: str, language: str) -> list[str]:

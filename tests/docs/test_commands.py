@@ -1,14 +1,12 @@
 """Every command and every setting is documented, and every command that a page shows can be run."""
 
-import ast
 import dataclasses
-import inspect
 import re
 import shlex
-import textwrap
-from itertools import chain, pairwise
+from itertools import chain
 
 import pytest
+from tests.docs.generate import strings_of_fields
 from tests.docs.pages import DOCS, ROOT, code_blocks, commands, pages
 
 from understudy.cli import COMMANDS, Command, _find, main, parse
@@ -23,19 +21,6 @@ def test_a_command_is_in_the_docs_and_in_the_list(command: Command) -> None:
     pages = [page for page in DOCS.glob("*.md") if words in page.read_text(encoding="utf-8")]
     assert DOCS / "commands.md" in pages
     assert len(pages) > 1
-
-
-def strings_of_fields(config: type) -> dict[str, str]:
-    """The string right under each field, in the class and its bases."""
-    found = {}
-    for cls in reversed(config.__mro__):
-        if not dataclasses.is_dataclass(cls):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
-        for field, text in pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[field.target.id] = ast.literal_eval(text.value)
-    return found
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

@@ -1,13 +1,18 @@
-"""Links lead somewhere, and the README's tree names every folder."""
+"""Links lead somewhere, the README's tree names every folder, generated parts are up to date."""
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import README, ROOT, anchors, code_blocks, links, pages, tracked_files
+from tests.docs.generate import BLOCK, generated
+from tests.docs.pages import DOCS, README, ROOT, anchors, code_blocks, links, pages, tracked_files
 
+from understudy.cli import COMMANDS
 from understudy.records import Demonstration, Prompt, Ranking
+
+GENERATED = generated()
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -25,8 +30,15 @@ def test_links_resolve(page: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    names = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} - {"index.md"}
     assert names <= set(links(index))
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    settings = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    named = re.findall(r"[\w/-]+\.md", json.dumps(settings["project"]["nav"]))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert sorted(named) == sorted(pages)
 
 
 def tree_folders(text: str) -> set[str]:
@@ -70,3 +82,24 @@ def test_the_records_that_the_readme_shows_are_records() -> None:
     kinds = (Prompt, Demonstration, Ranking)
     for line, kind in zip(block.splitlines(), kinds, strict=True):
         kind.from_json(json.loads(line))
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_what_is_generated_is_up_to_date(path: Path) -> None:
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    assert written == GENERATED[path], "run `make docs` (python -m tests.docs.generate)"
+
+
+def test_every_command_has_its_settings_in_one_place() -> None:
+    blocks = [f"{m[2]} {m[3]}" for text in GENERATED.values() for m in BLOCK.finditer(text)]
+    titles = re.findall(r"^## (.+)$", GENERATED[DOCS / "settings.md"], re.MULTILINE)
+    for command in COMMANDS:
+        found = blocks.count(f"settings {command.name}") + titles.count(command.name)
+        assert found == 1, command.name
+
+
+def test_no_table_of_settings_is_written_by_hand() -> None:
+    for path, text in GENERATED.items():
+        if path.name != "settings.md":
+            by_hand = BLOCK.sub("", text)
+            assert not re.search(r"^\| (setting|option|field) \| default", by_hand, re.MULTILINE)

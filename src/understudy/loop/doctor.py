@@ -1,4 +1,6 @@
-"""`understudy doctor RUN`: read a run and say in plain words what is wrong and what to try."""
+"""`understudy doctor RUN` says what is wrong with a run and what to try; without a run, it checks
+the installation (loop/installation.py), for which torch need not be there.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ from tyro.conf import Positional
 
 from understudy.loop import findings as f
 from understudy.loop.findings import Finding
-from understudy.training.run import read_lines, read_record
+from understudy.loop.installation import check_installation
 
 if TYPE_CHECKING:
     from understudy.sft.data import Examples
@@ -18,23 +20,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorConfig:
-    """Say what is wrong with a run, and what to try."""
+    """Say what is wrong with a run, and what to try; without a run, check the installation."""
 
-    run: Positional[Path]
-    """Folder of an SFT, reward or PPO run, finished or not."""
+    run: Positional[Path | None] = None
+    """Folder of an SFT, reward or PPO run, finished or not; none checks the installation."""
     judge: Path | None = None
     """A second reward model, best of other labelers, that compares a PPO run's held-out answers
     (samples.jsonl) with its first ones; finds reward that rises while answers get worse."""
 
 
 def doctor(config: DoctorConfig) -> str:
-    """The findings as text."""
+    """The findings in a run, or the state of the installation, as text."""
+    if config.run is None:
+        if config.judge is not None:
+            raise ValueError("judge reads the answers of a PPO run; give its folder")
+        return check_installation(Path())
+    from understudy.training.run import read_lines, read_record
+
     record = read_record(config.run)
     if record is None:
         raise ValueError(f"{config.run} holds no run (no run.json); give a run folder")
     rows = read_lines(config.run / "metrics.jsonl") if _has(config.run, "metrics.jsonl") else []
     head = f"{config.run}: {record['stage']}, {record['status']}, {len(rows)} logged steps"
-    found = examine(config, record, rows)
+    found = examine(config.run, config.judge, record, rows)
     if not rows and not found:
         return f"{head}\n  nothing is logged yet"
     if not found:
@@ -42,25 +50,27 @@ def doctor(config: DoctorConfig) -> str:
     return "\n".join([head, *(f"  {finding}" for finding in found)])
 
 
-def examine(config: DoctorConfig, record: Mapping[str, Any], rows: f.Rows) -> list[Finding]:
+def examine(
+    run: Path, judge: Path | None, record: Mapping[str, Any], rows: f.Rows
+) -> list[Finding]:
     """All findings of a run."""
     stage = record["stage"]
-    if config.judge is not None and stage != "ppo":
-        raise ValueError(f"judge reads the answers of a PPO run; {config.run} is a {stage} run")
+    if judge is not None and stage != "ppo":
+        raise ValueError(f"judge reads the answers of a PPO run; {run} is a {stage} run")
     if stage == "ppo":
         found = [check(rows) for check in f.PPO_CHECKS]
-        found.append(f.answers_alike(*_first_and_last_answers(config.run)))
-        if config.judge is not None:
-            found.append(f.score_up_win_rate_down(rows, _win_rates(config, record)))
+        found.append(f.answers_alike(*_first_and_last_answers(run)))
+        if judge is not None:
+            found.append(f.score_up_win_rate_down(rows, _win_rates(run, judge, record)))
     elif stage == "sft":
         found = _sft(record["config"], rows)
     elif stage == "reward":
         found = [f.skipped_steps(rows)]
-        if _has(config.run, "results.json"):
-            results = json.loads((config.run / "results.json").read_text(encoding="utf-8"))
+        if _has(run, "results.json"):
+            results = json.loads((run / "results.json").read_text(encoding="utf-8"))
             found += [*f.no_better_than_length(results), f.misses_held_out_labelers(results)]
     else:
-        raise ValueError(f"doctor reads SFT, reward and PPO runs; {config.run} is a {stage} run")
+        raise ValueError(f"doctor reads SFT, reward and PPO runs; {run} is a {stage} run")
     return [finding for finding in found if finding is not None]
 
 
@@ -109,6 +119,8 @@ def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
 
 def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
     """A PPO run's answers to its held-out prompts at the first and at the last measurement."""
+    from understudy.training.run import read_lines
+
     samples = read_lines(run / "samples.jsonl") if _has(run, "samples.jsonl") else []
     steps = [row["step"] for row in samples]
     if len(set(steps)) < 2:
@@ -119,24 +131,24 @@ def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
     return first, last
 
 
-def _win_rates(config: DoctorConfig, record: Mapping[str, Any]) -> list[tuple[int, float]]:
+def _win_rates(run: Path, judge: Path, record: Mapping[str, Any]) -> list[tuple[int, float]]:
     """(iteration, share of held-out prompts whose answer the judge prefers to the first one)."""
     from understudy.models.scalar import load_scalar, score_texts
+    from understudy.training.run import read_lines
     from understudy.records import Prompt, read_records
 
-    path = config.run / "samples.jsonl"
+    path = run / "samples.jsonl"
     if not path.is_file():
         raise ValueError(
-            f"{config.run} has no samples.jsonl, so there are no answers to judge; run PPO with "
+            f"{run} has no samples.jsonl, so there are no answers to judge; run PPO with "
             "eval_prompts and eval_every"
         )
-    assert config.judge is not None
-    judge, tokenizer = load_scalar(config.judge)
+    model, tokenizer = load_scalar(judge)
     prompts = read_records(record["config"]["eval_prompts"], Prompt)
     text_of = {prompt.id: prompt.prompt for prompt in prompts}
     samples = read_lines(path)
     scores = score_texts(
-        judge,
+        model,
         tokenizer,
         [text_of[row["prompt_id"]] for row in samples],
         [row["response"] for row in samples],

@@ -1,7 +1,11 @@
-"""What `understudy` alone shows: the loop, and the next sensible command for this folder."""
+"""The next command: after a command that has finished, and for the folder one is in."""
 
+import dataclasses
 import json
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 LOOP = """\
   prompts  ->  demonstrations  ->  SFT  ->  responses  ->  rankings  ->  reward model  ->  PPO-ptx
@@ -11,17 +15,89 @@ LOOP = """\
   prompts build | label | sft | sample | label | reward | ppo | evaluate | report | serve\
 """
 
-AFTER = {
-    "sft": "understudy sample --model {run}/model --prompts PROMPTS.jsonl --out responses.jsonl",
-    "reward": "understudy ppo --model RUN/model --reward-model {run}/model"
-    " --prompts PROMPTS.jsonl --out runs/ppo",
-    "ppo": "understudy evaluate --models sft=SFT/model ppo={run}/model"
-    " --prompts PROMPTS.jsonl --out runs/evaluation",
-    "evaluate": "understudy report {run}",
+Settings = Mapping[str, Any]
+
+
+def _after_sample(settings: Settings) -> str:
+    if settings["project"] is not None:
+        return f"understudy labels plan --project {settings['project']}"
+    return (
+        f"have people rank {settings['out']} (docs/labeling.md), then understudy reward "
+        f"--model {settings['model']} --data RANKINGS.jsonl --out runs/reward"
+    )
+
+
+def _after_build(settings: Settings) -> str:
+    if settings["project"] is not None:
+        return f"understudy sample --model MODEL --project {settings['project']}"
+    out = Path(settings["out"])
+    train = out.with_suffix(f".train{out.suffix}")
+    return f"understudy sample --model MODEL --prompts {train} --out responses.jsonl"
+
+
+def _after_export(settings: Settings) -> str:
+    return {
+        "demonstrations": "understudy sft --model MODEL --data FILE --out runs/sft",
+        "rankings": "understudy reward --model runs/sft/model --data FILE --out runs/reward",
+        "ratings": "understudy evaluate ... --responses RESPONSES.jsonl --ratings FILE",
+        "prompts": "understudy sample --model MODEL --prompts FILE --out responses.jsonl",
+    }[settings["kind"]].replace("FILE", str(settings["out"] or "the file above"))
+
+
+def _after_ppo(settings: Settings) -> str:
+    return (
+        f"understudy doctor {settings['out']}, then understudy evaluate --models "
+        f"sft={settings['model']} ppo={settings['out']}/model --prompts TEST_PROMPTS.jsonl "
+        f"--reward-model {settings['reward_model']} --out runs/evaluation"
+    )
+
+
+def _after_evaluate(settings: Settings) -> str:
+    best = settings["models"][-1].partition("=")[2]
+    return (
+        f"open {settings['out']}/report.html, then understudy serve --model {best} "
+        "--project PROJECT"
+    )
+
+
+AFTER: dict[str, Callable[[Settings], str]] = {
+    "data convert": lambda s: f"understudy data check {s['out']}",
+    "prompts build": _after_build,
+    "export": _after_export,
+    "sft": lambda s: (
+        f"understudy doctor {s['out']}, then understudy sample --model {s['out']}/model "
+        "--prompts PROMPTS.jsonl --out responses.jsonl"
+    ),
+    "sample": _after_sample,
+    "reward": lambda s: (
+        f"understudy doctor {s['out']}, then understudy ppo --model {s['model']} "
+        f"--reward-model {s['out']}/model --prompts PROMPTS.jsonl --out runs/ppo"
+    ),
+    "reward-check": lambda s: (
+        f"understudy ppo --model SFT_MODEL --reward-model {s['model']} --prompts PROMPTS.jsonl "
+        "--out runs/ppo"
+    ),
+    "ppo": _after_ppo,
+    "evaluate": _after_evaluate,
+    "benchmark": lambda s: f"understudy report EVALUATION --benchmark {s['out']}",
+    "world pretrain": lambda s: f"understudy chat {s['out']}/model",
+    "figures": lambda s: f"open {s['out']}/report.html",
+    "demo": lambda s: f"understudy board {s['folder']}",
+    "real": lambda s: f"open {s['out']}/report.html",
 }
-"""The command after a finished run of each stage."""
+"""What to do after a command has finished, from its settings."""
 WHERE = ("run.json", "*/run.json", "*/*/run.json")
 """Where runs are looked for, so that a large folder costs nothing."""
+
+
+def say_next(command: str, config: Any) -> None:
+    """Name the next command on standard error, where a finished command has one."""
+    if command not in AFTER or getattr(config, "show_plan", False):
+        return
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    if command == "demo":  # its folder follows from the recipe and the seed
+        settings["folder"] = config.folder
+    print(f"next: {AFTER[command](settings)}", file=sys.stderr)
 
 
 def overview(folder: Path) -> str:
@@ -32,21 +108,23 @@ def overview(folder: Path) -> str:
 def next_command(folder: Path) -> str:
     """The newest run in `folder` decides; without one, whether there is a project."""
     files = [path for pattern in WHERE for path in folder.glob(pattern)]
-    runs = [run for run in map(_run, files) if run and run[1] in AFTER]
+    runs = [run for run in map(_run, files) if run]
     if runs:
-        _, stage, status, path = max(runs)
-        if status != "done":
-            return f"{path} is not finished; give its command again with --resume"
-        return AFTER[stage].format(run=path)
+        _, path, advice = max(runs)
+        return advice or f"{path} is not finished; give its command again with --resume"
     if (folder / "project.toml").exists():
         return "understudy prompts add --data PROMPTS.jsonl --project ."
     return "understudy demo (the whole loop here in minutes), or understudy new my-project"
 
 
-def _run(path: Path) -> tuple[float, str, str, str] | None:
-    """(when it was written, stage, status, folder) of a run.json; None for another's file."""
+def _run(path: Path) -> tuple[float, str, str] | None:
+    """(when it was written, folder, advice or "" while it is unfinished) of a run.json; None for
+    a file of another program or a stage that nothing follows."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return path.stat().st_mtime, record["stage"], record["status"], str(path.parent)
-    except (OSError, ValueError, KeyError, TypeError):
+        settings = {**record["config"], "out": str(path.parent)}
+        advice = AFTER[record["stage"]](settings) if record["status"] == "done" else ""
+        known = record["stage"] in AFTER
+        return (path.stat().st_mtime, str(path.parent), advice) if known else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None

@@ -1,15 +1,22 @@
-"""`understudy` alone: the loop, and the command that comes next."""
+"""The command that comes next: of `understudy` alone, and at the end of a command."""
 
 import json
 import os
+import re
 
-from understudy.cli import main
-from understudy.loop.next_step import next_command
+import pytest
+
+from understudy.cli import COMMANDS, main
+from understudy.loop.examples import EXAMPLES
+from understudy.loop.next_step import AFTER, next_command, say_next
+from understudy.loop.options import parse
 
 
 def put_run(folder, stage, status="done", age=0):
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"stage": stage, "status": status}))
+    config = {"model": "their-model", "reward_model": "their-reward-model"}
+    record = {"stage": stage, "status": status, "config": config}
+    (folder / "run.json").write_text(json.dumps(record))
     os.utime(folder / "run.json", (1e9 - age, 1e9 - age))
 
 
@@ -25,8 +32,7 @@ def test_the_newest_run_decides(tmp_path):
     put_run(tmp_path / "runs" / "sft", "sft", age=10)
     put_run(tmp_path / "runs" / "reward", "reward")
     command = next_command(tmp_path)
-    assert command.startswith("understudy ppo")
-    assert str(tmp_path / "runs" / "reward") in command
+    assert f"understudy ppo --model their-model --reward-model {tmp_path}/runs/reward" in command
 
 
 def test_an_unfinished_run_is_to_be_resumed(tmp_path):
@@ -43,3 +49,30 @@ def test_the_files_of_others_are_passed_over(tmp_path):
     (tmp_path / "run.json").write_text("[1]")
     put_run(tmp_path / "theirs", "another program's")
     assert "understudy demo" in next_command(tmp_path)
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_what_follows_a_command_names_a_real_command(name, capsys):
+    (command,) = [command for command in COMMANDS if command.name == name]
+    config_class, _ = command.load()
+    config = parse(config_class, EXAMPLES[name].split(), prog=f"understudy {name}")
+    say_next(name, config)
+    said = capsys.readouterr().err
+    assert said.startswith("next: ")
+    assert "None" not in said
+    words = re.findall(r"understudy (\S+)", said)
+    assert set(words) <= {command.name.split()[0] for command in COMMANDS}
+    assert words or "report.html" in said
+
+
+def test_a_command_ends_by_naming_the_next_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.jsonl").write_text('{"instruction": "Name a prime.", "output": "7"}\n')
+    assert main("data convert theirs.jsonl --out ours.jsonl".split()) == 0
+    assert "next: understudy data check ours.jsonl\n" in capsys.readouterr().err
+
+
+def test_a_command_that_failed_names_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main("data convert theirs.jsonl --out ours.jsonl".split()) == 2
+    assert "next:" not in capsys.readouterr().err

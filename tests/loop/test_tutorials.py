@@ -1,0 +1,132 @@
+"""The tutorials of docs/tutorials, step by step: their files are written and their commands run, on
+a tiny model in MODEL's place."""
+
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.docs.pages import DOCS, ROOT, code_blocks, commands
+from tests.fixtures_models import save_model_folder
+from tests.web.site import free_port
+from tests.web.team import Opinion
+
+from understudy.cli import main
+from understudy.labeling.client import LabelingClient, work
+from understudy.records import Response
+
+SERVERS = ("label", "serve")
+SMALLER = {"chat": ["--max-new-tokens", "4"], "sft": ["--epochs", "1"]}
+"""What is cut to spend seconds; the last of two equal options counts."""
+
+
+class Tutorial:
+    """A page whose steps are run in the current folder."""
+
+    def __init__(self, name: str) -> None:
+        text = (DOCS / "tutorials" / f"{name}.md").read_text(encoding="utf-8")
+        self.steps = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+
+    def run(self, number: int, skip: tuple[str, ...] = SERVERS) -> str:
+        """Write the files and run the commands of a step; what the commands printed."""
+        step = self.steps[number - 1]
+        for name, text in re.findall(r'^```json title="(.+?)"\n(.*?)^```', step, re.DOTALL | re.M):
+            Path(name).write_text(text)
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            for line in commands(step, "understudy"):
+                words = shlex.split(line)[1:]
+                if words[0] not in skip:
+                    assert main([*words, *SMALLER.get(words[0], [])]) == 0, line
+        return printed.getvalue()
+
+    def server(self, number: int) -> list[str]:
+        """The words of a step's command that serves."""
+        lines = [line.split()[1:] for line in commands(self.steps[number - 1], "understudy")]
+        (words,) = [words for words in lines if words[0] in SERVERS]
+        return words
+
+
+@contextmanager
+def serving(words: list[str]) -> Iterator[str]:
+    """A command that serves, in a process of its own on a free port; its address."""
+    port = str(free_port())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "understudy.cli", *words, "--port", port],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        line = process.stdout.readline()  # printed once the port is bound
+        try:
+            assert port in line, line
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode in (0, 130)
+
+
+class Preferring(Opinion):
+    """A labeler to whom the length of a response is everything."""
+
+    def _quality(self, response: Response) -> int:
+        return min(7, 1 + len(response.response) % 7)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path
+
+
+def test_your_own_model(folder: Path) -> None:
+    save_model_folder(folder / "MODEL")
+    tutorial = Tutorial("own-model")
+    for number in range(1, len(tutorial.steps) + 1):
+        printed = tutorial.run(number)
+        if number == 1:
+            assert "torch" in printed
+    assert (folder / "runs" / "evaluation" / "report.html").exists()
+
+
+def test_your_own_labelers(folder: Path) -> None:
+    save_model_folder(folder / "runs" / "sft" / "model")
+    tutorial = Tutorial("own-labelers")
+    tutorial.run(1)
+    assert "rank: 4 items added" in tutorial.run(2)
+    links = tutorial.run(3).split()
+    assert len(links) == 3
+    with (
+        serving(tutorial.server(4)) as url,
+        httpx2.Client(base_url=url, trust_env=False, timeout=60) as http,
+    ):
+        client = LabelingClient(http)
+        client.accept(links[1].partition("#")[2], name="Ann", password="four good words here")
+        client.read_instructions()
+        work(client, Preferring("Ann"))
+    assert "Ann" in tutorial.run(5)
+    assert (folder / "rankings.jsonl").read_text().count("\n") >= 2
+
+
+def test_from_a_served_model_to_a_dataset(folder: Path, monkeypatch) -> None:
+    save_model_folder(folder / "runs" / "sft" / "model")
+    tutorial = Tutorial("served-model")
+    key = re.search(r"us-\S+", tutorial.run(1))[0]
+    monkeypatch.setenv("UNDERSTUDY_KEY", key)
+    (program,) = code_blocks(tutorial.steps[2], "python")
+    with serving(tutorial.server(2)) as url:
+        exec(program.replace("http://127.0.0.1:8000", url), {})
+    assert "3 prompts" in tutorial.run(4)
+    assert (folder / "prompts.jsonl").read_text().count("\n") == 3
+    tutorial.run(5)
