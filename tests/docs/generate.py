@@ -138,7 +138,11 @@ def settings_page() -> str:
             table = settings_table(command.name)
             parts.append(f"\n## {command.name}\n\n{command.summary.capitalize()}.\n\n{table}\n")
     others = [f"[{name}]({link})" for name, (p, link) in places.items() if p.name != "settings.md"]
-    parts.append("\n## Elsewhere\n\n" + textwrap.fill(", ".join(others) + ".", 100, break_on_hyphens=False) + "\n")
+    parts.append(
+        "\n## Elsewhere\n\n"
+        + textwrap.fill(", ".join(others) + ".", 100, break_on_hyphens=False)
+        + "\n"
+    )
     return "".join(parts)
 
 

@@ -58,6 +58,7 @@ figure svg { display: block; width: 100%; height: auto; max-width: 34rem; }
 svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figcaption { font-size: .9rem; margin-top: .4rem; max-width: 34rem; }
 figcaption b { color: var(--ink); }
+.reading { margin: 0 0 .6rem; max-width: 34rem; font-weight: 500; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-size: .9rem; padding-bottom: .3rem; }
@@ -119,12 +120,16 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
-def figure(svg: str, title: str, caption: str, alt: str, numbers: str = "") -> str:
-    """A figure with words for those who do not see it, and its numbers to unfold."""
+def figure(
+    svg: str, title: str, caption: str, alt: str, numbers: str = "", *, reading: str = ""
+) -> str:
+    """A figure with one sentence on what it shows, words for those who do not see it, and its
+    numbers to unfold."""
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
     more = f"<details><summary>The numbers</summary>{numbers}</details>" if numbers else ""
     text = f"<b>{escape(title)}</b> {escape(caption)}"
-    return f"<figure>{svg}<figcaption>{text}</figcaption>{more}</figure>"
+    said = f'<p class="reading">{escape(reading)}</p>' if reading else ""
+    return f"<figure>{said}{svg}<figcaption>{text}</figcaption>{more}</figure>"
 
 
 def figures(*items: str) -> str:

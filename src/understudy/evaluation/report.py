@@ -22,6 +22,7 @@ from understudy.evaluation.figures import (
     value_of,
     win_rate_figure,
 )
+from understudy.evaluation.readings import means_reading, size_reading, wins_reading
 from understudy.evaluation.sections import (
     ablation_section,
     explanations_section,
@@ -30,7 +31,14 @@ from understudy.evaluation.sections import (
     tax_section,
     training_section,
 )
-from understudy.evaluation.tables import by_model, describe, verdict, win_tables
+from understudy.evaluation.tables import (
+    MODELS_THAT_JUDGE,
+    by_model,
+    describe,
+    in_text,
+    verdict,
+    win_tables,
+)
 from understudy.training.run import write_atomic
 
 Results = Mapping[str, Any]
@@ -58,8 +66,6 @@ MEANS = {
     "score_second_reward_model": "Second reward model's",
 }
 """Results that are a mean per model."""
-SCORERS = ("Reward model", "Second reward model")
-"""Judges that are models with a score: what they say is nobody's preference."""
 
 
 def write_report(
@@ -129,8 +135,12 @@ def _lead(results: Results) -> str:
         "test_split": "prompts of the test split, whose users are apart from the train split's",
     }.get(str(results.get("users")), "the prompts given; whether training saw them is not known")
     judges = {"Held-out labelers"} if results.get("ablation") else set(win_tables(results))
-    how = "compared blind with" if judges - {*SCORERS} else "set beside"
-    said = " by models' scores alone: no person has judged them" if judges <= {*SCORERS} else ""
+    how = "compared blind with" if judges - {*MODELS_THAT_JUDGE} else "set beside"
+    said = (
+        " by models' scores alone: no person has judged them"
+        if judges <= {*MODELS_THAT_JUDGE}
+        else ""
+    )
     return (
         f"Answers to {users}: {how} those of the {baseline} model{said if judges else ''}. "
         "Bars around a value are 95% intervals clustered by prompt and user, for other users and "
@@ -144,9 +154,9 @@ def _tiles(results: Results) -> str:
     for judge, table in list(win_tables(results).items())[:3]:
         model = next((m for m in ("ppo_ptx", "ppo", *table) if m in table), None)
         if model is not None:
-            scored = judge in SCORERS
+            scored = judge in MODELS_THAT_JUDGE
             verb = "scored above" if scored else "preferred to"
-            what = f"{label_of(model)} {verb} {label_of(baseline)} by {_in_text(judge)}"
+            what = f"{label_of(model)} {verb} {label_of(baseline)} by {in_text(judge)}"
             note = f"{page.with_ends(table[model])}; {verdict(table[model])}"
             note += "; a score, no person's preference" if scored else ""
             tiles.append(page.tile(page.percent(table[model]), what, note))
@@ -197,7 +207,7 @@ def _wins(results: Results) -> str:
         ("greedy", win_tables(results, results.get("greedy") or {})),
     ):
         if tables:
-            scored = set(tables) <= {*SCORERS}
+            scored = set(tables) <= {*MODELS_THAT_JUDGE}
             verb = "scores above" if scored else "is preferred to"
             caption = (
                 f"How often each model's answer {verb} {baseline}'s, ties half. "
@@ -209,20 +219,29 @@ def _wins(results: Results) -> str:
             )
             title = f"Win rate against {baseline}, {style}."
             drawn.append(
-                page.figure(win_rate_figure(tables), title, caption, alt, by_model(tables))
+                page.figure(
+                    win_rate_figure(tables),
+                    title,
+                    caption,
+                    alt,
+                    by_model(tables),
+                    reading=wins_reading(tables, baseline, scored=scored),
+                )
             )
     sizes = results.get("win_rates_by_size") or {}
     if sizes:
         alt = ". ".join(f"{size}: {describe(table)}" for size, table in sizes.items())
         caption = "Is a small model trained on feedback preferred to a large one that is not?"
         title = f"Win rate against {baseline} by size."
-        drawn.append(page.figure(size_figure(sizes), title, caption, alt, by_model(sizes)))
+        numbers, reading = by_model(sizes), size_reading(sizes, baseline)
+        drawn.append(page.figure(size_figure(sizes), title, caption, alt, numbers, reading=reading))
     means = {title: results[key] for key, title in MEANS.items() if results.get(key)}
     if means:
         alt = ". ".join(f"{name}: {describe(t, as_percent=False)}" for name, t in means.items())
         numbers = by_model(means, as_percent=False)
         title, caption = "Quality of each answer on its own.", "Mean over the same prompts."
-        drawn.append(page.figure(panels_figure(means, False), title, caption, alt, numbers))
+        svg, reading = panels_figure(means, False), means_reading(means)
+        drawn.append(page.figure(svg, title, caption, alt, numbers, reading=reading))
     return _null_check(results) + page.figures(*drawn) + _lengths(results) if drawn else ""
 
 
@@ -248,7 +267,7 @@ def _best_of_note(results: Results) -> str:
 def _null_check(results: Results) -> str:
     null = f"{results.get('baseline', 'sft')}_null"
     found = [
-        f"{page.with_ends(table[null])} by {_in_text(judge)}"
+        f"{page.with_ends(table[null])} by {in_text(judge)}"
         for judge, table in win_tables(results).items()
         if null in table
     ]
@@ -270,12 +289,19 @@ def _examples(results: Results) -> str:
             _answer(model, example["answers"][model])
             for model in in_order(list(example["answers"]))
         )
-        use_case = str(example.get("use_case") or "prompt").replace("_", " ")
+        title = str(example.get("use_case") or "prompt").replace("_", " ")
+        title += f" ({example['why']})" if example.get("why") else ""
         cards.append(
-            f'<article class="example"><h3>{escape(use_case)}</h3>'
+            f'<article class="example"><h3>{escape(title)}</h3>'
             f'<p class="prompt">{escape(_conversation(example["prompt"]))}</p>'
             f'<div class="answers">{answers}</div></article>'
         )
+    if any(example.get("why") for example in results.get("examples") or []):
+        text = (
+            "Chosen by their difference from the baseline: by turns the largest gain, the largest "
+            "loss and a typical one."
+        )
+        cards.insert(0, page.paragraph(text, "soft"))
     return "".join(cards)
 
 
@@ -322,12 +348,6 @@ def _foot(results: Results) -> str:
     return page.paragraph(
         "Made by understudy from results.json" + "".join(f"; {k}" for k in known) + "."
     )
-
-
-def _in_text(judge: str) -> str:
-    """A judge's name within a sentence."""
-    lowered = judge[:1].lower() + judge[1:]
-    return f"the {lowered}" if judge in ("Gold judge", *SCORERS) else lowered
 
 
 def _anchor(title: str) -> str:

@@ -43,6 +43,7 @@ from understudy.evaluation.flags import (
 )
 from understudy.evaluation.given import Given, read_given
 from understudy.evaluation.report import write_report
+from understudy.evaluation.side_by_side import examples, gains_by_people, gains_by_score
 from understudy.evaluation.statistics import Interval
 from understudy.models.compute import place
 from understudy.models.policies import load_policy, load_tokenizer
@@ -199,7 +200,7 @@ def evaluate(
             results[style] = table
         comparisons += [c for group in judged_by.values() for c in group]
         if style == "sampled":
-            results["examples"] = examples(prompts, answers, gold, config.num_examples)
+            results["examples"] = _examples(config, prompts, answers, judged_by, gold, scores)
     write_records(run.dir / "comparisons.jsonl", comparisons)
     _finish(run, config, given, results, comparisons)
     return run.dir
@@ -237,38 +238,27 @@ def merged(
     return {m: {**flags.get(m, {}), **more.get(m, {})} for m in dict.fromkeys([*flags, *more])}
 
 
-def examples(
-    prompts: Sequence[Prompt], responses: Sequence[Response], gold: Judge | None, number: int
+def _examples(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+    judged_by: Mapping[str, Sequence[Comparison]],
+    gold: Judge | None,
+    scores: Scores,
 ) -> list[dict[str, Any]]:
-    """The first prompts of each use case by turns, with every model's first answer side by side."""
-    answers: dict[str, dict[str, Response]] = defaultdict(dict)
-    for response in responses:
-        answers[response.prompt_id].setdefault(response.model, response)
-    return [
-        {
-            "prompt": prompt.to_json()["prompt"],
-            "use_case": prompt.use_case,
-            "answers": {
-                model: {
-                    "text": r.response,
-                    "gold": None if gold is None else gold.score(r.prompt, r.response).total,
-                }
-                for model, r in answers[prompt.id].items()
-            },
-        }
-        for prompt in varied([p for p in prompts if p.id in answers], number)
-    ]
-
-
-def varied(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
-    """`number` prompts, taken from the use cases by turns."""
-    queues: dict[str | None, list[Prompt]] = defaultdict(list)
-    for prompt in prompts:
-        queues[prompt.use_case].append(prompt)
-    turns = [
-        (place, order, p) for order, q in enumerate(queues.values()) for place, p in enumerate(q)
-    ]
-    return [prompt for _, _, prompt in sorted(turns, key=lambda turn: turn[:2])[:number]]
+    """The most telling prompts by the gold judge, else by held-out people, else by the scores."""
+    by_gold = None if gold is None else lambda p, r: gold.score(p.prompt, r.response).total
+    people = judged_by.get("held_out") or judged_by.get("training") or ()
+    gains: Mapping[str, float] = {}
+    if by_gold is not None:
+        gains, by = gains_by_score(prompts, responses, by_gold, config.baseline), "gold"
+    elif people:
+        gains, by = gains_by_people(people, config.baseline), "share of wins"
+    else:
+        by = "the reward model"
+        if scores:
+            gains = gains_by_score(prompts, responses, _score_reader(scores), config.baseline)
+    return examples(prompts, responses, gains, config.num_examples, by=by, gold=by_gold)
 
 
 def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:

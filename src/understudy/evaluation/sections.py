@@ -18,6 +18,15 @@ from understudy.evaluation.figures import (
     win_rate_figure,
 )
 from understudy.evaluation.public import benchmark_table
+from understudy.evaluation.readings import (
+    arms_reading,
+    loss_reading,
+    overoptimisation_reading,
+    shares_reading,
+    training_reading,
+    tricks_reading,
+    wins_reading,
+)
 from understudy.evaluation.tables import by_model, describe, transposed, verdict, win_tables
 
 Results = Mapping[str, Any]
@@ -60,11 +69,13 @@ def flags_section(results: Results) -> str:
     if not flags:
         return ""
     every = transposed(flags, list(dict.fromkeys(name for t in flags.values() for name in t)))
+    baseline = str(results.get("baseline", "sft"))
     truth = TRUTH if "hallucination_answerable" in every else {"hallucination": "Hallucination"}
     drawn = [
-        _flag_figure(every, CONDUCT, "Instructions and conduct.", "Share of answers."),
+        _flag_figure(every, baseline, CONDUCT, "Instructions and conduct.", "Share of responses."),
         _flag_figure(
             every,
+            baseline,
             {**truth, **TRUTH},
             "Truth and rudeness.",
             "Hallucination counts on prompts that bring their own text, apart by whether the "
@@ -77,13 +88,14 @@ def flags_section(results: Results) -> str:
 
 
 def _flag_figure(
-    every: Mapping[str, Table], names: Mapping[str, str], title: str, caption: str
+    every: Mapping[str, Table], baseline: str, names: Mapping[str, str], title: str, caption: str
 ) -> str:
     panels = {text: every[name] for name, text in names.items() if name in every}
     if not panels:
         return ""
     alt = ". ".join(f"{_one_line(name)}: {describe(table)}" for name, table in panels.items())
-    return page.figure(panels_figure(panels), title, caption, alt)
+    reading = shares_reading(panels, baseline)
+    return page.figure(panels_figure(panels), title, caption, alt, reading=reading)
 
 
 def reward_section(results: Results) -> str:
@@ -149,28 +161,33 @@ SETS = {
 
 def explanations_section(results: Results) -> str:
     """What else could explain the win rates: seen requests, colder sampling, cheap tricks."""
+    cold = win_tables(results, results.get("against_greedy_sft") or {})
+    tricks = win_tables(results, results.get("adversaries") or {})
     drawn = [
         _wins_figure(
-            win_tables(results, results.get("against_greedy_sft") or {}),
+            cold,
             "Sampled answers against SFT's greedy ones.",
             "What is above 50% here does not win by sampling with less noise than SFT.",
+            wins_reading(cold, "SFT, greedy") if cold else "",
         ),
         _wins_figure(
-            win_tables(results, results.get("adversaries") or {}),
+            tricks,
             "Answers that know nothing of preferences.",
             "Constants, the prompt itself, a choice among several SFT answers by length, "
             "likelihood or the base model's own verdict, against SFT's answers. One far above 50% "
             "would be a way to win without learning what people want.",
+            tricks_reading(tricks),
         ),
     ]
     return page.figures(*drawn) + _seen(results)
 
 
-def _wins_figure(tables: Mapping[str, Table], title: str, caption: str) -> str:
+def _wins_figure(tables: Mapping[str, Table], title: str, caption: str, reading: str) -> str:
     if not tables:
         return ""
     alt = f"{title} " + ". ".join(f"{judge}: {describe(t)}" for judge, t in tables.items())
-    return page.figure(win_rate_figure(tables), title, caption, alt, by_model(tables))
+    svg, numbers = win_rate_figure(tables), by_model(tables)
+    return page.figure(svg, title, caption, alt, numbers, reading=reading)
 
 
 def _seen(results: Results) -> str:
@@ -228,7 +245,8 @@ def ablation_section(results: Results) -> str:
             svg = ablation_figure(arms, ablation["axis"], shown)
             alt = f"{title} " + _arms_in_words(arms, shown)
             numbers = _arms_table(arms, ablation["axis"], shown)
-            drawn.append(page.figure(svg, title, caption, alt, numbers))
+            reading = arms_reading(arms, ablation["axis"], shown)
+            drawn.append(page.figure(svg, title, caption, alt, numbers, reading=reading))
     text = (
         f"One setting at a time: {ablation['axis']}. Everything else is the demo's, whose own PPO "
         "and PPO-ptx are points of these curves. Dashed: no preference."
@@ -271,7 +289,8 @@ def training_section(results: Results) -> str:
         if rows:
             caption = "Held-out prompts where measured, else PPO's own rollouts."
             title, svg = "Reward and KL over training.", training_figure(curves, rows)
-            drawn.append(page.figure(svg, title, caption, _ends(curves, rows)))
+            alt, reading = _ends(curves, rows), training_reading(curves)
+            drawn.append(page.figure(svg, title, caption, alt, reading=reading))
     svg = overoptimisation_figure(curves, best)
     if svg:
         caption = (
@@ -287,7 +306,8 @@ def training_section(results: Results) -> str:
                 for n, p in best.items()
             )
         )
-        drawn.append(page.figure(svg, "Over-optimisation.", caption, alt, _best_of_table(best)))
+        numbers, reading = _best_of_table(best), overoptimisation_reading(curves)
+        drawn.append(page.figure(svg, "Over-optimisation.", caption, alt, numbers, reading=reading))
     return page.figures(*drawn)
 
 
@@ -330,14 +350,16 @@ def tax_section(results: Results) -> str:
         alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
         caption = "Skills of the base model that nobody asked to change; further right is better."
         svg = panels_figure(panels)
-        drawn.append(page.figure(svg, "Benchmarks.", caption, alt, by_model(panels)))
+        numbers, reading = by_model(panels), shares_reading(panels, "base")
+        drawn.append(page.figure(svg, "Benchmarks.", caption, alt, numbers, reading=reading))
     if loss:
         alt = f"Pretraining loss: {describe(loss, as_percent=False)}"
         panels = {"Loss per token, nats": loss}
         caption = "On text like the base model's; lower is better. PPO-ptx is there to keep it low."
         svg = panels_figure(panels, percent=False)
         numbers = by_model(panels, as_percent=False)
-        drawn.append(page.figure(svg, "Pretraining loss.", caption, alt, numbers))
+        reading = loss_reading(loss)
+        drawn.append(page.figure(svg, "Pretraining loss.", caption, alt, numbers, reading=reading))
     return page.figures(*drawn) + benchmark_table(results.get("benchmark") or {})
 
 

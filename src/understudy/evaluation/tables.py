@@ -20,6 +20,16 @@ JUDGES = {
 """Groups of judges as people read them."""
 
 
+MODELS_THAT_JUDGE = ("Reward model", "Second reward model")
+"""Judges that are models with a score: what they say is nobody's preference."""
+
+
+def in_text(judge: str) -> str:
+    """A judge's name within a sentence."""
+    lowered = judge[:1].lower() + judge[1:]
+    return f"the {lowered}" if judge in ("Gold judge", *MODELS_THAT_JUDGE) else lowered
+
+
 def win_tables(
     results: Mapping[str, Any], parent: Mapping[str, Any] | None = None
 ) -> dict[str, Table]:

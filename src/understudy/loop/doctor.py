@@ -134,8 +134,8 @@ def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
 def _win_rates(run: Path, judge: Path, record: Mapping[str, Any]) -> list[tuple[int, float]]:
     """(iteration, share of held-out prompts whose answer the judge prefers to the first one)."""
     from understudy.models.scalar import load_scalar, score_texts
-    from understudy.training.run import read_lines
     from understudy.records import Prompt, read_records
+    from understudy.training.run import read_lines
 
     path = run / "samples.jsonl"
     if not path.is_file():

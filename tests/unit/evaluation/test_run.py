@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
 from tests.unit.evaluation.helpers import LengthJudge, labeler, prompt
 
-from understudy.evaluation.run import EvaluateConfig, evaluate, lengths, model_folders, varied
+from understudy.evaluation.run import EvaluateConfig, evaluate, lengths, model_folders
 from understudy.models.scalar import ScalarModel
 from understudy.records import Comparison, Prompt, Rating, Response, read_records, write_records
 
@@ -208,10 +208,3 @@ def test_settings_that_cannot_work_are_refused(files, tmp_path, changes, message
 
 def test_model_folders_keep_equal_signs_in_paths():
     assert model_folders(("sft=runs/a=b",)) == {"sft": "runs/a=b"}
-
-
-def test_examples_take_use_cases_by_turns():
-    cases = ["qa", "qa", "qa", "chat"]
-    prompts = [prompt(f"p{i}") for i in range(4)]
-    prompts = [replace(p, use_case=case) for p, case in zip(prompts, cases, strict=True)]
-    assert [p.id for p in varied(prompts, 3)] == ["p0", "p3", "p1"]

@@ -15,7 +15,7 @@ from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.judging import judge
 from understudy.loop.stages.labels import researcher
 from understudy.loop.stages.project import put_labelers
-from understudy.loop.stages.results import spread, times
+from understudy.loop.stages.results import times
 from understudy.loop.stages.sizes import compare
 from understudy.loop.stages.users import hand_out, sort_test, withhold
 from understudy.prompts import IntakeConfig
@@ -106,11 +106,6 @@ def test_train_users_never_send_what_is_reserved():
     assert set(kept.values()) == {1, 5}  # train users keep the free one only
     assert 20 < sum(number == 1 for number in kept.values()) < 40
     assert all(reserved_for(task.request) for p in sent[1:3] if (task := parse(p.prompt)))
-
-
-def test_examples_are_spread_over_use_cases():
-    prompts = [prompt(i, use_case="chat") for i in range(5)] + [prompt(9, use_case="extract")]
-    assert [p.id for p in spread(prompts, 3)] == ["p0", "p9", "p1"]
 
 
 def test_shards_add_up_and_wall_clock_does_not_count_twice(tmp_path):

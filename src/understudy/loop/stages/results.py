@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from understudy.evaluation import side_by_side
 from understudy.evaluation.statistics import mean_interval
 from understudy.loop.plan import read_stamp
 from understudy.loop.stage_call import StageCall
-from understudy.records import Prompt, Response, prompt_text, read_records
+from understudy.records import Prompt, Response, read_records
 from understudy.training.origin import code_version
 from understudy.training.run import read_lines
 from understudy.world.world import World
@@ -129,37 +130,17 @@ def data(call: StageCall) -> dict[str, int]:
 
 
 def examples(call: StageCall) -> list[dict[str, Any]]:
-    """Ten test prompts of different use cases, with each model's answer and its gold score."""
+    """The test prompts that tell most by the gold judge, with each model's response."""
     judge = World(call.config["seed"]).judge
-    answers: dict[str, dict[str, Response]] = {}
-    for path in (*call.paths("answers"), call.path("picked")):
-        for response in read_records(path, Response):
-            answers.setdefault(response.prompt_id, {})[response.model] = response
-    chosen = spread(read_records(call.path("prompts"), Prompt), NUM_EXAMPLES)
-    return [
-        {
-            "prompt": prompt_text(prompt.prompt),
-            "use_case": prompt.use_case,
-            "answers": {
-                model: {
-                    "text": response.response,
-                    "gold": judge.score(prompt.prompt, response.response).total,
-                }
-                for model, response in answers[prompt.id].items()
-            },
-        }
-        for prompt in chosen
-    ]
+    prompts = read_records(call.path("prompts"), Prompt)
+    paths = (*call.paths("answers"), call.path("picked"))
+    responses = [response for path in paths for response in read_records(path, Response)]
 
+    def gold(prompt: Prompt, response: Response) -> float:
+        return judge.score(prompt.prompt, response.response).total
 
-def spread(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
-    """`number` prompts, one of each use case in turn, in the order of the file: not hand-picked."""
-    by_case: dict[str, list[Prompt]] = {}
-    for prompt in prompts:
-        by_case.setdefault(prompt.use_case or "other", []).append(prompt)
-    rounds = max(map(len, by_case.values()))
-    order = [by_case[c][i] for i in range(rounds) for c in by_case if i < len(by_case[c])]
-    return order[:number]
+    gains = side_by_side.gains_by_score(prompts, responses, gold, "sft")
+    return side_by_side.examples(prompts, responses, gains, NUM_EXAMPLES, by="gold", gold=gold)
 
 
 def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:

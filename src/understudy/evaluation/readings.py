@@ -1,0 +1,180 @@
+"""One sentence per figure of the report, computed from the figure's numbers.
+
+Each function takes what its figure draws and returns the sentence, or "" where there is nothing to
+say. Nothing here knows a run's story: two runs with equal numbers get equal sentences.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from understudy.evaluation import page
+from understudy.evaluation.figures import Point, Table, ends_of, in_order, label_of, value_of
+from understudy.evaluation.tables import in_text
+
+Curves = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def wins_reading(tables: Mapping[str, Table], baseline: str, *, scored: bool = False) -> str:
+    """Who is above, below, and not told apart from 50%, by the first judge; who differs."""
+    judge, table = next(iter(tables.items()))
+    models = [m for m in in_order(list(table)) if ends_of(table[m]) and not m.endswith("_null")]
+    if not models:
+        return ""
+    verb = "score above" if scored else "win against"
+    groups: dict[str, list[str]] = {f"{verb} {baseline}": [], "lose": [], "come out even": []}
+    above, below, even = groups.values()
+    for model in models:
+        (above if _side(table[model]) > 0 else below if _side(table[model]) < 0 else even).append(
+            f"{label_of(model)} ({page.percent(table[model])})"
+        )
+    said = [
+        f"{_listed(names)} {_verb(does, len(names))}" for does, names in groups.items() if names
+    ]
+    others = [
+        other
+        for other, found in list(tables.items())[1:]
+        if any(m in found and _side(found[m]) != _side(table[m]) for m in models)
+    ]
+    differ = f"; {_listed([in_text(o) for o in others])} {_verb('differ', len(others))}"
+    return f"By {in_text(judge)}, {'; '.join(said)}{differ if others else ''}."
+
+
+def tricks_reading(tables: Mapping[str, Table]) -> str:
+    """Whether any response that knows nothing of preferences wins."""
+    found = {
+        f"{label_of(model)} ({page.percent(point)} by {in_text(judge)})"
+        for judge, table in tables.items()
+        for model, point in table.items()
+        if _side(point) > 0
+    }
+    if not found:
+        return "None of them wins against SFT beyond its interval."
+    return f"{_listed(sorted(found))} {_verb('win', len(found))} against SFT all the same."
+
+
+def size_reading(by_size: Mapping[str, Table], baseline: str) -> str:
+    """Whether a smaller trained model beats the largest baseline."""
+    sizes = list(by_size)
+    for size in sizes[:-1]:
+        for model in ("ppo_ptx", "ppo"):
+            point = by_size[size].get(model)
+            if point is not None and _side(point) > 0:
+                return (
+                    f"{label_of(model)} of {size} parameters already wins against {baseline} of "
+                    f"{sizes[-1]} ({page.percent(point)})."
+                )
+    return f"No smaller model wins against {baseline} of {sizes[-1]} beyond its interval."
+
+
+def means_reading(means: Mapping[str, Table]) -> str:
+    """The best model on the first scale, and whether the other scales agree."""
+    title, table = next(iter(means.items()))
+    best = _top(table)
+    others = [name for name, other in means.items() if name != title and _top(other) != best]
+    end = f"; {in_text(others[0])} puts {label_of(_top(means[others[0]]))} first" if others else ""
+    return f"{label_of(best)} has the highest {in_text(title)} ({page.decimal(table[best])}){end}."
+
+
+def shares_reading(panels: Mapping[str, Table], baseline: str) -> str:
+    """The largest difference from the baseline over all panels."""
+    gaps = [
+        (abs(found - base), title, model)
+        for title, table in panels.items()
+        if (base := value_of(table.get(baseline))) is not None
+        for model, point in table.items()
+        if model != baseline and (found := value_of(point)) is not None
+    ]
+    if not gaps:
+        return ""
+    _, title, model = max(gaps)
+    table = panels[title]
+    return (
+        f"The largest difference from {label_of(baseline)}: {label_of(model)} has "
+        f'{page.percent(table[model])} on "{" ".join(title.split())}", {label_of(baseline)} '
+        f"{page.percent(table[baseline])}."
+    )
+
+
+def loss_reading(loss: Table) -> str:
+    """How much each trained model lost against the base, in nats."""
+    base = value_of(loss.get("base"))
+    trained = {m: v for m in in_order(list(loss)) if (v := value_of(loss[m])) and m != "base"}
+    if base is None or not trained:
+        return ""
+    said = [f"{label_of(model)} {value - base:+.2f}" for model, value in trained.items()]
+    return f"Nats per token above the base: {', '.join(said)}."
+
+
+def training_reading(curves: Curves) -> str:
+    """Where the score and the KL of each run went."""
+    said = []
+    for name in in_order(list(curves)):
+        scores = [v for p in curves[name] if (v := value_of(p.get("score"))) is not None]
+        spent = [v for p in curves[name] if (v := value_of(p.get("kl"))) is not None]
+        if scores:
+            kl = f" at a KL of {spent[-1]:.1f} nats" if spent else ""
+            word = "rises" if scores[-1] > scores[0] else "falls"
+            said.append(
+                f"{label_of(name)}'s score {word} from {scores[0]:.2f} to {scores[-1]:.2f}{kl}"
+            )
+    return "; ".join(said) + "." if said else ""
+
+
+def overoptimisation_reading(curves: Curves) -> str:
+    """Whether gold falls while the score still rises."""
+    said = []
+    for name in in_order(list(curves)):
+        gold = [v for p in curves[name] if (v := value_of(p.get("gold"))) is not None]
+        if len(gold) < 2:
+            continue
+        peak = max(gold)
+        last = ends_of(curves[name][-1].get("gold"))
+        if last is not None and last[1] < peak:
+            said.append(
+                f"{label_of(name)}'s gold score ends at {gold[-1]:.2f}, below its peak of "
+                f"{peak:.2f}: over-optimised"
+            )
+        else:
+            said.append(
+                f"{label_of(name)}'s gold score ends at {gold[-1]:.2f}, not told apart from its "
+                f"peak of {peak:.2f}"
+            )
+    return "; ".join(said) + "." if said else ""
+
+
+def arms_reading(
+    arms: Sequence[Mapping[str, Any]], axis: str, shown: Mapping[str, tuple[str, Any]]
+) -> str:
+    """Where the first panel of an ablation is highest."""
+    key, (title, _) = next(iter(shown.items()))
+    known = [arm for arm in arms if value_of(arm.get(key)) is not None]
+    if not known:
+        return ""
+    best = max(known, key=lambda arm: value_of(arm[key]) or 0.0)
+    is_share = key.startswith(("win_rate", "on "))
+    number = page.percent(best[key]) if is_share else page.decimal(best[key])
+    return (
+        f"{title} is highest for {label_of(best['series'])} at {axis} {best['value']} ({number})."
+    )
+
+
+def _side(point: Point) -> int:
+    """1 above 50% beyond the interval, -1 below, 0 not told apart."""
+    ends = ends_of(point)
+    return 0 if ends is None else (ends[0] > 0.5) - (ends[1] < 0.5)
+
+
+def _top(table: Table) -> str:
+    return max(table, key=lambda model: value_of(table[model]) or float("-inf"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _verb(plural: str, number: int) -> str:
+    """ "win against SFT" -> "wins against SFT" for one."""
+    if number != 1:
+        return plural
+    verb, _, rest = plural.partition(" ")
+    return f"{verb}s {rest}".rstrip()
