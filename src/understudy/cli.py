@@ -344,7 +344,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.loop.report",
         "ReportConfig",
         "write_run_report",
-        "write report.html from a run's results.json",
+        "write the report of a comparison, or the page of a training run",
     ),
     Command(
         "board",

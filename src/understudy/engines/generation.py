@@ -12,7 +12,7 @@ Shapes: N sequences, B rows, V vocabulary, T columns.
 """
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,9 @@ def generate(
     stop_ids: Collection[int],
     pad_id: int,
     slots: int = 256,
+    on_end: Callable[[int], None] = lambda number: None,
 ) -> list[Generation]:
-    """One answer per prompt, in the prompts' order.
+    """One answer per prompt, in the prompts' order. `on_end` is told how many have just ended.
 
     `keys[i]` names sequence i for the noise (default: its index). Greedy takes the likeliest token;
     log-probs are those of the policy at `temperature` in both cases. ValueError for an empty or too
@@ -78,7 +79,7 @@ def generate(
             mask_by_hand=mask_by_hand,
         )
         sampler = _Sampler(model, seed, keys, max_new_tokens, temperature, greedy)
-        engine = _Engine(rows, prompts, sampler, stop_ids)
+        engine = _Engine(rows, prompts, sampler, stop_ids, on_end)
         engine.run()
         return engine.results()
 
@@ -173,8 +174,9 @@ class _Engine:
         prompts: Sequence[Sequence[int]],
         sampler: _Sampler,
         stop_ids: Collection[int],
+        on_end: Callable[[int], None],
     ) -> None:
-        self.rows, self.sampler, self.prompts = rows, sampler, prompts
+        self.rows, self.sampler, self.prompts, self.on_end = rows, sampler, prompts, on_end
         self.stop_ids = np.array(sorted(stop_ids))
         limit = sampler.max_new_tokens
         # Long prompts first: what runs side by side is of similar length.
@@ -250,3 +252,4 @@ class _Engine:
         if ended_B.any():
             holes, movers = self.rows.leave(ended_B)
             self.sequence_B = moved(self.sequence_B, holes, movers)[: len(self.rows)]
+            self.on_end(int(ended_B.sum()))

@@ -5,7 +5,7 @@ responses = draw_responses(model, tokenizer, prompts, num_samples=4, temperature
                            max_new_tokens=48, model_name="sft")
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from transformers import PreTrainedModel
@@ -36,6 +36,7 @@ def draw_responses(
     model_name: str,
     greedy: bool = False,
     slots: int = 256,
+    on_end: Callable[[int], None] = lambda number: None,
 ) -> list[Response]:
     """`num_samples` answers to each prompt, all of one prompt together, prompts in their order.
 
@@ -43,7 +44,7 @@ def draw_responses(
     answer comes whatever else is drawn beside it, and two models' answers are independent. With
     noise in common, models that are alike would give the same words to most prompts, which says
     how alike they are and little of which is preferred. Greedy answers are all equal, so
-    `num_samples` must be 1.
+    `num_samples` must be 1. `on_end` is told how many answers have just ended.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
@@ -64,6 +65,7 @@ def draw_responses(
         stop_ids=stop_ids(tokenizer),
         pad_id=padding_id(tokenizer),
         slots=slots,
+        on_end=on_end,
     )
     shown_temperature = 0.0 if greedy else temperature
     owners = [(prompt, k) for prompt in prompts for k in range(num_samples)]

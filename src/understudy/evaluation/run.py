@@ -57,6 +57,7 @@ from understudy.records import (
     Response,
     write_records,
 )
+from understudy.training.progress import Progress
 from understudy.training.run import Run, open_run, read_record
 
 RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, and unbiased manner:"
@@ -337,20 +338,26 @@ def _draw(
     config: EvaluateConfig, model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str
 ) -> list[Response]:
     """A model's answers; the baseline's second sample and best-of-n pool as models of their own."""
-    shared: dict[str, Any] = {"max_new_tokens": config.max_response_tokens}
-    shared |= {"temperature": config.temperature}
-    responses = draw_responses(
-        model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name, **shared
-    )
-    say_if_none_ended(responses, tokenizer, config.max_response_tokens)
-    if config.greedy:
-        responses += draw_responses(
-            model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name,
-            greedy=True, **shared,
-        )  # fmt: skip
     extra = {f"{name}_null": int(config.null_check), f"{name}_pool": config.best_of}
-    for offset, (extra_name, number) in enumerate(extra.items(), start=1):
-        if name == config.baseline and number:
+    extra = {key: number for key, number in extra.items() if name == config.baseline and number}
+    draws = 1 + config.greedy + sum(extra.values())
+    with Progress(len(prompts) * draws, f"Responses of {name}") as progress:
+        shared: dict[str, Any] = {
+            "max_new_tokens": config.max_response_tokens,
+            "temperature": config.temperature,
+            "on_end": progress.advance,
+        }
+        responses = draw_responses(
+            model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name, **shared
+        )
+        say_if_none_ended(responses, tokenizer, config.max_response_tokens)
+        if config.greedy:
+            responses += draw_responses(
+                model, tokenizer, prompts, num_samples=1, seed=config.seed, model_name=name,
+                greedy=True, **shared,
+            )  # fmt: skip
+        for extra_name, number in extra.items():
+            offset = 2 if extra_name.endswith("_pool") else 1
             responses += draw_responses(
                 model, tokenizer, prompts, num_samples=number, seed=config.seed + offset,
                 model_name=extra_name, **shared,

@@ -27,6 +27,7 @@ EXTRAS: dict[str, str] = {
     "datasets": "data sets by their name on the Hugging Face hub",
     "lora": "LoRA adapters: `--lora-rank`",
     "tensorboard": "curves in TensorBoard: `--tensorboard`",
+    "track": "curves in MLflow: `--track mlflow`",
     "postgresql": "a store in PostgreSQL",
     "presidio": "names and places in prompts: `--presidio-model`",
     "benchmarks": "the paper's public benchmarks: `benchmark`",

@@ -1,4 +1,4 @@
-"""report.html from the results.json of a demo or an evaluation."""
+"""report.html of a demo, an evaluation, a benchmark or a training run."""
 
 import json
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportConfig:
-    """Write report.html from a run's results.json."""
+    """Write a run's report.html: of a comparison, or of a training run's curves and samples."""
 
     run: Positional[Path]
-    """Folder of a demo or an evaluation, with results.json in it."""
+    """Folder of a demo, an evaluation or a benchmark, or of an SFT, reward or PPO run, finished or
+    not."""
     out: Path | None = None
     """The report; RUN/report.html without it."""
     benchmark: Path | None = None
@@ -21,7 +22,15 @@ class ReportConfig:
 
 
 def write_run_report(config: ReportConfig) -> Path:
-    """Read RUN/results.json and write the report."""
+    """Read the run and write its report."""
+    out = config.out or config.run / "report.html"
+    if (config.run / "run.json").is_file():
+        from understudy.loop.run_page import is_training_run, write_run_page
+
+        if is_training_run(config.run):
+            if config.benchmark is not None:
+                raise ValueError(f"benchmark goes with an evaluation; {config.run} trained a model")
+            return write_run_page(config.run, out)
     results = _results(config.run, "`understudy demo`, `evaluate` or `benchmark`")
     if config.benchmark is not None:
         found = _results(config.benchmark, "`understudy benchmark`")
@@ -30,7 +39,6 @@ def write_run_report(config: ReportConfig) -> Path:
         results["benchmark"] = found["benchmark"]
     from understudy.evaluation.report import write_report
 
-    out = config.out or config.run / "report.html"
     write_report(results, out)
     return out
 

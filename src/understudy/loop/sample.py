@@ -17,6 +17,7 @@ from understudy.models.chat import check_prompt_length, render_prompts
 from understudy.models.compute import place
 from understudy.models.policies import context_length, load_policy, say_once
 from understudy.records import Prompt, Response, read_records, write_records
+from understudy.training.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,17 +110,21 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
     place(model.base_model, model, config)
     prompts = short_enough(tokenizer, prompts, config.max_prompt_tokens)
     limit = room_for_answers(model, tokenizer, prompts, config.max_response_tokens)
-    responses = draw_varying(
-        model,
-        tokenizer,
-        prompts,
-        min_answers=config.min_answers,
-        max_answers=config.max_answers,
-        temperature=config.temperature,
-        seed=config.seed,
-        max_new_tokens=limit,
-        model_name=config.name or name_of(config.model),
-    )
+    bounds = (config.min_answers, config.max_answers)
+    total = sum(num_answers(prompt, *bounds, config.seed) for prompt in prompts)
+    with Progress(total, "Responses") as progress:
+        responses = draw_varying(
+            model,
+            tokenizer,
+            prompts,
+            min_answers=config.min_answers,
+            max_answers=config.max_answers,
+            temperature=config.temperature,
+            seed=config.seed,
+            max_new_tokens=limit,
+            model_name=config.name or name_of(config.model),
+            on_end=progress.advance,
+        )
     say_if_none_ended(responses, tokenizer, limit)
     return responses if config.keep_identical else merge_identical(responses)
 

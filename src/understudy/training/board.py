@@ -1,7 +1,8 @@
-"""TensorBoard event files of a run: the same metrics as metrics.jsonl and timings.jsonl.
+"""Views of a run while it trains: a tracker (track.py) or TensorBoard's event files, which hold the
+same metrics as metrics.jsonl and timings.jsonl.
 
-They are a view, not a record: a start writes them anew from what is logged so far, so that after a
-resume each step is there once, whatever was cut short before.
+The files are a view, not a record: a start writes them anew from what is logged so far, so that
+after a resume each step is there once, whatever was cut short before.
 """
 
 import json
@@ -9,7 +10,30 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from understudy.training.config import to_plain
+from understudy.training.track import Tracker
+
+
+class View(Protocol):
+    """Shows what a run logs, beside its files."""
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show a step that has just been logged."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def open_views(out: Path, config: Any) -> "tuple[View, ...]":
+    """The views that a config asks for; ValueError where a package is missing."""
+    views: list[View] = []
+    if getattr(config, "tensorboard", False):
+        views.append(Board(out))
+    if (tracker := getattr(config, "track", None)) is not None:
+        views.append(Tracker(tracker, out, to_plain(config)))
+    return tuple(views)
 
 
 class Board:

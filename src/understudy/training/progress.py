@@ -55,6 +55,11 @@ class Progress:
             line = f"{self.title} {step}/{self.total}  {shown}  {self.left()} left"
             print(line, file=self.stream, flush=True)
 
+    def advance(self, number: int) -> None:
+        """Show that `number` more are done, in work that is never resumed."""
+        self.first = 0
+        self.update(self.step + number, {})
+
     def left(self) -> str:
         """Time to the end at the rate so far, as m:ss."""
         done = self.step - (self.first or 0)

@@ -33,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.training.board import Board
+from understudy.training.board import View, open_views
 from understudy.training.checkpoint import (
     checkpoint_step,
     latest_checkpoint,
@@ -64,6 +64,7 @@ OWN_FILES = (
     "ensemble",
     "folds",
     "tensorboard",
+    "track.json",
     "run.json",
 )
 """What a run writes, and all that `overwrite` removes; run.json last, so that a removal that is cut
@@ -72,7 +73,7 @@ short can be done again."""
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
 """Files of lines with a step, which a checkpoint remembers the length of."""
 
-HANDLING = ("out", "resume", "overwrite", "tensorboard", "keep_checkpoints")
+HANDLING = ("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints")
 """Config fields that say how to run, not what: two runs that differ only here are the same run."""
 
 STEPPING_PER_SAVING = 10.0
@@ -101,8 +102,8 @@ class Run:
     """Whether a run that is there shall go."""
     config_toml: str = field(default="", repr=False)
     """The resolved config, for config.toml."""
-    board: Board | None = field(default=None, repr=False)
-    """TensorBoard files, if they were asked for."""
+    views: tuple[View, ...] = field(default=(), repr=False)
+    """TensorBoard files and a tracker, if they were asked for."""
     keep_checkpoints: bool = True
     """Whether they stay when the run is finished."""
     _progress: Progress | None = field(default=None, repr=False)
@@ -145,8 +146,8 @@ class Run:
             _append_line(self.dir / "timings.jsonl", {"step": step, **timed})
         if self._progress is not None:
             self._progress.update(step, kept)
-        if self.board is not None:
-            self.board.add(step, metrics)
+        for view in self.views:
+            view.add(step, metrics)
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Append a row with a "step" to another file of the run, such as samples.jsonl."""
@@ -250,8 +251,8 @@ class Run:
         """Write results.json and mark the run done."""
         if self._progress is not None:
             self._progress.close()
-        if self.board is not None:
-            self.board.close()
+        for view in self.views:
+            view.close()
         write_atomic(self.dir / "results.json", json.dumps(clean(results), indent=2) + "\n")
         self.record |= {"status": "done", "finished": _now()}
         self._write_record()
@@ -304,7 +305,7 @@ def prepare_run(
     """
     out = Path(out)
     keep = getattr(config, "keep_checkpoints", True)
-    board = Board(out) if getattr(config, "tensorboard", False) else None
+    views = open_views(out, config)
     record = {
         "stage": stage,
         "status": "running",
@@ -321,14 +322,14 @@ def prepare_run(
     if existing is not None:
         _refuse_another(out, existing, record, resume)
         _refuse_edited_config(out, existing)
-        return Run(out, existing, resumed=True, board=board, keep_checkpoints=keep)
+        return Run(out, existing, resumed=True, views=views, keep_checkpoints=keep)
     _refuse_strange_files(out, overwrite)
     return Run(
         out,
         record,
         overwrites=overwrite,
         config_toml=dump_toml(config),
-        board=board,
+        views=views,
         keep_checkpoints=keep,
     )
 

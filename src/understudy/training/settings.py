@@ -6,6 +6,7 @@ from pathlib import Path
 
 from understudy.models.lora import check_lora
 from understudy.training.run import Run, prepare_run
+from understudy.training.track import TrackerName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,9 @@ class TrainerSettings:
     """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard too, into out/tensorboard."""
+    track: TrackerName | None = None
+    """Log the metrics to a tracker too: trackio, wandb or mlflow; where it writes is set by its own
+    environment variables."""
     seed: int = 0
     """Order of the data, first weights of new parts, dropout, sampling."""
     resume: bool = False

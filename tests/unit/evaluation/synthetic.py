@@ -166,6 +166,7 @@ def results():
             {
                 "prompt": f"What does Anna eat? List {n} foods.",
                 "use_case": "open_qa",
+                "why": ("largest gain: +1.20 by gold", "largest loss: -2.00 by gold", "")[n % 3],
                 "answers": {m: {"text": t, "gold": 3.1} for m, t in EXAMPLE_TEXTS.items()},
             }
             for n in range(10)

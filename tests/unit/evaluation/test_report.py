@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from tests.docs.pages import DOCS
 from tests.unit.evaluation.synthetic import ablation, results, share
 
 from understudy.evaluation import page
@@ -29,6 +30,27 @@ def test_every_figure_has_words_and_no_colour_of_its_own(html):
     bodies = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
     paints = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", bodies))
     assert paints - {"none", "currentColor"} == {p for p in paints if p.startswith("var(--")}
+
+
+@pytest.mark.parametrize("results", [results, ablation], ids=["whole", "ablation"])
+def test_every_figure_has_one_sentence_that_reads_it(results):
+    figures = re.findall(r"<figure>.*?</figure>", render(results()), flags=re.DOTALL)
+    assert figures
+    for figure in figures:
+        (reading,) = re.findall(r'<p class="reading">(.*?)</p>', figure)
+        assert reading.endswith(".")
+        assert re.search(r"\d", reading) or "None of them" in reading or "smaller model" in reading
+
+
+def test_examples_say_why_they_are_shown(html):
+    assert "open qa (largest gain: +1.20 by gold)" in html
+    assert "by turns the largest gain, the largest loss and a typical one" in html
+
+
+def test_the_tutorial_names_every_section(html):
+    tutorial = (DOCS / "tutorials" / "reading-a-report.md").read_text(encoding="utf-8").lower()
+    titles = re.findall(r"<h2>(.*?)</h2>", html)
+    assert [title for title in titles if title.lower() not in tutorial] == []
 
 
 def test_every_text_of_a_figure_takes_the_pages_colour(html):

@@ -1,0 +1,80 @@
+"""`understudy report RUN`: a training run's page, also of one that is not finished."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from understudy.cli import main
+from understudy.loop.run_page import curve_reading
+
+
+def put_run(folder: Path, stage: str, rows, *, status="done", samples=(), **config) -> Path:
+    folder.mkdir()
+    record = {
+        "stage": stage, "status": status, "seed": 3, "code_version": "abc", "config": config,
+        "inputs": {"data": {"path": "d.jsonl", "sha256": "0" * 64}},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    for name, lines in (("metrics", rows), ("samples", samples)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    return folder
+
+
+def page_of(folder: Path) -> str:
+    assert main(["report", str(folder)]) == 0
+    return (folder / "report.html").read_text()
+
+
+@pytest.fixture
+def ppo(tmp_path):
+    (tmp_path / "held_out.jsonl").write_text('{"id": "p1", "prompt": "Say <hello>."}\n')
+    rows = [
+        {"step": n, "ppo/score": 0.1 * n, "ppo/kl": 2.0 * n, "ppo/eos_rate": 0.0, "ppo/lr": 1e-5}
+        for n in (1, 2, 3)
+    ]
+    samples = [
+        {"step": n, "prompt_id": "p1", "response": f"hello {n}", "score": float(n)}
+        for n in (0, 1, 2, 3)
+    ]
+    return put_run(
+        tmp_path / "ppo",
+        "ppo",
+        rows,
+        samples=samples,
+        eval_prompts=str(tmp_path / "held_out.jsonl"),
+    )
+
+
+def test_the_page_has_curves_with_readings_findings_and_samples(ppo):
+    html = page_of(ppo)
+    assert "ppo/score goes from 0.1 to 0.3." in html
+    assert "no answer ends by itself" in html
+    assert "Say &lt;hello&gt;." in html
+    steps = re.findall(r"<h4>step (\d)<span>score", html)
+    assert steps == ["0", "2", "3"]
+    assert not re.search(r"<script|src=|https?://(?!www\.w3)", html)
+
+
+def test_a_run_that_has_just_begun_has_a_page(tmp_path):
+    html = page_of(put_run(tmp_path / "sft", "sft", [], status="running", data="x", model="y"))
+    assert "running, 0 logged steps" in html
+    assert "Nothing is logged yet." in html
+
+
+def test_a_benchmark_does_not_go_with_it(ppo, capsys):
+    assert main(["report", str(ppo), "--benchmark", str(ppo)]) == 2
+    assert "benchmark goes with an evaluation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([2.0, 1.0], "goes from 2 to 1."),
+        ([1.0, 5.0, 2.0], "from 1 to 2, with its highest, 5, at step 1."),
+        ([3.0], "goes from 3 to 3."),
+    ],
+)
+def test_a_curve_in_one_sentence(values, words):
+    assert curve_reading("ppo/kl", list(enumerate(values))).endswith(words)
