@@ -161,6 +161,15 @@ def test_plain_progress_is_first_and_last_line():
     ]
 
 
+def test_progress_of_work_that_ends_out_of_step():
+    stream = io.StringIO()
+    with Progress(10, "Responses", stream) as progress:
+        for number in (4, 6):
+            progress.advance(number)
+    assert stream.getvalue().startswith("Responses 10/10")
+    assert stream.getvalue().endswith("0:00 left\n")
+
+
 def test_every_metric_has_a_meaning():
     assert all(name.count("/") >= 1 and meaning for name, meaning in METRICS.items())
     assert is_timing("ppo/seconds_rollout")
