@@ -44,13 +44,13 @@ $(READY): $(LOCKED) pyproject.toml
 	touch $@
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -q -n 2 -m 'not gpu and not faults'
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not gpu and not faults'
 
 test-faults: $(READY)
-	$(BIN)/python -m pytest -q -n 2 -m faults
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m faults
 
 lint: $(READY)
 	$(BIN)/ruff check .

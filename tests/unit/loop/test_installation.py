@@ -1,12 +1,13 @@
 """`understudy doctor` without a run: each thing that can be wrong with an installation."""
 
 import os
-import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tests.docs.pages import ROOT
 
 from understudy.cli import main
@@ -22,16 +23,15 @@ def put_distribution(folder: Path, name: str, version: str) -> None:
     (info / "METADATA").write_text(text)
 
 
-def doctor(*path: Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`understudy doctor` in a process of its own, which finds modules in `path` first."""
-    found = os.pathsep.join([*map(str, path), str(ROOT / "src")])
-    return subprocess.run(
-        [sys.executable, "-m", "understudy.cli", "doctor"],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": found, **environment},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def doctor(capsys) -> Callable[[], tuple[int, str, str]]:
+    """Runs `understudy doctor`: exit code, standard output, standard error."""
+
+    def run() -> tuple[int, str, str]:
+        code = main(["doctor"])
+        return (code, *capsys.readouterr())
+
+    return run
 
 
 def test_every_line_of_a_whole_installation_has_its_verdict(tmp_path, monkeypatch, capsys):
@@ -46,46 +46,54 @@ def test_every_line_of_a_whole_installation_has_its_verdict(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_a_version_that_is_too_old_is_a_problem(tmp_path):
+def test_a_version_that_is_too_old_is_a_problem(tmp_path, monkeypatch, doctor):
     put_distribution(tmp_path, "numpy", "1.0")
-    ended = doctor(tmp_path)
-    assert ended.returncode == 2
-    assert "numpy is 1.0, which is not >=2" in ended.stdout
-    assert "packages" in ended.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = doctor()
+    assert code == 2
+    assert "numpy is 1.0, which is not >=2" in out
+    assert "packages" in err
 
 
-def test_a_version_that_is_too_old_for_an_extra_is_a_problem(tmp_path):
+def test_a_version_that_is_too_old_for_an_extra_is_a_problem(tmp_path, monkeypatch, doctor):
     put_distribution(tmp_path, "peft", "0.1")
-    ended = doctor(tmp_path)
-    assert ended.returncode == 2
-    assert "peft is 0.1, which is not >=0.18" in ended.stdout
-    assert "[lora]" in ended.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = doctor()
+    assert code == 2
+    assert "peft is 0.1, which is not >=0.18" in out
+    assert "[lora]" in err
 
 
-def test_a_torch_that_cannot_be_imported_is_a_problem(tmp_path):
+def test_a_torch_that_cannot_be_imported_is_a_problem(tmp_path, monkeypatch, doctor):
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so is missing')\n")
-    ended = doctor(tmp_path)
-    assert ended.returncode == 2
-    assert "cannot be imported (libcudart.so is missing)" in ended.stdout
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    code, out, _ = doctor()
+    assert code == 2
+    assert "cannot be imported (libcudart.so is missing)" in out
 
 
-def test_a_driver_that_torch_cannot_use_is_a_problem(tmp_path):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch without CUDA")
+def test_a_driver_that_torch_cannot_use_is_a_problem(tmp_path, monkeypatch, doctor):
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
-    ended = doctor(PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="")
-    assert ended.returncode == 2
-    assert "cannot use the GPU" in ended.stdout
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    code, out, _ = doctor()
+    assert code == 2
+    assert "cannot use the GPU" in out
 
 
-def test_the_threads_that_were_asked_for_are_shown():
-    assert "(OMP_NUM_THREADS=1)" in doctor(OMP_NUM_THREADS="1").stdout
+def test_the_threads_that_were_asked_for_are_shown(monkeypatch, doctor):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert "(OMP_NUM_THREADS=1)" in doctor()[1]
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
-def test_a_folder_that_takes_no_files_is_a_problem():
-    ended = doctor(cwd=Path("/proc"))
-    assert ended.returncode == 2
-    assert "/proc is not writable" in ended.stdout
+def test_a_folder_that_takes_no_files_is_a_problem(monkeypatch, doctor):
+    monkeypatch.chdir("/proc")
+    code, out, _ = doctor()
+    assert code == 2
+    assert "/proc is not writable" in out
 
 
 def test_a_machine_without_a_browser_is_told_so(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from understudy.cli import main
 from understudy.training.track import Tracker
 
 mlflow = pytest.importorskip("mlflow")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of SQLAlchemy
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""Each trainer and the rollout engine on a GPU give what they give on a CPU, within rounding."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.fixtures_data import write_demonstrations, write_rankings
+from tests.fixtures_models import make_policy, save_model_folder
+from tests.fixtures_ppo import tiny_config, write_world
+
+from understudy.engines.generation import generate
+from understudy.ppo.train import train_ppo
+from understudy.reward.train import RewardConfig, train_reward
+from understudy.sft.train import SFTConfig, train_sft
+
+pytestmark = pytest.mark.gpu
+
+DEVICES = ("cpu", "cuda")
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def column(run: Path, name: str) -> list[float]:
+    return [row[name] for row in metrics(run) if name in row]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    save_model_folder(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_sft(model: str, tmp_path: Path) -> None:
+    data = write_demonstrations(tmp_path / "demonstrations.jsonl")
+    cpu, gpu = (
+        train_sft(
+            SFTConfig(
+                model=model, data=data, out=tmp_path / device, epochs=2, batch_size=4, lr=1e-3,
+                dropout=0.0, device=device,
+            )
+        )
+        for device in DEVICES
+    )  # fmt: skip
+    assert column(gpu, "sft/loss") == pytest.approx(column(cpu, "sft/loss"), rel=1e-3)
+
+
+def test_reward(model: str, tmp_path: Path) -> None:
+    data = write_rankings(tmp_path / "rankings.jsonl")
+    cpu, gpu = (
+        train_reward(
+            RewardConfig(
+                model=model, data=data, out=tmp_path / device, batch_size=4, lr=1e-3, device=device
+            )
+        )
+        for device in DEVICES
+    )
+    assert column(gpu, "reward/loss") == pytest.approx(column(cpu, "reward/loss"), rel=1e-3)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_ppo_starts_at_ratio_one(tmp_path: Path, bf16: bool) -> None:
+    world = write_world(tmp_path / "world")
+    run = train_ppo(tiny_config(world, tmp_path / "run", device="cuda", bf16=bf16))
+    bound = 0.05 if bf16 else 1e-3
+    assert max(column(run, "ppo/first_ratio_error")) < bound
+    assert column(run, "ppo/kl")[0] == pytest.approx(0.0, abs=bound)
+
+
+def test_ppo_scores_as_on_a_cpu(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world")
+    cpu, gpu = (
+        train_ppo(tiny_config(world, tmp_path / device, device=device)) for device in DEVICES
+    )
+    assert column(gpu, "ppo/score")[0] == pytest.approx(column(cpu, "ppo/score")[0], rel=0.05)
+
+
+def test_greedy_responses_equal_those_of_a_cpu() -> None:
+    policy = make_policy()
+    prompts = [[5, 6, 7], [9], [4, 8, 4, 8, 4]]
+    options: dict[str, Any] = dict(max_new_tokens=12, greedy=True, seed=0, stop_ids=[1], pad_id=0)
+    cpu, gpu = (generate(policy.to(torch.device(d)), prompts, **options) for d in DEVICES)
+    assert [one.ids for one in gpu] == [one.ids for one in cpu]
+    for mine, theirs in zip(gpu, cpu, strict=True):
+        assert mine.logprobs == pytest.approx(theirs.logprobs, abs=1e-3)
