@@ -82,7 +82,7 @@ bench: $(READY)
 # Writes requirements.lock anew for Python 3.11 to 3.13; versions that are in it already stay.
 lock: $(READY)
 	$(PIP) install --quiet uv
-	sed -n 's/^\([A-Za-z0-9._-]*==[^ ;]*\).*/\1/p' requirements.lock > $(VENV)/pins.txt
+	sed -n 's/^\([A-Za-z0-9._-]*==.*[^ \\]\) *\\*$$/\1/p' requirements.lock > $(VENV)/pins.txt
 	echo '$(TORCH)' >> $(VENV)/pins.txt
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-package torch \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate -c $(VENV)/pins.txt -q -o requirements.lock

@@ -58,9 +58,16 @@ def settings_table(command: str) -> str:
     rows = [
         f"| `{f.name}`{' (positional)' if 'Positional' in str(hints[f.name]) else ''} "
         f"| {shown_default(f)} | {cell(strings[f.name])} |"
-        for f in dataclasses.fields(config)
+        for f in own_first(config)
     ]
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+def own_first(config: type) -> list[dataclasses.Field[Any]]:
+    """A command's own settings, then those that it shares with others."""
+    shared = {f.name for b in config.__mro__[1:] if dataclasses.is_dataclass(b) for f in
+              dataclasses.fields(b)}  # fmt: skip
+    return sorted(dataclasses.fields(config), key=lambda field: field.name in shared)
 
 
 def shown_default(field: dataclasses.Field[Any]) -> str:

@@ -41,6 +41,18 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert sorted(named) == sorted(pages)
 
 
+@pytest.mark.parametrize("page", [README, *DOCS.rglob("*.md")], ids=lambda page: page.name)
+def test_prose_wraps_at_100_columns(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    long = [
+        line
+        for line in text.splitlines()
+        if len(line) > 100 and not line.startswith(("|", "    ", "![", "#"))
+        if len(re.sub(r"\]\([^)]*\)", "]", line)) > 100  # the target of a link cannot be wrapped
+    ]
+    assert not long, f"{page.name}: wrap {long[0][:60]}..."
+
+
 def tree_folders(text: str) -> set[str]:
     """Folders of the README's tree: a line each, "name/" indented by two spaces per level."""
     (block,) = (block for block in code_blocks(text, "text") if "src/" in block)
