@@ -1,9 +1,10 @@
-"""Best-of-n: answer n times, keep what the reward model scores highest; and the gate before PPO.
+"""Best-of-n: draw n responses, keep the one the reward model scores highest; and the gate before
+PPO.
 
-From N samples per prompt every n <= N is estimated without bias by counting, for each sample,
-in how many subsets of n it would be the one kept (Nakano et al. 2021, App. I). The KL of
-best-of-n to the model is at most log n - (n - 1) / n (Stiennon et al. 2020, App. G.3; exact when no
-two samples are equal).
+From N samples per prompt, every n <= N is estimated without bias by counting, for each sample, in
+how many subsets of n it would be the one kept (Nakano et al. 2021, App. I). The KL of best-of-n
+from the model is at most log n - (n - 1) / n (Stiennon et al. 2020, App. G.3; exact when no two
+samples are equal).
 
 Legend: P prompts, N samples of each prompt.
 """

@@ -1,10 +1,10 @@
-"""Log-likelihoods of continuations, with each context read once for all that follow it.
+"""Log-likelihoods of continuations, reading each context once for all its continuations.
 
     pairs = [encode_pair(tokenizer, "Fish live in", text) for text in (" the sea", " the sky")]
     [score.logprob / score.num_tokens for score in score_pairs(model, pairs)]
 
-The tokens are lm-evaluation-harness's: context and continuation are encoded together, white space
-at the context's end belongs to the continuation, and what follows the context's own tokens counts.
+Tokens follow lm-evaluation-harness: context and continuation are encoded together, white space at
+the end of the context belongs to the continuation, and the tokens after the context's own count.
 
 Shapes: B rows, T tokens, N scored tokens, D hidden size, V vocabulary.
 """

@@ -1,13 +1,12 @@
-"""Head-to-head: each model's answers against a baseline's, judged blind (s3.6).
+"""Head-to-head: each model's responses against a baseline's, judged blind (s3.6).
 
     people = {"held_out": labelers, "gold": [gold_comparer(judge)]}
-    judged = head_to_head(prompts, {"ppo": answers}, sft_answers, people, seed=1)
+    judged = head_to_head(prompts, {"ppo": responses}, sft_responses, people, seed=1)
     win_rates(judged["gold"], prompts)["ppo"]     # Interval(rate, low, high, n)
 
-What a labeler sees is fixed by the seed and the ids alone: the order of the two answers, and which
-labelers of a group are asked, do not depend on the order of the input. All models' answers
-to one prompt go to the same labelers, so that models are compared on equal terms.
-"""
+The seed and the ids alone determine what a labeler sees: the order of the two responses and the
+choice of labelers do not depend on the order of the input. All models' responses to one prompt go
+to the same labelers, so models are compared on equal terms."""
 
 import random
 from collections import defaultdict

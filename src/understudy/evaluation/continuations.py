@@ -1,4 +1,4 @@
-"""What a model writes after plain texts, cut at stop strings: generated benchmarks.
+"""Continuations of plain texts, cut at stop strings, for generated benchmarks.
 
 continue_texts(model, tokenizer, ["Q: 2 + 2 =\\nA:"], until=("\\n",), max_new_tokens=32)
 """

@@ -1,8 +1,8 @@
-"""The report's figures as SVG that lives inside the page and takes its colours from it.
+"""The report's figures as inline SVG that takes its colours from the page.
 
-Matplotlib draws with sentinel colours, which are replaced by CSS: text and axes by `currentColor`,
-each model by a variable such as `var(--sft)`. So one drawing is legible in light and in dark mode.
-Figures are narrow: their text is readable at phone width, and wide pages set them side by side.
+Matplotlib draws with sentinel colours, which are then replaced by CSS: text and axes by
+`currentColor`, each model by a variable such as `var(--sft)`. One drawing is therefore legible in
+light and dark mode. Figures are narrow enough to read on a phone; wide pages set them side by side.
 
 A point is a dict as in results.json: {"rate" or "mean", "low", "high", "n"}, or a plain number.
 """

@@ -1,12 +1,13 @@
-"""The paper's yes/no questions (Table 3) as a rate per model, each where it means something.
+"""The paper's yes/no questions (Table 3) as a rate per model, each where it applies.
 
-* hallucination counts only on closed-domain prompts (`tags["closed_domain"]`), and once more for
-  answerable and unanswerable ones apart (`tags["answerable"]`): a model that always says "the
-  text does not say" never hallucinates, which only the two figures together show.
-* satisfies_constraint counts only where the prompt has one: `tags["constraint"]` is not False.
-* A flag that was not asked (left out of the record) is not counted.
+* hallucination counts only on closed-domain prompts (`tags["closed_domain"]`), and again separately
+  on answerable and unanswerable ones (`tags["answerable"]`): a model that always says "the text
+  does not say" never hallucinates, which only the two separate figures reveal.
+* satisfies_constraint counts only where the prompt has a constraint: `tags["constraint"]` is not
+  False.
+* A flag that the record leaves out is not counted.
 
-Rude words are counted in the text itself, for lack of the paper's Perspective scores (s4.2).
+Rude words are counted in the text itself, in place of the paper's Perspective scores (s4.2).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What an evaluation is given in files, read whole before anything is done with it."""
+"""The files given to an evaluation, read completely before anything is done with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""HTML for the report: escaping, tables, figures with words, and the one style sheet.
+"""HTML for the report: escaping, tables, figures with text, and the style sheet.
 
-Everything is a plain function from values to a string of HTML; values are escaped here and nowhere
-else. No script, no font, no request.
+Plain functions from values to HTML strings; values are escaped here and nowhere else. The page uses
+no script or font and makes no request.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The report's table of public benchmarks: our models beside the paper's own 175B (Table 14)."""
+"""The report's table of public benchmarks: our models next to the paper's 175B (Table 14)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,8 +1,7 @@
 """One sentence per figure of the report, computed from the figure's numbers.
 
-Each function takes what its figure draws and returns the sentence, or "" where there is nothing to
-say. Nothing here knows a run's story: two runs with equal numbers get equal sentences.
-"""
+Each function takes what its figure draws and returns the sentence, or "" if there is nothing to
+say. Equal numbers give equal sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,11 +1,10 @@
-"""report.html from results.json: what was done, what came of it, and what to doubt.
+"""report.html from results.json: the findings first, then what to doubt and how it was made.
 
     results = json.loads(Path("runs/demo/results.json").read_text())
     write_report(results, Path("runs/demo/report.html"))
 
-Works from `results` alone, and leaves out, with a word at the end, what was not measured; so it
-also serves a user's own evaluation. docs/evaluation.md lists the keys of results.json.
-"""
+The page needs only `results`. Sections without measurements are omitted and listed at the end, so
+it also serves a user's own evaluation. docs/evaluation.md lists the keys of results.json."""
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape

@@ -1,9 +1,8 @@
-"""Which prompts the report shows with every model's response: those that tell most.
+"""Chooses the prompts that the report shows with every model's response: the most telling ones.
 
-By turns the prompt on which the trained model gained most on the baseline, the one on which it lost
-most, and the one nearest to the median, so that no reader sees only the good ones. Without any
-judgement to measure a gain by, the first prompts of each use case by turns.
-"""
+By turns: the prompt with the trained model's largest gain over the baseline, the one with its
+largest loss, and the one nearest to the median, so readers see bad cases too. If nothing was
+judged, the first prompts of each use case by turns."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tables of results.json in words and as HTML: a table is model -> point (see figures.py)."""
+"""Tables of results.json as text and HTML; a table maps model -> point (see figures.py)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

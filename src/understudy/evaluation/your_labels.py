@@ -1,7 +1,6 @@
 """The report's section about the user's own rankings: `understudy demo --label 10`.
 
-It is put into the finished page, so that the report of a demo in which nobody was asked stays what
-it is, to the byte.
+It is inserted into the finished page, so a demo without `--label` writes the same bytes as before.
 """
 
 from collections.abc import Mapping

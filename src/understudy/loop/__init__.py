@@ -1,1 +1,1 @@
-"""The whole loop as a plan of stages and artifacts, its runner, and commands made of the parts."""
+"""The loop as a plan of stages and artifacts, its runner, and the commands built from the parts."""

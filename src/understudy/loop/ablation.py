@@ -1,11 +1,11 @@
-"""The paper's ablations of RL (App. E.6 to E.11) in the tiny world, from a demo's artifacts.
+"""The paper's ablations of RL (App. E.6 to E.11) in the tiny world, on a demo's artifacts.
 
     understudy demo --ablation beta
 
-Each is a few runs of PPO and PPO-ptx that differ in one setting, all judged as the demo's models
-are. They share the demo's folder: what the demo has made is not made again, and its own PPO and
-PPO-ptx stand in the middle of each curve. Departure: the settings are multiples of the recipe's,
-since a model of a million parameters needs others than the paper's.
+Each ablation is a few runs of PPO and PPO-ptx that differ in one setting, judged like the demo's
+models. They share the demo's folder and reuse its finished stages; the demo's own PPO and PPO-ptx
+are points of each curve. Departure: settings are multiples of the recipe's, since a model of a
+million parameters needs other values than the paper's.
 
     beta    coefficient of the KL penalty, 0 to 100 times the recipe's (Figure 34)
     ptx     coefficient of the pretraining mix, 0 to 25 times the recipe's (Figure 33)

@@ -1,7 +1,7 @@
 """`understudy board runs/`: curves, samples and settings of all runs in a folder, live.
 
-The page reads what runs write anyway (run.json, metrics.jsonl, timings.jsonl, samples.jsonl), from
-where it left off, every two seconds. Nothing is written, and no run needs to know of the board.
+Every two seconds the page reads what was added to run.json, metrics.jsonl, timings.jsonl and
+samples.jsonl. The board writes nothing, and runs need not know of it.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Talk to one or more models side by side: `understudy chat runs/sft/model runs/ppo/model`.
 
-Each model keeps its own conversation, so that every one answers what it was asked. `/new` starts
-over, Ctrl-D or `/quit` ends.
+Each model keeps its own conversation. `/new` starts over; Ctrl-D or `/quit` ends.
 """
 
 import sys

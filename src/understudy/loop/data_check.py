@@ -1,7 +1,7 @@
-"""What a file of data is, before a model is trained on it: format, counts, lengths, what is cut,
-and the tokens that the loss counts.
+"""Reports what a data file holds before training: format, counts, lengths, what is cut, and the
+tokens that the loss counts.
 
-The encoding, the limits and the loss mask are those of the trainers themselves.
+The encoding, the limits and the loss mask are those of the trainers.
 """
 
 import statistics

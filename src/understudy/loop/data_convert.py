@@ -1,4 +1,4 @@
-"""`understudy data convert`: a file of any known shape as records, and what was read as what."""
+"""`understudy data convert`: writes a file of any known shape as records and reports the shapes."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""What is wrong with rows that can be read: equal, contradictory and blank answers, duplicates,
-prompts of the validation set in the training set, control characters."""
+"""Problems of readable rows: identical, contradictory and blank responses, duplicates, prompts
+shared with the validation set, control characters."""
 
 import re
 from collections.abc import Hashable, Sequence

@@ -1,10 +1,10 @@
 """The demo: the whole InstructGPT loop in the tiny world, as a plan of stages.
 
-    users -> prompts -> demonstrations -> SFT -> answers -> rankings -> reward model
+    users -> prompts -> demonstrations -> SFT -> responses -> rankings -> reward model
           -> RL init -> PPO and PPO-ptx -> evaluation by people who trained nothing -> report
 
-`understudy demo` runs it in runs/demo. Interrupted, the same command goes on; when a setting or the
-code changes, only the stages that depend on it run again.
+`understudy demo` runs it in runs/demo. After an interruption the same command continues; after a
+change to a setting or the code, only dependent stages run again.
 """
 
 import json

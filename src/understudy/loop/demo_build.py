@@ -1,4 +1,4 @@
-"""How the parts of the demo's plan add their stages."""
+"""Helpers with which the parts of the demo's plan add their stages."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The stages of the demo in which what was trained is judged, and the report made."""
+"""The demo's stages that judge the trained models and write the report."""
 
 from dataclasses import asdict
 from pathlib import Path

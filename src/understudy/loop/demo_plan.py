@@ -1,4 +1,4 @@
-"""The stages of the demo and how they hang together; `demo.py` runs them."""
+"""The stages of the demo and their dependencies; `demo.py` runs them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

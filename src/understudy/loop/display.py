@@ -1,4 +1,4 @@
-"""Shows how a plan goes: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a plan: a live table on a terminal, plain lines elsewhere."""
 
 import sys
 import time

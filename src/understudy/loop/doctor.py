@@ -1,5 +1,6 @@
-"""`understudy doctor RUN` says what is wrong with a run and what to try; without a run, it checks
-the installation (loop/installation.py), for which torch need not be there.
+"""`understudy doctor RUN` reports what is wrong with a run and what to try.
+
+Without a run it checks the installation (loop/installation.py), which does not need torch.
 """
 
 import json

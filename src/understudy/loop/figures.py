@@ -2,9 +2,9 @@
 
     understudy figures
 
-Runs the demo for every size of the base model, then compares all their answers with those of the
-largest SFT model (the paper: with the 175B SFT model). Departure: each size has rankings and a
-reward model of its own, made from its own SFT model's answers; the paper used one 6B reward model.
+Runs the demo for every size of the base model, then compares all their responses with those of the
+largest SFT model (the paper: with the 175B SFT model). Departure: each size has its own rankings
+and reward model, based on its own SFT model's responses; the paper used one 6B reward model.
 """
 
 import shutil

@@ -1,8 +1,8 @@
-"""What can be wrong with a run, in plain words: pure functions over what the run logged.
+"""Problems of a run in plain words: pure functions over what the run logged.
 
 Each takes a run's rows (of `metrics.jsonl`), results or examples, and returns a `Finding` or None.
-The complaints that users of other trainers bring to their issue trackers are the list they come
-from. Thresholds are in the functions, beside the reason.
+The list follows the complaints in other trainers' issue trackers. Each function states its
+thresholds and the reason for them.
 """
 
 import math

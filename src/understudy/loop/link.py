@@ -1,7 +1,7 @@
-"""The link to the pages that a stage serves: the stage writes it down, the demo's display says it.
+"""The link to the pages that a stage serves: the stage writes it, the demo's display shows it.
 
-A stage has no terminal, only its log, and a one-time link should not stay there. So it is in a file
-that nobody else may read, for as long as the pages are served.
+A stage has only a log, where a one-time link should not stay. The link is therefore in a file that
+only its owner can read, and only while the pages are served.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Where a model is when a person names a folder, and what to call it."""
+"""Resolves a folder that a person names to the model in it, and names that model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The next command: after a command that has finished, and for the folder one is in."""
+"""Names the next command: after a finished command, and for the current folder."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Options of a command: from the fields of its config dataclass, the strings under them and a TOML
+"""Command-line options from a config dataclass's fields, the strings under them, and a TOML
 file."""
 
 import contextlib

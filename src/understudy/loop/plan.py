@@ -1,11 +1,11 @@
-"""A plan: stages joined by artifacts, and which of them are stale.
+"""A plan: stages connected by artifacts, and which of them are stale.
 
-A stage is a function, its settings, the artifacts that it reads and those that it writes. Its
-*key* is the sha256 of all that its outputs depend on: the function, the settings, the content of
-the inputs, and the code that the function's module imports from its own package. When a stage is
-done, its folder holds a *stamp*, `stage.json`, with the key and the hashes of its outputs. A stage
-is finished when its stamp has today's key and its outputs still have those hashes; everything else
-is stale. A stage that ran again and wrote the same bytes makes nothing after it stale.
+A stage is a function, its settings, the artifacts it reads and those it writes. Its *key* is the
+sha256 of everything its outputs depend on: the function, the settings, the content of the inputs,
+and the code that the function's module imports from its own package. The folder of a finished stage
+holds a *stamp*, `stage.json`, with the key and the hashes of its outputs. A stage is finished when
+its stamp has the current key and its outputs still have those hashes; otherwise it is stale. If a
+stage runs again and writes the same bytes, later stages stay finished.
 
     root/sft/stage.json    the stamp       root/sft/attempt.json   key of an attempt under way
     root/sft/model/...     an output       root/logs/sft.log       what it printed

@@ -1,9 +1,9 @@
-"""The whole loop on a real pretrained model and real people's rankings.
+"""The loop on a real pretrained model and real people's rankings.
 
     rankings -> SFT -> reward model, and a second one as judge -> PPO-ptx -> evaluation -> report
 
 `understudy real` runs it in runs/real: SmolLM2-135M-Instruct from its PyPI package, data sets by
-their hub names, or copies of them in a folder. Interrupted, the same command goes on.
+their hub names or from a folder of copies. After an interruption the same command continues.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Recipes: the settings of the demo's stages, a TOML file with a section per stage.
 
 `[sft]`, `[rl_init]`, `[reward]`, `[ppo]` and `[ppo_ptx]` hold fields of the trainers' configs, the
-other sections those of the dataclasses below. A key that nobody knows is an error, found before
-anything runs and without importing torch.
+other sections those of the dataclasses below. An unknown key is an error, found before anything
+runs and without importing torch.
 """
 
 import ast

@@ -1,8 +1,8 @@
-"""Runs a plan: what is stale, up to `workers` stages at the same time, each in its own process.
+"""Runs a plan: stale stages only, up to `workers` at the same time, each in its own process.
 
-A failure is one line with its log's path; stages that are under way are let finish, and no new
-ones start. Ctrl-C or SIGTERM ends the children with SIGTERM, so that trainers save; the next call
-goes on from there. A second Ctrl-C does not wait.
+A failure prints one line with its log's path; running stages finish and no new ones start. Ctrl-C
+or SIGTERM sends SIGTERM to the children, so that trainers save; the next call continues from there.
+A second Ctrl-C does not wait.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Draw the answers that labelers rank: K = 4 to 9 per prompt, identical ones merged (s3.5).
+"""Draws the responses that labelers rank: K = 4 to 9 per prompt, identical ones merged (s3.5).
 
 understudy sample --model runs/sft/model --prompts prompts.jsonl --out responses.jsonl
 understudy sample --model runs/sft/model --project my-project --split train

@@ -1,4 +1,4 @@
-"""What a stage's function is given: inputs, settings, a folder, and a way to say how far it is."""
+"""What a stage's function receives: inputs, settings, a folder, and a way to report progress."""
 
 import json
 import time

@@ -1,15 +1,14 @@
 """The process that runs stages: `python -m understudy.loop.worker`, started by `runner.py`.
 
-It imports the heavy modules once and then forks one child per stage, so that a stage starts in
-milliseconds and yet has a process of its own. Requests and replies are JSON lines:
+It imports the heavy modules once and forks one child per stage, so a stage starts in milliseconds
+and still has its own process. Requests and replies are JSON lines:
 
     in   {"start": JOB}                          {"signal": [STAGE, SIGNUM]}
     out  {"ready": true}  {"started": STAGE}     {"ended": STAGE, "status": CODE, "error": LINE}
 
-When its standard input ends (the runner is gone, however it died), it sends SIGTERM to its
-children, which save what they can, and leaves. Every child has one thread for arithmetic: two
-one-thread processes on two cores do more than one two-thread process, and the sums come out the
-same on every machine.
+When its standard input closes, because the runner ended for whatever reason, it sends SIGTERM to
+its children, which save, and exits. Every child computes with one thread: on two cores two
+single-threaded processes are faster than one with two threads, and sums are the same everywhere.
 """
 
 import contextlib

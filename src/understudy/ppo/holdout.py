@@ -1,9 +1,9 @@
-"""Held-out prompts answered during training: the score against the KL, and the texts themselves.
+"""Responses to held-out prompts during training: texts, and the score against the KL.
 
-Each row of samples.jsonl is one answer of the live policy: step (iterations done), prompt_id,
+Each row of samples.jsonl is one response of the live policy: step (iterations done), prompt_id,
 response, finished, score (with the fixed score of a missing EOS), raw_score, kl (sum of log-ratios
-over the answer's tokens). A gold judge can score the texts later: that is the over-optimisation
-curve. The noise is the same at every evaluation.
+over the response's tokens). Scoring the texts with a gold judge later gives the over-optimisation
+curve. Every evaluation uses the same sampling noise.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Prompts as token ids, checked: the right split, no longer than asked, within the context."""
+"""Prompts as token ids, checked for split, length and context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The nouns of the loop: what people and models say, as frozen dataclasses in plain files.
+"""The records of the loop: what people and models write, as frozen dataclasses in plain files.
 
 Free of torch, so that a labeling server starts without it.
 """

@@ -1,8 +1,8 @@
-"""Between a record and its JSON row, by the record's own type hints.
+"""Converts between a record and its JSON row, following the record's type hints.
 
-`read_field` accepts exactly what the hint says and otherwise raises `RecordError` in the words of
-the row. Three kinds of value are taken for another: an int where a float is meant, a list where a
-tuple is, and a number where an id is. Numbers must be finite and text must be Unicode.
+`read_field` accepts exactly what the hint says and otherwise raises `RecordError`, worded for the
+row. Three conversions are implicit: int to float, list to tuple, number to id. Numbers must be
+finite and text must be valid Unicode.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""The rows of a file or a folder of files, as they stand there.
+"""Reads the raw rows of a file or a folder of files.
 
-JSON Lines, JSON (an array of rows, or one row), Parquet, CSV and plain text, by the suffix; each
-may be compressed (.gz, .bz2, .xz, .zst). A folder is read file by file, in the order of their
-names. `iter_rows` streams; only a JSON array is read as a whole.
+Formats by suffix: JSON Lines, JSON (an array of rows, or one row), Parquet, CSV and plain text,
+each optionally compressed (.gz, .bz2, .xz, .zst). A folder's files are read in name order.
+`iter_rows` streams; only a JSON array is read as a whole.
 """
 
 import bz2

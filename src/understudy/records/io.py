@@ -1,9 +1,9 @@
-"""Records in files: written as JSON Lines (.jsonl) or Parquet (.parquet), read from whatever
-`files` reads, in any of the `shapes`.
+"""Reads records from anything that `files` reads, in any of the `shapes`; writes JSON Lines
+(.jsonl) or Parquet (.parquet).
 
-Writing is atomic: a reader sees the old file or the whole new one. Parquet has no column that is
-now text and now a list, so fields that are not plain values are stored as JSON text there and named
-in the file's metadata; Parquet files from elsewhere with real lists and structs are read as well.
+Writing is atomic: a reader sees the old file or the complete new one. A Parquet column cannot mix
+text and lists, so fields that are not plain values are stored as JSON text and named in the file's
+metadata. Parquet files from elsewhere with real lists and structs can be read too.
 """
 
 import hashlib

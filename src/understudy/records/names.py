@@ -1,4 +1,4 @@
-"""Which files hold rows: by their suffix, and which of a folder's make up a split."""
+"""Which files hold rows, by suffix, and which files of a folder belong to a split."""
 
 import re
 from pathlib import Path

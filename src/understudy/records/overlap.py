@@ -1,4 +1,4 @@
-"""Prompts that are in two sets of records: what a validation set must not share with training."""
+"""Finds prompts that two sets of records share, such as training and validation data."""
 
 import sys
 from collections.abc import Hashable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a labeler and a judge can be asked, whether a person, a simulation or a model answers."""
+"""Interfaces of a labeler and a judge; people, simulations and models implement them."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,7 +1,7 @@
-"""From a file's rows to records, whatever their shape: what every command that reads files uses.
+"""Turns a file's rows of any shape into records, for every command that reads files.
 
-A key that changes what a row means is used or refused: `label`, `system`, `tools`, `weight` and
-their like are handled here for all shapes. Other keys are left alone and counted.
+Keys that change what a row means (`label`, `system`, `tools`, `weight` and the like) are applied or
+refused here for all shapes. Other keys are ignored and counted.
 """
 
 import sys

@@ -1,8 +1,7 @@
-"""The shapes that public data sets have: how a row of each is told, and the rows of our records
-that it becomes.
+"""Row shapes of public data sets: how to recognise each one and which records a row becomes.
 
-`SHAPES` is the list, in the order in which a row is tried. A shape names the keys that it needs
-and those that it reads beside them; `reading` decides what becomes of the rest.
+`SHAPES` lists them in the order in which they are tried. A shape names the keys it requires and
+those it reads optionally; `reading` decides what happens to the rest.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Open Assistant's data: trees of messages, in which people ranked the replies to one message.
+"""Reads Open Assistant's data: trees of messages whose replies people ranked.
 
-Siblings with ranks make a ranking, the best of them a demonstration, the first message a prompt.
-Messages that were deleted or did not pass review are left out with all below them.
+Siblings with ranks make a ranking, the best of them a demonstration, and the first message a
+prompt. Messages that were deleted or failed review are dropped together with their replies.
 """
 
 from collections.abc import Iterator, Mapping

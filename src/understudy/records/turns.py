@@ -1,5 +1,6 @@
-"""Conversations as public data has them, as lists of our turns: roles under other names, speakers
-in `from` and `value`, transcripts in one text."""
+"""Reads conversations of public data sets as turns: other role names, `from`/`value` pairs, and
+transcripts in a single text.
+"""
 
 import json
 import re

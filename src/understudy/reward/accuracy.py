@@ -1,7 +1,7 @@
-"""How often a score agrees with labelers, with an interval, and whether its confidence is earned.
+"""Agreement between scores and labelers, with an interval, and calibration of the scores.
 
-Plain numpy: usable for any scored pairs. Scores come as two arrays, of the preferred and of the
-other response of each pair; equal scores count as half right.
+Plain numpy, usable for any scored pairs. Scores come as two arrays: of the preferred and of the
+other response of each pair. Equal scores count as half right.
 """
 
 from collections.abc import Hashable, Sequence

@@ -1,9 +1,9 @@
-"""`understudy reward-check`: a given reward model on a file of rankings that it has not seen.
+"""`understudy reward-check`: tests a finished reward model on rankings it has not seen.
 
     understudy reward-check --model runs/reward/model --data rankings-new.jsonl
 
-The question before PPO, asked again of new labels, new labelers or another model's answers: does
-it agree with people more often than a coin, and than the rule that knows nothing but length?
+Use it before PPO, and again for new labels, new labelers or another model's responses: does the
+model agree with people more often than chance, and more often than a rule that knows only length?
 """
 
 import json

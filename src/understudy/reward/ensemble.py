@@ -1,4 +1,4 @@
-"""How far several reward models, trained with other seeds on the same rankings, agree."""
+"""Agreement between reward models trained with different seeds on the same rankings."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Accuracy of a reward model on rankings, by labeler role, beside what needs no model."""
+"""Accuracy of a reward model by labeler role, next to baselines that need no model."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,8 +1,8 @@
 """The pairwise loss: all kept pairs of one prompt are one element (s3.5, C.2).
 
 loss = mean over prompts of (mean over that prompt's kept pairs of -log sigmoid(better - worse)).
-As options, prompts weigh as their labelers do, and the better answer must lead by a margin.
-The paper prints 1 / C(K, 2) and drops ties, so the mean here is over the pairs actually kept.
+Optionally, labeler weights weight the prompts, and the better response must lead by a margin. The
+paper prints 1 / C(K, 2) and drops ties, so the mean here runs over the pairs actually kept.
 
 Shapes: N responses of all prompts in a batch, P pairs.
 """

@@ -1,7 +1,7 @@
 """The SFT loss: mean negative log-likelihood over the response tokens of a whole batch.
 
-Shapes: B sequences, T tokens, D hidden size, N response tokens. The head is applied at the N
-positions that predict a response token; prompt and padding positions never reach it.
+Shapes: B sequences, T tokens, D hidden size, N response tokens. The head runs only at the N
+positions that predict a response token, never at prompt or padding positions.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""The base models that ship with the package, as GPT-3 was given to the paper's authors.
+"""The base models that ship with the package; they play the role of GPT-3 in the paper.
 
-`bases/<size>/` is a model folder in half precision with `pretraining.jsonl`, what was measured
-while it was made; `bases/hashes.json` holds the sha256 of every weights file.
+`bases/<size>/` is a model folder in half precision with `pretraining.jsonl`, the measurements made
+during pretraining; `bases/hashes.json` holds the sha256 of every weights file.
 """
 
 import json

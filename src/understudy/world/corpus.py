@@ -1,12 +1,13 @@
 """The "web" of the tiny world: what its base models read.
 
-Twelve kinds of page. Three of them matter for what comes after:
-* *Passages* state things that hold on that page only and ask about them, so that the model must
-  learn to copy; following any prompt rests on that skill.
-* *Forum threads* ask as users do and are answered well or badly, politely or not; below many
-  readers say after the reply's end mark whether they like it (`readers.py`).
-* *Pages of requests* follow a request by others, sometimes by an answer; so a model that is given
-  a bare request goes on with requests, as GPT-3 does with an instruction.
+Twelve kinds of page, three of which matter later:
+
+* *Passages* state facts that hold on that page only and ask about them, so the model must learn to
+  copy; following any prompt rests on that skill.
+* *Forum threads* contain users' requests with good or bad replies, polite or not. Below many of
+  them readers say after the reply's end mark whether they like it (`readers.py`).
+* *Pages of requests* follow one request by others and only sometimes by a reply, so a base model
+  continues a bare request with more requests, as GPT-3 does with an instruction.
 """
 
 import random

@@ -1,11 +1,10 @@
-"""Simulated labelers: people with priorities, habits and noise of their own.
+"""Simulated labelers, each with own priorities, habits and noise.
 
-A labeler's utility for an answer is the judge's parts weighted by the labeler's own weights plus
-normal noise; two answers within the labeler's tie threshold tie. Noise depends only on (labeler,
-prompt, answer), so a labeler asked twice says the same. Demonstrations are written in a hurry:
-they carry faults that the same labeler would mark down in others' answers, which is what leaves
-room for feedback after SFT.
-"""
+A labeler's utility for a response is the judge's parts with the labeler's weights plus normal
+noise; two responses within the labeler's tie threshold tie. Noise depends only on (labeler, prompt,
+response), so a labeler asked twice answers the same. Demonstrations are written in a hurry and
+carry faults that the same labeler would mark down when ranking, which leaves room for feedback
+after SFT."""
 
 import math
 import random

@@ -1,8 +1,7 @@
-"""The closed language of the tiny world: its words, its sentences, its facts, and a toy second
-language.
+"""The closed language of the tiny world: words, sentences, facts, and a toy second language.
 
-About 300 word types. Every noun belongs to one class, so that a sentence can be checked by class
-alone and the gold judge needs no model.
+About 300 word types. Every noun belongs to one class, so a sentence can be checked by class alone
+and the gold judge needs no model.
 """
 
 import random

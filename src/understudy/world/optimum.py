@@ -1,13 +1,12 @@
-"""What the best possible result is: the optimum policy in closed form, and the reward model's
-Bayes accuracy.
+"""The best possible results: the optimum policy in closed form, and the reward model's Bayes
+accuracy.
 
-S draws, K answers.
+Legend: S draws, K responses.
 
-For a finite set of responses the KL-regularised objective (Eq. 2 with gamma 0) has the maximiser
+On a finite set of responses the KL-regularised objective (Eq. 2 with gamma 0) is maximised by
 `pi*(y) = pi_ref(y) exp(r(y) / beta) / Z`. A reward model that knew every labeler's weights and
-noise would call a pair of answers for the side that the pool of labelers picks more often; its
-accuracy is the ceiling.
-"""
+noise would decide each pair for the response that the pool of labelers prefers more often; its
+accuracy is the ceiling."""
 
 from collections.abc import Iterable, Sequence
 

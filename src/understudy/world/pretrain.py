@@ -1,12 +1,11 @@
-"""Pretrain a base model on the tiny world's web: what GPT-3 was to the paper, given before the
-loop starts.
+"""Pretrains a base model on the tiny world's web; it plays the role of GPT-3 in the paper.
 
     understudy world pretrain --size 1m --out runs/base-1m
 
-Every page is read once, in fresh batches of packed rows. The first fifth of training is rich in
-dictation pages (a line of words, then the same line again): copying is what takes a small model
-longest to learn, and all reading comprehension rests on it. The models that ship with the package
-come from this command; larger sizes want a GPU.
+Every page is read once, in fresh batches of packed rows. The first fifth of training has many
+dictation pages (a line of words, then the same line again): copying takes a small model longest to
+learn, and all reading comprehension rests on it. This command made the models that ship with the
+package; larger sizes need a GPU.
 """
 
 import random

@@ -1,11 +1,9 @@
-"""Readers of the web's forums and what they say of a reply: "good." or "bad: cold."
+"""Readers of the web's forums and their comments on a reply: "good." or "bad: cold."
 
-They are no labelers and not the gold judge. Each has tastes of their own, drawn once for a crowd
-of forty, and noise for every reply. As a crowd they want to be entertained: chatter and a rude word
-please most of them, refusals and "i do not know" displease them even where they are right. So a
-base model reads from them *what there is to notice* about a reply, but not what the labelers want
-of it: that comes from the labels.
-"""
+They are neither labelers nor the gold judge. Each of forty has fixed tastes and adds noise to every
+reply. As a crowd they want to be entertained: they like chatter and rude words, and dislike
+refusals and "i do not know" even where these are right. A base model therefore learns from them
+*which features of a reply matter*, but not what labelers want; that comes from the labels."""
 
 import math
 import random

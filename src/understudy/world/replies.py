@@ -1,9 +1,8 @@
-"""Answers to the world's tasks, good ones and ones with named faults.
+"""Replies to the world's tasks: good ones and ones with named faults.
 
-The web's forum replies, the labelers' demonstrations and the tests are all written with `reply`.
-A fault is one of `FAULTS`; one that does not apply to a task (a "count" where nothing is counted)
-changes nothing.
-"""
+`reply` writes the web's forum replies, the labelers' demonstrations and the tests' examples. A
+fault is one of `FAULTS`; one that does not apply to a task (a "count" where nothing is counted)
+changes nothing."""
 
 import random
 from collections.abc import Collection

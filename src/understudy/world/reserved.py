@@ -1,13 +1,12 @@
-"""What the web leaves out: requests kept for measuring, and lines kept for pages that nobody trains
-on.
+"""What the web leaves out: requests kept for measuring, and lines kept for held-out pages.
 
-Both depend on a hash of what is asked or said, so they are the same for every seed.
-* A *request* is what a prompt asks for (`Task.request`), whatever greeting, name or politeness
-  stands before it and however it is put. Some are reserved for test prompts, some for prompts on
-  which reward models are measured; neither stands in the web, with an answer or without, nor is it
-  handed out for training.
-* A *line* of a page is held out or it is not; base models read pages without held-out lines, and
-  pages to measure on consist of such lines.
+Both depend on a hash of the content, so they are the same for every seed.
+
+* A *request* is what a prompt asks for (`Task.request`), regardless of greeting, name, politeness
+  and phrasing. Some are reserved for test prompts, some for prompts on which reward models are
+  measured. Neither kind appears on the web, with or without a reply, nor in training prompts.
+* A *line* of a page is held out or not. Base models read pages without held-out lines; pages to
+  measure on consist of such lines.
 """
 
 from hashlib import blake2b

@@ -1,8 +1,8 @@
 """What users of the tiny world ask for: twenty kinds of task in the paper's ten use cases (Table
 1).
 
-A `Task` renders to a prompt, and `parse` reads the prompt back, so that every part of the world
-that must know what was asked (judge, labelers) needs the prompt's text alone.
+A `Task` renders to a prompt and `parse` reads the prompt back, so the judge and the labelers need
+only the prompt's text.
 
 Example: `parse("please write a sentence about the cat. use the word bread.")` has kind "story",
 slots `{"n": "a sentence", "x": "the cat"}`, constraint `("use", "bread")` and prefix "please".

@@ -1,8 +1,8 @@
-"""Users of the tiny world and the prompts that they send: few send many, most send few.
+"""Users of the tiny world and their prompts: a few users send many, most send few.
 
-Planted for the intake to find, each named in `tags["planted"]`: prompts sent twice, long prompts
-sent again with other last words, personal data, and users with more prompts than the cap. Some
-prompts are too unclear to answer; a labeler skips them.
+Faults planted for intake to find, each named in `tags["planted"]`: prompts sent twice, long prompts
+sent again with a different ending, personal data, and users above the cap. Some prompts are too
+unclear to answer; labelers skip them.
 """
 
 import random

@@ -1,6 +1,6 @@
 """The tiny world in one object: facts, web, users, judge, labelers, benchmarks.
 
-The facts are the same for every seed, as the base models have read them; the seed draws users,
+The facts are the same for every seed, since the base models have read them; the seed draws users,
 prompts and labelers.
 """
 

@@ -1,7 +1,7 @@
-"""Benchmark data from files: a task's rows with the columns that its data set has on the hub.
+"""Benchmark data from files: a task's rows with the columns of its data set on the hub.
 
-`find_rows(Path("data"), "hellaswag")` reads data/hellaswag.jsonl, or a file as its authors publish
-it; docs/benchmarks.md lists both. A file may lie in a folder directly below.
+`find_rows(Path("data"), "hellaswag")` reads data/hellaswag.jsonl, or the file its authors publish;
+docs/benchmarks.md lists both. A file may also be one folder deeper.
 """
 
 import bz2

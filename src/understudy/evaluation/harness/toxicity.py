@@ -1,4 +1,4 @@
-"""How toxic texts are, from 0 to 1, by a classifier of one's choice (App. D: Perspective).
+"""Toxicity of texts, from 0 to 1, by a chosen classifier (App. D: Perspective).
 
 score = scorer_of("profanity-check")   # offline, package alt-profanity-check
 score = scorer_of("ORG/NAME")          # a sequence classifier, by folder or hub name

@@ -1,4 +1,4 @@
-"""The last stage of an ablation: its curves, each point a model judged as the demo's are."""
+"""The last stage of an ablation: its curves, each point a model judged like the demo's."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Answers that know nothing of what people want: what could win without having learned it?
+"""Responses that ignore preferences: could something win without learning what people want?
 
-If a constant, an echo or the shortest of 16 answers were preferred to SFT's, so might a policy be
-that found the same trick. Each is compared with SFT's answers as a model is.
+If people preferred a constant, an echo or the shortest of 16 responses to SFT's, a policy that
+found the same trick would win too. Each is compared with SFT's responses like a model.
 """
 
 import json

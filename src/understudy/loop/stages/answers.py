@@ -1,6 +1,6 @@
-"""Stages that sample: a model's answers to prompts, and a reward model's scores of answers.
+"""Stages that sample: a model's responses to prompts, and a reward model's scores of responses.
 
-Answers depend on (seed, model name, prompt, number of the sample) only, so shards and their order
+Responses depend only on (seed, model name, prompt, number of the sample), so sharding and order
 change nothing.
 """
 

@@ -1,4 +1,4 @@
-"""How good the reward model is: against labelers, against the truth, against the best possible."""
+"""Quality of the reward model: against labelers, the truth, and the best possible accuracy."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,5 @@
-"""Stages that judge answers: best-of-n and the gate, head-to-head, ratings, flags, gold scores."""
+"""Stages that judge responses: best-of-n and the gate, head-to-head, ratings, flags, gold
+scores."""
 
 import json
 from collections.abc import Mapping, Sequence

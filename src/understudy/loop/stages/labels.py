@@ -1,4 +1,4 @@
-"""Stages about labelers: screening, demonstrations, rankings, and how far labelers agree."""
+"""Stages about labelers: screening, demonstrations, rankings, and agreement."""
 
 import json
 from collections.abc import Sequence

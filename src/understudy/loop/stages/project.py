@@ -1,9 +1,9 @@
-"""The demo's folder is a project: users' prompts enter its store, datasets leave it.
+"""The demo's folder as a project: users' prompts enter its store, datasets leave it.
 
-The store is no artifact of a stage, as several add to it. So a stage writes what it hands on to its
-own folder, as a frozen export, and before it adds anything it takes back what an earlier run of
-itself had added. A world with other prompts gets a new store; `project.json`, an output of the
-stage `prompts`, says which one it is, so that every stage that adds to it runs again.
+Several stages add to the store, so it is not an artifact. Each stage writes what it hands on to its
+own folder as a frozen export, and first removes what an earlier run of itself added. A world with
+other prompts gets a new store; `project.json`, an output of the stage `prompts`, identifies it, so
+that every stage that adds to it runs again.
 """
 
 import json

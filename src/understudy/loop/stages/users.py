@@ -1,4 +1,4 @@
-"""Stages about what is given: users' prompts through intake, pretraining text, benchmarks."""
+"""Stages that prepare the inputs: users' prompts through intake, pretraining text, benchmarks."""
 
 import json
 import random

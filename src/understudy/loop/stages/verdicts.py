@@ -1,9 +1,8 @@
-"""What the base model itself says of an answer, before anybody has labeled anything.
+"""The base model's own verdict on a response, before anybody has labeled anything.
 
-On the web, readers say after a reply's end mark what they think of it: "good." or "bad: ...". The
-base model's verdict on an answer is the log-odds of "good" against "bad" there. How often it agrees
-with the gold judge and with labelers is what the reward model would know without a label.
-"""
+On the web, readers comment after a reply's end mark: "good." or "bad: ...". The base model's
+verdict is the log-odds of "good" versus "bad" there. Its agreement with the gold judge and with
+labelers is what a reward model would know without labels."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What came of the user's own rankings: how often others agree with them, and where it is shown."""
+"""Evaluates the user's own rankings: how often others agree with them, and where that is shown."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,9 +1,9 @@
 """The stage in which the user is one of the labelers: `understudy demo --label 10`.
 
-The prompts and their sampled answers enter a project of their own, DEMO/you/NAME, where NAME is the
-hash of what there is to rank. The demo's own store will not do: its stages take back what they had
-added whenever they run again, and what a person has ranked must outlast that. The same answers
-bring back the same project, so work goes on where it stopped, and finished work is asked for once.
+Prompts and sampled responses enter a separate project, DEMO/you/NAME, where NAME is the hash of
+what there is to rank. The demo's own store would not do, since its stages remove what they had
+added when they run again, and a person's rankings must outlast that. The same responses lead to the
+same project, so work continues where it stopped and finished work is not asked for twice.
 """
 
 import contextlib
