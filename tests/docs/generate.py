@@ -144,12 +144,8 @@ def settings_page() -> str:
         if places[command.name][0].name == "settings.md":
             table = settings_table(command.name)
             parts.append(f"\n## {command.name}\n\n{command.summary.capitalize()}.\n\n{table}\n")
-    others = [f"[{name}]({link})" for name, (p, link) in places.items() if p.name != "settings.md"]
-    parts.append(
-        "\n## Elsewhere\n\n"
-        + textwrap.fill(", ".join(others) + ".", 100, break_on_hyphens=False)
-        + "\n"
-    )
+    others = [f"* [{n}]({link})\n" for n, (p, link) in places.items() if p.name != "settings.md"]
+    parts.append("\n## Elsewhere\n\n" + "".join(others))
     return "".join(parts)
 
 
