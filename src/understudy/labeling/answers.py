@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -49,6 +50,8 @@ class Submission(Body):
     note: str = Field(default="", max_length=4000)
     tags: dict[str, bool | str | None] = Field(default_factory=dict)
     seconds: float | None = Field(default=None, ge=0, le=1e7)
+    begun: str | None = Field(default=None, max_length=80)
+    """For a change of what was sent: the version of the instructions under which it was begun."""
     ui: str | None = Field(default=None, max_length=40)
     revises: str | None = Field(default=None, pattern=ID)
 
@@ -69,7 +72,8 @@ def read_answer(
 ) -> Answer:
     """The answer to an assignment (a row of `queue.view`); ValueError says what is wrong with it.
 
-    `texts` has the text of each response that was shown, by id.
+    The row's `rubric` and `rubric_begun` are the versions that its labels will name; `texts` has
+    the text of each response that was shown, by id.
     """
     if sent.outcome not in OUTCOMES[row["kind"]]:
         raise ValueError(
@@ -122,6 +126,7 @@ def _ranked(
         "prompt_id": row["prompt_id"],
         "labeler_id": row["account_id"],
         "rubric": row["rubric"],
+        "rubric_begun": row["rubric_begun"],
     }
     order = list(names)
     labels: list[Demonstration | Rating | Ranking] = [
@@ -189,6 +194,7 @@ def _demonstrated(
         response=sent.text,
         labeler_id=row["account_id"],
         rubric=row["rubric"],
+        rubric_begun=row["rubric_begun"],
     )
     return Answer(**shared, labels=[demonstration], role=role)
 
@@ -223,7 +229,8 @@ def _written(
         tags=tags,
     )
     pieces = list(expand(written))
-    given = [demonstration for _, demonstration in pieces if demonstration is not None]
+    begun = row["rubric_begun"]
+    given = [replace(one, rubric_begun=begun) for _, one in pieces if one is not None]
     own = [prompt for prompt, _ in pieces]
     return Answer(**shared, prompts=own, labels=given, role=role)
 

@@ -32,23 +32,22 @@ KINDS = (*RECORDS, *OTHERS)
 def run_job(project: Project, job_id: str) -> None:
     """Do it, and write down how it went."""
     store = project.open_store()
-    with _one_at_a_time(project):
-        row = job(store, job_id)
-        if row["state"] not in UNFINISHED:
-            return
-        set_job(store, job_id, state="running", started_at=now())
-        try:
+    try:
+        with _one_at_a_time(project):
+            row = job(store, job_id)
+            if row["state"] not in UNFINISHED:
+                return
+            set_job(store, job_id, state="running", started_at=now())
             path, sha256 = _write(project, store, job_id, request_of(row))
-        except (ValueError, OSError) as error:
-            text = " ".join(str(error).split())
-            set_job(store, job_id, state="failed", error=text, finished_at=now())
-        except Exception as error:
-            report(error)
-            text = f"a bug ({type(error).__name__}); the server's log says where. Try again, or "
-            text += "export on the command line: understudy export"
-            set_job(store, job_id, state="failed", error=text, finished_at=now())
-        else:
             finish_job(store, job_id, path=stored_path(project, path), sha256=sha256, at=now())
+    except (ValueError, OSError) as error:
+        text = " ".join(str(error).split())
+        set_job(store, job_id, state="failed", error=text, finished_at=now())
+    except Exception as error:
+        report(error)
+        text = f"a bug ({type(error).__name__}); the server's log says where. Try again, or "
+        text += "export on the command line: understudy export"
+        set_job(store, job_id, state="failed", error=text, finished_at=now())
 
 
 def config_of(project: Project, request: Mapping[str, Any]) -> ExportConfig:

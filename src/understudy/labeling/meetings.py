@@ -5,7 +5,7 @@ and with their times: for changes over time, and for the counts behind a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Protocol
 
@@ -54,33 +54,49 @@ class Meeting:
         return max(self.one_at, self.other_at)
 
 
+@dataclass(slots=True)
+class _Said:
+    """All that one labeler has said of a prompt's responses, in one ranking or several."""
+
+    at: str = ""
+    preference: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Two responses -> above 0 for the first, below for the second, 0 for a tie."""
+
+
 def meetings_of(rankings: Iterable[Ranked]) -> list[Meeting]:
-    """Every two labelers' rankings of the same prompt; a labeler's later one counts."""
-    by_prompt: dict[str, dict[str, Ranked]] = {}
+    """Every two labelers' rankings of the same prompt, oldest first.
+
+    A prompt may have been ranked in several rounds; of two rankings of the same pair a labeler's
+    later one counts.
+    """
+    by_prompt: dict[str, dict[str, _Said]] = {}
     for ranking in rankings:
-        by_prompt.setdefault(ranking.prompt_id, {})[ranking.labeler_id] = ranking
+        people = by_prompt.setdefault(ranking.prompt_id, {})
+        said = people.setdefault(ranking.labeler_id, _Said())
+        said.at = max(said.at, ranking.at)
+        for first, second in combinations(sorted(ranking.tier_of), 2):
+            said.preference[first, second] = ranking.tier_of[second] - ranking.tier_of[first]
     return [
-        _meeting(*sorted((one, other), key=lambda ranking: ranking.labeler_id))
-        for found in by_prompt.values()
-        for one, other in combinations(found.values(), 2)
+        _meeting(prompt_id, one, other, people)
+        for prompt_id, people in by_prompt.items()
+        for one, other in combinations(sorted(people), 2)
     ]
 
 
-def _meeting(one: Ranked, other: Ranked) -> Meeting:
-    shared = sorted(one.tier_of.keys() & other.tier_of.keys())
+def _meeting(prompt_id: str, one: str, other: str, people: Mapping[str, _Said]) -> Meeting:
+    mine, theirs = people[one], people[other]
     agreed = disagreed = left_out = 0
-    for first, second in combinations(shared, 2):
-        mine = one.tier_of[second] - one.tier_of[first]
-        theirs = other.tier_of[second] - other.tier_of[first]
-        agreed += mine * theirs > 0
-        disagreed += mine * theirs < 0
-        left_out += mine * theirs == 0
+    for pair in mine.preference.keys() & theirs.preference.keys():
+        both = mine.preference[pair] * theirs.preference[pair]
+        agreed += both > 0
+        disagreed += both < 0
+        left_out += both == 0
     return Meeting(
-        prompt_id=one.prompt_id,
-        one=one.labeler_id,
-        other=other.labeler_id,
-        one_at=one.at,
-        other_at=other.at,
+        prompt_id=prompt_id,
+        one=one,
+        other=other,
+        one_at=mine.at,
+        other_at=theirs.at,
         agreed=agreed,
         disagreed=disagreed,
         left_out=left_out,

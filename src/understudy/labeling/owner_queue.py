@@ -16,12 +16,17 @@ from understudy.labeling.owner_parts import (
 )
 from understudy.labeling.pairs import Measure
 from understudy.labeling.parts import LabelApp
+from understudy.labeling.plan import PlanConfig, plan
 from understudy.labeling.plots import bar_plot
+from understudy.store.audit import append
+from understudy.store.engine import writing
+from understudy.store.new_responses import SETTING, How, late_responses
 from understudy.store.queue import end_waiting, nobody_left
+from understudy.store.settings import set_setting, setting
 from understudy.store.trust_reads import state_of_labels, ungraded
 from understudy.store.trust_writes import set_item_state
 from understudy.store.work_reads import account_rows, days, live, queue_rows, set_aside
-from understudy.web.access import Access, Call, Content, Json, Route
+from understudy.web.access import Access, Body, Call, Content, Json, Route
 
 PLOT = "/api/owner/plots/pace.svg"
 MOST_DAYS = 28
@@ -73,16 +78,24 @@ def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]
         (counts["alarms"], "{} to look at", "/owner/labelers"),
         (aside, "{} set aside after several skips", "/owner/queue"),
         (_stuck(app), "{} waiting for more people than the team has", "/owner/queue"),
+        (_late(app), "{} with responses that came later", "/owner/queue"),
     ]
-    nouns = ("candidate", "demonstration", "disagreement", "alarm", "item", "item")
+    nouns = ("candidate", "demonstration", "disagreement", "alarm", "item", "item", "prompt")
     todo = [
         {"text": text.format(f"{n} {noun}{'s' if n != 1 else ''}"), "go": go}
         for (n, text, go), noun in zip(found, nouns, strict=True)
         if n
     ]
     if not rows:
-        todo.append({"text": "The queue is empty: understudy labels plan", "go": "/owner/queue"})
+        todo.append({"text": "The queue is empty: fill it", "go": "/owner/queue"})
     return todo
+
+
+def _late(app: LabelApp) -> int:
+    """Prompts in the queue with responses that nobody ranks yet, unless the owner leaves those."""
+    if setting(app.store, SETTING, "together") == "leave":
+        return 0
+    return len({one.prompt_id for one in late_responses(app.store)})
 
 
 def _stuck(app: LabelApp) -> int:
@@ -121,7 +134,32 @@ def queue(call: Call) -> Json:
         ],
         "pace": _pace_json(app),
         "nobody_left": nobody_left(app.store),
+        "late": len(late_responses(app.store)),
+        "new_responses": setting(app.store, SETTING, "together"),
     }
+
+
+class Fill(Body):
+    """How to fill the queue."""
+
+    new_responses: How = "together"
+    demonstrate_answered: bool = False
+
+
+def fill(call: Call) -> Json:
+    """Put what is new into the queue, as `understudy labels plan` does."""
+    app: LabelApp = call.app
+    how = call.body.new_responses
+    if how != setting(app.store, SETTING, "together"):
+        set_setting(app.store, SETTING, how, app.now(), by=call.me.id)
+    config = PlanConfig(
+        project=app.project.folder, demonstrate_answered=call.body.demonstrate_answered
+    )
+    said = plan(config)
+    with writing(app.store.engine) as connection:
+        body = {"said": said}
+        append(connection, at=app.now(), account_id=call.me.id, action="queue.filled", body=body)
+    return {"said": said.splitlines()}
 
 
 def end(call: Call) -> Json:
@@ -212,6 +250,7 @@ ROUTES = (
     Route("GET", "/api/owner/home", Access.OWNER, home, apart=True),
     Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True),
     Route("GET", PLOT, Access.OWNER, pace_plot, apart=True),
+    Route("POST", "/api/owner/queue/fill", Access.OWNER, fill, Fill, max_bytes=4096),
     Route("POST", "/api/owner/queue/end", Access.OWNER, end, max_bytes=4096),
     Route("POST", "/api/owner/items/{item_id}/reopen", Access.OWNER, reopen, max_bytes=4096),
     Route("POST", "/api/owner/items/{item_id}/close", Access.OWNER, close, max_bytes=4096),

@@ -7,7 +7,9 @@ from typing import Literal
 from understudy.labeling.parts import stamp, utc_now
 from understudy.store import Store, open_project
 from understudy.store.accounts import all_accounts
+from understudy.store.new_responses import SETTING, How, late_responses, queue_late
 from understudy.store.plan import NewItem, Overlap, add_items, to_demonstrate, to_rank
+from understudy.store.settings import setting
 
 STYLES = ("plain", "few_shot")
 
@@ -16,7 +18,7 @@ STYLES = ("plain", "few_shot")
 class PlanConfig:
     """Fill the labelers' queue: prompts to demonstrate, answers to rank, prompts to write.
 
-    Run it again when there are new prompts or answers: what is in the queue stays as it is.
+    Run it again when there are new prompts or answers: what was labeled stays as it is.
     """
 
     project: Path = Path()
@@ -35,6 +37,10 @@ class PlanConfig:
     """Most answers in one ranking (K = 4 to 9, s3.5)."""
     num_prompts: int = 100
     """With the kind write: prompts that labelers shall write."""
+    new_responses: How | None = None
+    """Responses that came after their prompt was queued: rank them together with the earlier ones,
+    apart from them (two or more), or leave them; without it as the owner chose on the queue's page,
+    at first together."""
     demonstrate_answered: bool = False
     """Also ask for demonstrations of prompts that have answers to rank: for users' prompts, whose
     answers came with them."""
@@ -77,7 +83,25 @@ def plan(config: PlanConfig) -> str:
         for kind in config.kinds
     }
     lines = [f"{kind}: {number:,} items added" for kind, number in counts.items()]
+    if "rank" in config.kinds:
+        lines += _late(store, config, overlap, now)
     return "\n".join([*lines, *_too_few(store, config)])
+
+
+def _late(store: Store, config: PlanConfig, overlap: Overlap, at: str) -> list[str]:
+    """Queue responses that came later; a line if there are any."""
+    late = late_responses(store)
+    if not late:
+        return []
+    how = config.new_responses or setting(store, SETTING, "together")
+    done = queue_late(
+        store, late, how=how, most=config.max_answers, overlap=overlap, seed=config.seed, at=at
+    )
+    if how == "leave":
+        return [f"new responses: left, to {len(late):,} items (--new-responses together | apart)"]
+    line = f"new responses, {how}: {done.added:,} items added, {done.extended:,} extended"
+    alone = f"; {done.alone:,} with one new response, too few to rank apart" if done.alone else ""
+    return [line + alone]
 
 
 def _too_few(store: Store, config: PlanConfig) -> list[str]:

@@ -144,10 +144,12 @@ def send(call: Call) -> Json:
     app: LabelApp = call.app
     assignment_id, sent = call.path["assignment_id"], call.body
     assigned, texts = _own(app, assignment_id, call.me)
-    # What was begun under older instructions is stamped with those that hold now and were read; the
-    # assignment keeps the version under which it was begun.
-    row = {**assigned, "rubric": call.me.rubric or assigned["rubric"]}
+    # What was begun under older instructions names those, and those that hold now and were read.
+    now = call.me.rubric or assigned["rubric"]
+    row = {**assigned, "rubric": now, "rubric_begun": assigned["rubric"]}
     try:
+        if sent.revises is not None:
+            row["rubric_begun"] = app.rubric(sent.begun)["version"] if sent.begun else now
         answer = read_answer(row, sent, texts, call.me.role, app.length)
         if row["stage"] == "practice":
             answer = _with_feedback(app, row, answer)
@@ -266,6 +268,7 @@ def _shown(
         "expires_at": row["expires_at"],
         "purpose": purpose,
         "rubric": row["rubric"],
+        "rubric_now": account.rubric,
         "priorities": app.rubric(row["rubric"])[purpose],
         "prompt": None if row["prompt_body"] is None else {"turns": _turns(row)},
         "answers": [{"id": name, "text": texts[of]} for name, of in answer_ids(row).items()],

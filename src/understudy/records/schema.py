@@ -172,7 +172,9 @@ class Demonstration(_Record):
     split: Split | None = None
     """Split of the prompt's user."""
     rubric: str | None = None
-    """Version of the instructions the labeler followed."""
+    """Version of the instructions that the labeler followed: under which it was sent."""
+    rubric_begun: str | None = None
+    """Version of the instructions under which it was begun."""
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
@@ -248,7 +250,9 @@ class Rating(_Record):
     note: str = ""
     """Free text of the labeler."""
     rubric: str | None = None
-    """Version of the instructions the labeler followed."""
+    """Version of the instructions that the labeler followed: under which it was sent."""
+    rubric_begun: str | None = None
+    """Version of the instructions under which it was begun."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.likert <= 7:
@@ -296,7 +300,9 @@ class Ranking(_Record):
     split: Split | None = None
     """Split of the prompt's user."""
     rubric: str | None = None
-    """Version of the instructions the labeler followed."""
+    """Version of the instructions that the labeler followed: under which it was sent."""
+    rubric_begun: str | None = None
+    """Version of the instructions under which it was begun."""
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)

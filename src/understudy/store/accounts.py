@@ -209,10 +209,13 @@ def newest_version(store: Store) -> str | None:
 
 
 def rubric_of(store: Store, version: str) -> RowMapping:
-    """A version of the instructions."""
+    """A version of the instructions; ValueError for none."""
     query = select(rubrics).where(rubrics.c.version == version)
     with reading(store.engine) as connection:
-        return connection.execute(query).mappings().one()
+        row = connection.execute(query).mappings().first()
+    if row is None:
+        raise ValueError(f"there is no version {version!r} of the instructions")
+    return row
 
 
 def last_read(store: Store, account_id: str) -> str | None:

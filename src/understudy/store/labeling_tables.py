@@ -1,6 +1,6 @@
 """The labelers' pages as tables: accounts, the queue, what was sent, trust, who read what.
 
-`0003` makes them, `0004` who read what and the index that hands out.
+`0003` makes them, `0004` who read what and the index that hands out, `0005` rounds of an item.
 
 What the database itself refuses: two labelers in one slot of an item, an item twice to one
 labeler, a submission twice, a change of the audit log. Deleting a user deletes the items on their
@@ -24,6 +24,16 @@ from understudy.store.border import CleanText as Text
 from understudy.store.tables import column_of, metadata, text_column
 
 ROLES = "('training', 'held_out', 'researcher')"
+STAGES = ("practice", "screening", "waiting", "active", "rejected")
+"""How far an account has come."""
+ITEM_STATES = ("open", "done", "set_aside", "closed")
+TASK_STATES = ("leased", "expired", "done", "skipped")
+JOB_STATES = ("waiting", "running", "done", "failed")
+
+
+def _among(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
 
 accounts = Table(
     "accounts",
@@ -45,9 +55,7 @@ accounts = Table(
     text_column("decided_at", null=True),
     UniqueConstraint("name_key"),
     CheckConstraint(f"role IS NULL OR role IN {ROLES}", name="role"),
-    CheckConstraint(
-        "stage IN ('practice', 'screening', 'waiting', 'active', 'rejected')", name="stage"
-    ),
+    CheckConstraint(_among("stage", STAGES), name="stage"),
     CheckConstraint("stage <> 'active' OR role IS NOT NULL OR owner", name="active"),
 )
 """Who may sign in. `id` is the labeler's id once a role is given; `password` an argon2id hash;
@@ -105,6 +113,7 @@ items = Table(
     text_column("kind"),
     column_of("prompt_id", "prompts.id", null=True),
     text_column("purpose"),
+    Column("round", Integer, nullable=False, server_default="0"),
     text_column("pool"),
     Column("wanted", Integer, nullable=False),
     Column("max_wanted", Integer, nullable=False),
@@ -115,17 +124,18 @@ items = Table(
     Column("priority", Integer, nullable=False),
     text_column("brief", null=True),
     text_column("created_at"),
-    UniqueConstraint("kind", "prompt_id", "purpose"),
+    UniqueConstraint("kind", "prompt_id", "purpose", "round"),
     CheckConstraint("kind IN ('demonstrate', 'rank', 'write')", name="kind"),
     CheckConstraint("(kind = 'write') = (prompt_id IS NULL)", name="prompt"),
     CheckConstraint("purpose IN ('training', 'evaluation')", name="purpose"),
     CheckConstraint("pool IN ('single', 'calibration', 'gold')", name="pool"),
-    CheckConstraint("state IN ('open', 'done', 'set_aside', 'closed')", name="state"),
+    CheckConstraint(_among("state", ITEM_STATES), name="state"),
     Index(None, "prompt_id"),
     Index("ix_items_next", "state", "kind", "priority", "id"),
 )
 """What there is to label. `wanted` people label it, up to `max_wanted` where they disagree;
-`num_live` leases are out. Smaller `priority` comes first."""
+`num_live` leases are out. Smaller `priority` comes first. `round` counts the items that rank
+responses to one prompt: those that came later have one of their own."""
 
 item_responses = Table(
     "item_responses",
@@ -160,7 +170,7 @@ assignments = Table(
     text_column("submission_id", null=True),
     UniqueConstraint("item_id", "account_id"),
     CheckConstraint("stage IN ('work', 'practice', 'screening')", name="stage"),
-    CheckConstraint("state IN ('leased', 'expired', 'done', 'skipped')", name="state"),
+    CheckConstraint(_among("state", TASK_STATES), name="state"),
     CheckConstraint("(state = 'done') = (outcome IS NOT NULL)", name="outcome"),
     Index(
         "uq_assignments_slot",
@@ -350,7 +360,7 @@ export_jobs = Table(
     text_column("created_at"),
     text_column("started_at", null=True),
     text_column("finished_at", null=True),
-    CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
+    CheckConstraint(_among("state", JOB_STATES), name="state"),
 )
 """Exports that the owner asked for in the browser."""
 

@@ -4,6 +4,8 @@ A migration runs in one transaction (SQLite's DDL is transactional once the driv
 alone), so one that is killed half-way leaves the old schema, and can be run again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from understudy.store.engine import reading, writing
+from understudy.store.engine import bare, is_sqlite, reading, writing
 
 FOLDER = Path(__file__).parent / "migrations"
 
@@ -62,8 +64,34 @@ def upgrade(engine: Engine, target: str = "head") -> None:
     found = version_of(engine)
     if found is not None and found not in known_versions():
         check_version(engine)
-    with writing(engine) as connection:
+    with _changing(engine) as connection:
         command.upgrade(_config(connection), target)
+
+
+@contextmanager
+def _changing(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction; on SQLite without foreign keys, which are checked before it ends."""
+    if not is_sqlite(engine):
+        with writing(engine) as connection:
+            yield connection
+        return
+    with bare(engine) as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # nothing inside a transaction
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+            if broken:
+                raise ValueError(
+                    f"table {broken[0][0]} has rows that name missing rows of {broken[0][2]}; "
+                    "nothing was changed: run `understudy store check`, or restore a backup"
+                )
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        finally:
+            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
 
 
 def _config(connection: Connection | None = None) -> Config:

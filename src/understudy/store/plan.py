@@ -97,7 +97,7 @@ def add_items(store: Store, new: Iterable[NewItem], *, overlap: Overlap, seed: i
     rng = random.Random(f"plan/{seed}")
     fresh = _unknown(store, list(new))
     rng.shuffle(fresh)
-    rows = [_row(item, overlap, rng, place, at) for place, item in enumerate(fresh)]
+    rows = [item_row(item, overlap, rng, place, at) for place, item in enumerate(fresh)]
     shown = [
         {"item_id": row["id"], "place": place, "response_id": response_id}
         for row, item in zip(rows, fresh, strict=True)
@@ -122,7 +122,8 @@ def _unknown(store: Store, new: Sequence[NewItem]) -> list[NewItem]:
     ]
 
 
-def _row(item: NewItem, overlap: Overlap, rng: random.Random, place: int, at: str) -> Row:
+def item_row(item: NewItem, overlap: Overlap, rng: random.Random, place: int, at: str) -> Row:
+    """A row of `items`; whether several people label it is drawn by lot."""
     shared = item.kind == "rank" and rng.random() < overlap.share
     wanted = overlap.wanted if shared else 1
     return {
@@ -130,6 +131,7 @@ def _row(item: NewItem, overlap: Overlap, rng: random.Random, place: int, at: st
         "kind": item.kind,
         "prompt_id": item.prompt_id,
         "purpose": item.purpose,
+        "round": 0,
         "pool": "calibration" if shared else "single",
         "wanted": wanted,
         "max_wanted": max(wanted, overlap.most) if item.kind == "rank" else wanted,

@@ -143,6 +143,7 @@ def label_row(label: Label, role: str, revises: RowMapping | None = None) -> Row
         "labeler_id": label.labeler_id,
         "labeler_role": role,
         "rubric": label.rubric,
+        "rubric_begun": label.rubric_begun,
         "revision": revises["revision"] + 1 if revises else 0,
         "revises": revises["id"] if revises else None,
         "body": packed(_body(label)),
@@ -170,6 +171,7 @@ def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:
         "prompt_id": row["prompt_id"],
         "labeler_id": row["labeler_id"],
         "rubric": row["rubric"],
+        "rubric_begun": row["rubric_begun"],
     }
     if row["kind"] == "rating":
         return Rating(**shared, response_id=row["response_id"], **body)

@@ -130,6 +130,7 @@ labels = Table(
     text_column("labeler_id"),
     text_column("labeler_role"),
     Column("rubric", Text, ForeignKey("rubrics.version"), nullable=True),
+    text_column("rubric_begun", null=True),
     Column("revision", Integer, nullable=False),
     column_of("revises", "labels.id", null=True),
     text_column("body"),
@@ -144,7 +145,9 @@ labels = Table(
     Index(None, "response_id"),
     Index(None, "labeler_id"),
 )
-"""Demonstrations, ratings and rankings; `body` is what the kind has of its own, as JSON."""
+"""Demonstrations, ratings and rankings; `body` is what the kind has of its own, as JSON. `rubric`
+is the version of the instructions under which a label was sent, `rubric_begun` that under which it
+was begun."""
 
 ranked_responses = Table(
     "ranked_responses",

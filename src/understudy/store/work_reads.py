@@ -43,12 +43,12 @@ def queue_rows(store: Store) -> list[RowMapping]:
 
 
 def set_aside(store: Store, limit: int = 100) -> list[tuple[RowMapping, dict[str, int]]]:
-    """Items that many skipped, with the reasons that were given."""
+    """Items that many skipped, with the reasons that were given; then those that were closed."""
     query = (
         select(items, prompts.c.body.label("prompt_body"))
         .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
-        .where(items.c.state == "set_aside")
-        .order_by(items.c.num_skips.desc(), items.c.id)
+        .where(items.c.state.in_(("set_aside", "closed")), items.c.pool != "gold")
+        .order_by(items.c.state.desc(), items.c.num_skips.desc(), items.c.id)
         .limit(limit)
     )
     with reading(store.engine) as connection:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 from tests.stores import LABELERS, answer, database, fill, labels_of
 
 from understudy.cli import main
@@ -162,6 +163,11 @@ def test_a_damaged_log_and_a_file_for_a_folder_are_said_in_a_line(tmp_path: Path
     assert "is a file; choose another folder" in capsys.readouterr().err
 
 
+def count(connection, table: str) -> int:
+    """Rows of a table."""
+    return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()
+
+
 @pytest.mark.parametrize("dump", sorted(RELEASED.glob("*.sql")), ids=lambda path: path.stem)
 def test_every_released_schema_upgrades_with_its_data(dump: Path, tmp_path: Path) -> None:
     """`released/` has a dump of a filled store per schema that was released."""
@@ -176,6 +182,9 @@ def test_every_released_schema_upgrades_with_its_data(dump: Path, tmp_path: Path
         ]
         for _, statement in sorted(zip(order, statements, strict=True), key=lambda pair: pair[0]):
             connection.exec_driver_sql(statement)
+    with reading(engine) as connection:
+        names = set(inspect(connection).get_table_names()) - {"alembic_version"}
+        before = {name: count(connection, name) for name in names}
     if dump.stem != newest_version():
         with pytest.raises(ValueError, match="understudy store upgrade"):
             open_project(tmp_path).open_store()
@@ -184,4 +193,8 @@ def test_every_released_schema_upgrades_with_its_data(dump: Path, tmp_path: Path
     upgrade(engine)
     assert [prompt.id for prompt in store.prompts()] == ["p0", "p1"]
     assert len(list(store.labels())) == 12
+    with reading(engine) as connection:  # nothing was deleted with the table that was made anew
+        after = {name: count(connection, name) for name in before}
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    assert after == before
     assert open_project(tmp_path).open_store().users()[0].id == "u0"

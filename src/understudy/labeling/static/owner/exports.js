@@ -36,13 +36,12 @@ function newExport(kinds) {
   const begin = actButton(
     "Export",
     async () => {
-      await post("/api/owner/exports", {
+      await ask({
         kind: kind.value,
         purpose: purpose.value,
         split: split.value || null,
         rubric: rubric.value.trim() || null,
       });
-      await poll();
     },
     { main: true },
   );
@@ -55,6 +54,12 @@ function newExport(kinds) {
     field("Rubric", rubric, "all if empty"),
     begin,
   );
+}
+
+/** Begin an export and show how far it is. */
+async function ask(request) {
+  await post("/api/owner/exports", request);
+  await poll();
 }
 
 function jobTable(jobs) {
@@ -85,7 +90,13 @@ function jobTable(jobs) {
 }
 
 function file(job) {
-  if (job.error) return h("span", { class: "trouble" }, job.error);
+  if (job.error)
+    return h(
+      "div",
+      {},
+      h("p", { class: "trouble" }, job.error),
+      actButton("Try again", () => ask(job.request), { small: true }),
+    );
   if (!job.link) return "–";
   return h(
     "div",

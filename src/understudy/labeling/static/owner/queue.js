@@ -1,8 +1,20 @@
 // The queue: what is open and done, what was set aside, who works on what, the pace.
 import { h } from "../lib/dom.js";
 import { post } from "../lib/net.js";
+import { toast } from "../lib/say.js";
 import { paceText } from "./pace.js";
-import { actButton, count, plain, plot, section, show, table, when } from "./parts.js";
+import {
+  actButton,
+  count,
+  field,
+  plain,
+  plot,
+  section,
+  select,
+  show,
+  table,
+  when,
+} from "./parts.js";
 
 const draw = (queue) => [
   h("h1", {}, "Queue and pace"),
@@ -47,12 +59,17 @@ const draw = (queue) => [
       ]),
     ),
   ),
+  filling(queue),
   waiting(queue.nobody_left),
   section(
-    "Set aside",
-    h("p", { class: "soft" }, "Skipped by too many: read them, and send them back or close them."),
+    "Set aside and closed",
+    h(
+      "p",
+      { class: "soft" },
+      "Skipped by too many, or closed by you: read them, and send them back or close them.",
+    ),
     table(
-      "Set aside",
+      "Set aside and closed",
       ["Prompt", "Kind", "Reasons", ""],
       queue.set_aside.map((item) => [
         h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
@@ -62,7 +79,9 @@ const draw = (queue) => [
           "span",
           { class: "row" },
           actButton("Send back", () => change(item, "reopen"), { small: true }),
-          actButton("Close", () => change(item, "close"), { small: true }),
+          item.state === "closed"
+            ? h("span", { class: "badge plain" }, "closed")
+            : actButton("Close", () => change(item, "close"), { small: true }),
         ),
       ]),
       { empty: "None." },
@@ -84,6 +103,52 @@ const draw = (queue) => [
     ),
   ),
 ];
+
+const LATE = {
+  together: "ranked together with the earlier ones",
+  apart: "ranked apart from them, where there are two or more",
+  leave: "left out",
+};
+
+/** What is not in the queue yet: prompts, and responses that came after their prompt was queued. */
+function filling(queue) {
+  const how = select("new-responses", Object.entries(LATE), queue.new_responses);
+  const answered = h("input", { type: "checkbox", id: "demonstrate-answered" });
+  return section(
+    "Fill the queue",
+    h(
+      "p",
+      { class: "soft" },
+      "Adds prompts that want a demonstration and prompts with two or more different responses, as ",
+      h("code", {}, "understudy labels plan"),
+      " does. What was labeled stays as it is.",
+      queue.late ? ` ${count(queue.late, "item")} in the queue ${queue.late === 1 ? "has" : "have"} responses that came later.` : "",
+    ),
+    h(
+      "div",
+      { class: "card form-row" },
+      field("Responses that came later are", how),
+      h(
+        "label",
+        { class: "check" },
+        answered,
+        h("span", {}, "Also demonstrate prompts that came with answers"),
+      ),
+      actButton(
+        "Fill the queue",
+        async () => {
+          const reply = await post("/api/owner/queue/fill", {
+            new_responses: how.value,
+            demonstrate_answered: answered.checked,
+          });
+          toast(reply.said.join(". "));
+          await load();
+        },
+        { main: true },
+      ),
+    ),
+  );
+}
 
 /** Items that wait for more people than there are, and the two ways on. */
 function waiting(left) {
@@ -118,9 +183,11 @@ function share(done, wanted) {
 }
 
 const reasons = ({ reasons: all, num_skips: skips }) =>
-  `${skips}: ${Object.entries(all)
-    .map(([name, number]) => `${name} ${number}`)
-    .join(", ")}`;
+  skips
+    ? `${skips}: ${Object.entries(all)
+        .map(([name, number]) => `${name} ${number}`)
+        .join(", ")}`
+    : "–";
 
 async function change(item, action) {
   await post(`/api/owner/items/${item.item_id}/${action}`);

@@ -50,6 +50,7 @@ export function openTask(assignment, view) {
   function become(next) {
     now = { ...next, seconds: clock.seconds() };
     if (finished) {
+      now.begun ??= assignment.rubric_now; // the instructions under which this change was begun
       keep(edit, { of: assignment.submitted.id, body: now });
       view.saved("changed", "");
     } else draft.change(now);

@@ -118,6 +118,7 @@ async function submit(outcome = null, note = null) {
     seconds: Math.round(task.seconds()),
     ui: UI,
     revises: task.finished ? task.assignment.submitted.id : null,
+    begun: task.finished ? (body.begun ?? task.assignment.rubric_now) : null,
     tags: body.tags ?? {},
     ...drawn.submission(body),
     ...(outcome ? { outcome, note } : {}),
