@@ -200,6 +200,25 @@ def ru_snils(digits: str) -> bool:
     return total % 100 == int(digits[9:])
 
 
+def ru_inn(digits: str) -> bool:
+    """A Russian taxpayer's number of a person: two check digits modulo 11."""
+    weights = (3, 7, 2, 4, 10, 3, 5, 9, 4, 6, 8)
+    for length in (10, 11):
+        pairs = zip(digits[:length], weights[11 - length :], strict=True)
+        if sum(int(d) * w for d, w in pairs) % 11 % 10 != int(digits[length]):
+            return False
+    return True
+
+
+def de_insurance(text: str) -> bool:
+    """A German social insurance number: the letter as two digits, cross sums modulo 10."""
+    letter = f"{ord(text[8]) - ord('A') + 1:02}"
+    digits = text[:8] + letter + text[9:11]
+    weights = (2, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1)
+    products = (int(d) * w for d, w in zip(digits, weights, strict=True))
+    return sum(sum(divmod(product, 10)) for product in products) % 10 == int(text[11])
+
+
 def au_tfn(digits: str) -> bool:
     """An Australian tax file number: a weighted sum modulo 11."""
     weights = (1, 4, 3, 7, 5, 8, 6, 9, 10)

@@ -119,11 +119,11 @@ def _where(
     return find
 
 
-_IBAN_HEAD = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})\d{2}(?=[ A-Za-z0-9])")
+_IBAN_HEAD = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})\d{2}(?=[ A-Za-z0-9-])")
 
 
 def _find_ibans(text: str) -> Iterator[Span]:
-    """IBANs, in one piece or in groups with single spaces; the country says how far to read."""
+    """IBANs, in one piece or in groups; the country says how far to read."""
     for match in _IBAN_HEAD.finditer(text):
         length = identifiers.IBAN_LENGTHS.get(match[1].upper())
         if length is None:
@@ -133,7 +133,7 @@ def _find_ibans(text: str) -> Iterator[Span]:
             character = text[end]
             if character.isascii() and character.isalnum():
                 compact += character
-            elif character != " " or text[end - 1] == " ":
+            elif character not in " -" or text[end - 1] in " -":
                 break
             end += 1
         alone = end == len(text) or not text[end].isalnum()
@@ -141,13 +141,21 @@ def _find_ibans(text: str) -> Iterator[Span]:
             yield match.start(), end
 
 
-_PHONE = re.compile(r"(?<![\w+.,/-])[+(]?\d(?:[ .()/\-]{0,3}\d){6,16}(?!\w)(?![.,:/-]\d)")
+_PHONE = re.compile(r"(?<![A-Za-z0-9_+.,/-])[+(]?\d(?:[ .()/\-]{0,3}\d){6,16}(?!\w)(?![.,:/-]\d)")
+_PHONE_WORDS = (
+    "phone|telephone|tel|mobile|cell|fax|whatsapp|sms|dial|zap|handy(?:nummer)?|telefon\\w*|"
+    "t\u00e9l\u00e9phone|portable|num\u00e9ro|m\u00f3vil|tel\u00e9fono|celular|cellulare|"
+    "telem\u00f3vel|telefone|\u0442\u0435\u043b\u0435\u0444\u043e\u043d\\w*|\u043d\u043e\u043c\u0435\u0440|"
+    "\u624b\u673a\u53f7?\u7801?|\u7535\u8bdd|\u96fb\u8a71(?:\u756a\u53f7)?|\uc804\ud654(?:\ubc88\ud638)?"
+)
 _PHONE_CUE = re.compile(
-    r"\b(?:phone|telephone|tel|mobile|cell|call|fax|whatsapp|sms|text|ring|reach|dial)\b"
-    r"(?:\s+(?:me|us|him|her|them))?(?:\s+numbers?)?(?:\s+(?:is|at|on|under))?[\s:.#]*$",
+    rf"(?<![A-Za-z0-9_])(?:(?:{_PHONE_WORDS})(?:\s+(?:numbers?|nr|no)\b\.?)?|"
+    r"(?:call|text|ring|reach)\s+(?:me|us|him|her|them))"
+    r"(?:\s+(?:is|at|on|under|est|le|la|ist|lautet|es|el|il|to|\u00e8|\u00e9)|[\u662f\u306f])*[\s:.#\uff1a]*$",
     re.IGNORECASE,
 )
-_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(?!\d)")
+"""Nouns, and verbs with an object: "text 12345678 characters" is about no phone."""
+_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(?!\1?\d)")
 
 
 def _find_phones(text: str) -> Iterator[Span]:
@@ -180,6 +188,13 @@ _VERSION = re.compile(
     r"(?:\s+(?:number|no\.?|is|to|from))?[\s:=#]*$",
     re.IGNORECASE,
 )
+_ADDRESS_WORD = re.compile(
+    r"\b(?:ips?|ipv4|address(?:es)?|adresse|server|host|router|gateway|client|subnet|network|ssh|ping|"
+    r"requests?|visitors?|users?|blocked|banned|dns|proxy|vpn|port)\b|://|@",
+    re.IGNORECASE,
+)
+_SMALL = 64
+"""Four numbers below this are more often a version than an address, unless a word says so."""
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w)(?!\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 
@@ -189,6 +204,9 @@ def _find_ips(text: str) -> Iterator[Span]:
     for match in _IPV4.finditer(text):
         version = _VERSION.search(text, max(0, match.start() - 40), match.start())
         nobody = match[0].startswith(("0.", "127.", "255."))
+        near = text[max(0, match.start() - 40) : match.end() + 20]
+        if all(int(part) < _SMALL for part in match[0].split(".")):
+            version = version or not _ADDRESS_WORD.search(near)
         if _is_address(match[0]) and not nobody and not version:
             yield match.span()
     for match in _IPV6.finditer(text):
@@ -227,16 +245,34 @@ _PRIVATE_KEY = (
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?!-----)[\s\S]){0,8000}(?:-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"
 )
+_PASSWORD = (
+    "passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|mot de passe|contrase[\u00f1n]a|senha|"
+    "parola|wachtwoord|has\u0142o|l\u00f6senord|\u043f\u0430\u0440\u043e\u043b\u044c|\u5bc6\u7801|\u5bc6\u78bc|"
+    "\u30d1\u30b9\u30ef\u30fc\u30c9|\ube44\ubc00\ubc88\ud638"
+)
+_PIN = r"\bpin(?:[ -]?(?:code|number))?\s*(?:=|:|\bis\b)\s*(\d{4,8})(?!\d)"
+_MYSQL = r"\bmysql\w*\b[^\n]{0,80}\s-p(?!assword\b|ort\b)(\S{4,100})"
+_BARE_PASSWORD = (
+    rf"(?:{_PASSWORD})\s+"
+    r"((?=[^\s\"',;]{0,200}[0-9])(?=[^\s\"',;]{0,200}[A-Za-z])[^\s\"',;]{8,200})"
+)
 _ASSIGNED = (
-    r"(?:password|passwd|passphrase|passcode|pwd|secret(?:[ _-]?key)?|token|api[ _-]?key|"
-    r"access[ _-]?key|private[ _-]?key|credentials?)[\"']?\s*(?:=|:|\bis\b)\s*[\"']?"
+    rf"(?:{_PASSWORD}|secret(?:[ _-]?key)?|token|api[ _-]?key|access[ _-]?key|private[ _-]?key|"
+    r"credentials?)[\"']?\s*(?:[=:\uff1a\u662f\u306f]|\b(?:is|ist|es|est|\u00e8|\u00e9)\b)\s*[\"']?"
     r"((?=[^\s\"',;]{0,200}[0-9])(?=[^\s\"',;]{0,200}[A-Za-z!@#$%^&*_-])[^\s\"',;]{6,200})"
 )
 _BEARER = r"\bbearer\s+([A-Za-z0-9._~+/-]{20,}=*)"
 _CREDENTIALS_IN_URL = r"\b[a-z][a-z0-9+.-]{1,20}://([^\s/:@]{1,100}:[^\s/@]{1,100})@"
-_EMAIL = r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,5}[^\W\d_]{2,24}(?![\w-])"
-_MARKED_AT = r"[\[({<]\s*(?:at|@)\s*[\])}>]"
-_MARKED_DOT = r"(?:[\[({<]\s*(?:dot|punkt|point|\.)\s*[\])}>]|\s(?:dot|DOT)\s)"
+_EMAIL = (
+    r"(?<![\w.+%-])[\w.+%-]{1,64}(?:[@\uff20]|%40)(?:[\w-]{1,63}\.){1,5}[^\W\d_]{2,24}(?![\w-])"
+)
+_AT_WORD = (
+    r"(?:arrobas?|arobase|chiocciola|klammeraffe|\u00e4t|ma\u0142pa|"
+    r"\u0441\u043e\u0431\u0430\u043a\u0430)"
+)
+_DOT_WORD = r"(?:dot|DOT|punkt|point|punto|ponto|kropka|\u0442\u043e\u0447\u043a\u0430)"
+_MARKED_AT = rf"[\[({{<]\s*(?:at|AT|@|{_AT_WORD})\s*[\])}}>]"
+_MARKED_DOT = rf"(?:[\[({{<]\s*(?:{_DOT_WORD}|\.)\s*[\])}}>]|\s(?:dot|DOT)\s)"
 _TOP = (
     "com|org|net|edu|gov|info|biz|io|ai|dev|app|me|eu|uk|us|de|fr|it|es|nl|be|at|ch|pl|se|no|dk|"
     "fi|pt|ie|cz|gr|ru|ua|tr|in|cn|jp|kr|au|nz|ca|mx|br|ar|za"
@@ -248,8 +284,18 @@ _OBFUSCATED = (
     rf"\s*{_MARKED_AT}\s*{_LABEL}(?:(?:\.|\s*{_MARKED_DOT}\s*){_LABEL}){{0,3}}"
     rf"(?:\.|\s*{_MARKED_DOT}\s*)[^\W\d_]{{2,24}}"
     # or a word or sign for "at", then dots that are marked
-    r"|(?:\s(?:at|AT)\s(?!(?:the|a|an|this|that|my|your)\b)|\s?@\s?)"
+    r"|(?:\s(?:at|AT)\s(?!(?:the|a|an|this|that|my|your)\s)|\s?@\s?)"
     rf"{_LABEL}(?:\s*{_MARKED_DOT}\s*{_LABEL}){{0,2}}\s*{_MARKED_DOT}\s*(?i:{_TOP}))(?![\w-])"
+)
+_SPELLED = (
+    # in words that mean nothing else, or between underscores
+    rf"(?<![\w.+%-])[\w.+%-]{{1,40}}\s{_AT_WORD}\s{_LABEL}(?:\s{_DOT_WORD}\s{_LABEL}){{0,2}}"
+    rf"\s{_DOT_WORD}\s(?i:{_TOP})(?![\w-])"
+    rf"|(?<![\w.+%-])[A-Za-z0-9.+-]{{1,40}}_at_[A-Za-z0-9-]{{1,63}}_dot_(?i:{_TOP})(?![\w-])"
+)
+_SPELLED_HINTS = (
+    *("arroba", "arobase", "chiocciola", "klammeraffe", "\u00e4t", "ma\u0142pa", "_at_"),
+    "\u0441\u043e\u0431\u0430\u043a\u0430",
 )
 _CARD = r"(?<![\d.])(?<!\d[ -])\d(?:[ -]?\d){12,18}(?![ -]?\d)"
 _TOKEN_HINTS = (
@@ -268,7 +314,12 @@ _TOKEN_HINTS = (
     ),
     *("aiza", "k_live_", "k_test_", "hf_", "npm_", "pypi-", "eyj"),
 )
-_ASSIGNED_HINTS = ("pass", "pwd", "secret", "token", "key", "credential")
+_PASSWORD_HINTS = (
+    *("pass", "pwd", "kennwort", "contrase", "senha", "parola", "wachtwoord", "has\u0142o"),
+    *("l\u00f6senord", "\u043f\u0430\u0440\u043e\u043b\u044c", "\u5bc6\u7801", "\u5bc6\u78bc"),
+    *("\u30d1\u30b9\u30ef\u30fc\u30c9", "\ube44\ubc00\ubc88\ud638"),
+)
+_ASSIGNED_HINTS = (*_PASSWORD_HINTS, "secret", "token", "key", "credential")
 
 _NATIONAL_IDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     (r"[12] ?\d{2} ?\d{2} ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}", identifiers.fr_nir),
@@ -278,7 +329,7 @@ _NATIONAL_IDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     (r"(?:\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4})", identifiers.us_ssn),
     (r"(?:\d{3}-\d{3}-\d{3}|\d{3} \d{3} \d{3})", identifiers.ca_sin),
     (r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]", identifiers.uk_nino),
-    (r"(?:\d{8}|[XYZ]\d{7})-?[A-Z]", identifiers.es_dni),
+    (r"(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]", identifiers.es_dni),
     (r"\d{11}", identifiers.pl_pesel),
     (r"(?:\d{2})?\d{6}[-+]\d{4}", identifiers.se_personal),
     (r"(?:[1-9]\d{10}|[1-9]\d \d{3} \d{3} \d{3})", identifiers.de_tax),
@@ -288,15 +339,15 @@ _NATIONAL_IDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     (r"\d{3}-\d{3}-\d{3} \d{2}", identifiers.ru_snils),
     (r"[A-Z][AEIOUX][A-Z]{2}\d{6}[HMX][A-Z]{2}[B-DF-HJ-NP-TV-Z]{3}[A-Z\d]\d", identifiers.mx_curp),
 )
-_SSN_WITH_CUE = r"\b(?:ssn|social security(?: number)?)(?: is|:)?\s*(\d{9})(?!\d)"
-
 _PAN = r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])"
 """India's tax number of a person."""
 _NUMBER_WORD = (
-    r"(?:\s*(?:(?:numbers?|nummer|nr|no|num|id)\b\.?|n\u00ba|n\u00b0|#|"
-    r"\u53f7\u7801?|\u756a\u53f7|\u306f))?"
+    r"(?:\s*(?:(?:numbers?|nummer|num\u00e9ro|nr|no|num|id)\b\.?|n\u00ba|n\u00b0|#|\([^()]{1,20}\)|"
+    r"\u53f7\u7801?|\u756a\u53f7|\ubc88\ud638|\u306f)){0,2}"
 )
-_IS = r"\s*(?:\s(?:is|was|are|i[s]t|est|es|\u00e8|\u00e9)\s|[:=#\uff1a])?\s*"
+_IS = r"\s*(?:\s(?:is|was|are|i[s]t|est|es|\u00e8|\u00e9)\s|[:=#,\uff1a])?\s*"
+_LOOSE = r"(?:\W{1,3}[^\W\d]{1,12}\.?){0,2}[\W_]{1,3}"
+"""Up to two words between, where a checksum decides."""
 
 
 def _beside(words: str, number: str) -> str:
@@ -304,15 +355,29 @@ def _beside(words: str, number: str) -> str:
     return rf"(?<!\w)(?:{words}){_NUMBER_WORD}{_IS}({number})(?![\w-])"
 
 
-def _has_digits(text: str) -> bool:
-    """Whether most of a passport number are digits: words have none."""
-    return sum(character.isdigit() for character in text) >= 4
+def _near(words: str, number: str) -> str:
+    """The same for a number with a checksum: words may stand between."""
+    return rf"(?<!\w)(?:{words}){_NUMBER_WORD}(?:{_IS}|{_LOOSE})({number})(?![\w-])"
+
+
+def _is_document(text: str) -> bool:
+    """Whether it may be the number of a document: four digits, or nine characters with one."""
+    digits = sum(character.isdigit() for character in text)
+    return digits >= 4 or (digits >= 1 and len(text) == 9)
 
 
 _PASSPORT = _beside(
     r"passports?|passeport|pasaporte|passaporto|passaporte|reisepass(?:nummer)?|paspoort(?:nummer)?|"
     r"[\u041f\u043f]\u0430\u0441\u043f\u043e\u0440\u0442|\u62a4\u7167|\u8b77\u7167|\u30d1\u30b9\u30dd\u30fc\u30c8|\uc5ec\uad8c",
-    r"[A-Z]{0,3} ?\d[A-Z0-9]{4,9}|\d{2} ?\d{2} ?\d{6}",
+    r"[A-Z]{0,3} ?\d[A-Z0-9]{4,9}|[A-Z0-9]{9}|\d{2} ?\d{2} ?\d{6}",
+)
+_LICENCE = _beside(
+    r"driv(?:ing|er'?s?) licen[cs]e|(?:national )?id(?:entity)? card|f\u00fchrerschein|"
+    r"personalausweis(?:nummer)?|carte d'identit\u00e9|permis de conduire|patente di guida",
+    r"[A-Z0-9][A-Z0-9-]{5,17}",
+)
+_LICENCE_HINTS = (
+    *("licen", "card", "f\u00fchrerschein", "ausweis", "identit", "permis", "patente"),
 )
 _NAMED_IDS: tuple[tuple[tuple[str, ...], str, str, Callable[[str], bool]], ...] = (
     (
@@ -336,6 +401,26 @@ _NAMED_IDS: tuple[tuple[tuple[str, ...], str, str, Callable[[str], bool]], ...] 
     (("tfn", "tax file"), r"tfn|tax file", r"\d{3} ?\d{3} ?\d{3}", identifiers.au_tfn),
     (("bsn", "burgerservice"), r"bsn|burgerservice(?:nummer)?", r"\d{9}", identifiers.nl_bsn),
     (("cpf",), r"cpf", r"\d{11}", identifiers.br_cpf),
+    (("cnpj",), r"cnpj", r"\d{14}", identifiers.br_cnpj),
+    (("ssn", "social"), r"ssn|social(?: security)?", r"\d{9}", identifiers.us_ssn),
+    (
+        ("\uc8fc\ubbfc",),
+        r"\uc8fc\ubbfc(?:\ub4f1\ub85d)?(?:\ubc88\ud638)?",
+        r"\d{13}",
+        identifiers.kr_resident,
+    ),
+    (
+        ("\u0438\u043d\u043d", "inn"),
+        r"[\u0438\u0418][\u043d\u041d]{2}|inn",
+        r"\d{12}",
+        identifiers.ru_inn,
+    ),
+    (
+        ("versicherung", "sv-nummer", "rvnr"),
+        r"(?:sozial|renten)versicherungs(?:nummer|nr)\.?|sv-nummer|rvnr",
+        r"\d{2} ?\d{6} ?[A-Z] ?\d{3}",
+        identifiers.de_insurance,
+    ),
     (
         ("snils", "\u0441\u043d\u0438\u043b\u0441"),
         r"snils|\u0441\u043d\u0438\u043b\u0441",
@@ -361,12 +446,19 @@ _RULES = (
     _Rule("secret", _where(rf"(?<![A-Za-z0-9])(?:{_TOKENS})"), hints=_TOKEN_HINTS),
     _Rule("secret", _where(_CREDENTIALS_IN_URL, flags=re.IGNORECASE), hints=("://",)),
     _Rule("secret", _where(_ASSIGNED, flags=re.IGNORECASE), hints=_ASSIGNED_HINTS, num_digits=1),
+    _Rule("secret", _where(_BARE_PASSWORD, flags=re.IGNORECASE), _PASSWORD_HINTS, num_digits=1),
+    _Rule("secret", _where(_PIN, flags=re.IGNORECASE), hints=("pin",), num_digits=4),
+    _Rule("secret", _where(_MYSQL), hints=("mysql",)),
     _Rule("secret", _where(_BEARER, flags=re.IGNORECASE), hints=("bearer",)),
-    _Rule("email", _where(_EMAIL), hints=("@",)),
+    _Rule("email", _where(_EMAIL), hints=("@", "\uff20", "%40")),
+    _Rule("email", _where(_SPELLED), hints=_SPELLED_HINTS),
     _Rule(
         "email",
         _where(_OBFUSCATED),
-        hints=("[at", "(at", "{at", "<at", "[@", "(@", "[ at", "( at", "dot"),
+        hints=(
+            *("[at", "(at", "{at", "<at", "[@", "(@", "[ at", "( at", "dot"),
+            *("[ar", "(ar", "[ch", "(ch"),
+        ),
     ),
     _Rule("iban", _find_ibans, num_digits=8),
     _Rule("card", _where(_CARD, identifiers.card), num_digits=9),
@@ -376,20 +468,20 @@ _RULES = (
     ),
     _Rule(
         "national_id",
-        _where(_SSN_WITH_CUE, identifiers.us_ssn, flags=re.IGNORECASE),
-        hints=("ssn", "social security"),
-        num_digits=9,
+        _where(_PASSPORT, _is_document, flags=re.IGNORECASE),
+        hints=_PASSPORT_HINTS,
+        num_digits=1,
     ),
     _Rule(
         "national_id",
-        _where(_PASSPORT, _has_digits, flags=re.IGNORECASE),
-        hints=_PASSPORT_HINTS,
-        num_digits=5,
+        _where(_LICENCE, _is_document, flags=re.IGNORECASE),
+        hints=_LICENCE_HINTS,
+        num_digits=4,
     ),
     *(
         _Rule(
             "national_id",
-            _where(_beside(words, number), check, flags=re.IGNORECASE),
+            _where(_near(words, number), check, flags=re.IGNORECASE),
             hints=hints,
             num_digits=9,
         )

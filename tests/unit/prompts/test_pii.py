@@ -50,6 +50,19 @@ FOUND = [
     ("national_id", "my passport number is C01X00T47.", "C01X00T47"),
     ("national_id", "Reisepass C01X00T47", "C01X00T47"),
     ("national_id", "\u041f\u0430\u0441\u043f\u043e\u0440\u0442 45 07 123456", "45 07 123456"),
+    ("email", "lucia arroba ejemplo punto es", "lucia arroba ejemplo punto es"),
+    ("email", "x=kim%40example.org&y", "kim%40example.org"),
+    ("email", "sam_at_example_dot_net", "sam_at_example_dot_net"),
+    ("phone", "Handy: 0160 9876543", "0160 9876543"),
+    ("phone", "num\u00e9ro est le 07.11.22.33.44", "07.11.22.33.44"),
+    ("phone", "\u624b\u673a\u53f713912345678", "13912345678"),
+    ("iban", "DE89-3704-0044-0532-0130-00", "DE89-3704-0044-0532-0130-00"),
+    ("national_id", "CPF dele \u00e9 52998224725", "52998224725"),
+    ("national_id", "\u0418\u041d\u041d 500100732259", "500100732259"),  # Russia, taxes
+    ("national_id", "SV-Nummer 65 170839 J 003", "65 170839 J 003"),  # Germany, insurance
+    ("national_id", "driver's license: D123-4567-8901", "D123-4567-8901"),
+    ("secret", "Passwort ist Winter#2025", "Winter#2025"),
+    ("secret", "PIN is 4821", "4821"),
     ("secret", "key sk-" + "a1B2" * 6, "sk-" + "a1B2" * 6),
     ("secret", "AKIA" + "ABCD1234EFGH5678", "AKIA" + "ABCD1234EFGH5678"),
     ("secret", "my password is hunter2!", "hunter2!"),
@@ -63,6 +76,10 @@ LEFT_ALONE = [
     "DE89 3704 0044 0532 0130 01",  # mod 97 fails
     "666-12-3456 and 123-00-6789",  # numbers that the US does not give out
     "130 692 545",
+    "text 12345678 characters",
+    "pip 24.0.1.2 and libfoo 3.2.10.4",
+    "65 170839 J 004 and 500100732258",
+    "The password rules for 2024 changed.",
     "2345 6789 0125",
     "12345678A",
     "on 2024-01-02 03:04 or 01.02.2024 10:30",
