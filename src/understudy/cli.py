@@ -305,6 +305,13 @@ COMMANDS: tuple[Command, ...] = (
         "bring a store to the newest schema",
     ),
     Command(
+        "check-deployment",
+        "understudy.loop.check_deployment",
+        "CheckDeploymentConfig",
+        "check_deployment",
+        "say what a project that others use still lacks",
+    ),
+    Command(
         "reward",
         "understudy.reward.run",
         "RewardConfig",

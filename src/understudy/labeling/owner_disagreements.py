@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from pydantic import Field
 from sqlalchemy import Engine
 
+from understudy.labeling.markdown import shown_texts
 from understudy.labeling.overlap import ENOUGH, pair_agreement
 from understudy.labeling.owner_parts import excerpt, no_item, now_standing, turns
 from understudy.labeling.parts import LabelApp
@@ -169,7 +170,7 @@ def shown(call: Call) -> Json:
         "purpose": item["purpose"],
         "use_case": item["use_case"],
         "prompt": {"turns": turns(item["prompt_body"])},
-        "answers": [{"id": name, "text": texts[of]} for of, name in names.items()],
+        "answers": shown_texts(call.app.store, {name: texts[of] for of, name in names.items()}),
         "labels": [
             {
                 "who": chr(ord("A") + place),

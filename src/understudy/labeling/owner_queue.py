@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import RowMapping
 
 from understudy.labeling.drift import Pace, pace
+from understudy.labeling.markdown import SETTING as MARKDOWN
 from understudy.labeling.owner_disagreements import num_open
 from understudy.labeling.owner_parts import (
     alarms_json,
@@ -136,7 +137,20 @@ def queue(call: Call) -> Json:
         "nobody_left": nobody_left(app.store),
         "late": len(late_responses(app.store)),
         "new_responses": setting(app.store, SETTING, "together"),
+        "markdown": setting(app.store, MARKDOWN, False),
     }
+
+
+class Shown(Body):
+    """How tasks are shown."""
+
+    markdown: bool
+
+
+def show(call: Call) -> Json:
+    """Choose whether labelers see responses as Markdown or as plain text."""
+    set_setting(call.app.store, MARKDOWN, call.body.markdown, call.app.now(), by=call.me.id)
+    return {"markdown": call.body.markdown}
 
 
 class Fill(Body):
@@ -250,6 +264,7 @@ ROUTES = (
     Route("GET", "/api/owner/home", Access.OWNER, home, apart=True),
     Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True),
     Route("GET", PLOT, Access.OWNER, pace_plot, apart=True),
+    Route("POST", "/api/owner/queue/shown", Access.OWNER, show, Shown, max_bytes=4096),
     Route("POST", "/api/owner/queue/fill", Access.OWNER, fill, Fill, max_bytes=4096),
     Route("POST", "/api/owner/queue/end", Access.OWNER, end, max_bytes=4096),
     Route("POST", "/api/owner/items/{item_id}/reopen", Access.OWNER, reopen, max_bytes=4096),

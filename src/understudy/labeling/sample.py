@@ -129,7 +129,9 @@ class _Sample:
         at, until = stamp(self.now), stamp(utc_now() + timedelta(days=LINK.days))
         new = NewAccount(name=name, **what)
         token = invite(self.store, new, by=self.ids.get(OWNER), at=at, expires_at=until)
-        self.ids[name] = account_named(self.store, name)["id"]
+        account = account_named(self.store, name)
+        assert account is not None
+        self.ids[name] = account["id"]
         if name != OWNER:  # who opens the link reads the instructions first
             acknowledge(self.store, self.ids[name], self._version(), at)
         return token
@@ -219,14 +221,19 @@ class _Sample:
         return take(self.store, taker, at=stamp(self.now), expires_at=until, kind=kind)
 
     def _answer(self, name: str, assignment_id: str) -> None:
-        row, texts = view(self.store, assignment_id, self.ids[name])
+        found, texts = view(self.store, assignment_id, self.ids[name])
+        row = dict(found)
         prompt = str(row["prompt_id"]).removeprefix("sample-")
-        shared = {"id": str(uuid4()), "seconds": float(self.rng.randint(40, 200)), "ui": "sample"}
+        shared: dict[str, Any] = {
+            "id": str(uuid4()),
+            "seconds": float(self.rng.randint(40, 200)),
+            "ui": "sample",
+        }
         self.now += timedelta(seconds=shared["seconds"])
         at = stamp(self.now)
         if prompt == SKIPPED:
-            why = {"reason": "unclear", "note": "Which meal, and for how many?"}
-            skip(self.store, assignment_id, self.ids[name], at=at, **why)
+            note = "Which meal, and for how many?"
+            skip(self.store, assignment_id, self.ids[name], at=at, reason="unclear", note=note)
             return
         if row["kind"] == "demonstrate":
             text = self.data[prompt].get("demonstration") or "Let me think about that."
@@ -243,7 +250,8 @@ class _Sample:
     ) -> Submission:
         slips = TEAM.get(name, (None, 0.6))[1]
         rows = self.data[prompt]["responses"]
-        ratings, worth = {}, {}
+        worth: dict[str, int] = {}
+        ratings: dict[str, Any] = {}
         for answer, response_id in answer_ids(row).items():
             said = rows[int(response_id.rpartition("-")[2])]
             worth[answer] = min(7, max(1, round(self.rng.gauss(said["likert"], slips))))

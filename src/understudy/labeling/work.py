@@ -12,6 +12,7 @@ from pydantic import Field
 from understudy.labeling.answers import ID, MAX_TEXT, Submission, answer_ids, read_answer
 from understudy.labeling.gate import advance, purpose_of
 from understudy.labeling.gold import gold_due
+from understudy.labeling.markdown import shown_texts
 from understudy.labeling.overlap import pair_agreement, wants_more
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import questions
@@ -271,7 +272,9 @@ def _shown(
         "rubric_now": account.rubric,
         "priorities": app.rubric(row["rubric"])[purpose],
         "prompt": None if row["prompt_body"] is None else {"turns": _turns(row)},
-        "answers": [{"id": name, "text": texts[of]} for name, of in answer_ids(row).items()],
+        "answers": shown_texts(
+            app.store, {name: texts[of] for name, of in answer_ids(row).items()}
+        ),
         "brief": _brief(row),
         "questions": QUESTIONS,
         "limit": {"count": app.length.limit, "unit": app.length.unit},

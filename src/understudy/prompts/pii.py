@@ -202,7 +202,7 @@ _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w
 def _find_ips(text: str) -> Iterator[Span]:
     """Addresses, less those that identify nobody: loopback, unspecified, network masks."""
     for match in _IPV4.finditer(text):
-        version = _VERSION.search(text, max(0, match.start() - 40), match.start())
+        version = bool(_VERSION.search(text, max(0, match.start() - 40), match.start()))
         nobody = match[0].startswith(("0.", "127.", "255."))
         near = text[max(0, match.start() - 40) : match.end() + 20]
         if all(int(part) < _SMALL for part in match[0].split(".")):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, select, update
 
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import assignments, item_responses, items
@@ -157,10 +157,10 @@ def _shown(
 
 def _same(one: Any, other: Any) -> ColumnElement[bool]:
     """Items that rank responses to one prompt for one purpose."""
-    return (
-        (other.c.kind == "rank")
-        & (other.c.prompt_id == one.c.prompt_id)
-        & (other.c.purpose == one.c.purpose)
+    return and_(
+        other.c.kind == "rank",
+        other.c.prompt_id == one.c.prompt_id,
+        other.c.purpose == one.c.purpose,
     )
 
 

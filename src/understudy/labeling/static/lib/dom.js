@@ -11,6 +11,7 @@ const AS_PROPERTY = new Set([
 ]);
 const REFUSED = /^(on|style$|srcdoc$|innerHTML$|outerHTML$)/i;
 const SVG = "http://www.w3.org/2000/svg";
+const MATH = "http://www.w3.org/1998/Math/MathML";
 
 /**
  * An element. `attributes`: `on` holds listeners, `data` data-* values, `class` a class list; null
@@ -24,6 +25,19 @@ export function h(tag, attributes = {}, ...children) {
 /** An SVG element, under the same rules. */
 export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** What the server made of a text: texts and [tag, attributes, children], without any that could act. */
+export function fromTree(tree, inMath = false) {
+  return tree.map((node) => {
+    if (typeof node === "string") return node;
+    const [tag, attributes, children] = node;
+    if (/^(script|style|iframe|object|embed|form|a|img|base|link|meta)$/i.test(tag))
+      throw new Error(`${tag} is not for texts`);
+    const math = inMath || tag === "math";
+    const made = math ? document.createElementNS(MATH, tag) : document.createElement(tag);
+    return fill(made, attributes, fromTree(children, math));
+  });
 }
 
 function fill(node, attributes, children) {

@@ -1,5 +1,7 @@
 // Long texts fold: all of the text is in the page, only its height is cut.
-import { h, newId } from "./dom.js";
+import { fromTree, h, newId } from "./dom.js";
+import { keep, kept } from "./keep.js";
+import { say } from "./say.js";
 
 const LONG_CHARACTERS = 1200;
 const LONG_LINES = 18;
@@ -14,10 +16,36 @@ export const numWords = (text) =>
 export const isLong = (text) =>
   text.length > LONG_CHARACTERS || text.split("\n").length > LONG_LINES;
 
-/** A text as it was written: {node, toggle}. `toggle` is null where there is nothing to fold. */
-export function foldable(text, { folded = isLong(text), onToggle = () => {} } = {}) {
+/** Show responses as plain text, or as Markdown again. */
+export function togglePlain() {
+  const plain = document.documentElement.dataset.text !== "plain";
+  keep("plain", plain);
+  showPlain(plain);
+  say(plain ? "Plain text" : "Markdown");
+}
+
+function showPlain(plain) {
+  document.documentElement.dataset.text = plain ? "plain" : "";
+}
+showPlain(kept("plain") === true);
+
+/** A text, with its Markdown beside it where the project shows that: one of the two is seen. */
+export const proseOf = (text, tree = null, attributes = {}) =>
+  h(
+    "div",
+    { class: "prose", dir: "auto", translate: "no", ...attributes },
+    tree
+      ? [h("div", { class: "rich" }, fromTree(tree)), h("div", { class: "source" }, text)]
+      : text,
+  );
+
+/**
+ * A text as it was written, or as its Markdown `tree`: {node, toggle}. `toggle` is null where there is
+ * nothing to fold.
+ */
+export function foldable(text, { folded = isLong(text), tree = null, onToggle = () => {} } = {}) {
   const id = newId("text");
-  const body = h("div", { class: "prose", id, dir: "auto", translate: "no" }, text);
+  const body = proseOf(text, tree, { id });
   if (!folded) return { node: body, toggle: null };
   const button = h("button", {
     class: "link fold",

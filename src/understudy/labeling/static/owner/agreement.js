@@ -5,7 +5,24 @@ import { measure, plain, plot, section, show, table, whisker } from "./parts.js"
 const TIES = { drop: "left out", half: "half an agreement", exact: "an answer like the others" };
 const ties = new URLSearchParams(location.search).get("ties") ?? "drop";
 
-const draw = (all) => [
+const known = ({ tables }) =>
+  tables.some(({ lines: rows }) => rows.some(({ agreement }) => agreement?.value != null));
+
+const draw = (all) => (known(all) ? numbers(all) : [h("h1", {}, "Agreement"), nothing()]);
+
+/** One sentence instead of a page of "undefined". */
+const nothing = () =>
+  h(
+    "p",
+    { class: "card" },
+    "How far labelers agree appears here once two of them have ranked the same prompt: ",
+    h("a", { href: "/owner/labelers" }, "invite a second one"),
+    " and fill the queue with an overlap (",
+    h("code", {}, "understudy labels plan --overlap"),
+    ").",
+  );
+
+const numbers = (all) => [
   h("h1", {}, "Agreement"),
   h(
     "p",
@@ -43,6 +60,7 @@ const draw = (all) => [
           measure(window.held_out),
           measure(window.gold),
         ]),
+        { empty: "Windows of time appear here as labels come." },
       ),
     ),
   ),
@@ -57,6 +75,7 @@ const draw = (all) => [
         flag.answers,
         measure(flag.alpha, { plainNumber: true, counts: false }),
       ]),
+      { empty: "The flags' agreement appears here once two labelers have rated the same answer." },
     ),
   ),
   section(
@@ -89,6 +108,7 @@ function lines({ title, about, lines: rows }, paper) {
         measure(alpha, { plainNumber: true, counts: false }),
       ),
     ]),
+    { empty: "Nobody to compare here yet." },
   );
 }
 

@@ -57,6 +57,7 @@ function draw(log) {
         row.object ?? "–",
         h("code", { class: "small details" }, JSON.stringify(row.body)),
       ]),
+      { empty: "No action begins with that; leave the field empty to see all." },
     ),
     older,
   ];

@@ -199,6 +199,7 @@ function labelsTable(item, letters) {
         ),
         ...item.answers.map(({ id }) => opinion(label, id)),
       ]),
+      { empty: "What each labeler said appears here." },
     ),
   );
 }

@@ -46,7 +46,7 @@ const draw = (found) => [
         { href: `/owner/disagreements/${item.item_id}`, class: "clip", dir: "auto", translate: "no" },
         item.excerpt,
       ),
-      item.agreement === null ? "undefined" : `${Math.round(item.agreement * 100)}%`,
+      item.agreement === null ? "–" : `${Math.round(item.agreement * 100)}%`,
       item.contested,
       item.num_rankings,
       item.unsure,
@@ -55,7 +55,7 @@ const draw = (found) => [
         ? h("span", { class: "badge plain" }, plain(item.decided.verdict))
         : h("span", { class: "badge warn" }, "open"),
     ]),
-    { empty: "None: nothing to decide." },
+    { empty: "Items on which labelers disagree appear here, the worst first; it takes two who rank the same prompt (labels plan --overlap)." },
   ),
 ];
 

@@ -85,7 +85,7 @@ function jobTable(jobs) {
       job.by,
       when(job.finished_at ?? job.created_at),
     ]),
-    { empty: "No exports yet." },
+    { empty: "Exports appear here with their hash and a link: choose what, and press Export." },
   );
 }
 

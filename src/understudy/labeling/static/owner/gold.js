@@ -44,6 +44,7 @@ const draw = (gold) => [
               { small: true },
             ),
       ]),
+      { empty: "Gold items appear here: make them of what a researcher has answered, below." },
     ),
   ),
   section(
@@ -59,7 +60,7 @@ const draw = (gold) => [
         when(item.at),
         actButton("Make gold", () => askUse(item), { small: true }),
       ]),
-      { empty: "None: a researcher labels items under Work first." },
+      { empty: "What a researcher has answered under Work appears here and can be made gold: invite one among the labelers." },
     ),
   ),
   section(
@@ -72,9 +73,14 @@ const draw = (gold) => [
             "By labeler",
             ["Name", "Rankings", "Flags"],
             gold.labelers.map((one) => [one.name, measure(one.accuracy), measure(one.flags)]),
+            { empty: "Labelers appear here once they have met a mixed-in gold item." },
           ),
         )
-      : h("p", { class: "soft" }, "Nothing yet."),
+      : h(
+          "p",
+          { class: "soft" },
+          "How each labeler does on gold items appears here once there are some.",
+        ),
   ),
 ];
 

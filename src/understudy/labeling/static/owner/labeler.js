@@ -70,6 +70,7 @@ const draw = ({ labeler, screening, work, alarms }) => [
               measure(one.agreement),
               measure(one.gold),
             ]),
+            { empty: "Windows of work appear here once this labeler has finished an item." },
           ),
         ),
       )
@@ -114,6 +115,7 @@ function screeningSection(screening) {
           ? h("span", { class: "soft" }, one.text ?? one.why ?? "")
           : verdict[String(one.passes ?? null)],
       ]),
+      { empty: "Criteria appear here once there are screening items." },
     ),
     h("h3", {}, "Answers"),
     table(
@@ -129,6 +131,7 @@ function screeningSection(screening) {
           ? h("a", { href: "/owner/labelers" }, "needs a grade")
           : (trial.grade ?? "–"),
       ]),
+      { empty: "Answers to screening items appear here as the candidate gives them." },
     ),
   );
 }

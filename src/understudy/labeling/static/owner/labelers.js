@@ -47,7 +47,7 @@ async function draw({ labelers }) {
           "Last seen",
         ],
         labelers.map(row),
-        { empty: "Nobody yet: invite somebody." },
+        { empty: "Everybody on the project appears here: invite somebody above." },
       ),
     ),
     teamPanel(team),

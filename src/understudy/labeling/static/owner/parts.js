@@ -76,8 +76,11 @@ export function section(title, ...children) {
   return h("section", { class: "block", "aria-label": title }, h("h2", {}, title), ...children);
 }
 
-/** A table in a box that scrolls by itself. `columns`: [title, isNumber?]; `rows`: lists of cells. */
-export function table(title, columns, rows, { empty = "Nothing yet." } = {}) {
+/**
+ * A table in a box that scrolls by itself. `columns`: [title, isNumber?]; `rows`: lists of cells; `empty`
+ * says, where there are none, what will be there and what to do.
+ */
+export function table(title, columns, rows, { empty } = {}) {
   if (!rows.length) return h("p", { class: "soft" }, empty);
   const names = columns.map((column) => (Array.isArray(column) ? column : [column]));
   const cell = (content, index) => {
@@ -114,11 +117,13 @@ export function table(title, columns, rows, { empty = "Nothing yet." } = {}) {
   );
 }
 
-/** A share with its interval in words, or the word "undefined" and why. `plainNumber` is for alpha. */
+/** A share with its interval in words, or why there is none. `plainNumber` is for alpha. */
 export function measure(value, { plainNumber = false, counts = true } = {}) {
   if (!value) return h("span", { class: "soft" }, "–");
   if (value.value === null || value.value === undefined)
-    return h("span", { class: "soft" }, "undefined", h("br"), h("small", {}, value.undefined));
+    return counts
+      ? h("small", { class: "soft" }, value.undefined)
+      : h("span", { class: "soft", title: value.undefined }, "–");
   const say = plainNumber ? (number) => number.toFixed(2) : percent;
   const interval =
     value.low === null || value.low === undefined

@@ -28,6 +28,7 @@ const draw = (queue) => [
         "Days",
         ["Day", ["Done", true], ["Skipped", true], ["Labelers", true]],
         queue.pace.days.map((day) => [day.day, day.done, day.skipped, day.labelers]),
+        { empty: "Days appear here once somebody has finished an item." },
       ),
     ),
   ),
@@ -57,9 +58,11 @@ const draw = (queue) => [
         row.live,
         row.skips,
       ]),
+      { empty: "Items appear here once the queue is filled: press Fill the queue below." },
     ),
   ),
   filling(queue),
+  showing(queue),
   waiting(queue.nobody_left),
   section(
     "Set aside and closed",
@@ -84,7 +87,7 @@ const draw = (queue) => [
             : actButton("Close", () => change(item, "close"), { small: true }),
         ),
       ]),
-      { empty: "None." },
+      { empty: "Items that three people have skipped appear here; there are none." },
     ),
   ),
   section(
@@ -99,7 +102,7 @@ const draw = (queue) => [
         when(lease.beat_at),
         when(lease.expires_at),
       ]),
-      { empty: "Nobody just now." },
+      { empty: "Who has a task in hand appears here; nobody has one just now." },
     ),
   ),
 ];
@@ -146,6 +149,35 @@ function filling(queue) {
         },
         { main: true },
       ),
+    ),
+  );
+}
+
+/** How labelers see responses. */
+function showing({ markdown }) {
+  const how = select(
+    "shown-as",
+    [
+      ["plain", "plain text, as the model wrote it"],
+      ["markdown", "Markdown, code and formulas"],
+    ],
+    markdown ? "markdown" : "plain",
+  );
+  return section(
+    "How responses are shown",
+    h(
+      "p",
+      { class: "soft" },
+      "With Markdown, P shows the plain text. Nothing is fetched: links and pictures stay words.",
+    ),
+    h(
+      "div",
+      { class: "card form-row" },
+      field("Labelers see", how),
+      actButton("Set", async () => {
+        await post("/api/owner/queue/shown", { markdown: how.value === "markdown" });
+        toast("Set: it holds from the next task on.");
+      }),
     ),
   );
 }

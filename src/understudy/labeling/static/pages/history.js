@@ -21,8 +21,10 @@ async function load() {
     list.append(...reply.done.map(row));
     before = reply.before;
     more.hidden = !before;
+    $("#loading").hidden = true;
     $("#none").hidden = list.children.length > 0;
   } catch (error) {
+    $("#loading").hidden = true;
     $("#none").hidden = false;
     $("#none").textContent = error.message;
   }

@@ -8,10 +8,10 @@ import { tiedWith } from "./tiers.js";
  * The card of an answer: {node, handle, fold, mark(on), offer(chosen, letter), sync(body)}. What the
  * person does goes to `act.place(id, tier)`, `act.look(id)` and `act.compare(id)`.
  */
-export function answerCard({ id, text }, letters, act) {
+export function answerCard({ id, text, tree }, letters, act) {
   const letter = letters[id];
   const title = newId("answer");
-  const fold = foldable(text);
+  const fold = foldable(text, { tree });
   const handle = h("b", { class: "letter handle", title: "Drag into a tier" }, letter);
   const radios = tierRadios(letter, Object.keys(letters).length, (tier) => act.place(id, tier));
   const out = link("Take out", `Take answer ${letter} out of the ranking`, () => act.place(id, 0));

@@ -58,7 +58,8 @@ function sideBySide(assignment, expected, mine, letters) {
       column("Your answer", foldable(mine.text ?? "").node),
       column("The researcher's answer", foldable(expected?.text ?? "").node),
     );
-  const text = Object.fromEntries(assignment.answers.map((answer) => [answer.id, answer.text]));
+  const answer = Object.fromEntries(assignment.answers.map((one) => [one.id, one]));
+  const prose = ({ text, tree }) => foldable(text, { tree }).node;
   const ladder = (tiers) =>
     tiers?.length
       ? h(
@@ -69,7 +70,7 @@ function sideBySide(assignment, expected, mine, letters) {
               "li",
               {},
               tier.map((id) =>
-                h("div", { class: "placed" }, h("b", {}, letters[id]), foldable(text[id]).node),
+                h("div", { class: "placed" }, h("b", {}, letters[id]), prose(answer[id])),
               ),
             ),
           ),

@@ -1,6 +1,6 @@
 // What every task looks like: its head, the prompt, the two panels, the row of buttons.
 import { $, h } from "../lib/dom.js";
-import { conversation } from "../lib/fold.js";
+import { conversation, togglePlain } from "../lib/fold.js";
 import { keyCap } from "../lib/keys.js";
 import { say } from "../lib/say.js";
 
@@ -121,6 +121,9 @@ export const generalKeys = (task, page) => [
     },
   },
   { key: "x", does: "skip the task", run: () => page.skip() },
+  ...((task.assignment.answers ?? []).some(({ tree }) => tree)
+    ? [{ key: "p", does: "plain text, or Markdown again", run: togglePlain }]
+    : []),
 ];
 
 /** Let nobody touch the task while an answer is on its way. */

@@ -94,7 +94,7 @@ function showAnswer(view, id) {
   page.put(
     taskHead(assignment, stepper.node),
     desk(
-      [promptCard(assignment), answerAlone(view, id), tags.node],
+      [promptCard(assignment, { fold: true }), answerAlone(view, id), tags.node],
       [h("div", { class: "card" }, view.form.node), view.bottom.node],
       "rating",
     ),
@@ -110,7 +110,7 @@ function showAnswer(view, id) {
 }
 
 function answerAlone({ assignment, letters, ids }, id) {
-  const { text } = assignment.answers.find((answer) => answer.id === id);
+  const { text, tree } = assignment.answers.find((answer) => answer.id === id);
   const place = `${ids.indexOf(id) + 1} of ${ids.length} · ${numWords(text)} words`;
   return h(
     "article",
@@ -122,7 +122,7 @@ function answerAlone({ assignment, letters, ids }, id) {
       h("h2", { class: "step-title", tabindex: -1 }, `Answer ${letters[id]}`),
       h("span", { class: "soft small" }, place),
     ),
-    foldable(text, { folded: false }).node,
+    foldable(text, { folded: false, tree }).node,
   );
 }
 

@@ -18,7 +18,7 @@ export function drawWriting(task, page) {
   page.put(
     taskHead(assignment),
     desk(
-      [promptCard(assignment), tags?.node],
+      [promptCard(assignment, { fold: true }), tags?.node],
       [h("div", { class: "card" }, view.node), bottom.node],
       "writing",
     ),

@@ -1,0 +1,216 @@
+"""`understudy check-deployment`: what a project that others use still lacks (docs/deploy.md)."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from understudy.store import Project, Store, open_project
+from understudy.store.accounts import all_accounts
+from understudy.store.audit import verify
+from understudy.store.engine import is_sqlite, sqlite_file
+from understudy.store.maintenance import backups_of
+
+TIMEOUT_S = 10.0
+CERTIFICATE_DAYS = 14
+FREE_BYTES = 10**9
+Finding = tuple[Literal["ok", "note", "missing"], str, str]
+"""How it is, what was looked at, one sentence with the way out."""
+
+
+class DeploymentIncomplete(OSError):
+    """Something is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckDeploymentConfig:
+    """Say what is missing before, or while, other people use a project."""
+
+    project: Path = Path()
+    """The project's folder."""
+    labels: str | None = None
+    """Address of the labelers' pages, like https://labels.example.org; not looked at without it."""
+    gateway: str | None = None
+    """Address of the gateway, like https://api.example.org; not looked at without it."""
+    backup_days: float = 2.0
+    """A backup may be so old."""
+    ca_file: Path | None = None
+    """Certificates to trust instead of the system's, as PEM: for an authority of your own."""
+
+    def __post_init__(self) -> None:
+        if self.backup_days <= 0:
+            raise ValueError(f"backup_days is {self.backup_days}; it must be above 0")
+        for name in ("labels", "gateway"):
+            address = getattr(self, name)
+            if address is not None and not urlsplit(address).hostname:
+                raise ValueError(f"{name} is {address!r}; write it like https://labels.example.org")
+
+
+def check_deployment(config: CheckDeploymentConfig) -> str:
+    """A line for each thing; DeploymentIncomplete, after the lines, if any is missing."""
+    found = list(_findings(config))
+    lines = [f"{state:<8} {what}: {text}" for state, what, text in found]
+    missing = sum(state == "missing" for state, _, _ in found)
+    if not missing:
+        return "\n".join([*lines, "nothing is missing"])
+    print("\n".join(lines), flush=True)
+    raise DeploymentIncomplete(f"{missing} of {len(found)} are missing; docs/deploy.md says how")
+
+
+def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:
+    project = open_project(config.project)
+    if os.getuid() == 0:
+        yield "missing", "user", "this is root; run the servers, and this, as a user of their own"
+    else:
+        yield "ok", "user", f"runs as user {os.getuid()}"
+    yield _files(project)
+    store = None
+    try:
+        store = project.open_store()
+    except (ValueError, OSError) as error:
+        yield "missing", "store", str(error)
+    if store is not None:
+        yield from _store(project, store)
+        yield _backup(project, store, timedelta(days=config.backup_days))
+        yield _disk(project, store)
+    days = project.retention_days
+    if days is None:
+        yield "note", "retention", "prompts are kept for good; [privacy] retention_days limits it"
+    else:
+        yield "ok", "retention", f"prompts are kept for {days} days"
+    for name in ("labels", "gateway"):
+        address = getattr(config, name)
+        if address is not None:
+            yield from _served(name, address, config.ca_file)
+
+
+def _files(project: Project) -> Finding:
+    """Whether others may read what is secret."""
+    names = (".", "project.toml", "store.sqlite", "log.sqlite")
+    paths = [project.folder / name for name in names]
+    open_to = [p for p in paths if p.exists() and stat.S_IMODE(p.stat().st_mode) & 0o077]
+    if open_to:
+        named = " ".join(str(path) for path in open_to)
+        return "missing", "files", f"others may use {named}: chmod go= {named}"
+    return "ok", "files", "only this user may read them"
+
+
+def _store(project: Project, store: Store) -> Iterator[Finding]:
+    broken = verify(store)
+    if broken:
+        yield "missing", "store", f"the audit log was changed: {broken}; compare with a backup"
+    else:
+        yield "ok", "store", "it opens, has the newest schema, and its audit log is whole"
+    if project.unfinished.exists():
+        yield "missing", "removals", "one was cut short: run `understudy users forget` again"
+    owners = [
+        row
+        for row in all_accounts(store)
+        if row["owner"] and row["password"] and not row["disabled_at"]
+    ]
+    if owners:
+        yield "ok", "owner", f"{len(owners)} can sign in"
+    else:
+        yield "missing", "owner", "nobody: `understudy labelers invite NAME --owner`, open the link"
+
+
+def _backup(project: Project, store: Store, oldest: timedelta) -> Finding:
+    made = [
+        (datetime.fromisoformat(at), path)
+        for path, at in backups_of(project)
+        if not path.name.startswith(".") and path.suffix != ".log"
+    ]
+    if not made:
+        return "missing", "backup", "none: `understudy store backup`, from a timer"
+    at, path = max(made)
+    if datetime.now(UTC) - at > oldest:
+        return "missing", "backup", f"the newest, {path}, is of {at:%Y-%m-%d}: make one"
+    same = is_sqlite(store.engine) and (
+        path.stat().st_dev == sqlite_file(store.engine).stat().st_dev
+    )
+    if same:
+        return "missing", "backup", f"{path} lies on the store's disk: copy it to another one"
+    return "ok", "backup", f"{path} of {at:%Y-%m-%d %H:%M}"
+
+
+def _disk(project: Project, store: Store) -> Finding:
+    size = sqlite_file(store.engine).stat().st_size if is_sqlite(store.engine) else 0
+    free, wanted = shutil.disk_usage(project.folder).free, max(FREE_BYTES, 2 * size)
+    if free < wanted:
+        return "missing", "disk", f"{free / 1e9:.1f} GB are free; leave {wanted / 1e9:.1f} GB"
+    return "ok", "disk", f"{free / 1e9:.1f} GB are free"
+
+
+def _served(name: str, address: str, ca_file: Path | None) -> Iterator[Finding]:
+    """What a browser or a client meets there."""
+    parts = urlsplit(address)
+    host = str(parts.hostname)
+    if parts.scheme != "https":
+        yield "missing", name, f"{address} is no https: put a server that speaks TLS in front"
+        return
+    port = parts.port or 443
+    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    try:
+        connection = HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+        connection.request("GET", "/health")
+        reply = connection.getresponse()
+        body, headers = reply.read(100_000), reply.headers
+        ends = _certificate_ends(connection.sock)
+        connection.close()
+    except (OSError, ValueError) as error:
+        yield "missing", name, f"{address} does not answer by TLS: {error}"
+        return
+    yield _health(name, reply.status, body)
+    left = ends - datetime.now(UTC)
+    if left < timedelta(days=CERTIFICATE_DAYS):
+        yield "missing", name, f"the certificate ends on {ends:%Y-%m-%d}: renew it"
+    else:
+        yield "ok", name, f"the certificate holds until {ends:%Y-%m-%d}"
+    if "strict-transport-security" in headers:
+        yield "ok", name, "browsers are told to come by https"
+    else:
+        yield "missing", name, "no Strict-Transport-Security: add the header in the server in front"
+    if port == 443:
+        yield _plain(name, host)
+
+
+def _certificate_ends(sock: socket.socket | None) -> datetime:
+    """When the certificate of a connection ends; ValueError where there is none."""
+    found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+    if not found:
+        raise ValueError("it shows no certificate")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
+
+
+def _health(name: str, status: int, body: bytes) -> Finding:
+    try:
+        said = json.loads(body)["status"]
+    except (ValueError, KeyError, TypeError):
+        said = None
+    if status == 200 and said == "ok":
+        return "ok", name, "/health says ok"
+    return "missing", name, f"/health answers {status}, status {said!r}: see the server's log"
+
+
+def _plain(name: str, host: str) -> Finding:
+    """Plain HTTP, as an old link has it."""
+    try:
+        connection = HTTPConnection(host, 80, timeout=TIMEOUT_S)
+        connection.request("GET", "/health")
+        reply = connection.getresponse()
+        there = reply.headers.get("Location", "")
+        connection.close()
+    except OSError:
+        return "ok", name, "plain HTTP is not answered"
+    if reply.status in (301, 308) and there.startswith("https://"):
+        return "ok", name, "plain HTTP is sent on to https"
+    return "missing", name, f"plain HTTP is answered with {reply.status}: send it on to https"
