@@ -6,6 +6,7 @@ what stands between `<!-- generated: KIND NAME -->` and `<!-- end -->` is writte
 settings COMMAND   a row per field of the command's config dataclass
 commands           a row per command
 extras             a row per extra of the package
+ways               a row per state of a labeler, an item, ... and the way on from it
 """
 
 import ast
@@ -24,7 +25,10 @@ from tests.docs.metrics_page import metrics_page
 from tests.docs.pages import DOCS
 
 from understudy.cli import COMMANDS
+from understudy.labeling.ways import WAYS as LABELING_WAYS
 from understudy.loop.installation import EXTRAS
+from understudy.serving.ways import WAYS as SERVING_WAYS
+from understudy.web.ways import ways_table
 
 BLOCK = re.compile(r"(<!-- generated: (\w+) ?(.*?) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 
@@ -112,6 +116,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "settings": settings_table,
     "commands": commands_table,
     "extras": extras_table,
+    "ways": lambda _: ways_table((*LABELING_WAYS, *SERVING_WAYS)),
 }
 
 

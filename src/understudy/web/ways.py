@@ -1,7 +1,7 @@
 """States and the ways on from them: no person and no request is ever at a dead end.
 
 `labeling/ways.py` and `serving/ways.py` list them; the documentation's table is made from those
-(`tests/docs/ways_page.py`), and tests hold them to the states that the code knows.
+(`tests/docs/generate.py`), and tests hold them to the states that the code knows.
 """
 
 from collections.abc import Sequence
