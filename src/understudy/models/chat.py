@@ -14,6 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat_format import ChatError, ChatFormat, Rendered, format_of
+from understudy.records.convert import visible
 from understudy.records.schema import Conversation, Message, as_messages, prompt_text
 
 Name = Callable[[int], str]
@@ -165,9 +166,9 @@ def padding_id(tokenizer: Tokenizer) -> int:
 
 def never_ended(tokenizer: Tokenizer, max_response_tokens: int) -> str:
     """What to say when no answer has ended by itself."""
-    names = tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer)))
+    names = " or ".join(tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer))))
     return (
-        f"no answer ended within {max_response_tokens} tokens: none wrote {' or '.join(names)}. "
+        f"no answer ended within {max_response_tokens} tokens: none wrote {visible(names)}. "
         "Either max_response_tokens is too small, or the model has not learned to end (train it on "
         "demonstrations first), or it ends its turns with another token: name that in "
         "eos_token_id of its generation_config.json"

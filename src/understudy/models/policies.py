@@ -59,11 +59,14 @@ def load_policy(
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 str(path), dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
-        except LOAD_ERRORS as error:
+        except Exception as error:  # the library raises many kinds for a broken config
             raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
     _check_rows(path, model, tokenizer)
     check_finite(path, model)
-    check_head(model)
+    try:
+        check_head(model)
+    except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        raise ValueError(f"{path} cannot compute: {one_line(error)}") from None
     if model.generation_config is not None:
         add_stop_ids(tokenizer, model.generation_config.eos_token_id)
         stops = sorted(stop_ids(tokenizer))
