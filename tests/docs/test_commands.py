@@ -9,7 +9,8 @@ import pytest
 from tests.docs.generate import strings_of_fields
 from tests.docs.pages import DOCS, ROOT, code_blocks, commands, pages
 
-from understudy.cli import COMMANDS, Command, _find, main, parse
+from understudy.cli import _find, main, parse
+from understudy.loop.commands import COMMANDS, Command
 
 TEXTS = {page.name: page.read_text(encoding="utf-8") for page in pages()}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -57,8 +57,9 @@ from understudy.records import (
     Response,
     write_records,
 )
+from understudy.training.opening import open_run
 from understudy.training.progress import Progress
-from understudy.training.run import Run, open_run, read_record
+from understudy.training.run import Run, read_record
 
 RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, and unbiased manner:"
 """The paper's respectful prefix (App. D)."""

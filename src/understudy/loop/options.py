@@ -18,9 +18,16 @@ from understudy.loop.examples import EXAMPLES
 
 
 def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
-    """An instance of `config_class` from `--config FILE`, if given, and the options after it."""
+    """An instance of `config_class` from `--config FILE`, if given, and the options after it.
+
+    What follows `--` is another command: the value of the field `command`, where there is one.
+    """
     import tyro
 
+    command: list[str] = []
+    if "--" in arguments and any(f.name == "command" for f in dataclasses.fields(config_class)):
+        at = arguments.index("--")
+        arguments, command = arguments[:at], arguments[at + 1 :]
     if "-h" in arguments or "--help" in arguments:
         try:
             tyro.cli(_shadow(config_class, {}), args=["--help"], prog=prog)
@@ -38,6 +45,8 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     if unknown:
         raise ValueError(f"{prog} does not know what to do with '{unknown[0]}'; see {prog} --help")
     values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)}
+    if command:
+        values["command"] = tuple(command)
     for name, value in values.items():
         if isinstance(value, float) and math.isnan(value):  # every comparison with it is false
             raise ValueError(f"{prog}: {name} is nan; give a number")

@@ -34,6 +34,11 @@ def set_dropout(model: nn.Module, p: float) -> None:
     object.__setattr__(model, _HANDLES, tuple(handles))
 
 
+def drops(model: nn.Module) -> bool:
+    """Whether a pass of `model` as it is now is random."""
+    return model.training and bool(getattr(model, _HANDLES, ()))
+
+
 def residual_blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The attention and feed-forward blocks of every layer whose output is added to the residual
     stream."""

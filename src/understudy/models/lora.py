@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from understudy.models.sharding import fill, is_sharded
+
 _NAME = "default"
 
 
@@ -116,7 +118,11 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Take over what `weights_of` gave."""
     assert set(weights) == set(weights_of(model)), "the checkpoint is of another model"
-    model.load_state_dict(weights, strict=not has_adapter(model))
+    if is_sharded(model):
+        for name, weight in model.state_dict().items():
+            fill(weight, weights[name])
+    else:
+        model.load_state_dict(weights, strict=not has_adapter(model))
 
 
 def write_adapter(model: nn.Module, folder: Path) -> None:

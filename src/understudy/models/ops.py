@@ -18,6 +18,11 @@ _KEEP_ELEMENTS = 2**24
 """Log-probabilities kept for the backward pass instead of being made again: 64 MB in fp32."""
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """`x` in fp32, or in fp64 if it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Mean of `x` where `mask` is 1, over all or one dimension; 0 where nothing counts."""
     mask = mask.to(x.dtype)
@@ -45,14 +50,14 @@ def whiten(x_BT: Tensor, mask_BT: Tensor, shift_mean: bool = True) -> Tensor:
 def logprobs_of(logits_BTV: Tensor, labels_BT: Tensor, temperature: float = 1.0) -> Tensor:
     """Log-probability of each label under its own row of logits divided by `temperature`, in
     fp32."""
-    logits_BTV = logits_BTV.float() / temperature
+    logits_BTV = at_least_fp32(logits_BTV) / temperature
     picked_BT = logits_BTV.gather(-1, labels_BT.unsqueeze(-1)).squeeze(-1)
     return picked_BT - torch.logsumexp(logits_BTV, dim=-1)
 
 
 def entropy_of(logits_BTV: Tensor, temperature: float = 1.0) -> Tensor:
     """Entropy in nats of the distribution each row of logits gives, in fp32."""
-    logprobs_BTV = F.log_softmax(logits_BTV.float() / temperature, dim=-1)
+    logprobs_BTV = F.log_softmax(at_least_fp32(logits_BTV) / temperature, dim=-1)
     return -(logprobs_BTV.exp() * logprobs_BTV).sum(-1)
 
 
@@ -94,8 +99,8 @@ def chunked_logprobs(
     bias: Tensor | None = None,
     softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(log-probability of each label, entropy), both of the shape of `labels` and fp32, from hidden
-    states.
+    """(log-probability of each label, entropy), both of the shape of `labels` and in fp32 or
+    better, from hidden states.
 
     `hidden` may have any leading shape, such as (B, T, D) or (N, D) for the selected positions
     only. Logits are `hidden @ weight.T + bias`, soft-capped if asked (Gemma 2), divided by
@@ -108,6 +113,8 @@ def chunked_logprobs(
     logprobs_N, entropy_N = _ChunkedLogprobs.apply(
         hidden_ND, weight_VD, bias, labels_BT.reshape(-1), temperature, rows, softcap
     )  # type: ignore[no-untyped-call]
+    if labels_BT.ndim == 1:  # what a sharded model returns may be no view
+        return logprobs_N, entropy_N
     return logprobs_N.view(labels_BT.shape), entropy_N.view(labels_BT.shape)
 
 
@@ -135,7 +142,8 @@ class _ChunkedLogprobs(torch.autograd.Function):
         softcap: float | None,
     ) -> tuple[Tensor, Tensor]:
         num_rows = hidden_ND.shape[0]
-        logprobs_N = torch.empty(num_rows, dtype=torch.float32, device=hidden_ND.device)
+        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+        logprobs_N = torch.empty(num_rows, dtype=dtype, device=hidden_ND.device)
         entropy_N = torch.empty_like(logprobs_N)
         keep = num_rows * weight_VD.shape[0] <= _KEEP_ELEMENTS and any(ctx.needs_input_grad[:3])
         kept: list[Tensor] = []
@@ -203,7 +211,7 @@ def _logits(
     softcap: float | None,
 ) -> Tensor:
     bias_V = None if bias_V is None else bias_V.to(hidden_ND.dtype)
-    logits_NV = F.linear(hidden_ND, weight_VD.to(hidden_ND.dtype), bias_V).float()
+    logits_NV = at_least_fp32(F.linear(hidden_ND, weight_VD.to(hidden_ND.dtype), bias_V))
     if softcap is not None:
         logits_NV = torch.tanh(logits_NV / softcap) * softcap
     return logits_NV if temperature == 1.0 else logits_NV / temperature

@@ -6,10 +6,11 @@ real tokens. The head of a language model is always applied to selected position
 """
 
 import inspect
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +32,11 @@ from understudy.models.chat import add_stop_ids, stop_ids
 from understudy.models.chat_format import format_of
 from understudy.models.compute import autocast_of, computes_in_bf16
 from understudy.models.cpu.direct import Rows, direct_pass
+from understudy.models.dropout import drops
 from understudy.models.lora import has_adapter, merged_weights, write_adapter
 from understudy.models.ops import chunked_logprobs
+from understudy.models.saving import save_shards, write_weights
+from understudy.models.sharding import class_name, is_sharded
 
 PASS_TOKENS = {"cpu": 96, "cuda": 4096}
 """Padding tokens worth one more pass: the fixed cost of a pass in tokens, by device."""
@@ -112,13 +116,37 @@ def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path | str
     """Save in Hugging Face format (safetensors) so that the folder appears whole or not at all.
 
     A LoRA adapter is merged into what is saved, and kept by itself in `adapter` beside the folder.
+    All ranks must call it for a sharded model; the first one writes.
     """
+    if is_sharded(model):
+        save_shards(model, lambda tensors: _write_sharded(model, tokenizer, folder, tensors))
+        return Path(folder)
     weights = merged_weights(model) if has_adapter(model) else None
     with atomic_folder(folder) as partial, quiet_library():
         model.save_pretrained(partial, state_dict=weights)
         tokenizer.save_pretrained(partial)
     save_adapter(model, folder)
     return Path(folder)
+
+
+def _write_sharded(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    folder: Path | str,
+    tensors: Iterable[tuple[str, Tensor]],
+) -> None:
+    with atomic_folder(folder) as partial, quiet_library():
+        model.save_pretrained(partial, state_dict={})  # all but the weights
+        name_architecture(partial / "config.json", class_name(model))
+        tokenizer.save_pretrained(partial)
+        write_weights(partial, tensors)
+
+
+def name_architecture(path: Path, name: str) -> None:
+    """Write the class that reads the weights into a config.json."""
+    row = json.loads(path.read_text())
+    row["architectures"] = [name]
+    path.write_text(json.dumps(row, indent=2, sort_keys=True) + "\n")
 
 
 def save_adapter(model: PreTrainedModel, folder: Path | str) -> None:
@@ -268,10 +296,26 @@ def hidden_at(
             rows = Rows.masked(position_ids_BT)
             return direct(rows, input_ids_BT, read_M, attention_mask_BT)
         return direct(Rows.padded(attention_mask_BT), input_ids_BT, read_M)
-    if not causal:
+    if not causal or not takes_ragged_rows(model):
         hidden_BTD = forward_hidden(model, input_ids_BT, attention_mask_BT, position_ids_BT)
         return hidden_BTD[row_M, column_M]
     return _hidden_in_groups(model, input_ids_BT, attention_mask_BT, row_M, column_M)
+
+
+def takes_ragged_rows(model: nn.Module) -> bool:
+    """Whether `hidden_at` looks after rows of different lengths in one pass.
+
+    Not where the ranks must do as many passes each, nor where the dropout of a pass must not depend
+    on how it was split: rows of similar length are then passes of their own (`pass_overhead`).
+    """
+    return not drops(model) and not is_sharded(model)
+
+
+def pass_overhead(model: PreTrainedModel, tokens: int) -> int:
+    """What one more pass of at most `tokens` costs, in tokens of padding, for `by_token_budget`."""
+    if takes_ragged_rows(model):
+        return tokens
+    return PASS_TOKENS.get(device_of(model).type, PASS_TOKENS["cuda"])
 
 
 def _hidden_in_groups(

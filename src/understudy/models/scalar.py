@@ -5,8 +5,8 @@ Shapes: B sequences, T tokens, D hidden size, N responses. A score is read at a 
 token.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from understudy.models.chat import (
     stop_ids,
 )
 from understudy.models.lora import merged_weights
+from understudy.models.ops import at_least_fp32
 from understudy.models.policies import (
     LOAD_ERRORS,
     atomic_folder,
@@ -40,10 +41,18 @@ from understudy.models.policies import (
     forward_hidden,
     hidden_at,
     load_tokenizer,
+    name_architecture,
     one_line,
     quiet_library,
     save_adapter,
     trunk_of,
+)
+from understudy.models.saving import save_shards, write_weights
+from understudy.models.sharding import (
+    Dealer,
+    compute,
+    is_sharded,
+    whole,
 )
 from understudy.records.schema import Conversation
 
@@ -62,7 +71,7 @@ class ScalarModel(nn.Module):
         self.config = trunk.config
         size = int(trunk.config.hidden_size)
         weight = next(trunk.parameters())
-        self.head = nn.Linear(size, 1, dtype=torch.float32)
+        self.head = nn.Linear(size, 1, dtype=torch.promote_types(weight.dtype, torch.float32))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             self.head.weight.normal_(0.0, (size + 1) ** -0.5, generator=generator)
@@ -104,7 +113,7 @@ class ScalarModel(nn.Module):
 
     def read(self, hidden: Tensor) -> Tensor:
         """The head on hidden states of any leading shape, in fp32."""
-        return self.head(hidden.float()).squeeze(-1) + self.bias_shift
+        return self.head(at_least_fp32(hidden)).squeeze(-1) + self.bias_shift
 
     def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
         """Same as `values`."""
@@ -115,35 +124,47 @@ class ScalarModel(nn.Module):
 
         There the score is the same up to the constant `head bias + bias_shift`, for which those
         classes have no place; it is written in config.json as `understudy_score_offset`.
+        All ranks must call it for a sharded model; the first one writes.
         """
-        offset = float(self.head.bias.detach() + self.bias_shift)
-        prefix = self.trunk.base_model_prefix
-        weights = {f"{prefix}.{name}": w for name, w in merged_weights(self.trunk).items()}
-        weights["score.weight"] = self.head.weight.detach().to(next(self.trunk.parameters()).dtype)
+        head = {"weight": self.head.weight, "bias": self.head.bias, "shift": self.bias_shift}
+        head = {name: whole(tensor.detach()).contiguous() for name, tensor in head.items()}
+        score = {"score.weight": head["weight"].to(next(self.trunk.parameters()).dtype)}
+        prefix = f"{self.trunk.base_model_prefix}."
+        write = partial(self._write, Path(folder), tokenizer, head)
+        if is_sharded(self):
+            save_shards(self.trunk, write, score, prefix)
+        else:
+            weights = {prefix + name: w for name, w in merged_weights(self.trunk).items()}
+            write((weights | score).items())
+        return Path(folder)
+
+    def _write(
+        self,
+        folder: Path,
+        tokenizer: Tokenizer,
+        head: dict[str, Tensor],
+        tensors: Iterable[tuple[str, Tensor]],
+    ) -> None:
+        offset = float(head["bias"] + head["shift"])
         config = self.trunk.config
         # Where padding is the end of an answer, those classes would read the token before it.
         pad_id = tokenizer.pad_token_id
         saved = {name: getattr(config, name, None) for name in ("architectures", "pad_token_id")}
         name = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
-        with atomic_folder(folder) as partial, quiet_library():
+        with atomic_folder(folder) as fresh, quiet_library():
             config.num_labels = 1
             config.pad_token_id = None if pad_id in stop_ids(tokenizer) else pad_id
             config.understudy_score_offset = offset
-            self.trunk.save_pretrained(partial, state_dict=weights)
-            head = {"weight": self.head.weight, "bias": self.head.bias, "shift": self.bias_shift}
-            save_file({k: v.detach().contiguous() for k, v in head.items()}, partial / _HEAD_FILE)
-            tokenizer.save_pretrained(partial)
-            _name_architecture(partial / "config.json", name)
+            sharded = is_sharded(self)
+            self.trunk.save_pretrained(fresh, state_dict={} if sharded else dict(tensors))
+            if sharded:
+                write_weights(fresh, tensors)
+            save_file(head, fresh / _HEAD_FILE)
+            tokenizer.save_pretrained(fresh)
+            name_architecture(fresh / "config.json", name or "UnderstudyScalarModel")
         for key, value in saved.items():
             setattr(config, key, value)
         save_adapter(self.trunk, folder)
-        return Path(folder)
-
-
-def _name_architecture(path: Path, name: str | None) -> None:
-    row = json.loads(path.read_text())
-    row["architectures"] = [name or "UnderstudyScalarModel"]
-    path.write_text(json.dumps(row, indent=2, sort_keys=True) + "\n")
 
 
 def check_scalar(folder: Path | str) -> Path:
@@ -316,8 +337,12 @@ def score_ids(
     batch_tokens: int = 4096,
     names: Sequence[Conversation] | None = None,
     group_size: int = 16,
+    ranks: Dealer | None = None,
 ) -> list[float]:
-    """`score_texts` for token ids; `names` are the conversations that an error message shows."""
+    """`score_texts` for token ids; `names` are the conversations that an error message shows.
+
+    `ranks` share the passes out; all get all scores.
+    """
     room = context_length(model)
     groups: dict[tuple[int, ...], list[list[int]]] = {}
     for index, prompt in enumerate(prompts):
@@ -338,9 +363,14 @@ def score_ids(
     scores = [0.0] * len(prompts)
     training = model.training
     model.eval()
-    for indices, batch in batches:
+    mine = dict.fromkeys(range(len(batches)), True)
+    if ranks is not None:
+        mine = {share.number: share.counts for share in ranks.deal(len(batches))}
+    for number, counts in mine.items():
+        indices, batch = batches[number]
         where = [index for i in indices for index in members[i]]
-        for index, score in zip(where, model.ranking_scores(batch).tolist(), strict=True):
-            scores[index] = score
+        found = compute(model, model.ranking_scores, batch).tolist()
+        for index, score in zip(where, found, strict=True):
+            scores[index] = score if counts else 0.0
     model.train(training)
-    return scores
+    return scores if ranks is None else ranks.sum(scores)

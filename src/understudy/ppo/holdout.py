@@ -31,6 +31,8 @@ def evaluate(
         stop_ids=models.stop_ids,
         pad_id=models.pad_id,
         slots=config.rollout_slots,
+        replica=models.replica,
+        ranks=models.ranks,
     )
     measure(
         episodes,
@@ -39,6 +41,7 @@ def evaluate(
         None,
         temperature=config.temperature,
         micro_batch_tokens=config.micro_batch_tokens,
+        ranks=models.ranks,
     )
     raw_scores_B = episodes.raw_scores_B
     scores_B = final_scores(raw_scores_B, episodes.finished_B, config.missing_eos_score)

@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.batching import shuffled
 from understudy.models.policies import context_length, device_of
+from understudy.models.sharding import compute
 from understudy.models.text import lm_loss, pack_rows, read_text
+from understudy.training.ranks import ALONE, Ranks
 
 
 def read_rows(path: Path, tokenizer: Tokenizer, model: PreTrainedModel, length: int) -> Tensor:
@@ -37,14 +39,22 @@ def rows_of_step(ids_NT: Tensor, step: int, num_rows: int, seed: int) -> Tensor:
 
 
 def add_ptx_gradient(
-    policy: PreTrainedModel, ids_NT: Tensor, *, coef: float, micro_batch_tokens: int
+    policy: PreTrainedModel,
+    ids_NT: Tensor,
+    *,
+    coef: float,
+    micro_batch_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Add `coef` times the gradient of the mean loss over the rows; returns the loss."""
-    rows = max(1, micro_batch_tokens // ids_NT.shape[1])
+    count, length = ids_NT.shape
+    budget = ranks.budget([length] * count, micro_batch_tokens)
+    parts = ids_NT.to(device_of(policy)).split(max(1, budget // length))
     total = torch.zeros((), device=device_of(policy))
-    for part_BT in ids_NT.to(device_of(policy)).split(rows):
-        share = part_BT.shape[0] / ids_NT.shape[0]
-        loss = lm_loss(policy, part_BT) * share
-        (coef * loss).backward()
-        total += loss.detach()
-    return total
+    for share in ranks.deal(len(parts)):
+        part_BT = parts[share.number]
+        part = part_BT.shape[0] / count
+        loss = compute(policy, lm_loss, policy, part_BT) * part
+        (coef * loss * share.weight).backward()
+        total += loss.detach() * share.weight
+    return ranks.sum_tensor(total)

@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.engines.generation import generate
-from understudy.models.batching import derived_seed, shuffled
+from understudy.engines.generation import Generation, generate
+from understudy.engines.replica import Replica
+from understudy.models.batching import derived_seed, pad, shuffled
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.lora import adapter_off, has_adapter
 from understudy.models.policies import device_of, hidden_at, selected_logprobs
 from understudy.models.scalar import ScalarModel
+from understudy.models.sharding import compute
 from understudy.ppo.episodes import Episodes
 from understudy.ppo.passes import Ids, Pass
+from understudy.training.ranks import ALONE, Ranks
 
+PARITY_PROMPTS = 4
+"""Prompts on which the weights that sample are held against the policy's."""
 NUM_JOBS = 2
 """Parts, of as many tokens, in which episodes are measured side by side."""
 
@@ -42,20 +47,62 @@ def sample(
     stop_ids: Collection[int],
     pad_id: int,
     slots: int,
+    replica: Replica | None = None,
+    ranks: Ranks = ALONE,
 ) -> Episodes:
-    """One response to each prompt, from the policy's live weights."""
+    """One response to each prompt, from the policy's live weights, which `replica` takes over first
+    where they are sharded.
+
+    Each rank answers its share of the prompts, long ones dealt first, and all get all responses. As
+    a token's noise depends on its episode only, they are what one process samples.
+    """
+    device = device_of(policy)
+    if replica is not None:
+        first_BT, mask_BT = pad(prompt_ids[:PARITY_PROMPTS], pad_id)
+        replica.sync(policy, first_BT.to(device), mask_BT.to(device))
+    order = sorted(range(len(prompt_ids)), key=lambda i: (-len(prompt_ids[i]), i))
+    mine = list(range(len(prompt_ids)))
+    if ranks.data_world > 1:
+        mine = order[ranks.data_rank :: ranks.data_world]
     generations = generate(
-        policy,
-        prompt_ids,
+        policy if replica is None else replica.model,
+        [prompt_ids[i] for i in mine],
         max_new_tokens=max_response_tokens,
         temperature=temperature,
         seed=derived_seed(seed, "ppo/rollout"),
-        keys=keys,
+        keys=[keys[i] for i in mine],
         stop_ids=stop_ids,
         pad_id=pad_id,
         slots=slots,
     )
-    return Episodes.sampled(prompt_ids, generations, pad_id, device_of(policy))
+    if ranks.world > 1:
+        generations = _gathered(mine, generations, ranks)
+    return Episodes.sampled(prompt_ids, generations, pad_id, device)
+
+
+def _gathered(
+    mine: Sequence[int], generations: Sequence[Generation], ranks: Ranks
+) -> list[Generation]:
+    """All ranks' responses, in the prompts' order; log-probs travel as the bits that they are."""
+    rows = [
+        [index, int(one.finished), *one.ids, *_bits(one.logprobs)]
+        for index, one in zip(mine, generations, strict=True)
+    ]
+    found = {}
+    for index, finished, *rest in (row for part in ranks.gather_rows(rows) for row in part):
+        half = len(rest) // 2
+        found[index] = Generation(rest[:half], _floats(rest[half:]), bool(finished))
+    return [found[index] for index in range(len(found))]
+
+
+def _bits(values: Sequence[float]) -> list[int]:
+    bits: list[int] = torch.tensor(values, dtype=torch.float64).view(torch.int64).tolist()
+    return bits
+
+
+def _floats(bits: Sequence[int]) -> list[float]:
+    values: list[float] = torch.tensor(bits, dtype=torch.int64).view(torch.float64).tolist()
+    return values
 
 
 def measure(
@@ -66,23 +113,37 @@ def measure(
     *,
     temperature: float,
     micro_batch_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Fill in the reference's log-probs, the raw scores and the critic's values: one forward pass
-    each over all episodes."""
+    each over all episodes, shared out over the ranks."""
     lengths = episodes.lengths()
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+    budget = ranks.budget(lengths, micro_batch_tokens)
 
     @torch.no_grad()
     def measure_each(rows: Sequence[int]) -> None:
-        for batch in episodes.passes(rows, micro_batch_tokens):
+        passes = episodes.passes(rows, budget)
+        for share in ranks.deal(len(passes)):
+            batch = passes[share.number]
+            inputs = (batch.ids_BT, batch.mask_BT, batch.last_B)
             with adapter_off(reference), adapter_off(reward_model):
-                logprobs_N, _ = response_logprobs(reference, batch, temperature)
-                scores_B = reward_model.scores(batch.ids_BT, batch.mask_BT, batch.last_B)
+                logprobs_N, _ = compute(reference, response_logprobs, reference, batch, temperature)
+                scores_B = compute(reward_model, reward_model.scores, *inputs)
+            values_N = None if critic is None else compute(critic, response_values, critic, batch)
+            if not share.counts:
+                continue
             episodes.put(episodes.ref_logprobs_BR, batch, logprobs_N)
-            episodes.raw_scores_B[batch.rows_B] = scores_B
-            if critic is not None:
-                episodes.put(episodes.values_BR, batch, response_values(critic, batch))
+            episodes.raw_scores_B[batch.rows_B] = scores_B.to(episodes.raw_scores_B.dtype)
+            if values_N is not None:
+                episodes.put(episodes.values_BR, batch, values_N)
 
+    if ranks.world > 1:
+        measure_each(by_length)
+        # Each episode was measured by one rank and is 0 on the others.
+        for grid in (episodes.ref_logprobs_BR, episodes.raw_scores_B, episodes.values_BR):
+            ranks.sum_tensor(grid)
+        return
     # An adapter that is off is off for everybody, so then the passes take turns.
     num_jobs = 1 if has_adapter(reference) or has_adapter(reward_model) else NUM_JOBS
     jobs = [partial(measure_each, by_length[i::num_jobs]) for i in range(num_jobs)]

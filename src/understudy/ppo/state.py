@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.engines.replica import Replica
 from understudy.models.batching import derived_seed
 from understudy.models.chat import padding_id, stop_ids
 from understudy.models.compute import checkpoint_activations, place
@@ -33,8 +34,10 @@ from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
+from understudy.models.sharding import fill, shard
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.update import Learners
+from understudy.training.ranks import ALONE, Ranks
 from understudy.training.steps import Learner
 
 
@@ -76,7 +79,7 @@ class State:
                 {"skips": counters[f"{name}_skips"]},
             )
         for name, tensor in self.average.items():
-            tensor.copy_(trees["average"][name])
+            fill(tensor, trees["average"][name])
         self.beta = counters["beta"]
 
 
@@ -92,8 +95,17 @@ class Models:
     """Scores responses; frozen."""
     critic: ScalarModel
     """Predicts returns; starts as a copy of the reward model (C.4)."""
+    replica: Replica
+    """The policy's weights for rollouts; on one process the policy itself."""
     tokenizer: Tokenizer = field(repr=False)
     """Of policy and reward model alike."""
+    ranks: Ranks = ALONE
+    """The processes that share the networks' weights and passes out."""
+
+    def shard(self) -> None:
+        """Keep this rank's part of each network; nothing on one process."""
+        for model in (self.policy, self.reference, self.reward_model, self.critic):
+            shard(model, self.ranks.mesh)
 
     @property
     def pad_id(self) -> int:
@@ -106,8 +118,8 @@ class Models:
         return stop_ids(self.tokenizer)
 
 
-def load_models(config: PPOConfig) -> Models:
-    """All four networks from the run's inputs."""
+def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
+    """All four networks from the run's inputs, whole."""
     policy, tokenizer = load_policy(config.model)
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
     check_same_tokenizer(config, tokenizer, reward_tokenizer)
@@ -122,7 +134,9 @@ def load_models(config: PPOConfig) -> Models:
         reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
         reward_model=reward_model,
         critic=reward_model.twin() if config.lora_rank else copy.deepcopy(reward_model),
+        replica=Replica(policy, several=ranks.world > 1),
         tokenizer=tokenizer,
+        ranks=ranks,
     )
     models.critic.head.requires_grad_(True)
     for model in (policy, models.reference, reward_model, models.critic):
@@ -158,7 +172,9 @@ def check_same_tokenizer(config: PPOConfig, policy: Tokenizer, reward: Tokenizer
 def new_state(config: PPOConfig, models: Models) -> State:
     """The state before the first iteration."""
     learners = Learners(
-        Learner.of(models.policy, config.lr), Learner.of(models.critic, config.critic_lr)
+        Learner.of(models.policy, config.lr),
+        Learner.of(models.critic, config.critic_lr),
+        models.ranks,
     )
     average = {
         name: parameter.detach().clone()

@@ -45,16 +45,18 @@ def train_ppo(config: PPOConfig) -> Path:
     run = prepare_trainer_run("ppo", config, inputs)
     if run.done:
         return run.dir
-    models = load_models(config)
-    prompts = _read(config, models, config.prompts, training=True)
-    held_out = _read(config, models, config.eval_prompts, training=False)
     text_NT = None
-    if config.pretrain_data is not None:
-        text_NT = read_rows(
-            config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
-        )
+    with run.ranks.together():
+        models = load_models(config, run.ranks)
+        prompts = _read(config, models, config.prompts, training=True)
+        held_out = _read(config, models, config.eval_prompts, training=False)
+        if config.pretrain_data is not None:
+            text_NT = read_rows(
+                config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
+            )
     assert prompts is not None
     run.claim()
+    models.shard()
 
     # 2. Optimisers and moving average; take up the newest checkpoint.
     state = new_state(config, models)
@@ -79,6 +81,7 @@ def train_ppo(config: PPOConfig) -> Path:
                 models.critic,
                 temperature=config.temperature,
                 micro_batch_tokens=config.micro_batch_tokens,
+                ranks=run.ranks,
             )
             scores_B = final_scores(
                 episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
@@ -161,8 +164,10 @@ def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int)
         stop_ids=models.stop_ids,
         pad_id=models.pad_id,
         slots=config.rollout_slots,
+        replica=models.replica,
+        ranks=models.ranks,
     )
-    if iteration == 0 and not episodes.finished_B.any():
+    if models.ranks.is_first and iteration == 0 and not episodes.finished_B.any():
         say_once(f"{config.model}: {never_ended(models.tokenizer, config.max_response_tokens)}")
     return episodes
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.scalar import ScalarModel
+from understudy.models.sharding import compute
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.episodes import Episodes
 from understudy.ppo.losses import policy_loss, value_loss
@@ -20,6 +21,7 @@ from understudy.ppo.passes import Pass
 from understudy.ppo.ptx import add_ptx_gradient
 from understudy.ppo.rollout import response_logprobs, response_values
 from understudy.training.optim import gradient_norm
+from understudy.training.ranks import ALONE, Ranks
 from understudy.training.steps import Learner, Metrics
 
 
@@ -31,23 +33,30 @@ def policy_gradient(
     num_tokens: int,
     clip: float,
     temperature: float,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Add the gradient of the clipped surrogate over a minibatch; its metrics, sums in fp64."""
     sums: dict[str, Tensor] = {}
     ratio_max, ratio_error = (torch.zeros((), device=episodes.device) for _ in range(2))
-    for batch in passes:
-        new_logprobs_N, entropy_N = response_logprobs(policy, batch, temperature)
+    for share in ranks.deal(len(passes)):
+        batch = passes[share.number]
+        new_logprobs_N, entropy_N = compute(policy, response_logprobs, policy, batch, temperature)
         old_logprobs_N = episodes.take(episodes.old_logprobs_BR, batch)
         advantages_N = episodes.take(episodes.advantages_BR, batch)
         loss, metrics = policy_loss(
             new_logprobs_N, old_logprobs_N, advantages_N, clip=clip, num_tokens=num_tokens
         )
-        loss.backward()
-        _add(sums, metrics | {"ppo/entropy": entropy_N.detach().sum() / num_tokens})
+        (loss * share.weight).backward()
+        entropy = entropy_N.detach().sum() / num_tokens
+        _add(sums, metrics | {"ppo/entropy": entropy}, share.weight)
         ratio_N = (new_logprobs_N.detach() - old_logprobs_N).exp()
         ratio_max = torch.fmax(ratio_max, ratio_N.max())
         ratio_error = torch.fmax(ratio_error, (ratio_N - 1).abs().max())
-    return {**sums, "ppo/ratio_max": ratio_max, "ppo/first_ratio_error": ratio_error}
+    return {
+        **{name: ranks.sum_tensor(value) for name, value in sums.items()},
+        "ppo/ratio_max": ranks.max_tensor(ratio_max),
+        "ppo/first_ratio_error": ranks.max_tensor(ratio_error),
+    }
 
 
 def value_gradient(
@@ -57,25 +66,27 @@ def value_gradient(
     *,
     num_tokens: int,
     value_clip: float | None,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Add the gradient of the value loss over a minibatch; its metrics, sums in fp64."""
     sums: dict[str, Tensor] = {}
-    for batch in passes:
+    for share in ranks.deal(len(passes)):
+        batch = passes[share.number]
         loss, metrics = value_loss(
-            response_values(critic, batch),
+            compute(critic, response_values, critic, batch),
             episodes.take(episodes.values_BR, batch),
             episodes.take(episodes.returns_BR, batch),
             value_clip=value_clip,
             num_tokens=num_tokens,
         )
-        loss.backward()
-        _add(sums, metrics)
-    return {**sums}
+        (loss * share.weight).backward()
+        _add(sums, metrics, share.weight)
+    return {name: ranks.sum_tensor(value) for name, value in sums.items()}
 
 
-def _add(sums: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
+def _add(sums: dict[str, Tensor], metrics: dict[str, Tensor], weight: float) -> None:
     for name, value in metrics.items():
-        sums[name] = sums.get(name, 0.0) + value.double()
+        sums[name] = sums.get(name, 0.0) + value.double() * weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,8 @@ class Learners:
     """The policy."""
     critic: Learner[ScalarModel]
     """The critic, a network of its own."""
+    ranks: Ranks = ALONE
+    """The processes that share the passes out."""
 
     def step(
         self,
@@ -99,11 +112,14 @@ class Learners:
         The critic needs nothing of the policy, so its step is taken beside the PPO gradient where
         the two take about as long.
         """
-        policy, device = self.policy.model, episodes.device
-        at_once = device.type == "cpu" and self._take_as_long(config)
+        policy, device, ranks = self.policy.model, episodes.device, self.ranks
+        alone_on_cpu = ranks.world == 1 and device.type == "cpu"
+        at_once = alone_on_cpu and self._take_as_long(config)
         # Two networks at once hold two passes' activations: each gets half of the tokens.
         budget = config.micro_batch_tokens // 2 if at_once else config.micro_batch_tokens
-        passes = episodes.passes(rows, max(budget, 1))
+        lengths = episodes.lengths()
+        budget = ranks.budget([lengths[i] for i in rows], max(budget, 1))
+        passes = episodes.passes(rows, budget)
         num_tokens = episodes.num_tokens(rows)
         surrogate = partial(
             policy_gradient,
@@ -113,6 +129,7 @@ class Learners:
             num_tokens=num_tokens,
             clip=config.clip,
             temperature=config.temperature,
+            ranks=ranks,
         )
         critic_step = partial(self._critic_step, config, episodes, passes, num_tokens)
         if at_once and torch.get_num_threads() > 1:
@@ -126,6 +143,7 @@ class Learners:
                 ptx_ids_NT,
                 coef=ptx_weight(config, num_tokens / len(rows)),
                 micro_batch_tokens=config.micro_batch_tokens,
+                ranks=ranks,
             )
         result = self.policy.step(config.max_grad_norm)
         critic_metrics["ppo/skipped_steps"] += float(result.skipped)
@@ -140,6 +158,7 @@ class Learners:
             passes,
             num_tokens=num_tokens,
             value_clip=config.value_clip,
+            ranks=self.ranks,
         )
         result = self.critic.step(config.max_grad_norm)
         return metrics | {

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from understudy.models.scalar import ScalarModel, ranking_batches
+from understudy.models.sharding import compute
 from understudy.reward.accuracy import (
     above_length,
     calibration,
@@ -14,6 +15,7 @@ from understudy.reward.accuracy import (
     pairwise_accuracy,
 )
 from understudy.reward.data import Element
+from understudy.training.ranks import ALONE, Ranks
 
 CHANCE = 0.5
 """Accuracy of a coin."""
@@ -21,20 +23,27 @@ CHANCE = 0.5
 
 @torch.no_grad()
 def score_elements(
-    model: ScalarModel, rows: Sequence[Element], pad_id: int, batch_tokens: int
+    model: ScalarModel,
+    rows: Sequence[Element],
+    pad_id: int,
+    batch_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> list[list[float]]:
     """The scores of each element's responses."""
-    scores: list[list[float]] = [[] for _ in rows]
+    scores = [[0.0] * row.size for row in rows]
     training = model.training
     model.eval()
     prompts = [row.prompt_ids for row in rows]
     responses = [row.response_ids for row in rows]
-    for indices, batch in ranking_batches(model, prompts, responses, pad_id, batch_tokens):
-        flat = iter(model.ranking_scores(batch).tolist())
-        for index in indices:
+    batches = ranking_batches(model, prompts, responses, pad_id, batch_tokens)
+    for share in ranks.deal(len(batches)):
+        indices, batch = batches[share.number]
+        flat = iter(compute(model, model.ranking_scores, batch).tolist())
+        for index in indices if share.counts else ():
             scores[index] = [next(flat) for _ in range(rows[index].size)]
     model.train(training)
-    return scores
+    every = iter(ranks.sum([score for row in scores for score in row]))
+    return [[next(every) for _ in row] for row in scores]
 
 
 def evaluate(
@@ -43,6 +52,7 @@ def evaluate(
     valid: Sequence[Element],
     pad_id: int,
     batch_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """What results.json says: per labeler role on `valid`, with baselines; on `train` if no
     `valid`.
@@ -59,7 +69,7 @@ def evaluate(
         groups = {"seen_in_training": list(train)}
     for name, rows in groups.items():
         if rows:
-            scores = score_elements(model, rows, pad_id, batch_tokens)
+            scores = score_elements(model, rows, pad_id, batch_tokens, ranks)
             results[name] = measure(rows, scores, rule)
     return results
 

@@ -18,14 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from understudy.models.batching import derived_seed, shuffled
+from understudy.models.batching import RankingBatch, derived_seed, shuffled
 from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.policies import context_length, device_of, load_policy, trunk_of
-from understudy.models.scalar import ScalarModel, ranking_batches, score_ids
+from understudy.models.scalar import ScalarModel, ranking_batches, score_ids, shares_prefix
+from understudy.models.sharding import compute, shard
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
@@ -43,6 +44,7 @@ from understudy.reward.evaluate import evaluate
 from understudy.reward.folds import labeler_groups
 from understudy.reward.loss import make_pairs, pairwise_loss
 from understudy.training.optim import cosine_to
+from understudy.training.ranks import ALONE, Ranks
 from understudy.training.run import Run
 from understudy.training.steps import Learner, Metrics, Steps
 
@@ -56,16 +58,20 @@ def fit(
     SystemExit(75) when told to stop.
     """
     # 1. Read the model and the rankings.
-    policy, tokenizer = load_policy(config.model)
-    add_adapter(trunk_of(policy), config, derived_seed(config.seed, "reward/lora"))
-    place(policy.base_model, policy, config)
-    if config.activation_checkpointing:
-        checkpoint_activations(policy)
-    model = ScalarModel.from_policy(policy, seed=config.seed)
-    set_dropout(model, 0.0)
-    train, valid, demonstrations = _read_data(config, tokenizer, context_length(model))
+    with run.ranks.together():
+        _check_ranks(config, run.ranks)
+        policy, tokenizer = load_policy(config.model)
+        add_adapter(trunk_of(policy), config, derived_seed(config.seed, "reward/lora"))
+        place(policy.base_model, policy, config)
+        if config.activation_checkpointing:
+            checkpoint_activations(policy)
+        model = ScalarModel.from_policy(policy, seed=config.seed)
+        set_dropout(model, 0.0)
+        train, valid, demonstrations = _read_data(config, tokenizer, context_length(model))
+        shares_prefix(model)  # tried on the whole model
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     run.claim()
+    shard(model, run.ranks.mesh)
 
     # 2. Optimizer and schedule; take up the newest checkpoint.
     learner = Learner.of(model, config.lr, config.weight_decay)
@@ -86,7 +92,7 @@ def fit(
             batch = [train.rows[i] for i in order[start : start + config.batch_size]]
             tie_width = config.tie_width if config.ties == "model" else 0.0
             metrics = backward_batch(
-                model, batch, pad_id, budget, tie_width, config.margin, threads
+                model, batch, pad_id, budget, tie_width, config.margin, threads, run.ranks
             )
             result = learner.step(config.max_grad_norm, lr)
             seconds = time.monotonic() - started
@@ -101,9 +107,10 @@ def fit(
 
     # 5. Shift, save, measure.
     model.eval()
-    _shift(model, demonstrations, pad_id, budget)
+    _shift(model, demonstrations, pad_id, budget, run.ranks)
     model.save(run.dir / "model", tokenizer)
-    results = evaluate(model, train.rows, [] if valid is None else valid.rows, pad_id, budget)
+    held_back = [] if valid is None else valid.rows
+    results = evaluate(model, train.rows, held_back, pad_id, budget, run.ranks)
     results |= {
         "bias_shift": float(model.bias_shift),
         "num_demonstrations": len(demonstrations.prompts),
@@ -118,6 +125,15 @@ def fit(
     return results, train.rows if valid is None else valid.rows
 
 
+def _check_ranks(config: RewardConfig, ranks: Ranks) -> None:
+    """ValueError for what several ranks cannot do."""
+    if ranks.world > 1 and (config.ensemble > 1 or config.folds):
+        raise ValueError(
+            "ensemble and folds are trainings of their own, which run in one process; leave them "
+            "out, or start this without the launcher"
+        )
+
+
 def backward_batch(
     model: ScalarModel,
     batch: Sequence[Element],
@@ -126,13 +142,19 @@ def backward_batch(
     tie_width: float = 0.0,
     margin: float = 0.0,
     threads: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Add the gradient of one batch of prompts; its loss and accuracy before the step.
 
-    On a CPU the halves of the batch are passes of their own, side by side where there are threads
-    for both; the sums do not depend on that.
+    Several ranks share the passes out. One process on a CPU makes the halves of the batch passes of
+    their own, side by side where there are threads for both; the sums depend on neither.
     """
     device, weight = device_of(model), sum(row.weight for row in batch)
+    if ranks.world > 1:
+        dealt = _dealt_gradient(
+            model, batch, pad_id, micro_batch_tokens, tie_width, margin, weight, ranks
+        )
+        return _metrics(batch, dealt)
     half = len(batch) // 2 if device.type == "cpu" else 0
     parts = [part for part in (batch[:half], batch[half:]) if part]
     jobs = [
@@ -150,6 +172,11 @@ def backward_batch(
             parameter.grad.add_(gradient)
         for name, value in sums.items():
             total[name] = total[name] + value if name in total else value
+    return _metrics(batch, total)
+
+
+def _metrics(batch: Sequence[Element], total: dict[str, Tensor]) -> Metrics:
+    """A step's metrics from the sums over its passes."""
     num_pairs = total["pairs"].clamp(min=1)
     return {
         "reward/loss": total["loss"],
@@ -177,25 +204,62 @@ def _gradient(
     responses = [row.response_ids for row in batch]
     for indices, inputs in ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens):
         rows = [batch[i] for i in indices]
-        pairs = make_pairs(
-            [row.size for row in rows],
-            [row.pairs for row in rows],
-            [row.ties for row in rows] if tie_width > 0 else None,
-            total_weight,
-            [row.weight for row in rows],
-            [row.margins for row in rows],
-        )
-        scores_N = model.ranking_scores(inputs)
-        loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width, margin)
+        loss, sums = _loss(model, rows, inputs, tie_width, margin, total_weight)
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
         gradients = [
             new if old is None else old if new is None else old.add_(new)
             for old, new in zip(gradients, found, strict=True)
         ]
-        sums |= {"loss": loss.detach(), "score": scores_N.detach().sum()}
         for name, value in sums.items():
             total[name] = total.get(name, 0.0) + value.double()
     return gradients, total
+
+
+def _loss(
+    model: ScalarModel,
+    rows: Sequence[Element],
+    inputs: RankingBatch,
+    tie_width: float,
+    margin: float,
+    total_weight: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A pass's share of the batch's loss, and what the metrics are sums of."""
+    pairs = make_pairs(
+        [row.size for row in rows],
+        [row.pairs for row in rows],
+        [row.ties for row in rows] if tie_width > 0 else None,
+        total_weight,
+        [row.weight for row in rows],
+        [row.margins for row in rows],
+    )
+    scores_N = model.ranking_scores(inputs)
+    loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width, margin)
+    return loss, sums | {"loss": loss.detach(), "score": scores_N.detach().sum()}
+
+
+def _dealt_gradient(
+    model: ScalarModel,
+    batch: Sequence[Element],
+    pad_id: int,
+    micro_batch_tokens: int,
+    tie_width: float,
+    margin: float,
+    total_weight: float,
+    ranks: Ranks,
+) -> dict[str, Tensor]:
+    """Add the batch's gradient, over all ranks; what the metrics are sums of, in fp64."""
+    prompts = [row.prompt_ids for row in batch]
+    responses = [row.response_ids for row in batch]
+    batches = ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens)
+    total: dict[str, Tensor] = {}
+    for share in ranks.deal(len(batches)):
+        indices, inputs = batches[share.number]
+        rows = [batch[i] for i in indices]
+        loss, sums = compute(model, _loss, model, rows, inputs, tie_width, margin, total_weight)
+        (loss * share.weight).backward()
+        for name, value in sums.items():
+            total[name] = total.get(name, 0.0) + value.double() * share.weight
+    return {name: ranks.sum_tensor(value) for name, value in total.items()}
 
 
 def _read_data(
@@ -240,10 +304,12 @@ def _read_data(
     return train, valid, demonstrations
 
 
-def _shift(model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: int) -> None:
+def _shift(
+    model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: int, ranks: Ranks
+) -> None:
     """Subtract the demonstrations' mean score; without demonstrations the score stays."""
     if not rows.prompts:
         return
-    scores = score_ids(model, rows.prompts, rows.responses, pad_id, batch_tokens)
+    scores = score_ids(model, rows.prompts, rows.responses, pad_id, batch_tokens, ranks=ranks)
     with torch.no_grad():
         model.bias_shift -= sum(scores) / len(scores)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from understudy.models.batching import by_token_budget, pad
+from understudy.models.batching import by_token_budget, derived_seed, pad
 from understudy.models.chat import Example
-from understudy.models.policies import device_of, hidden_at, selected_logprobs
+from understudy.models.policies import device_of, hidden_at, pass_overhead, selected_logprobs
+from understudy.models.sharding import compute
+from understudy.training.ranks import ALONE, Ranks
 
 
 def response_nll(
@@ -32,9 +34,12 @@ def response_nll(
     return -logprobs_N.sum(), logprobs_N.numel()
 
 
-def _micro_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
-    """As few as there can be: within one, `hidden_at` looks after rows of different lengths."""
-    return by_token_budget([len(e.input_ids) for e in examples], tokens, overhead=tokens)
+def _micro_batches(
+    model: PreTrainedModel, examples: Sequence[Example], tokens: int
+) -> list[list[int]]:
+    """As few as there can be where `hidden_at` looks after rows of different lengths."""
+    lengths = [len(e.input_ids) for e in examples]
+    return by_token_budget(lengths, tokens, overhead=pass_overhead(model, tokens))
 
 
 def num_targets(examples: Sequence[Example]) -> int:
@@ -49,30 +54,48 @@ def backward_batch(
     micro_batch_tokens: int,
     weight: float = 1.0,
     side: str = "right",
+    *,
+    ranks: Ranks = ALONE,
+    dropout_seed: int | None = None,
 ) -> Tensor:
     """Add `weight` times the gradient of the batch's mean loss; return that loss (not weighted) in
     fp64.
 
-    However the batch is split, the sum is divided by the response tokens of the whole batch.
+    However the batch is split, and over however many ranks, the sum is divided by the response
+    tokens of the whole batch. `dropout_seed`, with the number of the pass, draws a pass's dropout.
     """
     num_tokens = max(num_targets(examples), 1)
     total = torch.zeros((), dtype=torch.float64, device=device_of(model))
-    for group in _micro_batches(examples, micro_batch_tokens):
-        nll, _ = response_nll(model, [examples[i] for i in group], pad_id, side)
-        loss = nll / num_tokens
+    groups = _micro_batches(model, examples, micro_batch_tokens)
+    for share in ranks.deal(len(groups)):
+        if dropout_seed is not None:
+            torch.manual_seed(derived_seed(dropout_seed, share.number))
+        rows = [examples[i] for i in groups[share.number]]
+        nll, _ = compute(model, response_nll, model, rows, pad_id, side)
+        loss = nll / num_tokens * share.weight
         (loss * weight).backward()
         total += loss.detach()
-    return total
+    return ranks.sum_tensor(total)
 
 
 @torch.no_grad()
 def mean_loss(
-    model: PreTrainedModel, examples: Sequence[Example], pad_id: int, micro_batch_tokens: int
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    pad_id: int,
+    micro_batch_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Mean loss per response token of a whole set, without dropout."""
     training = model.training
     model.eval()
-    groups = _micro_batches(examples, micro_batch_tokens)
-    sums = [response_nll(model, [examples[i] for i in group], pad_id) for group in groups]
+    groups = _micro_batches(model, examples, micro_batch_tokens)
+    total, num_tokens = 0.0, 0.0
+    for share in ranks.deal(len(groups)):
+        rows = [examples[i] for i in groups[share.number]]
+        nll, count = compute(model, response_nll, model, rows, pad_id)
+        total += float(nll) * share.weight
+        num_tokens += count * share.counts
     model.train(training)
-    return float(sum(float(nll) for nll, _ in sums)) / max(sum(count for _, count in sums), 1)
+    total, num_tokens = ranks.sum([total, num_tokens])
+    return total / max(num_tokens, 1.0)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -38,6 +37,7 @@ from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.policies import context_length, device_of, load_policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
+from understudy.models.sharding import shard
 from understudy.models.text import pack_rows, read_text
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
@@ -45,6 +45,7 @@ from understudy.records.schema import Demonstration
 from understudy.sft.data import Examples, encode_demonstrations
 from understudy.sft.loss import backward_batch, mean_loss
 from understudy.training.optim import cosine_to
+from understudy.training.ranks import ALONE, Ranks
 from understudy.training.settings import TrainerSettings, prepare_trainer_run
 from understudy.training.steps import Learner, Metrics, Steps
 
@@ -158,14 +159,17 @@ def train_sft(config: SFTConfig) -> Path:
     run = prepare_trainer_run("sft", config, names)
     if run.done:
         return run.dir
-    model, tokenizer = load_policy(config.model)
-    add_adapter(model, config, derived_seed(config.seed, "sft/lora"))
-    place(model.base_model, model, config)
-    if config.activation_checkpointing:
-        checkpoint_activations(model)
-    data = _read_data(config, model, tokenizer)
+    with run.ranks.together():
+        _check_ranks(config, run.ranks)
+        model, tokenizer = load_policy(config.model)
+        add_adapter(model, config, derived_seed(config.seed, "sft/lora"))
+        place(model.base_model, model, config)
+        if config.activation_checkpointing:
+            checkpoint_activations(model)
+        data = _read_data(config, model, tokenizer)
+        set_dropout(model, config.dropout)
     run.claim()
-    set_dropout(model, config.dropout)
+    shard(model, run.ranks.mesh)
     model.train()
 
     # 2. Optimizer and schedule; take up the newest checkpoint.
@@ -175,14 +179,14 @@ def train_sft(config: SFTConfig) -> Path:
     steps.resume()
     schedule = cosine_to(0.1)
     if steps.step == 0 and data.valid is not None:
-        run.log(0, {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid)})
+        run.log(0, {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid, run.ranks)})
 
     # 3. One optimizer step per batch.
     with steps.shown("SFT"):
         while steps.left:
             started = time.monotonic()
             lr = config.lr * schedule(steps.step, steps.total)
-            metrics, num_tokens = _gradient(config, model, tokenizer, data, steps.step)
+            metrics, num_tokens = _gradient(config, model, tokenizer, data, steps.step, run.ranks)
             result = state.learner.step(config.max_grad_norm, lr)
             metrics |= {
                 "sft/lr": lr,
@@ -193,7 +197,7 @@ def train_sft(config: SFTConfig) -> Path:
             # 4. After each epoch: measure, keep the best.
             epoch, rest = divmod(steps.step + 1, per_epoch)
             if rest == 0:
-                measured = _measure(config, model, tokenizer, data)
+                measured = _measure(config, model, tokenizer, data, run.ranks)
                 metrics |= measured
                 state.history.append({"epoch": epoch, **measured})
                 if data.valid is not None and _is_best(state.history):
@@ -204,6 +208,15 @@ def train_sft(config: SFTConfig) -> Path:
         save_policy(model, tokenizer, run.dir / "model")
     run.finish(_results(data, state.history))
     return run.dir
+
+
+def _check_ranks(config: SFTConfig, ranks: Ranks) -> None:
+    """ValueError for what several ranks cannot do."""
+    if ranks.world > 1 and config.reward_model is not None:
+        raise ValueError(
+            "reward_model needs sampled answers, which sft draws in one process only; leave it "
+            "out, and the validation loss chooses the epoch"
+        )
 
 
 def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) -> _Data:
@@ -235,35 +248,50 @@ def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) 
 
 
 def _gradient(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, step: int
+    config: SFTConfig,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    data: _Data,
+    step: int,
+    ranks: Ranks = ALONE,
 ) -> tuple[Metrics, int]:
     """Accumulate the gradient of one step; its losses and the number of real tokens computed."""
-    torch.manual_seed(derived_seed(config.seed, "sft/dropout", step))
-    pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
+
+    def backward(rows: list[Example], weight: float, name: str) -> Tensor:
+        return backward_batch(
+            model,
+            rows,
+            padding_id(tokenizer),
+            config.micro_batch_tokens,
+            weight,
+            ranks=ranks,
+            dropout_seed=derived_seed(config.seed, "sft/dropout", step, name),
+        )
+
     batch, text = data.batch(config, step), data.text_batch(config, step)
     fraction = config.pretrain_fraction
-    metrics: Metrics = {"sft/loss": backward_batch(model, batch, pad_id, budget, 1 - fraction)}
+    metrics: Metrics = {"sft/loss": backward(batch, 1 - fraction, "demonstrations")}
     if text:
-        metrics["sft/text_loss"] = backward_batch(model, text, pad_id, budget, fraction)
+        metrics["sft/text_loss"] = backward(text, fraction, "text")
     return metrics, sum(len(row.input_ids) for row in [*batch, *text])
 
 
 def _measure(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, ranks: Ranks
 ) -> dict[str, float]:
     """Validation loss, and the reward model's mean score of sampled answers, after an epoch."""
     if data.valid is None:
         return {}
-    metrics = {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid)}
+    metrics = {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid, ranks)}
     if data.judge is not None:
         metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.valid, data.judge)
     return metrics
 
 
 def _valid_loss(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples
+    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples, ranks: Ranks
 ) -> float:
-    return mean_loss(model, valid.rows, padding_id(tokenizer), config.micro_batch_tokens)
+    return mean_loss(model, valid.rows, padding_id(tokenizer), config.micro_batch_tokens, ranks)
 
 
 def _mean_score(

@@ -7,6 +7,9 @@ written to a temporary folder, synced, listed in `manifest.json` with sha256, an
 a folder called `step-N` is whole, or a disk broke it, which the manifest shows. The manifest also
 names the run that the checkpoint belongs to and how long that run's logs were.
 
+Several ranks write format 2: each rank's parts of all trees in files of its own
+(`training/shards.py`), one manifest over them all.
+
 Tensors are written, hashed and read one at a time (`training/tensors.py`), so saving needs no
 memory beyond the state itself, or one tensor where the state is on another device.
 
@@ -22,14 +25,20 @@ import os
 import shutil
 import signal
 import uuid
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
+from understudy.training.ranks import ALONE, Ranks
+from understudy.training.shards import read_shards, write_shards
 from understudy.training.tensors import bytes_of, read_tensors, write_tensors
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""What one process writes, and what several write; either is read by any number of ranks."""
 CRASH_VARIABLE = "UNDERSTUDY_CRASH_AT"
 
 log = logging.getLogger(__name__)
@@ -60,70 +69,104 @@ def save_checkpoint(
     keep: int = 2,
     run: str | None = None,
     logs: dict[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Write `checkpoints/step-N` atomically and drop all but the newest `keep` of them.
 
-    `run` is the identity of the run, `logs` what its log files hold at this step.
+    `run` is the identity of the run, `logs` what its log files hold at this step (rank 0's count).
     """
     folder = run_dir / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    crash_point("checkpoint/begin")
-    temporary = folder / f"step-{step}.tmp-{uuid.uuid4().hex[:8]}"
+    final = folder / f"step-{step}"
+    temporary = folder / ranks.from_rank(0, f"{final.name}.tmp-{uuid.uuid4().hex[:8]}")
     facts = {
-        "format": FORMAT,
+        "format": FORMATS[ranks.world > 1],
         "step": step,
         "run": run,
         "logs": None if logs is None else dict(logs),
     }
-    try:
+
+    def begin() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        crash_point("checkpoint/begin")
         temporary.mkdir()
-        _write_all(temporary, facts, tensors, state)
-        final = _publish(temporary, folder / f"step-{step}")
+
+    def end() -> None:
+        _write_manifest(temporary, facts, structure, state, files)
+        _publish(temporary, final)
+
+    try:
+        ranks.on_first(begin)
+        structure, files = _write_tensors(temporary, tensors, ranks)
+        ranks.on_first(end)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if ranks.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(
             f"the checkpoint of step {step} cannot be written to {folder}: "
             f"{error.strerror or error}; earlier ones are as they were. Make room, then go on with "
             "--resume"
         ) from error
-    _retire(folder, keep, final)
+    ranks.on_first(lambda: _retire(folder, keep, final))
     crash_point("checkpoint/end")
     return final
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tensor trees and the state; CheckpointError unless every file matches its hash."""
-    expected = _files_of(read_manifest(path), path)
+def load_checkpoint(
+    path: Path, live: Mapping[str, Any] | None = None, ranks: Ranks = ALONE
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensor trees and the state; CheckpointError unless every file matches its hash.
+
+    `live` are the trees of the run as it stands: what several ranks wrote is read into its
+    tensors, each rank's part of them. Such a checkpoint's shards are not hashed again here, which
+    `latest_checkpoint` has just done.
+    """
+    manifest = read_manifest(path)
+    expected = _files_of(manifest, path)
     structure = json.loads(_verified_bytes(path, "structure.json", expected))
     state = json.loads(_verified_bytes(path, "state.json", expected))
-    trees = {}
-    for name, layout in structure.items():
-        file = f"{name}.safetensors"
-        try:
-            leaves = read_tensors(path / file, expected[file])
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {path}: {file} {error}") from None
-        trees[name] = _unflatten(layout, leaves)
-    return trees, state
+    leaves: dict[str, Tensor] = {}
+    if manifest["format"] == 1:
+        for name in structure:
+            file = f"{name}.safetensors"
+            try:
+                found = read_tensors(path / file, expected[file])
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"checkpoint {path}: {file} {error}") from None
+            leaves |= {f"{name}/{leaf}": tensor for leaf, tensor in found.items()}
+    else:
+        here: dict[str, Tensor] = {}
+        for name, tree in (live or {}).items():
+            _flatten(tree, name, here, None)
+        names = [f"{name}/{leaf}" for name in structure for leaf in _names_in(structure[name])]
+        leaves = read_shards(path, {name: here.get(name) for name in names}, ranks)
+    return {
+        name: _unflatten(layout, leaves, f"{name}/") for name, layout in structure.items()
+    }, state
 
 
-def latest_checkpoint(run_dir: Path, run: str | None = None) -> Path | None:
+def latest_checkpoint(run_dir: Path, run: str | None = None, ranks: Ranks = ALONE) -> Path | None:
     """The newest whole checkpoint; broken ones are set aside as `step-N.corrupt-*` and named.
 
-    ValueError when it belongs to another run than `run`.
+    Each rank verifies its share of the files, and all get the same answer. ValueError when it
+    belongs to another run than `run`.
     """
-    for path in reversed(list_checkpoints(run_dir)):
+    names = [path.name for path in reversed(list_checkpoints(run_dir))]
+    for name in ranks.from_rank(0, names):
+        path = run_dir / "checkpoints" / name
+        fault, owner = None, None
         try:
             manifest = read_manifest(path)
-            for name, facts in _files_of(manifest, path).items():
-                _verify(path, name, facts)
+            owner = manifest.get("run")
+            for number, (file, facts) in enumerate(sorted(_files_of(manifest, path).items())):
+                if number % ranks.world == ranks.rank:
+                    _verify(path, file, facts)
         except CheckpointError as error:
-            aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
-            os.rename(path, aside)
-            log.warning("%s; set aside as %s, falling back to the one before", error, aside.name)
+            fault = str(error)
+        faults = [found for found in ranks.from_all(fault) if found is not None]
+        if faults:
+            ranks.on_first(partial(_set_aside, path, faults[0]))
             continue
-        owner = manifest.get("run")
         if run is not None and owner is not None and owner != run:
             raise ValueError(
                 f"{path} is the checkpoint of another run (other settings or inputs); remove it, "
@@ -131,6 +174,12 @@ def latest_checkpoint(run_dir: Path, run: str | None = None) -> Path | None:
             )
         return path
     return None
+
+
+def _set_aside(path: Path, fault: str) -> None:
+    aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
+    os.rename(path, aside)
+    log.warning("%s; set aside as %s, falling back to the one before", fault, aside.name)
 
 
 def remove_checkpoints(run_dir: Path) -> None:
@@ -154,15 +203,35 @@ def checkpoint_step(path: Path) -> int:
     return int(path.name[5:])
 
 
-def _write_all(
-    folder: Path, facts: dict[str, Any], tensors: dict[str, Any], state: dict[str, Any]
-) -> None:
+def _write_tensors(
+    folder: Path, tensors: dict[str, Any], ranks: Ranks
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write all trees: (how their tensors fit back, length and sha256 of each file)."""
     structure, files = {}, {}
+    if ranks.world == 1:
+        for name, tree in tensors.items():
+            leaves: dict[str, Tensor] = {}
+            structure[name] = _flatten(tree, "", leaves, {})
+            files[f"{name}.safetensors"] = write_tensors(folder / f"{name}.safetensors", leaves)
+            crash_point("checkpoint/file")
+        return structure, files
+    every: dict[str, Tensor] = {}
     for name, tree in tensors.items():
-        leaves: dict[str, Tensor] = {}
-        structure[name] = _flatten(tree, "", leaves, {})
-        files[f"{name}.safetensors"] = write_tensors(folder / f"{name}.safetensors", leaves)
-        crash_point("checkpoint/file")
+        mine: dict[str, Tensor] = {}
+        structure[name] = _flatten(tree, "", mine, {})
+        every |= {f"{name}/{leaf}": tensor for leaf, tensor in mine.items()}
+    files = write_shards(folder, every, ranks)
+    crash_point("checkpoint/file")
+    return structure, files
+
+
+def _write_manifest(
+    folder: Path,
+    facts: dict[str, Any],
+    structure: dict[str, Any],
+    state: dict[str, Any],
+    files: dict[str, Any],
+) -> None:
     for name, value in (("structure.json", structure), ("state.json", state)):
         data = json.dumps(value, allow_nan=False).encode()
         files[name] = _write_synced(folder / name, data)
@@ -240,9 +309,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {path} has no readable manifest.json ({error})"
         ) from None
-    if version != FORMAT:
+    if version not in FORMATS:
         raise CheckpointError(
-            f"checkpoint {path} has format {version}; this version reads format {FORMAT}"
+            f"checkpoint {path} has format {version}; this version reads formats "
+            f"{' and '.join(map(str, FORMATS))}"
         )
     # Manifests of earlier versions name no run and have no seal.
     whole = listing if set(listing) <= {"format", "step", "files"} else sealed(listing)
@@ -257,7 +327,8 @@ def _files_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
     needed = {"structure.json", "state.json"}
     if needed <= set(files):
         structure = json.loads(_verified_bytes(path, "structure.json", files))
-        needed |= {f"{name}.safetensors" for name in structure}
+        if manifest["format"] == 1:
+            needed |= {f"{name}.safetensors" for name in structure}
     if missing := sorted(needed - set(files)):
         raise CheckpointError(f"checkpoint {path}: manifest.json does not list {missing[0]}")
     return files
@@ -286,14 +357,17 @@ def _verify(path: Path, name: str, facts: Any) -> None:
         raise CheckpointError(f"checkpoint {path}: {name} does not match its sha256")
 
 
-def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, str]) -> Any:
-    """`tree` as JSON with `{"tensor": name}` for each tensor; tied tensors share one name."""
+def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, str] | None) -> Any:
+    """`tree` as JSON with `{"tensor": name}` for each tensor; tied tensors share one name, unless
+    `seen` is None."""
     if isinstance(tree, Tensor):
-        identity = (tree.data_ptr(), tree.shape, tree.stride(), tree.dtype)
-        name = seen.get(identity) if tree.numel() else None
+        identity = None if seen is None else _identity(tree)
+        name = None if identity is None or seen is None else seen.get(identity)
         if name is None:
-            name = seen[identity] = path or "value"
+            name = path or "value"
             leaves[name] = tree.detach()
+        if identity is not None and seen is not None:
+            seen[identity] = name
         return {"tensor": name}
     if isinstance(tree, dict):
         items = [
@@ -308,16 +382,37 @@ def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, 
     return {"plain": tree}
 
 
-def _unflatten(layout: Any, leaves: dict[str, Tensor]) -> Any:
+def _identity(tensor: Tensor) -> tuple | None:
+    """Equal for tied tensors, of shards on every rank alike; None for one that is tied to none."""
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    # A rank's part may be empty; its storage is padded to that of the others.
+    start = local.untyped_storage().data_ptr()
+    if not start or not tensor.numel():
+        return None
+    return (start, local.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def _names_in(layout: Any) -> list[str]:
+    """The tensors of a tree that `_flatten` described."""
     kind, value = next(iter(layout.items()))
     if kind == "tensor":
-        return leaves[value]
+        return [value]
+    if kind == "plain":
+        return []
+    parts = [part for _, part in value] if kind == "dict" else value
+    return list(dict.fromkeys(name for part in parts for name in _names_in(part)))
+
+
+def _unflatten(layout: Any, leaves: dict[str, Tensor], prefix: str = "") -> Any:
+    kind, value = next(iter(layout.items()))
+    if kind == "tensor":
+        return leaves[prefix + value]
     if kind == "dict":
-        return {k: _unflatten(v, leaves) for k, v in value}
+        return {k: _unflatten(v, leaves, prefix) for k, v in value}
     if kind == "list":
-        return [_unflatten(v, leaves) for v in value]
+        return [_unflatten(v, leaves, prefix) for v in value]
     if kind == "tuple":
-        return tuple(_unflatten(v, leaves) for v in value)
+        return tuple(_unflatten(v, leaves, prefix) for v in value)
     return value
 
 

@@ -4,9 +4,13 @@ gradients."""
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from understudy.models.sharding import global_norm, parts_of
 
 Schedule = Callable[[int, int], float]
 
@@ -28,7 +32,26 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    if isinstance(parameters[0], DTensor):
+        _begin(optimizer)
+    return optimizer
+
+
+def _begin(optimizer: torch.optim.Optimizer) -> None:
+    """Make the states that the first step would make, so that a checkpoint's shards have tensors to
+    be read into. A step of zero size changes no weight."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    set_lr(optimizer, 0.0)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+    for group, lr in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = lr
+    for states in optimizer.state.values():
+        states["step"].zero_()
 
 
 def cosine_to(fraction: float = 0.1) -> Schedule:
@@ -72,7 +95,13 @@ class StepResult:
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
     """Norm of all gradients together."""
-    return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    return _norm([p.grad for p in parameters if p.grad is not None])
+
+
+def _norm(gradients: list[Tensor]) -> float:
+    if isinstance(gradients[0], DTensor):
+        return global_norm(gradients)
+    return float(nn.utils.get_total_norm(gradients))
 
 
 def clip_and_step(
@@ -84,8 +113,7 @@ def clip_and_step(
     finite."""
     grads = [p.grad for p in parameters if p.grad is not None]
     assert grads, "no parameter has a gradient"
-    norm = nn.utils.get_total_norm(grads)
-    grad_norm = float(norm)
+    grad_norm = _norm(grads)
     finite = math.isfinite(grad_norm)
     if finite:
         if max_norm is not None and grad_norm > max_norm:
@@ -93,6 +121,22 @@ def clip_and_step(
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(grad_norm, skipped=not finite)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take over what `state_dict` gave in one process: states are shared out as their parameters
+    are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {
+        index: {
+            name: parts_of(value, parameters[index])
+            if isinstance(value, Tensor) and value.ndim
+            else value
+            for name, value in states.items()
+        }
+        for index, states in saved["state"].items()
+    }
+    optimizer.load_state_dict({**saved, "state": state})
 
 
 class TooManySkips(FloatingPointError):

@@ -20,6 +20,7 @@ run.finish({"valid_loss": 0.4})
 """
 
 import hashlib
+import io
 import json
 import logging
 import math
@@ -33,7 +34,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.training.board import View, open_views
+from understudy.training.board import View
 from understudy.training.checkpoint import (
     checkpoint_step,
     latest_checkpoint,
@@ -44,12 +45,12 @@ from understudy.training.checkpoint import (
     save_checkpoint,
     sync_folder,
 )
-from understudy.training.config import dump_toml, read_toml, to_plain
+from understudy.training.config import to_plain
 from understudy.training.lock import lock_folder, unlock_folder
 from understudy.training.metrics import check_metrics, is_timing
-from understudy.training.origin import code_version, describe_input, find_parents
 from understudy.training.progress import Progress
-from understudy.training.stop import EXIT_STOPPED, command_to_resume
+from understudy.training.ranks import ALONE, Ranks
+from understudy.training.stop import EXIT_STOPPED, Stop, command_to_resume
 
 OWN_FILES = (
     "config.toml",
@@ -73,7 +74,10 @@ short can be done again."""
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
 """Files of lines with a step, which a checkpoint remembers the length of."""
 
-HANDLING = ("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints")
+HANDLING = (
+    *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
+    "replicas",
+)
 """Config fields that say how to run, not what: two runs that differ only here are the same run."""
 
 STEPPING_PER_SAVING = 10.0
@@ -106,6 +110,8 @@ class Run:
     """TensorBoard files and a tracker, if they were asked for."""
     keep_checkpoints: bool = True
     """Whether they stay when the run is finished."""
+    ranks: Ranks = ALONE
+    """The processes of this run; the first one writes."""
     _progress: Progress | None = field(default=None, repr=False)
     _saved_at: float = field(default_factory=time.monotonic, repr=False)
     _save_seconds: float | None = field(default=None, repr=False)
@@ -118,10 +124,19 @@ class Run:
     def claim(self) -> None:
         """Take the folder: what an overwritten run left goes, config.toml and run.json appear.
 
-        For after all input is read: bad input then takes no folder and costs no old run.
+        For after all input is read: bad input then takes no folder and costs no old run. ValueError
+        where the ranks do not all see the folder.
         """
-        if self.resumed:
-            return
+        if not self.resumed:
+            self.ranks.on_first(self._claim)
+        with self.ranks.together():
+            if not self.ranks.is_first and read_record(self.dir) != self.record:
+                raise ValueError(
+                    f"{self.dir} is not the folder that rank 0 writes; all machines must see the "
+                    "same --out, on storage that they share"
+                )
+
+    def _claim(self) -> None:
         self.dir.mkdir(parents=True, exist_ok=True)
         lock_folder(self.dir)
         if not self.overwrites and (self.dir / "run.json").exists():
@@ -138,6 +153,8 @@ class Run:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append a step's documented metrics; wall-clock figures go to a file of their own."""
         check_metrics(list(metrics))
+        if not self.ranks.is_first:
+            return
         kept = {k: plain_number(v) for k, v in metrics.items() if not is_timing(k)}
         timed = {k: plain_number(v) for k, v in metrics.items() if is_timing(k)}
         if kept:
@@ -153,7 +170,8 @@ class Run:
         """Append a row with a "step" to another file of the run, such as samples.jsonl."""
         assert name in OWN_FILES, name
         assert "step" in row, list(row)
-        _append_line(self.dir / name, row)
+        if self.ranks.is_first:
+            _append_line(self.dir / name, row)
 
     @property
     def identity(self) -> str:
@@ -182,14 +200,20 @@ class Run:
         else:
             cost = self._save_seconds or num_bytes(trees) / SAVING_RATE
             due = time.monotonic() - self._saved_at > STEPPING_PER_SAVING * cost
-        if due or now:
+        if self.ranks.agree((due and self.ranks.is_first) or now):
             started = time.monotonic()
             self.save(step, trees, state)
             self._saved_at = time.monotonic()
             self._save_seconds = self._saved_at - started
 
     def save(self, step: int, trees: dict[str, Any], state: dict[str, Any]) -> None:
-        """A checkpoint, once the logs that go with it are on the disk."""
+        """A checkpoint, once the logs that go with it are on the disk; of all ranks together."""
+        logs = self.ranks.on_first(self._logs)
+        identity = self.identity
+        save_checkpoint(self.dir, step, trees, state, run=identity, logs=logs, ranks=self.ranks)
+
+    def _logs(self) -> dict[str, Any]:
+        """Length and sha256 of the logs, which are now on the disk."""
         logs = {}
         for path in (self.dir / name for name in LOGS):
             if path.exists():
@@ -197,17 +221,25 @@ class Run:
                     os.fsync(file.fileno())
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
                     logs[path.name] = {"bytes": file.tell(), "sha256": digest}
-        save_checkpoint(self.dir, step, trees, state, run=self.identity, logs=logs)
+        return logs
 
-    def restore(self) -> Saved | None:
+    def restore(self, live: Callable[[], dict[str, Any]] = dict) -> Saved | None:
         """The newest whole checkpoint, or None where there is none; the logs go back to it too.
 
-        ValueError for a checkpoint of another run.
+        `live` gives the trees as they are now, which shards are read into. ValueError for a
+        checkpoint of another run. All ranks get the same one.
         """
-        path = latest_checkpoint(self.dir, self.identity) if self.resumed else None
+        path = None
+        if self.resumed:
+            path = latest_checkpoint(self.dir, self.identity, self.ranks)
+        self.ranks.on_first(lambda: self._go_back(path))
+        return None if path is None else load_checkpoint(path, live(), self.ranks)
+
+    def _go_back(self, path: Path | None) -> None:
+        """Bring the logs back to what they were at a checkpoint, or at the start."""
         if path is None:
             self.rewind(-1)
-            return None
+            return
         logs = read_manifest(path).get("logs")
         for name in LOGS:
             if logs is None:
@@ -220,7 +252,6 @@ class Run:
                     path.name,
                 )
                 self._drop_lines(name, checkpoint_step(path))
-        return load_checkpoint(path)
 
     def rewind(self, step: int) -> None:
         """Drop every logged line after `step`, and a line that a crash cut short."""
@@ -233,18 +264,26 @@ class Run:
             text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in lines)
             write_atomic(self.dir / name, text)
 
+    def stops(self, stop: Stop) -> bool:
+        """Whether any rank was told to stop; all of them then do, after the same step."""
+        wanted = self.ranks.agree(stop.requested)
+        stop.final = wanted and self.ranks.world > 1
+        return wanted
+
     def stopped(self, step: int) -> SystemExit:
         """The exit of a run that was told to stop and has saved; says how to go on."""
         if self._progress is not None:
             self._progress.close()
-        print(
-            f"stopped and saved at step {step}; go on with: {command_to_resume()}", file=sys.stderr
-        )
+        if self.ranks.is_first:
+            command = command_to_resume()
+            print(f"stopped and saved at step {step}; go on with: {command}", file=sys.stderr)
         return SystemExit(EXIT_STOPPED)
 
     def progress(self, total: int, title: str) -> Progress:
         """Show `total` steps on the terminal; each `log` moves it. Usable in a `with`."""
-        self._progress = Progress(total, title)
+        # The others' has no terminal, and no lines, as only the first one logs.
+        stream = None if self.ranks.is_first else io.StringIO()
+        self._progress = Progress(total, title, stream)
         return self._progress
 
     def finish(self, results: Mapping[str, Any]) -> None:
@@ -253,8 +292,11 @@ class Run:
             self._progress.close()
         for view in self.views:
             view.close()
+        self.ranks.on_first(lambda: self._finish(results))
+
+    def _finish(self, results: Mapping[str, Any]) -> None:
         write_atomic(self.dir / "results.json", json.dumps(clean(results), indent=2) + "\n")
-        self.record |= {"status": "done", "finished": _now()}
+        self.record |= {"status": "done", "finished": now()}
         self._write_record()
         if not self.keep_checkpoints:
             remove_checkpoints(self.dir)
@@ -262,76 +304,6 @@ class Run:
 
     def _write_record(self) -> None:
         write_atomic(self.dir / "run.json", json.dumps(self.record, indent=2) + "\n")
-
-
-def open_run(
-    out: str | Path,
-    *,
-    stage: str,
-    config: Any,
-    inputs: Mapping[str, str | Path | None],
-    seed: int,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> Run:
-    """`prepare_run`, and take the folder at once."""
-    run = prepare_run(
-        out,
-        stage=stage,
-        config=config,
-        inputs=inputs,
-        seed=seed,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    run.claim()
-    return run
-
-
-def prepare_run(
-    out: str | Path,
-    *,
-    stage: str,
-    config: Any,
-    inputs: Mapping[str, str | Path | None],
-    seed: int,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> Run:
-    """A new run whose folder is still to be taken by `claim`, or with `resume` the one there.
-
-    `inputs` are files and folders (hashed) or hub names (kept as text); None is left out. A folder
-    of another run is refused with what differs; with `overwrite` its own files shall go.
-    """
-    out = Path(out)
-    keep = getattr(config, "keep_checkpoints", True)
-    views = open_views(out, config)
-    record = {
-        "stage": stage,
-        "status": "running",
-        "code_version": code_version(),
-        "seed": seed,
-        "config": to_plain(config),
-        "inputs": {k: describe_input(v) for k, v in inputs.items() if v is not None},
-        "parents": find_parents(inputs),
-        "started": _now(),
-    }
-    if (out / "run.json").is_file():
-        lock_folder(out)
-    existing = None if overwrite else read_record(out)
-    if existing is not None:
-        _refuse_another(out, existing, record, resume)
-        _refuse_edited_config(out, existing)
-        return Run(out, existing, resumed=True, views=views, keep_checkpoints=keep)
-    _refuse_strange_files(out, overwrite)
-    return Run(
-        out,
-        record,
-        overwrites=overwrite,
-        config_toml=dump_toml(config),
-        views=views,
-        keep_checkpoints=keep,
-    )
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -355,65 +327,6 @@ def remove_run(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
-    if old["stage"] != new["stage"]:
-        found = f"stage {old['stage']}"
-    else:
-        differs = sorted(
-            key
-            for key in {*old["config"], *new["config"]} - set(HANDLING)
-            if old["config"].get(key) != new["config"].get(key)
-        )
-        found = f"stage {old['stage']}, config differs in {', '.join(differs)}" if differs else ""
-    if found:
-        raise ValueError(
-            f"{out} holds another run ({found}); choose another --out or pass --overwrite"
-        )
-    if not resume:
-        raise ValueError(
-            f"{out} already holds this run ({old['status']}); pass --resume to go on with it, "
-            "--overwrite to start again, or choose another --out"
-        )
-    changed = [
-        name
-        for name, now in new["inputs"].items()
-        if now["sha256"] != old["inputs"].get(name, {}).get("sha256")
-    ]
-    if changed:
-        raise ValueError(
-            f"{out} cannot resume: input {', '.join(changed)} has changed since the run began; "
-            "restore it, or pass --overwrite to start again"
-        )
-
-
-def _refuse_edited_config(out: Path, record: dict) -> None:
-    """config.toml is a record that nobody reads back; an edit would be without effect."""
-    path = out / "config.toml"
-    if not path.exists():
-        raise ValueError(f"{path} is missing; restore it, or pass --overwrite to start again")
-    found = read_toml(path)
-    kept = {key: value for key, value in record["config"].items() if value is not None}
-    differs = sorted(key for key in {*found, *kept} if found.get(key) != kept.get(key))
-    if differs:
-        raise ValueError(
-            f"{path} was edited since the run began ({', '.join(differs)}); settings come from the "
-            "command line, so restore it, or start a run of its own in another --out"
-        )
-
-
-def _refuse_strange_files(out: Path, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; choose a folder")
-    # What a start that was killed leaves is no reason to refuse the next one.
-    started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
-    if overwrite and (out / "run.json").is_file():
-        started.update(OWN_FILES)
-    if out.is_dir() and (found := sorted({p.name for p in out.iterdir()} - started)):
-        raise ValueError(
-            f"{out} is not empty and holds no run (found {found[0]}); choose another --out"
-        )
 
 
 def _truncate(path: Path, facts: dict[str, Any] | None) -> bool:
@@ -477,5 +390,6 @@ def clean(value: Any) -> Any:
     return plain_number(plain)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, to the second, as text."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.models.lora import check_lora
-from understudy.training.run import Run, prepare_run
+from understudy.training.opening import prepare_run
+from understudy.training.ranks import join_ranks
+from understudy.training.run import Run
 from understudy.training.track import TrackerName
 
 
@@ -40,6 +42,9 @@ class TrainerSettings:
     weights."""
     lora_alpha: float | None = None
     """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
+    replicas: int = 1
+    """Groups of processes that hold all weights each; within a group the weights are shared out.
+    Changes memory and traffic, not the result."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard too, into out/tensorboard."""
     track: TrackerName | None = None
@@ -57,6 +62,8 @@ class TrainerSettings:
         for name in ("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.replicas < 1:
+            raise ValueError(f"replicas is {self.replicas}; it must be at least 1")
         if self.save_every < 0:
             raise ValueError(f"save_every is {self.save_every}; it must not be negative")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
@@ -64,7 +71,17 @@ class TrainerSettings:
 
 
 def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[str]) -> Run:
-    """`prepare_run` for a trainer; `inputs` are the fields that name files, folders or models."""
+    """`prepare_run` for a trainer; `inputs` are the fields that name files, folders or models.
+
+    The ranks that a launcher started join here. ValueError for what several of them cannot do.
+    """
+    ranks = join_ranks(replicas=config.replicas)
+    with ranks.together():
+        if ranks.world > 1 and config.lora_rank:
+            raise ValueError(
+                f"lora_rank is {config.lora_rank}; adapters are trained in one process, so start "
+                "this without the launcher, or with lora_rank 0"
+            )
     return prepare_run(
         config.out,
         stage=stage,
@@ -73,4 +90,5 @@ def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[st
         seed=config.seed,
         resume=config.resume,
         overwrite=config.overwrite,
+        ranks=ranks,
     )

@@ -23,6 +23,7 @@ from understudy.training.optim import (
     SkipGuard,
     StepResult,
     clip_and_step,
+    load_optimizer,
     make_optimizer,
     set_lr,
 )
@@ -84,7 +85,7 @@ class Learner(Generic[M]):
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
         """Take over what a checkpoint holds."""
         load_weights(self.model, trees["model"])
-        self.optimizer.load_state_dict(trees["optimizer"])
+        load_optimizer(self.optimizer, trees["optimizer"])
         self.guard.in_a_row = int(counters["skips"])
 
 
@@ -108,7 +109,7 @@ class Steps:
 
     def resume(self) -> None:
         """Go back to the newest whole checkpoint, or to the start, and the logs with it."""
-        saved = self.run.restore()
+        saved = self.run.restore(self.state.trees)
         if saved is not None:
             trees, counters = saved
             self.state.load(trees, counters)
@@ -135,7 +136,7 @@ class Steps:
         self.run.log(self.step, {name: float(value) for name, value in metrics.items()})
         crash_point(f"{self.run.record['stage']}/{self.unit}")
         last = self.left == 0
-        stopping = self._stop.requested and not last
+        stopping = self.run.stops(self._stop) and not last
         now = stopping or (last and save_last)
         self.run.save_if_due(self.step, self._saved, every=self.every, last=last, now=now)
         if stopping:

@@ -1,5 +1,6 @@
 """Being told to stop: signals that ask for a save, and how to go on afterwards."""
 
+import os
 import shlex
 import signal
 import sys
@@ -13,11 +14,17 @@ EXIT_STOPPED = 75
 """Exit code after SIGINT (Ctrl-C), SIGTERM or SIGUSR1: all is saved, `--resume` goes on
 (EX_TEMPFAIL)."""
 
+LAUNCHED_BY = "UNDERSTUDY_LAUNCHED_BY"
+"""Environment variable: the launcher's words before the command, where it started this process."""
+
 
 class Stop:
     """Whether somebody asked the process to stop."""
 
     requested: bool = False
+    """Set by a signal."""
+    final: bool = False
+    """Set when all ranks have saved: from then on no signal keeps this one from ending well."""
 
 
 @contextmanager
@@ -39,7 +46,7 @@ def stop_on_signal() -> Iterator[Stop]:
         yield stop
     finally:
         for name, handler in previous.items():
-            signal.signal(name, handler)
+            signal.signal(name, signal.SIG_IGN if stop.final else handler)
 
 
 def command_to_resume() -> str:
@@ -47,6 +54,7 @@ def command_to_resume() -> str:
     program, *arguments = sys.argv
     if "understudy" not in Path(program).parts[-2:]:
         return "the same settings with resume=True"
+    launcher = shlex.split(os.environ.get(LAUNCHED_BY, ""))
     handled = ("--resume", "--no-resume", "--overwrite", "--no-overwrite")
     kept = [argument for argument in arguments if argument not in handled]
-    return shlex.join(["understudy", *kept, "--resume"])
+    return shlex.join(["understudy", *launcher, *kept, "--resume"])

@@ -23,8 +23,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 from understudy.models.policies import forward_hidden, load_policy, save_policy, trunk_of
 from understudy.models.text import lm_loss, pack_rows
 from understudy.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from understudy.training.opening import prepare_run
 from understudy.training.optim import set_lr
-from understudy.training.run import Run, prepare_run
+from understudy.training.run import Run
 from understudy.training.stop import stop_on_signal
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.corpus import EOS, corpus, dictation

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.cli import COMMANDS, extra_with, main, parse
+from understudy.cli import extra_with, main, parse
+from understudy.loop.commands import COMMANDS
 from understudy.loop.examples import EXAMPLES
 from understudy.loop.runner import PlanFailed, PlanInterrupted
 from understudy.sft.train import SFTConfig

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from understudy.cli import COMMANDS, main
+from understudy.cli import main
+from understudy.loop.commands import COMMANDS
 from understudy.loop.completion import SHELLS, completion_script
 
 ASK = """

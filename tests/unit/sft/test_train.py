@@ -197,8 +197,8 @@ def test_sigterm_saves_and_exits_with_75(config, monkeypatch):
 def test_a_non_finite_step_is_skipped_and_said(config, monkeypatch):
     gradient = sft._gradient
 
-    def poisoned(config, model, tokenizer, data, step):
-        found = gradient(config, model, tokenizer, data, step)
+    def poisoned(config, model, tokenizer, data, step, ranks):
+        found = gradient(config, model, tokenizer, data, step, ranks)
         if step == 1:
             next(model.parameters()).grad[0, 0] = float("nan")
         return found

@@ -12,9 +12,10 @@ import torch
 from understudy.training import run as run_module
 from understudy.training.config import load_config
 from understudy.training.metrics import METRICS, is_timing
+from understudy.training.opening import open_run, prepare_run
 from understudy.training.origin import code_version
 from understudy.training.progress import Progress
-from understudy.training.run import open_run, prepare_run, read_lines
+from understudy.training.run import read_lines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,7 +312,7 @@ def test_stopped_says_how_to_go_on(tmp_path, data, capsys, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from understudy.training.run import open_run
+from understudy.training.opening import open_run
 from tests.unit.training.test_run import Config
 out = Path(sys.argv[1])
 config = Config(out=out, resume=sys.argv[2] == "resume")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from understudy.training.checkpoint import latest_checkpoint, list_checkpoints
+from understudy.training.opening import open_run
 from understudy.training.optim import TooManySkips
-from understudy.training.run import open_run, read_lines
+from understudy.training.run import read_lines
 from understudy.training.steps import Learner, Steps
 from understudy.training.stop import EXIT_STOPPED
 

@@ -20,7 +20,8 @@ from understudy.evaluation.report import write_report
 from understudy.evaluation.run import model_folders
 from understudy.models.compute import place
 from understudy.models.policies import load_policy, load_tokenizer
-from understudy.training.run import Run, open_run, read_record, write_atomic
+from understudy.training.opening import open_run
+from understudy.training.run import Run, read_record, write_atomic
 from understudy.training.stop import EXIT_STOPPED, stop_on_signal
 
 ITEMS = "items"

@@ -35,6 +35,7 @@ from understudy.models.cpu.products import (
 )
 from understudy.models.cpu.rotary import Rotation, paired
 from understudy.models.masks import sliding_window
+from understudy.models.sharding import is_sharded
 
 _AGREES = "_understudy_passes_directly"
 
@@ -57,7 +58,8 @@ def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:
     config: Any = trunk.config
     window = sliding_window(config)
     return (
-        config._attn_implementation == "sdpa"
+        not is_sharded(trunk)
+        and config._attn_implementation == "sdpa"
         and not (window and window < length)
         and has_llama_shape(trunk)
         and all(map(_is_plain, trunk.layers))

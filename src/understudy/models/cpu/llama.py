@@ -19,6 +19,7 @@ from transformers import Cache, PreTrainedModel
 
 from understudy.models.cpu.products import rows_to_spare, times
 from understudy.models.masks import Mask
+from understudy.models.sharding import is_sharded
 
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings that do not depend on the longest position of a pass."""
@@ -191,7 +192,7 @@ def direct_trunk(
     interface, `make_cache` an empty cache with room for a pass of `TRIAL`: on that pass, of random
     tokens, both ways must give the same hidden states (tried once for a trunk, and remembered).
     """
-    if not has_llama_shape(trunk):
+    if is_sharded(trunk) or not has_llama_shape(trunk):
         return library_trunk(trunk)
     direct = LlamaTrunk(trunk, longest, attend)
     agrees = getattr(trunk, _AGREES, None)

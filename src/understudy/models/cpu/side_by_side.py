@@ -12,6 +12,7 @@ from functools import cache
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 
 T = TypeVar("T")
 
@@ -28,7 +29,9 @@ def side_by_side(
     `threads`: how many all jobs may use; None: as many as the caller's operations.
     """
     threads = torch.get_num_threads() if threads is None else threads
-    if device.type != "cpu" or len(jobs) < 2 or threads < len(jobs):
+    several = dist.is_initialized() and dist.get_world_size() > 1
+    # Two threads would send what the ranks exchange in an order that differs from rank to rank.
+    if several or device.type != "cpu" or len(jobs) < 2 or threads < len(jobs):
         return [job() for job in jobs]
     futures = [_workers(len(jobs), threads).submit(job) for job in jobs]
     wait(futures)

@@ -1,0 +1,104 @@
+"""A whole copy of a sharded policy on each rank, for rollouts.
+
+Sampling straight from the shards would gather the whole model for every token, and ranks whose
+answers differ in length would wait for one another forever. The copy takes the policy's weights
+before each rollout, a layer at a time, and then samples without a word to the other ranks, through
+the same engine as one process.
+"""
+
+import copy
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from understudy.models.policies import policy_logprobs
+from understudy.models.sharding import compute, is_sharded
+
+PARITY = 1e-4
+"""How far the copy's log-probs of a few tokens may be from the policy's."""
+
+
+class Replica:
+    """The weights of a policy, whole; of a policy that is not sharded, the policy itself."""
+
+    def __init__(self, policy: PreTrainedModel, several: bool) -> None:
+        """Call it before the policy is sharded."""
+        self.model = copy.deepcopy(policy).requires_grad_(False) if several else policy
+        self.version = 0
+        """How often `sync` was called."""
+
+    @torch.no_grad()
+    def sync(self, policy: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor) -> None:
+        """Take over the policy's weights, and see that it worked on a few tokens. Collective.
+
+        RuntimeError, on all ranks, when the copy's weights are not the shards' bits, or its
+        log-probs of the tokens not the policy's.
+        """
+        self.version += 1
+        if not is_sharded(policy):
+            return
+        copy_weights(policy, self.model)
+        found, expected = checksum(self.model), checksum(policy)
+        wrong = torch.tensor([int(found != expected)], device=ids_BT.device)
+        dist.all_reduce(wrong, dist.ReduceOp.MAX)
+        if wrong.item():
+            raise RuntimeError(
+                f"version {self.version} of the rollout weights is not the policy's on every rank "
+                f"(checksum {found:x} here, {expected:x} of the policy); nothing was sampled"
+            )
+        here_BT, _ = policy_logprobs(self.model, ids_BT, mask_BT)
+        there_BT, _ = compute(policy, policy_logprobs, policy, ids_BT, mask_BT)
+        worst = (here_BT - there_BT).abs().max()
+        dist.all_reduce(worst, dist.ReduceOp.MAX)
+        if not float(worst) < PARITY:
+            raise RuntimeError(
+                f"version {self.version} of the rollout weights gives log-probs that are "
+                f"{float(worst):.2g} from the policy's; nothing was sampled"
+            )
+
+
+@torch.no_grad()
+def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
+    """The shards' weights into a whole model, one layer gathered at a time. Collective."""
+    target, done = dict(replica.named_parameters()), set()
+    for prefix, module in policy.named_modules():
+        if not isinstance(module, FSDPModule):
+            continue
+        unit: Any = module
+        unit.unshard()
+        for name, parameter in unit.named_parameters():
+            key = f"{prefix}.{name}".lstrip(".")
+            if not isinstance(parameter, DTensor) and key not in done:
+                target[key].copy_(parameter)
+                done.add(key)
+        unit.reshard()
+    assert done == set(target), "a weight that no layer holds"
+
+
+@torch.no_grad()
+def checksum(model: nn.Module) -> int:
+    """The sum of all weights' bits as whole numbers: the same in any order, so of shards too, whose
+    ranks add theirs up. Collective for a sharded model."""
+    total, mesh = 0, None
+    for parameter in model.parameters():
+        local: Tensor = parameter
+        if isinstance(parameter, DTensor):
+            local, mesh = parameter.to_local(), parameter.device_mesh
+        if local.numel():
+            kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[local.element_size()]
+            total += int(local.contiguous().view(kind).sum(dtype=torch.int64))
+    if mesh is not None:
+        mine = torch.tensor([_wrapped(total)], device=next(model.parameters()).device)
+        dist.all_reduce(mine, group=mesh.get_group(mesh.ndim - 1))  # replicas hold the same bits
+        total = int(mine.item())
+    return _wrapped(total) % 2**64
+
+
+def _wrapped(number: int) -> int:
+    """A whole number as a signed one of 64 bits, as sums of tensors wrap around."""
+    return (number + 2**63) % 2**64 - 2**63

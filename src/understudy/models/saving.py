@@ -1,0 +1,76 @@
+"""A sharded model as an ordinary Hugging Face folder, without the whole of it in any one memory.
+
+Each tensor is gathered from the ranks in turn; the first rank keeps up to 5 GB of them and writes a
+file, then goes on with the next.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from understudy.models.sharding import is_writer, wait_for_writer, whole_tensors
+
+FILE_BYTES = 5_000_000_000
+"""Most bytes of one file, as the library's own; a larger tensor has a file of its own."""
+
+
+def save_shards(
+    model: nn.Module,
+    write: Callable[[Iterable[tuple[str, Tensor]]], None],
+    more: Mapping[str, Tensor] | None = None,
+    prefix: str = "",
+) -> None:
+    """Let the first rank `write` all weights of a sharded model, under `prefix`, and `more` after
+    them. Collective."""
+    tensors = ((prefix + name, tensor) for name, tensor in whole_tensors(model))
+    if is_writer(model):
+        write(_then(tensors, more or {}))
+    deque(tensors, maxlen=0)  # what the others take part in, and nobody else
+    wait_for_writer(model)
+
+
+def _then(
+    tensors: Iterable[tuple[str, Tensor]], more: Mapping[str, Tensor]
+) -> Iterable[tuple[str, Tensor]]:
+    yield from tensors
+    yield from more.items()
+
+
+def write_weights(
+    folder: Path, tensors: Iterable[tuple[str, Tensor]], limit: int = FILE_BYTES
+) -> None:
+    """Tensors to safetensors files of at most `limit` bytes, with an index where there are
+    several."""
+    parts: list[tuple[Path, list[str]]] = []
+    held: dict[str, Tensor] = {}
+    size = total = 0
+
+    def flush() -> None:
+        path = folder / f"part-{len(parts)}.safetensors"
+        save_file(held, path, metadata={"format": "pt"})
+        parts.append((path, list(held)))
+        held.clear()
+
+    for name, tensor in tensors:
+        here = tensor.numel() * tensor.element_size()
+        if held and size + here > limit:
+            flush()
+            size = 0
+        held[name] = tensor.cpu().contiguous()
+        size, total = size + here, total + here
+    flush()
+    if len(parts) == 1:
+        parts[0][0].rename(folder / "model.safetensors")
+        return
+    where: dict[str, str] = {}
+    for number, (path, names) in enumerate(parts, start=1):
+        file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        path.rename(folder / file)
+        where |= dict.fromkeys(names, file)
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+    (folder / "model.safetensors.index.json").write_text(text)

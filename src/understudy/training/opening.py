@@ -1,0 +1,172 @@
+"""Opening a run folder: a new run, one to go on with, or a reason why not.
+
+run = open_run(config.out, stage="sft", config=config, inputs={"data": config.data}, seed=0)
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from understudy.training.board import open_views
+from understudy.training.config import dump_toml, read_toml, to_plain
+from understudy.training.lock import lock_folder
+from understudy.training.origin import code_version, describe_input, find_parents
+from understudy.training.ranks import ALONE, Ranks
+from understudy.training.run import HANDLING, OWN_FILES, Run, now, read_record
+
+
+def open_run(
+    out: str | Path,
+    *,
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, str | Path | None],
+    seed: int,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """`prepare_run`, and take the folder at once."""
+    run = prepare_run(
+        out,
+        stage=stage,
+        config=config,
+        inputs=inputs,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    run.claim()
+    return run
+
+
+def prepare_run(
+    out: str | Path,
+    *,
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, str | Path | None],
+    seed: int,
+    resume: bool = False,
+    overwrite: bool = False,
+    ranks: Ranks = ALONE,
+) -> Run:
+    """A new run whose folder is still to be taken by `claim`, or with `resume` the one there.
+
+    `inputs` are files and folders (hashed) or hub names (kept as text); None is left out. A folder
+    of another run is refused with what differs; with `overwrite` its own files shall go. Rank 0
+    looks at folder and inputs, and all must have been started with the same settings and code.
+    """
+    run = ranks.on_first(lambda: _prepare(out, stage, config, inputs, seed, resume, overwrite))
+    asked = {"code version": code_version(), **to_plain(config)} if ranks.world > 1 else {}
+    facts = run and {"asked": asked, "record": run.record, "resumed": run.resumed}
+    facts = ranks.from_rank(0, facts)
+    with ranks.together():
+        differs = [name for name in asked if asked[name] != facts["asked"].get(name)]
+        if differs:
+            raise ValueError(
+                f"it was started with other settings than rank 0 ({', '.join(differs)}); start the "
+                "same command everywhere"
+            )
+    if run is None:
+        run = Run(Path(out), facts["record"], resumed=facts["resumed"])
+    run.ranks = ranks
+    return run
+
+
+def _prepare(
+    out: str | Path,
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, str | Path | None],
+    seed: int,
+    resume: bool,
+    overwrite: bool,
+) -> Run:
+    out = Path(out)
+    keep = getattr(config, "keep_checkpoints", True)
+    views = open_views(out, config)
+    record = {
+        "stage": stage,
+        "status": "running",
+        "code_version": code_version(),
+        "seed": seed,
+        "config": to_plain(config),
+        "inputs": {k: describe_input(v) for k, v in inputs.items() if v is not None},
+        "parents": find_parents(inputs),
+        "started": now(),
+    }
+    if (out / "run.json").is_file():
+        lock_folder(out)
+    existing = None if overwrite else read_record(out)
+    if existing is not None:
+        _refuse_another(out, existing, record, resume)
+        _refuse_edited_config(out, existing)
+        return Run(out, existing, resumed=True, views=views, keep_checkpoints=keep)
+    _refuse_strange_files(out, overwrite)
+    return Run(
+        out,
+        record,
+        overwrites=overwrite,
+        config_toml=dump_toml(config),
+        views=views,
+        keep_checkpoints=keep,
+    )
+
+
+def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
+    if old["stage"] != new["stage"]:
+        found = f"stage {old['stage']}"
+    else:
+        differs = sorted(
+            key
+            for key in {*old["config"], *new["config"]} - set(HANDLING)
+            if old["config"].get(key) != new["config"].get(key)
+        )
+        found = f"stage {old['stage']}, config differs in {', '.join(differs)}" if differs else ""
+    if found:
+        raise ValueError(
+            f"{out} holds another run ({found}); choose another --out or pass --overwrite"
+        )
+    if not resume:
+        raise ValueError(
+            f"{out} already holds this run ({old['status']}); pass --resume to go on with it, "
+            "--overwrite to start again, or choose another --out"
+        )
+    changed = [
+        name
+        for name, facts in new["inputs"].items()
+        if facts["sha256"] != old["inputs"].get(name, {}).get("sha256")
+    ]
+    if changed:
+        raise ValueError(
+            f"{out} cannot resume: input {', '.join(changed)} has changed since the run began; "
+            "restore it, or pass --overwrite to start again"
+        )
+
+
+def _refuse_edited_config(out: Path, record: dict) -> None:
+    """config.toml is a record that nobody reads back; an edit would be without effect."""
+    path = out / "config.toml"
+    if not path.exists():
+        raise ValueError(f"{path} is missing; restore it, or pass --overwrite to start again")
+    found = read_toml(path)
+    kept = {key: value for key, value in record["config"].items() if value is not None}
+    differs = sorted(key for key in {*found, *kept} if found.get(key) != kept.get(key))
+    if differs:
+        raise ValueError(
+            f"{path} was edited since the run began ({', '.join(differs)}); settings come from the "
+            "command line, so restore it, or start a run of its own in another --out"
+        )
+
+
+def _refuse_strange_files(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; choose a folder")
+    # What a start that was killed leaves is no reason to refuse the next one.
+    started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
+    if overwrite and (out / "run.json").is_file():
+        started.update(OWN_FILES)
+    if out.is_dir() and (found := sorted({p.name for p in out.iterdir()} - started)):
+        raise ValueError(
+            f"{out} is not empty and holds no run (found {found[0]}); choose another --out"
+        )

@@ -1,0 +1,74 @@
+"""Tensors that ranks share, to and from the files of a checkpoint: each rank writes its own parts.
+
+The files are safetensors, `shard-00001-...` by rank 0 and so on, written and read by
+`torch.distributed.checkpoint`, which puts the parts together again for any number of ranks: each
+reads the slices that it needs. Nothing is pickled.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from understudy.training.ranks import Ranks
+
+
+def write_shards(folder: Path, tensors: dict[str, Tensor], ranks: Ranks) -> dict[str, Any]:
+    """Write this rank's parts, synced; length and sha256 of every rank's files, by name.
+
+    OSError, on rank 0, when one of them could not write. All ranks must call it.
+    """
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    with _errors_of_ranks():
+        save(tensors, storage_writer=writer)
+    facts: dict[str, Any] = {}
+    with ranks.together():
+        for path in folder.glob(f"shard-{ranks.rank + 1:05d}-*.safetensors"):
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                facts[path.name] = {"bytes": file.tell(), "sha256": digest}
+    every = ranks.from_all(facts)
+    return {name: fact for found in every for name, fact in found.items()}
+
+
+def read_shards(
+    folder: Path, tensors: Mapping[str, Tensor | None], ranks: Ranks
+) -> dict[str, Tensor]:
+    """The named tensors from a folder's files: into the tensor given, whole or a rank's part, or
+    into a new whole one for None. All ranks must call it."""
+    reader = HuggingFaceStorageReader(str(folder))
+    known: Any = reader.read_metadata().state_dict_metadata
+    found = {
+        name: torch.empty(known[name].size, dtype=known[name].properties.dtype)
+        if tensor is None
+        else tensor.detach()
+        for name, tensor in tensors.items()
+    }
+    with _errors_of_ranks(), warnings.catch_warnings():
+        # One process loads without a process group, as it is told to, and the library says so.
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        load(found, storage_reader=reader, no_dist=ranks.world == 1)
+    return found
+
+
+@contextmanager
+def _errors_of_ranks() -> Iterator[None]:
+    """The library's error about several ranks as the first one's."""
+    try:
+        yield
+    except CheckpointException as error:
+        rank = min(error.failures)
+        reason = error.failures[rank][0]
+        raise OSError(f"rank {rank}: {reason}") from None

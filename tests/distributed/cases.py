@@ -1,0 +1,100 @@
+"""Runs that one process and several must end alike; run by torchrun, or called in one process.
+
+Batches of rows of different lengths, in passes of 64 tokens: some steps have fewer passes than
+there are ranks.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from tests.fixtures_data import write_demonstrations, write_rankings
+from tests.fixtures_models import save_model_folder
+from tests.fixtures_ppo import tiny_config, write_world
+
+import understudy.ppo.state as ppo
+import understudy.reward.train as reward
+import understudy.sft.train as sft
+from understudy.models.policies import load_policy
+from understudy.models.scalar import load_scalar
+from understudy.ppo.train import train_ppo
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
+from understudy.sft.train import SFTConfig
+from understudy.training.ranks import join_ranks, leave_ranks
+
+KINDS = ("llama", "llama_tied", "qwen2", "gpt_neox", "opt", "gpt2")
+TEXT = dict(pretrain_fraction=0.3, pretrain_length=12)
+TIES = dict(ties="model", margin=0.1, batch_size=5)
+FEW: dict[str, dict] = {
+    "sft-fp64": dict(kind="llama_tied", dropout=0.2, **TEXT),
+    "sft-fp32": dict(kind="gpt2", dropout=0.0, dtype="float32", activation_checkpointing=True),
+    "reward-fp64": dict(kind="llama", **TIES),
+    "reward-fp32": dict(kind="gpt2", dtype="float32", batch_size=7),
+    "ppo-fp64": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
+}
+"""What the quick test runs, for 3 or 4 steps."""
+MANY = {
+    f"sft-{kind}-{dtype}": dict(kind=kind, dtype=dtype, dropout=0.1, epochs=7, **TEXT)
+    for kind in KINDS
+    for dtype in ("float64", "float32")
+} | {
+    f"reward-{kind}-{dtype}": dict(kind=kind, dtype=dtype, epochs=5, **TIES)
+    for kind in KINDS
+    for dtype in ("float64", "float32")
+}
+MANY["ppo"] = dict(ptx_coef=0.0, episodes=40)
+MANY["ppo-ptx"] = dict(episodes=40, inner_epochs=2)
+MANY["ppo-fp32"] = dict(episodes=16, dtype="float32", activation_checkpointing=True)
+MANY["sft-bf16"] = dict(kind="llama", dropout=0.0, dtype="float32", bf16=True)
+"""What the slow test runs, for 20 steps or more."""
+
+
+def prepare(folder: Path, cases: dict[str, dict]) -> None:
+    """Models and data of the cases."""
+    for kind in {case["kind"] for case in cases.values() if "kind" in case}:
+        save_model_folder(folder / kind, kind)
+    write_world(folder)
+    write_demonstrations(folder / "demos.jsonl")
+    write_rankings(folder / "rankings.jsonl")
+    write_rankings(folder / "valid.jsonl", count=6, seed=1, role="held_out")
+    (folder / "sentences.txt").write_text("the cat sat on the mat\n\na dog ran to the house")
+
+
+def train(folder: Path, out: Path, name: str, case: dict) -> Path:
+    """One run of a case; the folder it leaves."""
+    settings = dict(case)
+    dtype = getattr(torch, settings.pop("dtype", "float64"))
+    load = partial(load_policy, dtype=dtype)
+    if name.startswith("ppo"):
+        ppo.load_policy, ppo.load_scalar = load, partial(load_scalar, dtype=dtype)
+        world = dict(model=str(folder / "policy"), reward_model=folder / "reward")
+        prompts = folder / "prompts.jsonl"
+        world |= dict(prompts=prompts, eval_prompts=prompts, pretrain_data=folder / "text.txt")
+        settings |= dict(micro_batch_tokens=40, eval_every=settings.get("eval_every", 2))
+        return train_ppo(tiny_config(world, out, **settings))
+    kind, demos = settings.pop("kind"), folder / "demos.jsonl"
+    common = dict(model=str(folder / kind), out=out, lr=1e-3, micro_batch_tokens=64)
+    if name.startswith("sft"):
+        sft.load_policy = load
+        if "pretrain_fraction" in settings:
+            settings["pretrain_data"] = folder / "sentences.txt"
+        common |= dict(epochs=1, batch_size=5, data=demos, valid_data=demos)
+        return sft.train_sft(SFTConfig(**(common | settings)))
+    reward.load_policy = load
+    common |= dict(data=folder / "rankings.jsonl", valid_data=folder / "valid.jsonl")
+    return train_reward(RewardConfig(demonstrations=demos, **(common | settings)))
+
+
+def main(folder: Path, which: str, replicas: int) -> None:
+    ranks = join_ranks()
+    for name, case in (FEW if which == "few" else MANY).items():
+        train(folder, folder / f"several-{name}", name, case | dict(replicas=replicas))
+    (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(True))
+    leave_ranks()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

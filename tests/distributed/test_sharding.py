@@ -1,0 +1,39 @@
+"""A sharded model learns what one process learns, in fp64."""
+
+import pytest
+from tests.distributed.sharding_worker import KINDS
+from tests.distributed.torchrun import run_script
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return run_script("sharding_worker.py", tmp_path_factory.mktemp("sharding"), 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_ranks_learn_what_one_process_learns(found, kind):
+    for rank in found:
+        here = rank[kind]
+        assert max(here["loss"], here["norm"], here["evaluated"]) < 1e-12
+        assert here["weights"] < 1e-11
+        assert here["tied"]
+        assert here["groups"] == 2
+        assert here["local"] < 0.55  # rows that do not divide leave one rank a little more
+
+
+def test_averaged_gradients_and_idle_passes_that_count_would_be_noticed(found):
+    for rank in found:
+        assert rank["average"]["norm"] > 1e-3
+        assert rank["idle"]["norm"] > 1e-3
+
+
+def test_whole_weights_go_into_shards_and_come_out_again(found):
+    assert all(rank["filled"] for rank in found)
+
+
+@pytest.mark.slow
+def test_replicas_of_shards_learn_the_same(tmp_path):
+    for rank in run_script("sharding_worker.py", tmp_path, 2, world=4):
+        here = rank["llama_tied"]
+        assert max(here["loss"], here["norm"]) < 1e-12
+        assert here["weights"] < 1e-11

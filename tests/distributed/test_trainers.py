@@ -1,0 +1,72 @@
+"""Every trainer on two processes ends where it ends on one."""
+
+import json
+import math
+
+import pytest
+from safetensors.torch import load_file
+from tests.distributed.cases import FEW, MANY, prepare, train
+from tests.distributed.torchrun import run_script
+
+from understudy.training.run import read_lines
+
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bf16": 2e-2}
+
+
+def run_both(folder, cases, which, replicas=1, **how):
+    prepare(folder, cases)
+    run_script("cases.py", folder, which, replicas, **how)
+    for name, case in cases.items():
+        train(folder, folder / f"one-{name}", name, case)
+    return folder
+
+
+def close(one, other, tolerance):
+    """Whether two results are the same but for rounding of their numbers."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[k], other[k], tolerance) for k in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(close, one, other, [tolerance] * len(one)))
+    if isinstance(one, float):
+        return math.isclose(one, other, abs_tol=tolerance, rel_tol=tolerance)
+    return one == other
+
+
+def check(folder, name, case):
+    tolerance = TOLERANCE["bf16" if case.get("bf16") else case.get("dtype", "float64")]
+    several, one = folder / f"several-{name}", folder / f"one-{name}"
+    rows, expected = (read_lines(run / "metrics.jsonl") for run in (several, one))
+    assert len(rows) == len(expected) > 1
+    for row, other in zip(rows, expected, strict=True):
+        assert close(row, other, tolerance), (row, other)
+    if (one / "samples.jsonl").exists():
+        answers = [read_lines(run / "samples.jsonl") for run in (several, one)]
+        assert close(*answers, tolerance)  # the same words, token for token
+    results, wanted = (json.loads((run / "results.json").read_text()) for run in (several, one))
+    assert close(results, wanted, 100 * tolerance)
+    for file in [path.name for path in (one / "model").glob("*.safetensors")]:
+        found, weights = (load_file(run / "model" / file) for run in (several, one))
+        assert found.keys() == weights.keys()
+        # Adam divides by the gradient's size, so a weight may move by more than a loss does.
+        worst = max(float((found[key] - weights[key]).abs().max()) for key in weights)
+        assert worst < 100 * tolerance, (file, worst)
+    configs = [json.loads((run / "model" / "config.json").read_text()) for run in (several, one)]
+    assert close(*configs, 100 * tolerance)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    return run_both(tmp_path_factory.mktemp("trainers"), FEW, "few")
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_two_processes_end_where_one_ends(few, name):
+    check(few, name, FEW[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "replicas"), [(2, 1), (4, 1), (4, 2)])
+def test_all_architectures_end_where_one_process_ends(tmp_path, world, replicas):
+    run_both(tmp_path, MANY, "many", replicas, world=world, seconds=1800)
+    for name, case in MANY.items():
+        check(tmp_path, name, case)
