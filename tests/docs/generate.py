@@ -24,8 +24,8 @@ from tests.docs.chain_picture import picture
 from tests.docs.metrics_page import metrics_page
 from tests.docs.pages import DOCS
 
-from understudy.cli import COMMANDS
 from understudy.labeling.ways import WAYS as LABELING_WAYS
+from understudy.loop.commands import COMMANDS
 from understudy.loop.installation import EXTRAS
 from understudy.serving.ways import WAYS as SERVING_WAYS
 from understudy.web.ways import ways_table

@@ -9,7 +9,7 @@ import pytest
 from tests.docs.generate import BLOCK, generated
 from tests.docs.pages import DOCS, README, ROOT, anchors, code_blocks, links, pages, tracked_files
 
-from understudy.cli import COMMANDS
+from understudy.loop.commands import COMMANDS
 from understudy.records import Demonstration, Prompt, Ranking
 
 GENERATED = generated()

@@ -50,7 +50,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "new",
-        "understudy.store.project",
+        "understudy.labeling.new",
         "NewConfig",
         "new_project",
         "make a project: a folder with a store for prompts and labels",

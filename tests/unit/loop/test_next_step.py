@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from understudy.cli import COMMANDS, main
+from understudy.cli import main
+from understudy.loop.commands import COMMANDS
 from understudy.loop.examples import EXAMPLES
 from understudy.loop.next_step import AFTER, next_command, say_next
 from understudy.loop.options import parse
