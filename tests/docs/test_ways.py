@@ -1,8 +1,8 @@
 """Nothing in the table of states and ways on (docs/labeling.md) is made up."""
 
-from understudy.cli import COMMANDS
 from understudy.labeling.app import routes
 from understudy.labeling.ways import WAYS
+from understudy.loop.commands import COMMANDS
 
 
 def test_every_way_is_a_route_or_a_command() -> None:
