@@ -33,7 +33,9 @@ from understudy.store.labeling_tables import (
     submissions,
 )
 from understudy.store.rows import packed
+from understudy.store.sessions import open_session
 from understudy.web.passwords import hash_password
+from understudy.web.sessions import new_token, session_id
 
 PASSWORD = "a long enough password"
 LATER = "2999-01-01T00:00:00.000000+00:00"
@@ -125,6 +127,15 @@ class Site:
                 change = update(accounts).where(accounts.c.id == account_id)
                 connection.execute(change.values(stage="active"))
         return account_id
+
+    def session(self, name: str) -> str:
+        """The cookie of an account that is signed in."""
+        with reading(self.store.engine) as connection:
+            query = select(accounts.c.id).where(accounts.c.name == name)
+            account_id = connection.execute(query).scalar_one()
+        token = new_token()
+        open_session(self.store, session_id(token), account_id, stamp(utc_now()))
+        return token
 
     def add(self, prompts: Sequence[Prompt], responses: Sequence[Response] = ()) -> None:
         """Put prompts and answers into the store, and the queue in order."""

@@ -14,13 +14,12 @@ from safetensors.torch import load_file
 from tests.fixtures_ppo import TARGET, counting_reward_model, tiny_config, write_world
 from transformers import AutoModelForCausalLM
 
-from understudy.ppo import train as train_module
 from understudy.ppo.state import load_models, new_state
 from understudy.ppo.train import train_ppo
 from understudy.records.io import read_records, write_records
 from understudy.records.schema import Prompt
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint, tree_hash
-from understudy.training.run import read_lines
+from understudy.training.run import Run, read_lines
 from understudy.training.stop import EXIT_STOPPED
 
 
@@ -105,14 +104,14 @@ def test_resume_is_bit_exact(world, tmp_path, monkeypatch, ptx_coef, after):
     changes = dict(ptx_coef=ptx_coef, adaptive_kl_target=0.1)
     straight = train_ppo(tiny_config(world, tmp_path / "a", **changes))
     config = tiny_config(world, tmp_path / "b", **changes)
-    original = train_module._update
+    original = Run.log
 
-    def interrupted(*args):
-        if args[-1] == after:
+    def interrupted(run, step, metrics):
+        if step == after + 1:
             raise Stopped
-        return original(*args)
+        original(run, step, metrics)
 
-    monkeypatch.setattr(train_module, "_update", interrupted)
+    monkeypatch.setattr(Run, "log", interrupted)
     with pytest.raises(Stopped):
         train_ppo(config)
     monkeypatch.undo()
@@ -318,14 +317,14 @@ def test_killed_anywhere_it_resumes_to_the_same_end(world, tmp_path, point):
 
 def test_sigterm_saves_and_exits_with_75(world, tmp_path, monkeypatch):
     config = tiny_config(world, tmp_path / "run", save_every=100)
-    original = train_module._update
+    original = Run.log
 
-    def signalled(*args):
-        if args[-1] == 1:
+    def signalled(run, step, metrics):
+        if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(*args)
+        original(run, step, metrics)
 
-    monkeypatch.setattr(train_module, "_update", signalled)
+    monkeypatch.setattr(Run, "log", signalled)
     with pytest.raises(SystemExit) as caught:
         train_ppo(config)
     monkeypatch.undo()

@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -195,15 +196,15 @@ def test_sigterm_saves_and_exits_with_75(config, monkeypatch):
 
 
 def test_a_non_finite_step_is_skipped_and_said(config, monkeypatch):
-    gradient = sft._gradient
+    step, calls = steps.clip_and_step, count()
 
-    def poisoned(config, model, tokenizer, data, step, ranks):
-        found = gradient(config, model, tokenizer, data, step, ranks)
-        if step == 1:
-            next(model.parameters()).grad[0, 0] = float("nan")
-        return found
+    def poisoned(optimizer, parameters, max_norm):
+        parameters = list(parameters)
+        if next(calls) == 1:
+            parameters[0].grad[0, 0] = float("nan")
+        return step(optimizer, parameters, max_norm)
 
-    monkeypatch.setattr(sft, "_gradient", poisoned)
+    monkeypatch.setattr(steps, "clip_and_step", poisoned)
     rows = read_lines(train_sft(config) / "metrics.jsonl")
     assert [row["sft/skipped_steps"] for row in rows] == [0, 1, 0, 0, 0, 0]
     assert rows[1]["sft/grad_norm"] is None
