@@ -58,7 +58,7 @@ def picture() -> str:
         *(_arrow(*arrow) for arrow in ARROWS),
         *(_box(name) for name in BOXES),
         f'<text class="small" x="16" y="{HEIGHT - 14}">blue: tables of the store; grey: files. '
-        "Deleting a user deletes, along the arrows, all that hangs on them.</text>",
+        "Deleting a user deletes everything along the arrows.</text>",
         "</svg>",
     ]
     return "\n".join(parts) + "\n"

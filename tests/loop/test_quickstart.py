@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import README, commands
 from tests.fixtures_models import save_model_folder
-from tests.loop.test_own_files import DEMONSTRATIONS, PROMPTS, TEXT, write_rows
+from tests.loop.test_own_files import PROMPTS, TEXT, write_rows
 
 from understudy.cli import main
 
@@ -36,7 +36,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     save_model_folder(tmp_path / "MODEL")
     write_rows(tmp_path / "preferences.jsonl", PAIRS)
-    write_rows(tmp_path / "demonstrations.jsonl", DEMONSTRATIONS)
     write_rows(tmp_path / "prompts.jsonl", [row for row in PROMPTS if row["split"] == "train"])
     write_rows(tmp_path / "test.jsonl", [row for row in PROMPTS if row["split"] == "test"])
     (tmp_path / "pages.txt").write_text(TEXT)

@@ -98,27 +98,27 @@ class EvaluateConfig:
     text: Path | None = None
     """Plain text held out of pretraining, for the pretraining loss (s4.1)."""
     rude_words: Path | None = None
-    """Words, one per line, to count in answers with and without a respectful prefix."""
+    """Words, one per line, to count in responses with and without a respectful prefix."""
     respectful_prefix: str = RESPECTFUL_PREFIX
-    """Put before each prompt for the second of those counts (App. D)."""
+    """Prefix of each prompt for the second of those counts (App. D)."""
     best_of: int = 0
     """Also evaluate best-of-n of the baseline by the reward model; 0 does not."""
     temperature: float = 1.0
     """Sampling temperature (F: 1 for the trained models)."""
     greedy: bool = True
-    """Evaluate greedy answers as well, under "greedy" in results.json."""
+    """Also evaluate greedy responses, under "greedy" in results.json."""
     null_check: bool = True
     """Compare the baseline with a second sample of itself: its win rate should be 0.5."""
     max_response_tokens: int = 256
-    """Longest answer, in tokens."""
+    """Longest response, in tokens."""
     num_examples: int = 10
-    """Prompts shown with every model's answer in the report."""
+    """Prompts shown with every model's response in the report."""
     device: str = "auto"
     """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
     seed: int = 0
-    """Sampling, order of answers, choice of labelers."""
+    """Sampling, order of responses, choice of labelers."""
     overwrite: bool = False
     """Remove the evaluation in `out` first."""
 

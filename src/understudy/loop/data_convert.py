@@ -31,10 +31,17 @@ class ConvertConfig:
     """The records, .jsonl or .parquet."""
     kind: Literal["demonstrations", "rankings", "prompts"] | None = None
     """What to read the rows as; without it what their shape says."""
+    best: bool = False
+    """Write the best response of each ranking as a demonstration; rankings whose best responses tie
+    are dropped and counted."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, instead of writing nothing."""
     overwrite: bool = False
     """Replace the file `out`."""
+
+    def __post_init__(self) -> None:
+        if self.best and self.kind not in (None, "rankings"):
+            raise ValueError(f"--best takes rankings; leave out --kind {self.kind}")
 
 
 def convert_data(config: ConvertConfig) -> str:
@@ -44,7 +51,10 @@ def convert_data(config: ConvertConfig) -> str:
     found = Found(lenient=config.skip_bad)
     kinds: Counter[str] = Counter()
     kind = None if config.kind is None else _KINDS[config.kind]
-    records = _only_one_kind(config.data, read_found(config.data, kind, found), kinds)
+    placed = read_found(config.data, Ranking if config.best else kind, found)
+    if config.best:
+        placed = _best(placed, found)
+    records = _only_one_kind(config.data, placed, kinds)
     write_records(config.out, records)
     lines = [
         f"{config.data}: {number:,} rows of {name}" for name, number in found.shapes.most_common()
@@ -58,6 +68,18 @@ def convert_data(config: ConvertConfig) -> str:
         lines.append(f"{len(found.bad):,} bad rows skipped")
     made = ", ".join(f"{number:,} {name}s" for name, number in kinds.items())
     return "\n".join([*lines, f"{config.out}: {made}"])
+
+
+def _best(placed: Iterator[tuple[str, Any]], found: Found) -> Iterator[tuple[str, Any]]:
+    """Each ranking's best response as a demonstration by the same labeler."""
+    for place, ranking in placed:
+        if len(ranking.tiers[0]) > 1:
+            found.left_out["the best responses tie"] += 1
+            continue
+        row = ranking.to_json()
+        shared = {key: row[key] for key in ("prompt_id", "prompt", "labeler_id")}
+        response = ranking.responses[ranking.tiers[0][0]]
+        yield place, Demonstration.from_json({**shared, "response": response})
 
 
 def _only_one_kind(

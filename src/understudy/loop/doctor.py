@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorConfig:
-    """Say what is wrong with a run, and what to try; without a run, check the installation."""
+    """Report what is wrong with a run and what to try; without a run, check the installation."""
 
     run: Positional[Path | None] = None
     """Folder of an SFT, reward or PPO run, finished or not; none checks the installation."""
     judge: Path | None = None
-    """A second reward model, best of other labelers, that compares a PPO run's held-out answers
-    (samples.jsonl) with its first ones; finds reward that rises while answers get worse."""
+    """A second reward model, preferably of other labelers, that compares a PPO run's held-out
+    responses (samples.jsonl) with its first ones; finds scores that rise while responses get worse.
+    """
 
 
 def doctor(config: DoctorConfig) -> str:

@@ -22,33 +22,33 @@ from understudy.training.progress import Progress
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleConfig:
-    """Draw several answers per prompt, for labelers to rank."""
+    """Draw several responses per prompt, for labelers to rank."""
 
     model: str
     """Model folder, run folder or hub name."""
     prompts: Path | None = None
     """Prompts, .jsonl or .parquet."""
     out: Path | None = None
-    """The responses, .jsonl or .parquet; prompts in their order, a prompt's answers together."""
+    """The responses, .jsonl or .parquet; in the prompts' order, grouped by prompt."""
     project: Path | None = None
     """Instead of files: the folder of a project, whose store has the prompts that intake kept and
-    takes the responses. Run it once per model to have several models' answers ranked together."""
+    receives the responses. Run it once per model to have several models ranked together."""
     split: str | None = None
     """Only prompts of this split: train, valid or test."""
     min_answers: int = 4
-    """Fewest answers drawn per prompt (s3.5: K = 4 to 9)."""
+    """Fewest responses drawn per prompt (s3.5: K = 4 to 9)."""
     max_answers: int = 9
-    """Most answers drawn per prompt (s3.5)."""
+    """Most responses drawn per prompt (s3.5)."""
     temperature: float = 1.0
     """Sampling temperature (not published for step 2; 1 is that of the rollouts, C.4)."""
     max_response_tokens: int = 1024
-    """Longest answer, in tokens (C); less where the model's context leaves less room."""
+    """Longest response, in tokens (C); less if the model's context leaves less room."""
     name: str | None = None
     """What the records call the model; the folder's name without it."""
     keep_identical: bool = False
-    """Keep an answer that repeats another to the same prompt."""
+    """Keep responses that repeat another to the same prompt."""
     max_prompt_tokens: int = 1024
-    """Prompts that are longer are left out, and counted (C)."""
+    """Longer prompts are dropped and counted (C)."""
     device: str = "auto"
     """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False

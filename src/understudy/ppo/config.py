@@ -69,7 +69,7 @@ class PPOConfig(TrainerSettings):
     missing_eos_score: float | None = -1.0
     """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
     eval_prompts: Path | None = None
-    """Held-out prompts, answered every `eval_every` iterations into out/samples.jsonl."""
+    """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
     eval_every: int = 0
     """Iterations between evaluations (also before the first and after the last); 0 for none."""
     rollout_slots: int = 256

@@ -30,19 +30,19 @@ FEW_PAIRS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardCheckConfig:
-    """How far a reward model agrees with rankings that it was not trained on."""
+    """Measure a reward model on rankings that it was not trained on."""
 
     model: Path
     """Folder of the reward model."""
     data: Path
     """Rankings, by any labelers."""
     out: Path | None = None
-    """File for the figures as JSON, beside what is printed."""
+    """JSON file for the figures, besides the printed table."""
     length_rule: str = "auto"
-    """Which answer the rule of comparison prefers: "longer", "shorter", or "auto", the one that
+    """Which response the rule of comparison prefers: "longer", "shorter", or "auto", the one that
     fitted the model's training pairs (its run's results.json), else the one that fits `data`."""
     max_prompt_tokens: int = 1024
-    """Rankings with a longer prompt are left out."""
+    """Rankings with a longer prompt are dropped."""
     max_response_tokens: int = 1024
     """Longer responses are cut."""
     micro_batch_tokens: int = 4096

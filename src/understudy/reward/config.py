@@ -17,7 +17,7 @@ class RewardConfig(TrainerSettings):
     valid_data: Path | None = None
     """Rankings to measure accuracy on, by training and held-out labelers."""
     demonstrations: Path | None = None
-    """Demonstrations that shall score 0 on average (s3.5); without them the score is not
+    """Demonstrations whose mean score is shifted to 0 (s3.5); without them scores are not
     shifted."""
     epochs: int = 1
     """Passes over the rankings (C.2: more than one overfits)."""

@@ -80,9 +80,9 @@ class SFTConfig(TrainerSettings):
     weight_decay: float = 0.0
     """AdamW's weight decay (not published)."""
     score_prompts: int = 256
-    """Prompts of `valid_data` that are answered for the reward model after each epoch."""
+    """Prompts of `valid_data` for which responses are scored after each epoch."""
     score_temperature: float = 1.0
-    """Sampling temperature of those answers, as in rollouts (C.4)."""
+    """Sampling temperature of those responses, as in rollouts (C.4)."""
 
     def __post_init__(self) -> None:
         TrainerSettings.__post_init__(self)

@@ -20,7 +20,7 @@ class TrainerSettings:
     max_grad_norm: float | None = 1.0
     """Clip each network's gradient norm to this (not published); none does not clip."""
     max_prompt_tokens: int = 1024
-    """Records with a longer prompt are left out (C)."""
+    """Records with a longer prompt are dropped (C)."""
     max_response_tokens: int = 1024
     """Longest response; longer ones in the data are cut (C)."""
     micro_batch_tokens: int = 4096
@@ -53,7 +53,7 @@ class TrainerSettings:
     seed: int = 0
     """Order of the data, first weights of new parts, dropout, sampling."""
     resume: bool = False
-    """Go on with the run in `out`."""
+    """Continue the run in `out`."""
     overwrite: bool = False
     """Remove the run in `out` first."""
 

@@ -77,9 +77,9 @@ class PretrainConfig:
     warmup_steps: int = 100
     """Steps of linear warmup."""
     start_from: Path | None = None
-    """Base model to go on from with pages that it has not read; none starts from scratch."""
+    """Base model to continue from, on pages it has not read; none starts from scratch."""
     web_seed: int = WEB_SEED
-    """Which pages of the web are read; a model that goes on wants another seed than before."""
+    """Which pages of the web are read; a continued model needs a new seed."""
     copy_share: float = 0.6
     """Share of dictation pages in the first fifth of training."""
     seed: int = 0
@@ -89,7 +89,7 @@ class PretrainConfig:
     device: str = "cpu"
     """Torch device, "cuda" for the larger sizes."""
     resume: bool = False
-    """Go on with an interrupted run in `out`."""
+    """Continue an interrupted run in `out`."""
     overwrite: bool = False
     """Replace a run in `out`."""
 

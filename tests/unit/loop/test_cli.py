@@ -89,6 +89,7 @@ def test_every_option_that_may_be_none_takes_that_word(command):
         option = "--" + field.name.replace("_", "-")
         if (
             field.default is None
+            and "Positional" not in str(field.type)
             and option not in given
             and field.name not in ("model", "upstream")
         ):

@@ -74,3 +74,18 @@ def test_several_kinds_and_plain_text_are_refused(source, tmp_path, capsys):
     )
     assert "has nothing to write" in capsys.readouterr().err
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_the_best_response_of_a_ranking_is_a_demonstration(source, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    tie = {"prompt": "Hi", "responses": ["a", "b", "c"], "tiers": [[0, 1], [2]]}
+    ranked = {**tie, "tiers": [[2], [0, 1]], "labeler_id": "ann"}
+    assert convert(source(tie, ranked), out, "--best") == 0
+    assert "1 rows left out: the best responses tie" in capsys.readouterr().out
+    (made,) = read_records(out, Demonstration)
+    assert (made.prompt, made.response, made.labeler_id) == ("Hi", "c", "ann")
+
+
+def test_only_rankings_have_a_best_response(source, tmp_path, capsys):
+    assert convert(source(PAIR), tmp_path / "out.jsonl", "--best", "--kind", "prompts") == 2
+    assert "--best takes rankings" in capsys.readouterr().err

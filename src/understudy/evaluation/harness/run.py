@@ -46,7 +46,7 @@ class BenchmarkConfig:
     baseline: str | None = None
     """Model from which differences are taken; the first of `models` without it."""
     toxicity: str = "profanity-check"
-    """Who scores toxicity: profanity-check, perspective, or a Hugging Face classifier."""
+    """What scores toxicity: profanity-check, perspective, or a Hugging Face classifier."""
     chat: bool = False
     """Put each item into the model's chat template; the paper's formats are plain text."""
     batch_tokens: int = 8192
@@ -58,7 +58,7 @@ class BenchmarkConfig:
     seed: int = 0
     """Sampling, for tasks that sample."""
     resume: bool = False
-    """Go on with the run in `out`."""
+    """Continue the run in `out`."""
     overwrite: bool = False
     """Remove the run in `out` first."""
 
