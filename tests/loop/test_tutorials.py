@@ -90,6 +90,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # README's quickstart runs the same commands
 def test_your_own_model(folder: Path) -> None:
     save_model_folder(folder / "MODEL")
     tutorial = Tutorial("own-model")
