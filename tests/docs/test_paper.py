@@ -25,7 +25,7 @@ PAGES = ("paper.md", "sft.md", "reward.md", "ppo.md")
 TRAINERS = {"SFTConfig": "sft.md", "RewardConfig": "reward.md", "PPOConfig": "ppo.md"}
 NO_CHOICE = {
     *("micro_batch_tokens", "rollout_slots", "save_every", "device", "activation_checkpointing"),
-    *("lora_alpha", "tensorboard", "seed", "resume", "overwrite", "keep_checkpoints"),
+    *("lora_alpha", "tensorboard", "track", "seed", "resume", "overwrite", "keep_checkpoints"),
 }
 """Settings that change memory, speed or bookkeeping, or nothing unless another one is given."""
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,8 +92,7 @@ WHERE = ("run.json", "*/run.json", "*/*/run.json")
 
 def say_next(command: str, config: Any) -> None:
     """Name the next command on standard error, where a finished command has one."""
-    first = os.environ.get("RANK", "0") == "0"  # of several ranks, one speaks
-    if command not in AFTER or getattr(config, "show_plan", False) or not first:
+    if command not in AFTER or getattr(config, "show_plan", False):
         return
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     if command == "demo":  # its folder follows from the recipe and the seed

@@ -121,6 +121,12 @@ def _shown(hint: Any) -> Any:
     """The type with the word that help shows for its values, where it also takes none."""
     from tyro.conf import arg
 
+    if typing.get_origin(hint) is typing.Annotated:
+        inner, *marks = typing.get_args(hint)
+        kinds = [kind for kind in typing.get_args(inner) if kind is not type(None)]
+        if _takes_none(inner) and len(kinds) == 1 and kinds[0] in _WORDS:  # positional, may be left
+            return typing.Annotated[(inner, *marks, arg(metavar=f"[{_WORDS[kinds[0]]}]"))]
+        return hint
     rest = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     if not _takes_none(hint) or not all(kind in _WORDS for kind in rest):
         return hint
@@ -160,6 +166,8 @@ def _check_options(
         raise ValueError(f"{prog} has no option {option}; the nearest is {close}")
     missing = [name for name, f in valid.items() if _is_required(f) and name not in given]
     missing = [name for name in missing if valid[name].name not in from_file]
+    own = config_class.__annotations__
+    missing.sort(key=lambda name: valid[name].name not in own)  # in the order of help
     if missing:
         raise ValueError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
 
