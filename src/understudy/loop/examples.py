@@ -40,6 +40,7 @@ EXAMPLES: dict[str, str] = {
     "store check": _P,
     "store backup": f"copy {_P}",
     "store upgrade": _P,
+    "check-deployment": f"--labels https://labels.example.org {_P}",
     "reward": "--model runs/sft/model --data rankings.jsonl --out runs/reward",
     "reward-check": "--model runs/reward/model --data rankings.jsonl",
     "ppo": "--model runs/rl-init/model --reward-model runs/reward/model "
