@@ -11,7 +11,8 @@ import httpx2
 from tests.gateways import running
 
 from understudy.labeling.app import build_label_app
-from understudy.labeling.parts import LabelApp, stamp
+from understudy.labeling.clock import stamp
+from understudy.labeling.parts import LabelApp
 from understudy.records import FLAGS, Prompt, Response
 from understudy.store import Project, Store
 from understudy.store.accounts import NewAccount, acknowledge, invite, set_stage, token_id

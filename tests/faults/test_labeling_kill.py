@@ -19,7 +19,8 @@ from tests.stores import make_project
 
 from understudy.labeling.app import ensure_rubric
 from understudy.labeling.client import LabelingClient
-from understudy.labeling.parts import LabelApp, stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
+from understudy.labeling.parts import LabelApp
 from understudy.records import Ranking, Rating
 from understudy.store import Project, Store
 from understudy.store.accounts import NewAccount, acknowledge, all_accounts, invite

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from tests.stores import make_project
 
-from understudy.labeling.parts import stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.records import Prompt, Response
 from understudy.store import Project, Store, open_project

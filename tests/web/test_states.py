@@ -10,7 +10,7 @@ from tests.web.axe import check, looks
 from tests.web.conftest import saved, sign_in
 from tests.web.site import TIDES, Site, answers, prompt
 
-from understudy.labeling.parts import stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
 from understudy.store.engine import writing
 from understudy.store.labeling_tables import accounts, assignments, drafts, sessions
 from understudy.store.queue import end_expired

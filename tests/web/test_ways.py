@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from tests.web.conftest import sign_in
 from tests.web.site import PASSWORD, TIDES, Site, answers, prompt
 
-from understudy.labeling.parts import stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.ways import WAYS
 from understudy.records import Response
 from understudy.store.engine import reading, writing

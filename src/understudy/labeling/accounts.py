@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from understudy.labeling.parts import LabelApp, stamp
+from understudy.labeling.clock import stamp
+from understudy.labeling.parts import LabelApp
 from understudy.store.accounts import (
     accept,
     account_named,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from understudy.labeling.parts import stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
 from understudy.records.schema import Role
 from understudy.store import Store, open_project
 from understudy.store.accounts import (

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, NoReturn
 
+from understudy.labeling.clock import stamp
 from understudy.labeling.drift import Alarm
 from understudy.labeling.pairs import Measure
-from understudy.labeling.parts import LabelApp, stamp
+from understudy.labeling.parts import LabelApp
 from understudy.labeling.plots import Series
 from understudy.labeling.standing import Standing, standing
 from understudy.records import as_messages

@@ -1,11 +1,12 @@
 """What the routes of the labelers' pages share, `Call.app`."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from understudy.labeling.clock import Clock, stamp, utc_now
 from understudy.labeling.tokens import Length
 from understudy.store import Project, Store
 from understudy.store.accounts import newest_version, rubric_of
@@ -15,18 +16,7 @@ from understudy.store.views import note_views
 from understudy.web.access import Account
 from understudy.web.sessions import Lifetimes, session_id
 
-Clock = Callable[[], datetime]
 SWEEP = timedelta(seconds=1)
-
-
-def utc_now() -> datetime:
-    """This moment."""
-    return datetime.now(UTC)
-
-
-def stamp(at: datetime) -> str:
-    """A moment as the store writes it."""
-    return at.isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

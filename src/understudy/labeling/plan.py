@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from understudy.labeling.parts import stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
 from understudy.store import Store, open_project
 from understudy.store.accounts import all_accounts
 from understudy.store.new_responses import SETTING, How, late_responses, queue_late

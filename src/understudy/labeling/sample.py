@@ -15,10 +15,11 @@ from uuid import uuid4
 
 from understudy.labeling.answers import Submission, answer_ids, read_answer
 from understudy.labeling.app import ensure_rubric
+from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.export_job import run_job
 from understudy.labeling.labelers import InviteConfig
 from understudy.labeling.overlap import wants_more
-from understudy.labeling.parts import LabelApp, stamp, utc_now
+from understudy.labeling.parts import LabelApp
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.labeling.tokens import Length
 from understudy.records import Message, Prompt, Response

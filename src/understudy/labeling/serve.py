@@ -7,13 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from understudy.labeling.app import build_label_app
-from understudy.labeling.parts import LabelApp
 from understudy.labeling.tokens import Length
 from understudy.store import open_project
-from understudy.web.app import WebSettings
 from understudy.web.bugs import log_without_words
-from understudy.web.sessions import Lifetimes
 from understudy.web.sockets import check_port
 
 STALL_S = 20.0
@@ -108,6 +104,11 @@ def label(config: LabelConfig) -> None:
 
 def make_app(config: LabelConfig) -> Any:
     """The ASGI application that a config describes."""
+    from understudy.labeling.app import build_label_app
+    from understudy.labeling.parts import LabelApp
+    from understudy.web.app import WebSettings
+    from understudy.web.sessions import Lifetimes
+
     project = open_project(config.project)
     length = Length(limit=config.max_response_tokens, tokenizer=config.tokenizer)
     length.check()

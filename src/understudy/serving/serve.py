@@ -6,14 +6,15 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from understudy.serving.app import Backend, Settings, build_app
-from understudy.serving.journal import Policy
-from understudy.serving.upstream import Upstream, check_upstream
 from understudy.store import open_project
 from understudy.web.bugs import log_without_words
 from understudy.web.sockets import check_port
+
+if TYPE_CHECKING:
+    from understudy.serving.app import Backend
 
 LAST_WORDS_S = 5
 """How long answers have, after their own `timeout_s`, to say that they end."""
@@ -65,7 +66,7 @@ class ServeConfig:
     """Longest time to a whole answer, in seconds."""
     stall_s: float = 20.0
     """Longest time in which a client may send, or read, nothing; in seconds."""
-    on_log_failure: Policy = "refuse"
+    on_log_failure: Literal["refuse", "serve"] = "refuse"
     """When the log cannot be written: refuse requests that should be recorded, or serve them and
     lose the record."""
     cors_origins: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ def serve(config: ServeConfig) -> None:
     far as `timeout_s` allows."""
     import uvicorn
 
+    from understudy.serving.app import Settings, build_app
     from understudy.web.protocol import listen, patient
 
     project = open_project(config.project)
@@ -144,10 +146,12 @@ def serve(config: ServeConfig) -> None:
         server.run(sockets=[listener])
 
 
-def make_backend(config: ServeConfig) -> Backend:
+def make_backend(config: ServeConfig) -> "Backend":
     """The model in this process, or the client of the other server; ValueError if that one is
     where the gateway may not connect to."""
     if config.upstream is not None:
+        from understudy.serving.upstream import Upstream, check_upstream
+
         with suppress(OSError):  # a name that leads nowhere yet is asked again with each request
             asyncio.run(check_upstream(config.upstream, private=config.upstream_private))
         return Upstream(

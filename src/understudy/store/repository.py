@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import aliased
 
 from understudy.records import LabelerInfo, Prompt, Ranking, Rating, Response, sha256_of
 from understudy.store.border import clean_json, stamp
@@ -351,7 +350,7 @@ def label_query() -> Select[Any]:
 
 def current(query: Select[Any]) -> Select[Any]:
     """Only labels that nothing revises and nobody took back."""
-    later = aliased(labels)
+    later = labels.alias()
     withdrawn = select(withdrawals.c.label_id).where(withdrawals.c.label_id == labels.c.id)
     revised = select(later.c.id).where(later.c.revises == labels.c.id)
     return query.where(~revised.exists(), ~withdrawn.exists())

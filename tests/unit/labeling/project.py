@@ -12,7 +12,7 @@ from tests.stores import make_project
 from tests.unit.labeling.people import Person
 
 from understudy.labeling.client import LabelingClient, work
-from understudy.labeling.parts import stamp, utc_now
+from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.labeling.serve import LabelConfig, make_app
 from understudy.records import Prompt, Response

@@ -17,6 +17,7 @@ from operator import attrgetter
 
 from sqlalchemy import func, select
 
+from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.collect import distinct_responses
 from understudy.labeling.labelers import (
     InviteConfig,
@@ -24,7 +25,6 @@ from understudy.labeling.labelers import (
     invite_labeler,
     reset_labeler,
 )
-from understudy.labeling.parts import stamp, utc_now
 from understudy.labeling.serve import LabelConfig, make_app
 from understudy.loop.link import LINK_FILE, write_link
 from understudy.loop.stage_call import StageCall
