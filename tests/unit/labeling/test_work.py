@@ -475,3 +475,32 @@ def test_forgetting_a_user_takes_along_all_that_was_sent_for_them(pages: Site) -
         connection.exec_driver_sql("DELETE FROM users WHERE id = 'u0'")
     for table in (items, assignments, submissions, labels, prompt_tags, prompts):
         assert not rows(pages, table), table.name
+
+
+def test_a_label_names_the_instructions_under_which_it_was_begun_and_sent(small: Site) -> None:
+    fill(small.store, 1, answers=0)
+    ann = small.person(role="training")
+    item = ann.next()
+
+    def publish(version: str) -> None:
+        small.store.add_rubric(version, f"{version}.", ["helpful", "truthful", "harmless"])
+        small.clock.forward(seconds=1)
+        assert ann.post("/api/instructions", {"version": version}).status_code == 200
+
+    def newest() -> tuple[str | None, str | None]:
+        found = max(rows(small, labels), key=lambda row: row["revision"])
+        return found["rubric_begun"], found["rubric"]
+
+    publish("v2")
+    assert ann.submit(item, demonstrated("One.", id="first-one")).status_code == 200
+    assert newest() == ("default-1", "v2")
+    shown = ann.get(path(item)).json()["assignment"]
+    assert shown["rubric_now"] == "v2"
+    publish("v3")
+    change = demonstrated("Two.", id="second-one", revises="first-one", begun="v2")
+    assert ann.submit(item, change).status_code == 200
+    assert newest() == ("v2", "v3")
+    wrong = demonstrated("Three.", id="third-one", revises="second-one", begun="v9")
+    refused = ann.submit(item, wrong)
+    assert refused.status_code == 400
+    assert "no version 'v9'" in refused.json()["error"]["message"]
