@@ -30,6 +30,7 @@ from understudy.engines.generation import generate, next_tokens
 from understudy.engines.noise import num_numbers, stream_states, uniforms
 from understudy.models.batching import pad
 from understudy.models.cpu.allocator import keep_freed_memory
+from understudy.models.policies import Policy
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
 from understudy.reward.config import RewardConfig
@@ -129,16 +130,17 @@ def rollouts(figures: Figures, ratios: Figures, scale: float) -> None:
     }
     for name, (work, eos_id, longest) in cases.items():
         model, prompts = work.policy(), work.prompts(count)
+        policy = Policy(model)
         sides = {
-            "ours": lambda m=model, p=prompts, e=eos_id, n=longest: _ours(m, p, e, n),
+            "ours": lambda m=policy, p=prompts, e=eos_id, n=longest: _ours(m, p, e, n),
             "generate": lambda m=model, p=prompts, e=eos_id, n=longest: _theirs(m, p, e, n),
         }
         for clock, rates in take_turns(sides, repeats=3).items():
             record(figures, ratios, f"rollout_{name}{clock}", "tokens_per_s", rates, "generate")
 
 
-def _ours(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> int:
-    out = generate(model, prompts, max_new_tokens=longest, seed=0, stop_ids=[eos_id], pad_id=PAD)
+def _ours(policy: Policy, prompts: list[list[int]], eos_id: int, longest: int) -> int:
+    out = generate(policy, prompts, max_new_tokens=longest, seed=0, stop_ids=[eos_id], pad_id=PAD)
     return sum(len(answer.ids) for answer in out)
 
 

@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from understudy.models.policies import Policy
 from understudy.models.scalar import ScalarModel
 from understudy.records import Demonstration, Prompt, Ranking, write_records
 
@@ -95,7 +96,7 @@ class Workload:
         tokenizer, policy = self.tokenizer(), self.policy()
         policy.save_pretrained(folder / "policy")
         tokenizer.save_pretrained(folder / "policy")
-        ScalarModel.from_policy(policy).save(folder / "reward", tokenizer)
+        ScalarModel.from_policy(Policy(policy)).save(folder / "reward", tokenizer)
         return {"model": str(folder / "policy"), "reward_model": folder / "reward"}
 
     def save_prompts(self, path: Path, count: int) -> Path:

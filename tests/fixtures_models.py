@@ -15,10 +15,11 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     LlamaConfig,
-    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
+
+from understudy.models.policies import Policy
 
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}ask: {{ m['content'] }}{{ '\\n' }}"
@@ -127,18 +128,18 @@ def config_of(kind: str, **changes: Any) -> Any:
     return config_class(**_base(**(defaults | changes)))
 
 
-def make_policy(kind: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
+def make_policy(kind: str = "llama", seed: int = 0, **changes: Any) -> Policy:
     """A random causal language model in eval mode; `changes` go to its config."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config_of(kind, **changes))
-    return model.eval()
+    return Policy(model.eval(), [0])
 
 
 def save_model_folder(
     folder: Path, kind: str = "llama", seed: int = 0, tokenizer: Any = None, **changes: Any
 ) -> Path:
     """A model folder as a user has one: config, safetensors and tokenizer."""
-    make_policy(kind, seed, **changes).save_pretrained(folder)
+    make_policy(kind, seed, **changes).model.save_pretrained(folder)
     (make_tokenizer() if tokenizer is None else tokenizer).save_pretrained(folder)
     return folder

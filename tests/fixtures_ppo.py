@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
+from understudy.models.policies import Policy
 from understudy.models.scalar import ScalarModel
 from understudy.ppo.config import PPOConfig
 from understudy.records.io import write_records
@@ -53,11 +54,11 @@ def llama_config(**changes: Any) -> LlamaConfig:
     return LlamaConfig(**(settings | changes))
 
 
-def random_policy(seed: int = 0) -> LlamaForCausalLM:
+def random_policy(seed: int = 0) -> Policy:
     """A policy that is close to uniform over the words."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(llama_config(initializer_range=0.1)).eval()
+        return Policy(LlamaForCausalLM(llama_config(initializer_range=0.1)).eval(), [EOS])
 
 
 def counting_reward_model(scale: float = 3.0) -> ScalarModel:
@@ -81,7 +82,7 @@ def counting_reward_model(scale: float = 3.0) -> ScalarModel:
 def write_world(folder: Path) -> dict[str, Any]:
     """Policy, reward model, prompts and text on disk; the settings that name them."""
     tokenizer = word_tokenizer()
-    random_policy().save_pretrained(folder / "policy")
+    random_policy().model.save_pretrained(folder / "policy")
     tokenizer.save_pretrained(folder / "policy")
     counting_reward_model().save(folder / "reward", tokenizer)
     words = [f"w{4 + i % 12} w{4 + i % 7}" + " w5" * (i % 3) for i in range(20)]

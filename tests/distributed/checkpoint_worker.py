@@ -30,7 +30,7 @@ class Trained:
 
     def __init__(self, ranks: Ranks, seed: int) -> None:
         # 33 rows of weights do not divide by 2 or 4.
-        self.ranks, self.model = ranks, make_policy("llama_tied", seed, intermediate_size=33)
+        self.ranks, self.model = ranks, make_policy("llama_tied", seed, intermediate_size=33).model
         shard(self.model, ranks.mesh)
         self.optimizer = make_optimizer(self.model, 1e-2)
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()}

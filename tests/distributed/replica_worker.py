@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     for kind in ("gpt2", "llama_tied"):
         policy, plain = make_policy(kind), make_policy(kind)
         replica = Replica(policy, several=True)
-        shard(policy, ranks.mesh)
+        shard(policy.model, ranks.mesh)
         moved(policy), moved(plain)
         stale = checksum(replica.model) == checksum(policy)
         replica.sync(policy, ids_BT, mask_BT)
@@ -44,8 +44,8 @@ def main(folder: Path) -> None:
         equal = all(torch.equal(whole(p), here[n]) for n, p in policy.named_parameters())
         same = answers(replica.model) == answers(plain)
         found[kind] = [stale, equal, checksum(policy) == checksum(plain), same, replica.version]
-        tied = replica.model.get_output_embeddings().weight
-        found[kind].append(tied is replica.model.get_input_embeddings().weight)
+        tied = replica.model.model.get_output_embeddings().weight
+        found[kind].append(tied is replica.model.model.get_input_embeddings().weight)
 
     def forgetful(policy, model):
         copy_weights(policy, model)

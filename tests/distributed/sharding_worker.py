@@ -67,7 +67,7 @@ def difference(first, second):
 
 
 def compare(kind, ranks, mutate="", replicas=1):
-    model = make_policy(kind).double()
+    model = make_policy(kind).model.double()
     plain = copy.deepcopy(model)
     shard(model, ranks.mesh)
     if mutate == "average":
@@ -97,7 +97,7 @@ def compare(kind, ranks, mutate="", replicas=1):
 
 def filled(ranks):
     """Whether another model's weights, put into the shards, come out whole again."""
-    model, other = make_policy("llama"), make_policy("llama", seed=1)
+    model, other = make_policy("llama").model, make_policy("llama", seed=1).model
     shard(model, ranks.mesh)
     for name, parameter in model.named_parameters():
         fill(parameter, other.get_parameter(name))

@@ -8,7 +8,7 @@ import torch
 from tests.fixtures_ppo import EOS, VOCAB, random_policy, write_world
 
 from understudy.models.chat import render_prompt
-from understudy.models.policies import load_policy, policy_logprobs, save_policy
+from understudy.models.policies import load_policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
@@ -28,7 +28,7 @@ def answer_logprobs(model, prompt_ids: list[int]) -> np.ndarray:
         rows = [i for i, answer in enumerate(ANSWERS) if len(answer) == length]
         ids_BT = torch.tensor([prompt_ids + ANSWERS[i] for i in rows])
         with torch.no_grad():
-            logprobs_BT, _ = policy_logprobs(model, ids_BT, torch.ones_like(ids_BT))
+            logprobs_BT, _ = model.logprobs(ids_BT, torch.ones_like(ids_BT))
         result[rows] = logprobs_BT[:, -length:].sum(-1).numpy()
     return result
 

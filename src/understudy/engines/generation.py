@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from understudy.engines.noise import draw, num_numbers, stream_states, uniforms
 from understudy.engines.rows import PREFILL_TOKENS, LiveRows, moved
 from understudy.engines.slots import decoding
 from understudy.models.cpu.allocator import keep_freed_memory
-from understudy.models.policies import Head, context_length, head_of
+from understudy.models.policies import Head, Policy
+from understudy.models.trunk import context_length
 
 REFILL_SHARE = 8
 """Free slots are refilled once they are 1/8 of all slots, so that prefills stay worth their call.
@@ -46,7 +46,7 @@ class Generation:
 
 
 def generate(
-    model: PreTrainedModel,
+    model: Policy,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -85,7 +85,7 @@ def generate(
 
 
 def _check(
-    model: nn.Module,
+    model: Policy,
     prompts: Sequence[Sequence[int]],
     keys: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -123,14 +123,14 @@ class _Sampler:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Policy,
         seed: int,
         keys: Sequence[Sequence[int]],
         max_new_tokens: int,
         temperature: float,
         greedy: bool,
     ) -> None:
-        self.head = head_of(model)
+        self.head = model.head
         self.temperature, self.greedy = temperature, greedy
         self.max_new_tokens = max_new_tokens
         self.states_N = stream_states(seed, keys)

@@ -14,9 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel
 
-from understudy.models.policies import policy_logprobs
+from understudy.models.policies import Policy
 from understudy.models.sharding import compute, is_sharded
 
 PARITY = 1e-4
@@ -26,14 +25,14 @@ PARITY = 1e-4
 class Replica:
     """The weights of a policy, whole; of a policy that is not sharded, the policy itself."""
 
-    def __init__(self, policy: PreTrainedModel, several: bool) -> None:
+    def __init__(self, policy: Policy, several: bool) -> None:
         """Call it before the policy is sharded."""
         self.model = copy.deepcopy(policy).requires_grad_(False) if several else policy
         self.version = 0
         """How often `sync` was called."""
 
     @torch.no_grad()
-    def sync(self, policy: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor) -> None:
+    def sync(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> None:
         """Take over the policy's weights, and see that it worked on a few tokens. Collective.
 
         RuntimeError, on all ranks, when the copy's weights are not the shards' bits, or its
@@ -42,7 +41,7 @@ class Replica:
         self.version += 1
         if not is_sharded(policy):
             return
-        copy_weights(policy, self.model)
+        copy_weights(policy.model, self.model.model)
         found, expected = checksum(self.model), checksum(policy)
         wrong = torch.tensor([int(found != expected)], device=ids_BT.device)
         dist.all_reduce(wrong, dist.ReduceOp.MAX)
@@ -51,8 +50,8 @@ class Replica:
                 f"version {self.version} of the rollout weights is not the policy's on every rank "
                 f"(checksum {found:x} here, {expected:x} of the policy); nothing was sampled"
             )
-        here_BT, _ = policy_logprobs(self.model, ids_BT, mask_BT)
-        there_BT, _ = compute(policy, policy_logprobs, policy, ids_BT, mask_BT)
+        here_BT, _ = self.model.logprobs(ids_BT, mask_BT)
+        there_BT, _ = compute(policy.model, policy.logprobs, ids_BT, mask_BT)
         worst = (here_BT - there_BT).abs().max()
         dist.all_reduce(worst, dist.ReduceOp.MAX)
         if not float(worst) < PARITY:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from understudy.engines.slots import SlotCache, decode_attention
 from understudy.models.cpu.llama import TRIAL, Forward, Inputs, direct_trunk, library_trunk
 from understudy.models.masks import Masks
-from understudy.models.policies import device_of, trunk_of
+from understudy.models.policies import Policy
+from understudy.models.trunk import device_of
 
 PREFILL_TOKENS = 4096
 """Padded tokens in one prefill pass."""
@@ -30,7 +30,7 @@ class LiveRows:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Policy,
         *,
         num_slots: int,
         capacity: int,
@@ -39,7 +39,7 @@ class LiveRows:
     ) -> None:
         self.num_slots, self.capacity, self.pad_id = num_slots, capacity, pad_id
         self.device = device_of(model)
-        self.masks = Masks(model, capacity, mask_by_hand)
+        self.masks = Masks(model.model, capacity, mask_by_hand)
         self.forward = self._forward(model, mask_by_hand)
         self.clear()
 
@@ -105,8 +105,8 @@ class LiveRows:
         """A host array as a tensor of the model's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _forward(self, model: PreTrainedModel, mask_by_hand: bool) -> Forward:
-        trunk = trunk_of(model)
+    def _forward(self, model: Policy, mask_by_hand: bool) -> Forward:
+        trunk = model.trunk
         one_mask = not isinstance(self.masks.decode(torch.zeros(1, device=self.device), 1), dict)
         if mask_by_hand or not one_mask:
             return library_trunk(trunk)
@@ -116,7 +116,7 @@ class LiveRows:
             cache.begin_prefill(0, None, TRIAL[1])
             return cache
 
-        return direct_trunk(trunk, self.capacity, decode_attention, probe)
+        return direct_trunk(trunk, self.capacity, decode_attention, probe, model.tried)
 
 
 def moved(array: np.ndarray, holes: np.ndarray, movers: np.ndarray) -> np.ndarray:

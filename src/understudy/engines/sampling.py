@@ -8,7 +8,6 @@ responses = draw_responses(model, tokenizer, prompts, num_samples=4, temperature
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.engines.generation import generate
@@ -18,14 +17,14 @@ from understudy.models.chat import (
     never_ended,
     padding_id,
     render_prompts,
-    stop_ids,
 )
-from understudy.models.policies import context_length, say_once
+from understudy.models.policies import Policy, say_once
+from understudy.models.trunk import context_length
 from understudy.records.schema import Prompt, Response
 
 
 def draw_responses(
-    model: PreTrainedModel,
+    model: Policy,
     tokenizer: Tokenizer,
     prompts: Sequence[Prompt],
     *,
@@ -62,7 +61,7 @@ def draw_responses(
         greedy=greedy,
         seed=seed,
         keys=[(name_key, id_key(prompt.id), k) for prompt in prompts for k in range(num_samples)],
-        stop_ids=stop_ids(tokenizer),
+        stop_ids=model.stop_ids,
         pad_id=padding_id(tokenizer),
         slots=slots,
         on_end=on_end,

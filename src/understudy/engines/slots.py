@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from transformers import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from understudy.models.compute import autocast_of
+from understudy.models.policies import Policy
 
 _DECODE = "understudy_decode"
 WIDTH_STEP = 16
@@ -166,7 +166,7 @@ def decode_attention(
 
 
 @contextmanager
-def decoding(model: PreTrainedModel) -> Iterator[bool]:
+def decoding(model: Policy) -> Iterator[bool]:
     """Eval mode, no gradients, and `decode_attention` where the model uses the standard kernel.
 
     Yields whether causal attention must be masked by hand (the model keeps a kernel of its own).
@@ -179,7 +179,7 @@ def decoding(model: PreTrainedModel) -> Iterator[bool]:
     try:
         if standard:
             config._attn_implementation = _DECODE
-        with torch.inference_mode(), autocast_of(model.base_model):
+        with torch.inference_mode(), model.autocast():
             yield not standard
     finally:
         if standard:
@@ -187,6 +187,6 @@ def decoding(model: PreTrainedModel) -> Iterator[bool]:
         model.train(training)
 
 
-def query_device(model: PreTrainedModel) -> str:
+def query_device(model: Policy) -> str:
     """The type of device that the model is on."""
     return next(model.parameters()).device.type

@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.evaluation.choices import Ids, encode, score_pairs
 from understudy.evaluation.continuations import continue_texts
 from understudy.evaluation.statistics import Interval, proportion, win_rate
-from understudy.models.policies import context_length
+from understudy.models.policies import Policy
+from understudy.models.trunk import context_length
 from understudy.records.files import iter_rows
 from understudy.training.run import write_atomic
 
@@ -169,7 +169,7 @@ def _answer(value: Any, choices: Sequence[str]) -> str:
 
 
 def run_benchmark(
-    model: PreTrainedModel,
+    model: Policy,
     tokenizer: Tokenizer,
     benchmark: Benchmark,
     *,
@@ -202,7 +202,7 @@ def _asked(item: Item) -> dict[str, Any]:
 
 
 def run_all(
-    model: PreTrainedModel, tokenizer: Tokenizer, benchmarks: Sequence[Benchmark]
+    model: Policy, tokenizer: Tokenizer, benchmarks: Sequence[Benchmark]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(main score of each benchmark by name, as in results.json; every item's row)."""
     scores, rows = {}, []
@@ -233,7 +233,7 @@ def main_score(scores: Mapping[str, Interval]) -> Interval:
 
 
 def choice_means(
-    model: PreTrainedModel, tokenizer: Tokenizer, items: Sequence[Item], batch_tokens: int = 8192
+    model: Policy, tokenizer: Tokenizer, items: Sequence[Item], batch_tokens: int = 8192
 ) -> list[list[float]]:
     """Mean log-probability per token, in nats, of every item's choices."""
     room = context_length(model)
@@ -282,7 +282,7 @@ def encode_choice(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[Ids, 
 
 
 def generate_answers(
-    model: PreTrainedModel, tokenizer: Tokenizer, items: Sequence[Item], max_new_tokens: int = 32
+    model: Policy, tokenizer: Tokenizer, items: Sequence[Item], max_new_tokens: int = 32
 ) -> list[str]:
     """Greedy continuations, cut at EOS and at the first newline."""
     texts = continue_texts(

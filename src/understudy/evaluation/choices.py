@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.engines.generation import logits_of
 from understudy.models.batching import by_token_budget, pad, tree_mask
-from understudy.models.policies import context_length, device_of, head_of, hidden_at
+from understudy.models.policies import Policy
 from understudy.models.scalar import shares_prefix, worth_sharing
+from understudy.models.trunk import context_length, device_of
 
 Ids = tuple[int, ...]
 
@@ -73,7 +73,7 @@ def encode_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[
 
 @torch.no_grad()
 def score_pairs(
-    model: PreTrainedModel,
+    model: Policy,
     pairs: Sequence[tuple[Ids, Ids]],
     batch_tokens: int = 8192,
     on_scored: Callable[[int], None] | None = None,
@@ -120,9 +120,7 @@ def _cut(pairs: Sequence[tuple[Ids, Ids]], room: int | None) -> list[tuple[Ids, 
     return cut
 
 
-def _rows(
-    model: PreTrainedModel, pairs: Sequence[tuple[Ids, Ids]]
-) -> Iterable[tuple[Ids, list[int]]]:
+def _rows(model: Policy, pairs: Sequence[tuple[Ids, Ids]]) -> Iterable[tuple[Ids, list[int]]]:
     """(context, indices of its pairs in one row)."""
     by_context: dict[Ids, list[int]] = {}
     for index, (context, _) in enumerate(pairs):
@@ -142,7 +140,7 @@ def _rows(
             yield from ((context, [i]) for i in indices)
 
 
-def _score_rows(model: PreTrainedModel, rows: Sequence[tuple[Ids, Sequence[Ids]]]) -> list[Score]:
+def _score_rows(model: Policy, rows: Sequence[tuple[Ids, Sequence[Ids]]]) -> list[Score]:
     """Scores of all rows' continuations in order, in one pass."""
     ids, owners, positions = [], [], []
     where: list[tuple[int, int]] = []  # (row, column) whose hidden state predicts a scored token
@@ -167,19 +165,19 @@ def _score_rows(model: PreTrainedModel, rows: Sequence[tuple[Ids, Sequence[Ids]]
     ids_BT, mask_BT = pad(ids, 0)
     row_N, column_N = torch.tensor(where, device=device).unbind(-1)
     if max(len(continuations) for _, continuations in rows) == 1:
-        hidden_ND = hidden_at(model, ids_BT.to(device), mask_BT.to(device), row_N, column_N)
+        hidden_ND = model.hidden_at(ids_BT.to(device), mask_BT.to(device), row_N, column_N)
     else:
         mask = tree_mask(pad(owners, -1)[0].to(device), next(model.parameters()).dtype)
         position_BT = pad(positions, 0)[0].to(device)
-        hidden_ND = hidden_at(model, ids_BT.to(device), mask, row_N, column_N, position_BT)
+        hidden_ND = model.hidden_at(ids_BT.to(device), mask, row_N, column_N, position_BT)
     logprob_N, greedy_N = _read_off(model, hidden_ND, torch.tensor(labels, device=device))
     ends = zip(logprob_N.split(counts), greedy_N.split(counts), counts, strict=True)
     return [Score(float(x.double().sum()), n, bool(g.all())) for x, g, n in ends]
 
 
-def _read_off(model: PreTrainedModel, hidden_ND: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor]:
+def _read_off(model: Policy, hidden_ND: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor]:
     """(log-probability of each label, whether it is the likeliest token)."""
-    head = head_of(model)
+    head = model.head
     logprobs, greedy = [], []
     for part_ND, part_N in zip(hidden_ND.split(_HEAD_ROWS), label_N.split(_HEAD_ROWS), strict=True):
         logits_NV = logits_of(head, part_ND)

@@ -5,20 +5,20 @@ continue_texts(model, tokenizer, ["Q: 2 + 2 =\\nA:"], until=("\\n",), max_new_to
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.engines.generation import generate
 from understudy.evaluation.choices import encode
-from understudy.models.chat import padding_id, stop_ids
-from understudy.models.policies import context_length
+from understudy.models.chat import padding_id
+from understudy.models.policies import Policy
+from understudy.models.trunk import context_length
 
 _FIRST = 24
 """Tokens after which a continuation that has met a stop string is not drawn further."""
 
 
 def continue_texts(
-    model: PreTrainedModel,
+    model: Policy,
     tokenizer: Tokenizer,
     contexts: Sequence[str],
     *,
@@ -37,7 +37,6 @@ def continue_texts(
     if left is not None and left < 1:
         raise ValueError(f"{max_new_tokens} new tokens do not fit the model's context of {room}")
     prompts = [encode(tokenizer, text)[-(left or 0) :] for text in contexts]
-    stops = stop_ids(tokenizer)
     done: list[list[int]] = [[] for _ in contexts]
     open_ = list(range(len(contexts)))
     for limit in dict.fromkeys((min(_FIRST, max_new_tokens), max_new_tokens)):
@@ -49,11 +48,11 @@ def continue_texts(
             temperature=temperature or 1.0,
             seed=seed,
             keys=[(limit, i) for i in open_],
-            stop_ids=stops,
+            stop_ids=model.stop_ids,
             pad_id=padding_id(tokenizer),
         )
         for i, generation in zip(open_, drawn, strict=True):
-            done[i] += [id_ for id_ in generation.ids if id_ not in stops]
+            done[i] += [id_ for id_ in generation.ids if id_ not in model.stop_ids]
         open_ = [
             i
             for i, generation in zip(open_, drawn, strict=True)

@@ -316,7 +316,7 @@ def _answers_and_measures(
         if not _asks_models(config):
             continue
         model, tokenizer = load_policy(folder)
-        place(model.base_model, model, config)
+        place(model, config)
         if config.responses is None:
             sampled += _draw(config, model, tokenizer, prompts, name)
         if words:
@@ -373,7 +373,7 @@ def _reward_scores(
     if folder is None:
         return {}
     model, tokenizer = load_scalar(folder)
-    place(model.trunk, model, config)
+    place(model, config)
     unique = {_score_key(r): r for r in responses}
     kept = list(unique.values())
     scores = score_texts(

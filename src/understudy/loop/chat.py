@@ -87,7 +87,7 @@ class Speaker:
 
         self.name, self.config = name, config
         self.model, self.tokenizer = load_policy(model_folder(name))
-        place(self.model.base_model, self.model, config)
+        place(self.model, config)
         self.turns: tuple[Message, ...] = ()
 
     def answer(self, text: str) -> str:
@@ -101,7 +101,7 @@ class Speaker:
     def _fitting_prompt(self) -> list[int]:
         """The conversation's ids, without its oldest turns when it outgrows the model's context."""
         from understudy.models.chat import check_prompt_length, render_prompt
-        from understudy.models.policies import context_length
+        from understudy.models.trunk import context_length
 
         room = context_length(self.model)
         while True:
@@ -114,8 +114,8 @@ class Speaker:
 
     def _generate(self, ids: list[int]) -> str:
         from understudy.engines.generation import generate
-        from understudy.models.chat import decode_response, padding_id, stop_ids
-        from understudy.models.policies import context_length
+        from understudy.models.chat import decode_response, padding_id
+        from understudy.models.trunk import context_length
 
         room = context_length(self.model)
         limit = self.config.max_new_tokens
@@ -128,7 +128,7 @@ class Speaker:
             max_new_tokens=limit if room is None else max(1, min(limit, room - len(ids))),
             seed=self.config.seed,
             keys=[(len(self.turns),)],
-            stop_ids=stop_ids(self.tokenizer),
+            stop_ids=self.model.stop_ids,
             pad_id=padding_id(self.tokenizer),
             **sampling,
         )

@@ -15,7 +15,8 @@ from understudy.loop.names import model_folder, name_of
 from understudy.models.batching import derived_seed
 from understudy.models.chat import check_prompt_length, render_prompts
 from understudy.models.compute import place
-from understudy.models.policies import context_length, load_policy, say_once
+from understudy.models.policies import load_policy, say_once
+from understudy.models.trunk import context_length
 from understudy.records import Prompt, Response, read_records, write_records
 from understudy.training.progress import Progress
 
@@ -107,7 +108,7 @@ def _sample_into_store(config: SampleConfig, folder: Path) -> str:
 
 def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
     model, tokenizer = load_policy(model_folder(config.model))
-    place(model.base_model, model, config)
+    place(model, config)
     prompts = short_enough(tokenizer, prompts, config.max_prompt_tokens)
     limit = room_for_answers(model, tokenizer, prompts, config.max_response_tokens)
     bounds = (config.min_answers, config.max_answers)

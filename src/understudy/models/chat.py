@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -19,7 +20,8 @@ from understudy.records.schema import Conversation, Message, as_messages, prompt
 
 Name = Callable[[int], str]
 """What an error calls the i-th conversation, such as its file and record."""
-_STOPS = "_understudy_stops"
+_STOPS: WeakKeyDictionary[Tokenizer, frozenset[int]] = WeakKeyDictionary()
+"""What `add_stop_ids` was given for a tokenizer."""
 _TEXTS = 1024
 """Texts encoded at a time: what the encoder knows of their characters takes memory."""
 
@@ -149,14 +151,14 @@ def text_of(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
 def stop_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens that end an answer: the tokenizer's EOS, the one with which the chat template
     closes an assistant turn, and those of the model's generation config (`add_stop_ids`)."""
-    of_model: frozenset[int] = getattr(tokenizer, _STOPS, frozenset())
-    return of_model | {int(tokenizer.eos_token_id), format_of(tokenizer).end_id}
+    ours = {int(tokenizer.eos_token_id), format_of(tokenizer).end_id}
+    return _STOPS.get(tokenizer, frozenset()) | ours
 
 
 def add_stop_ids(tokenizer: Tokenizer, ids: int | Sequence[int] | None) -> None:
     """Take over `eos_token_id` of a model's generation config."""
     ids = [ids] if isinstance(ids, int) else list(ids or ())
-    setattr(tokenizer, _STOPS, frozenset(i for i in ids if i is not None and i >= 0))
+    _STOPS[tokenizer] = frozenset(i for i in ids if i is not None and i >= 0)
 
 
 def padding_id(tokenizer: Tokenizer) -> int:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils.chat_template_utils import encode_marked_chat, mark_control_tokens
@@ -68,7 +69,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         ensure_template(tokenizer)
-        self.tokenizer = tokenizer
+        self._tokenizer = ref(tokenizer)  # which holds no format in memory, and is held by none
         self.template = tokenizer.chat_template
         self.end_id = int(tokenizer.eos_token_id)
         self.header = self.turn_end = ""
@@ -201,6 +202,13 @@ class ChatFormat:
         """Ids of a marked text."""
         return list(encode_marked_chat(self.tokenizer, text))
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose format this is."""
+        tokenizer = self._tokenizer()
+        assert tokenizer is not None, "a format is asked only about its own tokenizer"
+        return tokenizer
+
     # What the template does
 
     def _examine(self, special: set[str]) -> None:
@@ -321,11 +329,12 @@ def ensure_template(tokenizer: Tokenizer) -> None:
     tokenizer.chat_template = ("{{ bos_token }}" if starts_with_bos else "") + PLAIN_TEMPLATE
 
 
+_FORMATS: WeakKeyDictionary[Tokenizer, ChatFormat] = WeakKeyDictionary()
+
+
 def format_of(tokenizer: Tokenizer) -> ChatFormat:
     """The chat format of a tokenizer, examined once for each template it is given."""
-    known: ChatFormat | None = getattr(tokenizer, "_understudy_format", None)
-    mine = known is not None and known.tokenizer is tokenizer
-    if known is None or not mine or known.template != tokenizer.chat_template:
-        known = ChatFormat(tokenizer)
-        setattr(tokenizer, "_understudy_format", known)  # noqa: B010 - mypy knows no such field
+    known = _FORMATS.get(tokenizer)
+    if known is None or known.template != tokenizer.chat_template:
+        known = _FORMATS[tokenizer] = ChatFormat(tokenizer)
     return known

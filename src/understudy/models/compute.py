@@ -6,7 +6,6 @@ in fp32.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -14,8 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from understudy.models.cpu.allocator import keep_freed_memory
-
-_BF16 = "_understudy_bf16"
+from understudy.models.trunk import TrunkModel
 
 
 class PlaceOptions(Protocol):
@@ -52,26 +50,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def place(trunk: nn.Module, model: nn.Module, options: PlaceOptions) -> None:
-    """Move `model` to its device and let its `trunk` compute in the chosen precision."""
+def place(model: TrunkModel, options: PlaceOptions) -> None:
+    """Move `model` to its device and let its trunk compute in the chosen precision."""
     device = pick_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
     model.to(device)
-    object.__setattr__(trunk, _BF16, options.bf16)
-
-
-def computes_in_bf16(trunk: nn.Module) -> bool:
-    """Whether `place` asked for bf16."""
-    return bool(getattr(trunk, _BF16, False))
-
-
-def autocast_of(trunk: nn.Module) -> AbstractContextManager[Any]:
-    """The context in which a trunk runs."""
-    if not computes_in_bf16(trunk):
-        return nullcontext()
-    device = next(trunk.parameters()).device.type
-    return torch.autocast(device, dtype=torch.bfloat16)
+    model.bf16 = options.bf16
 
 
 def checkpoint_activations(model: nn.Module) -> None:

@@ -11,32 +11,27 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.models.trunk import TrunkModel
+
 _ATTENTION = ("self_attn", "attn", "attention", "self_attention", "temporal_block")
 _FEED_FORWARD = ("mlp", "feed_forward", "ffn", "fc2", "block_sparse_moe", "mlp_block")
-_HANDLES = "_understudy_dropout_handles"
 
 
-def set_dropout(model: nn.Module, p: float) -> None:
+def set_dropout(model: TrunkModel, p: float) -> None:
     """Use residual dropout `p` in training mode and no other dropout; 0 turns all dropout off."""
     if not 0 <= p < 1:
         raise ValueError(f"dropout is {p}; it must be at least 0 and below 1")
-    for handle in getattr(model, _HANDLES, ()):
+    for handle in model.dropout:
         handle.remove()
     _zero_builtin(model)
     handles = []
     if p > 0:
         blocks = list(residual_blocks(model))
         if not blocks:
-            raise ValueError(
-                f"{type(model).__name__} has no blocks to put residual dropout on; use dropout=0"
-            )
+            name = type(model.trunk).__name__
+            raise ValueError(f"{name} has no blocks to put residual dropout on; use dropout=0")
         handles = [block.register_forward_hook(_Drop(p)) for block in blocks]
-    object.__setattr__(model, _HANDLES, tuple(handles))
-
-
-def drops(model: nn.Module) -> bool:
-    """Whether a pass of `model` as it is now is random."""
-    return model.training and bool(getattr(model, _HANDLES, ()))
+    model.dropout = handles
 
 
 def residual_blocks(model: nn.Module) -> Iterator[nn.Module]:

@@ -5,12 +5,11 @@ real tokens. The head of a language model is always applied to selected position
 `ops.chunked_logprobs`).
 """
 
-import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -27,29 +26,22 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.models.batching import by_token_budget, positions_of
 from understudy.models.chat import add_stop_ids, stop_ids
 from understudy.models.chat_format import format_of
-from understudy.models.compute import autocast_of, computes_in_bf16
-from understudy.models.cpu.direct import Rows, direct_pass
-from understudy.models.dropout import drops
 from understudy.models.lora import has_adapter, merged_weights, write_adapter
 from understudy.models.ops import chunked_logprobs
 from understudy.models.saving import save_shards, write_weights
 from understudy.models.sharding import class_name, is_sharded
+from understudy.models.trunk import TrunkModel, device_of
 
-PASS_TOKENS = {"cpu": 96, "cuda": 4096}
-"""Padding tokens worth one more pass: the fixed cost of a pass in tokens, by device."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What the library raises for a folder that is not what it should be."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
-def load_policy(
-    path: Path | str, dtype: torch.dtype = torch.float32
-) -> tuple[PreTrainedModel, Tokenizer]:
-    """(model in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
+def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["Policy", Tokenizer]:
+    """(policy in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
 
     Remote code is never run. The vocabulary stays as it is: padding needs no token of its own. The
     model's generation config leaves with all of the tokenizer's `stop_ids`, so that other programs
@@ -67,15 +59,16 @@ def load_policy(
             raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
     _check_rows(path, model, tokenizer)
     check_finite(path, model)
-    try:
-        check_head(model)
-    except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
-        raise ValueError(f"{path} cannot compute: {one_line(error)}") from None
     if model.generation_config is not None:
         add_stop_ids(tokenizer, model.generation_config.eos_token_id)
         stops = sorted(stop_ids(tokenizer))
         model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
-    return model.eval(), tokenizer
+    policy = Policy(model.eval(), stop_ids(tokenizer))
+    try:
+        check_head(policy)
+    except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        raise ValueError(f"{path} cannot compute: {one_line(error)}") from None
+    return policy, tokenizer
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
@@ -112,12 +105,13 @@ def say_once(note: str) -> None:
     print(f"understudy: note: {note}", file=sys.stderr, flush=True)
 
 
-def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path | str) -> Path:
+def save_policy(policy: "Policy", tokenizer: Tokenizer, folder: Path | str) -> Path:
     """Save in Hugging Face format (safetensors) so that the folder appears whole or not at all.
 
     A LoRA adapter is merged into what is saved, and kept by itself in `adapter` beside the folder.
     All ranks must call it for a sharded model; the first one writes.
     """
+    model = policy.model
     if is_sharded(model):
         save_shards(model, lambda tensors: _write_sharded(model, tokenizer, folder, tensors))
         return Path(folder)
@@ -183,19 +177,6 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def context_length(model: nn.Module) -> int | None:
-    """The most tokens that a prompt and its answer may have together, or None where there is no
-    limit."""
-    config: Any = getattr(model, "config", None)
-    length = getattr(config, "max_position_embeddings", None)
-    return int(length) if length else None
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
-    return next(model.parameters()).device
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """What turns the trunk's hidden states into logits: softcap(scale * (hidden @ weight.T +
@@ -211,179 +192,121 @@ class Head:
     """Soft cap of the logits (Gemma 2), else None."""
 
 
-def head_of(model: PreTrainedModel) -> Head:
-    """The language-model head of a policy."""
-    output: Any = model.get_output_embeddings()
-    config: Any = model.config
-    scale = float(getattr(config, "logit_scale", None) or 1.0)
-    scale /= float(getattr(config, "logits_scaling", None) or 1.0)
-    softcap = getattr(config, "final_logit_softcapping", None)
-    return Head(output.weight, getattr(output, "bias", None), scale, softcap)
+class Policy(TrunkModel):
+    """A causal language model of the library's: its trunk, its head, its precision and the tokens
+    that end an answer.
+
+    Its weights keep the library's names, in `state_dict` and everywhere else.
+    """
+
+    def __init__(self, model: PreTrainedModel, stop_ids: Collection[int] = ()) -> None:
+        super().__init__()
+        self.model = model
+        """The library's model."""
+        self.stop_ids = frozenset(stop_ids)
+        """Ids of the tokens that end an answer."""
+        self.train(model.training)
+
+    @property
+    def trunk(self) -> PreTrainedModel:  # type: ignore[override]
+        """The model without its head."""
+        trunk: PreTrainedModel = self.model.base_model
+        return trunk
+
+    @property
+    def config(self) -> Any:
+        """The library's config."""
+        return self.model.config
+
+    @property
+    def head(self) -> Head:
+        """The language-model head, as its weights are now."""
+        output: Any = self.model.get_output_embeddings()
+        config = self.config
+        scale = float(getattr(config, "logit_scale", None) or 1.0)
+        scale /= float(getattr(config, "logits_scaling", None) or 1.0)
+        softcap = getattr(config, "final_logit_softcapping", None)
+        return Head(output.weight, getattr(output, "bias", None), scale, softcap)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The library's forward pass."""
+        return self.model(*args, **kwargs)
+
+    def logprobs_at(
+        self,
+        input_ids_BT: Tensor,
+        attention_mask_BT: Tensor,
+        row_N: Tensor,
+        column_N: Tensor,
+        labels_N: Tensor,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """(logprobs_N, entropy_N) in fp32: of each label under what is predicted at its row and
+        column. The head is computed there only, a piece at a time."""
+        hidden_ND = self.hidden_at(input_ids_BT, attention_mask_BT, row_N, column_N)
+        head = self.head
+        if head.softcap is None:
+            temperature = temperature / head.scale
+        else:
+            assert head.scale == 1.0, "no architecture has both a scale and a cap"
+        return chunked_logprobs(
+            hidden_ND, head.weight_VD, labels_N, temperature, bias=head.bias_V, softcap=head.softcap
+        )
+
+    def logprobs(
+        self,
+        input_ids_BT: Tensor,
+        attention_mask_BT: Tensor,
+        temperature: float = 1.0,
+        at_BT: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(logprobs_BT, entropy_BT): at [:, t] of predicting token t from those before it, in fp32.
+
+        0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: there the
+        head is not computed at all.
+        """
+        wanted_BT = attention_mask_BT.bool() if at_BT is None else at_BT.bool()
+        # The token before must be real as well: the first token of a left-padded row has no
+        # prediction.
+        wanted_BT = wanted_BT[:, 1:] & attention_mask_BT[:, :-1].bool()
+        row_N, column_N = wanted_BT.nonzero(as_tuple=True)
+        labels_N = input_ids_BT[:, 1:][wanted_BT]
+        logprobs_N, entropy_N = self.logprobs_at(
+            input_ids_BT, attention_mask_BT, row_N, column_N, labels_N, temperature
+        )
+        zeros_BT = torch.zeros(input_ids_BT.shape, dtype=logprobs_N.dtype, device=logprobs_N.device)
+        where = nn.functional.pad(wanted_BT, (1, 0))
+        return zeros_BT.masked_scatter(where, logprobs_N), zeros_BT.masked_scatter(where, entropy_N)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The library model's."""
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The library model's."""
+        return self.model.load_state_dict(*args, **kwargs)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """The library model's."""
+        return self.model.named_parameters(*args, **kwargs)
 
 
 @torch.no_grad()
-def check_head(model: PreTrainedModel) -> None:
+def check_head(policy: Policy) -> None:
     """Refuse an architecture whose logits are not its head applied to its trunk (all known ones
     are)."""
-    ids_BT = torch.arange(4, device=device_of(model)).unsqueeze(0) % model.config.vocab_size
-    expected_BTV = model.eval()(input_ids=ids_BT, use_cache=False).logits.float()
-    hidden_BTD = forward_hidden(model, ids_BT, torch.ones_like(ids_BT))
-    head = head_of(model)
+    ids_BT = torch.arange(4, device=device_of(policy)).unsqueeze(0) % policy.config.vocab_size
+    expected_BTV = policy.eval()(input_ids=ids_BT, use_cache=False).logits.float()
+    hidden_BTD = policy.hidden(ids_BT, torch.ones_like(ids_BT))
+    head = policy.head
     logits_BTV = nn.functional.linear(hidden_BTD, head.weight_VD, head.bias_V).float() * head.scale
     if head.softcap is not None:
         logits_BTV = torch.tanh(logits_BTV / head.softcap) * head.softcap
     if not torch.allclose(logits_BTV, expected_BTV, rtol=1e-2, atol=1e-2):
         raise ValueError(
-            f"{type(model).__name__} does more after its trunk than a linear head, so its "
+            f"{type(policy.model).__name__} does more after its trunk than a linear head, so its "
             "log-probabilities cannot be computed in pieces; this architecture is not supported"
         )
-
-
-def trunk_of(model: PreTrainedModel) -> PreTrainedModel:
-    """The model without its language-model head."""
-    trunk: PreTrainedModel = model.base_model
-    return trunk
-
-
-def forward_hidden(
-    model: nn.Module,
-    input_ids_BT: Tensor,
-    attention_mask_BT: Tensor,
-    position_ids_BT: Tensor | None = None,
-) -> Tensor:
-    """Last hidden states (B, T, D) of the trunk, after the final norm.
-
-    The mask is (B, T) of 1s and 0s with padding on either side, or (B, 1, T, T) additive. Padding
-    never shifts positions. What stands at padded positions is meaningless.
-    """
-    trunk: Any = model.base_model if isinstance(model, PreTrainedModel) else model
-    inputs: dict[str, Any] = {"input_ids": input_ids_BT, "use_cache": False}
-    if attention_mask_BT.ndim == 2 and position_ids_BT is None and _padded_right(attention_mask_BT):
-        # A causal model's real tokens never see padding on their right: the plain causal kernel, no
-        # mask.
-        inputs["attention_mask"] = None
-    else:
-        inputs["attention_mask"] = attention_mask_BT
-        if _takes(trunk, "position_ids"):
-            inputs["position_ids"] = (
-                positions_of(attention_mask_BT) if position_ids_BT is None else position_ids_BT
-            )
-    with autocast_of(trunk):
-        hidden_BTD: Tensor = trunk(**inputs).last_hidden_state
-    return hidden_BTD.bfloat16() if computes_in_bf16(trunk) else hidden_BTD
-
-
-def hidden_at(
-    model: nn.Module,
-    input_ids_BT: Tensor,
-    attention_mask_BT: Tensor,
-    row_M: Tensor,
-    column_M: Tensor,
-    position_ids_BT: Tensor | None = None,
-) -> Tensor:
-    """Last hidden states (M, D) at the positions that are read: `forward_hidden` at [row, column],
-    by the shorter way where there is one.
-    """
-    trunk: Any = model.base_model if isinstance(model, PreTrainedModel) else model
-    width, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
-    causal = not additive and position_ids_BT is None and _padded_right(attention_mask_BT)
-    known = (causal or additive) and not computes_in_bf16(trunk)
-    direct = direct_pass(trunk, width) if known else None
-    if direct is not None:
-        read_M = row_M * width + column_M
-        if additive:
-            assert position_ids_BT is not None, "an additive mask comes with positions"
-            rows = Rows.masked(position_ids_BT)
-            return direct(rows, input_ids_BT, read_M, attention_mask_BT)
-        return direct(Rows.padded(attention_mask_BT), input_ids_BT, read_M)
-    if not causal or not takes_ragged_rows(model):
-        hidden_BTD = forward_hidden(model, input_ids_BT, attention_mask_BT, position_ids_BT)
-        return hidden_BTD[row_M, column_M]
-    return _hidden_in_groups(model, input_ids_BT, attention_mask_BT, row_M, column_M)
-
-
-def takes_ragged_rows(model: nn.Module) -> bool:
-    """Whether `hidden_at` looks after rows of different lengths in one pass.
-
-    Not where the ranks must do as many passes each, nor where the dropout of a pass must not depend
-    on how it was split: rows of similar length are then passes of their own (`pass_overhead`).
-    """
-    return not drops(model) and not is_sharded(model)
-
-
-def pass_overhead(model: PreTrainedModel, tokens: int) -> int:
-    """What one more pass of at most `tokens` costs, in tokens of padding, for `by_token_budget`."""
-    if takes_ragged_rows(model):
-        return tokens
-    return PASS_TOKENS.get(device_of(model).type, PASS_TOKENS["cuda"])
-
-
-def _hidden_in_groups(
-    model: nn.Module, ids_BT: Tensor, mask_BT: Tensor, row_M: Tensor, column_M: Tensor
-) -> Tensor:
-    """In one pass for rows of similar length each, where that saves more padding than it costs."""
-    lengths = mask_BT.sum(-1).tolist()
-    overhead = PASS_TOKENS.get(ids_BT.device.type, PASS_TOKENS["cuda"])
-    groups = by_token_budget(lengths, mask_BT.numel(), overhead)
-    if len(groups) == 1:
-        return forward_hidden(model, ids_BT, mask_BT)[row_M, column_M]
-    found, where = [], []
-    for group in groups:
-        rows = torch.tensor(group, device=ids_BT.device)
-        width = lengths[group[0]]
-        hidden_BTD = forward_hidden(model, ids_BT[rows, :width], mask_BT[rows, :width])
-        place_B = torch.full((len(lengths),), -1, device=ids_BT.device)
-        place_B[rows] = torch.arange(len(group), device=rows.device)
-        mine = (place_B[row_M] >= 0).nonzero().squeeze(-1)
-        found.append(hidden_BTD[place_B[row_M[mine]], column_M[mine]])
-        where.append(mine)
-    return torch.cat(found)[torch.cat(where).argsort()]
-
-
-def policy_logprobs(
-    model: PreTrainedModel,
-    input_ids_BT: Tensor,
-    attention_mask_BT: Tensor,
-    temperature: float = 1.0,
-    at_BT: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """(logprobs_BT, entropy_BT): at [:, t] of predicting token t from those before it, in fp32.
-
-    0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: there the head is
-    not computed at all.
-    """
-    wanted_BT = attention_mask_BT.bool() if at_BT is None else at_BT.bool()
-    # The token before must be real as well: the first token of a left-padded row has no prediction.
-    wanted_BT = wanted_BT[:, 1:] & attention_mask_BT[:, :-1].bool()
-    hidden_ND = hidden_at(model, input_ids_BT, attention_mask_BT, *wanted_BT.nonzero(as_tuple=True))
-    logprobs_N, entropy_N = selected_logprobs(
-        model, hidden_ND, input_ids_BT[:, 1:][wanted_BT], temperature
-    )
-    zeros_BT = torch.zeros(input_ids_BT.shape, dtype=logprobs_N.dtype, device=logprobs_N.device)
-    where = nn.functional.pad(wanted_BT, (1, 0))
-    return zeros_BT.masked_scatter(where, logprobs_N), zeros_BT.masked_scatter(where, entropy_N)
-
-
-def selected_logprobs(
-    model: PreTrainedModel, hidden_ND: Tensor, labels_N: Tensor, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """(logprobs_N, entropy_N) of labels from the hidden states that predict them."""
-    head = head_of(model)
-    if head.softcap is None:
-        temperature = temperature / head.scale
-    else:
-        assert head.scale == 1.0, "no architecture has both a scale and a cap"
-    return chunked_logprobs(
-        hidden_ND, head.weight_VD, labels_N, temperature, bias=head.bias_V, softcap=head.softcap
-    )
-
-
-def _padded_right(mask_BT: Tensor) -> bool:
-    return bool((mask_BT[:, 1:] <= mask_BT[:, :-1]).all())
-
-
-def _takes(module: nn.Module, name: str) -> bool:
-    return name in inspect.signature(module.forward).parameters
 
 
 def _check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None:

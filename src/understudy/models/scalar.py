@@ -33,33 +33,25 @@ from understudy.models.lora import merged_weights
 from understudy.models.ops import at_least_fp32
 from understudy.models.policies import (
     LOAD_ERRORS,
+    Policy,
     atomic_folder,
     check_finite,
     check_folder,
-    context_length,
-    device_of,
-    forward_hidden,
-    hidden_at,
     load_tokenizer,
     name_architecture,
     one_line,
     quiet_library,
     save_adapter,
-    trunk_of,
 )
 from understudy.models.saving import save_shards, write_weights
-from understudy.models.sharding import (
-    Dealer,
-    compute,
-    is_sharded,
-    whole,
-)
+from understudy.models.sharding import Dealer, compute, is_sharded, whole
+from understudy.models.trunk import TrunkModel, context_length, device_of
 from understudy.records.schema import Conversation
 
 _HEAD_FILE = "scalar_head.safetensors"
 
 
-class ScalarModel(nn.Module):
+class ScalarModel(TrunkModel):
     """Trunk, linear head (weights of std 1/sqrt(D + 1), bias 0: LHP, NB) and a constant shift of
     the score."""
 
@@ -68,7 +60,6 @@ class ScalarModel(nn.Module):
     def __init__(self, trunk: PreTrainedModel, seed: int = 0) -> None:
         super().__init__()
         self.trunk = trunk
-        self.config = trunk.config
         size = int(trunk.config.hidden_size)
         weight = next(trunk.parameters())
         self.head = nn.Linear(size, 1, dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -81,13 +72,16 @@ class ScalarModel(nn.Module):
         self.train(trunk.training)
 
     @classmethod
-    def from_policy(cls, model: PreTrainedModel, seed: int = 0) -> "ScalarModel":
+    def from_policy(cls, policy: Policy, seed: int = 0) -> "ScalarModel":
         """A scalar model on the policy's own trunk (shared, not copied); `seed` draws the head."""
-        return cls(trunk_of(model), seed)
+        model = cls(policy.trunk, seed)
+        model.bf16 = policy.bf16
+        return model
 
     def twin(self) -> "ScalarModel":
         """Another head of equal weights on the same trunk (shared, not copied)."""
         other = ScalarModel(self.trunk)
+        other.bf16 = self.bf16
         other.load_state_dict(self.state_dict())
         return other
 
@@ -96,20 +90,24 @@ class ScalarModel(nn.Module):
     ) -> Tensor:
         """The scalar (B, T) at every token; at position t it has seen the tokens up to and
         including t."""
-        hidden_BTD = forward_hidden(self.trunk, input_ids_BT, attention_mask_BT, position_ids_BT)
-        return self.read(hidden_BTD)
+        return self.read(self.hidden(input_ids_BT, attention_mask_BT, position_ids_BT))
+
+    def values_at(
+        self, input_ids_BT: Tensor, attention_mask_BT: Tensor, row_N: Tensor, column_N: Tensor
+    ) -> Tensor:
+        """The scalar (N,) at some rows' columns."""
+        return self.read(self.hidden_at(input_ids_BT, attention_mask_BT, row_N, column_N))
 
     def scores(
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, last_index_B: Tensor
     ) -> Tensor:
         """The score of each row, read at its last response token."""
         rows_B = torch.arange(len(input_ids_BT), device=input_ids_BT.device)
-        hidden_BD = hidden_at(self.trunk, input_ids_BT, attention_mask_BT, rows_B, last_index_B)
-        return self.read(hidden_BD)
+        return self.values_at(input_ids_BT, attention_mask_BT, rows_B, last_index_B)
 
     def ranking_scores(self, batch: RankingBatch) -> Tensor:
         """The score of each of the batch's N responses."""
-        return self.read(_hidden_of(self.trunk, batch))
+        return self.read(_hidden_of(self, batch))
 
     def read(self, hidden: Tensor) -> Tensor:
         """The head on hidden states of any leading shape, in fp32."""
@@ -202,27 +200,25 @@ def load_scalar(
 
 
 @torch.no_grad()
-def shares_prefix(model: ScalarModel | PreTrainedModel) -> bool:
-    """Whether several responses can share one prompt in a row, for a scalar model or a policy:
-    tried once on random tokens, and remembered.
+def shares_prefix(model: TrunkModel) -> bool:
+    """Whether several responses can share one prompt in a row: tried once on random tokens, and
+    remembered.
 
     False for architectures that take positions from the order of tokens (ALiBi), that ignore a
     given mask (linear attention, some kernels), or otherwise give other hidden states than separate
     rows.
     """
-    trunk = _trunk_of(model)
-    known = getattr(trunk, "_understudy_shares_prefix", None)
-    if known is not None:
-        return bool(known)
+    if "shares_prefix" in model.tried:
+        return model.tried["shares_prefix"]
     training = model.training
     model.eval()
-    vocabulary = int(trunk.config.vocab_size)
+    vocabulary = int(model.trunk.config.vocab_size)
     ids = torch.randint(vocabulary, (12,), generator=torch.Generator().manual_seed(0)).tolist()
     prompts, responses = [ids[:5]], [[ids[5:8], ids[8:12]]]
     device = device_of(model)
     try:
         apart, together = (
-            _hidden_of(trunk, ranking_batch(prompts, responses, 0, shared=shared).to(device))
+            _hidden_of(model, ranking_batch(prompts, responses, 0, shared=shared).to(device))
             for shared in (False, True)
         )
         tolerance = 1e-4 if apart.dtype == torch.float32 else 5e-2
@@ -230,29 +226,23 @@ def shares_prefix(model: ScalarModel | PreTrainedModel) -> bool:
     except (ValueError, RuntimeError, TypeError, IndexError):
         same = False
     model.train(training)
-    object.__setattr__(trunk, "_understudy_shares_prefix", same)
+    model.tried["shares_prefix"] = same
     return same
 
 
-def _trunk_of(model: ScalarModel | PreTrainedModel) -> PreTrainedModel:
-    return model.trunk if isinstance(model, ScalarModel) else trunk_of(model)
-
-
-def _hidden_of(trunk: PreTrainedModel, batch: RankingBatch) -> Tensor:
+def _hidden_of(model: TrunkModel, batch: RankingBatch) -> Tensor:
     mask = batch.attention_mask
     positions_BT = batch.position_ids_BT if mask.ndim == 4 else None
-    return hidden_at(trunk, batch.input_ids_BT, mask, batch.row_N, batch.column_N, positions_BT)
+    return model.hidden_at(batch.input_ids_BT, mask, batch.row_N, batch.column_N, positions_BT)
 
 
-def worth_sharing(
-    model: ScalarModel | PreTrainedModel, prompt_length: int, response_lengths: Sequence[int]
-) -> bool:
+def worth_sharing(model: TrunkModel, prompt_length: int, response_lengths: Sequence[int]) -> bool:
     """Whether one shared row is cheaper than a row per response, and within the attention window.
 
     Counts multiplications per layer: about 12 D per token and D in the linear maps, 2 T D per token
     in attention, halved where the plain causal kernel skips the upper triangle.
     """
-    config: Any = _trunk_of(model).config
+    config: Any = model.trunk.config
     size = int(config.hidden_size)
     total = prompt_length + sum(response_lengths)
     windows = ("sliding_window", "attention_chunk_size", "window_size")

@@ -12,6 +12,7 @@ the call itself. What is said to be collective here must be called by all ranks.
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -90,6 +91,11 @@ def compute(model: nn.Module, function: Callable[..., T], *args: Any) -> T:
     if not torch.is_grad_enabled():
         root.reshard()  # no backward pass will do it
     return result
+
+
+def within(model: nn.Module, function: Callable[..., T]) -> Callable[..., T]:
+    """`function`, to be called often, as `compute` calls it; itself on a model not sharded."""
+    return partial(compute, model, function) if is_sharded(model) else function
 
 
 def global_norm(gradients: Iterable[Tensor]) -> float:

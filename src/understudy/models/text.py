@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.models.policies import device_of, hidden_at, selected_logprobs
+from understudy.models.policies import Policy
+from understudy.models.trunk import device_of
 from understudy.records.reading import Found, read_found, say
 
 
@@ -45,17 +45,17 @@ def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor
     return torch.tensor(flat[: num_rows * length]).view(num_rows, length)
 
 
-def lm_loss(model: PreTrainedModel, ids_BT: Tensor) -> Tensor:
+def lm_loss(model: Policy, ids_BT: Tensor) -> Tensor:
     """Mean negative log-likelihood in nats over all predicted tokens of full rows (no padding)."""
     ones_BT = torch.ones_like(ids_BT)
-    hidden_ND = hidden_at(model, ids_BT, ones_BT, *ones_BT[:, 1:].nonzero(as_tuple=True))
-    logprobs_N, _ = selected_logprobs(model, hidden_ND, ids_BT[:, 1:].flatten())
+    row_N, column_N = ones_BT[:, 1:].nonzero(as_tuple=True)
+    logprobs_N, _ = model.logprobs_at(ids_BT, ones_BT, row_N, column_N, ids_BT[:, 1:].flatten())
     return -logprobs_N.mean()
 
 
 @torch.no_grad()
 def text_loss(
-    model: PreTrainedModel,
+    model: Policy,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     length: int = 256,

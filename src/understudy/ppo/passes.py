@@ -38,6 +38,11 @@ class Pass:
     last_B: Tensor
     """Column of each row's last token, where the reward model reads the score."""
 
+    @property
+    def where(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens, mask, and the row and column at which each response token is predicted."""
+        return self.ids_BT, self.mask_BT, self.row_N, self.column_N
+
 
 def make_passes(
     prompt_ids: Sequence[Ids],

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.batching import shuffled
-from understudy.models.policies import context_length, device_of
+from understudy.models.policies import Policy
 from understudy.models.sharding import compute
 from understudy.models.text import lm_loss, pack_rows, read_text
+from understudy.models.trunk import context_length, device_of
 from understudy.training.ranks import ALONE, Ranks
 
 
-def read_rows(path: Path, tokenizer: Tokenizer, model: PreTrainedModel, length: int) -> Tensor:
+def read_rows(path: Path, tokenizer: Tokenizer, model: Policy, length: int) -> Tensor:
     """(N, T) ids of the text, packed; a row is no longer than the model's context."""
     length = min(length, context_length(model) or length)
     ids_NT = pack_rows(tokenizer, read_text(path), length)
@@ -39,7 +39,7 @@ def rows_of_step(ids_NT: Tensor, step: int, num_rows: int, seed: int) -> Tensor:
 
 
 def add_ptx_gradient(
-    policy: PreTrainedModel,
+    policy: Policy,
     ids_NT: Tensor,
     *,
     coef: float,
@@ -54,7 +54,7 @@ def add_ptx_gradient(
     for share in ranks.deal(len(parts)):
         part_BT = parts[share.number]
         part = part_BT.shape[0] / count
-        loss = compute(policy, lm_loss, policy, part_BT) * part
+        loss = compute(policy.model, lm_loss, policy, part_BT) * part
         (coef * loss * share.weight).backward()
         total += loss.detach() * share.weight
     return ranks.sum_tensor(total)

@@ -7,19 +7,18 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from understudy.engines.generation import Generation, generate
 from understudy.engines.replica import Replica
 from understudy.models.batching import derived_seed, pad, shuffled
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.lora import adapter_off, has_adapter
-from understudy.models.policies import device_of, hidden_at, selected_logprobs
+from understudy.models.policies import Policy
 from understudy.models.scalar import ScalarModel
 from understudy.models.sharding import compute
+from understudy.models.trunk import device_of
 from understudy.ppo.episodes import Episodes
-from understudy.ppo.passes import Ids, Pass
+from understudy.ppo.passes import Ids
 from understudy.training.ranks import ALONE, Ranks
 
 PARITY_PROMPTS = 4
@@ -37,7 +36,7 @@ def prompts_of(iteration: int, batch_size: int, num_prompts: int, seed: int) -> 
 
 
 def sample(
-    policy: PreTrainedModel,
+    policy: Policy,
     prompt_ids: Sequence[Ids],
     *,
     keys: list[tuple[int, ...]],
@@ -107,7 +106,7 @@ def _floats(bits: Sequence[int]) -> list[float]:
 
 def measure(
     episodes: Episodes,
-    reference: PreTrainedModel,
+    reference: Policy,
     reward_model: ScalarModel,
     critic: ScalarModel | None,
     *,
@@ -128,9 +127,15 @@ def measure(
             batch = passes[share.number]
             inputs = (batch.ids_BT, batch.mask_BT, batch.last_B)
             with adapter_off(reference), adapter_off(reward_model):
-                logprobs_N, _ = compute(reference, response_logprobs, reference, batch, temperature)
+                logprobs_N, _ = compute(
+                    reference.model,
+                    reference.logprobs_at,
+                    *batch.where,
+                    batch.labels_N,
+                    temperature,
+                )
                 scores_B = compute(reward_model, reward_model.scores, *inputs)
-            values_N = None if critic is None else compute(critic, response_values, critic, batch)
+            values_N = None if critic is None else compute(critic, critic.values_at, *batch.where)
             if not share.counts:
                 continue
             episodes.put(episodes.ref_logprobs_BR, batch, logprobs_N)
@@ -148,17 +153,3 @@ def measure(
     num_jobs = 1 if has_adapter(reference) or has_adapter(reward_model) else NUM_JOBS
     jobs = [partial(measure_each, by_length[i::num_jobs]) for i in range(num_jobs)]
     side_by_side(jobs, episodes.device)
-
-
-def response_logprobs(
-    model: PreTrainedModel, batch: Pass, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """(logprobs_N, entropy_N) of the response tokens of a pass."""
-    hidden_ND = hidden_at(model, batch.ids_BT, batch.mask_BT, batch.row_N, batch.column_N)
-    return selected_logprobs(model, hidden_ND, batch.labels_N, temperature)
-
-
-def response_values(critic: ScalarModel, batch: Pass) -> Tensor:
-    """(N,) values of the states before the response tokens of a pass."""
-    trunk = critic.trunk
-    return critic.read(hidden_at(trunk, batch.ids_BT, batch.mask_BT, batch.row_N, batch.column_N))

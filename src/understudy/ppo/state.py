@@ -23,16 +23,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.engines.replica import Replica
 from understudy.models.batching import derived_seed
-from understudy.models.chat import padding_id, stop_ids
+from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import load_policy
+from understudy.models.policies import Policy, load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.models.sharding import fill, shard
 from understudy.ppo.config import PPOConfig
@@ -87,9 +86,9 @@ class State:
 class Models:
     """The four networks. Dropout is off in all, and stays off: they never leave eval mode."""
 
-    policy: PreTrainedModel
+    policy: Policy
     """What is trained."""
-    reference: PreTrainedModel
+    reference: Policy
     """The policy as it was at the start; KL is measured against it."""
     reward_model: ScalarModel
     """Scores responses; frozen."""
@@ -104,7 +103,8 @@ class Models:
 
     def shard(self) -> None:
         """Keep this rank's part of each network; nothing on one process."""
-        for model in (self.policy, self.reference, self.reward_model, self.critic):
+        policies = (self.policy.model, self.reference.model)
+        for model in (*policies, self.reward_model, self.critic):
             shard(model, self.ranks.mesh)
 
     @property
@@ -115,7 +115,7 @@ class Models:
     @property
     def stop_ids(self) -> frozenset[int]:
         """Ids of the tokens that end a response."""
-        return stop_ids(self.tokenizer)
+        return self.policy.stop_ids
 
 
 def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
@@ -123,10 +123,10 @@ def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
     policy, tokenizer = load_policy(config.model)
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
     check_same_tokenizer(config, tokenizer, reward_tokenizer)
-    add_adapter(policy, config, derived_seed(config.seed, "ppo/lora"))
+    add_adapter(policy.model, config, derived_seed(config.seed, "ppo/lora"))
     add_adapter(reward_model.trunk, config, derived_seed(config.seed, "ppo/lora", 1))
-    place(policy.base_model, policy, config)
-    place(reward_model.trunk, reward_model, config)
+    place(policy, config)
+    place(reward_model, config)
     reward_model.head.requires_grad_(False)
     models = Models(
         policy=policy,
@@ -185,7 +185,7 @@ def new_state(config: PPOConfig, models: Models) -> State:
 
 
 @torch.no_grad()
-def averaged_policy(state: State) -> PreTrainedModel:
+def averaged_policy(state: State) -> Policy:
     """The policy with the averaged weights put into it, at the end of a run; as it is where there
     is no average."""
     model = state.learners.policy.model

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from understudy.models.batching import shuffled
 from understudy.models.chat import never_ended
-from understudy.models.policies import context_length, save_policy, say_once
+from understudy.models.policies import save_policy, say_once
+from understudy.models.trunk import context_length
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.episodes import Episodes

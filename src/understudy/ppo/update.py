@@ -9,24 +9,23 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from understudy.models.cpu.side_by_side import side_by_side
+from understudy.models.policies import Policy
 from understudy.models.scalar import ScalarModel
-from understudy.models.sharding import compute
+from understudy.models.sharding import compute, within
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.episodes import Episodes
 from understudy.ppo.losses import policy_loss, value_loss
 from understudy.ppo.passes import Pass
 from understudy.ppo.ptx import add_ptx_gradient
-from understudy.ppo.rollout import response_logprobs, response_values
 from understudy.training.optim import gradient_norm
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.steps import Learner, Metrics
 
 
 def policy_gradient(
-    policy: PreTrainedModel,
+    policy: Policy,
     episodes: Episodes,
     passes: Sequence[Pass],
     *,
@@ -37,10 +36,11 @@ def policy_gradient(
 ) -> Metrics:
     """Add the gradient of the clipped surrogate over a minibatch; its metrics, sums in fp64."""
     sums: dict[str, Tensor] = {}
+    logprobs_at = within(policy.model, policy.logprobs_at)
     ratio_max, ratio_error = (torch.zeros((), device=episodes.device) for _ in range(2))
     for share in ranks.deal(len(passes)):
         batch = passes[share.number]
-        new_logprobs_N, entropy_N = compute(policy, response_logprobs, policy, batch, temperature)
+        new_logprobs_N, entropy_N = logprobs_at(*batch.where, batch.labels_N, temperature)
         old_logprobs_N = episodes.take(episodes.old_logprobs_BR, batch)
         advantages_N = episodes.take(episodes.advantages_BR, batch)
         loss, metrics = policy_loss(
@@ -73,7 +73,7 @@ def value_gradient(
     for share in ranks.deal(len(passes)):
         batch = passes[share.number]
         loss, metrics = value_loss(
-            compute(critic, response_values, critic, batch),
+            compute(critic, critic.values_at, *batch.where),
             episodes.take(episodes.values_BR, batch),
             episodes.take(episodes.returns_BR, batch),
             value_clip=value_clip,
@@ -93,7 +93,7 @@ def _add(sums: dict[str, Tensor], metrics: dict[str, Tensor], weight: float) -> 
 class Learners:
     """The two networks that learn."""
 
-    policy: Learner[PreTrainedModel]
+    policy: Learner[Policy]
     """The policy."""
     critic: Learner[ScalarModel]
     """The critic, a network of its own."""

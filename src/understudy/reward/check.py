@@ -14,8 +14,8 @@ from typing import Any
 
 from understudy.models.chat import padding_id
 from understudy.models.compute import place
-from understudy.models.policies import context_length
 from understudy.models.scalar import load_scalar
+from understudy.models.trunk import context_length
 from understudy.records.io import read_records
 from understudy.records.schema import Ranking
 from understudy.reward.accuracy import longer_wins
@@ -65,7 +65,7 @@ def reward_check(config: RewardCheckConfig) -> str:
         raise ValueError(f"{config.out} exists; choose another --out")
     rankings = read_records(config.data, Ranking)
     model, tokenizer = load_scalar(config.model)
-    place(model.trunk, model, config)
+    place(model, config)
     found = encode_rankings(
         tokenizer,
         rankings,

@@ -24,9 +24,10 @@ from understudy.models.compute import checkpoint_activations, place
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import context_length, device_of, load_policy, trunk_of
+from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel, ranking_batches, score_ids, shares_prefix
 from understudy.models.sharding import compute, shard
+from understudy.models.trunk import context_length, device_of
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
@@ -61,8 +62,8 @@ def fit(
     with run.ranks.together():
         _check_ranks(config, run.ranks)
         policy, tokenizer = load_policy(config.model)
-        add_adapter(trunk_of(policy), config, derived_seed(config.seed, "reward/lora"))
-        place(policy.base_model, policy, config)
+        add_adapter(policy.trunk, config, derived_seed(config.seed, "reward/lora"))
+        place(policy, config)
         if config.activation_checkpointing:
             checkpoint_activations(policy)
         model = ScalarModel.from_policy(policy, seed=config.seed)

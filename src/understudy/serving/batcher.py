@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from understudy.engines.generation import logits_of
 from understudy.engines.noise import draw, num_numbers, stream_states, uniforms
 from understudy.engines.rows import PREFILL_TOKENS, LiveRows
 from understudy.engines.slots import decoding
-from understudy.models.policies import device_of, head_of
+from understudy.models.policies import Policy
+from understudy.models.trunk import device_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Batcher:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Policy,
         *,
         stop_ids: Collection[int],
         pad_id: int,
@@ -87,7 +87,7 @@ class Batcher:
     ) -> None:
         self.model, self.stop_ids, self.pad_id = model, frozenset(stop_ids), pad_id
         self.num_slots, self.capacity = slots, capacity
-        self.head, self.device = head_of(model), device_of(model)
+        self.head, self.device = model.head, device_of(model)
         self.waiting: deque[Job] = deque()
         self.wake = threading.Condition()
         self.stopping = False

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from understudy.models.chat import padding_id, render_prompt, stop_ids
-from understudy.models.policies import context_length
+from understudy.models.chat import padding_id, render_prompt
+from understudy.models.policies import Policy
+from understudy.models.trunk import context_length
 from understudy.records import Message
 from understudy.serving.batcher import Batcher, Job, Token
 from understudy.serving.text import TextStream
@@ -47,7 +47,7 @@ class LocalModel:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Policy,
         tokenizer: Tokenizer,
         *,
         name: str,
@@ -63,7 +63,7 @@ class LocalModel:
         self.max_waiting = max_waiting
         self.batcher = Batcher(
             model,
-            stop_ids=stop_ids(tokenizer),
+            stop_ids=model.stop_ids,
             pad_id=padding_id(tokenizer),
             slots=slots,
             capacity=self.context,

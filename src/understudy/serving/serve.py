@@ -167,7 +167,7 @@ def make_backend(config: ServeConfig) -> "Backend":
     from understudy.serving.local import LocalModel
 
     model, tokenizer = load_policy(_model_folder(str(config.model)))
-    place(model.base_model, model, config)
+    place(model, config)
     return LocalModel(
         model,
         tokenizer,

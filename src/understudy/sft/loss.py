@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from understudy.models.batching import by_token_budget, derived_seed, pad
 from understudy.models.chat import Example
-from understudy.models.policies import device_of, hidden_at, pass_overhead, selected_logprobs
+from understudy.models.policies import Policy
 from understudy.models.sharding import compute
+from understudy.models.trunk import device_of
 from understudy.training.ranks import ALONE, Ranks
 
 
 def response_nll(
-    model: PreTrainedModel, examples: Sequence[Example], pad_id: int, side: str = "right"
+    model: Policy, examples: Sequence[Example], pad_id: int, side: str = "right"
 ) -> tuple[Tensor, int]:
     """(sum of negative log-likelihoods over the response tokens in nats, number of those
     tokens)."""
@@ -29,17 +29,16 @@ def response_nll(
     ids_BT, mask_BT, counts_BT = ids_BT.to(device), mask_BT.to(device), counts_BT.to(device)
     # Token t is predicted at t - 1, which must be real: nothing predicts a row's first token.
     wanted_BT = counts_BT[:, 1:].bool() & mask_BT[:, :-1].bool()
-    hidden_ND = hidden_at(model, ids_BT, mask_BT, *wanted_BT.nonzero(as_tuple=True))
-    logprobs_N, _ = selected_logprobs(model, hidden_ND, ids_BT[:, 1:][wanted_BT])
+    row_N, column_N = wanted_BT.nonzero(as_tuple=True)
+    labels_N = ids_BT[:, 1:][wanted_BT]
+    logprobs_N, _ = model.logprobs_at(ids_BT, mask_BT, row_N, column_N, labels_N)
     return -logprobs_N.sum(), logprobs_N.numel()
 
 
-def _micro_batches(
-    model: PreTrainedModel, examples: Sequence[Example], tokens: int
-) -> list[list[int]]:
+def _micro_batches(model: Policy, examples: Sequence[Example], tokens: int) -> list[list[int]]:
     """As few as there can be where `hidden_at` looks after rows of different lengths."""
     lengths = [len(e.input_ids) for e in examples]
-    return by_token_budget(lengths, tokens, overhead=pass_overhead(model, tokens))
+    return by_token_budget(lengths, tokens, overhead=model.pass_overhead(tokens))
 
 
 def num_targets(examples: Sequence[Example]) -> int:
@@ -48,7 +47,7 @@ def num_targets(examples: Sequence[Example]) -> int:
 
 
 def backward_batch(
-    model: PreTrainedModel,
+    model: Policy,
     examples: Sequence[Example],
     pad_id: int,
     micro_batch_tokens: int,
@@ -71,7 +70,7 @@ def backward_batch(
         if dropout_seed is not None:
             torch.manual_seed(derived_seed(dropout_seed, share.number))
         rows = [examples[i] for i in groups[share.number]]
-        nll, _ = compute(model, response_nll, model, rows, pad_id, side)
+        nll, _ = compute(model.model, response_nll, model, rows, pad_id, side)
         loss = nll / num_tokens * share.weight
         (loss * weight).backward()
         total += loss.detach()
@@ -80,7 +79,7 @@ def backward_batch(
 
 @torch.no_grad()
 def mean_loss(
-    model: PreTrainedModel,
+    model: Policy,
     examples: Sequence[Example],
     pad_id: int,
     micro_batch_tokens: int,
@@ -93,7 +92,7 @@ def mean_loss(
     total, num_tokens = 0.0, 0.0
     for share in ranks.deal(len(groups)):
         rows = [examples[i] for i in groups[share.number]]
-        nll, count = compute(model, response_nll, model, rows, pad_id)
+        nll, count = compute(model.model, response_nll, model, rows, pad_id)
         total += float(nll) * share.weight
         num_tokens += count * share.counts
     model.train(training)

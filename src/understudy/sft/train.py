@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.engines.generation import generate
@@ -30,15 +29,15 @@ from understudy.models.chat import (
     decode_response,
     padding_id,
     render_prompts,
-    stop_ids,
 )
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import context_length, device_of, load_policy, save_policy
+from understudy.models.policies import Policy, load_policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.sharding import shard
 from understudy.models.text import pack_rows, read_text
+from understudy.models.trunk import context_length, device_of
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration
@@ -162,14 +161,14 @@ def train_sft(config: SFTConfig) -> Path:
     with run.ranks.together():
         _check_ranks(config, run.ranks)
         model, tokenizer = load_policy(config.model)
-        add_adapter(model, config, derived_seed(config.seed, "sft/lora"))
-        place(model.base_model, model, config)
+        add_adapter(model.model, config, derived_seed(config.seed, "sft/lora"))
+        place(model, config)
         if config.activation_checkpointing:
             checkpoint_activations(model)
         data = _read_data(config, model, tokenizer)
         set_dropout(model, config.dropout)
     run.claim()
-    shard(model, run.ranks.mesh)
+    shard(model.model, run.ranks.mesh)
     model.train()
 
     # 2. Optimizer and schedule; take up the newest checkpoint.
@@ -219,7 +218,7 @@ def _check_ranks(config: SFTConfig, ranks: Ranks) -> None:
         )
 
 
-def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) -> _Data:
+def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
     context = context_length(model)
 
     def encode(path: Path, records: list[Demonstration]) -> Examples:
@@ -249,7 +248,7 @@ def _read_data(config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer) 
 
 def _gradient(
     config: SFTConfig,
-    model: PreTrainedModel,
+    model: Policy,
     tokenizer: Tokenizer,
     data: _Data,
     step: int,
@@ -277,7 +276,7 @@ def _gradient(
 
 
 def _measure(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, data: _Data, ranks: Ranks
+    config: SFTConfig, model: Policy, tokenizer: Tokenizer, data: _Data, ranks: Ranks
 ) -> dict[str, float]:
     """Validation loss, and the reward model's mean score of sampled answers, after an epoch."""
     if data.valid is None:
@@ -289,14 +288,14 @@ def _measure(
 
 
 def _valid_loss(
-    config: SFTConfig, model: PreTrainedModel, tokenizer: Tokenizer, valid: Examples, ranks: Ranks
+    config: SFTConfig, model: Policy, tokenizer: Tokenizer, valid: Examples, ranks: Ranks
 ) -> float:
     return mean_loss(model, valid.rows, padding_id(tokenizer), config.micro_batch_tokens, ranks)
 
 
 def _mean_score(
     config: SFTConfig,
-    model: PreTrainedModel,
+    model: Policy,
     tokenizer: Tokenizer,
     valid: Examples,
     judge: tuple[ScalarModel, Tokenizer],
@@ -313,7 +312,7 @@ def _mean_score(
         temperature=config.score_temperature,
         seed=derived_seed(config.seed, "sft/score"),
         keys=[(i,) for i in range(len(ids))],
-        stop_ids=stop_ids(tokenizer),
+        stop_ids=model.stop_ids,
         pad_id=padding_id(tokenizer),
     )
     model.train()

@@ -18,10 +18,11 @@ from typing import Any, Literal
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from understudy.models.policies import forward_hidden, load_policy, save_policy, trunk_of
+from understudy.models.policies import Policy, load_policy, save_policy
 from understudy.models.text import lm_loss, pack_rows
+from understudy.models.trunk import device_of
 from understudy.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from understudy.training.opening import prepare_run
 from understudy.training.optim import set_lr
@@ -156,11 +157,11 @@ def pretrain(config: PretrainConfig) -> Path:
     return config.out
 
 
-def _start(config: PretrainConfig, facts: Facts) -> tuple[PreTrainedModel, Any]:
+def _start(config: PretrainConfig, facts: Facts) -> tuple[Policy, Any]:
     """Fresh weights and a tokenizer made from the web, or those of `start_from`."""
     if config.start_from is None:
         tokenizer = world_tokenizer(facts)
-        return LlamaForCausalLM(model_config(config.size, tokenizer)), tokenizer
+        return Policy(LlamaForCausalLM(model_config(config.size, tokenizer))), tokenizer
     model, tokenizer = load_policy(config.start_from)
     if EOS not in tokenizer.get_vocab():
         raise ValueError(
@@ -169,10 +170,10 @@ def _start(config: PretrainConfig, facts: Facts) -> tuple[PreTrainedModel, Any]:
     return model.train(), tokenizer
 
 
-def make_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: Policy, config: PretrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW for embeddings and norms, Muon for the layers' matrices: about twice as fast to
     copying."""
-    matrices = [p for p in trunk_of(model).layers.parameters() if p.ndim == 2]
+    matrices = [p for p in model.trunk.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     return [
@@ -181,7 +182,7 @@ def make_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[torc
     ]
 
 
-def _resume(run: Run, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer]) -> int:
+def _resume(run: Run, model: Policy, optimizers: list[torch.optim.Optimizer]) -> int:
     path = latest_checkpoint(run.dir) if run.resumed else None
     if path is None:
         run.rewind(0)
@@ -194,9 +195,7 @@ def _resume(run: Run, model: PreTrainedModel, optimizers: list[torch.optim.Optim
     return int(state["step"])
 
 
-def _save(
-    run: Run, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], step: int
-) -> None:
+def _save(run: Run, model: Policy, optimizers: list[torch.optim.Optimizer], step: int) -> None:
     adamw, muon = (optimizer.state_dict() for optimizer in optimizers)
     trees = {"model": model.state_dict(), "adamw": adamw, "muon": muon}
     save_checkpoint(run.dir, step, trees, {"step": step}, keep=1)
@@ -237,11 +236,11 @@ def _batches(
 
 @torch.no_grad()
 def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, valid_ids: Tensor
+    model: Policy, tokenizer: PreTrainedTokenizerFast, valid_ids: Tensor
 ) -> dict[str, float]:
     """Loss on fresh pages and the four benchmarks, teacher-forced."""
     model.eval()
-    rows = valid_ids.to(model.device)
+    rows = valid_ids.to(device_of(model))
     losses = [float(lm_loss(model, part)) * len(part) for part in rows.split(64)]
     metrics = {"pretrain/valid_loss": sum(losses) / len(rows)}
     for name, items in benchmark_items(Facts.of_seed(FACTS_SEED), 100).items():
@@ -251,7 +250,7 @@ def measure(
 
 
 def exact_share(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, items: list[dict[str, str]]
+    model: Policy, tokenizer: PreTrainedTokenizerFast, items: list[dict[str, str]]
 ) -> float:
     """Share of items whose every answer token is the likeliest one: greedy decoding's exact
     match."""
@@ -261,9 +260,9 @@ def exact_share(
             "input_ids"
         ]
         answer = tokenizer(" " + item["answer"], add_special_tokens=False)["input_ids"]
-        ids_1T = torch.tensor([context + answer], device=model.device)
-        hidden_1TD = forward_hidden(model, ids_1T, torch.ones_like(ids_1T))
-        logits_TV = hidden_1TD[0, len(context) - 1 : -1] @ model.get_output_embeddings().weight.T
+        ids_1T = torch.tensor([context + answer], device=device_of(model))
+        hidden_1TD = model.hidden(ids_1T, torch.ones_like(ids_1T))
+        logits_TV = hidden_1TD[0, len(context) - 1 : -1] @ model.head.weight_VD.T
         right += logits_TV.argmax(-1).tolist() == answer
     return right / len(items)
 

@@ -4,7 +4,6 @@ from tests.fixtures_models import make_policy
 
 from understudy.engines.generation import generate
 from understudy.models.batching import pad
-from understudy.models.policies import policy_logprobs
 
 EOS, PAD, VOCAB = 0, 1, 16
 KINDS = ["llama", "llama_tied", "gpt2", "qwen2", "gpt_neox", "opt", "mistral", "gemma2"]
@@ -47,7 +46,7 @@ def test_logprobs_are_the_trainers(kind, temperature):
     found = sample(model, prompts, temperature=temperature, slots=5)
     rows = [p + g.ids for p, g in zip(prompts, found, strict=True)]
     ids, mask = pad(rows, PAD)
-    expected, _ = policy_logprobs(model, ids, mask, temperature)
+    expected, _ = model.logprobs(ids, mask, temperature)
     for row, prompt, generation in zip(expected, prompts, found, strict=True):
         own = row[len(prompt) : len(prompt) + len(generation.ids)]
         assert torch.allclose(torch.tensor(generation.logprobs), own, atol=1e-5)
@@ -74,7 +73,7 @@ def test_equal_prompts_are_prefilled_once_and_answered_apart():
     prompts = [p for p in ragged_prompts(4) for _ in range(5)]
     keys = [(i,) for i in range(20)]
     passes = []
-    handle = model.base_model.register_forward_pre_hook(
+    handle = model.trunk.register_forward_pre_hook(
         lambda module, args, kwargs: passes.append(tuple(kwargs["input_ids"].shape)),
         with_kwargs=True,
     )

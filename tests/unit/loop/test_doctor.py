@@ -15,7 +15,6 @@ from understudy.loop.doctor import DoctorConfig, doctor, win_rates
 from understudy.loop.findings import nothing_ends
 from understudy.ppo import train as ppo_train
 from understudy.ppo import update as ppo_update
-from understudy.ppo.rollout import response_logprobs
 from understudy.records import Demonstration, Ranking, read_records, write_records
 from understudy.records.shapes import tiers_of
 from understudy.reward.config import RewardConfig
@@ -141,7 +140,7 @@ def test_samples_from_old_weights_make_a_negative_kl(world, tmp_path, monkeypatc
         new_BR = torch.zeros_like(rollout.old_logprobs_BR)
         for batch in rollout.passes(range(len(rollout.prompt_ids)), 4096):
             with torch.no_grad():
-                logprobs_N, _ = response_logprobs(policy, batch, 1.0)
+                logprobs_N, _ = policy.logprobs_at(*batch.where, batch.labels_N)
             rollout.put(new_BR, batch, logprobs_N)
         return replace(rollout, old_logprobs_BR=new_BR)
 

@@ -38,8 +38,8 @@ def test_answers_end_at_the_templates_turn_end_and_do_not_hold_it(folder, tmp_pa
     end = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))
     assert stop_ids(tokenizer) == {0, end}
     with torch.no_grad():  # a model that says one thing: the end of its turn, more often than not
-        model.get_output_embeddings().weight[end] *= 4
-    model.save_pretrained(folder)
+        model.head.weight_VD[end] *= 4
+    model.model.save_pretrained(folder)
     code, rows = sample(folder, tmp_path, [{"prompt": f"Name {n}"} for n in range(8)])
     assert code == 0
     finished = [row for row in rows if row["finished"]]

@@ -224,7 +224,8 @@ def test_a_template_that_joins_prompt_and_answer_in_a_token_is_talked_about():
         "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}"
         "{{ eos_token }}{% endif %}{% endfor %}"
     )
-    pair = next(iter(tokenizer.get_vocab().keys() & {"an", "er", "in", "he"}))
+    pair = "er"
+    assert pair in tokenizer.get_vocab()
     rows = encode_example(tokenizer, f"x {pair[0]}", f"{pair[1]} y")
     assert rows.prompt_length < len(render_prompt(tokenizer, f"x {pair[0]}"))
     assert rows.loss_mask[rows.prompt_length] == 1  # the token that both share is learned

@@ -14,7 +14,6 @@ from tests.fixtures_ppo import tiny_config, write_world
 from understudy.engines.generation import generate
 from understudy.models.compute import checkpoint_activations, pick_device, place
 from understudy.models.dropout import set_dropout
-from understudy.models.policies import policy_logprobs
 from understudy.ppo.train import train_ppo
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
@@ -35,7 +34,7 @@ ONES_BT = torch.ones_like(IDS_BT)
 
 def loss_and_gradient(model):
     torch.manual_seed(0)  # the same dropout
-    logprobs_BT, _ = policy_logprobs(model, IDS_BT, ONES_BT)
+    logprobs_BT, _ = model.logprobs(IDS_BT, ONES_BT)
     (-logprobs_BT.sum()).backward()
     return logprobs_BT.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -61,7 +60,7 @@ def test_checkpointed_layers_keep_less(monkeypatch):
         sizes = []
         hooks = (lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t)
         with torch.autograd.graph.saved_tensors_hooks(*hooks):
-            policy_logprobs(model, IDS_BT, ONES_BT)
+            model.logprobs(IDS_BT, ONES_BT)
         kept.append(sum(sizes))
     assert kept[1] < kept[0] / 2
 
@@ -69,8 +68,8 @@ def test_checkpointed_layers_keep_less(monkeypatch):
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
 def test_bf16_rounds_products_and_leaves_the_weights(kind):
     model = make_policy(kind)
-    exact, _ = policy_logprobs(model, IDS_BT, ONES_BT)
-    place(model.base_model, model, Options(bf16=True))
+    exact, _ = model.logprobs(IDS_BT, ONES_BT)
+    place(model, Options(bf16=True))
     rounded, gradient = loss_and_gradient(model)
     assert rounded.dtype == gradient.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -80,13 +79,13 @@ def test_bf16_rounds_products_and_leaves_the_weights(kind):
 
 def test_the_rollout_engine_computes_as_the_trainer_does():
     model = make_policy("llama")
-    place(model.base_model, model, Options(bf16=True))
+    place(model, Options(bf16=True))
     answers = generate(
         model, [[5, 9, 200], [31, 7]], max_new_tokens=8, seed=0, stop_ids=[], pad_id=1
     )
     for prompt, answer in zip([[5, 9, 200], [31, 7]], answers, strict=True):
         ids_1T = torch.tensor([[*prompt, *answer.ids]])
-        logprobs_1T, _ = policy_logprobs(model, ids_1T, torch.ones_like(ids_1T))
+        logprobs_1T, _ = model.logprobs(ids_1T, torch.ones_like(ids_1T))
         found = logprobs_1T[0, len(prompt) :]
         torch.testing.assert_close(found, torch.tensor(answer.logprobs), rtol=0, atol=0.1)
 

@@ -4,6 +4,7 @@ from tests.fixtures_models import KINDS, make_policy
 from torch import nn
 
 from understudy.models.dropout import residual_blocks, set_dropout
+from understudy.models.trunk import TrunkModel
 
 IDS = torch.arange(20).unsqueeze(0)
 
@@ -35,7 +36,7 @@ def test_two_blocks_per_layer_and_nothing_else_drops(kind):
 def test_a_fifth_of_the_block_outputs_is_dropped_and_the_mean_kept():
     model = make_policy(hidden_size=64)
     set_dropout(model, 0.2)
-    block = model.model.layers[0].mlp
+    block = model.trunk.layers[0].mlp
     seen = {}
     handle = block.register_forward_hook(lambda _, __, out: seen.update(out=out))
     model.train()(IDS)
@@ -50,8 +51,12 @@ def test_setting_it_twice_does_not_drop_twice():
     assert all(len(block._forward_hooks) == 1 for block in residual_blocks(model))
 
 
+class Bare(TrunkModel):
+    trunk = nn.Linear(2, 2)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="at least 0 and below 1"):
         set_dropout(make_policy(), 1.0)
     with pytest.raises(ValueError, match="no blocks to put residual dropout on"):
-        set_dropout(nn.Linear(2, 2), 0.1)
+        set_dropout(Bare(), 0.1)

@@ -51,7 +51,7 @@ def test_off_it_is_the_base_and_saved_it_is_a_plain_model(kind, tmp_path):
     save_model_folder(tmp_path / "base", kind)
     model, tokenizer = load_policy(tmp_path / "base")
     plain = model(IDS_BT).logits
-    add_adapter(model, Options(), seed=1)
+    add_adapter(model.model, Options(), seed=1)
     assert torch.equal(model(IDS_BT).logits, plain)  # a product with 0
     train_a_little(model)
     tuned = model(IDS_BT).logits
@@ -72,7 +72,7 @@ def test_the_seed_draws_the_adapter_and_nothing_else():
     state = torch.random.get_rng_state()
     models = [make_policy() for _ in range(3)]
     for model, seed in zip(models, (1, 1, 2), strict=True):
-        add_adapter(model, Options(), seed)
+        add_adapter(model.model, Options(), seed)
     one, same, other = (tree_hash(weights_of(model)) for model in models)
     assert one == same != other
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -80,7 +80,7 @@ def test_the_seed_draws_the_adapter_and_nothing_else():
 
 def test_micro_batches_do_not_change_the_gradient(tmp_path):
     model, tokenizer = make_policy(), make_tokenizer()
-    add_adapter(model, Options(), 0)
+    add_adapter(model.model, Options(), 0)
     train_a_little(model)
     rows = read_records(write_demonstrations(tmp_path / "d.jsonl"), Demonstration)
     examples = encode_demonstrations(

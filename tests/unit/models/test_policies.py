@@ -15,15 +15,8 @@ from understudy.engines.sampling import draw_responses
 from understudy.models.batching import pad
 from understudy.models.chat import stop_ids
 from understudy.models.ops import entropy_of, logprobs_of
-from understudy.models.policies import (
-    atomic_folder,
-    context_length,
-    forward_hidden,
-    load_policy,
-    load_tokenizer,
-    policy_logprobs,
-    save_policy,
-)
+from understudy.models.policies import atomic_folder, load_policy, load_tokenizer, save_policy
+from understudy.models.trunk import context_length
 from understudy.records import Prompt
 
 
@@ -34,7 +27,7 @@ def test_any_architecture_gives_its_own_logprobs_whatever_the_padding(kind):
     found = {}
     for side in ("left", "right"):
         ids_BT, mask_BT = pad(rows, 1, side)
-        logprobs_BT, entropy_BT = policy_logprobs(model, ids_BT, mask_BT, temperature=0.7)
+        logprobs_BT, entropy_BT = model.logprobs(ids_BT, mask_BT, temperature=0.7)
         assert not logprobs_BT[mask_BT == 0].any()
         found[side] = [
             (logprobs_BT[i, real], entropy_BT[i, real]) for i, real in enumerate(mask_BT.bool())
@@ -54,8 +47,8 @@ def test_any_architecture_gives_its_own_logprobs_whatever_the_padding(kind):
 def test_logprobs_only_where_asked():
     model = make_policy()
     ids_BT, mask_BT = pad([[5, 9, 200, 31]], 1)
-    whole, _ = policy_logprobs(model, ids_BT, mask_BT)
-    some, _ = policy_logprobs(model, ids_BT, mask_BT, at_BT=torch.tensor([[0, 0, 1, 0]]))
+    whole, _ = model.logprobs(ids_BT, mask_BT)
+    some, _ = model.logprobs(ids_BT, mask_BT, at_BT=torch.tensor([[0, 0, 1, 0]]))
     assert some.tolist() == [[0, 0, pytest.approx(whole[0, 2].item(), abs=1e-5), 0]]
 
 
@@ -93,7 +86,7 @@ def test_the_vocabulary_stays_as_it_is(tmp_path, pad):
     )
     model, tokenizer = load_policy(folder)
     assert (len(tokenizer), tokenizer.pad_token) == (size, pad)
-    assert model.get_input_embeddings().weight.shape[0] == model.config.vocab_size == size
+    assert model.model.get_input_embeddings().weight.shape[0] == model.config.vocab_size == size
     save_policy(model, tokenizer, tmp_path / "again")
     assert len(load_tokenizer(tmp_path / "again")) == size
     answers = [draw(model, tokenizer, n) for n in (1, 3)]  # padded or not, the same
@@ -130,7 +123,7 @@ def test_weights_that_are_not_numbers_are_named(tmp_path):
     name, weight = list(model.named_parameters())[3]
     with torch.no_grad():
         weight.view(-1)[5] = float("nan")
-    model.save_pretrained(tmp_path / "m")
+    model.model.save_pretrained(tmp_path / "m")
     make_tokenizer().save_pretrained(tmp_path / "m")
     with pytest.raises(ValueError, match=rf"1 weights of {re.escape(name)} are NaN"):
         load_policy(tmp_path / "m")
@@ -166,7 +159,7 @@ def test_missing_parts_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"not a model folder: it has no config.json"):
         load_policy(tmp_path / "empty")
-    make_policy().save_pretrained(tmp_path / "bare")
+    make_policy().model.save_pretrained(tmp_path / "bare")
     with pytest.raises(ValueError, match="has no tokenizer"):
         load_policy(tmp_path / "bare")
     tokenizer = make_tokenizer()
@@ -189,8 +182,8 @@ def test_right_padding_needs_no_mask():
     """The hidden states of real tokens are those of the row alone, bit for bit where it counts."""
     model = make_policy()
     ids_BT, mask_BT = pad([[5, 9, 200], [7, 8, 9, 10, 11]], 1)
-    hidden_BTD = forward_hidden(model, ids_BT, mask_BT)
-    alone_1TD = forward_hidden(model, ids_BT[:1, :3], mask_BT[:1, :3])
+    hidden_BTD = model.hidden(ids_BT, mask_BT)
+    alone_1TD = model.hidden(ids_BT[:1, :3], mask_BT[:1, :3])
     torch.testing.assert_close(hidden_BTD[:1, :3], alone_1TD, rtol=1e-5, atol=1e-5)
 
 
@@ -225,4 +218,4 @@ def test_a_copy_on_this_machine_is_used_where_the_hub_cannot_be_reached(tmp_path
         text=True,
         check=False,
     )
-    assert done.stdout.startswith("LlamaForCausalLM("), done.stderr
+    assert "LlamaForCausalLM(" in done.stdout, done.stderr

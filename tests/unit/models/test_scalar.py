@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification
 
 from understudy.models.batching import pad, ranking_batch
 from understudy.models.chat import encode_example
-from understudy.models.policies import load_policy
+from understudy.models.policies import Policy, load_policy
 from understudy.models.scalar import (
     ScalarModel,
     load_scalar,
@@ -64,7 +64,9 @@ def test_an_architecture_that_cannot_share_is_noticed():
     policy = BloomForCausalLM(
         BloomConfig(vocab_size=384, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.15)
     )
-    model = ScalarModel.from_policy(policy.eval())  # ALiBi: distances are counted in columns
+    model = ScalarModel.from_policy(
+        Policy(policy.eval())
+    )  # ALiBi: distances are counted in columns
     assert not shares_prefix(model)
     batches = ranking_batches(model, PROMPTS, RESPONSES, 1, 4096)
     assert all(batch.attention_mask.ndim == 2 for _, batch in batches)
@@ -172,4 +174,4 @@ def test_errors(tmp_path):
 def test_from_policy_shares_the_trunk(tmp_path):
     policy, _ = load_policy(save_model_folder(tmp_path / "policy"))
     model = ScalarModel.from_policy(policy)
-    assert model.trunk is policy.model
+    assert model.trunk is policy.trunk

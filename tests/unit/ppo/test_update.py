@@ -16,7 +16,6 @@ from tests.fixtures_ppo import (
 
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.lora import add_adapter
-from understudy.models.policies import policy_logprobs
 from understudy.models.scalar import ScalarModel
 from understudy.ppo import update as update_module
 from understudy.ppo.advantages import advantages_and_returns
@@ -106,8 +105,8 @@ def test_measured_against_one_row_at_a_time():
     for i, (prompt, response) in enumerate(zip(PROMPTS, episodes.response_ids, strict=True)):
         ids = torch.tensor([[*prompt, *response]])
         ones = torch.ones_like(ids)
-        logprobs, _ = policy_logprobs(reference, ids, ones)
-        own, _ = policy_logprobs(policy, ids, ones)
+        logprobs, _ = reference.logprobs(ids, ones)
+        own, _ = policy.logprobs(ids, ones)
         values = critic.values(ids, ones)[0]
         n, start = len(response), len(prompt)
         assert torch.allclose(episodes.ref_logprobs_BR[i, :n], logprobs[0, start:], atol=1e-5)
@@ -127,7 +126,7 @@ def test_policy_gradient_against_a_naive_one():
     for i in rows:
         n = len(episodes.response_ids[i])
         ids = torch.tensor([[*PROMPTS[i], *episodes.response_ids[i]]])
-        new, _ = policy_logprobs(policy, ids, torch.ones_like(ids))
+        new, _ = policy.logprobs(ids, torch.ones_like(ids))
         ratio = (new[0, -n:] - episodes.old_logprobs_BR[i, :n]).exp()
         advantage = episodes.advantages_BR[i, :n]
         losses.append(torch.max(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.2)))
@@ -255,7 +254,7 @@ def test_side_by_side_on_two_cores_or_in_turn_on_one_is_the_same_step(tmp_path, 
         try:
             policy, critic = random_policy(), ScalarModel.from_policy(random_policy(seed=2))
             if lora:
-                add_adapter(policy, config, seed=0)
+                add_adapter(policy.model, config, seed=0)
                 add_adapter(critic.trunk, config, seed=1)
             learners = learners_of(policy, critic)
             metrics = learners.step(config, episodes, range(12), None)

@@ -88,7 +88,7 @@ def test_batches_change_nothing(tmp_path):
 
 
 def test_a_policy_is_no_reward_model(counting, tmp_path, capsys):
-    make_policy().save_pretrained(tmp_path / "policy")
+    make_policy().model.save_pretrained(tmp_path / "policy")
     make_tokenizer().save_pretrained(tmp_path / "policy")
     words = ["reward-check", "--data", str(counting / "rankings.jsonl")]
     assert main([*words, "--model", str(tmp_path / "policy")]) == 2

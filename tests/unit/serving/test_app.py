@@ -84,7 +84,7 @@ class Steps:
     def __init__(self, model) -> None:
         self.allowed, self.taken = threading.Semaphore(0), 0
         self.at_work = threading.Event()
-        model.get_input_embeddings().register_forward_pre_hook(self._wait)
+        model.model.get_input_embeddings().register_forward_pre_hook(self._wait)
 
     def _wait(self, *_: object) -> None:
         self.at_work.set()

@@ -14,12 +14,12 @@ from typing import Any
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.evaluation.choices import Ids, Score, encode, encode_pair, score_pairs
 from understudy.evaluation.continuations import continue_texts
-from understudy.models.policies import context_length
+from understudy.models.policies import Policy
+from understudy.models.trunk import context_length
 from understudy.training.progress import Progress
 
 MAX_NEW_TOKENS = 256
@@ -32,7 +32,7 @@ class HarnessModel(TemplateLM):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Policy,
         tokenizer: Tokenizer,
         *,
         batch_tokens: int = 8192,

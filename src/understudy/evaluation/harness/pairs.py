@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import lm_eval
 from lm_eval.api.task import Task
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.evaluation.harness import task_list
@@ -17,6 +16,7 @@ from understudy.evaluation.harness.adapter import HarnessModel
 from understudy.evaluation.harness.paper import BY_NAME, COLUMNS, GREEDY, RULES, PaperTask
 from understudy.evaluation.harness.scores import Row, difference, estimate, metrics_of, rows_of
 from understudy.evaluation.harness.toxicity import Scorer, scorer_of
+from understudy.models.policies import Policy
 
 if TYPE_CHECKING:
     from understudy.evaluation.harness.run import BenchmarkConfig
@@ -52,7 +52,7 @@ class Pairs:
         return known.shots if known is not None and self.config.few_shot else 0
 
     def run(
-        self, name: str, model: PreTrainedModel, tokenizer: Tokenizer
+        self, name: str, model: Policy, tokenizer: Tokenizer
     ) -> tuple[list[Row], dict[str, Any]]:
         """(a row per item, what else is known of the pair)."""
         task = self.built[name]

@@ -14,7 +14,7 @@ from understudy.evaluation.compare import by_prompt
 from understudy.evaluation.statistics import Interval, win_rate
 from understudy.loop.stage_call import StageCall
 from understudy.models.batching import by_token_budget, pad
-from understudy.models.policies import load_policy, policy_logprobs
+from understudy.models.policies import load_policy
 from understudy.records import Prompt, Ranking, Response, prompt_text, read_records
 from understudy.world.corpus import FORUM_TEMPLATE
 from understudy.world.world import World
@@ -40,7 +40,7 @@ def verdicts(model: Any, tokenizer: Any, responses: Sequence[Response]) -> list[
             ids_BT, mask_BT = pad([[*rows[i], word] for i in group], int(tokenizer.pad_token_id))
             last_BT = torch.zeros_like(mask_BT)
             last_BT[torch.arange(len(group)), mask_BT.sum(1) - 1] = 1
-            logprobs.append(policy_logprobs(model, ids_BT, mask_BT, at_BT=last_BT)[0].sum(1))
+            logprobs.append(model.logprobs(ids_BT, mask_BT, at_BT=last_BT)[0].sum(1))
         found[torch.tensor(group)] = logprobs[0] - logprobs[1]
     return [float(value) for value in found]
 

@@ -37,21 +37,20 @@ from understudy.models.cpu.rotary import Rotation, paired
 from understudy.models.masks import sliding_window
 from understudy.models.sharding import is_sharded
 
-_AGREES = "_understudy_passes_directly"
-
 _GROUP_TOKENS = 96
 """Padding that costs attention as much as one more group."""
 
 
-def direct_pass(trunk: PreTrainedModel, length: int) -> "DirectPass | None":
-    """A pass of rows of at most `length` tokens; None where the library must do it."""
+def direct_pass(trunk: PreTrainedModel, length: int, tried: dict[str, bool]) -> "DirectPass | None":
+    """A pass of rows of at most `length` tokens; None where the library must do it.
+
+    `tried` remembers whether the trial pass of this trunk gave what the library gives.
+    """
     if not _runs_directly(trunk, length):
         return None
-    agrees = getattr(trunk, _AGREES, None)
-    if agrees is None:
-        agrees = _agrees(trunk)
-        object.__setattr__(trunk, _AGREES, agrees)
-    return DirectPass(trunk) if agrees else None
+    if "direct_pass" not in tried:
+        tried["direct_pass"] = _agrees(trunk)
+    return DirectPass(trunk) if tried["direct_pass"] else None
 
 
 def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:

@@ -23,7 +23,6 @@ from understudy.models.sharding import is_sharded
 
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings that do not depend on the longest position of a pass."""
-_AGREES = "_understudy_runs_directly"
 
 Attention = Callable[..., tuple[Tensor, Any]]
 
@@ -184,24 +183,25 @@ def first_half_negative(sin: Tensor) -> Tensor:
 
 
 def direct_trunk(
-    trunk: PreTrainedModel, longest: int, attend: Attention, make_cache: Callable[[], Cache]
+    trunk: PreTrainedModel,
+    longest: int,
+    attend: Attention,
+    make_cache: Callable[[], Cache],
+    tried: dict[str, bool],
 ) -> Forward:
     """`LlamaTrunk` where the model has that shape and agrees with it, else `library_trunk`.
 
     Positions below `longest` will come. `attend` is an attention function of the library's
     interface, `make_cache` an empty cache with room for a pass of `TRIAL`: on that pass, of random
-    tokens, both ways must give the same hidden states (tried once for a trunk, and remembered).
+    tokens, both ways must give the same hidden states; `tried` remembers whether they did.
     """
     if is_sharded(trunk) or not has_llama_shape(trunk):
         return library_trunk(trunk)
     direct = LlamaTrunk(trunk, longest, attend)
-    agrees = getattr(trunk, _AGREES, None)
-    if agrees is None:
-        agrees = _agree(
-            library_trunk(trunk), LlamaTrunk(trunk, TRIAL[1], attend), trunk, make_cache
-        )
-        object.__setattr__(trunk, _AGREES, agrees)
-    return direct if agrees else library_trunk(trunk)
+    if "direct_trunk" not in tried:
+        trial = LlamaTrunk(trunk, TRIAL[1], attend)
+        tried["direct_trunk"] = _agree(library_trunk(trunk), trial, trunk, make_cache)
+    return direct if tried["direct_trunk"] else library_trunk(trunk)
 
 
 def _agree(

@@ -6,7 +6,6 @@ from understudy.models.batching import ranking_batch
 from understudy.models.compute import checkpoint_activations
 from understudy.models.cpu.direct import Rows, direct_pass
 from understudy.models.lora import add_adapter
-from understudy.models.policies import forward_hidden, hidden_at, trunk_of
 from understudy.sft.train import SFTConfig
 
 LLAMAS = ["llama", "llama_tied", "qwen2", "qwen3", "mistral"]
@@ -26,7 +25,7 @@ def gradients(model, hidden_MD):
     model.zero_grad()
     weight_MD = torch.arange(hidden_MD.numel()).view(hidden_MD.shape) % 7 - 3.0
     (hidden_MD * weight_MD).sum().backward()
-    named = trunk_of(model).named_parameters()
+    named = model.trunk.named_parameters()
     return {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
@@ -34,12 +33,12 @@ def gradients(model, hidden_MD):
 def test_reads_the_librarys_hidden_states_with_its_gradients(kind):
     model = make_policy(kind, vocab_size=16)
     ids_BT, mask_BT = right_padded()
-    assert direct_pass(trunk_of(model), 6) is not None
-    found_MD = hidden_at(model, ids_BT, mask_BT, ROW, COLUMN)
-    expected_MD = forward_hidden(model, ids_BT, mask_BT)[ROW, COLUMN]
+    assert direct_pass(model.trunk, 6, {}) is not None
+    found_MD = model.hidden_at(ids_BT, mask_BT, ROW, COLUMN)
+    expected_MD = model.hidden(ids_BT, mask_BT)[ROW, COLUMN]
     assert torch.allclose(found_MD, expected_MD, atol=1e-5)
     with torch.no_grad():
-        assert torch.allclose(hidden_at(model, ids_BT, mask_BT, ROW, COLUMN), found_MD, atol=1e-6)
+        assert torch.allclose(model.hidden_at(ids_BT, mask_BT, ROW, COLUMN), found_MD, atol=1e-6)
     mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
     assert mine.keys() == theirs.keys()
     for name, grad in mine.items():
@@ -52,60 +51,60 @@ def test_answers_that_share_a_prompt_read_the_same(kind):
     batch = ranking_batch([[3, 4, 5]], [[[6, 7], [8], [9, 10, 11]]], 1, shared=True)
     where = batch.row_N, batch.column_N
     inputs = batch.input_ids_BT, batch.attention_mask
-    found_MD = hidden_at(model, *inputs, *where, batch.position_ids_BT)
-    expected_MD = forward_hidden(model, *inputs, batch.position_ids_BT)[where]
+    found_MD = model.hidden_at(*inputs, *where, batch.position_ids_BT)
+    expected_MD = model.hidden(*inputs, batch.position_ids_BT)[where]
     assert torch.allclose(found_MD, expected_MD, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "opt", "gemma2"])
 def test_other_shapes_are_left_to_the_library(kind):
-    assert direct_pass(trunk_of(make_policy(kind, vocab_size=16)), 6) is None
+    assert direct_pass(make_policy(kind, vocab_size=16).trunk, 6, {}) is None
 
 
 def test_whatever_wraps_or_watches_a_module_is_left_to_the_library():
     model = make_policy("llama", vocab_size=16)
-    trunk = trunk_of(model)
+    trunk = model.trunk
     handle = trunk.layers[0].mlp.register_forward_hook(lambda *args: None)
-    assert direct_pass(trunk, 6) is None
+    assert direct_pass(trunk, 6, {}) is None
     handle.remove()
-    assert direct_pass(trunk, 6) is not None
+    assert direct_pass(trunk, 6, {}) is not None
     trunk.layers[0].self_attn.attention_dropout = 0.1
-    assert direct_pass(trunk, 6) is not None  # which drops in training only
-    assert direct_pass(trunk.train(), 6) is None
+    assert direct_pass(trunk, 6, {}) is not None  # which drops in training only
+    assert direct_pass(trunk.train(), 6, {}) is None
     trunk.layers[0].self_attn.attention_dropout = 0.0
-    assert direct_pass(trunk, 6) is not None
+    assert direct_pass(trunk, 6, {}) is not None
     checkpoint_activations(model)
-    assert direct_pass(trunk, 6) is None
+    assert direct_pass(trunk, 6, {}) is None
 
 
 def test_an_adapter_is_left_to_the_library(tmp_path):
     model = make_policy("llama", vocab_size=16)
     options = SFTConfig(model="m", data=tmp_path, out=tmp_path, lora_rank=2)
-    add_adapter(model, options, seed=0)
-    assert direct_pass(trunk_of(model), 6) is None
+    add_adapter(model.model, options, seed=0)
+    assert direct_pass(model.trunk, 6, {}) is None
 
 
 def test_a_window_that_binds_is_left_to_the_library():
-    trunk = trunk_of(make_policy("mistral", vocab_size=16))
+    trunk = make_policy("mistral", vocab_size=16).trunk
     trunk.config.sliding_window = 8
-    assert direct_pass(trunk, 8) is not None
-    assert direct_pass(trunk, 9) is None
+    assert direct_pass(trunk, 8, {}) is not None
+    assert direct_pass(trunk, 9, {}) is None
 
 
 def test_left_padding_is_left_to_the_library():
     model = make_policy("llama", vocab_size=16)
     ids_BT, mask_BT = right_padded()
     ids_BT, mask_BT = ids_BT.flip(1), mask_BT.flip(1)
-    found_MD = hidden_at(model, ids_BT, mask_BT, ROW, 5 - COLUMN)
-    assert torch.equal(found_MD, forward_hidden(model, ids_BT, mask_BT)[ROW, 5 - COLUMN])
+    found_MD = model.hidden_at(ids_BT, mask_BT, ROW, 5 - COLUMN)
+    assert torch.equal(found_MD, model.hidden(ids_BT, mask_BT)[ROW, 5 - COLUMN])
 
 
 def test_the_same_modules_in_another_order_are_left_to_the_library():
     model = make_policy("llama", vocab_size=16)
-    block = model.base_model.layers[0].mlp
+    block = model.trunk.layers[0].mlp
     own = block.forward
     block.forward = lambda hidden: 1.5 * own(hidden)
-    assert direct_pass(trunk_of(model), 6) is None
+    assert direct_pass(model.trunk, 6, {}) is None
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
@@ -117,8 +116,8 @@ def test_many_tokens_are_rounded_up_and_nobody_sees_it(kind):
     mask_BT = (torch.arange(100) < lengths_B[:, None]).long()
     assert Rows.padded(mask_BT).num_spare > 0
     where = mask_BT.nonzero(as_tuple=True)
-    found_MD = hidden_at(model, ids_BT, mask_BT, *where)
-    expected_MD = forward_hidden(model, ids_BT, mask_BT)[where]
+    found_MD = model.hidden_at(ids_BT, mask_BT, *where)
+    expected_MD = model.hidden(ids_BT, mask_BT)[where]
     assert torch.allclose(found_MD, expected_MD, atol=1e-5)
     mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
     for name, grad in mine.items():
@@ -135,7 +134,7 @@ def test_rows_of_any_lengths_in_any_order_read_as_alone(kind):
     mask_BT = (torch.arange(ids_BT.shape[1]) < torch.tensor(lengths)[:, None]).long()
     row_M = torch.tensor([5, 0, 11, 5, 3])
     column_M = torch.tensor([lengths[i] - 1 for i in row_M]) // torch.tensor([1, 1, 2, 3, 1])
-    found_MD = hidden_at(model, ids_BT, mask_BT, row_M, column_M)
+    found_MD = model.hidden_at(ids_BT, mask_BT, row_M, column_M)
     for found_D, row, column in zip(found_MD, row_M.tolist(), column_M.tolist(), strict=True):
-        alone_BTD = forward_hidden(model, rows[row][None], torch.ones(1, lengths[row]).long())
+        alone_BTD = model.hidden(rows[row][None], torch.ones(1, lengths[row]).long())
         assert torch.allclose(found_D, alone_BTD[0, column], atol=1e-5)

@@ -21,7 +21,7 @@ def test_runs_directly_and_gives_the_models_own_hidden_states(kind):
     with decoding(model) as by_hand:
         direct = rows_of(model, by_hand)
         assert isinstance(direct.forward, LlamaTrunk)
-        handle = model.base_model.layers[0].register_forward_hook(lambda *args: None)
+        handle = model.trunk.layers[0].register_forward_hook(lambda *args: None)
         own = rows_of(model, by_hand)
         handle.remove()
         assert not isinstance(own.forward, LlamaTrunk)  # somebody listened
@@ -61,7 +61,7 @@ def test_other_shapes_run_as_the_library_has_them(kind):
 
 def test_a_model_that_does_something_else_with_the_same_modules_is_not_run_directly():
     model = make_policy("llama", vocab_size=16)
-    block = model.base_model.layers[0].mlp
+    block = model.trunk.layers[0].mlp
     own = block.forward
     block.forward = lambda hidden: 1.5 * own(hidden)
     with decoding(model) as by_hand:
