@@ -93,8 +93,8 @@ def main(folder: Path, which: str, replicas: int) -> None:
     for name, case in (FEW if which == "few" else MANY).items():
         train(folder, folder / f"several-{name}", name, case | dict(replicas=replicas))
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(True))
-    leave_ranks()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    leave_ranks()

@@ -118,8 +118,8 @@ def main(folder: Path) -> None:
     found["fell back to"] = latest_checkpoint(folder / "broken", ranks=ranks).name
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
-    leave_ranks()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_ranks()

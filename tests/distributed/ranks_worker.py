@@ -58,8 +58,8 @@ def main(folder: Path) -> None:
     }
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
-    leave_ranks()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_ranks()

@@ -59,10 +59,12 @@ def main(folder: Path) -> None:
         replica.sync(policy, ids_BT, mask_BT)
     except RuntimeError as error:
         found["flipped"] = str(error)
+    finally:
+        module.copy_weights = copy_weights
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
-    leave_ranks()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_ranks()

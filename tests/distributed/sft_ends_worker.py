@@ -86,8 +86,8 @@ def main(folder: Path) -> None:
     found["lost model"] = ending(replace(config, out=folder / "lost"))
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
-    leave_ranks()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_ranks()

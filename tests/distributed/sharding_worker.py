@@ -106,9 +106,8 @@ def filled(ranks):
     )
 
 
-def main(folder: Path, replicas: int) -> None:
+def main(folder: Path, replicas: int, kinds: tuple[str, ...] = KINDS) -> None:
     ranks = join_ranks(replicas=replicas)
-    kinds = KINDS if replicas == 1 else ("llama_tied",)
     found = {kind: compare(kind, ranks) for kind in kinds}
     if replicas == 1:
         found["average"] = compare("llama", ranks, "average")
@@ -116,8 +115,8 @@ def main(folder: Path, replicas: int) -> None:
         found["filled"] = filled(ranks)
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
-    leave_ranks()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]))
+    leave_ranks()

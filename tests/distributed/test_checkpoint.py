@@ -1,10 +1,11 @@
 """Checkpoints go from any number of ranks to any other, tensor for tensor."""
 
+import json
 import random
 
 import pytest
 from tests.distributed.checkpoint_worker import Trained, write_as_one
-from tests.distributed.torchrun import run_script
+from tests.distributed.torchrun import findings, run_script
 
 from understudy.training.checkpoint import (
     CheckpointError,
@@ -15,19 +16,19 @@ from understudy.training.checkpoint import (
 from understudy.training.ranks import ALONE
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("checkpoints")
+@pytest.fixture
+def folder(quick):
+    return quick / "checkpoint"
 
 
-@pytest.fixture(scope="module")
-def one(folder):
-    return write_as_one(folder)
+@pytest.fixture
+def one(quick):
+    return json.loads((quick / "one.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def found(folder, one):
-    return run_script("checkpoint_worker.py", folder)
+@pytest.fixture
+def found(folder):
+    return findings(folder)
 
 
 def test_ranks_read_what_they_wrote_and_go_on_alike(found):

@@ -1,12 +1,12 @@
 """Two processes agree, share out the work, and fail together."""
 
 import pytest
-from tests.distributed.torchrun import run_script
+from tests.distributed.torchrun import findings
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    return run_script("ranks_worker.py", tmp_path_factory.mktemp("ranks"))
+@pytest.fixture
+def found(quick):
+    return findings(quick / "ranks")
 
 
 def test_everybody_knows_who_they_are(found):

@@ -1,12 +1,12 @@
 """The rollout copy of a sharded policy."""
 
 import pytest
-from tests.distributed.torchrun import run_script
+from tests.distributed.torchrun import findings
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    return run_script("replica_worker.py", tmp_path_factory.mktemp("replica"))
+@pytest.fixture
+def found(quick):
+    return findings(quick / "replica")
 
 
 @pytest.mark.parametrize("kind", ["llama_tied", "gpt2"])

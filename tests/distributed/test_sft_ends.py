@@ -2,22 +2,17 @@
 
 import pytest
 from safetensors.torch import load_file
-from tests.distributed.torchrun import run_script
-from tests.fixtures_data import write_demonstrations
-from tests.fixtures_models import save_model_folder
+from tests.distributed.torchrun import findings
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ends")
-    save_model_folder(folder / "base")
-    write_demonstrations(folder / "demos.jsonl")
-    return folder
+@pytest.fixture
+def folder(quick):
+    return quick / "ends"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def found(folder):
-    return run_script("sft_ends_worker.py", folder)
+    return findings(folder)
 
 
 def test_a_signal_to_one_rank_saves_all_at_the_same_step(found):

@@ -2,16 +2,15 @@
 
 import pytest
 from tests.distributed.sharding_worker import KINDS
-from tests.distributed.torchrun import run_script
+from tests.distributed.torchrun import findings, run_script
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    return run_script("sharding_worker.py", tmp_path_factory.mktemp("sharding"), 1)
+@pytest.fixture
+def found(quick):
+    return findings(quick / "sharding")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_ranks_learn_what_one_process_learns(found, kind):
+def check(found, kind):
     for rank in found:
         here = rank[kind]
         assert max(here["loss"], here["norm"], here["evaluated"]) < 1e-12
@@ -19,6 +18,11 @@ def test_two_ranks_learn_what_one_process_learns(found, kind):
         assert here["tied"]
         assert here["groups"] == 2
         assert here["local"] < 0.55  # rows that do not divide leave one rank a little more
+
+
+@pytest.mark.parametrize("kind", ["llama_tied", "gpt2"])
+def test_two_ranks_learn_what_one_process_learns(found, kind):
+    check(found, kind)
 
 
 def test_averaged_gradients_and_idle_passes_that_count_would_be_noticed(found):
@@ -32,8 +36,15 @@ def test_whole_weights_go_into_shards_and_come_out_again(found):
 
 
 @pytest.mark.slow
+def test_every_architecture_learns_what_one_process_learns(tmp_path):
+    found = run_script("sharding_worker.py", tmp_path, 1)
+    for kind in KINDS:
+        check(found, kind)
+
+
+@pytest.mark.slow
 def test_replicas_of_shards_learn_the_same(tmp_path):
     for rank in run_script("sharding_worker.py", tmp_path, 2, world=4):
-        here = rank["llama_tied"]
-        assert max(here["loss"], here["norm"]) < 1e-12
-        assert here["weights"] < 1e-11
+        for kind in KINDS:
+            assert max(rank[kind]["loss"], rank[kind]["norm"]) < 1e-12
+            assert rank[kind]["weights"] < 1e-11

@@ -13,14 +13,6 @@ from understudy.training.run import read_lines
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bf16": 2e-2}
 
 
-def run_both(folder, cases, which, replicas=1, **how):
-    prepare(folder, cases)
-    run_script("cases.py", folder, which, replicas, **how)
-    for name, case in cases.items():
-        train(folder, folder / f"one-{name}", name, case)
-    return folder
-
-
 def close(one, other, tolerance):
     """Whether two results are the same but for rounding of their numbers."""
     if isinstance(one, dict):
@@ -38,7 +30,11 @@ def check(folder, name, case):
     rows, expected = (read_lines(run / "metrics.jsonl") for run in (several, one))
     assert len(rows) == len(expected) > 1
     for row, other in zip(rows, expected, strict=True):
-        assert close(row, other, tolerance), (row, other)
+        assert row.keys() == other.keys()
+        for key, value in row.items():
+            # Shares of tokens are counted in fp32 whatever the model computes in.
+            allowed = max(tolerance, 1e-7) if key.endswith("_fraction") else tolerance
+            assert close(value, other[key], allowed), (key, value, other[key])
     if (one / "samples.jsonl").exists():
         answers = [read_lines(run / "samples.jsonl") for run in (several, one)]
         assert close(*answers, tolerance)  # the same words, token for token
@@ -54,19 +50,18 @@ def check(folder, name, case):
     assert close(*configs, 100 * tolerance)
 
 
-@pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    return run_both(tmp_path_factory.mktemp("trainers"), FEW, "few")
-
-
 @pytest.mark.parametrize("name", FEW)
-def test_two_processes_end_where_one_ends(few, name):
-    check(few, name, FEW[name])
+def test_two_processes_end_where_one_ends(quick, name):
+    folder = quick / "trainers"
+    train(folder, folder / f"one-{name}", name, FEW[name])
+    check(folder, name, FEW[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "replicas"), [(2, 1), (4, 1), (4, 2)])
 def test_all_architectures_end_where_one_process_ends(tmp_path, world, replicas):
-    run_both(tmp_path, MANY, "many", replicas, world=world, seconds=1800)
+    prepare(tmp_path, MANY)
+    run_script("cases.py", tmp_path, "many", replicas, world=world, seconds=3600)
     for name, case in MANY.items():
+        train(tmp_path, tmp_path / f"one-{name}", name, case)
         check(tmp_path, name, case)

@@ -65,10 +65,21 @@ def torchrun(world: int, *words: Any) -> list[str]:
 
 
 def run_script(
-    script: str, folder: Path, *words: Any, world: int = 2, seconds: float = 600
+    script: str,
+    folder: Path,
+    *words: Any,
+    world: int = 2,
+    seconds: float = 1800,
+    at: Path | None = None,
 ) -> list[Any]:
-    """What each rank of a script in this folder found out; it is given `folder` and `words`."""
+    """What each rank of a script in this folder found out, `at` or in `folder`, which it is given
+    with `words`."""
     path = Path(__file__).with_name(script)
     ended = Job(torchrun(world, path, folder, *words), seconds).wait()
     assert ended.code == 0, ended.stderr
+    return findings(at or folder, world)
+
+
+def findings(folder: Path, world: int = 2) -> list[Any]:
+    """What each rank has written down."""
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(world)]

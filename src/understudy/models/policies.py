@@ -133,7 +133,7 @@ def _write_sharded(
         model.save_pretrained(partial, state_dict={})  # all but the weights
         name_architecture(partial / "config.json", class_name(model))
         tokenizer.save_pretrained(partial)
-        write_weights(partial, tensors)
+        write_weights(partial, tensors, model)
 
 
 def name_architecture(path: Path, name: str) -> None:

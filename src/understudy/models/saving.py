@@ -11,6 +11,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
 from understudy.models.sharding import is_writer, wait_for_writer, whole_tensors
 
@@ -41,18 +43,24 @@ def _then(
 
 
 def write_weights(
-    folder: Path, tensors: Iterable[tuple[str, Tensor]], limit: int = FILE_BYTES
+    folder: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    model: PreTrainedModel,
+    limit: int = FILE_BYTES,
 ) -> None:
-    """Tensors to safetensors files of at most `limit` bytes, with an index where there are
-    several."""
+    """Tensors to safetensors files of at most `limit` bytes, with an index where there are several.
+
+    In files they have the names and shapes that the library gives weights of `model` there.
+    """
     parts: list[tuple[Path, list[str]]] = []
     held: dict[str, Tensor] = {}
     size = total = 0
 
     def flush() -> None:
         path = folder / f"part-{len(parts)}.safetensors"
-        save_file(held, path, metadata={"format": "pt"})
-        parts.append((path, list(held)))
+        named = {k: v.contiguous() for k, v in revert_weight_conversion(model, held).items()}
+        save_file(named, path, metadata={"format": "pt"})
+        parts.append((path, list(named)))
         held.clear()
 
     for name, tensor in tensors:
@@ -60,7 +68,7 @@ def write_weights(
         if held and size + here > limit:
             flush()
             size = 0
-        held[name] = tensor.cpu().contiguous()
+        held[name] = tensor.cpu()
         size, total = size + here, total + here
     flush()
     if len(parts) == 1:

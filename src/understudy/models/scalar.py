@@ -156,7 +156,7 @@ class ScalarModel(TrunkModel):
             sharded = is_sharded(self)
             self.trunk.save_pretrained(fresh, state_dict={} if sharded else dict(tensors))
             if sharded:
-                write_weights(fresh, tensors)
+                write_weights(fresh, tensors, self.trunk)
             save_file(head, fresh / _HEAD_FILE)
             tokenizer.save_pretrained(fresh)
             name_architecture(fresh / "config.json", name or "UnderstudyScalarModel")

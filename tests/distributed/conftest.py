@@ -1,0 +1,22 @@
+import json
+
+import pytest
+from tests.distributed import cases
+from tests.distributed.checkpoint_worker import write_as_one
+from tests.distributed.torchrun import run_script
+from tests.fixtures_data import write_demonstrations
+from tests.fixtures_models import save_model_folder
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory):
+    """The folder in which two ranks have done all that the quick tests ask about."""
+    folder = tmp_path_factory.mktemp("distributed")
+    for name in ("ranks", "sharding", "replica", "checkpoint", "trainers", "ends"):
+        (folder / name).mkdir()
+    (folder / "one.json").write_text(json.dumps(write_as_one(folder / "checkpoint")))
+    cases.prepare(folder / "trainers", cases.FEW)
+    save_model_folder(folder / "ends" / "base")
+    write_demonstrations(folder / "ends" / "demos.jsonl")
+    run_script("quick_worker.py", folder, at=folder / "ends")
+    return folder
