@@ -50,7 +50,8 @@ def add_ptx_gradient(
     count, length = ids_NT.shape
     budget = ranks.budget([length] * count, micro_batch_tokens)
     parts = ids_NT.to(device_of(policy)).split(max(1, budget // length))
-    total = torch.zeros((), device=device_of(policy))
+    dtype = torch.promote_types(next(policy.parameters()).dtype, torch.float32)
+    total = torch.zeros((), dtype=dtype, device=device_of(policy))
     for share in ranks.deal(len(parts)):
         part_BT = parts[share.number]
         part = part_BT.shape[0] / count
