@@ -21,7 +21,7 @@ Legend: N observations, G clusters, M models.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -200,36 +200,6 @@ def student_quantile(probability: float, freedom: float) -> float:
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     angle = float(np.interp(probability, mass / mass[-1], angles))
     return math.sqrt(freedom) * math.tan(angle)
-
-
-def bradley_terry(
-    wins: Mapping[tuple[str, str], float], iterations: int = 10_000, tolerance: float = 1e-10
-) -> dict[str, float]:
-    """Strength of each model in nats, mean 0: P(a beats b) = sigmoid(strength_a - strength_b).
-
-    `wins[a, b]` is how often a beat b, a tie counting half to each. Maximum likelihood by the
-    minorise-maximise steps of Hunter (2004). A model that never won or never lost has no
-    finite strength: that is a ValueError.
-    """
-    models = sorted({model for pair in wins for model in pair})
-    place = {model: i for i, model in enumerate(models)}
-    wins_MM = np.zeros((len(models), len(models)))
-    for (winner, loser), count in wins.items():
-        wins_MM[place[winner], place[loser]] += count
-    for totals, verb in ((wins_MM.sum(1), "won"), (wins_MM.sum(0), "lost")):
-        if (totals == 0).any():
-            name = models[int(np.argmin(totals))]
-            raise ValueError(f"{name} never {verb}, so its Bradley-Terry strength is not finite")
-    games_MM, weight_M = wins_MM + wins_MM.T, np.ones(len(models))
-    for _ in range(iterations):
-        rate_MM = games_MM / (weight_M[:, None] + weight_M[None, :])
-        updated_M = wins_MM.sum(1) / rate_MM.sum(1)
-        updated_M /= np.exp(np.log(updated_M).mean())
-        done = np.abs(np.log(updated_M / weight_M)).max() < tolerance
-        weight_M = updated_M
-        if done:
-            break
-    return {model: float(np.log(weight_M[i])) for model, i in place.items()}
 
 
 def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:

@@ -119,27 +119,6 @@ def agreement_by_labeler(
     return {name: measure for name, measure in found.items() if measure.value is not None}
 
 
-def agreement_by_group(
-    votes: Iterable[Vote] | Pairs,
-    group_of: Mapping[str, str],
-    *,
-    ties: Ties = "drop",
-    seed: int = 0,
-) -> dict[tuple[str, str], Measure]:
-    """Agreement within each group and between each two, by (group, group) in order of name.
-
-    Groups without shared items are left out.
-    """
-    pairs = votes if isinstance(votes, Pairs) else pairs_of(votes)
-    groups = sorted(set(group_of.values()))
-    found = {}
-    for two in [*((g, g) for g in groups), *combinations(groups, 2)]:
-        measure = agreement(pairs, ties=ties, seed=seed, between=_groups_are(two, group_of))
-        if measure.value is not None:
-            found[two] = measure
-    return found
-
-
 def agree(first_N: Floats, second_N: Floats, ties: Ties) -> Floats:
     """1, 0.5 or 0 for each pair of votes that counts (see the module)."""
     agreed_N: Floats = (first_N == second_N).astype(np.float64)

@@ -4,7 +4,7 @@ Shapes: B sequences, T tokens, D hidden size, V vocabulary, N selected tokens. A
 float with 1 (True) at the positions that count.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,35 +59,6 @@ def entropy_of(logits_BTV: Tensor, temperature: float = 1.0) -> Tensor:
     """Entropy in nats of the distribution each row of logits gives, in fp32."""
     logprobs_BTV = F.log_softmax(at_least_fp32(logits_BTV) / temperature, dim=-1)
     return -(logprobs_BTV.exp() * logprobs_BTV).sum(-1)
-
-
-def token_nll(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
-    """Negative log-likelihood of each label, in nats."""
-    return -logprobs_of(logits_BTV, labels_BT)
-
-
-def first_true(mask_BT: Tensor) -> Tensor:
-    """Index of the first true position of each row, or the row length where there is none."""
-    mask_BT = mask_BT.bool()
-    index_B = mask_BT.int().argmax(dim=-1)
-    return torch.where(mask_BT.any(dim=-1), index_B, mask_BT.shape[-1])
-
-
-class KLEstimates(NamedTuple):
-    """Per-token estimates of KL(policy || reference) from the policy's own samples."""
-
-    k1: Tensor
-    """log(p/q): unbiased, may be negative; the one PPO's reward uses."""
-    k2: Tensor
-    """log(p/q)^2 / 2: biased, small variance."""
-    k3: Tensor
-    """q/p - 1 - log(q/p): unbiased and never negative."""
-
-
-def kl_estimates(logprobs_BT: Tensor, ref_logprobs_BT: Tensor) -> KLEstimates:
-    """The three usual estimators of the KL at each sampled token."""
-    ratio_BT = logprobs_BT - ref_logprobs_BT
-    return KLEstimates(ratio_BT, ratio_BT**2 / 2, torch.expm1(-ratio_BT) + ratio_BT)
 
 
 def chunked_logprobs(

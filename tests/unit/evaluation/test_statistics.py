@@ -8,7 +8,6 @@ from scipy import stats
 
 from understudy.evaluation.statistics import (
     Interval,
-    bradley_terry,
     calibration_error,
     degrees_of_freedom,
     mean_interval,
@@ -155,24 +154,6 @@ def test_paired_difference_removes_what_is_shared():
     assert interval.low > 0
     with pytest.raises(ValueError, match="4 and 3"):
         paired_difference([1, 2, 3, 4], [1, 2, 3])
-
-
-def test_bradley_terry_of_two_models_is_the_log_odds():
-    strength = bradley_terry({("a", "b"): 3, ("b", "a"): 1})
-    assert strength["a"] - strength["b"] == pytest.approx(math.log(3))
-    assert strength["a"] + strength["b"] == pytest.approx(0)
-
-
-def test_bradley_terry_joins_models_through_a_common_baseline():
-    # 80% against sft and 20% against sft: a / b odds = 4 * 4.
-    wins = {("a", "sft"): 8, ("sft", "a"): 2, ("b", "sft"): 2, ("sft", "b"): 8}
-    strength = bradley_terry(wins)
-    assert strength["a"] - strength["b"] == pytest.approx(math.log(16), abs=1e-6)
-
-
-def test_bradley_terry_names_the_model_that_never_lost():
-    with pytest.raises(ValueError, match="a never lost"):
-        bradley_terry({("a", "b"): 3, ("b", "c"): 1, ("c", "b"): 1, ("b", "a"): 0})
 
 
 def test_calibration_error_by_hand():

@@ -9,7 +9,6 @@ from understudy.labeling.agreement import (
     Vote,
     accuracy_from_agreement,
     agreement,
-    agreement_by_group,
     agreement_by_labeler,
     votes_of_comparisons,
     votes_of_rankings,
@@ -81,14 +80,10 @@ def test_no_shared_items_is_none_not_a_number():
     )
 
 
-def test_by_labeler_and_by_group():
+def test_by_labeler():
     votes = [Vote("p", "a", "b", v, who) for who, v in (("x", 1), ("y", 1), ("z", -1))]
     by_labeler = agreement_by_labeler(votes)
     assert {who: a.value for who, a in by_labeler.items()} == {"x": 0.5, "y": 0.5, "z": 0.0}
-    by_group = agreement_by_group(votes, {"x": "one", "y": "one", "z": "two"})
-    assert by_group["one", "one"].value == 1
-    assert (by_group["one", "two"].value, by_group["one", "two"].n) == (0, 2)
-    assert ("two", "two") not in by_group
 
 
 def _planted(accuracy, num_prompts, num_labelers=3, seed=0):

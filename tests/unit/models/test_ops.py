@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 from understudy.models.ops import (
     chunked_logprobs,
     entropy_of,
-    first_true,
-    kl_estimates,
     logprobs_of,
     masked_mean,
     masked_var,
-    token_nll,
     whiten,
 )
 
@@ -41,23 +38,10 @@ def test_logprobs_and_entropy_by_hand():
     logits = torch.tensor([[[0.0, math.log(3.0)]]])
     labels = torch.tensor([[1]])
     assert logprobs_of(logits, labels).item() == pytest.approx(math.log(0.75))
-    assert token_nll(logits, labels).item() == pytest.approx(-math.log(0.75))
     expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert entropy_of(logits).item() == pytest.approx(expected)
     # At temperature 1/2 the odds 1:3 become 1:9.
     assert logprobs_of(logits, labels, temperature=0.5).item() == pytest.approx(math.log(0.9))
-
-
-def test_kl_estimates():
-    logprobs, reference = torch.tensor([-1.0]), torch.tensor([-1.5])
-    k1, k2, k3 = (float(k) for k in kl_estimates(logprobs, reference))
-    assert (k1, k2) == (0.5, 0.125)
-    assert k3 == pytest.approx(math.exp(-0.5) - 1 + 0.5)
-
-
-def test_first_true():
-    mask = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 0, 0]])
-    assert first_true(mask).tolist() == [1, 3, 0]
 
 
 @given(
