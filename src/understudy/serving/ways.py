@@ -12,6 +12,7 @@ def _way(state: str, on: str, seen: str = _CALLER) -> Way:
 WAYS = (
     _way("answered", "`X-Understudy-Recorded` says whether it was recorded", "the caller"),
     _way("invalid_value", "`param` names the field, the message what it must be"),
+    _way("missing_required_parameter", "give the field that `param` names"),
     _way("unknown_parameter", "leave out the parameter that `param` names"),
     _way("unsupported_value", "the message says which values are taken"),
     _way("model_not_found", "the message names the model that there is; `GET /v1/models`"),

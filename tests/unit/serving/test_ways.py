@@ -13,11 +13,13 @@ FOLDER = Path(understudy.serving.__file__).parent
 
 def texts(node: ast.expr | None) -> Iterator[str]:
     """The string literals that an expression may give."""
-    for part in ast.walk(node) if node else ():
-        if isinstance(part, ast.Constant) and isinstance(part.value, str):
-            yield part.value
-        if isinstance(part, ast.Name) and part.id == "UNSUPPORTED":
-            yield UNSUPPORTED
+    if isinstance(node, ast.IfExp):
+        yield from texts(node.body)
+        yield from texts(node.orelse)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.Name) and node.id == "UNSUPPORTED":
+        yield UNSUPPORTED
 
 
 def codes(tree: ast.AST) -> Iterator[str]:
@@ -31,10 +33,7 @@ def codes(tree: ast.AST) -> Iterator[str]:
             if name == "error_body" and len(node.args) == 3:
                 yield from texts(node.args[2])
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id == "code" and isinstance(node.value, ast.IfExp):
-                yield from texts(node.value.body)
-                yield from texts(node.value.orelse)
-            elif node.targets[0].id == "code":
+            if node.targets[0].id == "code":
                 yield from texts(node.value)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
             names = [getattr(target, "id", "") for target in node.targets[0].elts]
