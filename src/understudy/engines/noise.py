@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from understudy.numerics.splitmix import MASK, mix, mix_one
+
 GROUP = 16
 """Weights among which one number decides."""
 
@@ -29,12 +31,11 @@ _MAX_NUMBERS = 8
 """Numbers per step: enough for 256^4 tokens."""
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
 
 
 def stream_states(seed: int, keys: Sequence[Sequence[int]]) -> np.ndarray:
     """64 bits per key, uint64, that depend on (seed, *key) only."""
-    start = _mix(seed & _MASK)
+    start = mix_one(seed & MASK)
     return np.array([_absorb(start, key) for key in keys], dtype=np.uint64)
 
 
@@ -45,7 +46,7 @@ def uniforms(states_B: np.ndarray, steps_B: np.ndarray, count: int) -> np.ndarra
     assert count <= _MAX_NUMBERS, count
     numbers_L = np.arange(1, count + 1, dtype=np.uint64)
     counters_BL = steps_B.astype(np.uint64)[:, None] * np.uint64(_MAX_NUMBERS) + numbers_L
-    words_BL = _mix_array(states_B[:, None] + counters_BL * np.uint64(_GOLDEN))
+    words_BL = mix(states_B[:, None] + counters_BL * np.uint64(_GOLDEN))
     # 52 bits and a half: exact in fp64, so the largest does not round to 1.
     return ((words_BL >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
@@ -105,20 +106,7 @@ def _sums(weights_BV: Tensor, width: int) -> Tensor:
     return torch.cat([sums, weights_BV[:, end:].sum(dim=-1, keepdim=True)], dim=1)
 
 
-def _mix(word: int) -> int:
-    """The finaliser of splitmix64."""
-    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
-    return word ^ (word >> 31)
-
-
 def _absorb(state: int, key: Sequence[int]) -> int:
     for part in (len(key), *key):
-        state = _mix((state + _GOLDEN + (part & _MASK)) & _MASK)
+        state = mix_one((state + _GOLDEN + (part & MASK)) & MASK)
     return state
-
-
-def _mix_array(words: np.ndarray) -> np.ndarray:
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))

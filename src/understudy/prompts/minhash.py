@@ -10,6 +10,8 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
+from understudy.numerics.splitmix import mix
+
 NUM_BANDS = 16
 ROWS_PER_BAND = 8
 
@@ -53,9 +55,9 @@ def shingle(text: str) -> npt.NDArray[np.uint32]:
 
 def band_values(shingles: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     """One number per band; two sets agree in a band with probability (Jaccard similarity)^8."""
-    hashes = _mix(shingles.astype(np.uint64))[:, None] * _MULTIPLIERS
+    hashes = mix(shingles.astype(np.uint64))[:, None] * _MULTIPLIERS
     minima = (hashes >> np.uint64(32)).min(axis=0).reshape(NUM_BANDS, ROWS_PER_BAND)
-    bands: npt.NDArray[np.uint64] = (_mix(minima) * _BAND_MULTIPLIERS).sum(axis=1, dtype=np.uint64)
+    bands: npt.NDArray[np.uint64] = (mix(minima) * _BAND_MULTIPLIERS).sum(axis=1, dtype=np.uint64)
     return bands
 
 
@@ -63,10 +65,3 @@ def jaccard(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> floa
     """Shared elements over all elements of two sorted sets."""
     shared = np.intersect1d(left, right, assume_unique=True).size
     return float(shared / (left.size + right.size - shared))
-
-
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A 64-bit finaliser (splitmix64): similar inputs, unrelated outputs."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -44,9 +44,7 @@ def test_numbers_are_uniform_and_never_reach_the_ends():
 
 @pytest.mark.parametrize("word", [0, 2**64 - 1])
 def test_the_extreme_words_stay_between_the_ends(word, monkeypatch):
-    monkeypatch.setattr(
-        "understudy.engines.noise._mix_array", lambda words: np.full_like(words, word)
-    )
+    monkeypatch.setattr("understudy.engines.noise.mix", lambda words: np.full_like(words, word))
     u = uniforms(stream_states(0, [(1,)]), np.array([0]), 4)
     assert (u > 0).all()
     assert (u < 1).all()

@@ -1,0 +1,1 @@
+"""Formulas that packages with and without torch share."""
