@@ -41,9 +41,11 @@ def test_cells_and_shares_add_up():
     assert shares_of(meetings, "nobody") == []
 
 
-def test_a_later_ranking_counts():
-    (found,) = meetings_of([ANN, BEN, Said("p", "ann", {"a": 1, "b": 0})])
-    assert (found.agreed, found.disagreed) == (1, 0)
+def test_of_a_pair_ranked_twice_the_later_ranking_counts():
+    later = Said("p", "ann", {"a": 1, "b": 0}, at="2026-01-04")  # another round: c was not in it
+    (found,) = meetings_of([ANN, BEN, later])
+    assert (found.agreed, found.disagreed, found.left_out) == (2, 0, 1)  # a-b, a-c; b-c is tied
+    assert found.one_at == "2026-01-04"
 
 
 def test_the_same_number_as_the_votes():

@@ -199,7 +199,7 @@ def test_ppo_leaves_the_base_and_starts_at_kl_0(world, tmp_path, monkeypatch):
     assert models.critic.trunk is models.reward_model.trunk
     before = frozen(models.policy) | {f"critic/{k}": v for k, v in frozen(models.critic).items()}
     head = models.reward_model.head.weight.clone()
-    monkeypatch.setattr("understudy.ppo.train.load_models", lambda _: models)
+    monkeypatch.setattr("understudy.ppo.train.load_models", lambda *_: models)
     out = train_ppo(config)
     after = frozen(models.policy) | {f"critic/{k}": v for k, v in frozen(models.critic).items()}
     assert after.keys() == before.keys()

@@ -53,7 +53,7 @@ def test_one_tensor_is_in_memory_at_a_time_beside_a_file(tmp_path):
 @pytest.mark.parametrize("kind", ["gpt_neox", "opt", "gpt2", "qwen2"])
 def test_files_have_the_librarys_names(tmp_path, kind):
     model = make_policy(kind)
-    model.save_pretrained(tmp_path / "library")
+    model.model.save_pretrained(tmp_path / "library")
     (tmp_path / "ours").mkdir()
     write_weights(tmp_path / "ours", tensors(model).items(), model)
     ours, theirs = (load_file(tmp_path / n / "model.safetensors") for n in ("ours", "library"))
