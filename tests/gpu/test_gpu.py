@@ -12,7 +12,8 @@ from tests.fixtures_ppo import tiny_config, write_world
 
 from understudy.engines.generation import generate
 from understudy.ppo.train import train_ppo
-from understudy.reward.train import RewardConfig, train_reward
+from understudy.reward.config import RewardConfig
+from understudy.reward.run import train_reward
 from understudy.sft.train import SFTConfig, train_sft
 
 pytestmark = pytest.mark.gpu
