@@ -55,7 +55,7 @@ def test_files_have_the_librarys_names(tmp_path, kind):
     model = make_policy(kind)
     model.model.save_pretrained(tmp_path / "library")
     (tmp_path / "ours").mkdir()
-    write_weights(tmp_path / "ours", tensors(model).items(), model)
+    write_weights(tmp_path / "ours", tensors(model).items(), model.model)
     ours, theirs = (load_file(tmp_path / n / "model.safetensors") for n in ("ours", "library"))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
