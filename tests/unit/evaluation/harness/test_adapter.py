@@ -95,4 +95,5 @@ def test_smollm2s_loglikelihoods_are_those_that_the_harness_recorded():
         with torch.no_grad():
             found = lm.loglikelihood(_requests("loglikelihood", pairs))
         expected = [logprob for logprob, _ in sample["resps"]]
-        assert [logprob for logprob, _ in found] == pytest.approx(expected, abs=1e-4)
+        # Another processor recorded them: single precision rounds sums of 60 nats at 2e-4.
+        assert [logprob for logprob, _ in found] == pytest.approx(expected, abs=1e-4, rel=4e-6)
