@@ -35,7 +35,7 @@ def _requests(kind, arguments):
 @pytest.fixture(params=["llama", "gpt2"])
 def both(request):
     model = make_policy(request.param)
-    theirs = HFLM(pretrained=model, tokenizer=TOKENIZER, batch_size=3, device="cpu")
+    theirs = HFLM(pretrained=model.model, tokenizer=TOKENIZER, batch_size=3, device="cpu")
     return HarnessModel(model, TOKENIZER), theirs
 
 
