@@ -116,7 +116,7 @@ def test_your_own_labelers(folder: Path) -> None:
         client.accept(links[1].partition("#")[2], name="Ann", password="four good words here")
         client.read_instructions()
         work(client, Preferring("Ann"))
-    assert "users: 4: ann, ben, cleo, dan" in tutorial.run(5)
+    assert "(not from this store)" in tutorial.run(5)
     assert (folder / "rankings.jsonl").read_text().count("\n") >= 2
 
 
