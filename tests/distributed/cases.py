@@ -6,8 +6,11 @@ there are ranks.
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from tests.fixtures_data import write_demonstrations, write_rankings
@@ -66,10 +69,25 @@ def prepare(folder: Path, cases: dict[str, dict]) -> None:
 def train(folder: Path, out: Path, name: str, case: dict) -> Path:
     """One run of a case; the folder it leaves."""
     settings = dict(case)
-    dtype = getattr(torch, settings.pop("dtype", "float64"))
-    load = partial(load_policy, dtype=dtype)
+    with precision(getattr(torch, settings.pop("dtype", "float64"))):
+        return _train(folder, out, name, settings)
+
+
+@contextmanager
+def precision(dtype: torch.dtype) -> Iterator[None]:
+    """Trainers load their models in this precision, which no setting of theirs asks for."""
+    load, scalar = partial(load_policy, dtype=dtype), partial(load_scalar, dtype=dtype)
+    with (
+        patch.object(ppo, "load_policy", load),
+        patch.object(ppo, "load_scalar", scalar),
+        patch.object(sft, "load_policy", load),
+        patch.object(reward, "load_policy", load),
+    ):
+        yield
+
+
+def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
     if name.startswith("ppo"):
-        ppo.load_policy, ppo.load_scalar = load, partial(load_scalar, dtype=dtype)
         world = dict(model=str(folder / "policy"), reward_model=folder / "reward")
         prompts = folder / "prompts.jsonl"
         world |= dict(prompts=prompts, eval_prompts=prompts, pretrain_data=folder / "text.txt")
@@ -78,12 +96,10 @@ def train(folder: Path, out: Path, name: str, case: dict) -> Path:
     kind, demos = settings.pop("kind"), folder / "demos.jsonl"
     common = dict(model=str(folder / kind), out=out, lr=1e-3, micro_batch_tokens=64)
     if name.startswith("sft"):
-        sft.load_policy = load
         if "pretrain_fraction" in settings:
             settings["pretrain_data"] = folder / "sentences.txt"
         common |= dict(epochs=1, batch_size=5, data=demos, valid_data=demos)
         return sft.train_sft(SFTConfig(**(common | settings)))
-    reward.load_policy = load
     common |= dict(data=folder / "rankings.jsonl", valid_data=folder / "valid.jsonl")
     return train_reward(RewardConfig(demonstrations=demos, **(common | settings)))
 

@@ -2,6 +2,7 @@
 a tiny model in MODEL's place."""
 
 import io
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from tests.web.team import Opinion
 from understudy.cli import main
 from understudy.labeling.client import LabelingClient, work
 from understudy.records import Response
+from understudy.store.project import open_project
 
 SERVERS = ("label", "serve")
 SMALLER = {"chat": ["--max-new-tokens", "4"], "sft": ["--epochs", "1"]}
@@ -105,7 +107,11 @@ def test_your_own_labelers(folder: Path) -> None:
     save_model_folder(folder / "runs" / "sft" / "model")
     tutorial = Tutorial("own-labelers")
     tutorial.run(1)
-    assert "rank: 4 items added" in tutorial.run(2)
+    store = open_project(Path("my-project")).open_store()
+    prompts = list(store.prompts())  # which user is in which split, the project's own key draws
+    valid = [prompt for prompt in prompts if prompt.split == "valid"]
+    # A valid prompt is an item for training labelers and one for held-out ones.
+    assert f"rank: {len(prompts) + len(valid)} items added" in tutorial.run(2)
     links = tutorial.run(3).split()
     assert len(links) == 3
     with (
@@ -116,8 +122,12 @@ def test_your_own_labelers(folder: Path) -> None:
         client.accept(links[1].partition("#")[2], name="Ann", password="four good words here")
         client.read_instructions()
         work(client, Preferring("Ann"))
-    assert "(not from this store)" in tutorial.run(5)
-    assert (folder / "rankings.jsonl").read_text().count("\n") >= 2
+    printed = tutorial.run(5)
+    kept = {prompt.id: prompt.user_id for prompt in prompts if prompt.split != "test"}
+    users = sorted(str(user) for user in kept.values())
+    assert f"users: {len(users)}: {', '.join(users)}" in printed
+    rows = [json.loads(line) for line in (folder / "rankings.jsonl").read_text().splitlines()]
+    assert sorted(row["prompt_id"] for row in rows) == sorted(kept)
 
 
 def test_from_a_served_model_to_a_dataset(folder: Path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(hours=2)
 """How long a rank waits for the others: longer than the longest answers take to sample."""
+FIRST_RANKS_HEAD_START = timedelta(seconds=5)
+"""How long a rank that found a mistake waits for rank 0 to say the same."""
 LEAST_TORCH = (2, 13)
 """The oldest PyTorch on which several processes have been tested."""
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -312,8 +314,12 @@ def join_ranks(replicas: int = 1, tensor: int = 1) -> Ranks:
 
 def is_first_to_fail(message: str) -> bool:
     """Whether no other rank has failed before this one, asked of torchrun's own store: what comes
-    after is most often the others' loss of the connection, or the same error again."""
-    mine = f"{os.environ.get('RANK')}: {message}"
+    after is most often the others' loss of the connection, or the same error again.
+
+    The other ranks give rank 0 a few seconds, as most mistakes are everybody's.
+    """
+    rank = os.environ.get("RANK", "0")
+    mine = f"{rank}: {message}"
     key = f"understudy/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
         store = TCPStore(
@@ -322,6 +328,9 @@ def is_first_to_fail(message: str) -> bool:
             is_master=False,
             timeout=timedelta(seconds=10),
         )
+        if rank != "0":
+            with suppress(RuntimeError):  # it has found nothing wrong
+                store.wait([key], FIRST_RANKS_HEAD_START)
         return store.compare_set(key, "", mine).decode() == mine
     except (RuntimeError, KeyError, ValueError):  # the store went with rank 0
         return True
