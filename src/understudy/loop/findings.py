@@ -255,7 +255,8 @@ def loss_not_falling(rows: Rows, steps_per_epoch: int = 0) -> Finding | None:
 
     Those are `valid_data`'s, before the first step and after the best epoch; without validation,
     all that it trains on, in the first epoch and in the last. One epoch without validation tells
-    nothing: its first batches and its last are different demonstrations.
+    nothing: its first batches and its last are different demonstrations. A loss that blew up in the
+    first epoch may have come down since; twice the first step's is too much for any batch.
     """
     measured = [(row["step"], row["sft/valid_loss"]) for row in rows if "sft/valid_loss" in row]
     losses = [row["sft/loss"] for row in rows if "sft/loss" in row]
@@ -267,6 +268,8 @@ def loss_not_falling(rows: Rows, steps_per_epoch: int = 0) -> Finding | None:
         where, end = "all demonstrations", epochs * steps_per_epoch
         first = fmean(map(_finite, losses[:steps_per_epoch]))
         last = fmean(map(_finite, losses[end - steps_per_epoch : end]))
+        if last > 2 * _finite(losses[0]):
+            where, first = "the first step's demonstrations and all", _finite(losses[0])
     else:
         return None
     if last < first:

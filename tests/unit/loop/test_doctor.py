@@ -199,7 +199,7 @@ def test_a_healthy_sft_run_has_no_findings(base, tmp_path):
 
 def test_a_rate_at_which_nothing_is_learned(base, tmp_path):
     data = write_demonstrations(tmp_path / "d.jsonl")
-    out = sft(tmp_path, base, data, lr=30.0, max_grad_norm=None)
+    out = sft(tmp_path, base, data, lr=3.0, max_grad_norm=None)
     assert "the loss does not fall" in examined(out)
 
 
