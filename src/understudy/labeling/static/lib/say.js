@@ -1,6 +1,8 @@
 // What the page says aloud (screen readers) and shows for a moment (toasts).
 import { h } from "./dom.js";
 
+const LEFT = "understudy:said";
+
 let region = null;
 let toasts = null;
 
@@ -61,3 +63,27 @@ export function toast(text, { action = null, kind = "plain", seconds = action ? 
   start();
   return away;
 }
+
+/** Go to `path` and show `text` there: a toast of this page would go with it. */
+export function leave(path, text) {
+  try {
+    sessionStorage.setItem(LEFT, text);
+  } catch {
+    // Storage is off: the page that comes shows what was done.
+  }
+  location.assign(path);
+}
+
+/** Show what the page before this one left to say, once. */
+function arrive() {
+  try {
+    const text = sessionStorage.getItem(LEFT);
+    if (text === null) return;
+    sessionStorage.removeItem(LEFT);
+    toast(text);
+  } catch {
+    // Storage is off.
+  }
+}
+
+arrive();

@@ -3,7 +3,7 @@ import { $, h, newId } from "../lib/dom.js";
 import { conversation } from "../lib/fold.js";
 import { showKeys, useKeys } from "../lib/keys.js";
 import { get, post } from "../lib/net.js";
-import { say, toast } from "../lib/say.js";
+import { leave, say } from "../lib/say.js";
 import { rankView } from "../work/rank.js";
 import { placesOf, tiersOf, unplaced } from "../work/tiers.js";
 import { actButton, field, plain, section, select, show, table, tierLine, when } from "./parts.js";
@@ -41,10 +41,9 @@ function draw(item) {
       note: note.value.trim(),
       gold: gold.value || null,
     });
-    toast("Decided.");
     const { items } = await get("/api/owner/disagreements");
     const next = items.find((other) => other.item_id !== item.item_id);
-    location.assign(`/owner/disagreements${next ? `/${next.item_id}` : ""}`);
+    leave(`/owner/disagreements${next ? `/${next.item_id}` : ""}`, "Decided.");
   };
   useKeys("Ranking", [
     ...ranking.keys,

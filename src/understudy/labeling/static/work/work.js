@@ -3,7 +3,7 @@ import { $, h, put, uuid } from "../lib/dom.js";
 import { showKeys, useKeys } from "../lib/keys.js";
 import { get, post, Unreached } from "../lib/net.js";
 import { dispatch, dispatchAll, lay, waiting } from "../lib/outbox.js";
-import { say, toast } from "../lib/say.js";
+import { leave, say, toast } from "../lib/say.js";
 import { askOverThePage } from "../lib/session.js";
 import { askReplace, askSkip } from "./ask.js";
 import { kindLinks, showDay } from "./day.js";
@@ -163,13 +163,17 @@ async function sent(entry, reply) {
       assignment.stage === "work"
         ? { label: "Change it", run: () => goTo(`/work/${assignment.id}`) }
         : null;
-    toast(reply.late ? "Sent late, and kept all the same." : "Sent.", { action: change });
+    const text = reply.late ? "Sent late, and kept all the same." : "Sent.";
+    if (isElsewhere(reply.go)) return leave(reply.go, text);
+    toast(text, { action: change });
   }
   await goOn(reply.go);
 }
 
+const isElsewhere = (go) => go && !go.startsWith("/work");
+
 async function goOn(go) {
-  if (go && !go.startsWith("/work")) return location.assign(go);
+  if (isElsewhere(go)) return location.assign(go);
   await next();
 }
 
