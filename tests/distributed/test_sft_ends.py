@@ -40,7 +40,7 @@ def test_a_bad_gradient_of_one_rank_is_skipped_by_all(found):
     [
         ("another lr", "rank 1: it was started with other settings than rank 0 (lr); start the"),
         ("adapter", "lora_rank is 2; adapters are trained in one process"),
-        ("judge", "reward_model needs sampled answers, which sft draws in one process only"),
+        ("judge", "reward_model needs sampled responses, which sft draws in one process only"),
         ("lost model", "rank 1: model folder "),
     ],
 )

@@ -1,7 +1,7 @@
 """Generalised advantage estimation (Schulman et al. 2016), over one response at a time.
 
 Shapes: B episodes, R response tokens. The value at column t is that of the state *before* token t:
-the prompt and the tokens before it. After the last token the episode is over and worth 0.
+the prompt and the tokens before it. After the last token the episode ends, and its value is 0.
 """
 
 import torch
@@ -32,7 +32,7 @@ def gae(
     for t in reversed(range(rewards_BR.shape[1])):
         delta_B = rewards_BR[:, t] + discount * next_value_B - values_BR[:, t]
         next_advantage_B = delta_B + discount * gae_lambda * next_advantage_B
-        # Past the end all is masked to 0, so the recursion starts at each row's own last token.
+        # Everything past the end is masked to 0, so the recursion starts at each row's last token.
         next_advantage_B = next_advantage_B * mask_BR[:, t]
         next_value_B = values_BR[:, t]
         advantages_BR[:, t] = next_advantage_B
@@ -52,7 +52,7 @@ def advantages_and_returns(
     """(advantages_BR, returns_BR, metrics), with the predecessors' whitening.
 
     Whitening is over all tokens of the iteration (NP), not within each minibatch (LHP), so that the
-    split into minibatches does not change the advantages. Variances are biased, as LHP's.
+    split into minibatches does not change the advantages. Variances are biased, as in LHP.
     """
     if whiten_rewards:
         rewards_BR = whiten(rewards_BR, mask_BR, shift_mean=False)

@@ -81,7 +81,7 @@ class PPOConfig(TrainerSettings):
         if self.batch_size % self.num_minibatches:
             raise ValueError(
                 f"batch_size {self.batch_size} is not divisible by num_minibatches "
-                f"{self.num_minibatches}; choose numbers that are"
+                f"{self.num_minibatches}; choose a multiple of it"
             )
         if self.ptx_coef > 0 and self.pretrain_data is None:
             raise ValueError(

@@ -1,8 +1,8 @@
-"""Episodes of one iteration, in the one layout that they have from the engine to the losses.
+"""Episodes of one iteration, in one layout from the engine to the losses.
 
-What is known of each response token is a row of a grid (B, R): columns 0, 1, ... are the response's
-tokens, and the mask says how many there are. A micro-batch (`Pass`) reads and writes the N response
-tokens of its rows in row-major order.
+Each quantity per response token is a grid (B, R): columns 0, 1, ... are the response's tokens, and
+the mask marks the real ones. A micro-batch (`Pass`) reads and writes the N response tokens of its
+rows in row-major order.
 
 Shapes: B episodes, R tokens of the longest response, N response tokens of a pass.
 """
@@ -20,14 +20,14 @@ from understudy.ppo.passes import Ids, Pass, make_passes
 
 @dataclass(kw_only=True, slots=True)
 class Episodes:
-    """Prompts, sampled responses, and what is measured on them; 0 until it is."""
+    """Prompts, sampled responses, and the quantities measured on them; 0 until measured."""
 
     prompt_ids: Sequence[Ids]
     """Rendered prompts."""
     response_ids: Sequence[Ids]
     """Sampled tokens, with the one that ended the response if it ended."""
     pad_id: int
-    """What padding is filled with."""
+    """Token id of padding."""
     finished_B: Tensor
     """Whether a response ended by a stop token."""
     mask_BR: Tensor
@@ -35,7 +35,8 @@ class Episodes:
     old_logprobs_BR: Tensor
     """Log-probs of the sampled tokens under the policy that sampled them, at its temperature.
 
-    They come from the rollout engine itself; a test holds them to the trainer's within 1e-5.
+    They come from the rollout engine itself; a test checks that they equal the trainer's within
+    1e-5.
     """
     ref_logprobs_BR: Tensor
     """Their log-probs under the reference, at the same temperature."""
@@ -44,7 +45,7 @@ class Episodes:
     values_BR: Tensor
     """The critic's value of the state before each response token."""
     advantages_BR: Tensor
-    """What the policy learns from."""
+    """The policy's learning signal."""
     returns_BR: Tensor
     """The critic's targets."""
 
@@ -56,7 +57,7 @@ class Episodes:
         pad_id: int,
         device: torch.device,
     ) -> "Episodes":
-        """The engine's responses, nothing measured on them yet."""
+        """The engine's responses, with nothing measured yet."""
         _, mask_BR = pad([g.ids for g in generations], pad_id)
         mask_BR = mask_BR.bool()
         old_logprobs_BR = torch.zeros(mask_BR.shape)
@@ -91,7 +92,7 @@ class Episodes:
         return sum(len(self.response_ids[i]) for i in rows)
 
     def passes(self, rows: Sequence[int], budget: int) -> list[Pass]:
-        """Some episodes as micro-batches of at most `budget` tokens once padded."""
+        """The episodes `rows` as micro-batches of at most `budget` padded tokens."""
         return make_passes(
             self.prompt_ids,
             self.response_ids,

@@ -20,7 +20,7 @@ from understudy.training.run import Run
 def evaluate(
     run: Run, config: PPOConfig, models: Models, prompts: Prompts, step: int
 ) -> dict[str, float]:
-    """Answer every held-out prompt once, append the rows, and return the means."""
+    """Sample one response to every held-out prompt, append the rows, and return the means."""
     episodes = sample(
         models.policy,
         prompts.ids,

@@ -1,8 +1,8 @@
 """PPO's two losses, as means over response tokens.
 
 Shapes: N response tokens of a micro-batch. `num_tokens` is the number of response tokens in the
-whole minibatch: each loss and metric is a sum divided by it, so that micro-batches add up to the
-minibatch's mean whatever the split.
+whole minibatch: each loss and metric is a sum divided by it, so micro-batches add up to the
+minibatch's mean for any split.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Episodes as model inputs: padded micro-batches, and where each response token is predicted.
 
-Response token t of an episode is predicted at the column before it, which is
-also where the critic has seen all that came before it: log-probs and values are read there, and the
-head never touches a prompt's other columns.
+Response token t of an episode is predicted at the column before it, where the critic has also seen
+everything before the token. Log-probs and values are read there; the head never runs at a prompt's
+other columns.
 
 Shapes: B rows of a pass, T columns, N response tokens of a pass in row-major order, R response
 tokens of the longest response, D hidden size.
@@ -24,7 +24,7 @@ class Pass:
     """One micro-batch, padded on the right."""
 
     rows_B: Tensor
-    """Which episodes these are."""
+    """Indices of the pass's episodes."""
     ids_BT: Tensor
     """Prompt and response."""
     mask_BT: Tensor
@@ -53,7 +53,7 @@ def make_passes(
     budget: int,
     device: torch.device,
 ) -> list[Pass]:
-    """The episodes `rows` as micro-batches of at most `budget` tokens once padded."""
+    """The episodes `rows` as micro-batches of at most `budget` padded tokens."""
     lengths = [len(prompt_ids[i]) + len(response_ids[i]) for i in rows]
     groups = by_token_budget(lengths, budget, overhead=budget)
     return [

@@ -13,14 +13,14 @@ from understudy.records.schema import Prompt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompts:
-    """Prompts that are used, and how many were not."""
+    """The prompts in use, and how many were left out."""
 
     records: list[Prompt]
     """The prompts."""
     ids: list[Sequence[int]]
-    """Their token ids up to where the answer begins."""
+    """Their token ids, up to where the response begins."""
     num_dropped: int
-    """Prompts left out because they are too long."""
+    """Number of prompts left out as too long."""
 
 
 def read_prompts(

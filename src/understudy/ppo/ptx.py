@@ -2,7 +2,7 @@
 
 For each minibatch the PPO gradient comes first, then `coef` times the gradient of the mean
 next-token loss over all predicted tokens of the pretraining rows, in the same buffers; one
-optimiser step follows. How the paper's 27.8 becomes `coef` is `update.ptx_weight`.
+optimiser step follows. `update.ptx_weight` turns the paper's 27.8 into `coef`.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_rows(path: Path, tokenizer: Tokenizer, model: Policy, length: int) -> T
 
 
 def rows_of_step(ids_NT: Tensor, step: int, num_rows: int, seed: int) -> Tensor:
-    """The rows of optimiser step `step`: in random order, each once before any comes again."""
+    """The rows of optimiser step `step`: in random order, each once before any repeats."""
     count = ids_NT.shape[0]
     chosen = [
         shuffled(count, seed, "ppo/ptx", index // count)[index % count]

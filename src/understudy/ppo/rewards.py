@@ -15,7 +15,7 @@ def final_scores(
 ) -> Tensor:
     """Scores with a fixed one in place of the reward model's where a response did not end.
 
-    A fixed score, as in LHP and NP, so that no response is worth leaving unfinished.
+    As in LHP and NP, a fixed score, so that leaving a response unfinished never pays.
     """
     if missing_eos_score is None:
         return raw_scores_B

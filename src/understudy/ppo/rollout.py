@@ -22,13 +22,13 @@ from understudy.ppo.passes import Ids
 from understudy.training.ranks import ALONE, Ranks
 
 PARITY_PROMPTS = 4
-"""Prompts on which the weights that sample are held against the policy's."""
+"""Prompts on which the sampling weights are compared with the policy's."""
 NUM_JOBS = 2
-"""Parts, of as many tokens, in which episodes are measured side by side."""
+"""Parts of about equal token counts in which episodes are measured side by side."""
 
 
 def prompts_of(iteration: int, batch_size: int, num_prompts: int, seed: int) -> list[int]:
-    """Indices of an iteration's prompts: each once, in random order, before any comes again."""
+    """Indices of an iteration's prompts: random order, each once before any repeats."""
     return [
         shuffled(num_prompts, seed, "ppo/prompts", episode // num_prompts)[episode % num_prompts]
         for episode in range(iteration * batch_size, (iteration + 1) * batch_size)
@@ -49,11 +49,12 @@ def sample(
     replica: Replica | None = None,
     ranks: Ranks = ALONE,
 ) -> Episodes:
-    """One response to each prompt, from the policy's live weights, which `replica` takes over first
-    where they are sharded.
+    """One response to each prompt, from the policy's live weights; `replica` first gathers sharded
+    weights.
 
-    Each rank answers its share of the prompts, long ones dealt first, and all get all responses. As
-    a token's noise depends on its episode only, they are what one process samples.
+    Each rank samples responses to its share of the prompts, dealt out longest first, and every rank
+    receives all responses. A token's noise depends on its episode only, so they equal those of one
+    process.
     """
     device = device_of(policy)
     if replica is not None:
@@ -82,7 +83,7 @@ def sample(
 def _gathered(
     mine: Sequence[int], generations: Sequence[Generation], ranks: Ranks
 ) -> list[Generation]:
-    """All ranks' responses, in the prompts' order; log-probs travel as the bits that they are."""
+    """All ranks' responses, in the prompts' order; log-probs are sent as their bits."""
     rows = [
         [index, int(one.finished), *one.ids, *_bits(one.logprobs)]
         for index, one in zip(mine, generations, strict=True)
@@ -115,7 +116,7 @@ def measure(
     ranks: Ranks = ALONE,
 ) -> None:
     """Fill in the reference's log-probs, the raw scores and the critic's values: one forward pass
-    each over all episodes, shared out over the ranks."""
+    each over all episodes, divided among the ranks."""
     lengths = episodes.lengths()
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     budget = ranks.budget(lengths, micro_batch_tokens)
@@ -149,7 +150,7 @@ def measure(
         for grid in (episodes.ref_logprobs_BR, episodes.raw_scores_B, episodes.values_BR):
             ranks.sum_tensor(grid)
         return
-    # An adapter that is off is off for everybody, so then the passes take turns.
+    # Switching an adapter off affects every thread, so with adapters the passes take turns.
     num_jobs = 1 if has_adapter(reference) or has_adapter(reward_model) else NUM_JOBS
     jobs = [partial(measure_each, by_length[i::num_jobs]) for i in range(num_jobs)]
     side_by_side(jobs, episodes.device)

@@ -6,8 +6,8 @@ frozen reference and reward model are inputs of the run, held by hash in run.jso
 
 | part             | kept as | why                                                        |
 |------------------|---------|------------------------------------------------------------|
-| policy           | tensors | what is trained                                            |
-| critic           | tensors | what is trained                                            |
+| policy           | tensors | trained                                                    |
+| critic           | tensors | trained                                                    |
 | policy_optimizer | tensors | Adam's moments and step counts                             |
 | critic_optimizer | tensors | the same                                                   |
 | average          | tensors | the exponential moving average that is saved as the model  |
@@ -42,7 +42,7 @@ from understudy.training.steps import Learner
 
 @dataclass(slots=True)
 class State:
-    """The table above, but for the iterations, which `Steps` counts."""
+    """The table above without the iteration, which `Steps` counts."""
 
     learners: Learners
     """Policy and critic, their optimisers and guards."""
@@ -71,7 +71,7 @@ class State:
         }
 
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore the state from a checkpoint."""
         for name in ("policy", "critic"):
             getattr(self.learners, name).load(
                 {"model": trees[name], "optimizer": trees[f"{name}_optimizer"]},
@@ -87,7 +87,7 @@ class Models:
     """The four networks. Dropout is off in all, and stays off: they never leave eval mode."""
 
     policy: Policy
-    """What is trained."""
+    """The network that is trained."""
     reference: Policy
     """The policy as it was at the start; KL is measured against it."""
     reward_model: ScalarModel
@@ -97,19 +97,19 @@ class Models:
     replica: Replica
     """The policy's weights for rollouts; on one process the policy itself."""
     tokenizer: Tokenizer = field(repr=False)
-    """Of policy and reward model alike."""
+    """Shared by policy and reward model."""
     ranks: Ranks = ALONE
-    """The processes that share the networks' weights and passes out."""
+    """The processes over which weights and passes are divided."""
 
     def shard(self) -> None:
-        """Keep this rank's part of each network; nothing on one process."""
+        """Keep this rank's shard of each network; a no-op on one process."""
         policies = (self.policy.model, self.reference.model)
         for model in (*policies, self.reward_model, self.critic):
             shard(model, self.ranks.mesh)
 
     @property
     def pad_id(self) -> int:
-        """What padding is filled with."""
+        """Token id of padding."""
         return padding_id(self.tokenizer)
 
     @property
@@ -119,7 +119,7 @@ class Models:
 
 
 def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
-    """All four networks from the run's inputs, whole."""
+    """All four networks from the run's inputs, unsharded."""
     policy, tokenizer = load_policy(config.model)
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
     check_same_tokenizer(config, tokenizer, reward_tokenizer)
@@ -130,7 +130,7 @@ def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
     reward_model.head.requires_grad_(False)
     models = Models(
         policy=policy,
-        # With adapters the frozen twin is the same weights, read with the adapter off.
+        # With adapters the frozen network is the same weights with the adapter off.
         reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
         reward_model=reward_model,
         critic=reward_model.twin() if config.lora_rank else copy.deepcopy(reward_model),
@@ -151,7 +151,7 @@ def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
 
 
 def check_same_tokenizer(config: PPOConfig, policy: Tokenizer, reward: Tokenizer) -> None:
-    """The reward model reads the policy's token ids as they are, so the two must agree on them."""
+    """ValueError if the tokenizers differ: the reward model reads the policy's token ids."""
     differs = [
         name
         for name, of in (
@@ -186,8 +186,8 @@ def new_state(config: PPOConfig, models: Models) -> State:
 
 @torch.no_grad()
 def averaged_policy(state: State) -> Policy:
-    """The policy with the averaged weights put into it, at the end of a run; as it is where there
-    is no average."""
+    """The policy, with the averaged weights loaded into it if there is an average; for the end of a
+    run."""
     model = state.learners.policy.model
     for name, parameter in model.named_parameters():
         if name in state.average:

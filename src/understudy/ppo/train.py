@@ -3,11 +3,11 @@
     understudy ppo --model runs/init/model --reward-model runs/reward/model \\
         --prompts prompts.jsonl --pretrain-data web.txt --out runs/ppo_ptx
 
-A bandit: a prompt comes in, the policy answers, the reward model scores, the episode ends. Readings
-taken where the paper is silent: lambda 0.95, whitened advantages and value clipping come from the
-predecessors' code; the moving average is updated once per optimiser step; the text's mean loss per
-token is weighed against PPO's loss per episode (`ptx_reduction`); warmup covers policy and critic
-alike; a missing EOS scores a fixed -1.
+A bandit: a prompt comes in, the policy responds, the reward model scores, the episode ends. Where
+the paper is silent: lambda 0.95, whitened advantages and value clipping come from the predecessors'
+code; the moving average is updated once per optimiser step; the text's mean loss per token is
+weighed against PPO's loss per episode (`ptx_reduction`); warmup covers both policy and critic; a
+missing EOS scores a fixed -1.
 """
 
 import time
@@ -59,7 +59,7 @@ def train_ppo(config: PPOConfig) -> Path:
     run.claim()
     models.shard()
 
-    # 2. Optimisers and moving average; take up the newest checkpoint.
+    # 2. Optimisers and moving average; load the newest checkpoint.
     state = new_state(config, models)
     steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
@@ -108,7 +108,7 @@ def train_ppo(config: PPOConfig) -> Path:
             )
             scored = time.monotonic()
             kl = float(metrics["ppo/kl"])
-            # 7. Stop before the update when the policy has gone too far.
+            # 7. Stop before the update if the KL exceeds its limit.
             if config.target_kl is not None and kl > config.target_kl:
                 stopped_by = "target_kl"
                 break
@@ -150,9 +150,9 @@ def _read(
 
 
 def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int) -> Episodes:
-    """The noise of a token depends on (seed, iteration, episode, token) and nothing else.
+    """An iteration's episodes; a token's noise depends on (seed, iteration, episode, token) only.
 
-    Says so on standard error when none of the first responses ends by itself.
+    Warns on standard error if none of the first responses ends by itself.
     """
     chosen = prompts_of(iteration, config.batch_size, len(prompts.ids), config.seed)
     episodes = sample(
@@ -182,7 +182,7 @@ def _check_finite(rewards_BR: Tensor, config: PPOConfig) -> None:
 
 
 def _shape(episodes: Episodes) -> Metrics:
-    """What the responses look like, whatever they are worth."""
+    """Metrics of the responses' form, regardless of their scores."""
     return {
         "ppo/raw_score": episodes.raw_scores_B.mean(),
         "ppo/response_tokens": episodes.mask_BR.sum(dim=1).float().mean(),
@@ -230,7 +230,7 @@ def _next_beta(config: PPOConfig, beta: float, kl: float) -> float:
 
 
 def _minibatch(config: PPOConfig, iteration: int, number: int) -> Sequence[int]:
-    """The episodes of an iteration's `number`-th optimiser step; each inner epoch has its order."""
+    """The episodes of an iteration's `number`-th step; each inner epoch has its own order."""
     epoch, part = divmod(number, config.num_minibatches)
     order = shuffled(config.batch_size, config.seed, "ppo/minibatch", iteration, epoch)
     start = part * config.minibatch_size
@@ -238,7 +238,7 @@ def _minibatch(config: PPOConfig, iteration: int, number: int) -> Sequence[int]:
 
 
 def _summary(steps: list[Metrics]) -> Metrics:
-    """An iteration's metrics from those of its steps: means, but for the ones named otherwise."""
+    """An iteration's metrics from those of its steps: means, except for those listed below."""
     columns: dict[str, list[float]] = defaultdict(list)
     for step in steps:
         for name, value in step.items():

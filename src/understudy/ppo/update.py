@@ -96,9 +96,9 @@ class Learners:
     policy: Learner[Policy]
     """The policy."""
     critic: Learner[ScalarModel]
-    """The critic, a network of its own."""
+    """The critic, a separate network."""
     ranks: Ranks = ALONE
-    """The processes that share the passes out."""
+    """The processes over which passes are divided."""
 
     def step(
         self,
@@ -107,10 +107,10 @@ class Learners:
         rows: Sequence[int],
         ptx_ids_NT: Tensor | None,
     ) -> Metrics:
-        """PPO gradient, then the weighed pretraining gradient, one step; and the critic's.
+        """PPO gradient plus the weighted pretraining gradient, one step; and the critic's step.
 
-        The critic needs nothing of the policy, so its step is taken beside the PPO gradient where
-        the two take about as long.
+        The critic does not depend on the policy, so its step runs beside the PPO gradient where the
+        two take about equally long.
         """
         policy, device, ranks = self.policy.model, episodes.device, self.ranks
         alone_on_cpu = ranks.world == 1 and device.type == "cpu"
@@ -168,7 +168,7 @@ class Learners:
 
     def _take_as_long(self, config: PPOConfig) -> bool:
         """Whether policy and critic are of about the same size, so that neither waits long for the
-        other. Not with activation checkpointing, which saves and restores random states that
+        other. False with activation checkpointing, which saves and restores random states that
         threads share.
         """
         learners = (self.policy, self.critic)
@@ -181,7 +181,7 @@ def ptx_weight(config: PPOConfig, response_tokens: float) -> float:
 
     The policy gradient of the objective's E[r(x, y)] (s3.5) is a sum over the tokens of a response,
     mean over episodes: `response_tokens`, the mean length, times the mean over tokens. Both terms
-    are divided by that length, which Adam does not see, so that clipping means the same with and
+    are divided by that length, to which Adam is invariant, so clipping means the same with and
     without text.
     """
     per_episode = config.ptx_reduction == "episode"

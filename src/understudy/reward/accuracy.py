@@ -37,10 +37,10 @@ class Accuracy:
 def pairwise_accuracy(
     better: ArrayLike, worse: ArrayLike, clusters: Sequence[Hashable] | None = None
 ) -> Accuracy:
-    """Accuracy of scored pairs; pairs of one cluster (prompt) are not taken for independent.
+    """Accuracy of scored pairs; pairs of one cluster (prompt) are not assumed independent.
 
-    The rate is the mean over pairs. The interval is Wilson's with as many observations as the
-    variance of that mean over clusters is worth, so that 36 pairs of one prompt do not pass for 36.
+    The rate is the mean over pairs. The interval is Wilson's with the effective number of
+    observations (from the variance over clusters), so 36 pairs of one prompt count for fewer.
 
     >>> pairwise_accuracy([2.0, 1.0, 0.0, 5.0], [1.0, 1.0, 1.0, 2.0]).rate
     0.625
@@ -54,7 +54,7 @@ def pairwise_accuracy(
 
 
 def _variance_of_mean(values: np.ndarray, clusters: Sequence[Hashable] | None) -> tuple[float, int]:
-    """(variance of the mean over pairs, number of clusters), the clusters taken as independent."""
+    """(variance of the mean over pairs, number of clusters), with clusters assumed independent."""
     if len(values) == 0:
         raise ValueError("there are no pairs to measure accuracy on; all of them may be ties")
     keys = list(range(len(values))) if clusters is None else list(clusters)
@@ -81,7 +81,7 @@ def length_accuracy(
     clusters: Sequence[Hashable] | None,
     longer_wins: bool,
 ) -> Accuracy:
-    """Accuracy of the rule that knows nothing but length."""
+    """Accuracy of the length rule."""
     sign = 1.0 if longer_wins else -1.0
     better, worse = np.asarray(better_lengths, float), np.asarray(worse_lengths, float)
     return pairwise_accuracy(sign * better, sign * worse, clusters)
@@ -97,8 +97,8 @@ def above_length(
 ) -> Accuracy:
     """How much more often the scores are right than the length rule, on the same pairs.
 
-    A difference of rates, from -1 to 1, whose 95% interval takes the two pair by pair: what makes a
-    pair hard for both drops out. Above the rule means that `low` is above 0.
+    A difference of rates, from -1 to 1, whose 95% interval is paired, so whatever makes a pair hard
+    for both cancels. "Above the rule" means that `low` is above 0.
     """
     sign = 1.0 if longer_wins else -1.0
     gain = _right(np.asarray(better, float), np.asarray(worse, float)) - _right(
@@ -110,23 +110,23 @@ def above_length(
 
 
 def longer_wins(better_lengths: ArrayLike, worse_lengths: ArrayLike) -> bool:
-    """Which of the two length rules is right more often, to be decided on training pairs."""
+    """Whether "longer wins" is right more often than "shorter wins", on training pairs."""
     better, worse = np.asarray(better_lengths, float), np.asarray(worse_lengths, float)
     return bool((better > worse).sum() >= (better < worse).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Predicted confidence beside the share that was right, in bins of confidence from 0.5 to 1."""
+    """Predicted confidence beside the share that is right, in bins of confidence from 0.5 to 1."""
 
     ece: float
     """Expected calibration error: mean |confidence - accuracy| over bins, weighted by pairs."""
     confidence: list[float]
-    """Mean confidence of each bin that is not empty."""
+    """Mean confidence of each non-empty bin."""
     accuracy: list[float]
-    """Share of right pairs in it."""
+    """Share of right pairs in each bin."""
     count: list[int]
-    """Pairs in it."""
+    """Pairs in each bin."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""

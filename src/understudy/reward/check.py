@@ -3,7 +3,7 @@
     understudy reward-check --model runs/reward/model --data rankings-new.jsonl
 
 Use it before PPO, and again for new labels, new labelers or another model's responses: does the
-model agree with people more often than chance, and more often than a rule that knows only length?
+model agree with people more often than chance, and more often than the length rule?
 """
 
 import json
@@ -25,7 +25,7 @@ from understudy.training.run import clean, write_atomic
 
 RULES = ("auto", "longer", "shorter")
 FEW_PAIRS = 20
-"""A labeler of fewer pairs has no line in the table: the interval would say nothing."""
+"""Labelers with fewer pairs get no line in the table: their intervals are too wide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +39,8 @@ class RewardCheckConfig:
     out: Path | None = None
     """JSON file for the figures, besides the printed table."""
     length_rule: str = "auto"
-    """Which response the rule of comparison prefers: "longer", "shorter", or "auto", the one that
-    fitted the model's training pairs (its run's results.json), else the one that fits `data`."""
+    """Which response the length rule prefers: "longer", "shorter", or "auto": the one that fitted
+    the model's training pairs (its run's results.json), else the one that fits `data`."""
     max_prompt_tokens: int = 1024
     """Rankings with a longer prompt are dropped."""
     max_response_tokens: int = 1024
@@ -60,7 +60,7 @@ class RewardCheckConfig:
 
 
 def reward_check(config: RewardCheckConfig) -> str:
-    """Score the rankings; the table. With `out`, the figures go there too."""
+    """Score the rankings and return the table; with `out`, also write the figures there."""
     if config.out is not None and config.out.exists():
         raise ValueError(f"{config.out} exists; choose another --out")
     rankings = read_records(config.data, Ranking)
@@ -95,7 +95,7 @@ def reward_check(config: RewardCheckConfig) -> str:
 
 
 def _length_rule(config: RewardCheckConfig, rows: Sequence[Element]) -> tuple[bool, str]:
-    """(whether the longer answer wins by the rule, where that comes from)."""
+    """(whether the longer response wins by the rule, how that was decided)."""
     if config.length_rule != "auto":
         return config.length_rule == "longer", "as asked"
     run = config.model.parent / "results.json"
@@ -107,7 +107,7 @@ def _length_rule(config: RewardCheckConfig, rows: Sequence[Element]) -> tuple[bo
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The figures for a person."""
+    """The figures as text."""
     accuracy, rule, gain = (
         results[key] for key in ("accuracy", "accuracy_length_only", "above_length")
     )
@@ -155,4 +155,4 @@ def _beside(point: Mapping[str, Any], level: float, name: str) -> str:
     """What the interval says about a level."""
     if point["low"] > level:
         return f"above {name}"
-    return f"below {name}" if point["high"] < level else f"not told apart from {name}"
+    return f"below {name}" if point["high"] < level else f"not distinguishable from {name}"

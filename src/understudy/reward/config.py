@@ -30,15 +30,15 @@ class RewardConfig(TrainerSettings):
     tie_width: float = 0.5
     """Half-width, in units of score, within which a tie is likely; used when ties = "model"."""
     margin: float = 0.0
-    """Lead in score that the better response must have, per tier of difference, or per point where
-    rankings have `scores`; 0 as in the paper."""
+    """Margin by which the better response's score must lead, per tier of difference, or per point
+    where rankings have `scores`; 0 as in the paper."""
     labeler_weights: Path | None = None
-    """JSON object of weights by labeler id; a labeler who is not in it weighs 1."""
+    """JSON object of weights by labeler id; labelers who are not in it have weight 1."""
     ensemble: int = 1
     """Models trained on the same rankings with other seeds (heads and orders): out/model and
-    out/ensemble/member-1, ...; results.json says how far they agree."""
+    out/ensemble/member-1, ...; results.json says how well they agree."""
     folds: int = 0
-    """Groups for cross-validation over labelers (s4.1: 5), each one more training; 0 does none."""
+    """Groups for cross-validation over labelers (s4.1: 5), one training run each; 0 for none."""
     weight_decay: float = 0.0
     """AdamW's weight decay (not published)."""
 

@@ -67,8 +67,8 @@ def encode_rankings(
 ) -> Elements:
     """Encode, drop long prompts and rankings without pairs, cut long responses.
 
-    A labeler who is not in `labeler_weights` weighs 1. ValueError when a prompt exceeds the context
-    or when nothing is left.
+    Labelers who are not in `labeler_weights` have weight 1. ValueError when a prompt exceeds the
+    context or when nothing is left.
     """
     name = records_of(where)
     encoded = encode_answers(
@@ -166,7 +166,8 @@ def encode_demonstrations(
     if not prompts:
         raise ValueError(
             f"{where}: all {num_dropped} prompts are longer than max_prompt_tokens="
-            f"{max_prompt_tokens}, so nothing is left to score 0; raise it or leave the file out"
+            f"{max_prompt_tokens}, so none is left to set the zero point; raise it or leave the "
+            "file out"
         )
     return Demonstrated(
         prompts=prompts, responses=responses, num_dropped=num_dropped, num_cut=num_cut
@@ -174,7 +175,7 @@ def encode_demonstrations(
 
 
 def refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
-    """Held-out labelers evaluate; a file with their rankings must not train (s3.4)."""
+    """ValueError for rankings by held-out labelers, who only evaluate (s3.4)."""
     for number, ranking in enumerate(rankings, start=1):
         if ranking.labeler_role == "held_out":
             raise ValueError(
@@ -184,8 +185,8 @@ def refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
 
 
 def read_labeler_weights(path: Path, rankings: Sequence[Ranking]) -> dict[str, float]:
-    """Weights by labeler id from a JSON object; ValueError for what is no weight or names
-    nobody."""
+    """Weights by labeler id from a JSON object; ValueError for an invalid weight or an unknown
+    labeler."""
     try:
         weights = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -30,8 +30,8 @@ def measure_ensemble(
 
 
 def agreement(better: np.ndarray, worse: np.ndarray, clusters: Sequence[str]) -> dict[str, Any]:
-    """Of (members, pairs) scores: each member's accuracy, that of the mean score, and how often
-    all members order a pair alike and are then right."""
+    """From scores of shape (members, pairs): each member's accuracy, that of the mean score, and
+    how often all members order a pair alike and how often they are then right."""
     order = np.sign(better - worse)
     unanimous = (order == order[0]).all(axis=0)
     by_mean = pairwise_accuracy(better.mean(axis=0), worse.mean(axis=0), clusters)

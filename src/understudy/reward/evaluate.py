@@ -18,7 +18,7 @@ from understudy.reward.data import Element
 from understudy.training.ranks import ALONE, Ranks
 
 CHANCE = 0.5
-"""Accuracy of a coin."""
+"""Accuracy by chance."""
 
 
 @torch.no_grad()
@@ -54,10 +54,10 @@ def evaluate(
     batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """What results.json says: per labeler role on `valid`, with baselines; on `train` if no
+    """The figures of results.json: per labeler role on `valid`, with baselines; on `train` without
     `valid`.
 
-    Whether longer or shorter counts as better in the length rule is decided on `train`.
+    Whether the length rule prefers longer or shorter is decided on `train`.
     """
     rule = longer_wins(*pair_values(train, [lengths(row) for row in train]))
     results: dict[str, Any] = {"chance": CHANCE, "longer_wins": rule}

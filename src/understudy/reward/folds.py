@@ -41,8 +41,8 @@ def labeler_groups(rankings: Sequence[Ranking], count: int, seed: int) -> list[s
 def fold_files(
     rankings: Sequence[Ranking], left_out: set[str], folder: Path, seed: int
 ) -> tuple[Path, Path]:
-    """(training file, validation file) of one fold; the group left out is held out in the
-    latter."""
+    """(training file, validation file) of one fold; in the latter, the group left out has the
+    held-out role."""
     prompts = sorted({ranking.prompt_id for ranking in rankings})
     order = shuffled(len(prompts), seed, "reward/fold_prompts")
     kept_back = {prompts[i] for i in order[: max(1, round(VALID_SHARE * len(prompts)))]}
@@ -74,7 +74,7 @@ def cross_validate(
     """Train and measure each fold with `train(data, valid_data, out) -> results`; means and each
     fold.
 
-    A fold of which one side has no pairs is listed but left out of that side's mean.
+    A fold without pairs on one side is listed but left out of that side's mean.
     """
     folds: list[dict[str, Any]] = []
     for index, group in enumerate(labeler_groups(rankings, count, seed)):

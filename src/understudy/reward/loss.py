@@ -1,7 +1,7 @@
 """The pairwise loss: all kept pairs of one prompt are one element (s3.5, C.2).
 
 loss = mean over prompts of (mean over that prompt's kept pairs of -log sigmoid(better - worse)).
-Optionally, labeler weights weight the prompts, and the better response must lead by a margin. The
+Optionally, labeler weights weight the prompts and the better response must lead by a margin. The
 paper prints 1 / C(K, 2) and drops ties, so the mean here runs over the pairs actually kept.
 
 Shapes: N responses of all prompts in a batch, P pairs.
@@ -28,7 +28,7 @@ class Pairs:
     tied_P: Tensor
     """True where the labeler saw no difference."""
     margin_P: Tensor
-    """By how much the labeler found the better one better; 0 for a tie."""
+    """The labeler's margin for the better one; 0 for a tie."""
 
     def to(self, device: torch.device) -> "Pairs":
         """The same pairs on another device."""
@@ -52,7 +52,8 @@ def make_pairs(
     """Pairs of several prompts with `sizes` responses each; `ties` None leaves tied pairs out.
 
     `num_prompts` counts the prompts of the whole batch, of which these may be a part; with
-    `weights` it is the sum of the whole batch's. `margins` has a number per pair, 0 without it.
+    `weights` it is the sum of the whole batch's weights. `margins` has a number per pair; without
+    it they are 0.
 
     >>> make_pairs([2, 3], [[(1, 0)], [(0, 1), (0, 2)]], None, 2).weight_P.tolist()
     [0.5, 0.25, 0.25]
@@ -89,9 +90,9 @@ def pairwise_loss(
     """(weighted sum of the pairs' negative log-likelihoods, sums for metrics).
 
     Without ties: -log sigmoid(better - worse). With `tie_width` w > 0 (Rao and Kupper's model): the
-    better one wins with probability sigmoid(d - w), a tie has the rest, 1 - sigmoid(d - w) -
-    sigmoid(-d - w), so that a tie pulls the two scores together. `margin` times a pair's margin is
-    the lead that the better one must have (Touvron et al. 2023, eq. 2).
+    better one wins with probability sigmoid(d - w), a tie has the remaining 1 - sigmoid(d - w) -
+    sigmoid(-d - w), so a tie pulls the two scores together. The better one must lead by `margin`
+    times the pair's margin (Touvron et al. 2023, eq. 2).
     """
     difference_P = scores_N[pairs.better_P] - scores_N[pairs.worse_P]
     nll_P = F.softplus(tie_width + margin * pairs.margin_P - difference_P)

@@ -18,7 +18,7 @@ from understudy.training.settings import prepare_trainer_run
 def train_reward(config: RewardConfig, threads: int | None = None) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop.
 
-    `threads`: those of a CPU for the two halves of a batch; None: as many as torch uses.
+    `threads`: CPU threads for the two halves of a batch; None: as many as torch uses.
     """
     inputs = ("model", "data", "valid_data", "demonstrations", "labeler_weights")
     run = prepare_trainer_run("reward", config, inputs)
@@ -54,7 +54,7 @@ def _train_members(config: RewardConfig) -> list[Path]:
 
 
 def _cross_validate(config: RewardConfig) -> dict[str, Any]:
-    """Train and measure each fold in a run of its own under out/folds."""
+    """Train and measure each fold in its own run under out/folds."""
 
     def train(data: Path, valid_data: Path, out: Path) -> dict[str, Any]:
         fold = replace(

@@ -55,7 +55,7 @@ def fit(
 ) -> tuple[dict[str, Any], list[Element]]:
     """Train one model into an open run, save it, measure it: (results, the rankings measured on).
 
-    `threads`: those of a CPU for the two halves of a batch; None: as many as torch uses. Raises
+    `threads`: CPU threads for the two halves of a batch; None: as many as torch uses. Raises
     SystemExit(75) when told to stop.
     """
     # 1. Read the model and the rankings.
@@ -74,7 +74,7 @@ def fit(
     run.claim()
     shard(model, run.ranks.mesh)
 
-    # 2. Optimizer and schedule; take up the newest checkpoint.
+    # 2. Optimizer and schedule; load the newest checkpoint.
     learner = Learner.of(model, config.lr, config.weight_decay)
     per_epoch = -(-len(train.rows) // config.batch_size)
     steps = Steps(run, learner, config.epochs * per_epoch, config.save_every)
@@ -103,7 +103,7 @@ def fit(
                 "reward/skipped_steps": float(result.skipped),
                 "reward/pairs_per_second": metrics["reward/pairs"] / seconds,
             }
-            # 4. Log, save; what follows the last step may take longer than the steps.
+            # 4. Log, save; the work after the last step may take longer than the steps.
             steps.done(metrics, save_last=bool(config.folds or config.ensemble > 1))
 
     # 5. Shift, save, measure.
@@ -127,10 +127,10 @@ def fit(
 
 
 def _check_ranks(config: RewardConfig, ranks: Ranks) -> None:
-    """ValueError for what several ranks cannot do."""
+    """ValueError for settings that several ranks do not support."""
     if ranks.world > 1 and (config.ensemble > 1 or config.folds):
         raise ValueError(
-            "ensemble and folds are trainings of their own, which run in one process; leave them "
+            "ensemble and folds train several models, which works in one process only; leave them "
             "out, or start this without the launcher"
         )
 
@@ -147,8 +147,9 @@ def backward_batch(
 ) -> Metrics:
     """Add the gradient of one batch of prompts; its loss and accuracy before the step.
 
-    Several ranks share the passes out. One process on a CPU makes the halves of the batch passes of
-    their own, side by side where there are threads for both; the sums depend on neither.
+    Several ranks divide the passes among them. One process on a CPU computes the two halves of the
+    batch as separate passes, side by side if there are threads for both; the sums depend on
+    neither.
     """
     device, weight = device_of(model), sum(row.weight for row in batch)
     if ranks.world > 1:
@@ -168,7 +169,7 @@ def backward_batch(
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is None:
                 continue
-            if parameter.grad is None:  # laid out as the parameter, which the fused step needs
+            if parameter.grad is None:  # same layout as the parameter, which the fused step needs
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.add_(gradient)
         for name, value in sums.items():
@@ -197,7 +198,7 @@ def _gradient(
     margin: float,
     total_weight: float,
 ) -> tuple[list[Tensor | None], dict[str, Tensor]]:
-    """The gradient of each parameter that learns, and what the metrics are sums of, in fp64."""
+    """The gradient of each trained parameter, and the terms of the metrics, in fp64."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     gradients: list[Tensor | None] = [None] * len(parameters)
     total: dict[str, Tensor] = {}
@@ -224,7 +225,7 @@ def _loss(
     margin: float,
     total_weight: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """A pass's share of the batch's loss, and what the metrics are sums of."""
+    """A pass's share of the batch's loss, and the terms of the metrics."""
     pairs = make_pairs(
         [row.size for row in rows],
         [row.pairs for row in rows],
@@ -248,7 +249,7 @@ def _dealt_gradient(
     total_weight: float,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """Add the batch's gradient, over all ranks; what the metrics are sums of, in fp64."""
+    """Add the batch's gradient over all ranks; the terms of the metrics, in fp64."""
     prompts = [row.prompt_ids for row in batch]
     responses = [row.response_ids for row in batch]
     batches = ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens)
@@ -266,7 +267,7 @@ def _dealt_gradient(
 def _read_data(
     config: RewardConfig, tokenizer: Any, context: int | None
 ) -> tuple[Elements, Elements | None, Demonstrated]:
-    """Training and validation rankings, and the demonstrations that shall score 0."""
+    """Training and validation rankings, and the demonstrations whose mean score becomes 0."""
     weights: dict[str, float] = {}
 
     def encode(path: Path, rankings: list[Ranking], keep_all_tied: bool) -> Elements:
@@ -286,7 +287,7 @@ def _read_data(
         weights = read_labeler_weights(config.labeler_weights, rankings)
     refuse_held_out(rankings, str(config.data))
     if config.folds:
-        labeler_groups(rankings, config.folds, config.seed)  # too few labelers: said now, not later
+        labeler_groups(rankings, config.folds, config.seed)  # too few labelers: fail now, not later
     train = encode(config.data, rankings, config.ties == "model")
     valid, demonstrations = None, Demonstrated()
     if config.valid_data is not None:

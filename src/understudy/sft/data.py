@@ -20,8 +20,8 @@ class Examples:
     num_dropped: int
     """Demonstrations left out because their prompt is too long (C: over 1k tokens)."""
     num_cut: int
-    """Responses cut at the limit (C: 1k tokens) or at the end of the context; nothing ends
-    them."""
+    """Responses cut at the limit (C: 1k tokens) or the end of the context, without a closing
+    token."""
 
 
 def encode_demonstrations(

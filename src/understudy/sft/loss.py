@@ -23,11 +23,11 @@ def response_nll(
     """(sum of negative log-likelihoods over the response tokens in nats, number of those
     tokens)."""
     device = device_of(model)
-    examples = [example.cut(example.end) for example in examples]  # what follows teaches nothing
+    examples = [example.cut(example.end) for example in examples]  # later tokens carry no loss
     ids_BT, mask_BT = pad([example.input_ids for example in examples], pad_id, side)
     counts_BT, _ = pad([example.loss_mask for example in examples], 0, side)
     ids_BT, mask_BT, counts_BT = ids_BT.to(device), mask_BT.to(device), counts_BT.to(device)
-    # Token t is predicted at t - 1, which must be real: nothing predicts a row's first token.
+    # Token t is predicted at t - 1, so a row's first token has no prediction.
     wanted_BT = counts_BT[:, 1:].bool() & mask_BT[:, :-1].bool()
     row_N, column_N = wanted_BT.nonzero(as_tuple=True)
     labels_N = ids_BT[:, 1:][wanted_BT]
@@ -36,7 +36,7 @@ def response_nll(
 
 
 def _micro_batches(model: Policy, examples: Sequence[Example], tokens: int) -> list[list[int]]:
-    """As few as there can be where `hidden_at` looks after rows of different lengths."""
+    """As few micro-batches as possible where `hidden_at` handles ragged rows itself."""
     lengths = [len(e.input_ids) for e in examples]
     return by_token_budget(lengths, tokens, overhead=model.pass_overhead(tokens))
 
@@ -60,8 +60,8 @@ def backward_batch(
     """Add `weight` times the gradient of the batch's mean loss; return that loss (not weighted) in
     fp64.
 
-    However the batch is split, and over however many ranks, the sum is divided by the response
-    tokens of the whole batch. `dropout_seed`, with the number of the pass, draws a pass's dropout.
+    For any split of the batch and any number of ranks, the sum is divided by the response tokens of
+    the whole batch. `dropout_seed` and the number of the pass determine a pass's dropout.
     """
     num_tokens = max(num_targets(examples), 1)
     total = torch.zeros((), dtype=torch.float64, device=device_of(model))

@@ -1,10 +1,10 @@
 """Supervised fine-tuning (s3.5, C.1): demonstrations in, a policy out.
 
 Two uses. The SFT model: 16 epochs, the epoch with the best reward-model score kept
-(`reward_model`), or else the best validation loss (`valid_data`), or else the last. The model that
-RL starts from and is held to (C.3): `epochs=2, pretrain_fraction=0.1`, the last epoch.
+(`reward_model`), or else the best validation loss (`valid_data`), or else the last. The RL init,
+which is also the KL reference (C.3): `epochs=2, pretrain_fraction=0.1`, the last epoch.
 
-How pretraining text is mixed, which the paper does not say: each step takes `batch_size`
+How pretraining text is mixed in (the paper does not say): each step takes `batch_size`
 demonstrations and round(batch_size * f / (1 - f)) rows of `pretrain_length` tokens of text, and
 minimises (1 - f) * demonstration loss + f * text loss, each a mean over its own tokens in nats. So
 f is the share of the gradient and the share of the rows, whatever the lengths.
@@ -102,7 +102,7 @@ class SFTConfig(TrainerSettings):
 
 @dataclass(slots=True)
 class _Data:
-    """All that a run reads."""
+    """Everything that a run reads."""
 
     train: Examples
     valid: Examples | None
@@ -118,7 +118,7 @@ class _Data:
         return [self.train.rows[i] for i in order[start : start + config.batch_size]]
 
     def text_batch(self, config: SFTConfig, step: int) -> list[Example]:
-        """The pretraining rows of a step; all are used once before one is used again."""
+        """The pretraining rows of a step; each is used once before any repeats."""
         if self.text_NT is None:
             return []
         count, rows = len(self.text_NT), []
@@ -134,11 +134,11 @@ class _Data:
 
 @dataclass(slots=True)
 class _State:
-    """What a run must remember."""
+    """The state that checkpoints hold."""
 
     learner: Learner
     history: list[dict[str, Any]] = field(default_factory=list)
-    """What was measured after each epoch."""
+    """Measurements after each epoch."""
 
     def trees(self) -> dict[str, Any]:
         return self.learner.trees()
@@ -171,7 +171,7 @@ def train_sft(config: SFTConfig) -> Path:
     shard(model.model, run.ranks.mesh)
     model.train()
 
-    # 2. Optimizer and schedule; take up the newest checkpoint.
+    # 2. Optimizer and schedule; load the newest checkpoint.
     state = _State(Learner.of(model, config.lr, config.weight_decay))
     per_epoch = data.steps_per_epoch(config)
     steps = Steps(run, state, config.epochs * per_epoch, config.save_every)
@@ -210,10 +210,10 @@ def train_sft(config: SFTConfig) -> Path:
 
 
 def _check_ranks(config: SFTConfig, ranks: Ranks) -> None:
-    """ValueError for what several ranks cannot do."""
+    """ValueError for settings that several ranks do not support."""
     if ranks.world > 1 and config.reward_model is not None:
         raise ValueError(
-            "reward_model needs sampled answers, which sft draws in one process only; leave it "
+            "reward_model needs sampled responses, which sft draws in one process only; leave it "
             "out, and the validation loss chooses the epoch"
         )
 
@@ -278,7 +278,7 @@ def _gradient(
 def _measure(
     config: SFTConfig, model: Policy, tokenizer: Tokenizer, data: _Data, ranks: Ranks
 ) -> dict[str, float]:
-    """Validation loss, and the reward model's mean score of sampled answers, after an epoch."""
+    """Validation loss, and the reward model's mean score of sampled responses, after an epoch."""
     if data.valid is None:
         return {}
     metrics = {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid, ranks)}
@@ -305,7 +305,7 @@ def _mean_score(
     room = context_length(model)
     longest = max(len(row) for row in ids)
     model.eval()
-    answers = generate(
+    responses = generate(
         model,
         ids,
         max_new_tokens=min(config.max_response_tokens, (room or 2**31) - longest),
@@ -318,14 +318,14 @@ def _mean_score(
     model.train()
     reward_model, reward_tokenizer = judge
     reward_model.to(device_of(model))
-    texts = [decode_response(tokenizer, answer.ids) for answer in answers]
-    finished = [answer.finished for answer in answers]
+    texts = [decode_response(tokenizer, response.ids) for response in responses]
+    finished = [response.finished for response in responses]
     scores = score_texts(reward_model, reward_tokenizer, prompts, texts, finished=finished)
     return sum(scores) / len(scores)
 
 
 def _quality(measured: dict[str, Any]) -> float:
-    """What the best epoch has most of: score, else minus the loss, else being late."""
+    """The value that the best epoch maximises: the score, else minus the loss, else its number."""
     if "sft/valid_score" in measured:
         return float(measured["sft/valid_score"])
     if "sft/valid_loss" in measured:

@@ -60,7 +60,7 @@ def test_the_length_rule_comes_from_training_where_that_is_known(counting, tmp_p
     config = RewardCheckConfig(model=counting / "model", data=counting / "rankings.jsonl")
     text = reward_check(config)
     assert "the shorter wins, fitted to these pairs" in text
-    assert "not told apart from the rule" in text
+    assert "not distinguishable from the rule" in text
     (counting / "results.json").write_text(json.dumps({"longer_wins": True}))
     assert "the longer wins, as in the training pairs" in reward_check(config)
     (counting / "results.json").unlink()
@@ -76,7 +76,7 @@ def test_labelers_who_want_the_opposite_are_seen(counting, tmp_path):
     assert "labeler l0: 100.0" in text
     assert "labeler l1: 0.0" in text
     assert "accuracy       50.0" in text
-    assert "not told apart from chance" in text
+    assert "not distinguishable from chance" in text
 
 
 def test_batches_change_nothing(tmp_path):
