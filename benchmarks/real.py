@@ -1,12 +1,12 @@
-"""SmolLM2 beside plain transformers: sampling, a training step, the sft command, pairs, PPO.
+"""SmolLM2 beside plain transformers and TRL: sampling, a step, the sft command, pairs, PPO.
 
     python benchmarks/real.py --model FOLDER [--quick] [--only sample step sft reward ppo]
 
 FOLDER is a Hugging Face folder of a causal language model with a chat template, such as
 runs/real/model/model. Writes benchmarks/real.json as speed.py does: figures, ratios (ours over
 theirs, in turns), the machine. "theirs" is the loop that one writes with transformers alone: padded
-batches, all logits, AdamW; for rankings a padded batch of every pair's two sequences, which is what
-pairwise trainers compute. OMP_NUM_THREADS holds for every side.
+batches, all logits, AdamW. Rankings and PPO are compared with TRL's trainers too, where `make
+bench-peers` has installed them (trl_real.py). OMP_NUM_THREADS holds for every side.
 """
 
 import argparse
@@ -14,11 +14,12 @@ import json
 import os
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import torch
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from speed import Figures, machine, matmul_rate, record, take_turns
+from speed import Figures, machine, matmul_rate, peer, record, take_turns
 from understudy.engines.sampling import draw_responses
 from understudy.models.cpu.allocator import keep_freed_memory
 from understudy.models.dropout import set_dropout
@@ -227,7 +228,7 @@ def sft(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
 
 
 def reward(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
-    """Pairs per second, forward and backward, of 4 rankings of K = 5: 40 pairs."""
+    """Pairs per second of a step on 4 rankings of K = 5: 40 pairs, optimizer included."""
     policy, tokenizer = load_policy(folder)
     model = ScalarModel.from_policy(policy, seed=0)
     rows = encode_rankings(tokenizer, rankings(4, 5), where="", **LIMITS).rows
@@ -239,9 +240,12 @@ def reward(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None
         for good, bad in row.pairs
     ]
 
+    mine, other = (make_optimizer(m, 1e-6, weight_decay=0.0) for m in (model, plain))
+
     def ours() -> int:
         reward_backward(model, rows, tokenizer.pad_token_id or 0, 4096)
-        model.zero_grad()
+        mine.step()
+        mine.zero_grad()
         return len(pairs)
 
     def theirs() -> int:
@@ -255,15 +259,53 @@ def reward(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None
             scores_B = plain.score(hidden_BTD[torch.arange(len(last_B)), last_B])[:, 0]
             loss = -logsigmoid(scores_B[::2] - scores_B[1::2]).sum() / len(pairs)
             loss.backward()
-        plain.zero_grad()
+        other.step()
+        other.zero_grad()
         return len(pairs)
 
     for clock, rates in take_turns({"ours": ours, "pairwise": theirs}, repeats).items():
         record(figures, ratios, f"reward_k5{clock}", "pairs_per_s", rates, "pairwise")
+    job = {"model": folder, "pairs": pairs, "batch": len(pairs)}
+    sides = {"ours": timed(ours), "trl": lambda: trl("trl", "reward", job)}
+    record(figures, ratios, "reward_k5_trl", "pairs_per_s", in_turns(sides, repeats), "trl")
+
+
+def timed(side: Callable[[], int]) -> Callable[[], float]:
+    """The rate of a side's median of three calls, after one to warm up."""
+
+    def rate() -> float:
+        side()
+        rates = []
+        for _ in range(3):
+            started = time.perf_counter()
+            rates.append(side() / (time.perf_counter() - started))
+        return statistics.median(rates)
+
+    return rate
+
+
+def in_turns(sides: dict[str, Callable[[], float | None]], repeats: int) -> dict[str, list[float]]:
+    """The rates that each side says of itself; a side that is not installed has none."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(min(repeats, 2)):
+        for name, side in sides.items():
+            rate = side()
+            if rate is not None:
+                rates[name].append(rate)
+    return rates
+
+
+def trl(environment: str, kind: str, job: dict[str, Any]) -> float | None:
+    """The rate of TRL's trainer on a job."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "job.json"
+        path.write_text(json.dumps(job))
+        found = peer(environment, "trl_real.py", kind, str(path), scripts=ROOT / "benchmarks")
+    return None if found is None else float(found["per_s"])
 
 
 def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
-    """Seconds of PPO-ptx's parts per iteration of 32 episodes, and the process's peak memory.
+    """Peak memory and seconds of PPO-ptx; PPO beside TRL's, 32 episodes of at most 48 tokens.
 
     All weights are trained: policy, reference, reward model and critic, as many copies as there
     are.
@@ -272,30 +314,50 @@ def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
         work = Path(name)
         policy, tokenizer = load_policy(folder)
         ScalarModel.from_policy(policy, seed=0).save(work / "reward", tokenizer)
-        rows = enumerate(demonstrations(32))
-        prompts = [Prompt(id=f"p{i}", prompt=row.prompt, user_id="u") for i, row in rows]
+        asked = demonstrations(32)
+        prompts = [
+            Prompt(id=f"p{i}", prompt=row.prompt, user_id="u") for i, row in enumerate(asked)
+        ]
         write_records(work / "prompts.jsonl", prompts)
         lines = [text(random.Random(i), 60, 90) for i in range(64)]
         (work / "text.txt").write_text("\n\n".join(lines))
+        rows = encode_demonstrations(tokenizer, asked, where="", **LIMITS).rows
+        job: dict[str, Any] = {
+            "model": folder,
+            "prompts": [row.input_ids[: row.loss_mask.index(1)] for row in rows],
+            "response_tokens": 48,
+            "batch": 32,
+        }
         del policy
         command = [sys.executable, "-m", "understudy.cli", "ppo", "--model", folder]
         command += ["--reward-model", str(work / "reward"), "--prompts", f"{work}/prompts.jsonl"]
-        command += ["--pretrain-data", f"{work}/text.txt", "--out", f"{work}/run"]
-        command += ["--episodes", str(32 * (repeats + 1)), "--batch-size", "32"]
-        command += ["--num-minibatches", "4", "--max-response-tokens", "48", "--ptx-coef", "0.5"]
-        command += ["--ptx-sequences-per-episode", "0.25", "--ptx-length", "64"]
+        command += ["--out", f"{work}/run", "--overwrite"]
+        command += ["--episodes", "128", "--batch-size", "32"]
+        command += ["--num-minibatches", "4", "--max-response-tokens", "48"]
         command += ["--micro-batch-tokens", "1024", "--ema", "0", "--save-every", "1000"]
+        mixed = ["--pretrain-data", f"{work}/text.txt", "--ptx-coef", "0.5"]
+        mixed += ["--ptx-sequences-per-episode", "0.25", "--ptx-length", "64"]
+
+        def iterations(more: Sequence[str]) -> list[dict[str, float]]:
+            subprocess.run([*command, *more], check=True, capture_output=True)
+            return read_lines(work / "run" / "timings.jsonl")[1:]
+
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        figures["ppo_command_seconds"] = time.perf_counter() - started
+        timings = iterations(mixed)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         if peak > before:  # else an earlier child was larger, and its peak hides this one
-            figures["ppo_peak_gib"] = peak / 2**20
-        timings = read_lines(work / "run" / "timings.jsonl")[1:]
+            figures["ppo_ptx_peak_gib"] = peak / 2**20
         for part in ("rollout", "score", "update"):
-            seconds = [row[f"ppo/seconds_{part}"] for row in timings]
-            figures[f"ppo_{part}_seconds"] = sum(seconds) / len(seconds)
+            figures[f"ppo_ptx_{part}_seconds"] = statistics.median(
+                row[f"ppo/seconds_{part}"] for row in timings
+            )
+
+        def ours() -> float:
+            timings = iterations(["--ptx-coef", "0"])
+            return statistics.median(row["ppo/episodes_per_second"] for row in timings)
+
+        sides = {"ours": ours, "trl": lambda: trl("trl-ppo", "ppo", job)}
+        record(figures, ratios, "ppo_trl", "episodes_per_s", in_turns(sides, repeats), "trl")
 
 
 PARTS = {"ppo": ppo, "sample": sample, "step": step, "sft": sft, "reward": reward}

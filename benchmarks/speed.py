@@ -218,16 +218,18 @@ def median_of(run: Path, metric: str) -> float:
     return statistics.median(values)
 
 
-def peer(environment: str, script: str, *arguments: str) -> dict[str, Any] | None:
+def peer(
+    environment: str, script: str, *arguments: str, scripts: Path = SCRIPTS
+) -> dict[str, Any] | None:
     """The JSON line of a peer's script, or None where its environment is missing."""
     pythons = [folder / environment / "bin" / "python" for folder in ENVIRONMENTS]
     python = next((p for p in pythons if p.exists()), None)
-    if python is None or not (SCRIPTS / script).exists():
+    if python is None or not (scripts / script).exists():
         print(f"{environment}: no environment, its ratios are left out (make bench-peers)")
         return None
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [str(python), str(SCRIPTS / script), *arguments],
+            [str(python), str(scripts / script), *arguments],
             cwd=folder,
             capture_output=True,
             text=True,

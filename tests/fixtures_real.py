@@ -65,6 +65,7 @@ DATA = {
     "num_valid_demonstrations": 4,
     "num_rankings": 20,
     "num_second_rankings": 14,
+    "balance_lengths": False,  # the preferred one is always the longer one here
     "num_held_out": 16,
     "num_test_prompts": 4,
     "num_eval_prompts": 3,

@@ -105,7 +105,7 @@ def run(arguments: list[str]) -> int:
     config_class, function = command.load()
     config = parse(config_class, rest, prog=f"understudy {command.name}")
     code = _call(function, config)
-    if code == 0 and os.environ.get("RANK", "0") == "0":
+    if code == 0 and _is_rank_0():
         from understudy.loop.next_step import say_next
 
         say_next(command.name, config)
@@ -122,7 +122,7 @@ def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
     except PlanInterrupted as error:
         by_hand = error.signum == signal.SIGINT
         return _complain(str(error), INTERRUPTED if by_hand else SAVED_AND_STOPPED)
-    if result is not None:
+    if result is not None and _is_rank_0():
         print(result.table() if hasattr(result, "table") else result)
     return 0
 
@@ -145,10 +145,15 @@ def _complain(message: str, code: int) -> int:
     if _is_one_of_several():
         if _said_by_another(message):
             return code
-        if os.environ.get("RANK", "0") != "0":
+        if not _is_rank_0():
             line = f"rank {os.environ['RANK']}: {line}"
     print(f"understudy: error: {line}", file=sys.stderr)
     return code
+
+
+def _is_rank_0() -> bool:
+    """Whether this process speaks for its job: it runs alone, or is the first of several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _said_by_another(message: str) -> bool:

@@ -103,6 +103,20 @@ def test_your_own_model(folder: Path) -> None:
     assert (folder / "runs" / "evaluation" / "report.html").exists()
 
 
+@pytest.mark.slow  # tests/distributed starts two processes every day
+def test_eight_cards(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save_model_folder(folder / "MODEL")
+    tutorial = Tutorial("eight-cards")
+    for number in range(1, len(tutorial.steps) + 1):
+        tutorial.run(number)
+    assert capfd.readouterr().out.splitlines() == ["runs/rehearsal", "runs/moved"]  # of rank 0
+    rehearsal, moved = (folder / "runs" / name for name in ("rehearsal", "moved"))
+    read = [(run / "metrics.jsonl").read_text() for run in (rehearsal, moved)]
+    assert read[0] == read[1]
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (rehearsal, moved)]
+    assert weights[0] == weights[1]
+
+
 def test_your_own_labelers(folder: Path) -> None:
     save_model_folder(folder / "runs" / "sft" / "model")
     tutorial = Tutorial("own-labelers")

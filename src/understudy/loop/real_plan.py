@@ -50,6 +50,8 @@ class DataSettings:
     """Preferred answers of held-out conversations, for SFT's validation loss."""
     num_rankings: int
     """Pairs of the reward model."""
+    balance_lengths: bool
+    """Leave pairs out until the preferred response is as often the longer as the shorter one."""
     num_second_rankings: int
     """Pairs of the second reward model, of other conversations."""
     num_held_out: int

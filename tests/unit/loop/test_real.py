@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import random
 import zipfile
+from collections import Counter
 
 import pytest
 from tests.fixtures_real import DATA, FILES, write_copies, write_recipe
@@ -11,7 +13,7 @@ from understudy.cli import main
 from understudy.loop.real import RealConfig, headline
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.real_data import prepare, read_items
+from understudy.loop.stages.real_data import balanced, prepare, read_items
 from understudy.loop.stages.real_report import caveats
 from understudy.loop.stages.smollm2 import download
 from understudy.records import Demonstration, Prompt, Ranking, prompt_text, read_records
@@ -104,6 +106,27 @@ def test_the_parts_have_the_sizes_of_the_recipe(prepared):
     assert {p.split for p in read_records(prepared / "test_prompts.jsonl", Prompt)} == {"test"}
     rows = read_records(prepared / "demonstrations.jsonl", Demonstration)
     assert {row.response for row in rows} == {"soup"}  # the chosen answer
+
+
+def test_balanced_pairs_do_not_say_whether_longer_is_better():
+    rng = random.Random(0)
+    rows = []
+    for number in range(300):
+        short, long = sorted(rng.sample(range(1, 40), 2)) if number % 20 else (5, 5)
+        better, worse = (short, long) if rng.random() < 0.7 else (long, short)
+        texts = [" ".join(["a"] * better), " ".join(["b"] * worse)]
+        rows.append(
+            Ranking.from_json({"prompt": f"q{number}", "responses": texts, "tiers": [[0], [1]]})
+        )
+    kept = balanced([(prompt_text(row.prompt), [row]) for row in rows])
+    more = [len(row.responses[0].split()) - len(row.responses[1].split()) for row in kept]
+    longer, shorter = (
+        Counter(abs(words).bit_length() for words in more if sign * words > 0) for sign in (1, -1)
+    )
+    assert longer == shorter
+    assert 100 < len(kept) < 250
+    assert more.count(0) == 15
+    assert [row.prompt for row in kept] == [row.prompt for row in rows if row in kept]
 
 
 def test_toxic_sentences_are_left_out_and_kept_texts_are_apart(prepared):

@@ -40,6 +40,7 @@ def prepare(call: StageCall) -> None:
             f"{source} has {sum(len(rows) for _, rows in groups)} short pairs; the recipe needs "
             "num_held_out + num_rankings + num_second_rankings of them"
         )
+    trained_on = balanced if config["balance_lengths"] else pairs
     num_test, num_eval = config["num_test_prompts"], config["num_eval_prompts"]
     asked = prompts_of(held_out, "test")
     test, watched = asked[:num_test], asked[num_test : num_test + num_eval]
@@ -48,8 +49,8 @@ def prepare(call: StageCall) -> None:
     files: dict[str, Sequence[Any]] = {
         "demonstrations": preferred(first)[: config["num_demonstrations"]],
         "valid_demonstrations": preferred(held_out)[: config["num_valid_demonstrations"]],
-        "rankings": pairs(first),
-        "second_rankings": pairs(second),
+        "rankings": trained_on(first),
+        "second_rankings": trained_on(second),
         "held_out": pairs(held_out),
         "prompts": prompts_of(first, "train"),
         "eval_prompts": watched,
@@ -108,6 +109,37 @@ def take(groups: Groups, number: int) -> tuple[Groups, Groups]:
 def pairs(groups: Groups) -> list[Ranking]:
     """All pairs of the conversations."""
     return [ranking for _, rows in groups for ranking in rows]
+
+
+def balanced(groups: Groups) -> list[Ranking]:
+    """Pairs among which the preferred response is as often the longer as the shorter one.
+
+    That holds for differences of 1, 2 or 3, 4 to 7, ... words each, so a reward model cannot learn
+    from them that length as such is good or bad. Pairs beyond the balance are left out.
+    """
+    by_size: dict[int, dict[bool, int]] = {}
+    rows = [(ranking, _words_more(ranking)) for ranking in pairs(groups)]
+    for _, more in rows:
+        counts = by_size.setdefault(abs(more).bit_length(), {True: 0, False: 0})
+        counts[more > 0] += 1
+    kept = []
+    left = {
+        size: {sign: min(counts.values()) for sign in counts} for size, counts in by_size.items()
+    }
+    for ranking, more in rows:
+        room = left[abs(more).bit_length()]
+        if more == 0:
+            kept.append(ranking)
+        elif room[more > 0]:
+            room[more > 0] -= 1
+            kept.append(ranking)
+    return kept
+
+
+def _words_more(ranking: Ranking) -> int:
+    """By how many words a pair's preferred response is longer."""
+    (better,), (worse,) = ranking.tiers
+    return len(ranking.responses[better].split()) - len(ranking.responses[worse].split())
 
 
 def preferred(groups: Groups) -> list[Demonstration]:
