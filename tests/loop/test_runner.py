@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ def meet(call):
     (call.root / f"here-{call.name}").touch()
     wait_for(lambda: len(list(call.root.glob("here-*"))) >= call.config["count"])
     (call.out / "out.txt").write_text("met")
+
+def threads(call):
+    import torch
+    (call.out / "out.txt").write_text(str(torch.get_num_threads()))
 
 def refuse(call):
     raise ValueError("row 7 has no answer; add one\\nmore detail")
@@ -155,6 +160,12 @@ def test_the_result_does_not_depend_on_the_number_of_workers(root):
     for name in [*(s.name for s in shards), "end"]:
         assert read_stamp(root / "one" / name).key == read_stamp(root / "three" / name).key
     assert (root / "three" / "end" / "out.txt").read_text() == "01234!"
+
+
+def test_a_stage_computes_with_its_own_number_of_threads(root):
+    one, two = stage("one", "threads"), replace(stage("two", "threads"), threads=2)
+    run_plan(Plan((one, two)), root, workers=1)
+    assert [(root / s.name / "out.txt").read_text() for s in (one, two)] == ["1", "2"]
 
 
 def test_a_failure_is_one_line_with_its_log_and_others_finish(root):

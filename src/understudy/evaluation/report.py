@@ -245,17 +245,20 @@ def _wins(results: Results) -> str:
 
 
 def _lengths(results: Results) -> str:
-    """How long the answers are, so that a win by length or by brevity is seen as one."""
+    """How long the responses are, so that a win by length or by brevity is seen as one: responses
+    that were cut are as long as they may be."""
     answers = results.get("answers") or {}
     rows = [
         (
             label_of(model),
             page.with_ends(answers[model].get("words"), as_percent=False),
+            page.with_ends(answers[model].get("words_if_ended"), as_percent=False),
             page.with_ends(answers[model].get("ended")),
         )
         for model in in_order(list(answers))
     ]
-    return page.table(("", "Words in an answer", "Ended by itself"), rows) if rows else ""
+    columns = ("", "Words in a response", "In one that ended by itself", "Ended by itself")
+    return page.table(columns, rows) if rows else ""
 
 
 def _best_of_note(results: Results) -> str:

@@ -223,12 +223,15 @@ def win_rate_tables(
 
 
 def lengths(prompts: Sequence[Prompt], responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
-    """Model -> "words" of an answer (mean) and "ended", the share that the model ended itself."""
+    """Model -> mean "words" of a response, "words_if_ended" of those that the model ended itself,
+    and "ended", their share."""
     words = [(r.model, r.prompt_id, float(len(r.response.split()))) for r in responses]
     ended = [(r.model, r.prompt_id, float(r.finished)) for r in responses]
-    rates = means_by_model(ended, prompts)
+    whole = [row for row, (*_, is_whole) in zip(words, ended, strict=True) if is_whole]
+    rates, of_whole = means_by_model(ended, prompts), means_by_model(whole, prompts)
     return {
         model: {"words": mean.to_json("mean"), "ended": rates[model].to_json()}
+        | ({"words_if_ended": of_whole[model].to_json("mean")} if model in of_whole else {})
         for model, mean in means_by_model(words, prompts).items()
     }
 

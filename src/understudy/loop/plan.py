@@ -60,6 +60,8 @@ class Stage:
     """Settings, as JSON values."""
     seconds: float = 10.0
     """A guess of how long it takes, for the first estimate of the time left."""
+    threads: int = 1
+    """Threads that it computes with, wherever it runs: sums depend on their number."""
     group: str = ""
     """Shards of one step share a group: one row in the display, one entry in the minutes."""
 
@@ -268,6 +270,7 @@ def check_stage(stage: Stage, root: Path, finished: Mapping[str, Stamp]) -> Chec
             "inputs": inputs,
             "code": code,
             "outputs": list(stage.outputs),
+            "threads": stage.threads,
         }
     )
     stamp = read_stamp(root / stage.name)
@@ -372,6 +375,22 @@ def priorities(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
     return longest
 
 
+def fitting(ready: Sequence[Stage], running: Sequence[Stage], workers: int) -> list[Stage]:
+    """Of the ready stages, in their order, those that may start on `workers` cores now.
+
+    A stage of more threads than cores are free waits, and so do those after it, or they would keep
+    it waiting. With nothing running any stage may start.
+    """
+    free = workers - sum(stage.threads for stage in running)
+    found: list[Stage] = []
+    for stage in ready:
+        if stage.threads > free and (running or found):
+            break
+        found.append(stage)
+        free -= stage.threads
+    return found
+
+
 def seconds_left(
     plan: Plan,
     *,
@@ -388,7 +407,7 @@ def seconds_left(
         unfinished = {*ends, *(s.name for s in waiting)}
         ready = [s for s in waiting if not (s.needs() & unfinished)]
         ready.sort(key=lambda s: -priority[s.name])
-        for stage in ready[: max(0, workers - len(ends))]:
+        for stage in fitting(ready, [plan[name] for name in ends], workers):
             ends[stage.name] = clock + left[stage.name]
             waiting.remove(stage)
         assert ends, "a stage waits for one that never ends"

@@ -94,6 +94,8 @@ class RealRecipe:
     """Settings of both reward models."""
     ppo: Mapping[str, Any] = field(default_factory=dict)
     """Settings of PPO-ptx."""
+    threads: Mapping[str, int] = field(default_factory=dict)
+    """Threads of the stages that compute with more than one."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each stage took when last measured, for the first estimate of the time left."""
 
@@ -119,6 +121,7 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
             outputs=tuple(outputs.split()),
             config=settings,
             seconds=float(recipe.seconds.get(group or name, 60.0)),
+            threads=recipe.threads.get(name, 1),
             group=group,
         )
 

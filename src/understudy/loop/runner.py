@@ -26,6 +26,7 @@ from understudy.loop.plan import (
     Stage,
     Stamp,
     check_stage,
+    fitting,
     priorities,
     read_stamp,
     seconds_left,
@@ -168,9 +169,9 @@ class _Runner:
 
     def _start_what_is_ready(self, priority: Mapping[str, float]) -> bool:
         """Start stages while there is room; true when something was started or found fresh."""
-        progress = False
         if self._failed() or self.stop_signal:
             return False
+        ready = []
         for stage in sorted(self.plan.stages, key=lambda s: -priority[s.name]):
             state = self.states[stage.name]
             if state.state != "waiting" or stage.needs() - self.finished.keys():
@@ -181,10 +182,12 @@ class _Runner:
             if check.fresh:
                 self._finish(state, "fresh")
                 return True
-            if len(self._running()) < self.workers:
-                self._start(state, check)
-                progress = True
-        return progress
+            ready.append(stage)
+        running = [state.stage for state in self._running()]
+        starting = fitting(ready, running, self.workers)
+        for stage in starting:
+            self._start(self.states[stage.name], self.checks[stage.name])
+        return bool(starting)
 
     def _start(self, state: StageState, check: Check) -> None:
         if self.server is None:
@@ -211,6 +214,7 @@ class _Runner:
             "outputs": list(stage.outputs),
             "key": check.key,
             "code": check.code,
+            "threads": stage.threads,
             "root": str(self.root),
             "log": str(self._log(stage)),
         }

@@ -7,8 +7,9 @@ and still has its own process. Requests and replies are JSON lines:
     out  {"ready": true}  {"started": STAGE}     {"ended": STAGE, "status": CODE, "error": LINE}
 
 When its standard input closes, because the runner ended for whatever reason, it sends SIGTERM to
-its children, which save, and exits. Every child computes with one thread: on two cores two
-single-threaded processes are faster than one with two threads, and sums are the same everywhere.
+its children, which save, and exits. Every child computes with as many threads as its stage says,
+most with one: on two cores two single-threaded processes are faster than one with two threads, and
+sums are the same everywhere.
 """
 
 import contextlib
@@ -170,6 +171,10 @@ def run_job(job: dict[str, Any]) -> None:
     with _only_one(folder):
         attempt = _prepare(folder, job["key"])
         module, _, name = job["function"].partition(":")
+        if job["threads"] > 1:
+            import torch
+
+            torch.set_num_threads(job["threads"])
         call = StageCall(
             name=job["stage"],
             inputs={k: tuple(Path(p) for p in paths) for k, paths in job["inputs"].items()},

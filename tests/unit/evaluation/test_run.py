@@ -88,6 +88,8 @@ def test_answers_are_measured_in_words_and_by_how_they_end():
     cut = replace(answers[0], finished=False)
     found = lengths(prompts, [cut, answers[1]])["m"]
     assert (found["words"]["mean"], found["ended"]["rate"]) == (2.0, 0.5)
+    assert found["words_if_ended"]["mean"] == 1.0
+    assert "words_if_ended" not in lengths(prompts, [cut])["m"]
 
 
 def test_prompts_of_the_test_split_are_known_to_be(files, tmp_path):

@@ -10,6 +10,7 @@ from understudy.loop.plan import (
     Stamp,
     check_plan,
     check_stage,
+    fitting,
     hash_code,
     hash_json,
     hash_path,
@@ -207,6 +208,23 @@ def test_the_time_left_is_that_of_the_schedule(workers, expected):
     assert (
         seconds_left(plan, left=left, running=["long"], priority=priority, workers=workers) == 6.0
     )
+
+
+@pytest.mark.parametrize(
+    ("running", "workers", "started"),
+    [
+        ("", 2, "wide"),
+        ("", 3, "wide one"),
+        ("", 1, "wide"),
+        ("one", 2, ""),  # no later stage either, or `wide` would wait for ever
+        ("one", 4, "wide one"),
+    ],
+)
+def test_a_stage_of_two_threads_waits_for_two_cores(running, workers, started):
+    stages = {"wide": stage("wide", threads=2), "one": stage("one"), "two": stage("two")}
+    begun = [stages[name] for name in running.split()]
+    ready = [stages[name] for name in ("wide", "one", "two")]
+    assert [s.name for s in fitting(ready, begun, workers)] == started.split()
 
 
 def test_settings_are_json_from_the_start():

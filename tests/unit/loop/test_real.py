@@ -182,8 +182,8 @@ def test_what_is_not_shown_is_said():
     good = {"accuracy": share(0.65), "above_length": share(0.1)}
     weak = {"accuracy": share(0.53), "above_length": share(0.01)}
     words = {
-        "sft": {"words": {"mean": 30, "low": 27, "high": 33}},
-        "ppo_ptx": {"words": {"mean": 20, "low": 18, "high": 22}},
+        "sft": {"words_if_ended": {"mean": 30, "low": 27, "high": 33}},
+        "ppo_ptx": {"words_if_ended": {"mean": 20, "low": 18, "high": 22}},
     }
     fine = {"win_rates_vs_sft_second_reward_model": {"ppo_ptx": share(0.7)}}
     assert len(caveats(fine, good, good, [])) == 3
@@ -199,7 +199,7 @@ def test_what_is_not_shown_is_said():
     assert "The reward model is not told apart" not in found
     assert "KL of 2.50 nats" in found
     assert "does not score PPO-ptx's answers above" in found
-    assert "answers are shorter" in found
+    assert "have 20 words, SFT's 30" in found
 
 
 def test_the_headline_has_every_interval(tmp_path):

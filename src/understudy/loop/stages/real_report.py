@@ -93,9 +93,13 @@ def caveats(
     judged = (results.get("win_rates_vs_sft_second_reward_model") or {}).get("ppo_ptx")
     if judged and judged["low"] is not None and judged["low"] <= 0.5:
         notes.append("The second reward model does not score PPO-ptx's answers above SFT's.")
-    words = {m: row["words"] for m, row in (results.get("answers") or {}).items()}
-    if {"sft", "ppo_ptx"} <= set(words) and words["ppo_ptx"]["mean"] < words["sft"]["low"]:
-        notes.append("PPO-ptx's answers are shorter than SFT's: part of its score may be that.")
+    of = {m: row.get("words_if_ended") for m, row in (results.get("answers") or {}).items()}
+    ours, theirs = of.get("ppo_ptx"), of.get("sft")
+    if ours and theirs and ours["mean"] < theirs["low"]:
+        notes.append(
+            f"PPO-ptx's responses that end by themselves have {ours['mean']:.0f} words, SFT's "
+            f"{theirs['mean']:.0f}: part of its score may be that."
+        )
     return notes
 
 
