@@ -6,6 +6,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["MPLBACKEND"] = "Agg"
+# Where it is set, every process that a test starts would compile the whole package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,7 +23,11 @@ settings.load_profile("understudy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip GPU tests where there is no GPU; torch is asked only if there are any."""
+    """Browser tests go first: they are few and long, so a worker that is done early then takes
+    short ones, and none of the sites, browsers and databases that a file's tests share is set up
+    twice. GPU tests are skipped where there is no GPU; torch is asked only if there are any.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/web/"))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return

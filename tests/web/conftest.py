@@ -1,27 +1,24 @@
 """The browser, and pages that fail a test when anything goes wrong in them."""
 
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.chromium import launch
 from tests.web.site import PASSWORD, Site, make_site
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TIMEOUT_MS = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    sync_api.expect.set_options(timeout=TIMEOUT_MS)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    """One for this folder's tests; its event loop would stand in the way of others."""
+    with launch() as browser:
+        from playwright.sync_api import expect
+
+        expect.set_options(timeout=TIMEOUT_MS)
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,14 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Make pages in browsers of their own: `open_page(site, "Ann", width=360)` is signed in as Ann,
+    """Make pages for one test, as `opening` does."""
+    with opening(browser) as make:
+        yield make
+
+
+@contextmanager
+def opening(browser: Any) -> Iterator[Open]:
+    """Make pages in browsers of their own: `make(site, "Ann", width=360)` is signed in as Ann,
     without the form and its slow hash, and at the page where Ann's account belongs.
 
     Dialogs, errors of scripts and whatever the content policy refuses fail the test.

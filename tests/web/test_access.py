@@ -45,7 +45,7 @@ def look(project: Site, open_page):
     return make
 
 
-@looks
+@looks("light")
 def test_doors(project: Site, look, scheme, width) -> None:
     page = look(None, scheme, width)
     page.goto("/sign-in")
@@ -60,7 +60,7 @@ def test_doors(project: Site, look, scheme, width) -> None:
     check(page)
 
 
-@looks
+@looks("dark")
 def test_before_and_around_work(project: Site, look, scheme, width) -> None:
     page = look("Uma", scheme, width)
     page.goto("/instructions")
@@ -77,7 +77,7 @@ def test_before_and_around_work(project: Site, look, scheme, width) -> None:
     check(page)
 
 
-@looks
+@looks("light")
 def test_every_kind_of_work(project: Site, look, scheme, width) -> None:
     page = look("Ida", scheme, width)
     page.goto("/work?kind=demonstrate")
@@ -115,7 +115,7 @@ def test_every_kind_of_work(project: Site, look, scheme, width) -> None:
     expect(page.locator(".toast")).to_contain_text("Skipped")
 
 
-@looks
+@looks("dark")
 def test_every_page_of_the_owner(project: Site, look, scheme, width) -> None:
     page = look("Olga", scheme, width)
     item = next(row.id for row in project.items("rank") if row.prompt_id == "t00")

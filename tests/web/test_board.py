@@ -111,7 +111,7 @@ def test_runs_and_metrics_can_be_chosen(page: Any) -> None:
     expect(page.locator("figure")).to_have_count(0)
 
 
-@looks
+@looks("dark")
 def test_it_is_accessible_and_fits(browser: Any, address: str, scheme: str, width: int) -> None:
     from playwright.sync_api import expect
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
-from tests.web.conftest import sign_in
+from playwright.sync_api import Page, expect
+from tests.web.conftest import opening, sign_in
 from tests.web.site import PASSWORD, Site, site_of
 
 from understudy.cli import main
@@ -19,7 +19,10 @@ from understudy.labeling.owner import PAGES
 OWNERS = [path for path in PAGES if "{" not in path]
 LABELERS = ["/work", "/history", "/instructions", "/me"]
 READY = "#page[aria-busy=false], #stage[aria-busy=false], #history li, #text p, #look"
-SIZES = [(390, 844), (1280, 800)]
+SIZES = {"phone": (390, 844), "desk": (1280, 800)}
+EVERY = [*OWNERS, *LABELERS, "labeler", "disagreement"]
+EVERYDAY = ("/owner", "/work", "disagreement")
+"""What is looked at on a desk's screen too, in the everyday suite."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,13 @@ def entered(sample: Site, browser) -> Site:
     return sample
 
 
+@pytest.fixture(scope="module")
+def olgas(entered: Site, browser) -> Iterator[Page]:
+    """The owner's page; a test that goes elsewhere in it leaves nothing behind."""
+    with opening(browser) as make:
+        yield make(entered, "Olga")
+
+
 def test_the_first_ranking_is_in_the_export(entered: Site) -> None:
     rows = [json.loads(line) for line in entered.ids["file text"].splitlines()]
     assert len(rows) > 20
@@ -77,8 +87,8 @@ def test_the_first_ranking_is_in_the_export(entered: Site) -> None:
 
 
 @pytest.mark.parametrize("path", OWNERS)
-def test_every_owners_page_shows_something(entered: Site, open_page, path: str) -> None:
-    page = open_page(entered, "Olga")
+def test_every_owners_page_shows_something(olgas: Page, path: str) -> None:
+    page = olgas
     page.goto(path)
     page.locator("#page[aria-busy=false]").wait_for()
     text = page.locator("#page").inner_text()
@@ -133,12 +143,17 @@ FIRST_COLUMN = """() => [...document.querySelectorAll(".scroll")].filter((box) =
   })"""
 
 
-@pytest.mark.parametrize("path", [*OWNERS, *LABELERS, "labeler", "disagreement"])
-@pytest.mark.parametrize(("width", "height"), SIZES)
-def test_nothing_is_cut_off_or_covered(
-    entered: Site, open_page, path: str, width: int, height: int
-) -> None:
-    page = open_page(entered, "Olga", width=width, height=height)
+@pytest.mark.parametrize(
+    ("screen", "path"),
+    [("phone", path) for path in EVERY]
+    + [
+        pytest.param("desk", path, marks=() if path in EVERYDAY else pytest.mark.slow)
+        for path in EVERY
+    ],
+)
+def test_nothing_is_cut_off_or_covered(olgas: Page, screen: str, path: str) -> None:
+    page, (width, height) = olgas, SIZES[screen]
+    page.set_viewport_size({"width": width, "height": height})
     if path in ("labeler", "disagreement"):  # the first of each, by the list's link
         page.goto(f"/owner/{path}s")
         page.locator("#page[aria-busy=false]").wait_for()
@@ -150,7 +165,7 @@ def test_nothing_is_cut_off_or_covered(
         details.evaluate("node => { node.open = true; }")
     assert page.evaluate(BOXES) == [], "outside the window"
     assert page.evaluate(COVERED) == [], "under something else"
-    if width < 768:
+    if screen == "phone":
         for box in page.evaluate(FIRST_COLUMN):
             assert box == {"stays": True, "reached": True}
 

@@ -64,7 +64,7 @@ def editor(page):
     return page.get_by_label("Your answer")
 
 
-@looks
+@looks("dark")
 def test_practice_with_its_feedback_and_screening(person, scheme, width) -> None:
     page, _ = person(scheme, width, "practice")
     for _ in range(2):
@@ -92,7 +92,7 @@ def answer(page) -> None:
             page.keyboard.press(stroke)
 
 
-@looks
+@looks("light")
 def test_doors_that_do_not_open(project: Site, open_page, person, scheme, width) -> None:
     page = open_page(project, **looked(scheme, width))
     page.goto("/sign-in")
@@ -113,7 +113,7 @@ def test_doors_that_do_not_open(project: Site, open_page, person, scheme, width)
     check(page)
 
 
-@looks
+@looks("dark")
 def test_no_ranking_and_nothing_to_do(person, scheme, width) -> None:
     page, _ = person(scheme, width)
     page.goto("/work?kind=rank")
@@ -136,7 +136,7 @@ def test_no_ranking_and_nothing_to_do(person, scheme, width) -> None:
     check(page)
 
 
-@looks
+@looks("light")
 def test_away_and_back(project: Site, person, scheme, width) -> None:
     page, account_id = person(scheme, width)
     page.goto("/work?kind=demonstrate")
@@ -164,7 +164,7 @@ def test_away_and_back(project: Site, person, scheme, width) -> None:
     check(page)
 
 
-@looks
+@looks("dark")
 def test_two_tabs_two_devices_and_time_run_out(project: Site, person, scheme, width) -> None:
     page, _ = person(scheme, width)
     page.goto("/work?kind=demonstrate")
@@ -201,7 +201,7 @@ def test_two_tabs_two_devices_and_time_run_out(project: Site, person, scheme, wi
     check(second)
 
 
-@looks
+@looks("light")
 def test_another_version_of_the_instructions(project: Site, open_page, scheme, width) -> None:
     name = next(NAMES)
     project.account(name)

@@ -1,15 +1,13 @@
 """The report in a real browser: on a phone, in the dark, without the network."""
 
-import shutil
 from pathlib import Path
 
 import pytest
+from tests.chromium import launch
 from tests.unit.evaluation.synthetic import results
 
 from understudy.evaluation.report import write_report
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 CONTRAST = """() => {
   const channel = v => (v /= 255, v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
   const light = c => { const [r, g, b] = c.match(/[0-9.]+/g).map(Number).map(channel);
@@ -19,10 +17,6 @@ CONTRAST = """() => {
   return (pair[0] + 0.05) / (pair[1] + 0.05);
 }"""
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
-)
-
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory) -> Path:
@@ -31,15 +25,19 @@ def page_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with launch() as browser:
         yield browser
-        browser.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (360, "dark"),
+        (1100, "light"),
+        pytest.param(360, "light", marks=pytest.mark.slow),
+        pytest.param(1100, "dark", marks=pytest.mark.slow),
+    ],
+)
 def test_it_reads_at_every_width_in_both_schemes(browser, page_file, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     asked, complaints = [], []
