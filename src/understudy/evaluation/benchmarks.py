@@ -6,11 +6,11 @@ A benchmark is a JSON Lines file, its name the file's stem; each line one item:
      "answer": 0}
     {"question": "English: cat\\nZog:", "answer": "miu"}
 
-The answer is a choice or its index, or, without choices, a text, a number or several in a list.
+The answer is a choice or its index; without choices it is a text, a number or a list of them.
 
 Multiple choice takes the choice with the HIGHEST mean log-probability per token. (The paper's App.
 D prints "lowest", which would pick the worst.) Prompt and choice are encoded as one text, and the
-tokens that hold the choice's characters count. Otherwise the model generates at temperature 0,
+tokens that contain the choice's characters count. Otherwise the model generates at temperature 0,
 cut at the first newline, and is scored by exact match and by F1 over words after SQuAD's
 normalisation. `context` and `question` are text as a base model reads it: no chat template.
 """
@@ -36,7 +36,7 @@ from understudy.records.files import iter_rows
 from understudy.training.run import write_atomic
 
 ITEMS = "benchmark_items.jsonl"
-"""What every model picked or wrote, an item per line."""
+"""Each model's picks and texts, an item per line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,17 +44,17 @@ class Item:
     """One question: `Item(question="2 + 2 =", choices=("3", "4"), answers=("4",))`."""
 
     question: str
-    """The text to go on from."""
+    """The text that the model continues."""
     answers: tuple[str, ...]
-    """Right answers; of several the best match counts."""
+    """Right answers; the best match counts."""
     choices: tuple[str, ...] = ()
-    """The alternatives of a multiple choice; none for a generated answer."""
+    """The choices of a multiple-choice item; none for a generated answer."""
     context: str = ""
     """Few-shot examples before the question, with the newline between them."""
 
     @property
     def prompt(self) -> str:
-        """What the model reads."""
+        """The text that the model reads."""
         return self.context + self.question
 
 
@@ -73,16 +73,16 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a model did on a benchmark."""
+    """A model's results on a benchmark."""
 
     scores: dict[str, Interval]
     """{"accuracy"} of a multiple choice, {"exact_match", "f1"} of generated answers."""
     items: list[dict[str, Any]]
-    """A row per item: what was picked or written, and whether it is right."""
+    """A row per item: the pick or text, and whether it is right."""
 
 
 def read_benchmark(path: Path | str) -> Benchmark:
-    """The benchmark in a JSON Lines file; ValueError names the line that is wrong."""
+    """The benchmark in a JSON Lines file; ValueError names the line at fault."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"benchmark {path} does not exist; give a .jsonl file")
@@ -108,7 +108,7 @@ def item_of(row: Any) -> Item:
     question = _text("question", row["question"])
     context = _text("context", "" if row.get("context") is None else row["context"])
     if not (context + question).strip():
-        raise ValueError("'question' is blank; there is nothing to go on from")
+        raise ValueError("'question' is blank; the model needs text to continue")
     choices = _choices(row.get("choices"))
     answers = _answers(row["answer"], choices)
     return Item(question=question, answers=answers, choices=choices, context=context)
@@ -120,7 +120,7 @@ def _text(name: str, value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name!r} holds half a surrogate pair, which is no text") from None
+        raise ValueError(f"{name!r} has half of a surrogate pair, which is not text") from None
     return value
 
 
@@ -164,7 +164,7 @@ def _answer(value: Any, choices: Sequence[str]) -> str:
     if not number or isinstance(value, float):
         raise ValueError(f"'answer' must be a choice or its index from 0, not {value!r}")
     if not 0 <= value < len(choices):
-        raise ValueError(f"'answer' is {value}, but there are {len(choices)} choices from 0")
+        raise ValueError(f"'answer' is {value}, but the {len(choices)} choices count from 0")
     return choices[value]
 
 
@@ -228,7 +228,7 @@ def write_items(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -
 
 
 def main_score(scores: Mapping[str, Interval]) -> Interval:
-    """The one figure of a benchmark in tables: accuracy, or F1 as for the paper's reading sets."""
+    """A benchmark's figure in tables: accuracy, or F1 as for the paper's reading sets."""
     return scores["accuracy"] if "accuracy" in scores else scores["f1"]
 
 
@@ -257,8 +257,8 @@ def choice_means(
 def encode_choice(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[Ids, Ids]:
     """(ids before the choice, ids of the tokens that hold its characters) of the joined text.
 
-    A space goes between prompt and choice unless one of them brings white space. Where a tokenizer
-    gives no character offsets, the choice begins where the tokens leave those of the prompt.
+    A space goes between prompt and choice unless either supplies whitespace. If the tokenizer gives
+    no character offsets, the choice begins where the tokens differ from the prompt's.
     """
     space = "" if prompt[-1:].isspace() or choice[:1].isspace() else " "
     before, text = prompt + space, prompt + space + choice

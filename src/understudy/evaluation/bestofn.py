@@ -1,10 +1,10 @@
 """Best-of-n: draw n responses, keep the one the reward model scores highest; and the gate before
 PPO.
 
-From N samples per prompt, every n <= N is estimated without bias by counting, for each sample, in
-how many subsets of n it would be the one kept (Nakano et al. 2021, App. I). The KL of best-of-n
-from the model is at most log n - (n - 1) / n (Stiennon et al. 2020, App. G.3; exact when no two
-samples are equal).
+From N samples per prompt, every n <= N is estimated without bias by counting, for each sample, the
+subsets of n in which it would be kept (Nakano et al. 2021, App. I). The KL of best-of-n from the
+model is at most log n - (n - 1) / n (Stiennon et al. 2020, App. G.3; exact when no two samples are
+equal).
 
 Legend: P prompts, N samples of each prompt.
 """
@@ -48,11 +48,11 @@ def best_of_n(scores_PN: ArrayLike, values_PN: ArrayLike, n: int) -> Array:
 
 
 def best_of_n_wins(scores_PN: ArrayLike, gold_PN: ArrayLike, n: int) -> Array:
-    """outcomes_P: how often best-of-n beats one more sample of the same model, by gold, ties half.
+    """outcomes_P: how often best-of-n beats another sample of the same model by gold, ties half.
 
-    Averaged over all subsets of n and all samples outside them. With n = N nothing is left
+    Averaged over all subsets of n and all samples outside them. With n = N no sample is left
     outside, and the opponent is another sample of the subset: too favourable by at most 1/(n + 1),
-    and not at all when the score knows nothing.
+    and unbiased if the score is uninformative.
     """
     scores, gold = _same_shape(scores_PN, gold_PN)
     ranked_PN = _by_rank(scores, gold)
@@ -115,15 +115,15 @@ def gate(
 def pick_best(
     responses: Sequence[Response], scores: Sequence[float], n: int, name: str
 ) -> list[Response]:
-    """Of each prompt's first n responses the one that scores highest, as model `name`."""
+    """The highest-scoring of each prompt's first n responses, as model `name`."""
     score_of = {r.id: score for r, score in zip(responses, scores, strict=True)}
     if len(score_of) != len(responses):
         raise ValueError("response ids must be unique to pick the best of them")
     picked = []
-    for prompt_id, answers in by_prompt(responses).items():
-        if len(answers) < n:
-            raise ValueError(f"prompt {prompt_id} has {len(answers)} responses, fewer than {n}")
-        best = max(answers[:n], key=lambda answer: score_of[answer.id])
+    for prompt_id, drawn in by_prompt(responses).items():
+        if len(drawn) < n:
+            raise ValueError(f"prompt {prompt_id} has {len(drawn)} responses, fewer than {n}")
+        best = max(drawn[:n], key=lambda response: score_of[response.id])
         picked.append(_renamed(best, name))
     return picked
 

@@ -3,8 +3,8 @@
     pairs = [encode_pair(tokenizer, "Fish live in", text) for text in (" the sea", " the sky")]
     [score.logprob / score.num_tokens for score in score_pairs(model, pairs)]
 
-Tokens follow lm-evaluation-harness: context and continuation are encoded together, white space at
-the end of the context belongs to the continuation, and the tokens after the context's own count.
+Tokens follow lm-evaluation-harness: context and continuation are encoded together, whitespace at
+the end of the context belongs to the continuation, and the tokens after the context count.
 
 Shapes: B rows, T tokens, N scored tokens, D hidden size, V vocabulary.
 """
@@ -25,21 +25,21 @@ from understudy.models.trunk import context_length, device_of
 Ids = tuple[int, ...]
 
 _GROUP_TOKENS = 2048
-"""Most tokens in one row of a context with its continuations; its mask grows with the square."""
+"""Most tokens in one row of a context with its continuations; the mask grows quadratically."""
 _HEAD_ROWS = 256
-"""Positions whose logits exist at a time."""
+"""Positions whose logits are computed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely a continuation is after its context: `Score(-3.2, 4, False)`."""
+    """Likelihood of a continuation after its context: `Score(-3.2, 4, False)`."""
 
     logprob: float
     """Sum over its tokens, in nats."""
     num_tokens: int
     """Tokens that count."""
     is_greedy: bool
-    """Whether greedy decoding would write it."""
+    """Whether greedy decoding would produce it."""
 
 
 def encode(tokenizer: Tokenizer, text: str, *, special: bool = True) -> list[int]:
@@ -78,12 +78,12 @@ def score_pairs(
     batch_tokens: int = 8192,
     on_scored: Callable[[int], None] | None = None,
 ) -> list[Score]:
-    """The score of each (context, continuation), whatever else is in the batch.
+    """The score of each (context, continuation), independent of the rest of the batch.
 
-    A context that is too long loses its beginning, as the harness has it. Where the architecture
-    allows it (`shares_prefix`), continuations of one context lie in one row under a mask.
-    `on_scored` is told after each pass how many pairs are scored.
-    ValueError for a continuation that does not fit the model by itself.
+    A context that is too long loses its beginning, as in the harness. Where the architecture allows
+    it (`shares_prefix`), continuations of one context share a row under a mask. `on_scored`
+    receives the number of pairs scored after each pass. ValueError for a continuation that does not
+    fit the model by itself.
     """
     cut = _cut(pairs, context_length(model))
     scores: list[Score | None] = [None] * len(pairs)

@@ -4,9 +4,9 @@
     judged = head_to_head(prompts, {"ppo": responses}, sft_responses, people, seed=1)
     win_rates(judged["gold"], prompts)["ppo"]     # Interval(rate, low, high, n)
 
-The seed and the ids alone determine what a labeler sees: the order of the two responses and the
-choice of labelers do not depend on the order of the input. All models' responses to one prompt go
-to the same labelers, so models are compared on equal terms."""
+The seed and the ids alone determine what a labeler sees: neither the order of the two responses nor
+the choice of labelers depends on the order of the input. All models' responses to one prompt go to
+the same labelers, so models are compared on equal terms."""
 
 import random
 from collections import defaultdict
@@ -27,7 +27,7 @@ from understudy.records import (
 )
 
 IDENTICAL = "identical"
-"""The labeler id of a comparison of two equal texts: a tie that nobody was asked about."""
+"""The labeler id of a comparison of two equal texts, which tie without asking anyone."""
 
 
 class Comparer(Protocol):
@@ -54,7 +54,7 @@ class ScoreComparer:
 
     @property
     def info(self) -> LabelerInfo:
-        """A scorer trains nobody, so it counts as a researcher."""
+        """A scorer's labels train no model, so it counts as a researcher."""
         return LabelerInfo(id=self.id, role="researcher")
 
     def compare(self, prompt: Prompt, first: Response, second: Response) -> Comparison:
@@ -103,7 +103,7 @@ def head_to_head(
     seed: int,
     labels_per_comparison: int = 1,
 ) -> dict[str, list[Comparison]]:
-    """Comparisons per judge group: every model's i-th answer to a prompt with the baseline's i-th.
+    """Comparisons per judge group: each model's i-th response to a prompt with the baseline's i-th.
 
     Each comparison goes to `labels_per_comparison` labelers of each group (the paper: one), drawn
     without replacement, in shuffled order; a smaller group, such as one judge, is asked as a whole.
@@ -111,14 +111,14 @@ def head_to_head(
     """
     baseline_of = by_prompt(baseline)
     comparisons: dict[str, list[Comparison]] = {group: [] for group in judges}
-    for model, answers in responses.items():
-        answers_of = by_prompt(answers)
+    for model, own in responses.items():
+        own_of = by_prompt(own)
         for prompt in prompts:
-            pairs = _pairs(model, prompt, answers_of, baseline_of)
-            for number, (answer, other) in enumerate(pairs):
+            pairs = _pairs(model, prompt, own_of, baseline_of)
+            for number, (response, other) in enumerate(pairs):
                 key = f"{seed}/{prompt.id}/{number}"
                 swap = random.Random(f"order/{key}/{model}").random() < 0.5
-                first, second = (other, answer) if swap else (answer, other)
+                first, second = (other, response) if swap else (response, other)
                 for group, members in judges.items():
                     number_asked = min(labels_per_comparison, len(members))
                     asked = chosen(members, number_asked, f"{group}/{key}")
@@ -153,7 +153,7 @@ def judge_responses(
 
 
 def outcome(comparison: Comparison, baseline: str) -> tuple[str, float]:
-    """(model, 1 | 0.5 | 0) of a comparison with `baseline`: what the other model achieved."""
+    """(other model, its outcome: 1, 0.5 or 0) of a comparison with `baseline`."""
     first, second = comparison.first_model, comparison.second_model
     if first is None or second is None or (first == baseline) == (second == baseline):
         raise ValueError(
@@ -199,7 +199,7 @@ def _outcomes(
 
 
 def first_shown_rate(comparisons: Sequence[Comparison]) -> Interval:
-    """How often the answer shown first wins, ties half: 0.5 when labelers have no position bias."""
+    """How often the response shown first wins, ties half: 0.5 without position bias."""
     won = {"first": 1.0, "tie": 0.5, "second": 0.0}
     return win_rate(
         [won[c.preferred] for c in comparisons],
@@ -254,7 +254,7 @@ T = TypeVar("T")
 
 
 def chosen(members: Sequence[T], number: int, key: str) -> list[T]:
-    """`number` different members, by `key` alone; an error when there are not so many."""
+    """`number` different members, determined by `key`; ValueError if there are fewer."""
     if number > len(members):
         raise ValueError(f"{number} labels are asked for, but there are {len(members)} labelers")
     return random.Random(key).sample(members, number)
@@ -263,16 +263,16 @@ def chosen(members: Sequence[T], number: int, key: str) -> list[T]:
 def _pairs(
     model: str,
     prompt: Prompt,
-    answers_of: Mapping[str, list[Response]],
+    own_of: Mapping[str, list[Response]],
     baseline_of: Mapping[str, list[Response]],
 ) -> list[tuple[Response, Response]]:
-    answers, others = answers_of.get(prompt.id, []), baseline_of.get(prompt.id, [])
-    if len(answers) != len(others) or not answers:
+    own, others = own_of.get(prompt.id, []), baseline_of.get(prompt.id, [])
+    if len(own) != len(others) or not own:
         raise ValueError(
-            f"prompt {prompt.id}: {model} has {len(answers)} answers and the baseline "
+            f"prompt {prompt.id}: {model} has {len(own)} responses and the baseline "
             f"{len(others)}; sample the same number (at least 1) for both"
         )
-    return list(zip(answers, others, strict=True))
+    return list(zip(own, others, strict=True))
 
 
 def _ask(one: Comparer, prompt: Prompt, first: Response, second: Response) -> Comparison:
@@ -285,5 +285,5 @@ def _ask(one: Comparer, prompt: Prompt, first: Response, second: Response) -> Co
 def _known(prompt_of: Mapping[str, Prompt], response: Response) -> Prompt:
     prompt = prompt_of.get(response.prompt_id)
     if prompt is None:
-        raise ValueError(f"response {response.id} answers {response.prompt_id}, an unknown prompt")
+        raise ValueError(f"response {response.id} is to {response.prompt_id}, an unknown prompt")
     return prompt

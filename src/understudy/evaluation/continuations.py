@@ -14,7 +14,7 @@ from understudy.models.policies import Policy
 from understudy.models.trunk import context_length
 
 _FIRST = 24
-"""Tokens after which a continuation that has met a stop string is not drawn further."""
+"""Tokens drawn before continuations that met a stop string are dropped."""
 
 
 def continue_texts(

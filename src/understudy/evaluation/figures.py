@@ -28,34 +28,35 @@ MODELS = {
     "prompted": "Prompted",
     "sft": "SFT",
     "sft_null": "SFT again",
-    "rl_init": "RL's start",
+    "rl_init": "RL init",
     "ppo": "PPO",
     "ppo_ptx": "PPO-ptx",
     "best_of_n": "Best-of-n",
 }
-"""Known models in the order of the paper's figures, by the names that people read."""
+"""Known models in the order of the paper's figures, with their display names."""
 
 VARIANTS = {
     "base_07": ("base", "Base at 0.7"),
     "prompted_07": ("prompted", "Prompted at 0.7"),
     "sft_greedy": ("sft", "SFT, greedy"),
 }
-"""The same models decoded in another way: whose colour they take, and their names."""
+"""The same models decoded differently: the model whose colour they take, and their names."""
 TRICKS = {
     "constant_refusal": "Always refuse",
-    "constant_unknown": "Always not know",
-    "constant_not_said": "Always not in text",
-    "constant_the_end": "Always the end",
+    "constant_unknown": "Always “don't know”",
+    "constant_not_said": "Always “not in text”",
+    "constant_the_end": "Always “the end”",
     "constant_good": "Always good",
     "constant_commonest": "SFT's commonest",
-    "echo": "Prompt as answer",
+    "echo": "Prompt repeated",
     "first_sentence": "First sentence",
     "shortest": "Shortest",
     "longest": "Longest",
     "likeliest": "Likeliest",
     "verdict": "Base's choice",
 }
-"""Answers that know nothing of preferences; the last four are chosen of n ("shortest_of_16")."""
+"""Responses made without knowledge of preferences; the last four are chosen from n
+("shortest_of_16")."""
 
 INK, GRID = "#000001", "#000002"
 COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=1)}
@@ -115,7 +116,7 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def label_of(name: str) -> str:
-    """A model's name for people."""
+    """A model's display name."""
     if name in VARIANTS:
         return VARIANTS[name][1]
     trick, of, number = name.partition("_of_")
@@ -125,14 +126,14 @@ def label_of(name: str) -> str:
 
 
 def colour_of(name: str) -> str:
-    """A model's sentinel colour; a model of the user's own gets one of the extra colours."""
+    """A model's sentinel colour; an unknown model gets one of the extra colours."""
     model = VARIANTS.get(name, (name, ""))[0]
     return COLOURS.get(model) or EXTRA[sum(map(ord, name)) % len(EXTRA)]
 
 
 @matplotlib.rc_context(_STYLE)
 def win_rate_figure(tables: Mapping[str, Table]) -> str:
-    """The manner of the paper's Figures 1 and 3: a row per model, a mark per judge, 50% marked."""
+    """In the style of the paper's Figures 1 and 3: a row per model, a mark per judge, 50% line."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
     markers = ["o", "D", "s", "^", "v"]
     figure, axes = _figure(0.75 + 0.44 * len(models))
@@ -150,7 +151,7 @@ def win_rate_figure(tables: Mapping[str, Table]) -> str:
 
 @matplotlib.rc_context(_STYLE)
 def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
-    """The manner of the paper's Figures 4 and 29: small multiples, a row per model in each."""
+    """In the style of the paper's Figures 4 and 29: small multiples, a row per model in each."""
     models = in_order(list(dict.fromkeys(name for table in panels.values() for name in table)))
     num_rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(WIDTH, num_rows * (0.72 + 0.2 * len(models))), layout="constrained")
@@ -237,8 +238,8 @@ def size_figure(by_size: Mapping[str, Table]) -> str:
 def ablation_figure(
     arms: Sequence[Mapping[str, Any]], axis: str, panels: Mapping[str, tuple[str, float | None]]
 ) -> str:
-    """The manner of the paper's Figures 33 and 34: a panel per key, a line per series, a point with
-    its interval per arm. `panels`: key -> (title, where a dashed line marks no difference)."""
+    """In the style of the paper's Figures 33 and 34: a panel per key, a line per series, a point
+    with its interval per arm. `panels`: key -> (title, where a dashed line marks no difference)."""
     values = list(dict.fromkeys(arm["value"] for arm in arms))
     series = in_order(list(dict.fromkeys(arm["series"] for arm in arms)))
     num_rows = (len(panels) + 1) // 2

@@ -28,17 +28,17 @@ from understudy.records import (
 )
 
 Observation = tuple[Response, Mapping[str, bool]]
-"""A response and what one labeler or judge says of it."""
+"""A response and one labeler's or judge's flags of it."""
 
 
 def observations_of(ratings: Iterable[Rating], responses: Iterable[Response]) -> list[Observation]:
-    """Labelers' ratings beside the responses that they rate."""
+    """Labelers' flags with the responses that they rate."""
     response_of = {response.id: response for response in responses}
     return [(response_of[rating.response_id], rating.flags) for rating in ratings]
 
 
 def judged(judgments: Mapping[str, Judgment], responses: Iterable[Response]) -> list[Observation]:
-    """A judge's flags (judgments by response id) beside the responses."""
+    """A judge's flags (judgments by response id) with the responses."""
     return [(r, judgments[r.id].flags) for r in responses if r.id in judgments]
 
 
@@ -59,7 +59,7 @@ def flag_rates(
 
 
 def counted_flags(flags: Mapping[str, bool], prompt: Prompt) -> dict[str, bool]:
-    """The flags of one response that count, given what kind of prompt it answers."""
+    """The flags of one response that count, given its kind of prompt."""
     counted = dict(flags)
     if prompt.tags.get("constraint") is False:
         counted.pop("satisfies_constraint", None)
@@ -80,7 +80,7 @@ def is_rude(text: str, words: Collection[str]) -> bool:
 def rude_rates(
     responses: Iterable[Response], words: Collection[str], prompts: Sequence[Prompt]
 ) -> dict[str, Interval]:
-    """Share of each model's responses that hold a rude word, clustered by prompt and user."""
+    """Share of each model's responses with a rude word, clustered by prompt and user."""
     prompt_of = {prompt.id: prompt for prompt in prompts}
     rows: dict[str, list[tuple[bool, Prompt]]] = defaultdict(list)
     for response in responses:

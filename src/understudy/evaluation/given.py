@@ -1,4 +1,4 @@
-"""The files given to an evaluation, read completely before anything is done with them."""
+"""The files given to an evaluation, read completely before any work starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Record = TypeVar("Record", Response, Comparison, Rating)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
-    """The files' content; what was not given is empty."""
+    """The files' content; files not given are empty."""
 
     prompts: list[Prompt]
     """Prompts of users unseen in training."""
@@ -42,7 +42,7 @@ def read_given(
     text: Path | None,
     rude_words: Path | None,
 ) -> Given:
-    """Read them; ValueError says which is not what it should be."""
+    """Read them; ValueError names the file at fault."""
     return Given(
         prompts=read_records(prompts, Prompt),
         responses=_records(responses, Response),

@@ -83,15 +83,15 @@ summary:hover { color: var(--ink); }
 .example { background: var(--card); border: 1px solid var(--line); border-radius: .7rem;
   padding: 1rem; margin: 1rem 0; }
 .example h3 { margin: 0 0 .3rem; font-size: .85rem; color: var(--soft); font-weight: 500; }
-.prompt, .answer p { white-space: pre-wrap; }
+.prompt, .response p { white-space: pre-wrap; }
 .prompt { font-size: 1.02rem; margin: 0 0 .9rem; max-width: none; }
-.answers { display: grid; gap: .7rem 1.4rem;
+.responses { display: grid; gap: .7rem 1.4rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); }
-.answer { border-left: 3px solid var(--colour, var(--line)); padding-left: .7rem; min-width: 0; }
-.answer h4 { margin: 0; font-size: .85rem; display: flex; justify-content: space-between;
+.response { border-left: 3px solid var(--colour, var(--line)); padding-left: .7rem; min-width: 0; }
+.response h4 { margin: 0; font-size: .85rem; display: flex; justify-content: space-between;
   gap: .6rem; }
-.answer h4 span { color: var(--soft); font-weight: 400; font-variant-numeric: tabular-nums; }
-.answer p { margin: .15rem 0 0; font-size: .95rem; }
+.response h4 span { color: var(--soft); font-weight: 400; font-variant-numeric: tabular-nums; }
+.response p { margin: .15rem 0 0; font-size: .95rem; }
 footer { padding-top: 2rem; padding-bottom: 3rem; color: var(--soft); font-size: .88rem; }
 @media print { nav { display: none; } section { break-inside: avoid; } }
 """
@@ -110,7 +110,7 @@ def page(title: str, header: str, sections: Iterable[str], footer: str) -> str:
 
 
 def section(anchor: str, title: str, *parts: str) -> str:
-    """A section with its heading; empty parts leave no trace."""
+    """A section with its heading; empty parts are left out."""
     body = "\n".join(part for part in parts if part)
     return f'<section id="{escape(anchor)}">\n<h2>{escape(title)}</h2>\n{body}\n</section>'
 
@@ -123,8 +123,8 @@ def paragraph(text: str, kind: str = "") -> str:
 def figure(
     svg: str, title: str, caption: str, alt: str, numbers: str = "", *, reading: str = ""
 ) -> str:
-    """A figure with one sentence on what it shows, words for those who do not see it, and its
-    numbers to unfold."""
+    """A figure with one sentence on what it shows, an alt text, and its numbers in a details
+    element."""
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
     more = f"<details><summary>The numbers</summary>{numbers}</details>" if numbers else ""
     text = f"<b>{escape(title)}</b> {escape(caption)}"
@@ -164,7 +164,7 @@ def tile(number: str, what: str, note: str = "") -> str:
 
 
 def bar(share: float, colour: str = "") -> str:
-    """A bar as long as `share` of its cell, for the eye only."""
+    """A bar as long as `share` of its cell; decoration only."""
     paint = f";background:var(--{colour})" if colour else ""
     width = 100 * min(max(share, 0.0), 1.0)
     return f'<span class="bar" aria-hidden="true" style="width:{width:.1f}%{paint}"></span>'
@@ -183,7 +183,7 @@ def decimal(point: Point, digits: int = 2) -> str:
 
 
 def with_ends(point: Point, *, as_percent: bool = True) -> str:
-    """`65% (60 to 70), n = 600`: the estimate with what is known of its interval."""
+    """`65% (60 to 70), n = 600`: the estimate with its interval and count, where known."""
     text = percent(point) if as_percent else decimal(point)
     ends = ends_of(point)
     if ends is not None:

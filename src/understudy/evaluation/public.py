@@ -32,9 +32,9 @@ def _how(found: Mapping[str, Any], baseline: str) -> str:
     items = f"at most {found['limit']} items of each task" if found.get("limit") else "all items"
     text = (
         f"The paper's public benchmarks (App. D) with {shots}, {items}. Each cell is an estimate "
-        "with its 95% interval; below it the difference from "
-        f"{label_of(baseline)} on the same items, which is judged in pairs. 175B: the paper's "
-        "Table 14, where it has the task; a small model is not expected near it."
+        "with its 95% interval; below it the paired difference from "
+        f"{label_of(baseline)} on the same items. 175B: the paper's Table 14, where it has the "
+        "task; a small model is not expected to come near it."
     )
     if found.get("toxicity"):
         text += f" Toxicity is scored by {found['toxicity']}; the paper's by Perspective."
@@ -88,16 +88,16 @@ def _number(value: float | None, scale: int, factor: int, sign: str = "") -> str
 
 
 def _verdicts(lines: Sequence[Line], models: Sequence[str], baseline: str) -> str:
-    """Which skills fell, rose or cannot be told, per model."""
+    """Which skills fell, rose or did not clearly change, per model."""
     rows = []
     for model in models:
-        words: dict[str, list[str]] = {"fell": [], "rose": [], "not told apart": []}
+        words: dict[str, list[str]] = {"fell": [], "rose": [], "no clear change": []}
         for line in lines:
             gap = (line["models"].get(model) or {}).get("difference")
             ends = ends_of(gap)
             if ends is not None:
-                kind = "rose" if ends[0] > 0 else "fell" if ends[1] < 0 else "not told apart"
+                kind = "rose" if ends[0] > 0 else "fell" if ends[1] < 0 else "no clear change"
                 words[kind].append(str(line["title"]))
         rows.append((label_of(model), *("; ".join(found) or "-" for found in words.values())))
-    head = (f"Beside {label_of(baseline)}", "Fell beyond the interval", "Rose", "Not told apart")
+    head = (f"Against {label_of(baseline)}", "Fell beyond the interval", "Rose", "No clear change")
     return page.table(head, rows)

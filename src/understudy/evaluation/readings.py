@@ -1,7 +1,7 @@
 """One sentence per figure of the report, computed from the figure's numbers.
 
-Each function takes what its figure draws and returns the sentence, or "" if there is nothing to
-say. Equal numbers give equal sentences."""
+Each function takes the figure's data and returns the sentence, or "" if there is nothing to say.
+Equal numbers give equal sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def wins_reading(tables: Mapping[str, Table], baseline: str, *, scored: bool = False) -> str:
-    """Who is above, below, and not told apart from 50%, by the first judge; who differs."""
+    """Which models are above, below or level with 50% by the first judge; which judges differ."""
     judge, table = next(iter(tables.items()))
     models = [m for m in in_order(list(table)) if ends_of(table[m]) and not m.endswith("_null")]
     if not models:
@@ -39,7 +39,7 @@ def wins_reading(tables: Mapping[str, Table], baseline: str, *, scored: bool = F
 
 
 def tricks_reading(tables: Mapping[str, Table]) -> str:
-    """Whether any response that knows nothing of preferences wins."""
+    """Whether any response made without knowledge of preferences wins."""
     found = {
         f"{label_of(model)} ({page.percent(point)} by {in_text(judge)})"
         for judge, table in tables.items()
@@ -48,7 +48,7 @@ def tricks_reading(tables: Mapping[str, Table]) -> str:
     }
     if not found:
         return "None of them wins against SFT beyond its interval."
-    return f"{_listed(sorted(found))} {_verb('win', len(found))} against SFT all the same."
+    return f"{_listed(sorted(found))} {_verb('win', len(found))} against SFT."
 
 
 def size_reading(by_size: Mapping[str, Table], baseline: str) -> str:
@@ -105,7 +105,7 @@ def loss_reading(loss: Table) -> str:
 
 
 def training_reading(curves: Curves) -> str:
-    """Where the score and the KL of each run went."""
+    """How the score and the KL of each run moved."""
     said = []
     for name in in_order(list(curves)):
         scores = [v for p in curves[name] if (v := value_of(p.get("score"))) is not None]
@@ -135,8 +135,8 @@ def overoptimisation_reading(curves: Curves) -> str:
             )
         else:
             said.append(
-                f"{label_of(name)}'s gold score ends at {gold[-1]:.2f}, not told apart from its "
-                f"peak of {peak:.2f}"
+                f"{label_of(name)}'s gold score ends at {gold[-1]:.2f}, not distinguishable from "
+                f"its peak of {peak:.2f}"
             )
     return "; ".join(said) + "." if said else ""
 
@@ -158,7 +158,7 @@ def arms_reading(
 
 
 def _side(point: Point) -> int:
-    """1 above 50% beyond the interval, -1 below, 0 not told apart."""
+    """1 if above 50% beyond the interval, -1 if below, else 0."""
     ends = ends_of(point)
     return 0 if ends is None else (ends[0] > 0.5) - (ends[1] < 0.5)
 

@@ -44,18 +44,18 @@ Results = Mapping[str, Any]
 
 STAGES = {
     "prompts": "Users' prompts are cleaned of personal data, deduplicated, capped, split by user.",
-    "screen": "Labelers are tested against researchers' answers; careless ones are turned away.",
-    "demonstrate": "Labelers write the answers that they would want.",
+    "screen": "Labelers are tested against researchers' labels; careless ones are rejected.",
+    "demonstrate": "Labelers write the responses that they would want.",
     "sft": "The base model imitates the demonstrations.",
-    "sample": "The SFT model answers each prompt several times.",
-    "rank": "Labelers rank those answers, ties allowed.",
+    "sample": "The SFT model responds to each prompt several times.",
+    "rank": "Labelers rank those responses, ties allowed.",
     "reward": "A reward model learns to predict the rankings.",
-    "rl_init": "A second, shorter SFT with pretraining text mixed in: where PPO starts.",
+    "rl_init": "A second, shorter SFT with pretraining text mixed in; PPO starts from it.",
     "ppo": "The policy is optimised against the reward model, held near its start by a KL penalty.",
     "ppo_ptx": "The same with the pretraining gradient added, against forgetting.",
-    "evaluate": "Unseen users' prompts are answered by every model and judged blind.",
+    "evaluate": "Every model responds to unseen users' prompts, and judges compare blind.",
 }
-"""What each stage means in a line."""
+"""Each stage in a line."""
 
 ABLATION = "One setting at a time"
 MEANS = {
@@ -84,7 +84,7 @@ def render(results: Results) -> str:
         ABLATION: ablation_section,
         "Head to head": _wins,
         "What else could explain it": explanations_section,
-        "Faults in the answers": flags_section,
+        "Faults in the responses": flags_section,
         "The reward model": reward_section,
         "Optimising against it": training_section,
         "The alignment tax": tax_section,
@@ -130,20 +130,20 @@ def _lead(results: Results) -> str:
         return str(results["lead"])
     baseline = label_of(str(results.get("baseline", "sft")))
     users = {
-        "unseen": "prompts of users whom no training has seen",
-        "test_split": "prompts of the test split, whose users are apart from the train split's",
-    }.get(str(results.get("users")), "the prompts given; whether training saw them is not known")
+        "unseen": "prompts of users unseen in training",
+        "test_split": "prompts of the test split, which shares no user with the train split",
+    }.get(str(results.get("users")), "the given prompts (whether training saw them is not known)")
     judges = {"Held-out labelers"} if results.get("ablation") else set(win_tables(results))
-    how = "compared blind with" if judges - {*MODELS_THAT_JUDGE} else "set beside"
+    how = "compared blind with" if judges - {*MODELS_THAT_JUDGE} else "compared with"
     said = (
-        " by models' scores alone: no person has judged them"
+        " by models' scores only: no person has judged them"
         if judges <= {*MODELS_THAT_JUDGE}
         else ""
     )
     return (
-        f"Answers to {users}: {how} those of the {baseline} model{said if judges else ''}. "
-        "Bars around a value are 95% intervals clustered by prompt and user, for other users and "
-        "prompts. Training noise is not in them: another seed moves every value."
+        f"Responses to {users}, {how} those of the {baseline} model{said if judges else ''}. "
+        "Bars are 95% intervals clustered by prompt and user: they cover other users and prompts. "
+        "Training noise is not in them: another seed moves every value."
     )
 
 
@@ -157,11 +157,11 @@ def _tiles(results: Results) -> str:
             verb = "scored above" if scored else "preferred to"
             what = f"{label_of(model)} {verb} {label_of(baseline)} by {in_text(judge)}"
             note = f"{page.with_ends(table[model])}; {verdict(table[model])}"
-            note += "; a score, no person's preference" if scored else ""
+            note += "; a score, not a person's preference" if scored else ""
             tiles.append(page.tile(page.percent(table[model]), what, note))
     reward = results.get("reward_model") or {}
     if value_of(reward.get("accuracy_heldout_labelers")) is not None:
-        note = "they agree with each other at " + page.percent(reward.get("heldout_agreement"))
+        note = "they agree with each other on " + page.percent(reward.get("heldout_agreement"))
         number = page.percent(reward["accuracy_heldout_labelers"])
         tiles.append(page.tile(number, "Reward model agrees with held-out labelers", note))
     minutes = results.get("minutes") or {}
@@ -193,9 +193,9 @@ def _screening(screening: Mapping[str, Any]) -> str:
     if not candidates:
         return ""
     failed = [str(row["id"]) for row in candidates if row.get("failed")]
-    text = f"Of {len(candidates)} candidate labelers {len(candidates) - len(failed)} passed"
-    turned = f"; turned away: {', '.join(failed)}." if failed else "."
-    return page.paragraph(text + " the screening" + turned)
+    passed = f"{len(candidates) - len(failed)} of {len(candidates)} candidate labelers passed"
+    rejected = f"; rejected: {', '.join(failed)}." if failed else "."
+    return page.paragraph(passed + " the screening" + rejected)
 
 
 def _wins(results: Results) -> str:
@@ -209,7 +209,7 @@ def _wins(results: Results) -> str:
             scored = set(tables) <= {*MODELS_THAT_JUDGE}
             verb = "scores above" if scored else "is preferred to"
             caption = (
-                f"How often each model's answer {verb} {baseline}'s, ties half. "
+                f"How often each model's response {verb} {baseline}'s; a tie counts half. "
                 f"Dashed: 50%, no {'difference' if scored else 'preference'}."
                 + _best_of_note(results)
             )
@@ -238,26 +238,26 @@ def _wins(results: Results) -> str:
     if means:
         alt = ". ".join(f"{name}: {describe(t, as_percent=False)}" for name, t in means.items())
         numbers = by_model(means, as_percent=False)
-        title, caption = "Quality of each answer on its own.", "Mean over the same prompts."
+        title, caption = "Quality of each response on its own.", "Mean over the same prompts."
         svg, reading = panels_figure(means, False), means_reading(means)
         drawn.append(page.figure(svg, title, caption, alt, numbers, reading=reading))
     return _null_check(results) + page.figures(*drawn) + _lengths(results) if drawn else ""
 
 
 def _lengths(results: Results) -> str:
-    """How long the responses are, so that a win by length or by brevity is seen as one: responses
-    that were cut are as long as they may be."""
-    answers = results.get("answers") or {}
+    """How long the responses are, to expose wins by length or by brevity: responses that were cut
+    have the greatest length."""
+    shapes = results.get("answers") or {}
     rows = [
         (
             label_of(model),
-            page.with_ends(answers[model].get("words"), as_percent=False),
-            page.with_ends(answers[model].get("words_if_ended"), as_percent=False),
-            page.with_ends(answers[model].get("ended")),
+            page.with_ends(shapes[model].get("words"), as_percent=False),
+            page.with_ends(shapes[model].get("words_if_ended"), as_percent=False),
+            page.with_ends(shapes[model].get("ended")),
         )
-        for model in in_order(list(answers))
+        for model in in_order(list(shapes))
     ]
-    columns = ("", "Words in a response", "In one that ended by itself", "Ended by itself")
+    columns = ("", "Words per response", "If it ended by itself", "Ended by itself")
     return page.table(columns, rows) if rows else ""
 
 
@@ -276,7 +276,7 @@ def _null_check(results: Results) -> str:
     if not found:
         return ""
     first = results.get("first_shown")
-    shown = f" The answer shown first wins {page.with_ends(first)}." if first else ""
+    shown = f" The response shown first wins {page.with_ends(first)}." if first else ""
     return page.paragraph(
         "Null check: a second sample of the baseline against the first should win half the time. "
         "It wins " + "; ".join(found) + "." + shown,
@@ -287,8 +287,8 @@ def _null_check(results: Results) -> str:
 def _examples(results: Results) -> str:
     cards = []
     for example in results.get("examples") or []:
-        answers = "".join(
-            _answer(model, example["answers"][model])
+        responses = "".join(
+            _response(model, example["answers"][model])
             for model in in_order(list(example["answers"]))
         )
         title = str(example.get("use_case") or "prompt").replace("_", " ")
@@ -296,25 +296,25 @@ def _examples(results: Results) -> str:
         cards.append(
             f'<article class="example"><h3>{escape(title)}</h3>'
             f'<p class="prompt">{escape(_conversation(example["prompt"]))}</p>'
-            f'<div class="answers">{answers}</div></article>'
+            f'<div class="responses">{responses}</div></article>'
         )
     if any(example.get("why") for example in results.get("examples") or []):
         text = (
-            "Chosen by their difference from the baseline: by turns the largest gain, the largest "
+            "Chosen by their difference from the baseline: in turn the largest gain, the largest "
             "loss and a typical one."
         )
         cards.insert(0, page.paragraph(text, "soft"))
     return "".join(cards)
 
 
-def _answer(model: str, answer: Mapping[str, Any]) -> str:
-    gold = answer.get("gold")
+def _response(model: str, response: Mapping[str, Any]) -> str:
+    gold = response.get("gold")
     score = "" if gold is None else f"<span>gold {page.decimal(gold)}</span>"
     colour = model.replace("_", "-") if model in MODELS else "line"
-    text = str(answer.get("text", "")).strip() or "(no words)"
+    text = str(response.get("text", "")).strip() or "(no words)"
     return (
-        f'<div class="answer" style="--colour:var(--{colour})"><h4>{escape(label_of(model))}{score}'
-        f"</h4><p>{escape(text)}</p></div>"
+        f'<div class="response" style="--colour:var(--{colour})">'
+        f"<h4>{escape(label_of(model))}{score}</h4><p>{escape(text)}</p></div>"
     )
 
 

@@ -3,13 +3,13 @@
     understudy evaluate --models sft=runs/sft/model ppo=runs/ppo/model --prompts test.jsonl \
         --reward-model runs/reward/model --out runs/eval
 
-Writes responses.jsonl (what each model answered), comparisons.jsonl (every judgement), results.json
+Writes responses.jsonl (each model's responses), comparisons.jsonl (every judgement), results.json
 and report.html. People judge in a second pass: give responses.jsonl to labelers, then run again
 with `--responses`, `--comparisons` and `--ratings`. From Python, any `Labeler` or `Judge` can be
 passed.
 
-A reward model is a judge with known holes, and the policy was trained on it: its win rates are
-reported under its own name, never as a preference of people.
+A reward model is a judge with known flaws, and the policy was trained on it, so its win rates are
+reported under its own name, never as people's preference.
 """
 
 from collections import defaultdict
@@ -65,10 +65,10 @@ RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, an
 """The paper's respectful prefix (App. D)."""
 
 Scores = Mapping[tuple[str, str, bool], float]
-"""Score by prompt id, text and whether the model ended the answer itself."""
+"""Score by prompt id, text and whether the model ended the response itself."""
 
 OUTPUTS = ("responses.jsonl", "comparisons.jsonl", ITEMS)
-"""What this stage writes beside the files that every run has."""
+"""The stage's outputs beside the files that every run has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +102,7 @@ class EvaluateConfig:
     respectful_prefix: str = RESPECTFUL_PREFIX
     """Prefix of each prompt for the second of those counts (App. D)."""
     best_of: int = 0
-    """Also evaluate best-of-n of the baseline by the reward model; 0 does not."""
+    """Also evaluate best-of-n of the baseline by the reward model; 0 for none."""
     temperature: float = 1.0
     """Sampling temperature (F: 1 for the trained models)."""
     greedy: bool = True
@@ -159,7 +159,7 @@ def evaluate(
     raters: Sequence[Labeler] = (),
     gold: Judge | None = None,
 ) -> Path:
-    """Evaluate; the run folder. `judges` are groups of labelers by name, `raters` rate answers."""
+    """Evaluate; the run folder. `judges` are groups of labelers by name; `raters` rate texts."""
     # 1. Read everything, so that bad input takes no folder and costs no earlier evaluation.
     given = _read(config)
     if config.overwrite:
@@ -172,9 +172,9 @@ def evaluate(
         seed=config.seed,
         overwrite=config.overwrite,
     )
-    # 2. What each model answers, at the sampling temperature and greedily.
+    # 2. Each model's responses, at the sampling temperature and greedy.
     prompts = given.prompts
-    sampled, measures = _answers_and_measures(config, given)
+    sampled, measures = _responses_and_measures(config, given)
     write_records(run.dir / "responses.jsonl", sampled)
     write_items(run.dir, measures.pop("benchmark_items", {}))
     # 3. Who judges: people's files, the labelers and judges passed in, the reward model.
@@ -186,14 +186,14 @@ def evaluate(
     if all(prompt.split == "test" for prompt in prompts):
         results["users"] = "test_split"
     comparisons: list[Comparison] = []
-    for style, answers in _by_style(config, sampled, scores).items():
+    for style, responses in _by_style(config, sampled, scores).items():
         # 4. Head to head with the baseline (s3.6), Likert and flags (Table 3).
-        judged_by = _head_to_head(config, given, answers, groups)
+        judged_by = _head_to_head(config, given, responses, groups)
         table = {
             **win_rate_tables(judged_by, prompts, config.baseline),
-            **_ratings_table(config, given, answers, raters, gold),
-            "answers": lengths(prompts, answers),
-            **_mean_scores(prompts, answers, scorers),
+            **_ratings_table(config, given, responses, raters, gold),
+            "answers": lengths(prompts, responses),
+            **_mean_scores(prompts, responses, scorers),
         }
         if style == "sampled":
             table["flags"] = merged(table.get("flags", {}), measures.get("flags", {}))
@@ -202,7 +202,7 @@ def evaluate(
             results[style] = table
         comparisons += [c for group in judged_by.values() for c in group]
         if style == "sampled":
-            results["examples"] = _examples(config, prompts, answers, judged_by, gold, scores)
+            results["examples"] = _examples(config, prompts, responses, judged_by, gold, scores)
     write_records(run.dir / "comparisons.jsonl", comparisons)
     _finish(run, config, given, results, comparisons)
     return run.dir
@@ -223,7 +223,7 @@ def win_rate_tables(
 
 
 def lengths(prompts: Sequence[Prompt], responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
-    """Model -> mean "words" of a response, "words_if_ended" of those that the model ended itself,
+    """Model -> mean "words" per response, "words_if_ended" of those that the model ended itself,
     and "ended", their share."""
     words = [(r.model, r.prompt_id, float(len(r.response.split()))) for r in responses]
     ended = [(r.model, r.prompt_id, float(r.finished)) for r in responses]
@@ -251,7 +251,7 @@ def _examples(
     gold: Judge | None,
     scores: Scores,
 ) -> list[dict[str, Any]]:
-    """The most telling prompts by the gold judge, else by held-out people, else by the scores."""
+    """The most telling prompts by the gold judge, else by held-out labelers, else by the scores."""
     by_gold = None if gold is None else lambda p, r: gold.score(p.prompt, r.response).total
     people = judged_by.get("held_out") or judged_by.get("training") or ()
     gains: Mapping[str, float] = {}
@@ -274,12 +274,12 @@ def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:
 
 
 def _read(config: EvaluateConfig) -> Given:
-    """Read every file, and see that every model is there; ValueError says what is wrong."""
+    """Read every file and check that every model exists; ValueError says what is wrong."""
     for name, path in _inputs(config).items():
         inside = path is not None and Path(path).resolve().is_relative_to(config.out.resolve())
         if config.overwrite and inside:
             raise ValueError(
-                f"{name} {path} is in {config.out}, which is to be overwritten; choose another "
+                f"{name} {path} is in {config.out}, which would be overwritten; choose another "
                 "--out"
             )
     given = read_given(
@@ -303,14 +303,14 @@ def _read(config: EvaluateConfig) -> Given:
 
 
 def _asks_models(config: EvaluateConfig) -> bool:
-    """Whether the models themselves are needed, and not only what they answered once."""
+    """Whether the models themselves are needed, not only their earlier responses."""
     return config.responses is None or bool(config.benchmarks) or config.text is not None
 
 
-def _answers_and_measures(
+def _responses_and_measures(
     config: EvaluateConfig, given: Given
 ) -> tuple[list[Response], dict[str, Any]]:
-    """All responses, and what is measured on a model itself; one model in memory at a time."""
+    """All responses, and measurements of the models themselves; one model in memory at a time."""
     prompts, words, texts = given.prompts, given.words, given.texts
     benchmarks, sampled = given.benchmarks, list(given.responses)
     polite = [with_prefix(prompt, config.respectful_prefix) for prompt in prompts]
@@ -323,11 +323,11 @@ def _answers_and_measures(
         if config.responses is None:
             sampled += _draw(config, model, tokenizer, prompts, name)
         if words:
-            kind_answers = draw_responses(
+            polite_responses = draw_responses(
                 model, tokenizer, polite, num_samples=1, temperature=config.temperature,
                 seed=config.seed, max_new_tokens=config.max_response_tokens, model_name=name,
             )  # fmt: skip
-            tables["rude"][name] = (kind_answers, polite)
+            tables["rude"][name] = (polite_responses, polite)
         if benchmarks:
             found = run_all(model, tokenizer, benchmarks)
             tables["benchmarks"][name], tables["benchmark_items"][name] = found
@@ -341,7 +341,7 @@ def _answers_and_measures(
 def _draw(
     config: EvaluateConfig, model: Any, tokenizer: Any, prompts: Sequence[Prompt], name: str
 ) -> list[Response]:
-    """A model's answers; the baseline's second sample and best-of-n pool as models of their own."""
+    """A model's responses; the baseline's second sample and best-of-n pool as separate models."""
     extra = {f"{name}_null": int(config.null_check), f"{name}_pool": config.best_of}
     extra = {key: number for key, number in extra.items() if name == config.baseline and number}
     draws = 1 + config.greedy + sum(extra.values())
@@ -392,7 +392,7 @@ def _reward_scores(
 def _mean_scores(
     prompts: Sequence[Prompt], responses: Sequence[Response], scorers: Mapping[str, Scores]
 ) -> dict[str, dict[str, Any]]:
-    """Results keys score_REWARD_MODEL: the mean score of each model's answers."""
+    """Results keys score_REWARD_MODEL: the mean score of each model's responses."""
     return {
         f"score_{name}": _json(
             means_by_model(
@@ -462,7 +462,7 @@ def _head_to_head(
 
 def _check_baseline(config: EvaluateConfig, responses: Sequence[Response]) -> None:
     if not any(response.model == config.baseline for response in responses):
-        raise ValueError(f"the responses hold none of the baseline {config.baseline!r}")
+        raise ValueError(f"no response is by the baseline {config.baseline!r}")
 
 
 def _ratings_table(
@@ -515,7 +515,7 @@ def _finish(
     results: dict[str, Any],
     comparisons: Sequence[Comparison],
 ) -> None:
-    """results.json and the report that is made of it."""
+    """Write results.json and the report made from it."""
     if comparisons:
         results["first_shown"] = first_shown_rate(comparisons).to_json()
     if config.best_of:

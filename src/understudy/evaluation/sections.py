@@ -59,7 +59,7 @@ REWARD_ROWS = (
     ("bayes_accuracy", "Best possible (Bayes), given the labelers' noise", "best-of-n"),
     ("labeler_agreement", "Training labelers with each other", "base"),
     ("heldout_agreement", "Held-out labelers with each other", "base"),
-    ("length_only", "Rule that knows only length", "base"),
+    ("length_only", "The length rule", "base"),
     ("chance", "Chance", "base"),
 )
 
@@ -78,8 +78,8 @@ def flags_section(results: Results) -> str:
             baseline,
             {**truth, **TRUTH},
             "Truth and rudeness.",
-            "Hallucination counts on prompts that bring their own text, apart by whether the "
-            "answer is in it: a model that always says it is not never hallucinates.",
+            "Hallucination counts only on prompts about a given text, separately by whether the "
+            "text holds the answer: a model that always says it does not never hallucinates.",
         ),
     ]
     numbers = by_model({name.replace("_", " "): table for name, table in every.items()})
@@ -112,8 +112,8 @@ def reward_section(results: Results) -> str:
     if not rows and not reward.get("gate"):
         return ""
     text = (
-        "How often the higher score goes to the answer that was preferred, on prompts that it was "
-        "not trained on, ties left out. Labelers disagree among themselves: 100% is out of reach."
+        "How often the preferred response gets the higher score, on prompts unseen in training, "
+        "ties left out. Labelers disagree among themselves, so 100% is out of reach."
     )
     made = page.table(("", "Pairs right"), rows, raw=True) if rows else ""
     return page.paragraph(text) + made + _learned(reward) + _gate(reward.get("gate") or {})
@@ -126,9 +126,9 @@ def _learned(reward: Mapping[str, Any]) -> str:
         return ""
     share = (trained - max(known, 0.5)) / (trained - 0.5)
     return page.paragraph(
-        'The base model, which has read what readers say of replies ("good." or "bad: ..."), '
-        f"orders {100 * known:.0f}% of the pairs as the gold judge does before anybody has labeled "
-        f"anything. {100 * share:.0f}% of the reward model's lead over chance comes from labels."
+        'Without any labels, the base model, which has read comments on replies ("good." or '
+        f'"bad: ..."), orders {100 * known:.0f}% of the pairs as the gold judge does. '
+        f"{100 * share:.0f}% of the reward model's lead over chance comes from labels."
     )
 
 
@@ -141,22 +141,22 @@ def _gate(gate: Mapping[str, Any]) -> str:
     mark = f'<span class="badge {kind}">{word}</span>'
     text = (
         "Before it may train a policy, the reward model has to choose well: the best of 4 and of "
-        "16 answers by its score must beat one answer by the gold judge."
+        "16 responses by its score must beat one response by the gold judge."
     )
     rows = [(f"Best of {n}", page.with_ends(point), verdict(point)) for n, point in best_of.items()]
     return (
         f"<h3>The gate: {mark}</h3>"
         + page.paragraph(text)
-        + page.table(("", "Win rate over one answer", ""), rows)
+        + page.table(("", "Win rate over one response", ""), rows)
     )
 
 
 SETS = {
     "New requests": None,
     "Seen in training": "seen_requests",
-    "Ask for nothing known": "unclear_requests",
+    "Unclear": "unclear_requests",
 }
-"""Test prompts by what training has seen of them: title -> key of results.json."""
+"""Test prompts, by whether training has seen the request: title -> key of results.json."""
 
 
 def explanations_section(results: Results) -> str:
@@ -166,16 +166,16 @@ def explanations_section(results: Results) -> str:
     drawn = [
         _wins_figure(
             cold,
-            "Sampled answers against SFT's greedy ones.",
-            "What is above 50% here does not win by sampling with less noise than SFT.",
+            "Sampled responses against SFT's greedy ones.",
+            "A model above 50% here does not win merely by sampling with less noise than SFT.",
             wins_reading(cold, "SFT, greedy") if cold else "",
         ),
         _wins_figure(
             tricks,
-            "Answers that know nothing of preferences.",
-            "Constants, the prompt itself, a choice among several SFT answers by length, "
-            "likelihood or the base model's own verdict, against SFT's answers. One far above 50% "
-            "would be a way to win without learning what people want.",
+            "Responses made without knowledge of preferences.",
+            "Constants, the prompt itself, a choice among several SFT responses by length, "
+            "likelihood or the base model's own verdict, against SFT's responses. One far above "
+            "50% would be a way to win without learning what people want.",
             tricks_reading(tricks),
         ),
     ]
@@ -203,8 +203,8 @@ def _seen(results: Results) -> str:
         found = {title: tables[judge] for title, tables in sets.items() if judge in tables}
         parts.append(f"<h3>{escape(judge)}</h3>" + by_model(found))
     text = (
-        "All other figures are on requests that are new under any greeting, name or politeness: in "
-        "no demonstration, ranking, RL prompt or page. Here are the others beside them."
+        "All other figures are on new requests, which occur in no demonstration, ranking, RL "
+        "prompt or page under any greeting, name or politeness. Here are the others beside them."
     )
     tables = f"<details><summary>Win rates by request</summary>{''.join(parts)}</details>"
     return "<h3>Requests that training has seen</h3>" + page.paragraph(text) + tables
@@ -218,7 +218,7 @@ ABLATION = {
     "kl": ("KL, nats", None),
     "pretraining_loss": ("Pretraining loss, nats", None),
 }
-"""What an ablation draws: key of an arm -> title, and the value of no difference."""
+"""Panels of an ablation: key of an arm -> title, and the value of no difference."""
 
 
 def ablation_section(results: Results) -> str:
@@ -238,8 +238,8 @@ def ablation_section(results: Results) -> str:
     }
     drawn = []
     for shown, title, caption in (
-        (panels, "Preference, score and forgetting.", "Against SFT's answers, on new requests."),
-        (skills, "Benchmarks.", "Skills of the base model that nobody asked to change."),
+        (panels, "Preference, score and forgetting.", "Against SFT's responses, on new requests."),
+        (skills, "Benchmarks.", "Skills that training should leave as they are."),
     ):
         if shown:
             svg = ablation_figure(arms, ablation["axis"], shown)
@@ -274,7 +274,7 @@ def _arms_table(arms: Sequence[Mapping[str, Any]], axis: str, shown: Mapping[str
 
 
 def _number(key: str, point: Point) -> str:
-    """A share in percent, anything else as it is."""
+    """A share in percent; any other number unchanged."""
     return page.with_ends(point, as_percent=key.startswith(("win_rate", "on ")))
 
 
@@ -294,8 +294,8 @@ def training_section(results: Results) -> str:
     svg = overoptimisation_figure(curves, best)
     if svg:
         caption = (
-            "The score is what PPO climbs, gold what the score stands for; where they part, the "
-            "policy learns the reward model's mistakes. Best-of-n stands at its KL bound."
+            "PPO raises the score, which stands for gold. Where the two part, the policy exploits "
+            "the reward model's mistakes. Best-of-n is drawn at its KL bound."
         )
         rows = [("score", "score"), ("gold", "gold"), ("kl", "KL")]
         alt = (
@@ -348,14 +348,14 @@ def tax_section(results: Results) -> str:
             for name, table in transposed(benchmarks, names).items()
         }
         alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
-        caption = "Skills of the base model that nobody asked to change; further right is better."
+        caption = "Skills that training should leave as they are; further right is better."
         svg = panels_figure(panels)
         numbers, reading = by_model(panels), shares_reading(panels, "base")
         drawn.append(page.figure(svg, "Benchmarks.", caption, alt, numbers, reading=reading))
     if loss:
         alt = f"Pretraining loss: {describe(loss, as_percent=False)}"
         panels = {"Loss per token, nats": loss}
-        caption = "On text like the base model's; lower is better. PPO-ptx is there to keep it low."
+        caption = "On text like the pretraining data; lower is better. PPO-ptx should keep it low."
         svg = panels_figure(panels, percent=False)
         numbers = by_model(panels, as_percent=False)
         reading = loss_reading(loss)

@@ -1,8 +1,8 @@
 """Chooses the prompts that the report shows with every model's response: the most telling ones.
 
-By turns: the prompt with the trained model's largest gain over the baseline, the one with its
+In turn: the prompt with the trained model's largest gain over the baseline, the one with its
 largest loss, and the one nearest to the median, so readers see bad cases too. If nothing was
-judged, the first prompts of each use case by turns."""
+judged, it takes the first prompts of each use case in turn."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,10 +25,10 @@ def examples(
 ) -> list[dict[str, Any]]:
     """Rows of results.json's `examples`: prompt, use case, why it is shown, every model's first
     response. `gains`: prompt id -> gain over the baseline, as judged by `by`."""
-    answers: dict[str, dict[str, Response]] = defaultdict(dict)
+    of_prompt: dict[str, dict[str, Response]] = defaultdict(dict)
     for response in responses:
-        answers[response.prompt_id].setdefault(response.model, response)
-    by_id = {prompt.id: prompt for prompt in prompts if prompt.id in answers}
+        of_prompt[response.prompt_id].setdefault(response.model, response)
+    by_id = {prompt.id: prompt for prompt in prompts if prompt.id in of_prompt}
     known = {key: gain for key, gain in gains.items() if key in by_id}
     if known:
         chosen = [(by_id[key], f"{why}: {known[key]:+.2f} by {by}") for key, why in telling(known)]
@@ -44,7 +44,7 @@ def examples(
                     "text": response.response,
                     "gold": None if gold is None else gold(prompt, response),
                 }
-                for model, response in answers[prompt.id].items()
+                for model, response in of_prompt[prompt.id].items()
             },
         }
         for prompt, why in chosen[:number]
@@ -77,7 +77,7 @@ def telling(gains: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def trained_model(models: Iterable[str], baseline: str) -> str | None:
-    """The model whose gain is of interest: PPO-ptx, else PPO, else the last that is no baseline."""
+    """The model whose gain counts: PPO-ptx, else PPO, else the last other than the baseline."""
     others = [model for model in models if model not in (baseline, f"{baseline}_null")]
     known = [model for model in ("ppo_ptx", "ppo") if model in others]
     return next(iter([*known, *reversed(others)]), None)
@@ -117,7 +117,7 @@ def gains_by_people(comparisons: Iterable[Comparison], baseline: str) -> dict[st
 
 
 def varied(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
-    """`number` prompts, taken from the use cases by turns."""
+    """`number` prompts, taken from the use cases in turn."""
     queues: dict[str | None, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         queues[prompt.use_case].append(prompt)

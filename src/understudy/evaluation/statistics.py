@@ -1,19 +1,19 @@
 """Rates, means and differences with 95% intervals for clustered data; pure numpy.
 
-Answers to prompts of one user are alike, and so are several labels of one prompt, so the unit
-that an interval counts is the *cluster*: the prompt, or, where users are given, the user. Prompts
-are nested in users, so clustering by user covers both levels: what varies between a user's prompts
-adds to that user's total. `Interval.n` is the number of observations, not of clusters.
+Outcomes on one user's prompts are alike, and so are several labels of one prompt, so intervals
+count *clusters*: the prompt, or, where users are given, the user. Prompts are nested in users, so
+clustering by user covers both levels: what varies between a user's prompts adds to that user's
+total. `Interval.n` is the number of observations, not of clusters.
 
-Two ingredients, both for few clusters of unequal size (most users send little, a few send much):
-the variance is the delete-one-cluster jackknife, and the quantile is Student's t with Bell and
+Two choices suit few clusters of unequal size (most users send little, a few send much): the
+variance is the delete-one-cluster jackknife, and the quantile is Student's t with Bell and
 McCaffrey's degrees of freedom for users who differ, heavy ones most: the effect of a user is taken
 to have a variance in proportion to the number of that user's observations. With the degrees of
 freedom of independent observations the interval covered 82% where the preference grew with the
-number of prompts. Rates turn the variance into an effective number of observations and use
-Wilson's interval, which stays within 0..1 and covers near its ends.
+number of prompts. Rates turn the variance into an effective number of observations and use Wilson's
+interval, which stays within 0..1 and covers near its ends.
 
-Two means answer two questions. `win_rate` weighs prompts equally (the paper's), so heavy users
+Two means answer two questions. `win_rate` weighs prompts equally, as the paper does, so heavy users
 count most; `win_rate_per_user` weighs users equally. `tests/unit/evaluation/test_statistics.py`
 measures how often each interval covers, and where it does not.
 
@@ -60,8 +60,8 @@ def win_rate(
     """Mean of outcomes in 0..1 (win 1, tie 0.5, loss 0), one per comparison.
 
     Clusters: `users` where given (then both levels are covered, see the module), else `prompts`,
-    else every comparison on its own. When all outcomes are equal the data show no variance: the
-    interval is then that of as many independent observations as there are clusters.
+    else every comparison on its own. When all outcomes are equal the data show no variance; the
+    interval then counts each cluster as one independent observation.
     """
     outcomes_N = _checked(outcomes, 0.0, 1.0)
     cluster_N = cluster_index(outcomes_N.size, prompts, users)
@@ -81,8 +81,8 @@ def win_rate_per_user(
 ) -> Interval:
     """Mean over users of each user's mean outcome: a user counts once, however many the prompts.
 
-    Covers whatever depends on the number of a user's prompts, since users are independent and
-    weigh the same. `n` is the number of users.
+    Its interval covers even where outcomes depend on the number of a user's prompts, since users
+    are independent and weigh the same. `n` is the number of users.
     """
     outcomes_N = _checked(outcomes, 0.0, 1.0)
     user_N = cluster_index(outcomes_N.size, None, users)
@@ -113,7 +113,7 @@ def paired_difference(
     users: Sequence[Hashable] | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of first - second, one by one: what both share (the prompt) drops out."""
+    """Mean of first - second, one by one, so whatever both share (the prompt) cancels."""
     first_N, second_N = np.asarray(first, float), np.asarray(second, float)
     if first_N.shape != second_N.shape:
         raise ValueError(f"paired values differ in number: {first_N.size} and {second_N.size}")
@@ -168,10 +168,10 @@ def degrees_of_freedom(sizes_G: Array) -> float:
     """Bell and McCaffrey's degrees of freedom of the jackknife variance, at least 2; G - 1 for
     clusters of equal size.
 
-    Source: Bell and McCaffrey (2002): (trace M)^2 / trace(M M), where M is the covariance of what
-    the jackknife squares, the residual totals over 1 - size / N. The totals are taken to have
-    variance size^3: a random effect per cluster, its variance in proportion to the size. Below 2,
-    where one cluster is nearly everything, Student's t is too wide to say anything.
+    Source: Bell and McCaffrey (2002): (trace M)^2 / trace(M M), where M is the covariance of the
+    terms that the jackknife squares, the residual totals over 1 - size / N. The totals are assumed
+    to have variance size^3: a random effect per cluster, its variance in proportion to the size.
+    Below 2, where one cluster dominates, Student's t is too wide to be useful.
     """
     num, variance_G = sizes_G.sum(), sizes_G**3
     scale_G = 1 / (1 - sizes_G / num)

@@ -17,11 +17,11 @@ JUDGES = {
     "reward_model": "Reward model",
     "second_reward_model": "Second reward model",
 }
-"""Groups of judges as people read them."""
+"""Display names of judge groups."""
 
 
 MODELS_THAT_JUDGE = ("Reward model", "Second reward model")
-"""Judges that are models with a score: what they say is nobody's preference."""
+"""Judges that are models with a score, not people's preferences."""
 
 
 def in_text(judge: str) -> str:
@@ -47,13 +47,13 @@ def win_tables(
 
 
 def verdict(point: Point) -> str:
-    """What a win rate's interval says about 50%, in words."""
+    """Where a win rate's interval lies relative to 50%, in words."""
     ends = ends_of(point)
     if ends is None:
         return "no interval"
     if ends[0] > 0.5:
         return "above 50% beyond the interval"
-    return "below 50% beyond the interval" if ends[1] < 0.5 else "not told apart from 50%"
+    return "below 50% beyond the interval" if ends[1] < 0.5 else "not distinguishable from 50%"
 
 
 def describe(table: Table, *, as_percent: bool = True) -> str:
@@ -65,7 +65,7 @@ def describe(table: Table, *, as_percent: bool = True) -> str:
 
 
 def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
-    """Rows are models, columns are tables; a mean per user stands in a second line."""
+    """Rows are models, columns are tables; a mean per user goes on a second line."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
     rows = [
         (

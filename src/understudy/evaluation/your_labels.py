@@ -11,17 +11,17 @@ from understudy.evaluation.figures import value_of
 
 ANCHOR, TITLE = "your-rankings", "Your rankings"
 BEFORE = "the-reward-model"
-"""The section that it comes before."""
+"""The section before which it is inserted."""
 ROWS = (
     ("agree_gold", "The gold judge", "sft"),
-    ("agree_training_labelers", "Training labelers who ranked the same answers", "base"),
+    ("agree_training_labelers", "Training labelers who ranked the same responses", "base"),
     ("agree_reward_model", "The reward model, which was trained on your rankings too", "best-of-n"),
 )
-"""Key in `your_labels`, who that is, colour."""
+"""Key in `your_labels`, name, colour."""
 
 
 def with_your_labels(html: str, yours: Mapping[str, Any]) -> str:
-    """The report with the section, before that on the reward model or else at the end."""
+    """The report with the section, before the one on the reward model or else at the end."""
     made = page.section(ANCHOR, TITLE, your_labels_section(yours))
     link = f'<a href="#{ANCHOR}">{TITLE}</a>'
     for mark, new in (
@@ -34,11 +34,11 @@ def with_your_labels(html: str, yours: Mapping[str, Any]) -> str:
 
 
 def your_labels_section(yours: Mapping[str, Any]) -> str:
-    """How much the user ranked, and how often whom it agrees with."""
+    """How much the user ranked, and how often each judge agrees with it."""
     text = (
-        f"You ranked the answers to {yours['rankings']} prompts, which makes {yours['pairs']} "
-        f"pairs and {yours['ties']} ties; they trained the reward model beside the simulated "
-        "labelers'. How often others prefer the answer of a pair that you prefer, ties left out:"
+        f"You ranked the responses to {yours['rankings']} prompts, which makes {yours['pairs']} "
+        f"pairs and {yours['ties']} ties; the reward model learned from them too. How often others "
+        "prefer the response of a pair that you prefer, ties left out:"
     )
     rows = [(name, _cell(yours[key], colour)) for key, name, colour in ROWS]
     return page.paragraph(text) + page.table(("", "Pairs agreed on"), rows, raw=True)

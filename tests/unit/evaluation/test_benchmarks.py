@@ -158,7 +158,7 @@ def test_items_are_read_and_bad_ones_named(tmp_path):
     assert benchmark.items[0].prompt == "x\nq"
     path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"answer": 2}))
     with pytest.raises(
-        ValueError, match=r"facts.jsonl line 2: 'answer' is 2, but there are 2 choices"
+        ValueError, match=r"facts.jsonl line 2: 'answer' is 2, but the 2 choices count"
     ):
         read_benchmark(path)
     path.write_text(json.dumps(good) + "\n" + json.dumps({"question": "q", "answer": "a"}))

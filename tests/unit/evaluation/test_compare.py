@@ -97,7 +97,7 @@ def test_equal_texts_tie_without_asking():
 
 
 def test_a_missing_answer_names_the_prompt():
-    with pytest.raises(ValueError, match="prompt p39: long has 0 answers and the baseline 1"):
+    with pytest.raises(ValueError, match="prompt p39: long has 0 responses and the baseline 1"):
         _compare(models={"long": LONGER[:-1]})
 
 
@@ -138,5 +138,5 @@ def test_likert_and_gold_means_by_model():
 
 
 def test_a_response_to_an_unknown_prompt_is_refused():
-    with pytest.raises(ValueError, match="answers p0, an unknown prompt"):
+    with pytest.raises(ValueError, match="is to p0, an unknown prompt"):
         judge_responses(PROMPTS[1:], LONGER, LengthJudge())

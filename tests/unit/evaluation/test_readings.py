@@ -96,7 +96,7 @@ def test_training_says_where_score_and_kl_ended():
     ("last", "words"),
     [
         (rate(2.0, 0.1), "below its peak of 3.00: over-optimised"),
-        (rate(2.9, 0.2), "not told apart"),
+        (rate(2.9, 0.2), "not distinguishable from its peak"),
     ],
 )
 def test_over_optimisation_needs_an_interval_below_the_peak(last, words):

@@ -44,7 +44,7 @@ def test_every_figure_has_one_sentence_that_reads_it(results):
 
 def test_examples_say_why_they_are_shown(html):
     assert "open qa (largest gain: +1.20 by gold)" in html
-    assert "by turns the largest gain, the largest loss and a typical one" in html
+    assert "in turn the largest gain, the largest loss and a typical one" in html
 
 
 def test_the_tutorial_names_every_section(html):
@@ -87,14 +87,14 @@ def test_everything_asked_for_is_on_the_page(html):
         "above 50% beyond the interval",
         "The gate: <span",
         "Null check",
-        "Rule that knows only length",
+        "The length rule",
         "One seed.",
         "gold 3.10",
         "What does Anna eat? List 9 foods.",
         "1.3 min",
         "code abc1234",
-        "Of 2 candidate labelers 1 passed the screening; turned away: l2.",
-        "The answer shown first wins 49%",
+        "1 of 2 candidate labelers passed the screening; rejected: l2.",
+        "The response shown first wins 49%",
         "6.2 min",
         "Training noise is not in them",
         "per user 58% (54 to 62), n = 120",
@@ -102,7 +102,7 @@ def test_everything_asked_for_is_on_the_page(html):
         "Base&#x27;s choice of 16",
         "SFT, greedy",
         "Prompted at 0.7",
-        "RL&#x27;s start",
+        "RL init",
         "Seen in training",
         "64% of the reward model&#x27;s lead over chance comes from labels",
         "no labels, on held-out labelers",
@@ -141,7 +141,7 @@ def test_what_is_missing_is_left_out_with_a_word():
     html = render(known)
     assert "Reward model" in html
     left_out = html[html.index("left out: ") :].partition(".<")[0]
-    assert left_out.startswith("left out: What else could explain it; Faults in the answers; The")
+    assert left_out.startswith("left out: What else could explain it; Faults in the responses; The")
     assert left_out.endswith("What was done; Settings")
     assert html.count("<svg") == 1
 
@@ -165,7 +165,7 @@ def test_a_score_is_not_called_a_preference():
     known = {"win_rates_vs_sft_reward_model": {"ppo": share(0.8)}}
     html = render(known)
     assert "PPO scored above SFT by the reward model" in html
-    assert "no person&#x27;s preference" in html
+    assert "not a person&#x27;s preference" in html
     assert "no person has judged them" in html
     assert "preferred to" not in html
     assert "compared blind" not in html
@@ -177,7 +177,7 @@ def test_a_score_is_not_called_a_preference():
 @pytest.mark.parametrize(
     ("users", "words"),
     [
-        ("unseen", "users whom no training has seen"),
+        ("unseen", "users unseen in training"),
         ("test_split", "of the test split"),
         (None, "whether training saw them is not known"),
     ],
@@ -185,7 +185,7 @@ def test_a_score_is_not_called_a_preference():
 def test_only_users_known_to_be_unseen_are_called_so(users, words):
     html = render({"win_rates_vs_sft": {"ppo": share(0.6)}, "users": users})
     assert words in html
-    assert ("no training has seen" in html) == (users == "unseen")
+    assert ("unseen in training" in html) == (users == "unseen")
 
 
 def test_the_length_of_the_answers_is_beside_the_win_rates(html):
@@ -210,7 +210,7 @@ def test_conversations_show_their_turns():
     ("point", "words"),
     [
         (share(0.6), "above 50% beyond the interval"),
-        (share(0.52), "not told apart from 50%"),
+        (share(0.52), "not distinguishable from 50%"),
         (share(0.4), "below 50% beyond the interval"),
         ({"rate": 0.9}, "no interval"),
     ],

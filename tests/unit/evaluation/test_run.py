@@ -178,7 +178,7 @@ def test_what_is_to_be_read_is_not_overwritten(files, tmp_path):
     out.mkdir()
     (out / "run.json").write_text('{"stage": "evaluate"}')
     (out / "responses.jsonl").write_text("answers that took long")
-    with pytest.raises(ValueError, match="which is to be overwritten; choose another --out"):
+    with pytest.raises(ValueError, match="which would be overwritten; choose another --out"):
         evaluate(_config(files, out, responses=out / "responses.jsonl", overwrite=True))
     assert (out / "responses.jsonl").exists()
 

@@ -3,8 +3,8 @@
     lm = HarnessModel(model, tokenizer)
     lm_eval.simple_evaluate(model=lm, tasks=["hellaswag"])
 
-Tokens, truncation and the empty context are those of the harness's own HFLM, so log-likelihoods are
-equal to its within rounding (tests/unit/evaluation/harness). Two differences: an EOS that a
+Tokens, truncation and the empty context are those of the harness's own HFLM, so log-likelihoods
+equal its own within rounding (tests/unit/evaluation/harness). Two differences: an EOS that a
 tokenizer adds to every text is left out, and continuations come from our engine.
 """
 
@@ -28,7 +28,7 @@ _IGNORED = ("do_sample", "temperature", "until", "max_gen_toks", "max_new_tokens
 
 
 class HarnessModel(TemplateLM):
-    """A policy behind the harness's interface."""
+    """A policy with the harness's interface."""
 
     def __init__(
         self,
@@ -146,13 +146,14 @@ class HarnessModel(TemplateLM):
 def _settings(kwargs: Mapping[str, Any]) -> tuple[tuple[str, ...], int, float]:
     """(stop strings, most new tokens, temperature; 0 is greedy) from a task's generation_kwargs.
 
-    ValueError for settings that our sampler does not have (top_p, num_beams), unless they are off.
+    ValueError for settings that our sampler does not support (top_p, num_beams), unless they are
+    off.
     """
     off = {"top_p": 1.0, "top_k": 0, "num_beams": 1}
     for name, value in kwargs.items():
         if name not in _IGNORED and not (name in off and value in (off[name], None)):
             raise ValueError(
-                f"the task asks for {name}={value} in generation, which this sampler does not have"
+                f"the task asks for {name}={value}, which Understudy's sampler does not support"
             )
     until = kwargs.get("until") or ()
     limits = (kwargs.get(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens"))

@@ -18,8 +18,8 @@ Row = dict[str, Any]
 
 
 def find_rows(folder: Path, name: str) -> list[Row] | None:
-    """All rows of a data set's file, None where there is no such file; ValueError names what is
-    wrong with one."""
+    """All rows of a data set's file, None without such a file; ValueError names the row at
+    fault."""
     if not folder.is_dir():
         raise ValueError(f"--data-dir {folder} is not a folder; make it and put files there")
     for pattern, read in ((f"{name}.jsonl", _lines), *AUTHORS.get(name, {}).items()):
@@ -30,7 +30,7 @@ def find_rows(folder: Path, name: str) -> list[Row] | None:
             except (KeyError, IndexError, TypeError, AttributeError, csv.Error) as error:
                 reason = f"no {error}" if isinstance(error, KeyError) else str(error)
                 raise ValueError(
-                    f"{found[0]} is not the file that {name} wants ({reason}); see "
+                    f"{found[0]} is not the file that {name} needs ({reason}); see "
                     "docs/benchmarks.md"
                 ) from None
             except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -42,7 +42,7 @@ def find_rows(folder: Path, name: str) -> list[Row] | None:
 
 
 def names_of(name: str) -> str:
-    """The file names under which a data set is looked for, as people read them."""
+    """The accepted file names of a data set, as text."""
     return " or ".join((f"{name}.jsonl", *AUTHORS.get(name, {})))
 
 
@@ -75,8 +75,8 @@ def _hellaswag(path: Path) -> Iterator[Row]:
 
 
 def _parts(context: str) -> tuple[str, str]:
-    """(whole sentences, the beginning of one that the endings go on with), which the file joins
-    with a space: "A man sits. he" -> ("A man sits.", "he"). The harness capitalises the second."""
+    """(whole sentences, the beginning of one that the endings continue), which the file joins with
+    a space: "A man sits. he" -> ("A man sits.", "he"). The harness capitalises the second."""
     found = re.fullmatch(r"(.*[.!?]['\")\]]*) +([^A-Z\s][^.!?]*)", context, flags=re.DOTALL)
     return (found[1], found[2]) if found else (context, "")
 

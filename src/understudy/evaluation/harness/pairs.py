@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Pairs:
-    """The tasks of a run, with their rows read; ValueError for what cannot be had."""
+    """The tasks of a run, with their rows read; ValueError for tasks that cannot be read."""
 
     def __init__(self, config: "BenchmarkConfig") -> None:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -54,7 +54,7 @@ class Pairs:
     def run(
         self, name: str, model: Policy, tokenizer: Tokenizer
     ) -> tuple[list[Row], dict[str, Any]]:
-        """(a row per item, what else is known of the pair)."""
+        """(a row per item, notes on the pair)."""
         task = self.built[name]
         lm = HarnessModel(
             model,

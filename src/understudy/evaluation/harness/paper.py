@@ -1,8 +1,8 @@
 """The paper's list of public benchmarks, how each is scored, and its own results at 175B (App. D,
 Table 14).
 
-The list is `--tasks paper`. Numbers are as the paper prints them: F1 and BLEU out of 100, all else
-out of 1.
+The list is `--tasks paper`. Numbers are as the paper prints them: F1 and BLEU out of 100, all
+others out of 1.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TOKEN, CHARACTER, BYTE, TOTAL, UNCONDITIONAL = (
     "highest log-probability per character",
     "highest log-probability per byte",
     "highest log-probability",
-    "highest log-probability, less the choice's own without context",
+    "highest log-probability minus the choice's own without context",
 )
 GREEDY = "generated at temperature 0"
 ENTROPY = "entropy of a pair, bits, by log-probability of the sentence"
@@ -30,21 +30,21 @@ class PaperTask:
     name: str
     """Task file (harness/tasks) or the harness's own task."""
     title: str
-    """As the report shows it."""
+    """Title in the report."""
     metric: str
-    """The metric of its items that is shown."""
+    """The metric shown."""
     rule: str
-    """How a choice is taken, or an answer made."""
+    """How a choice is picked, or an answer generated."""
     shots: int = 0
     """Few-shot examples of the paper (App. D)."""
     scale: int = 1
-    """What the shown number is out of."""
+    """The maximum of the number shown."""
     zero_shot: Row | None = None
     """Table 14, zero-shot."""
     few_shot: Row | None = None
     """Table 14, few-shot."""
     lower_is_better: bool = False
-    """True of toxicity."""
+    """True for toxicity."""
     skill: bool = True
     """Whether a fall is alignment tax; bias and toxicity are not skills."""
 
@@ -139,4 +139,4 @@ RULES = {
     "acc_mutual_info": UNCONDITIONAL,
     "acc_token": TOKEN,
 }
-"""How the harness's accuracies, and ours per token, take a choice."""
+"""How the harness's accuracies, and ours per token, pick a choice."""

@@ -3,9 +3,9 @@
     understudy benchmark --models base=BASE sft=runs/sft/model ppo_ptx=runs/ppo/model \
         --tasks paper --data-dir data --out runs/benchmark
 
-Writes items/MODEL/TASK.jsonl (what was picked or written, an item per line) with a TASK.json beside
-it once the pair is done, results.json and report.html. A pair that is done is never run again:
-`--resume` goes on with the next.
+Writes items/MODEL/TASK.jsonl (the pick or text, an item per line) with a TASK.json beside it once
+the pair is done, results.json and report.html. A finished pair never runs again: `--resume`
+continues with the next.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ class BenchmarkConfig:
     """Public benchmarks on several models."""
 
     models: tuple[str, ...]
-    """Models as name=folder; base, sft, ppo and ppo_ptx stand beside the paper's own."""
+    """Models as name=folder; base, sft, ppo and ppo_ptx appear beside the paper's own."""
     out: Path
     """Run folder."""
     tasks: tuple[str, ...] = ("paper",)
@@ -44,9 +44,9 @@ class BenchmarkConfig:
     few_shot: bool = False
     """As many examples as the paper's few-shot column, from the training rows (App. D)."""
     baseline: str | None = None
-    """Model from which differences are taken; the first of `models` without it."""
+    """Model that the others are compared with; the first of `models` without it."""
     toxicity: str = "profanity-check"
-    """What scores toxicity: profanity-check, perspective, or a Hugging Face classifier."""
+    """Toxicity scorer: profanity-check, perspective, or a Hugging Face classifier."""
     chat: bool = False
     """Put each item into the model's chat template; the paper's formats are plain text."""
     batch_tokens: int = 8192
@@ -81,7 +81,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
     check_installed()
     from understudy.evaluation.harness.pairs import Pairs
 
-    # 1. Every task's rows and every tokenizer, so that bad input takes no folder.
+    # 1. Every task's rows and every tokenizer, so that bad input leaves no folder.
     folders = model_folders(config.models)
     for folder in folders.values():
         load_tokenizer(folder)
@@ -94,7 +94,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
         config.out, stage="benchmark", config=config, inputs=inputs, seed=config.seed,
         resume=config.resume, overwrite=config.overwrite,
     )  # fmt: skip
-    # 2. The pairs that are not done, a model at a time.
+    # 2. The unfinished pairs, one model at a time.
     with stop_on_signal() as stop:
         for name, folder in folders.items():
             wanted = [task for task in pairs.tasks if not _done(run, name, task)]
@@ -108,7 +108,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
                 cut = f", {notes['num_cut']} contexts cut to fit" if notes["num_cut"] else ""
                 print(f"{name}: {task}, {len(rows)} items{cut}", flush=True)
                 if stop.requested:
-                    print(f"stopped; go on with the same command and --resume ({config.out})")
+                    print(f"stopped; continue with the same command and --resume ({config.out})")
                     raise SystemExit(EXIT_STOPPED)
     # 3. Estimates, differences from the baseline, the report.
     found = {name: {task: _rows(run, name, task) for task in pairs.tasks} for name in folders}
@@ -127,7 +127,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
 
 
 def check_installed() -> None:
-    """ValueError without the extra."""
+    """ValueError if the extra is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
         raise ValueError(
             "benchmarks need lm-evaluation-harness: pip install 'understudy[benchmarks]'"

@@ -16,7 +16,7 @@ from understudy.evaluation.statistics import Interval, mean_interval, win_rate
 Row = dict[str, Any]
 
 NUM_RESAMPLES = 1000
-"""For BLEU, which is no mean over items."""
+"""For BLEU, which is not a mean over items."""
 
 
 def rows_of(
@@ -27,8 +27,8 @@ def rows_of(
 ) -> list[Row]:
     """A row per item from the harness's logged samples.
 
-    A choice among continuations of one context gets what each rule picks ("pick") and, where it is
-    of `one_right` answer whose index is known, the accuracy per token ("acc_token").
+    A choice among continuations of one context gets each rule's pick ("pick") and, if there is
+    `one_right` answer with a known index, the accuracy per token ("acc_token").
     """
     return [_row(sample, num_tokens, one_right) for sample in samples]
 
@@ -110,7 +110,7 @@ def estimate(rows: Sequence[Row], metric: str) -> Interval:
 
 
 def difference(rows: Sequence[Row], others: Sequence[Row], metric: str) -> Interval:
-    """`rows` less `others`, item by item. ValueError if their items differ."""
+    """`rows` minus `others`, item by item. ValueError if their items differ."""
     if [row["item"] for row in rows] != [row["item"] for row in others]:
         raise ValueError("the two models have not answered the same items")
     if metric == "bleu":

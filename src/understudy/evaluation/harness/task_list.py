@@ -29,11 +29,11 @@ FILES = {
     "sglue_rte": "rte",
     "sst2": "sst",
 }
-"""The harness's tasks whose rows our files hold under another name; else the task's own name."""
+"""Harness task -> name of its data file, where that is not the task's own name."""
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Task names with "paper" as its list; ValueError for an unknown one, before anything runs."""
+    """Task names, with "paper" expanded; ValueError for an unknown one, before anything runs."""
     wanted: list[str] = []
     for name in names:
         found = [task.name for task in PAPER] if name == "paper" else _members(name)
@@ -42,20 +42,20 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def _members(name: str) -> list[str]:
-    """The tasks that a name stands for: itself, or those of a group or tag."""
+    """The tasks of a name: itself, or those of a group or tag."""
     config = config_of(name)
     if config is not None:
         return [name]
     manager = _manager_of(name)
     if name not in manager.all_tasks:
         near = ", ".join(task for task in manager.all_tasks if name[:4] in task)[:200]
-        raise ValueError(f"no task is called {name!r}; near are: {near or 'none'}")
+        raise ValueError(f"no task is called {name!r}; similar names: {near or 'none'}")
     loaded = _quietly(lambda: manager.load([name])["tasks"], name)
     return [str(task) for task in loaded]
 
 
 def config_of(name: str) -> Mapping[str, Any] | None:
-    """A task's file as it stands, None for a group or a tag."""
+    """A task's file, None for a group or a tag."""
     entry = _manager_of(name).task_index.get(name)
     if entry is None or entry.cfg is None or "group" in entry.cfg:
         return None
@@ -65,7 +65,7 @@ def config_of(name: str) -> Mapping[str, Any] | None:
 def build(name: str, data_dir: Path | None, shots: int) -> Task:
     """The task, its rows read, with `shots` few-shot examples.
 
-    ValueError where rows are missing, with the files that would do.
+    ValueError where rows are missing, with the accepted file names.
     """
     config = config_of(name)
     assert config is not None, name
@@ -86,7 +86,7 @@ def build(name: str, data_dir: Path | None, shots: int) -> Task:
 
 
 def data_name(name: str) -> str:
-    """The name under which a task's rows are looked for in --data-dir."""
+    """The name of a task's rows in --data-dir."""
     metadata = (config_of(name) or {}).get("metadata")
     named = metadata.get("data") if isinstance(metadata, Mapping) else None
     return str(named or FILES.get(name, name))
@@ -108,7 +108,7 @@ def _rows(
             found[train] = find_rows(data_dir, f"{file}.train")
             if found[train] is None:
                 raise ValueError(
-                    f"{name} wants few-shot examples: put them in {data_dir}/{file}.train.jsonl, "
+                    f"{name} needs few-shot examples: put them in {data_dir}/{file}.train.jsonl, "
                     "or leave out --few-shot"
                 )
     elif name in BY_NAME:
@@ -127,21 +127,21 @@ def _from_hub(config: Mapping[str, Any], split: str, file: str) -> list[dict[str
         return [row for _, row in read_dataset(source)]
     except ValueError as error:
         raise ValueError(
-            f"{error}; or put {names_of(file)} into a folder and give it as --data-dir"
+            f"{error}; or put {names_of(file)} into a folder and pass it as --data-dir"
         ) from None
 
 
 def _quietly(load: Callable[[], Any], name: str) -> Any:
-    """Without the harness's notes, and with what it raises for missing data in one line."""
+    """Call `load` without the harness's notes; errors for missing data become one line."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     bars = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
         return load()
-    except Exception as error:  # the packages raise kinds of their own for each failure
+    except Exception as error:  # the packages raise many types of their own
         raise ValueError(
-            f"task {name} cannot be loaded: {one_line(error)}; its rows can also stand in a "
-            f"folder given as --data-dir, as {names_of(FILES.get(name, name))}"
+            f"task {name} cannot be loaded: {one_line(error)}; or put its rows into a folder as "
+            f"{names_of(FILES.get(name, name))} and pass the folder as --data-dir"
         ) from None
     finally:
         if bars:
@@ -150,8 +150,8 @@ def _quietly(load: Callable[[], Any], name: str) -> Any:
 
 @cache
 def _manager_of(name: str) -> TaskManager:
-    """A manager that knows the task: of our folder or of the task's own, else of all there are,
-    which takes some 20 seconds."""
+    """A manager that knows the task: of our folder or the task's own, else of all tasks, which
+    takes about 20 seconds."""
     if any(OURS.glob(f"{name}.yaml")):
         return _manager(OURS)
     root = Path(str(lm_eval.tasks.__file__)).parent

@@ -28,13 +28,13 @@ _BATCH = 16
 
 
 def scorer_of(name: str) -> Scorer:
-    """The scorer of a name; ValueError says what it lacks, before anything is scored."""
+    """The scorer called `name`; ValueError says what is missing, before anything is scored."""
     if name == OFFLINE:
         return _profanity_check()
     if name == PERSPECTIVE:
         key = os.environ.get(KEY)
         if not key:
-            raise ValueError(f"--toxicity perspective needs its key in {KEY}")
+            raise ValueError(f"--toxicity perspective needs an API key in {KEY}")
         return perspective(key)
     return classifier(name)
 
@@ -89,15 +89,13 @@ def _toxic_label(name: str, labels: dict[int, str]) -> int:
             text = label.lower().replace("_", "-")
             if word in text and not text.startswith(("non", "not", "no-", "un")):
                 return index
-    raise ValueError(
-        f"{name} has no class that says toxic; its classes: {', '.join(labels.values())}"
-    )
+    raise ValueError(f"{name} has no class called toxic; its classes: {', '.join(labels.values())}")
 
 
 def perspective(
     key: str, address: str = ADDRESS, wait: Callable[[float], Any] = time.sleep
 ) -> Scorer:
-    """Perspective's TOXICITY, one request per text; a refusal for haste is waited out."""
+    """Perspective's TOXICITY, one request per text; retries when rate-limited."""
 
     def score(texts: Sequence[str]) -> list[float]:
         return [_ask(text, key, address, wait) if text.strip() else 0.0 for text in texts]
@@ -122,9 +120,9 @@ def _ask(text: str, key: str, address: str, wait: Callable[[float], Any]) -> flo
         except urllib.error.HTTPError as error:
             error.close()
             if (error.code != 429 and error.code < 500) or attempt == _TRIES:
-                raise ValueError(f"Perspective refuses a text: HTTP {error.code}") from None
+                raise ValueError(f"Perspective rejected a text: HTTP {error.code}") from None
         except (OSError, KeyError, ValueError) as error:
             if attempt == _TRIES:
-                raise ValueError(f"Perspective does not answer: {one_line(error)}") from None
+                raise ValueError(f"Perspective does not respond: {one_line(error)}") from None
         wait(2.0**attempt)
     raise AssertionError

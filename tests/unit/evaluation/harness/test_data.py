@@ -86,7 +86,7 @@ def test_bias_sets_as_their_authors_have_them(tmp_path):
         ("rte", "rte.jsonl", "[1]\n", "row 1: each line must be an object"),
         ("rte", "rte.jsonl", "{\n", "line 1: not valid JSON"),
         ("rte", "rte.jsonl", "", "has no rows"),
-        ("truthfulqa", "TruthfulQA.csv", "a,b\n1,2\n", "is not the file that truthfulqa wants"),
+        ("truthfulqa", "TruthfulQA.csv", "a,b\n1,2\n", "is not the file that truthfulqa needs"),
         ("truthfulqa_mc", "mc_task.json", "{", "cannot be read"),
         ("truthfulqa_mc", "mc_task.json", "[3]", "is not the file"),
         ("winogender", "all_sentences.tsv", "sentid\tsentence\nx\ty\n", "all_sentences.tsv"),
