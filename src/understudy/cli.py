@@ -40,7 +40,7 @@ def _is_one_of_several() -> bool:
 
 
 def _leave(code: int) -> None:
-    """Say good-bye to the other ranks, and tell the launcher how it ended."""
+    """Close the process group, and exit with `code` for the launcher."""
     from understudy.training.ranks import leave_ranks
 
     if code in (0, SAVED_AND_STOPPED):
@@ -68,7 +68,7 @@ def _main(arguments: list[str]) -> int:
     except RuntimeError as error:
         if not _is_one_of_several() or not _said_by_another(str(error)):
             raise
-        return FAILURE  # it waited for a rank that has ended
+        return FAILURE  # it was waiting for a rank that has ended
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("UNDERSTUDY_TRACEBACK"):
             traceback.print_exc()
@@ -128,11 +128,11 @@ def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
 
 
 def extra_with(module: str) -> str:
-    """The first extra of this package that installs a module, by the module's name; "" if none."""
+    """The first of this package's extras that installs a module; "" if none."""
     top = module.partition(".")[0]
     for requirement in requires("understudy") or ():
         found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
-        # The module's name begins the distribution's, as in argon2 and argon2-cffi.
+        # A distribution's name may extend the module's: argon2-cffi installs argon2.
         if found and found[2] != "all" and found[1].replace("-", "_").lower().startswith(top):
             return found[2]
     return ""
@@ -157,14 +157,14 @@ def _is_rank_0() -> bool:
 
 
 def _said_by_another(message: str) -> bool:
-    """Whether another rank has failed before: its error is the one to read."""
+    """Whether another rank failed first and reports the error."""
     from understudy.training.ranks import is_first_to_fail
 
     return not is_first_to_fail(message)
 
 
 def _find(arguments: list[str]) -> tuple[Command | None, list[str]]:
-    """The command and what follows it; None for a group ("prompts") that is only to be listed."""
+    """The command and its arguments; None for a bare group ("prompts"), which is listed."""
     by_name = {command.name: command for command in COMMANDS}
     first, *rest = arguments
     if first in by_name:
@@ -195,7 +195,7 @@ def _overview(group: str = "") -> str:
             *lines,
             "",
             "understudy COMMAND --help lists its options: defaults, units, the paper's section.",
-            "understudy completion bash|zsh|fish prints a script that completes all of this.",
+            "understudy completion bash|zsh|fish prints a script for tab completion.",
         ]
     )
 

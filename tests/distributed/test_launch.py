@@ -49,7 +49,9 @@ def test_a_signal_to_the_launcher_saves_everywhere_and_it_returns_75(sft, tmp_pa
     said = [line for line in ended.stderr.splitlines() if line.startswith("stopped")]
     assert len(said) == 1
     step = saved.name.removeprefix("step-")
-    assert said[0].startswith(f"stopped and saved at step {step}; go on with: understudy launch ")
+    assert said[0].startswith(
+        f"stopped and saved at step {step}; continue with: understudy launch "
+    )
     assert read_lines(metrics)[-1]["step"] == int(step)
 
 

@@ -38,8 +38,8 @@ def test_a_bad_gradient_of_one_rank_is_skipped_by_all(found):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("another lr", "rank 1: it was started with other settings than rank 0 (lr); start the"),
-        ("adapter", "lora_rank is 2; adapters are trained in one process"),
+        ("another lr", "rank 1: its settings differ from rank 0's (lr); start the"),
+        ("adapter", "lora_rank is 2, but adapters train in one process"),
         ("judge", "reward_model needs sampled responses, which sft draws in one process only"),
         ("lost model", "rank 1: model folder "),
     ],

@@ -80,7 +80,7 @@ def test_every_fault_is_found_and_the_step_before_is_used(folder, tmp_path, capl
             found += 1
         with caplog.at_level(logging.WARNING):
             assert latest_checkpoint(out) == out / "checkpoints" / "step-3", what
-        assert "falling back to the one before" in caplog.text
+        assert "falling back to the previous one" in caplog.text
         caplog.clear()
         shutil.rmtree(out)
     assert (found, missed) == (NUM_FAULTS, [])

@@ -1,1 +1,1 @@
-"""Rollouts: responses drawn from a policy, each from noise of its own."""
+"""Rollouts: responses drawn from a policy, each with its own noise."""

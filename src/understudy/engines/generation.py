@@ -27,18 +27,17 @@ from understudy.models.policies import Head, Policy
 from understudy.models.trunk import context_length
 
 REFILL_SHARE = 8
-"""Free slots are refilled once they are 1/8 of all slots, so that prefills stay worth their call.
-"""
+"""Free slots are refilled once they are 1/8 of all slots, so each prefill is worth its cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One sampled answer: `Generation(ids=[12, 7, 1], logprobs=[-0.4, -2.0, -0.1],
+    """One sampled response: `Generation(ids=[12, 7, 1], logprobs=[-0.4, -2.0, -0.1],
     finished=True)`.
     """
 
     ids: list[int]
-    """The answer's tokens; the last one is a stop token if it finished."""
+    """The response's tokens; the last one is a stop token if it finished."""
     logprobs: list[float]
     """Log-probability of each token under the policy at the sampling temperature."""
     finished: bool
@@ -59,11 +58,11 @@ def generate(
     slots: int = 256,
     on_end: Callable[[int], None] = lambda number: None,
 ) -> list[Generation]:
-    """One answer per prompt, in the prompts' order. `on_end` is told how many have just ended.
+    """One response per prompt, in the prompts' order. `on_end` gets the number that just ended.
 
     `keys[i]` names sequence i for the noise (default: its index). Greedy takes the likeliest token;
-    log-probs are those of the policy at `temperature` in both cases. ValueError for an empty or too
-    long prompt.
+    log-probs are the policy's at `temperature` in both cases. ValueError for an empty or too long
+    prompt.
     """
     keys = [(i,) for i in range(len(prompts))] if keys is None else keys
     _check(model, prompts, keys, max_new_tokens, temperature)
@@ -152,8 +151,8 @@ class _Sampler:
 
 
 def next_tokens(logits_BV: Tensor, uniforms_BL: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(token_B, logprob_B): each row's draw by its numbers (`noise.draw`), or without numbers its
-    likeliest token. Overwrites the logits.
+    """(token_B, logprob_B): each row's draw by its random numbers (`noise.draw`), or without them
+    its likeliest token. Overwrites the logits.
     """
     logits_BV -= logits_BV.amax(dim=-1, keepdim=True)
     weights_BV = logits_BV.exp()
@@ -166,7 +165,7 @@ def next_tokens(logits_BV: Tensor, uniforms_BL: Tensor | None) -> tuple[Tensor, 
 
 
 class _Engine:
-    """Rows of running sequences. Host arrays say what runs where."""
+    """Rows of running sequences; arrays on the host record which sequence each row runs."""
 
     def __init__(
         self,
@@ -179,7 +178,7 @@ class _Engine:
         self.rows, self.sampler, self.prompts, self.on_end = rows, sampler, prompts, on_end
         self.stop_ids = np.array(sorted(stop_ids))
         limit = sampler.max_new_tokens
-        # Long prompts first: what runs side by side is of similar length.
+        # Long prompts first, so that rows running side by side have similar lengths.
         order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i])))
         self.queue = deque(order)
         self.tokens_NT = np.full((len(prompts), limit), rows.pad_id, dtype=np.int64)
@@ -188,7 +187,7 @@ class _Engine:
         self.sequence_B = np.zeros(0, dtype=np.int64)  # which sequence a live row runs
 
     def run(self) -> None:
-        """Until every sequence has ended."""
+        """Run until every sequence has ended."""
         while self.queue or len(self.rows):
             free = self.rows.num_slots - len(self.rows)
             if self.queue and free >= max(1, self.rows.num_slots // REFILL_SHARE):
@@ -197,7 +196,7 @@ class _Engine:
                 self.step()
 
     def results(self) -> list[Generation]:
-        """What was sampled, in the prompts' order."""
+        """The responses, in the prompts' order."""
         found = []
         for tokens_T, logprobs_T, count in zip(
             self.tokens_NT, self.logprobs_NT, self.count_N, strict=True
@@ -208,8 +207,8 @@ class _Engine:
         return found
 
     def admit(self, free: int) -> None:
-        """Prefill the longest prompts that wait, as many as one pass takes, and draw their first
-        token.
+        """Prefill the longest waiting prompts, as many as one pass takes, and draw their first
+        tokens.
         """
         new = [self.queue.popleft()]
         unique = [new[0]]
@@ -242,7 +241,7 @@ class _Engine:
         return token_B.cpu().numpy(), logprob_B.cpu().numpy()
 
     def record(self, sequence_B: np.ndarray, token_B: np.ndarray, logprob_B: np.ndarray) -> None:
-        """Keep what was drawn, and let the rows that ended leave."""
+        """Record the drawn tokens and release the rows that ended."""
         step_B = self.count_N[sequence_B]
         self.tokens_NT[sequence_B, step_B] = token_B
         self.logprobs_NT[sequence_B, step_B] = logprob_B

@@ -1,14 +1,14 @@
-"""Counter-based sampling: the same draw for the same (seed, key, step), whatever else runs.
+"""Counter-based sampling: the same draw for the same (seed, key, step), in any batch.
 
 No generator has a state, so a rollout does not depend on its batch, slot or order, and a resumed
-run needs no saved generator. A draw inverts the distribution function by descent: a number chooses
-among at most 16 sums of weights, the next among the 16 sums or weights below, four numbers in all
-for a vocabulary of 50,000.
+run needs no saved generator. A draw inverts the distribution function by descent: one random number
+chooses among at most 16 sums of weights, the next among the 16 sums or weights below, four numbers
+in all for a vocabulary of 50,000.
 
-Why not one number and one cumulative sum over the vocabulary: a rounding error in the logits then
-moves every boundary after it, and the many unlikely tokens are narrower than such a shift. With
-SmolLM2's logits alone and in a batch of 32, one draw in 500 comes out differently; by the descent,
-one in 100,000.
+Why not one number and one cumulative sum over the vocabulary: a rounding error in the logits would
+move every boundary after it, and the many unlikely tokens are narrower than such a shift. Between
+SmolLM2's logits computed alone and in a batch of 32, one draw in 500 would differ; by descent, one
+in 100,000 does.
 
 Shapes: B rows, V vocabulary, L numbers, F few weights, G groups.
 """
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from understudy.numerics.splitmix import MASK, mix, mix_one
 
 GROUP = 16
-"""Weights among which one number decides."""
+"""Weights that one number chooses among."""
 
 BLOCK = GROUP**2
 """Weights in one sum over the vocabulary: wide enough that summing costs no more than one pass."""
@@ -34,7 +34,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def stream_states(seed: int, keys: Sequence[Sequence[int]]) -> np.ndarray:
-    """64 bits per key, uint64, that depend on (seed, *key) only."""
+    """64 bits per key, uint64, determined by (seed, *key)."""
     start = mix_one(seed & MASK)
     return np.array([_absorb(start, key) for key in keys], dtype=np.uint64)
 
@@ -52,12 +52,13 @@ def uniforms(states_B: np.ndarray, steps_B: np.ndarray, count: int) -> np.ndarra
 
 
 def num_numbers(size: int) -> int:
-    """Numbers that one draw from `size` weights takes."""
+    """Random numbers used by one draw from `size` weights."""
     return 2 if size <= BLOCK else 2 + num_numbers(-(-size // BLOCK))
 
 
 def draw(weights_BV: Tensor, uniforms_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """(token_B, total_B): a token by its weight, never one of weight 0, and the sum in fp64.
+    """(token_B, total_B): a token drawn by weight, never one of weight 0, and the weights' sum in
+    fp64.
 
     `uniforms_BL` has `num_numbers(V)` columns; weights are finite, not negative and not all 0.
     """
@@ -85,19 +86,19 @@ def _draw_few(weights_BF: Tensor, uniforms_B2: Tensor) -> tuple[Tensor, Tensor]:
     rows_B1 = torch.arange(len(weights_BF), device=weights_BF.device).unsqueeze(1)
     cumulative_BF = padded_BGF[rows_B1, group_B1].squeeze(1).cumsum(dim=-1)
     token_B1 = group_B1 * GROUP + _search(cumulative_BF, uniforms_B2[:, :1])
-    # Only weights that are not numbers lead past the end.
+    # Only NaN weights lead past the end.
     return token_B1.squeeze(1).clamp_(max=size - 1), cumulative_BG[:, -1]
 
 
 def _search(cumulative_BF: Tensor, uniforms_B1: Tensor) -> Tensor:
-    """The first column (B, 1) whose cumulative weight exceeds that share of the whole."""
+    """The first column (B, 1) whose cumulative weight exceeds that share of the total."""
     goals_B1 = uniforms_B1 * cumulative_BF[:, -1:]
     found_B1 = torch.searchsorted(cumulative_BF, goals_B1, right=True)
     return found_B1.clamp_(max=cumulative_BF.shape[1] - 1)
 
 
 def _sums(weights_BV: Tensor, width: int) -> Tensor:
-    """Sums of `width` neighbours each; the last one is of what is left."""
+    """Sums of `width` neighbours each; the last one covers the remainder."""
     whole = weights_BV.shape[1] // width
     end = whole * width
     sums = weights_BV[:, :end].unflatten(1, (whole, width)).sum(dim=-1)

@@ -1,9 +1,9 @@
 """A whole copy of a sharded policy on each rank, for rollouts.
 
 Sampling straight from the shards would gather the whole model for every token, and ranks whose
-answers differ in length would wait for one another forever. The copy takes the policy's weights
-before each rollout, a layer at a time, and then samples without a word to the other ranks, through
-the same engine as one process.
+responses differ in length would deadlock. The copy receives the policy's weights before each
+rollout, a layer at a time, and then samples without communication, through the same engine as one
+process.
 """
 
 import copy
@@ -19,24 +19,24 @@ from understudy.models.policies import Policy
 from understudy.models.sharding import compute, is_sharded
 
 PARITY = 1e-4
-"""How far the copy's log-probs of a few tokens may be from the policy's."""
+"""Largest allowed difference between the copy's and the policy's log-probs of a few tokens."""
 
 
 class Replica:
-    """The weights of a policy, whole; of a policy that is not sharded, the policy itself."""
+    """A policy's unsharded weights; the policy itself if it is not sharded."""
 
     def __init__(self, policy: Policy, several: bool) -> None:
-        """Call it before the policy is sharded."""
+        """Create it before the policy is sharded."""
         self.model = copy.deepcopy(policy).requires_grad_(False) if several else policy
         self.version = 0
-        """How often `sync` was called."""
+        """Number of calls of `sync`."""
 
     @torch.no_grad()
     def sync(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> None:
-        """Take over the policy's weights, and see that it worked on a few tokens. Collective.
+        """Copy the policy's weights, and check the copy on a few tokens. Collective.
 
-        RuntimeError, on all ranks, when the copy's weights are not the shards' bits, or its
-        log-probs of the tokens not the policy's.
+        RuntimeError, on all ranks, if the copy's weights differ from the shards in any bit, or its
+        log-probs of the tokens from the policy's.
         """
         self.version += 1
         if not is_sharded(policy):
@@ -47,8 +47,8 @@ class Replica:
         dist.all_reduce(wrong, dist.ReduceOp.MAX)
         if wrong.item():
             raise RuntimeError(
-                f"version {self.version} of the rollout weights is not the policy's on every rank "
-                f"(checksum {found:x} here, {expected:x} of the policy); nothing was sampled"
+                f"version {self.version} of the rollout weights differs from the policy's on some "
+                f"rank (checksum {found:x} here, {expected:x} of the policy); nothing was sampled"
             )
         here_BT, _ = self.model.logprobs(ids_BT, mask_BT)
         there_BT, _ = compute(policy.model, policy.logprobs, ids_BT, mask_BT)
@@ -63,7 +63,7 @@ class Replica:
 
 @torch.no_grad()
 def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
-    """The shards' weights into a whole model, one layer gathered at a time. Collective."""
+    """Copy the shards' weights into an unsharded model, one layer at a time. Collective."""
     target, done = dict(replica.named_parameters()), set()
     for prefix, module in policy.named_modules():
         if not isinstance(module, FSDPModule):
@@ -76,13 +76,13 @@ def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
                 target[key].copy_(parameter)
                 done.add(key)
         unit.reshard()
-    assert done == set(target), "a weight that no layer holds"
+    assert done == set(target), "a weight belongs to no layer"
 
 
 @torch.no_grad()
 def checksum(model: nn.Module) -> int:
-    """The sum of all weights' bits as whole numbers: the same in any order, so of shards too, whose
-    ranks add theirs up. Collective for a sharded model."""
+    """The sum of all weights' bits as integers: independent of order, so the shards' sums add up to
+    it. Collective for a sharded model."""
     total, mesh = 0, None
     for parameter in model.parameters():
         local: Tensor = parameter
@@ -99,5 +99,5 @@ def checksum(model: nn.Module) -> int:
 
 
 def _wrapped(number: int) -> int:
-    """A whole number as a signed one of 64 bits, as sums of tensors wrap around."""
+    """An integer as a signed 64-bit one, since sums of tensors wrap around."""
     return (number + 2**63) % 2**64 - 2**63

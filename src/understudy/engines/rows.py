@@ -1,7 +1,7 @@
 """The sequences that a model is continuing: the rows of a decode step, their cache, their columns.
 
-Rollouts (`engines/generation.py`) and serving (`serving/batcher.py`) share it: both let prompts in,
-take one step for all live rows, and let rows leave.
+Rollouts (`engines/generation.py`) and serving (`serving/batcher.py`) share it: both admit prompts,
+take one step for all live rows, and release rows that end.
 
 Shapes: B live rows, U prompts of a prefill, T columns, D hidden size.
 """
@@ -44,7 +44,7 @@ class LiveRows:
         self.clear()
 
     def clear(self) -> None:
-        """Let all rows go."""
+        """Release all rows."""
         self.cache = SlotCache(self.num_slots, self.capacity)
         self.column_B = np.zeros(0, dtype=np.int64)  # where a row's next token goes in the cache
         self.token_B = np.zeros(0, dtype=np.int64)  # its last token, not yet in the cache
@@ -71,7 +71,7 @@ class LiveRows:
         return self.forward(Inputs(self.tensor(ids_UT), positions_UT, mask, self.cache, last_U))
 
     def enter(self, lengths: Sequence[int], token_B: np.ndarray) -> None:
-        """Make the slots just filled live: the lengths of their prompts and their first tokens."""
+        """Make the slots just filled live, given their prompts' lengths and their first tokens."""
         self.column_B = np.concatenate([self.column_B, np.array(lengths, dtype=np.int64)])
         self.token_B = np.concatenate([self.token_B, token_B])
 
@@ -87,8 +87,8 @@ class LiveRows:
         return hidden_BD
 
     def leave(self, ended_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Close the gaps: (holes, movers), where live rows `movers` from the back took the places
-        `holes` of rows that ended.
+        """Close the gaps: (holes, movers), where live rows `movers` from the back moved into the
+        places `holes` of rows that ended.
         """
         num_live = int((~ended_B).sum())
         holes = np.flatnonzero(ended_B[:num_live])
@@ -102,7 +102,7 @@ class LiveRows:
         return holes, movers
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """A host array as a tensor of the model's device."""
+        """A host array as a tensor on the model's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _forward(self, model: Policy, mask_by_hand: bool) -> Forward:

@@ -1,5 +1,4 @@
-"""Answers to prompts as records: what labelers rank, what is evaluated, what best-of-n chooses
-from.
+"""Responses to prompts as records: for labelers to rank, for evaluation, for best-of-n.
 
 responses = draw_responses(model, tokenizer, prompts, num_samples=4, temperature=1.0, seed=0,
                            max_new_tokens=48, model_name="sft")
@@ -37,13 +36,13 @@ def draw_responses(
     slots: int = 256,
     on_end: Callable[[int], None] = lambda number: None,
 ) -> list[Response]:
-    """`num_samples` answers to each prompt, all of one prompt together, prompts in their order.
+    """`num_samples` responses to each prompt, grouped by prompt, in the prompts' order.
 
-    The noise of a sample depends on (seed, model name, prompt id, number of the sample): the same
-    answer comes whatever else is drawn beside it, and two models' answers are independent. With
-    noise in common, models that are alike would give the same words to most prompts, which says
-    how alike they are and little of which is preferred. Greedy answers are all equal, so
-    `num_samples` must be 1. `on_end` is told how many answers have just ended.
+    The noise of a sample depends on (seed, model name, prompt id, number of the sample), so a
+    response does not depend on what else is drawn, and two models' responses are independent. With
+    common noise, similar models would give most prompts identical responses, which would show their
+    similarity and little about preference. Greedy responses are all equal, so `num_samples` must be
+    1. `on_end` gets the number of responses that just ended.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
@@ -85,7 +84,7 @@ def draw_responses(
 
 
 def say_if_none_ended(responses: Sequence[Response], tokenizer: Tokenizer, limit: int) -> None:
-    """A note on standard error when none of a model's answers, of at most `limit` tokens, ended."""
+    """A note on standard error if none of a model's responses, of at most `limit` tokens, ended."""
     if responses and not any(response.finished for response in responses):
         say_once(f"{responses[0].model}: {never_ended(tokenizer, limit)}")
 
@@ -96,7 +95,7 @@ def id_key(text: str) -> int:
 
 
 def response_id(model: str, prompt_id: str, seed: int, temperature: float, number: int) -> str:
-    """An opaque id that the same draw always gets."""
+    """An opaque id, the same for the same draw."""
     text = "\0".join(map(str, (model, prompt_id, seed, temperature, number)))
     return "r-" + sha256(text.encode()).hexdigest()[:16]
 

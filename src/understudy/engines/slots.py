@@ -1,12 +1,12 @@
 """The key-value cache of the rollout engine: one slot per running sequence, the live ones in front.
 
-A slot holds a sequence from column 0, whatever its length, so prompts of any length run side by
-side. The live rows are always rows 0 .. n-1: what a decode step reads is a view, never a copy.
-When a sequence ends, a live row from the back moves into its place.
+A slot holds a sequence from column 0, so prompts of any length run side by side. The live rows are
+always rows 0 .. n-1, so a decode step reads a view, never a copy. When a sequence ends, a live row
+from the back moves into its place.
 
-A step is bound by how fast it reads the cache, and a processor reads memory without gaps several
-times faster than the same bytes with gaps between them (256 rows of 56 columns on 1 core: 21 GB/s,
-but 6 GB/s where each row has room for 64). So rows are laid out no wider than they are long.
+Reading the cache dominates a step, and a processor reads contiguous memory several times faster
+than the same bytes with gaps (256 rows of 56 columns on 1 core: 21 GB/s, but 6 GB/s if each row has
+room for 64). So rows are only as wide as they are long.
 
 Shapes: B rows of a forward pass, S slots, H key-value heads, G query heads per key-value head,
 W columns, D head size.
@@ -28,13 +28,13 @@ from understudy.models.policies import Policy
 
 _DECODE = "understudy_decode"
 WIDTH_STEP = 16
-"""Columns by which the cache grows: fewer mean more copies, more mean more columns read in vain."""
+"""Columns by which the cache grows: fewer mean more copies, more mean more unused columns read."""
 
 
 class SlotCache(Cache):
     """Keys and values (S, H, W, D) of every layer, in the cache interface of transformers.
 
-    The width W follows the longest live row in steps of `WIDTH_STEP`, at the price of a copy.
+    The width W follows the longest live row in steps of `WIDTH_STEP`; each change costs a copy.
     """
 
     def __init__(self, num_slots: int, capacity: int) -> None:
@@ -72,7 +72,7 @@ class SlotCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Store what a layer computed and return all that its queries may look at."""
+        """Store a layer's new keys and values; return everything that its queries may attend to."""
         if layer_idx == len(self._keys):
             for stores, new in ((self._keys, key_states), (self._values, value_states)):
                 stores.append(_Store(new, self.num_slots, self.capacity))
@@ -92,7 +92,7 @@ class SlotCache(Cache):
         tensor[self._start : self._start + new.shape[0], :, : new.shape[2]] = new
 
     def _fit(self, num_live: int, length: int) -> None:
-        """Change the width, if need be, and take the live rows along."""
+        """Change the width if necessary, moving the live rows."""
         if length <= self.width < length + 2 * WIDTH_STEP:
             return
         old, self.width = self.width, min(length + WIDTH_STEP, self.capacity)
@@ -124,7 +124,7 @@ class _Store:
         return self.flat[: math.prod(shape)].view(shape)
 
     def relay(self, spare: Tensor, num_rows: int, old: int, new: int) -> Tensor:
-        """Lay the first rows out anew in other memory, and give back the memory they were in."""
+        """Copy the first rows to other memory with a new width; returns their old memory."""
         common = min(old, new)
         source = self.view(old)[:num_rows, :, :common]
         self.flat, spare = spare, self.flat
@@ -133,9 +133,9 @@ class _Store:
 
 
 def _zeros(like: Tensor, shape: torch.Size) -> Tensor:
-    """Zeros: in memory that is merely empty, a masked NaN would still reach the sum."""
+    """Zeros: in uninitialised memory a masked NaN would still reach the sum."""
     if like.device.type == "cpu" and like.dtype == torch.float32:
-        return torch.from_numpy(np.zeros(shape, np.float32))  # pages that come zeroed, when touched
+        return torch.from_numpy(np.zeros(shape, np.float32))  # the system zeroes pages on first use
     return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
 
@@ -150,8 +150,8 @@ def decode_attention(
 ) -> tuple[Tensor, None]:
     """Attention for one query per row as two batched products, and the usual kernel for more.
 
-    With one query the fused CPU kernel spends its time on set-up: the products are 2-3 times
-    faster.
+    With one query the fused CPU kernel spends most of its time on set-up: the products are 2-3
+    times faster.
     """
     if query.shape[2] > 1 or attention_mask is None:
         return sdpa_attention_forward(
@@ -169,7 +169,7 @@ def decode_attention(
 def decoding(model: Policy) -> Iterator[bool]:
     """Eval mode, no gradients, and `decode_attention` where the model uses the standard kernel.
 
-    Yields whether causal attention must be masked by hand (the model keeps a kernel of its own).
+    Yields whether causal attention needs explicit masks (the model keeps its own kernel).
     """
     ALL_ATTENTION_FUNCTIONS.register(_DECODE, decode_attention)
     config: Any = model.config

@@ -288,11 +288,11 @@ def _demonstrations(limits: Limits, contents: Contents, tokenizer: Any) -> list[
 
 
 def _rankings(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
-    from understudy.models.chat import encode_answers
+    from understudy.models.chat import encode_responses
 
     records, own = contents.of(Ranking), contents.places(Ranking)
     texts = [r.prompt for r in records], [r.responses for r in records]
-    encoded = encode_answers(tokenizer, *texts, own.__getitem__)
+    encoded = encode_responses(tokenizer, *texts, own.__getitem__)
     prompts, answers = [ids for ids, _ in encoded], [k for _, k in encoded]
     problems = _check_prompts(limits, [len(ids) for ids in prompts], own)
     placed = zip(own, prompts, answers, strict=True)

@@ -1,1 +1,1 @@
-"""Models and what they compute: policies, scalar models, chat templates, adapters, precision."""
+"""Policies, scalar models, chat templates, adapters, precision."""

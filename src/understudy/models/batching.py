@@ -34,16 +34,16 @@ def pad(rows: Sequence[Ids], pad_id: int, side: str = "right") -> tuple[Tensor, 
 
 
 def positions_of(mask_BT: Tensor) -> Tensor:
-    """Position ids that padding does not shift: the exclusive cumulative sum of the mask."""
+    """Position ids unaffected by padding: the exclusive cumulative sum of the mask."""
     return (mask_BT.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def by_token_budget(lengths: Sequence[int], budget: int, overhead: int = 96) -> list[list[int]]:
-    """Indices in micro-batches of similar length, each at most `budget` tokens once padded.
+    """Indices in micro-batches of similar length, each at most `budget` padded tokens.
 
     A row longer than the budget is a micro-batch of its own. Rows are sorted from long to short
-    (ties by index; the largest memory need comes first) and cut where padded tokens plus `overhead`
-    tokens per micro-batch, the fixed cost of one more pass through the model, are fewest.
+    (ties by index; the largest memory need comes first) and cut so that padded tokens plus
+    `overhead` tokens per micro-batch, the fixed cost of a pass, are fewest.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     # cost[k] is the least cost of the first k rows; cut[k] is where their last group starts.
@@ -68,7 +68,7 @@ def by_token_budget(lengths: Sequence[int], budget: int, overhead: int = 96) -> 
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all parts: each use of randomness names itself and its step."""
+    """A 63-bit seed from all parts; each use of randomness names its purpose and its step."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -87,8 +87,8 @@ class RankingBatch:
     input_ids_BT: Tensor
     """Rows of tokens: a prompt followed by all its responses (shared prefix), or by one of them."""
     attention_mask: Tensor
-    """(B, T) of 1s and 0s, or (B, 1, T, T) additive with -inf-like values where a token may not
-    look."""
+    """(B, T) of 1s and 0s, or (B, 1, T, T) additive with very negative values where a token may not
+    attend."""
     position_ids_BT: Tensor
     """Positions; with a shared prefix they start again after the prompt for each response."""
     row_N: Tensor
@@ -122,13 +122,13 @@ def ranking_batch(
 
     In a shared row a response's tokens see the prompt and the earlier tokens of the same response,
     never another response, and their positions follow the prompt's: the model computes the same
-    hidden states as in a row of its own, and the prompt's only once.
+    hidden states as in separate rows, and the prompt's only once.
     """
     if not shared:
         rows = [
             [*prompt, *response]
-            for prompt, answers in zip(prompts, responses, strict=True)
-            for response in answers
+            for prompt, own in zip(prompts, responses, strict=True)
+            for response in own
         ]
         ids_BT, mask_BT = pad(rows, pad_id)
         return RankingBatch(
@@ -152,12 +152,12 @@ def _shared_batch(
     positions: list[list[int]] = []
     row_of: list[int] = []
     column_of: list[int] = []
-    for index, (prompt, answers) in enumerate(zip(prompts, responses, strict=True)):
+    for index, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
         row, owner, position = [*prompt], [0] * len(prompt), [*range(len(prompt))]
-        for number, answer in enumerate(answers, start=1):
-            row += answer
-            owner += [number] * len(answer)
-            position += range(len(prompt), len(prompt) + len(answer))
+        for number, response in enumerate(own, start=1):
+            row += response
+            owner += [number] * len(response)
+            position += range(len(prompt), len(prompt) + len(response))
             row_of.append(index)
             column_of.append(len(row) - 1)
         rows.append(row)
@@ -181,7 +181,7 @@ def tree_mask(owner_BT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     length = owner_BT.shape[1]
     query_BT1, key_B1T = owner_BT.unsqueeze(2), owner_BT.unsqueeze(1)
     earlier_TT = torch.ones(length, length, dtype=torch.bool, device=owner_BT.device).tril()
-    # Padding (owner -1) sees earlier padding: a row that sees nothing would be NaN in some kernels.
+    # Padding (owner -1) sees earlier padding: some kernels give NaN for a row that sees nothing.
     visible_BTT = ((key_B1T == 0) | (key_B1T == query_BT1)) & earlier_TT
     hidden = torch.finfo(dtype).min
     mask_BTT = torch.zeros(visible_BTT.shape, dtype=dtype, device=owner_BT.device)

@@ -1,9 +1,9 @@
-"""From conversations to token ids and back: whole conversations as the chat template writes them,
-the loss mask, the end of an answer.
+"""From conversations to token ids and back: the chat template's text, the loss mask, the end of a
+response.
 
 The ids of a conversation are those of `tokenizer.apply_chat_template`: it is rendered whole and
-encoded whole, never in pieces. Which tokens the model is to write follows from the characters of
-the rendered text (`chat_format`). An answer ends at any of `stop_ids`.
+encoded whole, never in pieces. The characters of the rendered text determine which tokens the model
+is to write (`chat_format`). A response ends at any of `stop_ids`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,23 +19,23 @@ from understudy.records.convert import visible
 from understudy.records.schema import Conversation, Message, as_messages, prompt_text
 
 Name = Callable[[int], str]
-"""What an error calls the i-th conversation, such as its file and record."""
+"""The name of the i-th conversation in errors, such as its file and record."""
 _STOPS: WeakKeyDictionary[Tokenizer, frozenset[int]] = WeakKeyDictionary()
-"""What `add_stop_ids` was given for a tokenizer."""
+"""Stop ids given to `add_stop_ids`, by tokenizer."""
 _TEXTS = 1024
-"""Texts encoded at a time: what the encoder knows of their characters takes memory."""
+"""Texts encoded at a time: the encoder's character offsets take memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One conversation with its answer as training input."""
+    """One conversation with its response as training input."""
 
     input_ids: list[int]
-    """All tokens, prompt first; the template may write some after the answer's end."""
+    """All tokens, prompt first; the template may add some after the response's end."""
     loss_mask: list[int]
     """1 at the tokens to be learned: the assistant's turns, each with the token that closes it."""
     prompt_length: int = 0
-    """Tokens before the last answer; earlier answers of a conversation belong to its prompt."""
+    """Tokens before the last response; earlier assistant turns belong to the prompt."""
 
     @property
     def end(self) -> int:
@@ -44,17 +44,17 @@ class Example:
         return len(self.loss_mask) - sum(1 for _ in unlearned)
 
     def cut(self, length: int) -> "Example":
-        """The first `length` tokens; nothing closes an answer that goes on after them."""
+        """The first `length` tokens; a response that is cut gets no closing token."""
         return Example(self.input_ids[:length], self.loss_mask[:length], self.prompt_length)
 
 
 def records_of(path: Any) -> Name:
-    """Calls the i-th conversation after a file of which it is the i-th record."""
+    """Names the i-th conversation as the i-th record of a file."""
     return lambda index: f"{path} record {index + 1}"
 
 
 def render_prompt(tokenizer: Tokenizer, prompt: Conversation) -> list[int]:
-    """Ids of a conversation up to and including the generation prompt; the answer's ids follow
+    """Ids of a conversation up to and including the generation prompt; the response's ids follow
     directly."""
     return render_prompts(tokenizer, [prompt])[0]
 
@@ -64,7 +64,7 @@ def render_prompts(
 ) -> list[list[int]]:
     """`render_prompt` of many conversations; equal ones are rendered once.
 
-    ChatError, which calls the i-th `name(i)`, for one that the chat template refuses.
+    ChatError, with `name(i)` for the i-th, if the chat template refuses one.
     """
     place: dict[Conversation, int] = {}
     for index, prompt in enumerate(prompts):
@@ -74,15 +74,15 @@ def render_prompts(
         format_of(tokenizer),
         [as_messages(prompt) for prompt in unique],
         lambda index: _called(name, place[unique[index]], unique[index]),
-        with_answers=False,
+        with_responses=False,
     )
     ids_of = {prompt: ids for prompt, (ids, _) in zip(unique, encoded, strict=True)}
     return [ids_of[prompt] for prompt in prompts]
 
 
 def encode_example(tokenizer: Tokenizer, prompt: Conversation, response: str) -> Example:
-    """A conversation and its answer as one training example; the loss counts every assistant turn
-    but those of weight 0."""
+    """A conversation and its response as one training example; the loss counts every assistant turn
+    except those of weight 0."""
     return encode_examples(tokenizer, [(prompt, response)])[0]
 
 
@@ -91,19 +91,19 @@ def encode_examples(
 ) -> list[Example]:
     """`encode_example` of many (prompt, response) pairs.
 
-    Where the template closes an answer with no token, the tokenizer's EOS follows the last one.
+    If the template closes a response with no token, the tokenizer's EOS follows the last response.
     """
     chat = format_of(tokenizer)
     dialogues = [(*as_messages(p), Message("assistant", response)) for p, response in pairs]
     encoded = _encode(
-        chat, dialogues, lambda index: _called(name, index, pairs[index][0]), with_answers=True
+        chat, dialogues, lambda index: _called(name, index, pairs[index][0]), with_responses=True
     )
     examples = []
     for dialogue, (ids, spans) in zip(dialogues, encoded, strict=True):
         mask = [0] * len(ids)
-        answers = [turn for turn in dialogue if turn.role == "assistant"]
-        for turn, (first, end) in zip(answers, spans, strict=True):
-            if turn is answers[-1] or (turn.weight and turn.content.strip()):
+        own = [turn for turn in dialogue if turn.role == "assistant"]
+        for turn, (first, end) in zip(own, spans, strict=True):
+            if turn is own[-1] or (turn.weight and turn.content.strip()):
                 mask[first:end] = [1] * (end - first)
         if not chat.turn_end:
             ids, mask = [*ids, chat.end_id], [*mask, 1]
@@ -111,23 +111,23 @@ def encode_examples(
     return examples
 
 
-def encode_answers(
+def encode_responses(
     tokenizer: Tokenizer,
     prompts: Sequence[Conversation],
-    answers: Sequence[Sequence[str]],
+    responses: Sequence[Sequence[str]],
     name: Name | None = None,
 ) -> list[tuple[list[int], list[list[int]]]]:
-    """(ids of the prompt, ids of each of its answers up to the token that closes it) of each
-    prompt and its answers."""
-    owner = [i for i, texts in enumerate(answers) for _ in texts]
-    pairs = [(prompts[i], text) for i, texts in enumerate(answers) for text in texts]
+    """(ids of the prompt, ids of each of its responses up to the closing token) for each prompt and
+    its responses."""
+    owner = [i for i, texts in enumerate(responses) for _ in texts]
+    pairs = [(prompts[i], text) for i, texts in enumerate(responses) for text in texts]
     name_of_pair = None if name is None else lambda index: name(owner[index])
     examples = iter(encode_examples(tokenizer, pairs, name_of_pair))
-    return [_shared_prompt([next(examples) for _ in texts]) for texts in answers]
+    return [_shared_prompt([next(examples) for _ in texts]) for texts in responses]
 
 
 def _shared_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[int]]]:
-    """The tokens that all have before their answers, and the rest of each."""
+    """The tokens that all have before their responses, and the rest of each."""
     length = min(example.prompt_length for example in examples)
     prompt = examples[0].input_ids[:length]
     for example in examples[1:]:
@@ -136,7 +136,7 @@ def _shared_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[in
 
 
 def decode_response(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """The text of an answer's ids: cut at the first stop token, stripped."""
+    """The text of a response's ids: cut at the first stop token, stripped."""
     stops = stop_ids(tokenizer)
     return text_of(tokenizer, takewhile(lambda token: token not in stops, ids)).strip()
 
@@ -149,47 +149,47 @@ def text_of(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
 
 
 def stop_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """The tokens that end an answer: the tokenizer's EOS, the one with which the chat template
+    """The tokens that end a response: the tokenizer's EOS, the one with which the chat template
     closes an assistant turn, and those of the model's generation config (`add_stop_ids`)."""
     ours = {int(tokenizer.eos_token_id), format_of(tokenizer).end_id}
     return _STOPS.get(tokenizer, frozenset()) | ours
 
 
 def add_stop_ids(tokenizer: Tokenizer, ids: int | Sequence[int] | None) -> None:
-    """Take over `eos_token_id` of a model's generation config."""
+    """Add the `eos_token_id` of a model's generation config."""
     ids = [ids] if isinstance(ids, int) else list(ids or ())
     _STOPS[tokenizer] = frozenset(i for i in ids if i is not None and i >= 0)
 
 
 def padding_id(tokenizer: Tokenizer) -> int:
-    """What to write where there is no token. Any id will do, as lengths say where that is."""
+    """Token id of padding. Any id will do, since lengths mark the padding."""
     return int(tokenizer.pad_token_id or 0)
 
 
 def never_ended(tokenizer: Tokenizer, max_response_tokens: int) -> str:
-    """What to say when no answer has ended by itself."""
+    """The note for when no response ended by itself."""
     names = " or ".join(tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer))))
     return (
-        f"no answer ended within {max_response_tokens} tokens: none wrote {visible(names)}. "
+        f"no response ended within {max_response_tokens} tokens: none wrote {visible(names)}. "
         "Either max_response_tokens is too small, or the model has not learned to end (train it on "
-        "demonstrations first), or it ends its turns with another token: name that in "
-        "eos_token_id of its generation_config.json"
+        "demonstrations first), or it ends its turns with another token: add that token's id to "
+        "eos_token_id in its generation_config.json"
     )
 
 
 def check_prompt_length(
-    prompt: Conversation, ids: Sequence[int], context: int | None, where: str, answer: int = 1
+    prompt: Conversation, ids: Sequence[int], context: int | None, where: str, response: int = 1
 ) -> None:
-    """Raise ValueError, naming the prompt, when its ids leave no room in the context for an answer
-    of `answer` tokens."""
-    if context is None or len(ids) + answer <= context:
+    """Raise ValueError, naming the prompt, when its ids leave no room in the context for a response
+    of `response` tokens."""
+    if context is None or len(ids) + response <= context:
         return
-    together = f", which {answer:,} more for an answer exceed" if answer > 1 else ""
+    together = f", too few for {response:,} more of a response" if response > 1 else ""
     raise ValueError(
         f"{where}: the prompt {_shown(prompt)} has {len(ids):,} tokens and the model's context is "
         f"{context:,}{together}; shorten it, leave longer prompts out with --max-prompt-tokens "
-        f"{max(context - answer, 1)} (of this command or of understudy prompts build), "
-        + ("ask for shorter answers, " if answer > 1 else "")
+        f"{max(context - response, 1)} (of this command or of understudy prompts build), "
+        + ("ask for shorter responses, " if response > 1 else "")
         + "or use a model with a longer context"
     )
 
@@ -204,18 +204,18 @@ def _called(name: Name | None, index: int, prompt: Conversation) -> str:
 
 
 Encoded = tuple[list[int], list[tuple[int, int]]]
-"""Ids of a conversation, and the (first, end) tokens of its answers."""
+"""Ids of a conversation, and the (first, end) tokens of its assistant turns."""
 
 
 def _encode(
-    chat: ChatFormat, dialogues: Sequence[Sequence[Message]], name: Name, *, with_answers: bool
+    chat: ChatFormat, dialogues: Sequence[Sequence[Message]], name: Name, *, with_responses: bool
 ) -> list[Encoded]:
-    """Each conversation, rendered whole and encoded whole; one without its last answer ends in
-    the generation prompt."""
+    """Each conversation, rendered whole and encoded whole; one without its response ends in the
+    generation prompt."""
     rendered = []
     for index, dialogue in enumerate(dialogues):
         try:
-            rendered.append(chat.render_turns(dialogue, with_answers=with_answers))
+            rendered.append(chat.render_turns(dialogue, with_responses=with_responses))
         except ChatError as error:
             raise ChatError(f"{name(index)}: the chat template refuses it: {error}") from None
     rows: list[Encoded] = []
@@ -223,7 +223,7 @@ def _encode(
         part = rendered[start : start + _TEXTS]
         try:
             rows += _encode_part(chat, part)
-        except Exception:  # half of a surrogate pair is no text: say whose it is
+        except Exception:  # half of a surrogate pair: name the conversation
             for index, one in enumerate(part, start=start):
                 try:
                     rows += _encode_part(chat, [one])
@@ -252,14 +252,14 @@ def _encode_part(chat: ChatFormat, rendered: Sequence[Rendered]) -> list[Encoded
 
 
 def _span_by_offsets(encoding: Any, span: tuple[int, int]) -> tuple[int, int]:
-    """The tokens that have a character of the span. White space may belong to no token."""
+    """The tokens with a character of the span. Whitespace may belong to no token."""
     first, end = span
     start = next((t for t in map(encoding.char_to_token, range(first, end)) if t is not None), None)
     if start is None:
         return len(encoding), len(encoding)
     back = map(encoding.char_to_token, range(end - 1, first - 1, -1))
     last = next(t for t in back if t is not None)
-    while last + 1 < len(encoding):  # the bytes of one character are tokens of one place
+    while last + 1 < len(encoding):  # a character's byte tokens share its offsets
         place = encoding.token_to_chars(last + 1)
         if place is None or place[0] >= end or place[0] == place[1]:
             break
@@ -270,14 +270,14 @@ def _span_by_offsets(encoding: Any, span: tuple[int, int]) -> tuple[int, int]:
 def _span_by_prefix(
     chat: ChatFormat, one: Rendered, ids: Sequence[int], span: tuple[int, int]
 ) -> tuple[int, int]:
-    """The tokens after those that the text before the span has too, without an encoder's word on
-    characters."""
+    """The tokens after those of the text before the span, for encoders without character
+    offsets."""
     encode = chat.encode_marked if one.marked else lambda text: chat.encode([text])["input_ids"][0]
     first, end = (_common(ids, encode(one.text[:at])) for at in span)
     return first, end
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two rows begin with together."""
+    """Number of leading tokens that two rows share."""
     pairs = zip(first, second, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

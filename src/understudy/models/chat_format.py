@@ -1,8 +1,8 @@
-"""One tokenizer's chat format, found by rendering: where an answer begins, what ends it, what the
-template does that training and sampling must know.
+"""One tokenizer's chat format, found by rendering: where a response begins, what ends it, and
+template behaviour that affects training and sampling.
 
-A tokenizer without a chat template gets `PLAIN_TEMPLATE`, which is then saved with it. What a user
-or labeler writes stays text: the name of a control token inside a turn is encoded as ordinary text
+A tokenizer without a chat template gets `PLAIN_TEMPLATE`, which is then saved with it. Users' and
+labelers' words stay text: the name of a control token inside a turn is encoded as ordinary text
 (`transformers` marks it, see `apply_chat_template(sanitize_control_tokens=True)`).
 """
 
@@ -22,7 +22,7 @@ PLAIN_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-"""`User: ...`, `Assistant:` on lines of their own: for base models that know no chat format."""
+"""`User: ...`, `Assistant:` on separate lines: for base models without a chat format."""
 
 _SYSTEM = Message("system", "rule zero")
 _DIALOGUE = (
@@ -33,7 +33,7 @@ _DIALOGUE = (
 )
 _THOUGHT = Message("assistant", "<think>reason one</think>answer one")
 _HOLE = "\ue0f0{}\ue0f1"
-"""Stands for a turn's content; private-use characters, which no template looks for."""
+"""Placeholder for a turn's content; private-use characters, which no template treats specially."""
 
 
 class ChatError(ValueError):
@@ -45,31 +45,31 @@ class Rendered:
     """A conversation as the template writes it."""
 
     text: str
-    """All of it; up to the last answer's end where the template closes it with no token."""
+    """The text, cut at the last response's end if the template closes it with no token."""
     spans: list[tuple[int, int]]
-    """(first, end) characters of each assistant turn: what the model is to write, turn end
+    """(first, end) characters of each assistant turn, which the model is to write, turn end
     included."""
     marked: bool
-    """Whether a turn holds what looks like a control token; encode it with `encode_marked`."""
+    """Whether a turn contains the name of a control token; encode it with `encode_marked`."""
 
 
 class ChatFormat:
-    """What a tokenizer's chat template does. Use `format_of`, which makes one per tokenizer."""
+    """A tokenizer's chat format. Use `format_of`, which makes one per tokenizer."""
 
     header: str
-    """Beginning of an assistant turn, where the template writes no generation prompt itself."""
+    """Beginning of an assistant turn, if the template writes no generation prompt itself."""
     turn_end: str
-    """What closes an assistant turn, up to and including its token; "" where there is no token."""
+    """The end of an assistant turn, up to and including its closing token; "" without one."""
     end_id: int
-    """The token that closes an answer: the template's, else the tokenizer's EOS."""
+    """The token that closes a response: the template's, else the tokenizer's EOS."""
     unsaid: frozenset[int]
-    """Ids that are no part of an answer's text: special tokens and turn marks."""
+    """Ids that are not part of a response's text: special tokens and turn marks."""
     notes: list[str]
-    """What the template does that a reader should know; empty for most."""
+    """Template behaviour that users should know about; empty for most."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         ensure_template(tokenizer)
-        self._tokenizer = ref(tokenizer)  # which holds no format in memory, and is held by none
+        self._tokenizer = ref(tokenizer)  # weak, so that neither keeps the other alive
         self.template = tokenizer.chat_template
         self.end_id = int(tokenizer.eos_token_id)
         self.header = self.turn_end = ""
@@ -88,10 +88,10 @@ class ChatFormat:
     # Text
 
     def render(self, messages: Sequence[Message], *, generation: bool) -> str:
-        """The template's text, with the beginning of an answer if `generation`; ChatError if it
+        """The template's text, with the beginning of a response if `generation`; ChatError if it
         refuses.
 
-        Control tokens' names that the turns' contents hold are marked, for `encode_marked`.
+        Names of control tokens in the turns' contents are marked, for `encode_marked`.
         """
         turns: Any = [{"role": turn.role, "content": turn.content} for turn in messages]
         if self.names_control(messages):
@@ -104,11 +104,11 @@ class ChatFormat:
             raise ChatError(_reason(error)) from None
         return str(text) + (self.header if generation else "")
 
-    def render_turns(self, messages: Sequence[Message], *, with_answers: bool) -> Rendered:
-        """A conversation that ends in its answer, or in the generation prompt; ChatError where an
-        answer cannot be told apart."""
+    def render_turns(self, messages: Sequence[Message], *, with_responses: bool) -> Rendered:
+        """A conversation that ends in its response, or in the generation prompt; ChatError if a
+        response cannot be located."""
         marked = self.names_control(messages)
-        if not with_answers:
+        if not with_responses:
             return Rendered(self.render(messages, generation=True), [], marked)
         text = self.render(messages, generation=False)
         spans: list[tuple[int, int]] = []
@@ -128,8 +128,8 @@ class ChatFormat:
     def _span_by_prefix(
         self, text: str, messages: Sequence[Message], whole: bool
     ) -> tuple[int, int] | None:
-        """The last turn of `messages`, if the text begins with what the template writes for them;
-        `whole` if they are all of it."""
+        """The span of the last turn of `messages`, if the text begins with the template's text for
+        them; `whole` if they are the whole conversation."""
         content = mark_control_tokens(messages[-1].content.strip(), self._control)
         try:
             before = self._before(tuple(messages[:-1]))
@@ -143,7 +143,7 @@ class ChatFormat:
         return len(before), end
 
     def _before(self, messages: tuple[Message, ...]) -> str:
-        """The text before an answer; kept, as many answers come to one prompt."""
+        """The text before a response; cached, since a prompt has many responses."""
         if messages not in self._prompts:
             if len(self._prompts) >= _PROMPTS_KEPT:
                 self._prompts.clear()
@@ -165,7 +165,7 @@ class ChatFormat:
     def _span_between(
         self, text: str, pieces: Sequence[str], index: int, messages: Sequence[Message]
     ) -> tuple[int, int]:
-        """Turn `index` in a text that rewrites contents but not what stands around them."""
+        """The span of turn `index` in a text that rewrites contents but not their surroundings."""
         at = 0
         for number, piece in enumerate(pieces[: index + 1]):
             if number and not text.startswith(piece, at):
@@ -185,11 +185,11 @@ class ChatFormat:
     # Ids
 
     def names_control(self, messages: Sequence[Message]) -> bool:
-        """Whether somebody wrote what looks like a control token."""
+        """Whether a turn contains the name of a control token."""
         return any(self._control.search(turn.content) for turn in messages)
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Ids of texts as they are, and what the encoder knows of their characters."""
+        """Ids of unmarked texts, with character offsets if the encoder has them."""
         return self.tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -204,7 +204,7 @@ class ChatFormat:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer whose format this is."""
+        """The tokenizer."""
         tokenizer = self._tokenizer()
         assert tokenizer is not None, "a format is asked only about its own tokenizer"
         return tokenizer
@@ -213,14 +213,14 @@ class ChatFormat:
 
     def _examine(self, special: set[str]) -> None:
         """Find header and turn end, compare a two-turn dialogue both ways, take notes."""
-        question, answer = _DIALOGUE[:1], _DIALOGUE[:2]
+        question, dialogue = _DIALOGUE[:1], _DIALOGUE[:2]
         try:
             bare, prompt = (self.render(question, generation=flag) for flag in (False, True))
         except ChatError as error:
             raise ValueError(f"the chat template cannot write a user's turn: {error}") from None
         if _DIALOGUE[0].content not in prompt:
             raise ValueError("the chat template leaves out what the user says")
-        turn = self._try(answer, "a turn of the assistant")
+        turn = self._try(dialogue, "a turn of the assistant")
         if turn is None:
             return
         before, found, tail = turn.rpartition(_DIALOGUE[1].content)
@@ -231,9 +231,9 @@ class ChatFormat:
         self._find_header(bare, prompt, before)
         self._compare(turn)
         self._find_refusals()
-        # Turn marks that the tokenizer does not call special are control tokens as well.
+        # Turn marks that the tokenizer does not mark as special are control tokens too.
         marks = set(_any_of(self.added).findall(f"{bare}{before}{self.turn_end}"))
-        self._set_control(special | (marks - _WORDS_OF_ANSWERS))
+        self._set_control(special | (marks - _WORDS_OF_RESPONSES))
 
     def _set_control(self, names: set[str]) -> None:
         self._control = _any_of(names)
@@ -253,13 +253,13 @@ class ChatFormat:
             self.turn_end = tail[: found.end()]
             self.end_id = int(self.tokenizer.convert_tokens_to_ids(found.group()))
             return
-        closes = f"closes an answer with {tail!r}, no token" if tail else "does not close an answer"
+        closes = f"closes a response with {tail!r}, no token" if tail else "closes no response"
         self.notes.append(
-            f"{closes}, so {self.tokenizer.eos_token} is put after the last answer of each row"
+            f"{closes}, so {self.tokenizer.eos_token} is put after the last response of each row"
         )
 
     def _find_header(self, bare: str, prompt: str, before: str) -> None:
-        """`before` is the text before an answer in a whole turn."""
+        """`before` is the text before a response in a whole turn."""
         if before.startswith(prompt) and (prompt != bare or not before[len(bare) :].strip()):
             return
         if prompt == bare and before.startswith(bare):
@@ -267,12 +267,12 @@ class ChatFormat:
             self.notes.append(f"has no generation prompt: {self.header!r} is taken from its turns")
         else:
             self.notes.append(
-                f"ends a prompt in {prompt[-40:]!r}, but begins an answer after {before[-40:]!r}: "
-                "the model is asked otherwise than it is trained"
+                f"ends a prompt in {prompt[-40:]!r}, but begins a response after {before[-40:]!r}: "
+                "the model sees other prompts in sampling than in training"
             )
 
     def _compare(self, turn: str) -> None:
-        """A dialogue of two turns as a whole, and as it comes about: prompt, answer, prompt."""
+        """Compare a whole two-turn dialogue with its steps: prompt, response, prompt."""
         prompt = self.render(_DIALOGUE[:1], generation=True)
         first = turn[: turn.rfind(self.turn_end) + len(self.turn_end)] if self.turn_end else turn
         try:
@@ -282,18 +282,18 @@ class ChatFormat:
             self.notes.append(f"refuses a second turn ({error})")
             return
         if not history.startswith(first):
-            self.notes.append("writes an earlier answer otherwise than the last one")
+            self.notes.append("writes an earlier response differently from the last one")
         elif _THOUGHT.content not in thought:
             self.notes.append(
-                "strips what an answer holds before </think> once another turn follows: rows with "
-                "several turns teach such answers without it"
+                "strips a response's text before </think> once another turn follows: rows with "
+                "several turns teach such responses without it"
             )
         whole = self.tokenizer(first, add_special_tokens=False)["input_ids"]
         alone = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         if first.startswith(prompt) and whole[: len(alone)] != alone:
             self.notes.append(
-                f"joins the end of a prompt, {prompt[-12:]!r}, and the answer in one token, so a "
-                "model sees other tokens when it answers than in training"
+                f"joins the end of a prompt, {prompt[-12:]!r}, and the response in one token, so a "
+                "model sees other tokens in sampling than in training"
             )
 
     def _find_refusals(self) -> None:
@@ -305,8 +305,8 @@ class ChatFormat:
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _PROMPTS_KEPT = 1024
-_WORDS_OF_ANSWERS = {"<think>", "</think>"}
-"""What a model that reasons writes itself, though its template may write it as well."""
+_WORDS_OF_RESPONSES = {"<think>", "</think>"}
+"""Marks that a reasoning model writes itself, though its template may write them too."""
 
 
 def _any_of(names: Any) -> re.Pattern[str]:
@@ -319,8 +319,8 @@ def _reason(error: Exception) -> str:
 
 
 def ensure_template(tokenizer: Tokenizer) -> None:
-    """Give a tokenizer without a chat template the plain one, with the BOS token that it puts
-    before text."""
+    """Give a tokenizer without a chat template the plain one, with a BOS token if it adds one to
+    text."""
     if tokenizer.chat_template:
         return
     starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [
@@ -333,7 +333,7 @@ _FORMATS: WeakKeyDictionary[Tokenizer, ChatFormat] = WeakKeyDictionary()
 
 
 def format_of(tokenizer: Tokenizer) -> ChatFormat:
-    """The chat format of a tokenizer, examined once for each template it is given."""
+    """The chat format of a tokenizer, examined once per template."""
     known = _FORMATS.get(tokenizer)
     if known is None or known.template != tokenizer.chat_template:
         known = _FORMATS[tokenizer] = ChatFormat(tokenizer)

@@ -17,7 +17,7 @@ from understudy.models.trunk import TrunkModel
 
 
 class PlaceOptions(Protocol):
-    """Where and in which precision."""
+    """Device and precision."""
 
     @property
     def device(self) -> str:
@@ -33,12 +33,11 @@ class ComputeOptions(PlaceOptions, Protocol):
 
     @property
     def activation_checkpointing(self) -> bool:
-        """Whether activations are computed again in the backward pass."""
+        """Whether activations are recomputed in the backward pass."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is CUDA where there is one. ValueError for one that is not
-    there."""
+    """The device called `name`; "auto" is CUDA if available. ValueError for an unavailable one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -60,9 +59,9 @@ def place(model: TrunkModel, options: PlaceOptions) -> None:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Keep only what enters each layer, and compute the layer again in the backward pass.
+    """Keep only each layer's input, and recompute the layer in the backward pass.
 
-    Call it on a model that is not copied afterwards: a copy's layers would run the original's.
+    Do not copy the model afterwards: a copy's layers would run the original's.
     """
     for module in model.modules():
         if isinstance(module, nn.ModuleList):

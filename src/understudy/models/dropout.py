@@ -1,8 +1,8 @@
-"""Residual dropout for any decoder: the paper's SFT uses 0.2 (C.1), many architectures have none.
+"""Residual dropout for any decoder: the paper's SFT uses 0.2 (C.1); many architectures have none.
 
-Dropout is applied to what each attention and feed-forward block adds to the residual stream, by a
-hook on the block, and every dropout that the architecture brings (on attention weights, embeddings,
-or residuals) is set to 0, so that one number means the same for all models.
+A hook on each attention and feed-forward block drops from its addition to the residual stream. The
+architecture's own dropouts (on attention weights, embeddings or residuals) are set to 0, so that
+one number means the same for all models.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def set_dropout(model: TrunkModel, p: float) -> None:
         blocks = list(residual_blocks(model))
         if not blocks:
             name = type(model.trunk).__name__
-            raise ValueError(f"{name} has no blocks to put residual dropout on; use dropout=0")
+            raise ValueError(f"{name} has no blocks for residual dropout; use dropout=0")
         handles = [block.register_forward_hook(_Drop(p)) for block in blocks]
     model.dropout = handles
 
@@ -56,8 +56,8 @@ def _layers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _adds_residual(block: nn.Module) -> bool:
-    """BLOOM-like blocks add the residual themselves: dropping their output would drop the
-    stream."""
+    """Whether a block adds the residual itself, as BLOOM's do: dropping its output would drop the
+    residual stream."""
     return "residual" in block.forward.__code__.co_varnames[: block.forward.__code__.co_argcount]
 
 

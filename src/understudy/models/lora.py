@@ -1,8 +1,8 @@
 """LoRA (Hu et al. 2021): small trained products beside frozen linear maps, through `peft`.
 
-An adapter goes into a model in place, so that forward passes, sampling and losses stay as they are.
-With the adapter off the model is the one it was: that is PPO's reference, without a second copy. A
-model without an adapter passes through everything here as it is.
+An adapter is added in place, so forward passes, sampling and losses need no change. With the
+adapter off, the model is the original: PPO's reference, without a second copy. Every function here
+leaves a model without an adapter unchanged.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class LoraOptions(Protocol):
 
 
 def check_lora(options: LoraOptions) -> None:
-    """ValueError for settings that make no adapter."""
+    """ValueError for invalid settings."""
     if options.lora_rank < 0:
         raise ValueError(f"lora_rank is {options.lora_rank}; it must be 0 (none) or above")
     if options.lora_alpha is None:
@@ -49,9 +49,9 @@ def check_lora(options: LoraOptions) -> None:
 
 
 def add_adapter(model: PreTrainedModel, options: LoraOptions, seed: int) -> None:
-    """Freeze `model` and put a product that starts at 0 beside each of its linear maps.
+    """Freeze `model` and add a low-rank product, initially 0, to each of its linear maps.
 
-    The language-model head and the embeddings have none. `seed` draws the first factors.
+    The language-model head and the embeddings get none. `seed` draws the first factors.
     """
     if options.lora_rank == 0:
         return
@@ -59,7 +59,7 @@ def add_adapter(model: PreTrainedModel, options: LoraOptions, seed: int) -> None
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ValueError(
-            f"lora_rank is {options.lora_rank}, and LoRA needs the package 'peft': "
+            f"lora_rank is {options.lora_rank}, but LoRA needs the package 'peft': "
             "pip install 'understudy[lora]'"
         ) from None
     config = LoraConfig(
@@ -75,13 +75,13 @@ def add_adapter(model: PreTrainedModel, options: LoraOptions, seed: int) -> None
 
 
 def has_adapter(model: nn.Module) -> bool:
-    """Whether `add_adapter` put one into the model."""
+    """Whether the model has an adapter."""
     return any(_is_adapted(module) for module in model.modules())
 
 
 @contextmanager
 def adapter_off(model: nn.Module) -> Iterator[None]:
-    """The model as it was before training; a model without an adapter is left as it is."""
+    """Switch the adapter off within the block; no effect on a model without one."""
     layers: list[Any] = [module for module in model.modules() if _is_adapted(module)]
     for layer in layers:
         layer.enable_adapters(False)
@@ -93,7 +93,7 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
 
 
 def merged_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights, by their names without an adapter, of a plain model that computes the same."""
+    """The weights of an equivalent plain model, by their names without an adapter."""
     adapted: dict[str, Any] = {n: m for n, m in model.named_modules() if _is_adapted(m)}
     weights = {}
     for name, weight in model.state_dict().items():
@@ -107,7 +107,7 @@ def merged_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint keeps: all weights, or with an adapter only those that are trained."""
+    """The weights that a checkpoint keeps: all, or with an adapter only the trained ones."""
     weights: dict[str, Tensor] = model.state_dict()
     if not has_adapter(model):
         return weights
@@ -116,7 +116,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Take over what `weights_of` gave."""
+    """Load the weights from `weights_of`."""
     assert set(weights) == set(weights_of(model)), "the checkpoint is of another model"
     if is_sharded(model):
         for name, weight in model.state_dict().items():

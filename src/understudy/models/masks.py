@@ -10,14 +10,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 Mask = Tensor | dict[str, Tensor] | None
-"""What a model takes: one mask for all layers, one per layer type, or none for plain causal."""
+"""One mask for all layers, one per layer type, or None for plain causal attention."""
 
 
 class Masks:
     """Makes the masks of prefill and decode passes for one model.
 
-    `longest` is the length of the longest sequence to come: a window at least as long never binds.
-    `by_hand` says that the model's attention does not make a causal mask out of None.
+    `longest` is the length of the longest sequence: a window at least that long has no effect.
+    `by_hand`: the model's attention does not turn None into a causal mask.
     """
 
     def __init__(self, model: PreTrainedModel, longest: int, by_hand: bool) -> None:
@@ -58,6 +58,6 @@ class Masks:
 
 
 def sliding_window(config: Any) -> int | None:
-    """How many tokens back a model's attention looks, where that is limited."""
+    """The window of a model's attention in tokens, or None if unlimited."""
     window = getattr(config, "sliding_window", None)
     return int(window) if window and getattr(config, "use_sliding_window", True) else None

@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _CHUNK_ELEMENTS = 2**20
-"""Logits made at a time (but at least 128 rows): 4 MB in fp32, which stays in cache on a CPU."""
+"""Logits computed at a time (but at least 128 rows): 4 MB in fp32, which fits a CPU's cache."""
 _CHUNK_ELEMENTS_GPU = 2**26
 """The same on a GPU, where large products pay: 256 MB in fp32."""
 _KEEP_ELEMENTS = 2**24
-"""Log-probabilities kept for the backward pass instead of being made again: 64 MB in fp32."""
+"""Log-probabilities kept for the backward pass instead of being recomputed: 64 MB in fp32."""
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """`x` in fp32, or in fp64 if it is."""
+    """`x` in fp32; fp64 stays fp64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -76,15 +76,15 @@ def chunked_logprobs(
     `hidden` may have any leading shape, such as (B, T, D) or (N, D) for the selected positions
     only. Logits are `hidden @ weight.T + bias`, soft-capped if asked (Gemma 2), divided by
     `temperature`. They exist for `chunk` positions at a time (default: a few MB), in the forward
-    and in the backward pass, so that no tensor of all positions times the vocabulary exists unless
-    it is small enough (64 MB) to be worth keeping.
+    and the backward pass, so no tensor of all positions times the vocabulary exists, unless it is
+    small enough (64 MB) to keep.
     """
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
     rows = _chunk_rows(weight_VD) if chunk is None else chunk
     logprobs_N, entropy_N = _ChunkedLogprobs.apply(
         hidden_ND, weight_VD, bias, labels_BT.reshape(-1), temperature, rows, softcap
     )  # type: ignore[no-untyped-call]
-    if labels_BT.ndim == 1:  # what a sharded model returns may be no view
+    if labels_BT.ndim == 1:  # a sharded model may not return views
         return logprobs_N, entropy_N
     return logprobs_N.view(labels_BT.shape), entropy_N.view(labels_BT.shape)
 

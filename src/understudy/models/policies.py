@@ -35,7 +35,7 @@ from understudy.models.sharding import class_name, is_sharded
 from understudy.models.trunk import TrunkModel, device_of
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
-"""What the library raises for a folder that is not what it should be."""
+"""Errors that the library raises for an invalid folder."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
@@ -43,9 +43,9 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.
 def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["Policy", Tokenizer]:
     """(policy in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
 
-    Remote code is never run. The vocabulary stays as it is: padding needs no token of its own. The
-    model's generation config leaves with all of the tokenizer's `stop_ids`, so that other programs
-    stop where we do.
+    Remote code is never run. The vocabulary does not change: padding needs no token of its own. The
+    model's generation config gets all of the tokenizer's `stop_ids`, so that other programs stop at
+    the same tokens.
     """
     path = check_folder(path)
     tokenizer = load_tokenizer(path)
@@ -55,7 +55,7 @@ def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 str(path), dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
-        except Exception as error:  # the library raises many kinds for a broken config
+        except Exception as error:  # the library raises many types for a broken config
             raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
     _check_rows(path, model, tokenizer)
     check_finite(path, model)
@@ -72,22 +72,22 @@ def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
-    """The tokenizer of a model folder, with a chat template; what the template does that one should
-    know is said once, on standard error."""
+    """The tokenizer of a model folder, with a chat template; notes on the template go to standard
+    error, once."""
     path = check_folder(path)
     folder = Path(path)
     if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
         raise ValueError(
-            f"{path} has no tokenizer (tokenizer.json); put the model's own there with "
+            f"{path} has no tokenizer (tokenizer.json); add the model's own with "
             "tokenizer.save_pretrained(folder)"
         )
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except Exception as error:  # the library raises many kinds for a broken file
+    except Exception as error:  # the library raises many types for a broken file
         raise ValueError(f"{path}: the tokenizer cannot be read: {one_line(error)}") from None
     if tokenizer.eos_token_id is None:
         raise ValueError(
-            f"{path}: the tokenizer has no end-of-sequence token, so answers could never end; "
+            f"{path}: the tokenizer has no end-of-sequence token, so responses could never end; "
             "set eos_token in tokenizer_config.json"
         )
     try:
@@ -101,15 +101,15 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
 
 @cache
 def say_once(note: str) -> None:
-    """A note on standard error, once in a process."""
+    """Print a note on standard error, once per process."""
     print(f"understudy: note: {note}", file=sys.stderr, flush=True)
 
 
 def save_policy(policy: "Policy", tokenizer: Tokenizer, folder: Path | str) -> Path:
     """Save in Hugging Face format (safetensors) so that the folder appears whole or not at all.
 
-    A LoRA adapter is merged into what is saved, and kept by itself in `adapter` beside the folder.
-    All ranks must call it for a sharded model; the first one writes.
+    A LoRA adapter is merged into the saved model, and also saved by itself in `adapter` beside the
+    folder. All ranks must call it for a sharded model; the first one writes.
     """
     model = policy.model
     if is_sharded(model):
@@ -130,14 +130,14 @@ def _write_sharded(
     tensors: Iterable[tuple[str, Tensor]],
 ) -> None:
     with atomic_folder(folder) as partial, quiet_library():
-        model.save_pretrained(partial, state_dict={})  # all but the weights
+        model.save_pretrained(partial, state_dict={})  # everything except the weights
         name_architecture(partial / "config.json", class_name(model))
         tokenizer.save_pretrained(partial)
         write_weights(partial, tensors, model)
 
 
 def name_architecture(path: Path, name: str) -> None:
-    """Write the class that reads the weights into a config.json."""
+    """Set the architecture in a config.json, so that other programs load the right class."""
     row = json.loads(path.read_text())
     row["architectures"] = [name]
     path.write_text(json.dumps(row, indent=2, sort_keys=True) + "\n")
@@ -152,7 +152,7 @@ def save_adapter(model: PreTrainedModel, folder: Path | str) -> None:
 
 @contextmanager
 def atomic_folder(folder: Path | str) -> Iterator[Path]:
-    """A fresh folder beside `folder` that takes its place when the block ends well."""
+    """A fresh folder beside `folder` that replaces it if the block succeeds."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid4().hex[:12]
@@ -170,7 +170,7 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
-    except SafetensorError as error:  # a full disk comes as one
+    except SafetensorError as error:  # raised when the disk is full
         raise OSError(f"{folder} cannot be written: {one_line(error)}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -179,7 +179,7 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What turns the trunk's hidden states into logits: softcap(scale * (hidden @ weight.T +
+    """The map from the trunk's hidden states to logits: softcap(scale * (hidden @ weight.T +
     bias))."""
 
     weight_VD: Tensor
@@ -193,8 +193,8 @@ class Head:
 
 
 class Policy(TrunkModel):
-    """A causal language model of the library's: its trunk, its head, its precision and the tokens
-    that end an answer.
+    """A causal language model of the library: its trunk, its head, its precision and the tokens
+    that end a response.
 
     Its weights keep the library's names, in `state_dict` and everywhere else.
     """
@@ -204,7 +204,7 @@ class Policy(TrunkModel):
         self.model = model
         """The library's model."""
         self.stop_ids = frozenset(stop_ids)
-        """Ids of the tokens that end an answer."""
+        """Ids of the tokens that end a response."""
         self.train(model.training)
 
     @property
@@ -220,7 +220,7 @@ class Policy(TrunkModel):
 
     @property
     def head(self) -> Head:
-        """The language-model head, as its weights are now."""
+        """The language-model head, with its current weights."""
         output: Any = self.model.get_output_embeddings()
         config = self.config
         scale = float(getattr(config, "logit_scale", None) or 1.0)
@@ -241,8 +241,8 @@ class Policy(TrunkModel):
         labels_N: Tensor,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """(logprobs_N, entropy_N) in fp32: of each label under what is predicted at its row and
-        column. The head is computed there only, a piece at a time."""
+        """(logprobs_N, entropy_N) in fp32: of each label under the prediction at its row and
+        column. The head runs there only, in chunks."""
         hidden_ND = self.hidden_at(input_ids_BT, attention_mask_BT, row_N, column_N)
         head = self.head
         if head.softcap is None:
@@ -262,11 +262,11 @@ class Policy(TrunkModel):
     ) -> tuple[Tensor, Tensor]:
         """(logprobs_BT, entropy_BT): at [:, t] of predicting token t from those before it, in fp32.
 
-        0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: there the
-        head is not computed at all.
+        0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: the head does
+        not run there.
         """
         wanted_BT = attention_mask_BT.bool() if at_BT is None else at_BT.bool()
-        # The token before must be real as well: the first token of a left-padded row has no
+        # The previous token must be real too: the first token of a left-padded row has no
         # prediction.
         wanted_BT = wanted_BT[:, 1:] & attention_mask_BT[:, :-1].bool()
         row_N, column_N = wanted_BT.nonzero(as_tuple=True)
@@ -293,8 +293,8 @@ class Policy(TrunkModel):
 
 @torch.no_grad()
 def check_head(policy: Policy) -> None:
-    """Refuse an architecture whose logits are not its head applied to its trunk (all known ones
-    are)."""
+    """ValueError for an architecture whose logits are not its head applied to its trunk (none is
+    known)."""
     ids_BT = torch.arange(4, device=device_of(policy)).unsqueeze(0) % policy.config.vocab_size
     expected_BTV = policy.eval()(input_ids=ids_BT, use_cache=False).logits.float()
     hidden_BTD = policy.hidden(ids_BT, torch.ones_like(ids_BT))
@@ -310,7 +310,7 @@ def check_head(policy: Policy) -> None:
 
 
 def _check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
-    """Every token that a text may hold needs a row of the embeddings; one for padding does not."""
+    """ValueError if a token that texts may contain has no embedding row; padding needs none."""
     rows = model.get_input_embeddings().weight.shape[0]
     missing = [
         token
@@ -319,9 +319,9 @@ def _check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None
     ]
     if missing:
         raise ValueError(
-            f"{path}: the tokenizer has {len(missing)} tokens, such as {missing[0]!r}, for which "
-            f"the embeddings' {rows:,} rows have none; give the model rows for them with "
-            "model.resize_token_embeddings(len(tokenizer)) and save it again"
+            f"{path}: the tokenizer has {len(missing)} tokens, such as {missing[0]!r}, without a "
+            f"row among the {rows:,} of the embeddings; add rows with "
+            "model.resize_token_embeddings(len(tokenizer)) and save the model again"
         )
 
 
@@ -331,14 +331,14 @@ def check_weights(path: str) -> None:
     pickled = sorted(file.name for kind in _PICKLED for file in folder.glob(kind))
     if folder.is_dir() and pickled and not any(folder.glob("*.safetensors")):
         raise ValueError(
-            f"{path} has its weights in {pickled[0]} only, a format that can run code when it is "
-            'read; if you trust it, convert it to safetensors: python -c "from transformers import '
+            f"{path} has its weights only in {pickled[0]}, a format that can run code when loaded; "
+            'if you trust it, convert it to safetensors: python -c "from transformers import '
             f'AutoModelForCausalLM as M; M.from_pretrained({path!r}).save_pretrained({path!r})"'
         )
 
 
 def check_finite(path: str, model: nn.Module) -> None:
-    """ValueError, naming the first such tensor, where weights are NaN or infinite."""
+    """ValueError if weights are NaN or infinite, naming the first such tensor."""
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not torch.isfinite(weight.sum(dtype=torch.float32)):
             bad = ~torch.isfinite(weight)
@@ -365,15 +365,15 @@ def check_folder(path: Path | str) -> str:
 
 
 def _on_hub(name: str) -> str:
-    """A hub name, or the folder of its copy on this machine if the hub cannot be reached.
+    """A hub name, or the folder of its local copy if the hub cannot be reached.
 
-    It is asked once, for at most HF_HUB_ETAG_TIMEOUT (10 s): the library would ask for each file,
-    again and again, and say so for minutes.
+    Asks the hub once, for at most HF_HUB_ETAG_TIMEOUT (10 s): the library would retry for each
+    file, printing warnings for minutes.
     """
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json"))
         return name
-    except Exception as error:  # the library raises many kinds
+    except Exception as error:  # the library raises many types
         with suppress(HFValidationError):
             copy = try_to_load_from_cache(name, "config.json")
             if isinstance(copy, str):
@@ -383,7 +383,7 @@ def _on_hub(name: str) -> str:
             reason = "has no such model"
         raise ValueError(
             f"{name} is no folder, and the Hugging Face hub {reason}; give a model folder, or the "
-            "name of a model that the hub or its cache on this machine has"
+            "name of a model on the hub or in its cache on this machine"
         ) from None
 
 
@@ -393,7 +393,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """Without the library's progress bars and notes, which would break a live display."""
+    """Silence the library's progress bars and notes, which would break a live display."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

@@ -1,7 +1,7 @@
-"""A sharded model as an ordinary Hugging Face folder, without the whole of it in any one memory.
+"""Saves a sharded model as an ordinary Hugging Face folder, without gathering all of it at once.
 
-Each tensor is gathered from the ranks in turn; the first rank keeps up to 5 GB of them and writes a
-file, then goes on with the next.
+Each tensor is gathered from the ranks in turn; the first rank collects up to 5 GB, writes a file,
+and continues.
 """
 
 import json
@@ -17,7 +17,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from understudy.models.sharding import is_writer, wait_for_writer, whole_tensors
 
 FILE_BYTES = 5_000_000_000
-"""Most bytes of one file, as the library's own; a larger tensor has a file of its own."""
+"""Most bytes of one file, the library's default; a larger tensor gets its own file."""
 
 
 def save_shards(
@@ -26,12 +26,12 @@ def save_shards(
     more: Mapping[str, Tensor] | None = None,
     prefix: str = "",
 ) -> None:
-    """Let the first rank `write` all weights of a sharded model, under `prefix`, and `more` after
-    them. Collective."""
+    """Let the first rank `write` all weights of a sharded model, under `prefix`, and then `more`.
+    Collective."""
     tensors = ((prefix + name, tensor) for name, tensor in whole_tensors(model))
     if is_writer(model):
         write(_then(tensors, more or {}))
-    deque(tensors, maxlen=0)  # what the others take part in, and nobody else
+    deque(tensors, maxlen=0)  # the other ranks only take part in the gathering
     wait_for_writer(model)
 
 
@@ -48,9 +48,10 @@ def write_weights(
     model: PreTrainedModel,
     limit: int = FILE_BYTES,
 ) -> None:
-    """Tensors to safetensors files of at most `limit` bytes, with an index where there are several.
+    """Write tensors to safetensors files of at most `limit` bytes, with an index if there are
+    several.
 
-    In files they have the names and shapes that the library gives weights of `model` there.
+    Names and shapes in the files are those of the library for `model`.
     """
     parts: list[tuple[Path, list[str]]] = []
     held: dict[str, Tensor] = {}

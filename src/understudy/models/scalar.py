@@ -79,7 +79,7 @@ class ScalarModel(TrunkModel):
         return model
 
     def twin(self) -> "ScalarModel":
-        """Another head of equal weights on the same trunk (shared, not copied)."""
+        """A copy of the head on the same trunk (shared, not copied)."""
         other = ScalarModel(self.trunk)
         other.bf16 = self.bf16
         other.load_state_dict(self.state_dict())
@@ -88,14 +88,13 @@ class ScalarModel(TrunkModel):
     def values(
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, position_ids_BT: Tensor | None = None
     ) -> Tensor:
-        """The scalar (B, T) at every token; at position t it has seen the tokens up to and
-        including t."""
+        """The scalar (B, T) at every token; position t sees the tokens up to and including t."""
         return self.read(self.hidden(input_ids_BT, attention_mask_BT, position_ids_BT))
 
     def values_at(
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, row_N: Tensor, column_N: Tensor
     ) -> Tensor:
-        """The scalar (N,) at some rows' columns."""
+        """The scalar (N,) at the given rows and columns."""
         return self.read(self.hidden_at(input_ids_BT, attention_mask_BT, row_N, column_N))
 
     def scores(
@@ -120,9 +119,9 @@ class ScalarModel(TrunkModel):
     def save(self, folder: Path | str, tokenizer: Tokenizer) -> Path:
         """Save atomically, also readable by `AutoModelForSequenceClassification` where that exists.
 
-        There the score is the same up to the constant `head bias + bias_shift`, for which those
-        classes have no place; it is written in config.json as `understudy_score_offset`.
-        All ranks must call it for a sharded model; the first one writes.
+        Its score is the same up to the constant `head bias + bias_shift`, which those classes
+        cannot hold; config.json has it as `understudy_score_offset`. All ranks must call it for a
+        sharded model; the first one writes.
         """
         head = {"weight": self.head.weight, "bias": self.head.bias, "shift": self.bias_shift}
         head = {name: whole(tensor.detach()).contiguous() for name, tensor in head.items()}
@@ -145,7 +144,7 @@ class ScalarModel(TrunkModel):
     ) -> None:
         offset = float(head["bias"] + head["shift"])
         config = self.trunk.config
-        # Where padding is the end of an answer, those classes would read the token before it.
+        # If the padding token also ends responses, those classes would read the token before it.
         pad_id = tokenizer.pad_token_id
         saved = {name: getattr(config, name, None) for name in ("architectures", "pad_token_id")}
         name = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
@@ -201,12 +200,12 @@ def load_scalar(
 
 @torch.no_grad()
 def shares_prefix(model: TrunkModel) -> bool:
-    """Whether several responses can share one prompt in a row: tried once on random tokens, and
+    """Whether several responses can share one prompt in a row: tested once on random tokens, then
     remembered.
 
     False for architectures that take positions from the order of tokens (ALiBi), that ignore a
-    given mask (linear attention, some kernels), or otherwise give other hidden states than separate
-    rows.
+    given mask (linear attention, some kernels), or whose hidden states otherwise differ from
+    separate rows.
     """
     if "shares_prefix" in model.tried:
         return model.tried["shares_prefix"]
@@ -265,8 +264,8 @@ def ranking_batches(
     batch)."""
     can = shares_prefix(model)
     groups: dict[bool, list[int]] = {True: [], False: []}
-    for index, (prompt, answers) in enumerate(zip(prompts, responses, strict=True)):
-        shared = can and worth_sharing(model, len(prompt), [len(answer) for answer in answers])
+    for index, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
+        shared = can and worth_sharing(model, len(prompt), [len(response) for response in own])
         groups[shared].append(index)
     dtype = next(model.trunk.parameters()).dtype
     batches = []
@@ -285,10 +284,10 @@ def ranking_batches(
     return batches
 
 
-def _padded_length(prompt: Sequence[int], answers: Sequence[Sequence[int]], shared: bool) -> int:
+def _padded_length(prompt: Sequence[int], responses: Sequence[Sequence[int]], shared: bool) -> int:
     if shared:
-        return ranking_length(prompt, answers, shared)
-    return len(answers) * (len(prompt) + max(len(answer) for answer in answers))
+        return ranking_length(prompt, responses, shared)
+    return len(responses) * (len(prompt) + max(len(response) for response in responses))
 
 
 @torch.no_grad()
@@ -301,21 +300,21 @@ def score_texts(
     max_response_tokens: int | None = None,
     finished: Sequence[bool] | None = None,
 ) -> list[float]:
-    """The score of each (prompt, response), whatever else is in the batch.
+    """The score of each (prompt, response), independent of the rest of the batch.
 
-    Equal prompts are computed once. A response that is not `finished` was cut by its model, and is
-    scored without the token that closes an answer; None takes all as finished.
+    Equal prompts are computed once. A response that is not `finished` was cut, and is scored
+    without the closing token; None means that all are finished.
     """
     examples = encode_examples(tokenizer, list(zip(prompts, responses, strict=True)))
     rendered = [example.input_ids[: example.prompt_length] for example in examples]
-    answers = [example.input_ids[example.prompt_length : example.end] for example in examples]
+    ids_of = [example.input_ids[example.prompt_length : example.end] for example in examples]
     if finished is not None:
-        answers = [
+        ids_of = [
             ids if whole or len(ids) == 1 else ids[:-1]
-            for ids, whole in zip(answers, finished, strict=True)
+            for ids, whole in zip(ids_of, finished, strict=True)
         ]
-    answers = [ids[:max_response_tokens] for ids in answers]
-    return score_ids(model, rendered, answers, padding_id(tokenizer), batch_tokens, prompts)
+    ids_of = [ids[:max_response_tokens] for ids in ids_of]
+    return score_ids(model, rendered, ids_of, padding_id(tokenizer), batch_tokens, prompts)
 
 
 @torch.no_grad()
@@ -329,9 +328,9 @@ def score_ids(
     group_size: int = 16,
     ranks: Dealer | None = None,
 ) -> list[float]:
-    """`score_texts` for token ids; `names` are the conversations that an error message shows.
+    """`score_texts` for token ids; `names` are the conversations shown in error messages.
 
-    `ranks` share the passes out; all get all scores.
+    The passes are divided among `ranks`; every rank gets all scores.
     """
     room = context_length(model)
     groups: dict[tuple[int, ...], list[list[int]]] = {}

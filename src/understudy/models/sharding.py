@@ -1,13 +1,13 @@
-"""A model shared out over ranks by FSDP2 (`fully_shard`): each rank holds a part of every weight.
+"""A model sharded over ranks by FSDP2 (`fully_shard`): each rank holds a part of every weight.
 
-Every decoder layer is a group that is gathered when it computes and given back afterwards; what is
-left (embeddings, the last norm, the head) is the root's, so tied weights need no special case.
-Gradients are summed over the ranks, not averaged: losses are divided by the tokens of the whole
-batch before.
+Every decoder layer is a group that is gathered to compute and released afterwards; the rest
+(embeddings, the last norm, the head) belongs to the root, so tied weights need no special case.
+Gradients are summed over the ranks, not averaged: losses are already divided by the tokens of the
+whole batch.
 
-A sharded model computes inside its root only: `compute(model, function, ...)` gathers what belongs
-to the root, calls the function, and sees to the backward pass. On a model that is not sharded it is
-the call itself. What is said to be collective here must be called by all ranks.
+A sharded model computes inside its root only: `compute(model, function, ...)` gathers the root's
+weights, calls the function, and handles the backward pass. On an unsharded model it just calls the
+function. All ranks must call the functions marked "Collective".
 """
 
 import types
@@ -38,32 +38,32 @@ class Share(Protocol):
 
 
 class Dealer(Protocol):
-    """Shares passes out over processes (`training.ranks.Ranks`)."""
+    """Divides passes among processes (`training.ranks.Ranks`)."""
 
     def deal(self, num_passes: int) -> Iterator[Share]:
         """This process's passes."""
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Values of all processes added up."""
+        """Each value summed over all processes."""
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The decoder layers: members of a list of modules that have modules of their own."""
+    """The decoder layers: members of a module list that have submodules."""
     for module in model.modules():
         if isinstance(module, nn.ModuleList):
             yield from (layer for layer in module if len(list(layer.children())) > 1)
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether `shard` was here; of a part of a model too."""
+    """Whether a model, or a part of one, is sharded."""
     return dist.is_initialized() and any(isinstance(m, FSDPModule) for m in model.modules())
 
 
 def shard(model: nn.Module, mesh: DeviceMesh | None) -> None:
-    """Keep this rank's part of every weight; without a mesh (one process) the model stays as it is.
+    """Keep this rank's part of every weight; a no-op without a mesh (one process).
 
-    `mesh` has the dimensions "replicate" and "shard" (`training.ranks.join_ranks`). All ranks hold
-    the same whole weights before.
+    `mesh` has the dimensions "replicate" and "shard" (`training.ranks.join_ranks`). All ranks must
+    hold the same full weights.
     """
     if mesh is None:
         return
@@ -77,24 +77,24 @@ def shard(model: nn.Module, mesh: DeviceMesh | None) -> None:
     for unit in model.modules():
         if isinstance(unit, FSDPModule):
             unit.set_gradient_divide_factor(1.0)
-            # The factor alone would become a scaled sum, which NCCL gets wrong in bf16.
+            # The factor alone would become a scaled sum, which NCCL computes wrongly in bf16.
             unit.set_force_sum_reduction_for_comms(True)
 
 
 def compute(model: nn.Module, function: Callable[..., T], *args: Any) -> T:
-    """`function(*args)` with the model's weights at hand; tensors that it returns can be
-    differentiated. Collective."""
+    """`function(*args)` with the model's weights gathered; its results can be differentiated.
+    Collective."""
     if not is_sharded(model):
         return function(*args)
     root: Any = model
     result: T = root.compute(function, *args)
     if not torch.is_grad_enabled():
-        root.reshard()  # no backward pass will do it
+        root.reshard()  # no backward pass will release the weights
     return result
 
 
 def within(model: nn.Module, function: Callable[..., T]) -> Callable[..., T]:
-    """`function`, to be called often, as `compute` calls it; itself on a model not sharded."""
+    """`function` wrapped in `compute`, to be called often; itself for an unsharded model."""
     return partial(compute, model, function) if is_sharded(model) else function
 
 
@@ -102,7 +102,7 @@ def global_norm(gradients: Iterable[Tensor]) -> float:
     """Norm of all gradients of a sharded model together, the same on each rank. Collective."""
     total = torch.zeros((), dtype=torch.float64)
     for gradient in gradients:
-        assert isinstance(gradient, DTensor), "a gradient that is not sharded"
+        assert isinstance(gradient, DTensor), "the gradient is not sharded"
         mesh = gradient.device_mesh
         copies = dist.get_world_size() // mesh.size()
         for size, placement in zip(mesh.shape, gradient.placements, strict=True):
@@ -114,13 +114,13 @@ def global_norm(gradients: Iterable[Tensor]) -> float:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor with all its parts; one that is not sharded, itself. Collective."""
+    """The full tensor of a sharded one; an unsharded tensor itself. Collective."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
 def parts_of(source: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, the same on all ranks, shared out as `like` is; one that is, as it is."""
+    """A full tensor, the same on all ranks, sharded like `like`; a sharded one unchanged."""
     if not isinstance(like, DTensor) or isinstance(source, DTensor):
         return source
     source = source.to(like.device)
@@ -129,15 +129,15 @@ def parts_of(source: Tensor, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fill(target: Tensor, source: Tensor) -> None:
-    """Copy a whole tensor into `target`: into this rank's part of it where it is sharded."""
+    """Copy a full tensor into `target`, or into this rank's part of it if it is sharded."""
     assert target.shape == source.shape, (target.shape, source.shape)
     target.copy_(parts_of(source.to(target.dtype), target))
 
 
 def whole_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights of a sharded model, one whole tensor at a time; tied ones once, by their first
-    name. Collective: all ranks must run it to its end."""
-    names = list(model.state_dict())  # this also gives back what a forward pass gathered
+    """The weights of a sharded model, one full tensor at a time; tied ones once, by their first
+    name. Collective: all ranks must exhaust it."""
+    names = list(model.state_dict())  # also releases what a forward pass gathered
     here = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
     done: set[int] = set()
     for name in names:
@@ -152,12 +152,12 @@ def is_writer(model: nn.Module) -> bool:
 
 
 def wait_for_writer(model: nn.Module) -> None:
-    """Until the files are there; nothing for a model that is not sharded. Collective."""
+    """Wait until the files are written; a no-op for an unsharded model. Collective."""
     if is_sharded(model):
         dist.barrier()
 
 
 def class_name(model: nn.Module) -> str:
-    """The name of the model's class; FSDP2 gives a sharded model a class of its own."""
+    """The name of the model's class before FSDP2 replaced it."""
     kind = type(model)
     return next(c for c in kind.__mro__ if not issubclass(c, FSDPModule)).__name__

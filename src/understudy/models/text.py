@@ -13,8 +13,8 @@ from understudy.records.reading import Found, read_found, say
 
 
 def read_text(path: Path | str) -> list[str]:
-    """Documents: .txt with a blank line between them, or a "text" per row of any other file or of a
-    data set by name."""
+    """Documents: from a .txt file with blank lines between them, or the "text" of each row of any
+    other file or named data set."""
     found = Found()
     texts = [text.strip() for _, text in read_found(path, str, found) if text.strip()]
     say(found, path)
@@ -25,11 +25,11 @@ def read_text(path: Path | str) -> list[str]:
 
 def pack_rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tensor:
     """ids_NT: the documents one after the other, each ended by EOS, cut into rows of `length`
-    tokens. The name of EOS in a document is EOS, as in files that join documents with it; the names
-    of other special tokens are text.
+    tokens. EOS written in a document becomes the EOS token, as in files that join documents with
+    it; the names of other special tokens stay text.
 
-    The rest that fills no row is dropped, unless there is no full row at all: then the one row is
-    as long as the text.
+    A remainder that fills no row is dropped, unless there is no full row: then the only row is as
+    long as the text.
     """
     eos = str(tokenizer.eos_token)
     encoded = tokenizer(

@@ -1,4 +1,4 @@
-"""What policies and scalar models have in common: a trunk, and what is known about it.
+"""The common part of policies and scalar models: a trunk and its properties.
 
 Shapes: B sequences, T tokens, D hidden size, M positions that are read. Masks are 1 at real tokens.
 """
@@ -22,7 +22,7 @@ PASS_TOKENS = {"cpu": 96, "cuda": 4096}
 
 
 class TrunkModel(nn.Module):
-    """A model with a trunk of the library's below heads of our own."""
+    """A model with a trunk of the library and our own heads."""
 
     trunk: PreTrainedModel
     """The decoder without a head."""
@@ -32,9 +32,9 @@ class TrunkModel(nn.Module):
         self.bf16 = False
         """Whether the trunk's products are in bf16 (`compute.place`)."""
         self.tried: dict[str, bool] = {}
-        """What trial passes have found out about the trunk, by the name of the trial."""
+        """Results of trial passes on the trunk, by the name of the trial."""
         self.dropout: Sequence[RemovableHandle] = ()
-        """The hooks that drop (`dropout.set_dropout`)."""
+        """The dropout hooks (`dropout.set_dropout`)."""
 
     @property
     def config(self) -> Any:
@@ -56,13 +56,13 @@ class TrunkModel(nn.Module):
         """Last hidden states (B, T, D) of the trunk, after the final norm.
 
         The mask is (B, T) of 1s and 0s with padding on either side, or (B, 1, T, T) additive.
-        Padding never shifts positions. What stands at padded positions is meaningless.
+        Padding never shifts positions. Values at padded positions are meaningless.
         """
         inputs: dict[str, Any] = {"input_ids": input_ids_BT, "use_cache": False}
         right = attention_mask_BT.ndim == 2 and position_ids_BT is None
         if right and _padded_right(attention_mask_BT):
-            # A causal model's real tokens never see padding on their right: the plain causal
-            # kernel, no mask.
+            # A causal model's real tokens never see padding on their right, so the plain causal
+            # kernel needs no mask.
             inputs["attention_mask"] = None
         else:
             inputs["attention_mask"] = attention_mask_BT
@@ -82,8 +82,8 @@ class TrunkModel(nn.Module):
         column_M: Tensor,
         position_ids_BT: Tensor | None = None,
     ) -> Tensor:
-        """Last hidden states (M, D) at the positions that are read: `hidden` at [row, column], by
-        the shorter way where there is one.
+        """Last hidden states (M, D) at the positions that are read: `hidden` at [row, column], by a
+        faster path if there is one.
         """
         width, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
         causal = not additive and position_ids_BT is None and _padded_right(attention_mask_BT)
@@ -92,7 +92,7 @@ class TrunkModel(nn.Module):
         if direct is not None:
             read_M = row_M * width + column_M
             if additive:
-                assert position_ids_BT is not None, "an additive mask comes with positions"
+                assert position_ids_BT is not None, "an additive mask needs positions"
                 rows = Rows.masked(position_ids_BT)
                 return direct(rows, input_ids_BT, read_M, attention_mask_BT)
             return direct(Rows.padded(attention_mask_BT), input_ids_BT, read_M)
@@ -102,17 +102,16 @@ class TrunkModel(nn.Module):
         return self._hidden_in_groups(input_ids_BT, attention_mask_BT, row_M, column_M)
 
     def takes_ragged_rows(self) -> bool:
-        """Whether `hidden_at` looks after rows of different lengths in one pass.
+        """Whether `hidden_at` handles rows of different lengths in one pass.
 
-        Not where the ranks must do as many passes each, nor where the dropout of a pass must not
-        depend on how it was split: rows of similar length are then passes of their own
-        (`pass_overhead`).
+        False if all ranks must run equal numbers of passes, or if a pass's dropout must not depend
+        on the split: rows of similar length are then separate passes (`pass_overhead`).
         """
         drops = self.training and bool(self.dropout)
         return not drops and not is_sharded(self)
 
     def pass_overhead(self, tokens: int) -> int:
-        """What one more pass of at most `tokens` costs, in tokens of padding, for
+        """The cost of one more pass of at most `tokens`, in tokens of padding, for
         `by_token_budget`."""
         if self.takes_ragged_rows():
             return tokens
@@ -121,7 +120,7 @@ class TrunkModel(nn.Module):
     def _hidden_in_groups(
         self, ids_BT: Tensor, mask_BT: Tensor, row_M: Tensor, column_M: Tensor
     ) -> Tensor:
-        """In one pass for rows of similar length each, where that saves more padding than it
+        """`hidden_at` with one pass per group of rows of similar length, if that saves more than it
         costs."""
         lengths = mask_BT.sum(-1).tolist()
         overhead = PASS_TOKENS.get(ids_BT.device.type, PASS_TOKENS["cuda"])
@@ -142,14 +141,13 @@ class TrunkModel(nn.Module):
 
 
 def context_length(model: TrunkModel) -> int | None:
-    """The most tokens that a prompt and its answer may have together, or None where there is no
-    limit."""
+    """The most tokens that a prompt and its response may have together, or None without a limit."""
     length = getattr(model.config, "max_position_embeddings", None)
     return int(length) if length else None
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
+    """The device of the model's parameters."""
     return next(model.parameters()).device
 
 

@@ -1,4 +1,4 @@
-"""The finaliser of splitmix64: similar words in, unrelated words out, one to one."""
+"""The finaliser of splitmix64: a bijection that maps similar words to unrelated ones."""
 
 import numpy as np
 import numpy.typing as npt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.models.chat import check_prompt_length, encode_answers, records_of
+from understudy.models.chat import check_prompt_length, encode_responses, records_of
 from understudy.records.schema import Demonstration, Ranking, Role
 
 
@@ -71,7 +71,7 @@ def encode_rankings(
     context or when nothing is left.
     """
     name = records_of(where)
-    encoded = encode_answers(
+    encoded = encode_responses(
         tokenizer, [r.prompt for r in rankings], [r.responses for r in rankings], name
     )
     weights = labeler_weights or {}
@@ -149,7 +149,7 @@ def encode_demonstrations(
     ValueError when a prompt exceeds the context or when nothing is left.
     """
     name = records_of(where)
-    encoded = encode_answers(
+    encoded = encode_responses(
         tokenizer, [d.prompt for d in demonstrations], [[d.response] for d in demonstrations], name
     )
     prompts, responses, num_cut = [], [], 0

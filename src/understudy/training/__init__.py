@@ -1,1 +1,1 @@
-"""What a training run needs beside its model: run folder, checkpoints, optimisers, settings."""
+"""Everything that a training run needs besides its model: run folder, checkpoints, settings."""

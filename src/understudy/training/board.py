@@ -1,8 +1,8 @@
 """Views of a run while it trains: a tracker (track.py) or TensorBoard's event files, which hold the
 same metrics as metrics.jsonl and timings.jsonl.
 
-The files are a view, not a record: a start writes them anew from what is logged so far, so that
-after a resume each step is there once, whatever was cut short before.
+The files are a view, not a record: each start rewrites them from the log, so that after a resume
+each step appears once.
 """
 
 import json
@@ -17,17 +17,17 @@ from understudy.training.track import Tracker
 
 
 class View(Protocol):
-    """Shows what a run logs, beside its files."""
+    """Shows a run's metrics outside its files."""
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show a step that has just been logged."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write pending metrics."""
 
 
 def open_views(out: Path, config: Any) -> "tuple[View, ...]":
-    """The views that a config asks for; ValueError where a package is missing."""
+    """The views that a config asks for; ValueError if a package is missing."""
     views: list[View] = []
     if getattr(config, "tensorboard", False):
         views.append(Board(out))
@@ -44,7 +44,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise ValueError(
-                "tensorboard is asked for but its package is missing: "
+                "tensorboard is on but its package is missing: "
                 "pip install 'understudy[tensorboard]'"
             ) from None
         self._open = SummaryWriter
@@ -52,9 +52,9 @@ class Board:
         self._writer: Any = None
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show a step that has just been logged; numbers that are not finite are left out."""
+        """Show a step that has just been logged; non-finite numbers are left out."""
         if self._writer is None:
-            self._replay()  # this step is among what is logged
+            self._replay()  # the log includes this step
         else:
             self._write(step, metrics)
         self._writer.flush()
@@ -76,6 +76,6 @@ class Board:
                 self._writer.add_scalar(name, float(value), step)
 
     def close(self) -> None:
-        """Write what is left; further calls do nothing."""
+        """Write pending metrics; further calls do nothing."""
         if self._writer is not None:
             self._writer.close()

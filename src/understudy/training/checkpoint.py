@@ -1,20 +1,20 @@
 """Checkpoints: safetensors and JSON under `checkpoints/step-N/`, atomic, hashed, never pickle.
 
-A checkpoint is a dict of named tensor trees (`{"policy": state_dict, "policy_optimizer": ...}`)
-and a JSON state (counters, cursors). Each tree becomes `NAME.safetensors`; `structure.json` says
-how the tensors fit back, so optimiser states with their int keys and numbers survive. Everything is
+A checkpoint is a dict of named tensor trees (`{"policy": state_dict, "policy_optimizer": ...}`) and
+a JSON state (counters, cursors). Each tree becomes `NAME.safetensors`; `structure.json` records how
+to rebuild the trees, so optimiser states with their int keys and numbers survive. Everything is
 written to a temporary folder, synced, listed in `manifest.json` with sha256, and only then renamed:
-a folder called `step-N` is whole, or a disk broke it, which the manifest shows. The manifest also
-names the run that the checkpoint belongs to and how long that run's logs were.
+a folder called `step-N` is complete, or the disk corrupted it, which the manifest reveals. The
+manifest also names the checkpoint's run and the length of that run's logs.
 
-Several ranks write format 2: each rank's parts of all trees in files of its own
-(`training/shards.py`), one manifest over them all.
+Several ranks write format 2: each rank's shards of all trees in its own files
+(`training/shards.py`), with one manifest.
 
 Tensors are written, hashed and read one at a time (`training/tensors.py`), so saving needs no
 memory beyond the state itself, or one tensor where the state is on another device.
 
     save_checkpoint(run_dir, 3, {"policy": model.state_dict()}, {"iteration": 3}, keep=2)
-    path = latest_checkpoint(run_dir)  # verified; falls back over broken ones and says so
+    path = latest_checkpoint(run_dir)  # verified; skips broken ones with a warning
     trees, state = load_checkpoint(path)
 """
 
@@ -38,7 +38,7 @@ from understudy.training.shards import read_shards, write_shards
 from understudy.training.tensors import bytes_of, read_tensors, write_tensors
 
 FORMATS = (1, 2)
-"""What one process writes, and what several write; either is read by any number of ranks."""
+"""Format of one process, and of several; any number of ranks reads both."""
 CRASH_VARIABLE = "UNDERSTUDY_CRASH_AT"
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _visits: dict[str, int] = {}
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not whole: the message names the file and what is wrong with it."""
+    """A broken checkpoint: the message names the file and the fault."""
 
 
 def crash_point(name: str) -> None:
@@ -71,9 +71,9 @@ def save_checkpoint(
     logs: dict[str, Any] | None = None,
     ranks: Ranks = ALONE,
 ) -> Path:
-    """Write `checkpoints/step-N` atomically and drop all but the newest `keep` of them.
+    """Write `checkpoints/step-N` atomically and delete all but the newest `keep`.
 
-    `run` is the identity of the run, `logs` what its log files hold at this step (rank 0's count).
+    `run` is the identity of the run, `logs` describes its log files at this step (rank 0's count).
     """
     folder = run_dir / "checkpoints"
     final = folder / f"step-{step}"
@@ -104,8 +104,8 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(
             f"the checkpoint of step {step} cannot be written to {folder}: "
-            f"{error.strerror or error}; earlier ones are as they were. Make room, then go on with "
-            "--resume"
+            f"{error.strerror or error}; earlier ones are intact. Free some space, then continue "
+            "with --resume"
         ) from error
     ranks.on_first(lambda: _retire(folder, keep, final))
     crash_point("checkpoint/end")
@@ -117,9 +117,9 @@ def load_checkpoint(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensor trees and the state; CheckpointError unless every file matches its hash.
 
-    `live` are the trees of the run as it stands: what several ranks wrote is read into its
-    tensors, each rank's part of them. Such a checkpoint's shards are not hashed again here, which
-    `latest_checkpoint` has just done.
+    `live` are the run's current trees: a checkpoint of several ranks is read into their tensors,
+    each rank's shard into its own. Its shards are not hashed again here; `latest_checkpoint` has
+    just done so.
     """
     manifest = read_manifest(path)
     expected = _files_of(manifest, path)
@@ -146,10 +146,10 @@ def load_checkpoint(
 
 
 def latest_checkpoint(run_dir: Path, run: str | None = None, ranks: Ranks = ALONE) -> Path | None:
-    """The newest whole checkpoint; broken ones are set aside as `step-N.corrupt-*` and named.
+    """The newest intact checkpoint; broken ones are renamed to `step-N.corrupt-*` with a warning.
 
-    Each rank verifies its share of the files, and all get the same answer. ValueError when it
-    belongs to another run than `run`.
+    Each rank verifies its share of the files, and all get the same result. ValueError if it belongs
+    to another run than `run`.
     """
     names = [path.name for path in reversed(list_checkpoints(run_dir))]
     for name in ranks.from_rank(0, names):
@@ -179,11 +179,11 @@ def latest_checkpoint(run_dir: Path, run: str | None = None, ranks: Ranks = ALON
 def _set_aside(path: Path, fault: str) -> None:
     aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
     os.rename(path, aside)
-    log.warning("%s; set aside as %s, falling back to the one before", fault, aside.name)
+    log.warning("%s; renamed to %s, falling back to the previous one", fault, aside.name)
 
 
 def remove_checkpoints(run_dir: Path) -> None:
-    """Remove a run's checkpoints; a removal cut short leaves nothing that looks like one."""
+    """Remove a run's checkpoints; an interrupted removal leaves nothing that looks like one."""
     for path in list_checkpoints(run_dir):
         _discard(path)
     shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
@@ -206,7 +206,7 @@ def checkpoint_step(path: Path) -> int:
 def _write_tensors(
     folder: Path, tensors: dict[str, Any], ranks: Ranks
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write all trees: (how their tensors fit back, length and sha256 of each file)."""
+    """Write all trees: (the structure to rebuild them, length and sha256 of each file)."""
     structure, files = {}, {}
     if ranks.world == 1:
         for name, tree in tensors.items():
@@ -240,13 +240,13 @@ def _write_manifest(
 
 
 def sealed(listing: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the sha256 of all else that it says, so that any change to it can be seen."""
+    """A manifest with a sha256 of its own content, which reveals any change."""
     rest = {key: value for key, value in listing.items() if key != "sha256"}
     return {**rest, "sha256": hashlib.sha256(_manifest_bytes(rest)).hexdigest()}
 
 
 def _manifest_bytes(listing: dict[str, Any]) -> bytes:
-    """The one way in which a manifest is written."""
+    """A manifest's canonical bytes."""
     return json.dumps(listing, indent=1).encode()
 
 
@@ -254,7 +254,7 @@ def _publish(temporary: Path, final: Path) -> Path:
     sync_folder(temporary)
     crash_point("checkpoint/rename")
     if final.exists():
-        # Saving one step twice (after a fallback): the old folder leaves first, by rename.
+        # Saving a step again (after a fallback): first rename the old folder away.
         os.rename(final, final.with_name(f"{final.name}.tmp-{uuid.uuid4().hex[:8]}"))
     os.rename(temporary, final)
     crash_point("checkpoint/renamed")
@@ -292,14 +292,14 @@ def _retire(folder: Path, keep: int, newest: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    # A deletion cut short must not look like a checkpoint.
+    # After an interrupted deletion the rest must not look like a checkpoint.
     doomed = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
     os.rename(path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; CheckpointError unless it is as it was written."""
+    """A checkpoint's manifest; CheckpointError if it was changed since it was written."""
     try:
         raw = (path / "manifest.json").read_bytes()
         listing = dict(json.loads(raw))
@@ -314,15 +314,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"checkpoint {path} has format {version}; this version reads formats "
             f"{' and '.join(map(str, FORMATS))}"
         )
-    # Manifests of earlier versions name no run and have no seal.
+    # Manifests of earlier versions have no run and no hash of their own.
     whole = listing if set(listing) <= {"format", "step", "files"} else sealed(listing)
     if raw != _manifest_bytes(whole) or step != checkpoint_step(path):
-        raise CheckpointError(f"checkpoint {path}: manifest.json is not the one that was written")
+        raise CheckpointError(f"checkpoint {path}: manifest.json was changed after it was written")
     return listing
 
 
 def _files_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The files that a checkpoint consists of; CheckpointError where the manifest lacks one."""
+    """The files of a checkpoint; CheckpointError if the manifest lacks one."""
     files = dict(manifest["files"])
     needed = {"structure.json", "state.json"}
     if needed <= set(files):
@@ -335,7 +335,7 @@ def _files_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _verified_bytes(path: Path, name: str, files: dict[str, Any]) -> bytes:
-    """A small file's content: what is verified is what is used."""
+    """A small file's content, verified on the bytes returned."""
     try:
         data = (path / name).read_bytes()
     except OSError as error:
@@ -383,9 +383,9 @@ def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, 
 
 
 def _identity(tensor: Tensor) -> tuple | None:
-    """Equal for tied tensors, of shards on every rank alike; None for one that is tied to none."""
+    """Equal for tied tensors, on every rank alike; None for an untied tensor."""
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    # A rank's part may be empty; its storage is padded to that of the others.
+    # A rank's shard may be empty; its storage is padded to the others' size.
     start = local.untyped_storage().data_ptr()
     if not start or not tensor.numel():
         return None
@@ -393,7 +393,7 @@ def _identity(tensor: Tensor) -> tuple | None:
 
 
 def _names_in(layout: Any) -> list[str]:
-    """The tensors of a tree that `_flatten` described."""
+    """The names of the tensors in a layout from `_flatten`."""
     kind, value = next(iter(layout.items()))
     if kind == "tensor":
         return [value]
@@ -417,7 +417,7 @@ def _unflatten(layout: Any, leaves: dict[str, Tensor], prefix: str = "") -> Any:
 
 
 def num_bytes(tree: Any) -> int:
-    """How much the tensors of a tree take."""
+    """Total size of a tree's tensors in bytes."""
     if isinstance(tree, Tensor):
         return tree.numel() * tree.element_size()
     parts = tree.values() if isinstance(tree, dict) else tree
@@ -425,7 +425,7 @@ def num_bytes(tree: Any) -> int:
 
 
 def tree_hash(tree: Any) -> str:
-    """sha256 over every tensor and number of a tree, to compare two states bit for bit."""
+    """sha256 over every tensor and number of a tree, to compare states bit for bit."""
     digest = hashlib.sha256()
     leaves: dict[str, Tensor] = {}
     digest.update(json.dumps(_flatten(tree, "", leaves, {})).encode())

@@ -1,8 +1,8 @@
 """Stage configs: frozen dataclasses read from TOML and written back, resolved.
 
 A config is an ordinary `@dataclass(frozen=True, kw_only=True, slots=True)` beside its reader. This
-file turns a TOML table or a mapping of overrides into one, with one clear line for an unknown key
-or a wrong type.
+file builds one from a TOML table or a mapping of overrides, with a one-line error for an unknown
+key or a wrong type.
 
     config = load_config(PPOConfig, "recipes/tiny/ppo.toml", {"seed": 3, "lr": "3e-4"})
     Path("config.toml").write_text(dump_toml(config))
@@ -98,7 +98,7 @@ def _convert_union(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
     kinds = tuple(kind for kind in kinds if kind is not type(None))
     if type(value) in kinds:
         return value
-    failure = ValueError(f"{where} is {value!r}, which fits none of its types")
+    failure = ValueError(f"{where} is {value!r}, which has none of the allowed types")
     for kind in kinds:
         try:
             return convert(value, kind, where)

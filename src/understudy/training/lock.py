@@ -1,7 +1,7 @@
-"""One process per folder: a lock that the system gives back however its holder ends.
+"""One process per folder: a lock that the system releases however its holder ends.
 
-The lock (`flock`) is on the folder itself, so there is no lock file that a dead process could leave
-behind. A process that holds it may take it again.
+The lock (`flock`) is on the folder itself, so a dead process leaves no lock file behind. Its holder
+may take it again.
 """
 
 import fcntl
@@ -26,23 +26,22 @@ def lock_folder(folder: Path) -> None:
     except BlockingIOError:
         os.close(handle)
         raise ValueError(
-            f"{folder} is in use by another process that runs there; wait until it ends, or choose "
-            "another --out"
+            f"{folder} is in use by another process; wait until it ends, or choose another --out"
         ) from None
     except OSError as error:  # a file system without locks
-        log.warning("%s cannot be locked (%s): start no second process on it", folder, error)
+        log.warning("%s cannot be locked (%s): do not start a second process there", folder, error)
     _held[path] = handle
 
 
 def unlock_folder(folder: Path) -> None:
-    """Let other processes have the folder."""
+    """Release the folder."""
     handle = _held.pop(folder.resolve(), None)
     if handle is not None:
         os.close(handle)
 
 
 def _forget() -> None:
-    """A forked child holds nothing; its parent's locks shall end with the parent."""
+    """Drop the locks in a forked child, so that the parent's locks end with the parent."""
     for handle in _held.values():
         os.close(handle)
     _held.clear()

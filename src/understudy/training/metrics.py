@@ -2,8 +2,8 @@
 
 `Run.log` refuses a name that is not here, so a metric cannot go undocumented. Names are
 `stage/quantity`. Names that `is_timing` recognises are wall-clock figures: they go to
-`timings.jsonl`, so that `metrics.jsonl` of a resumed run is the same, byte for byte, as that of a
-run that was never interrupted.
+`timings.jsonl`, so that a resumed run's `metrics.jsonl` equals an uninterrupted one's byte for
+byte.
 """
 
 METRICS: dict[str, str] = {
@@ -11,7 +11,7 @@ METRICS: dict[str, str] = {
     "pretrain/loss": "next-token loss of the step's batch, in nats per token",
     "pretrain/valid_loss": "next-token loss on fresh pages of the tiny world's web",
     "pretrain/facts": "share of questions about the fact table answered exactly",
-    "pretrain/sentiment": "share of reviews called rightly good or bad, two shots",
+    "pretrain/sentiment": "share of reviews correctly called good or bad, two shots",
     "pretrain/reading": "share of questions on a passage answered exactly, two shots",
     "pretrain/zog": "share of sentences translated exactly into the toy language, one shot",
     # sft: one line per step; validation before the first (step 0) and after each epoch
@@ -21,7 +21,7 @@ METRICS: dict[str, str] = {
     "sft/grad_norm": "norm of the whole gradient before clipping",
     "sft/skipped_steps": "1 if the step was skipped because its gradient was not finite",
     "sft/valid_loss": "negative log-likelihood per response token on valid_data; step 0: untrained",
-    "sft/valid_score": "reward model's mean score of sampled answers to valid_data's prompts",
+    "sft/valid_score": "reward model's mean score of sampled responses to valid_data's prompts",
     "sft/tokens_per_second": "tokens of the step, padding not counted, per second",
     # reward: one line per step, measured before the step's update
     "reward/loss": "mean over prompts of the mean over kept pairs of -log sigmoid(better - worse)",
@@ -59,7 +59,7 @@ METRICS: dict[str, str] = {
     "ppo/lr": "policy learning rate of the iteration",
     "ppo/eval_score": "score on the held-out prompts (missing EOS counts as its fixed score)",
     "ppo/eval_kl": "KL sum per response on the held-out prompts",
-    "ppo/eval_eos_rate": "share of the held-out answers that ended by themselves",
+    "ppo/eval_eos_rate": "share of the held-out responses that ended by themselves",
     "ppo/seconds_rollout": "wall time of sampling",
     "ppo/seconds_score": "wall time of reward model, reference, old log-probs and values",
     "ppo/seconds_update": "wall time of the minibatch steps, pretraining gradient included",

@@ -1,4 +1,4 @@
-"""Opening a run folder: a new run, one to go on with, or a reason why not.
+"""Opens a run folder: a new run, one to resume, or an error with the reason.
 
 run = open_run(config.out, stage="sft", config=config, inputs={"data": config.data}, seed=0)
 """
@@ -25,7 +25,7 @@ def open_run(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Run:
-    """`prepare_run`, and take the folder at once."""
+    """`prepare_run`, then claim the folder at once."""
     run = prepare_run(
         out,
         stage=stage,
@@ -50,11 +50,11 @@ def prepare_run(
     overwrite: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """A new run whose folder is still to be taken by `claim`, or with `resume` the one there.
+    """A new run, whose folder `claim` takes later, or with `resume` the existing one.
 
     `inputs` are files and folders (hashed) or hub names (kept as text); None is left out. A folder
-    of another run is refused with what differs; with `overwrite` its own files shall go. Rank 0
-    looks at folder and inputs, and all must have been started with the same settings and code.
+    with another run is refused, naming the differences; `overwrite` removes that run's files. Rank
+    0 checks folder and inputs; all ranks must have the same settings and code.
     """
     run = ranks.on_first(lambda: _prepare(out, stage, config, inputs, seed, resume, overwrite))
     asked = {"code version": code_version(), **to_plain(config)} if ranks.world > 1 else {}
@@ -64,8 +64,8 @@ def prepare_run(
         differs = [name for name in asked if asked[name] != facts["asked"].get(name)]
         if differs:
             raise ValueError(
-                f"it was started with other settings than rank 0 ({', '.join(differs)}); start the "
-                "same command everywhere"
+                f"its settings differ from rank 0's ({', '.join(differs)}); start the same command "
+                "everywhere"
             )
     if run is None:
         run = Run(Path(out), facts["record"], resumed=facts["resumed"])
@@ -129,7 +129,7 @@ def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
         )
     if not resume:
         raise ValueError(
-            f"{out} already holds this run ({old['status']}); pass --resume to go on with it, "
+            f"{out} already holds this run ({old['status']}); pass --resume to continue it, "
             "--overwrite to start again, or choose another --out"
         )
     changed = [
@@ -145,7 +145,7 @@ def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
 
 
 def _refuse_edited_config(out: Path, record: dict) -> None:
-    """config.toml is a record that nobody reads back; an edit would be without effect."""
+    """ValueError for an edited config.toml: it is only a record, so edits have no effect."""
     path = out / "config.toml"
     if not path.exists():
         raise ValueError(f"{path} is missing; restore it, or pass --overwrite to start again")
@@ -155,14 +155,14 @@ def _refuse_edited_config(out: Path, record: dict) -> None:
     if differs:
         raise ValueError(
             f"{path} was edited since the run began ({', '.join(differs)}); settings come from the "
-            "command line, so restore it, or start a run of its own in another --out"
+            "command line, so restore it, or start a new run in another --out"
         )
 
 
 def _refuse_strange_files(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; choose a folder")
-    # What a start that was killed leaves is no reason to refuse the next one.
+    # Leftovers of a killed start must not block the next one.
     started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
     if overwrite and (out / "run.json").is_file():
         started.update(OWN_FILES)

@@ -24,7 +24,7 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; betas from C; eps and weight decay are not published.
 
-    Weight decay, when asked for, leaves biases and norms (one-dimensional parameters) alone.
+    Weight decay does not apply to biases and norms (one-dimensional parameters).
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -39,8 +39,8 @@ def make_optimizer(
 
 
 def _begin(optimizer: torch.optim.Optimizer) -> None:
-    """Make the states that the first step would make, so that a checkpoint's shards have tensors to
-    be read into. A step of zero size changes no weight."""
+    """Create the optimizer states, so that a checkpoint's shards have tensors to be read into. A
+    step of size zero changes no weight."""
     rates = [group["lr"] for group in optimizer.param_groups]
     set_lr(optimizer, 0.0)
     for group in optimizer.param_groups:
@@ -85,12 +85,12 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What an optimizer step did."""
+    """The outcome of an optimizer step."""
 
     grad_norm: float
     """Norm of all gradients together, before clipping."""
     skipped: bool
-    """True when the norm was not finite: weights and optimizer state are unchanged."""
+    """True if the norm was not finite: weights and optimizer state are unchanged."""
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
@@ -109,8 +109,8 @@ def clip_and_step(
     parameters: Iterable[Tensor],
     max_norm: float | None = None,
 ) -> StepResult:
-    """Clip the global gradient norm (if asked), step, and clear the gradients; skip when it is not
-    finite."""
+    """Clip the global gradient norm (if `max_norm` is given), step, and clear the gradients; skip
+    the step if the norm is not finite."""
     grads = [p.grad for p in parameters if p.grad is not None]
     assert grads, "no parameter has a gradient"
     grad_norm = _norm(grads)
@@ -124,8 +124,7 @@ def clip_and_step(
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Take over what `state_dict` gave in one process: states are shared out as their parameters
-    are."""
+    """Load one process's `state_dict`; states are sharded like their parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
         index: {
@@ -140,7 +139,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> N
 
 
 class TooManySkips(FloatingPointError):
-    """Several steps in a row had non-finite gradients: training is broken, not unlucky."""
+    """Several steps in a row had non-finite gradients: training is broken."""
 
 
 @dataclass(slots=True)
@@ -153,7 +152,7 @@ class SkipGuard:
     """Skips since the last good step."""
 
     def note(self, result: StepResult) -> None:
-        """Take note of one step; raises TooManySkips at the limit."""
+        """Count one step; raises TooManySkips at the limit."""
         self.in_a_row = self.in_a_row + 1 if result.skipped else 0
         if self.in_a_row >= self.limit:
             raise TooManySkips(

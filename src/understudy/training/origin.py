@@ -12,7 +12,7 @@ from understudy.records.hub import is_dataset, saved_folder
 
 
 def describe_input(source: str | Path) -> dict[str, Any]:
-    """Path and content hash of a file or folder; a name that is neither keeps a null hash."""
+    """Path and content hash of a file or folder; the hash of any other name is None."""
     path = Path(source)
     if path.is_file():
         return {"path": str(source), "sha256": _file_hash(path)}

@@ -15,7 +15,7 @@ PLAIN_SECONDS = 10.0
 
 
 class Progress:
-    """Steps of `total`, with the latest metrics and the time left, written to standard error."""
+    """Steps of `total`, the latest metrics and the time left, on standard error."""
 
     def __init__(self, total: int, title: str, stream: TextIO | None = None):
         self.total, self.title = total, title
@@ -56,7 +56,7 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
     def advance(self, number: int) -> None:
-        """Show that `number` more are done, in work that is never resumed."""
+        """Show that `number` more are done; for work that is never resumed."""
         self.first = 0
         self.update(self.step + number, {})
 
@@ -68,7 +68,7 @@ class Progress:
         return f"{seconds // 60}:{seconds % 60:02d}"
 
     def close(self) -> None:
-        """Leave the terminal as it was; further calls do nothing."""
+        """Restore the terminal; further calls do nothing."""
         if self._rich is not None:
             self._rich.stop()
 

@@ -1,11 +1,11 @@
-"""The processes that train one model together: who they are, what each does, how they agree.
+"""The processes that train one model together: their ranks, their work, their communication.
 
 `torchrun` (or `understudy launch`) starts the same command on every card. All ranks read the same
 data and plan the same passes; each computes its share of them (`deal`), and sums over the ranks
-make the batch whole again. A process that is alone needs no process group: `ALONE` is what a
-`Ranks` of one does, the identity.
+give the whole batch's results. A single process needs no process group: for `ALONE`, every
+operation is the identity.
 
-What travels between ranks is numbers and text, never pickled objects.
+Ranks exchange numbers and text, never pickled objects.
 """
 
 import io
@@ -26,9 +26,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 T = TypeVar("T")
 
 TIMEOUT = timedelta(hours=2)
-"""How long a rank waits for the others: longer than the longest answers take to sample."""
+"""How long a rank waits for the others: longer than the longest responses take to sample."""
 FIRST_RANKS_HEAD_START = timedelta(seconds=5)
-"""How long a rank that found a mistake waits for rank 0 to say the same."""
+"""How long a rank that found a mistake waits for rank 0 to report the same."""
 LEAST_TORCH = (2, 13)
 """The oldest PyTorch on which several processes have been tested."""
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -39,9 +39,9 @@ class Share:
     """A pass that a rank computes."""
 
     number: int
-    """Its place in the plan that all ranks share."""
+    """Its index in the plan that all ranks share."""
     counts: bool
-    """False for an idle pass: computed so that the ranks stay together, and then thrown away."""
+    """False for an idle pass, computed only to keep the ranks in step, and then discarded."""
 
     @property
     def weight(self) -> float:
@@ -56,41 +56,41 @@ class Ranks:
     rank: int = 0
     """This process, from 0."""
     world: int = 1
-    """How many there are."""
+    """Number of processes."""
     tensor: int = 1
-    """How many split each layer between them; they take the same passes."""
+    """Number of processes that split each layer; they take the same passes."""
     mesh: DeviceMesh | None = None
-    """(replicate, shard, tensor); None for a process that is alone."""
+    """(replicate, shard, tensor); None for a single process."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the logs and speaks to the user."""
+        """Whether this process writes the logs and prints to the user."""
         return self.rank == 0
 
     @property
     def data_rank(self) -> int:
-        """Which share of the passes this process takes."""
+        """Index of this process's share of the passes."""
         return self.rank // self.tensor
 
     @property
     def data_world(self) -> int:
-        """How many shares there are."""
+        """Number of shares."""
         return self.world // self.tensor
 
     def deal(self, num_passes: int) -> Iterator[Share]:
-        """This rank's passes of `num_passes`: each data rank's every `data_world`-th.
+        """This rank's passes of `num_passes`: every `data_world`-th, starting at its data rank.
 
-        Plans are sorted by length, so that the ranks' passes are about equally long. Every rank
-        gets as many, the last ones perhaps idle: a pass is collective, and a rank that did one
-        fewer would leave the others waiting.
+        Plans are sorted by length, so the ranks' passes are about equally long. Every rank gets the
+        same number, the last ones perhaps idle: a pass is collective, and a rank that ran one fewer
+        would leave the others waiting.
         """
         for start in range(0, num_passes, self.data_world):
             number = start + self.data_rank
             yield Share(min(number, num_passes - 1), counts=number < num_passes)
 
     def budget(self, lengths: Sequence[int], tokens: int) -> int:
-        """At most `tokens` of a pass, and few enough that rows of these lengths make a pass for
-        each data rank."""
+        """Tokens per pass: at most `tokens`, and few enough that rows of these lengths give each
+        data rank a pass."""
         if self.data_world == 1 or not lengths:
             return tokens
         share = -(-sum(lengths) // self.data_world)
@@ -109,7 +109,7 @@ class Ranks:
         return self._reduced(values, dist.ReduceOp.MAX, -float("inf"))
 
     def agree(self, flag: bool) -> bool:
-        """Whether any rank says so; the same answer on all."""
+        """Whether `flag` is true on any rank; the same result on all."""
         if self.world == 1:
             return flag
         wanted = torch.tensor([int(flag)], device=self.device)
@@ -133,7 +133,7 @@ class Ranks:
     def gather_rows(self, rows: Sequence[Sequence[int]]) -> list[list[list[int]]]:
         """Every data rank's rows of integers, by data rank; rows may differ in number and length.
 
-        They travel as one tensor, padded with -1 behind their lengths.
+        They are sent as one tensor, preceded by their lengths and padded with -1.
         """
         if self.world == 1:
             return [[list(row) for row in rows]]
@@ -151,7 +151,7 @@ class Ranks:
         ]
 
     def from_all(self, value: Any) -> list[Any]:
-        """JSON data of every rank, in their order, on all."""
+        """JSON data of every rank, in rank order, on all ranks."""
         if self.world == 1:
             return [value]
         text = json.dumps(value).encode()
@@ -164,7 +164,7 @@ class Ranks:
         return [json.loads(bytes(data.cpu().numpy())) for data in every]
 
     def from_rank(self, source: int, value: Any) -> Any:
-        """JSON data of rank `source`, on all."""
+        """JSON data of rank `source`, on all ranks."""
         if self.world == 1:
             return value
         text = json.dumps(value).encode() if self.rank == source else b""
@@ -178,7 +178,7 @@ class Ranks:
         return json.loads(bytes(data.cpu().numpy()))
 
     def on_first(self, work: Callable[[], T]) -> T | None:
-        """What `work` returns on rank 0, None on the others, once it is done there; an error of it
+        """The result of `work` on rank 0, None on the others, once rank 0 is done; an error in it
         ends all ranks."""
         result = None
         with self.together():
@@ -188,11 +188,11 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A part of the work that ends on all ranks if it fails on one.
+        """A block that ends on all ranks if it fails on one.
 
-        Rank 0 then raises the error of the lowest rank that failed, so that it is said once; the
-        others leave with its exit code. Notes are said once too: the others' standard error is
-        closed meanwhile. There may be no collective operation inside.
+        Rank 0 then raises the error of the lowest rank that failed, so that it appears once; the
+        others exit with its code. Notes appear once too: the others' standard error is closed
+        meanwhile. The block must not contain collective operations.
         """
         if self.world == 1:
             yield
@@ -218,13 +218,13 @@ class Ranks:
         raise SystemExit(code)
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks are here."""
         if self.world > 1:
             dist.barrier()
 
     @property
     def device(self) -> torch.device:
-        """What the ranks exchange has to lie on."""
+        """The device of tensors that the ranks exchange."""
         if self.world > 1 and dist.get_backend() == "nccl":
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("cpu")
@@ -239,7 +239,7 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""A process that is alone."""
+"""A single process."""
 
 
 def _code_and_message(error: BaseException | None) -> tuple[int, str]:
@@ -251,7 +251,7 @@ def _code_and_message(error: BaseException | None) -> tuple[int, str]:
 
 
 def world_size() -> int:
-    """How many processes the environment says there are; 1 outside torchrun."""
+    """The number of processes according to the environment; 1 outside torchrun."""
     return _number("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
 
 
@@ -266,10 +266,11 @@ def _number(name: str) -> int:
 
 
 def join_ranks(replicas: int = 1, tensor: int = 1) -> Ranks:
-    """The ranks that torchrun started, this process among them; `ALONE` where there is one.
+    """The ranks that torchrun started; `ALONE` for a single process.
 
-    `replicas` groups of ranks hold all weights each; within a group `tensor` ranks split each
-    layer, and the rest share the weights out. ValueError where these do not divide the world.
+    Each of `replicas` groups of ranks holds all weights; within a group `tensor` ranks split each
+    layer, and weights are sharded over the rest. ValueError if these do not divide the number of
+    processes.
     """
     world = world_size()
     if world == 1:
@@ -313,10 +314,10 @@ def join_ranks(replicas: int = 1, tensor: int = 1) -> Ranks:
 
 
 def is_first_to_fail(message: str) -> bool:
-    """Whether no other rank has failed before this one, asked of torchrun's own store: what comes
-    after is most often the others' loss of the connection, or the same error again.
+    """Whether this rank is the first to fail, according to torchrun's own store: later errors are
+    mostly lost connections, or the same error again.
 
-    The other ranks give rank 0 a few seconds, as most mistakes are everybody's.
+    The other ranks give rank 0 a few seconds, since most mistakes affect every rank.
     """
     rank = os.environ.get("RANK", "0")
     mine = f"{rank}: {message}"
@@ -329,14 +330,14 @@ def is_first_to_fail(message: str) -> bool:
             timeout=timedelta(seconds=10),
         )
         if rank != "0":
-            with suppress(RuntimeError):  # it has found nothing wrong
+            with suppress(RuntimeError):  # rank 0 found no mistake
                 store.wait([key], FIRST_RANKS_HEAD_START)
         return store.compare_set(key, "", mine).decode() == mine
-    except (RuntimeError, KeyError, ValueError):  # the store went with rank 0
+    except (RuntimeError, KeyError, ValueError):  # the store ended with rank 0
         return True
 
 
 def leave_ranks() -> None:
-    """Close the process group, if there is one: a process that just ends leaves a warning."""
+    """Close the process group, if any; ending without this prints a warning."""
     if dist.is_initialized():
         dist.destroy_process_group()

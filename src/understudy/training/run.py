@@ -1,10 +1,10 @@
-"""Run folders: what was asked, from which inputs, what was measured, and whether it is done.
+"""Run folders: settings, inputs, measurements and status of a run.
 
 runs/sft/config.toml     the resolved config
          run.json        stage, code version, seed, sha256 of the inputs, parent runs, status
          metrics.jsonl   one line per step; the same bytes from a resumed run
          timings.jsonl   wall-clock figures of the same steps
-         results.json    what the stage concluded, written last
+         results.json    the stage's results, written last
          checkpoints/    see checkpoint.py
          model/          the trained model
 
@@ -68,23 +68,23 @@ OWN_FILES = (
     "track.json",
     "run.json",
 )
-"""What a run writes, and all that `overwrite` removes; run.json last, so that a removal that is cut
-short can be done again."""
+"""A run's files, which `overwrite` removes; run.json last, so that an interrupted removal can be
+repeated."""
 
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
-"""Files of lines with a step, which a checkpoint remembers the length of."""
+"""Files of lines with a step; checkpoints record their lengths."""
 
 HANDLING = (
     *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
     "replicas",
 )
-"""Config fields that say how to run, not what: two runs that differ only here are the same run."""
+"""Config fields that do not affect the result: runs that differ only here are the same run."""
 
 STEPPING_PER_SAVING = 10.0
-"""Where nobody says how often to save: seconds of training for each second of the last save."""
+"""With `save_every` 0: seconds of training for each second of the last save."""
 
 SAVING_RATE = 1e8
-"""Bytes per second that the first save is expected to write."""
+"""Assumed speed of the first save, in bytes per second."""
 
 Saved = tuple[dict[str, Any], dict[str, Any]]
 """Tensor trees and state of a checkpoint."""
@@ -99,17 +99,17 @@ class Run:
     dir: Path
     """The folder."""
     record: dict[str, Any]
-    """What run.json says."""
+    """Content of run.json."""
     resumed: bool = False
-    """Whether the folder held this run already and goes on."""
+    """Whether the folder already held this run, which continues."""
     overwrites: bool = False
-    """Whether a run that is there shall go."""
+    """Whether to remove an existing run."""
     config_toml: str = field(default="", repr=False)
     """The resolved config, for config.toml."""
     views: tuple[View, ...] = field(default=(), repr=False)
-    """TensorBoard files and a tracker, if they were asked for."""
+    """TensorBoard files and a tracker, if enabled."""
     keep_checkpoints: bool = True
-    """Whether they stay when the run is finished."""
+    """Whether checkpoints stay when the run is finished."""
     ranks: Ranks = ALONE
     """The processes of this run; the first one writes."""
     _progress: Progress | None = field(default=None, repr=False)
@@ -118,22 +118,22 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether the run has finished before."""
+        """Whether the run has already finished."""
         return self.record["status"] == "done"
 
     def claim(self) -> None:
-        """Take the folder: what an overwritten run left goes, config.toml and run.json appear.
+        """Claim the folder: delete an overwritten run, write config.toml and run.json.
 
-        For after all input is read: bad input then takes no folder and costs no old run. ValueError
-        where the ranks do not all see the folder.
+        Call it after reading all input, so that bad input leaves no folder and destroys no old run.
+        ValueError if some ranks do not see the folder.
         """
         if not self.resumed:
             self.ranks.on_first(self._claim)
         with self.ranks.together():
             if not self.ranks.is_first and read_record(self.dir) != self.record:
                 raise ValueError(
-                    f"{self.dir} is not the folder that rank 0 writes; all machines must see the "
-                    "same --out, on storage that they share"
+                    f"{self.dir} is not the folder that rank 0 writes; --out must be on storage "
+                    "that all machines share"
                 )
 
     def _claim(self) -> None:
@@ -147,11 +147,11 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any]:
-        """What `finish` wrote."""
+        """The results that `finish` wrote."""
         return json.loads((self.dir / "results.json").read_text(encoding="utf-8"))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a step's documented metrics; wall-clock figures go to a file of their own."""
+        """Append a step's documented metrics; wall-clock figures go to timings.jsonl."""
         check_metrics(list(metrics))
         if not self.ranks.is_first:
             return
@@ -191,8 +191,8 @@ class Run:
         last: bool = False,
         now: bool = False,
     ) -> None:
-        """A checkpoint of `saved()` each `every` steps and at the `last`; with 0, as often as takes
-        a tenth of the time; and `now` in any case.
+        """Save `saved()` every `every` steps and at the `last`; with 0, so often that saving takes
+        a tenth of the time; and always if `now`.
         """
         trees, state = saved()
         if every:
@@ -207,13 +207,13 @@ class Run:
             self._save_seconds = self._saved_at - started
 
     def save(self, step: int, trees: dict[str, Any], state: dict[str, Any]) -> None:
-        """A checkpoint, once the logs that go with it are on the disk; of all ranks together."""
+        """Save a checkpoint after syncing the logs; all ranks together."""
         logs = self.ranks.on_first(self._logs)
         identity = self.identity
         save_checkpoint(self.dir, step, trees, state, run=identity, logs=logs, ranks=self.ranks)
 
     def _logs(self) -> dict[str, Any]:
-        """Length and sha256 of the logs, which are now on the disk."""
+        """Sync the logs to disk; their lengths and sha256."""
         logs = {}
         for path in (self.dir / name for name in LOGS):
             if path.exists():
@@ -224,10 +224,10 @@ class Run:
         return logs
 
     def restore(self, live: Callable[[], dict[str, Any]] = dict) -> Saved | None:
-        """The newest whole checkpoint, or None where there is none; the logs go back to it too.
+        """The newest intact checkpoint, or None; also truncates the logs to it.
 
-        `live` gives the trees as they are now, which shards are read into. ValueError for a
-        checkpoint of another run. All ranks get the same one.
+        `live` gives the current trees, into which shards are read. ValueError for a checkpoint of
+        another run. All ranks get the same one.
         """
         path = None
         if self.resumed:
@@ -236,7 +236,7 @@ class Run:
         return None if path is None else load_checkpoint(path, live(), self.ranks)
 
     def _go_back(self, path: Path | None) -> None:
-        """Bring the logs back to what they were at a checkpoint, or at the start."""
+        """Truncate the logs to their state at a checkpoint, or at the start."""
         if path is None:
             self.rewind(-1)
             return
@@ -247,14 +247,14 @@ class Run:
             elif not _truncate(self.dir / name, logs.get(name)):
                 log.warning(
                     "%s has lost or changed lines from before %s, so it is no complete record; "
-                    "going on with the lines that are there",
+                    "continuing with the lines that are left",
                     self.dir / name,
                     path.name,
                 )
                 self._drop_lines(name, checkpoint_step(path))
 
     def rewind(self, step: int) -> None:
-        """Drop every logged line after `step`, and a line that a crash cut short."""
+        """Drop every logged line after `step`, and a line truncated by a crash."""
         for name in LOGS:
             self._drop_lines(name, step)
 
@@ -265,23 +265,23 @@ class Run:
             write_atomic(self.dir / name, text)
 
     def stops(self, stop: Stop) -> bool:
-        """Whether any rank was told to stop; all of them then do, after the same step."""
+        """Whether any rank was told to stop; then all stop after the same step."""
         wanted = self.ranks.agree(stop.requested)
         stop.final = wanted and self.ranks.world > 1
         return wanted
 
     def stopped(self, step: int) -> SystemExit:
-        """The exit of a run that was told to stop and has saved; says how to go on."""
+        """The exit of a run that was told to stop and has saved; prints how to continue."""
         if self._progress is not None:
             self._progress.close()
         if self.ranks.is_first:
             command = command_to_resume()
-            print(f"stopped and saved at step {step}; go on with: {command}", file=sys.stderr)
+            print(f"stopped and saved at step {step}; continue with: {command}", file=sys.stderr)
         return SystemExit(EXIT_STOPPED)
 
     def progress(self, total: int, title: str) -> Progress:
         """Show `total` steps on the terminal; each `log` moves it. Usable in a `with`."""
-        # The others' has no terminal, and no lines, as only the first one logs.
+        # Other ranks show nothing, since only the first one logs.
         stream = None if self.ranks.is_first else io.StringIO()
         self._progress = Progress(total, title, stream)
         return self._progress
@@ -318,7 +318,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove the files that a run wrote, and nothing else; no run there, nothing removed."""
+    """Remove the files that a run wrote, and nothing else; does nothing if there is no run."""
     if not (folder / "run.json").is_file():
         return
     for name in OWN_FILES:
@@ -330,7 +330,7 @@ def remove_run(folder: Path) -> None:
 
 
 def _truncate(path: Path, facts: dict[str, Any] | None) -> bool:
-    """Cut a log to what it was; whether it still began so."""
+    """Truncate a log to its recorded length; whether its content up to there is unchanged."""
     if facts is None:
         path.unlink(missing_ok=True)
         return True
@@ -346,7 +346,7 @@ def _truncate(path: Path, facts: dict[str, Any] | None) -> bool:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file that a crash may have cut in its last line."""
+    """The rows of a JSON Lines file whose last line a crash may have truncated."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -357,7 +357,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one."""
+    """Write a file so that readers, also after a crash, see the old one or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
@@ -373,13 +373,13 @@ def _append_line(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def plain_number(value: Any) -> float | int | None:
-    """A Python number; None for what JSON has no word for (NaN, infinity)."""
+    """A Python number; None for NaN and infinity, which JSON lacks."""
     value = value.item() if hasattr(value, "item") else value
     return value if math.isfinite(value) else None
 
 
 def clean(value: Any) -> Any:
-    """Results as JSON data, with None for numbers that are not finite."""
+    """Results as JSON data, with None for non-finite numbers."""
     plain = to_plain(value)
     if isinstance(plain, dict):
         return {k: clean(v) for k, v in plain.items()}
@@ -391,5 +391,5 @@ def clean(value: Any) -> Any:
 
 
 def now() -> str:
-    """The time, to the second, as text."""
+    """The current time, to the second, as text."""
     return datetime.now(UTC).isoformat(timespec="seconds")

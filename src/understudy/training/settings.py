@@ -13,7 +13,7 @@ from understudy.training.track import TrackerName
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainerSettings:
-    """Fields of every trainer's config: how to run, and what all three trainers do alike."""
+    """Fields of every trainer's config: how to run, and what all three trainers share."""
 
     out: Path
     """Run folder; the model is at out/model."""
@@ -36,20 +36,20 @@ class TrainerSettings:
     """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
     fp32 master weights)."""
     activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, one more forward pass."""
+    """Recompute activations in the backward pass: less memory, one more forward pass."""
     lora_rank: int = 0
     """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
     weights."""
     lora_alpha: float | None = None
     """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
     replicas: int = 1
-    """Groups of processes that hold all weights each; within a group the weights are shared out.
-    Changes memory and traffic, not the result."""
+    """Groups of processes; each group holds all weights, sharded over its processes. Changes memory
+    and traffic, not the result."""
     tensorboard: bool = False
-    """Write the metrics for TensorBoard too, into out/tensorboard."""
+    """Also write the metrics for TensorBoard, into out/tensorboard."""
     track: TrackerName | None = None
-    """Log the metrics to a tracker too: trackio, wandb or mlflow; where it writes is set by its own
-    environment variables."""
+    """Also log the metrics to a tracker: trackio, wandb or mlflow; its own environment variables
+    set where it writes."""
     seed: int = 0
     """Order of the data, first weights of new parts, dropout, sampling."""
     resume: bool = False
@@ -73,13 +73,14 @@ class TrainerSettings:
 def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[str]) -> Run:
     """`prepare_run` for a trainer; `inputs` are the fields that name files, folders or models.
 
-    The ranks that a launcher started join here. ValueError for what several of them cannot do.
+    Ranks started by a launcher join here. ValueError for settings that several ranks do not
+    support.
     """
     ranks = join_ranks(replicas=config.replicas)
     with ranks.together():
         if ranks.world > 1 and config.lora_rank:
             raise ValueError(
-                f"lora_rank is {config.lora_rank}; adapters are trained in one process, so start "
+                f"lora_rank is {config.lora_rank}, but adapters train in one process only; start "
                 "this without the launcher, or with lora_rank 0"
             )
     return prepare_run(

@@ -1,8 +1,8 @@
-"""Tensors that ranks share, to and from the files of a checkpoint: each rank writes its own parts.
+"""Writes and reads sharded tensors of a checkpoint: each rank writes its own shards.
 
 The files are safetensors, `shard-00001-...` by rank 0 and so on, written and read by
-`torch.distributed.checkpoint`, which puts the parts together again for any number of ranks: each
-reads the slices that it needs. Nothing is pickled.
+`torch.distributed.checkpoint`, which reassembles them for any number of ranks: each reads the
+slices that it needs. Nothing is pickled.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from understudy.training.ranks import Ranks
 
 
 def write_shards(folder: Path, tensors: dict[str, Tensor], ranks: Ranks) -> dict[str, Any]:
-    """Write this rank's parts, synced; length and sha256 of every rank's files, by name.
+    """Write this rank's shards, synced; length and sha256 of every rank's files, by name.
 
-    OSError, on rank 0, when one of them could not write. All ranks must call it.
+    OSError, on rank 0, if any rank could not write. All ranks must call it.
     """
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     with _errors_of_ranks():
@@ -46,8 +46,8 @@ def write_shards(folder: Path, tensors: dict[str, Tensor], ranks: Ranks) -> dict
 def read_shards(
     folder: Path, tensors: Mapping[str, Tensor | None], ranks: Ranks
 ) -> dict[str, Tensor]:
-    """The named tensors from a folder's files: into the tensor given, whole or a rank's part, or
-    into a new whole one for None. All ranks must call it."""
+    """Read the named tensors from a folder's files into the given tensor, full or sharded, or for
+    None into a new full one. All ranks must call it."""
     reader = HuggingFaceStorageReader(str(folder))
     known: Any = reader.read_metadata().state_dict_metadata
     found = {
@@ -57,7 +57,7 @@ def read_shards(
         for name, tensor in tensors.items()
     }
     with _errors_of_ranks(), warnings.catch_warnings():
-        # One process loads without a process group, as it is told to, and the library says so.
+        # One process loads without a process group on purpose, and the library warns about that.
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         load(found, storage_reader=reader, no_dist=ranks.world == 1)
     return found
@@ -65,7 +65,7 @@ def read_shards(
 
 @contextmanager
 def _errors_of_ranks() -> Iterator[None]:
-    """The library's error about several ranks as the first one's."""
+    """Turn the library's error about several ranks into the first one's OSError."""
     try:
         yield
     except CheckpointException as error:

@@ -1,5 +1,5 @@
-"""The bookkeeping of a training loop, the same for all trainers: take up the newest checkpoint,
-show progress, log, save, stop when told to.
+"""The bookkeeping of a training loop, the same for all trainers: load the newest checkpoint, show
+progress, log, save, stop when told to.
 
     steps = Steps(run, state, total=40, every=config.save_every)
     steps.resume()
@@ -35,7 +35,7 @@ Metrics = dict[str, float | Tensor]
 
 
 class State(Protocol):
-    """What a trainer must remember, beside the number of steps."""
+    """The state of a trainer, besides the number of steps."""
 
     def trees(self) -> dict[str, Any]:
         """The parts kept as tensors."""
@@ -55,9 +55,9 @@ class Learner(Generic[M]):
     """A network that learns, its optimizer, and its count of skipped steps."""
 
     model: M
-    """What is trained."""
+    """The network that is trained."""
     optimizer: torch.optim.Optimizer
-    """AdamW over the parameters that learn."""
+    """AdamW over the trained parameters."""
     guard: SkipGuard = field(default_factory=SkipGuard)
     """Gives up after too many non-finite gradients in a row."""
 
@@ -91,7 +91,7 @@ class Learner(Generic[M]):
 
 @dataclass(slots=True)
 class Steps:
-    """The steps of a run: which is next, and what happens after each."""
+    """The steps of a run, and the work after each."""
 
     run: Run
     """Where to log and save."""
@@ -102,13 +102,13 @@ class Steps:
     every: int
     """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
     unit: str = "step"
-    """What a step is called in checkpoints."""
+    """The name of a step in checkpoints."""
     step: int = 0
     """Steps done."""
     _stop: Stop = field(default_factory=Stop)
 
     def resume(self) -> None:
-        """Go back to the newest whole checkpoint, or to the start, and the logs with it."""
+        """Return to the newest intact checkpoint, or to the start, and truncate the logs to it."""
         saved = self.run.restore(self.state.trees)
         if saved is not None:
             trees, counters = saved
@@ -122,7 +122,7 @@ class Steps:
 
     @contextmanager
     def shown(self, title: str) -> Iterator[None]:
-        """The block of the loop: progress on the terminal, signals that ask for a save."""
+        """The loop's context: progress on the terminal, signals that ask for a save."""
         with self.run.progress(self.total, title), stop_on_signal() as self._stop:
             yield
 
@@ -130,7 +130,7 @@ class Steps:
         """One more step is done: log its metrics, save if it is time to.
 
         A process that was told to stop saves and raises SystemExit(75), unless this is the last
-        step. `save_last` saves that one in any case, as what follows it may take long.
+        step. `save_last` always saves that one, since the work after it may take long.
         """
         self.step += 1
         self.run.log(self.step, {name: float(value) for name, value in metrics.items()})

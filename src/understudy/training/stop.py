@@ -1,4 +1,4 @@
-"""Being told to stop: signals that ask for a save, and how to go on afterwards."""
+"""Stop requests: signals that ask for a save, and the command that continues."""
 
 import os
 import shlex
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 EXIT_STOPPED = 75
-"""Exit code after SIGINT (Ctrl-C), SIGTERM or SIGUSR1: all is saved, `--resume` goes on
+"""Exit code after SIGINT (Ctrl-C), SIGTERM or SIGUSR1: all is saved, `--resume` continues
 (EX_TEMPFAIL)."""
 
 LAUNCHED_BY = "UNDERSTUDY_LAUNCHED_BY"
-"""Environment variable: the launcher's words before the command, where it started this process."""
+"""Environment variable: the launcher's part of the command line, if it started this process."""
 
 
 class Stop:
@@ -24,7 +24,7 @@ class Stop:
     requested: bool = False
     """Set by a signal."""
     final: bool = False
-    """Set when all ranks have saved: from then on no signal keeps this one from ending well."""
+    """Set when all ranks have saved; later signals are ignored, so that the run ends cleanly."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def stop_on_signal() -> Iterator[Stop]:
     kills."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python gives signals to the main thread only
+        yield stop  # Python delivers signals to the main thread only
         return
 
     def ask(number: int, frame: Any) -> None:
@@ -50,7 +50,7 @@ def stop_on_signal() -> Iterator[Stop]:
 
 
 def command_to_resume() -> str:
-    """What continues this process's run, as a line for a shell."""
+    """The shell command that continues this process's run."""
     program, *arguments = sys.argv
     if "understudy" not in Path(program).parts[-2:]:
         return "the same settings with resume=True"

@@ -1,7 +1,7 @@
-"""Tensors to and from a safetensors file one at a time, with the file's sha256 on the way.
+"""Writes and reads a safetensors file one tensor at a time, computing the file's sha256.
 
 The library's own functions hold every tensor's bytes at once, twice the state of a large run. The
-format: 8 bytes that say the header's length, a JSON header of dtypes, shapes and offsets, then the
+format: 8 bytes with the header's length, a JSON header of dtypes, shapes and offsets, then the
 tensors' bytes.
 """
 
@@ -28,12 +28,12 @@ DTYPES = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
-"""The format's names of what we save."""
+"""The format's names of the dtypes that we save."""
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """A tensor's bytes in order: a view where it lies so in the host's memory, else a copy."""
+    """A tensor's bytes in order: a view if it is contiguous in host memory, else a copy."""
     flat = tensor.detach().cpu().contiguous().flatten()
     data: Any = flat.view(torch.uint8).numpy() if flat.numel() else b""
     return memoryview(data)
@@ -67,9 +67,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, facts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a file that `write_tensors` wrote; what is verified is what is returned.
+    """The tensors of a file that `write_tensors` wrote, verified on the bytes returned.
 
-    ValueError, of what follows the file's name in a sentence, unless length and sha256 are `facts`.
+    ValueError unless length and sha256 equal `facts`; its text continues a sentence that starts
+    with the file's name.
     """
     wrong = ValueError("does not match its sha256")
     digest = hashlib.sha256()

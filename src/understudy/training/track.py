@@ -1,9 +1,9 @@
 """Logs a run to trackio, Weights & Biases or MLflow as well: `--track NAME`.
 
-metrics.jsonl stays the record; a tracker is a view. Where it writes is its own affair, by its own
-environment variables (`MLFLOW_TRACKING_URI`, `WANDB_MODE`, `TRACKIO_DIR`). track.json in the run
-folder remembers the tracker's run and the last step that was sent. A resumed run repeats some
-steps, with equal numbers, so steps up to that one are not sent again.
+metrics.jsonl stays the record; a tracker is a view. Its own environment variables set where it
+writes (`MLFLOW_TRACKING_URI`, `WANDB_MODE`, `TRACKIO_DIR`). track.json in the run folder remembers
+the tracker's run and the last step sent. A resumed run repeats some steps, with equal numbers, so
+steps up to that one are not sent again.
 """
 
 import importlib
@@ -16,17 +16,17 @@ from typing import Any, Literal, Protocol
 
 TrackerName = Literal["trackio", "wandb", "mlflow"]
 PROJECT = "understudy"
-"""Project, or experiment, that holds all runs."""
+"""Project, or experiment, of all runs."""
 FILE = "track.json"
 
 log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """What the three have in common."""
+    """The interface of the three trackers."""
 
     id: str
-    """By which the tracker finds the run again."""
+    """Id by which the tracker finds the run again."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Send a step's numbers."""
@@ -122,7 +122,7 @@ class Tracker:
         self._sent, self._failed = -1, False
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Send a step, unless it was sent before; numbers that are not finite are left out."""
+        """Send a step, unless it was sent before; non-finite numbers are left out."""
         if self._backend is None and not self._failed:
             self._open()
         if self._backend is None or step <= self._sent:
@@ -130,9 +130,9 @@ class Tracker:
         finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
         try:
             self._backend.log(step, finite)
-        except Exception as error:  # another server's trouble must not end the training
+        except Exception as error:  # a tracker's failure must not end the training
             log.warning(
-                "%s takes no metrics any more (%s); metrics.jsonl has all of them",
+                "%s no longer accepts metrics (%s); metrics.jsonl has all of them",
                 self._tracker,
                 str(error).splitlines()[0],
             )

@@ -71,7 +71,7 @@ def test_that_no_answer_ended_is_said_once_with_the_stop_tokens(capsys):
     for _ in range(2):
         say_if_none_ended(responses, make_tokenizer(), 6)
     said = capsys.readouterr().err
-    assert said.count("endless: no answer ended within 6 tokens: none wrote <eos>") == 1
+    assert said.count("endless: no response ended within 6 tokens: none wrote <eos>") == 1
     say_if_none_ended([*responses, replace(responses[0], finished=True, model="b")], None, 6)
     say_if_none_ended([], None, 6)
     assert capsys.readouterr().err == ""

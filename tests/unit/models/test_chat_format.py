@@ -9,9 +9,9 @@ from transformers import AutoTokenizer
 
 from understudy.models.chat import (
     decode_response,
-    encode_answers,
     encode_example,
     encode_examples,
+    encode_responses,
     render_prompt,
     render_prompts,
     stop_ids,
@@ -168,7 +168,7 @@ def test_what_looks_like_a_control_token_is_text(tokenizer, kind):
 
 def test_answers_share_their_prompt_and_equal_those_alone(tokenizer):
     texts = ["Seven", "</s> no", "eleven\n", ""]
-    ((prompt, answers),) = encode_answers(tokenizer, ["Name a prime."], [texts])
+    ((prompt, answers),) = encode_responses(tokenizer, ["Name a prime."], [texts])
     for text, ids in zip(texts, answers, strict=True):
         alone = encode_example(tokenizer, "Name a prime.", text)
         assert [*prompt, *ids] == alone.input_ids[: alone.end]
@@ -203,10 +203,10 @@ def test_stop_ids_are_eos_and_turn_end():
     [
         ("gemma", "refuses a system turn (System role not supported)"),
         ("mistral", "refuses two turns of one role in a row (Roles must alternate"),
-        ("think", "strips what an answer holds before </think>"),
+        ("think", "strips a response's text before </think>"),
         ("no_generation_prompt", "has no generation prompt: '<|im_start|>assistant\\n'"),
-        ("empty_thought", "writes an earlier answer otherwise than the last one"),
-        ("no_turn_end", "closes an answer with '\\n', no token, so <|endoftext|> is put after"),
+        ("empty_thought", "writes an earlier response differently from the last one"),
+        ("no_turn_end", "closes a response with '\\n', no token, so <|endoftext|> is put after"),
     ],
 )
 def test_where_a_template_differs_it_is_said(kind, note):

@@ -58,5 +58,5 @@ class Bare(TrunkModel):
 def test_refusals():
     with pytest.raises(ValueError, match="at least 0 and below 1"):
         set_dropout(make_policy(), 1.0)
-    with pytest.raises(ValueError, match="no blocks to put residual dropout on"):
+    with pytest.raises(ValueError, match="no blocks for residual dropout"):
         set_dropout(Bare(), 0.1)

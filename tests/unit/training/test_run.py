@@ -305,7 +305,7 @@ def test_stopped_says_how_to_go_on(tmp_path, data, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/bin/understudy", "ppo", "--out", "a"])
     stopped = start(tmp_path / "a", data).stopped(7)
     assert stopped.code == 75
-    line = "stopped and saved at step 7; go on with: understudy ppo --out a --resume\n"
+    line = "stopped and saved at step 7; continue with: understudy ppo --out a --resume\n"
     assert capsys.readouterr().err == line
 
 

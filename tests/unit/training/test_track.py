@@ -49,7 +49,7 @@ def test_a_tracker_that_stops_answering_costs_no_training(client, tmp_path, capl
     tracker.add(2, {"sft/loss": 0.5})
     tracker.add(3, {"sft/loss": 0.2})
     tracker.close()
-    assert caplog.text.count("takes no metrics any more") == 1
+    assert caplog.text.count("no longer accepts metrics") == 1
 
 
 def test_a_missing_package_is_one_line(monkeypatch, capsys, tmp_path):

@@ -1,14 +1,13 @@
 """Whole sequences through a Llama-shaped trunk, with gradients: the same sums in fewer operations.
 
-In a small model a third of a training pass is not matrix products but what stands between them.
-Here a norm's weight is multiplied into the matrices behind it, which are smaller than the
-activations; norm, rotation and gate are one step of the backward pass each; the products that end a
-block add the residual themselves; and the last layer's feed-forward block runs only where its
-result is read. Used on CPU in fp32, and only where a trial pass gives what the model's own forward
-gives.
+In a small model a third of a training pass goes to operations between the matrix products. Here a
+norm's weight is multiplied into the matrices behind it, which are smaller than the activations;
+norm, rotation and gate are one backward step each; the last product of a block adds the residual
+itself; and the last layer's feed-forward block runs only where its result is read. Used on CPU in
+fp32, and only if a trial pass gives the result of the model's own forward.
 
-Rows of different lengths are laid end to end without padding; only attention sees them side by
-side, in groups of similar length.
+Rows of different lengths are concatenated without padding; only attention sees them side by side,
+in groups of similar length.
 
 Shapes: B rows, T tokens, N tokens of all rows, M positions that are read, D hidden size, H heads, R
 head size.
@@ -38,13 +37,13 @@ from understudy.models.masks import sliding_window
 from understudy.models.sharding import is_sharded
 
 _GROUP_TOKENS = 96
-"""Padding that costs attention as much as one more group."""
+"""Padding tokens that cost attention as much as one more group."""
 
 
 def direct_pass(trunk: PreTrainedModel, length: int, tried: dict[str, bool]) -> "DirectPass | None":
-    """A pass of rows of at most `length` tokens; None where the library must do it.
+    """A pass of rows of at most `length` tokens; None if the library's code must run it.
 
-    `tried` remembers whether the trial pass of this trunk gave what the library gives.
+    `tried` remembers whether this trunk's trial pass agreed with the library.
     """
     if not _runs_directly(trunk, length):
         return None
@@ -67,8 +66,7 @@ def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether nothing is wrapped, no adapter on a product, no recomputation around the layer, and
-    nothing drops attention weights."""
+    """Whether the layer has no wrapper, adapter, recomputation or dropout of attention weights."""
     blocks = (*layer.self_attn.children(), *layer.mlp.children())
     products = [block for block in blocks if not hasattr(block, "variance_epsilon")]
     products.remove(layer.mlp.act_fn)
@@ -87,7 +85,7 @@ def _agrees(trunk: PreTrainedModel) -> bool:
     found_MD = DirectPass(trunk)(Rows.padded(torch.ones_like(ids_BT)), ids_BT, read_M)
     model: Any = trunk
     turns = model.rotary_emb(found_MD, position_ids=torch.arange(TRIAL[1]).unsqueeze(0))
-    # What the gradient of a rotation takes for granted, and no forward pass would show.
+    # The gradient of a rotation assumes this, and no forward pass would reveal a violation.
     halves_alike = all(torch.equal(*x.chunk(2, -1)) for x in turns)
     return halves_alike and torch.allclose(found_MD, expected_MD, rtol=1e-4, atol=1e-4)
 
@@ -101,7 +99,7 @@ class Group:
     length: int
     """Tokens of the longest."""
     slots: Tensor | None
-    """Where each of their tokens is once padded, or None where all are equally long."""
+    """Padded position of each of their tokens, or None if all are equally long."""
 
     @property
     def num_tokens(self) -> int:
@@ -122,7 +120,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Where the tokens of a batch are: row after row, from long to short, without padding."""
+    """Layout of a batch's tokens: row after row, from long to short, without padding."""
 
     groups: list[Group]
     """The rows, in this order."""
@@ -133,11 +131,11 @@ class Rows:
     column_N: Tensor
     """Column of each token in the batch: its position in its row."""
     num_spare: int
-    """Tokens at the end that nobody reads, there for a number of tokens that comes again."""
+    """Unread tokens at the end, which round the number of tokens to a recurring one."""
 
     @classmethod
     def padded(cls, mask_BT: Tensor) -> "Rows":
-        """Rows padded on the right, of which no token sees another row or what is after it."""
+        """Rows padded on the right, whose tokens see only earlier tokens of their row."""
         count, width = mask_BT.shape
         lengths = [int(n) for n in mask_BT.sum(-1)]
         parts = by_token_budget(lengths, count * width, _GROUP_TOKENS)
@@ -159,7 +157,7 @@ class Rows:
 
     @classmethod
     def masked(cls, positions_BT: Tensor) -> "Rows":
-        """Rows whose tokens see what a mask says."""
+        """Rows whose attention follows an explicit mask."""
         every_N = torch.arange(positions_BT.numel())
         group = Group(len(positions_BT), positions_BT.shape[1], None)
         return cls._rounded([group], every_N, every_N, positions_BT.flatten())
@@ -245,7 +243,7 @@ def _attention(
 
 
 def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
-    """hidden + what the gated feed-forward block adds."""
+    """hidden + the gated feed-forward block's output."""
     block, norm = layer.mlp, layer.post_attention_layernorm
     x_ND = _normalized(hidden_ND, norm)
     gate_FD, up_FD = block.gate_proj.weight * norm.weight, block.up_proj.weight * norm.weight
@@ -285,7 +283,7 @@ class _Normalize(torch.autograd.Function):
 
 
 class _FeedForward(torch.autograd.Function):
-    """hidden + down(silu(gate(x)) * up(x)); the backward pass works in what the forward kept."""
+    """hidden + down(silu(gate(x)) * up(x)); the backward pass reuses the forward's buffers."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -322,7 +320,7 @@ class _FeedForward(torch.autograd.Function):
 
 
 class _Spread(torch.autograd.Function):
-    """Rows of x at `index` of `size` rows that are else 0."""
+    """Rows of x at `index` of `size` rows; the others are 0."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, size: int) -> Tensor:  # type: ignore[override]

@@ -1,9 +1,9 @@
 """The trunk of a Llama-shaped decoder run directly: fewer operations, little Python around them.
 
-In a small model most of a decode step is not arithmetic but what surrounds it: modules that call
-modules, argument handling, operations on a few rows. `direct_trunk` runs the same modules' weights
-(also those that an adapter has wrapped) in the same order, and is used only where it is seen to
-give what the model's own forward gives. Forward only, on CPU, in the weights' precision.
+In a small model most of a decode step is overhead: modules that call modules, argument handling,
+operations on a few rows. `direct_trunk` runs the same modules' weights (also those wrapped by an
+adapter) in the same order, and is used only if a trial shows that it agrees with the model's own
+forward. Forward only, on CPU, in the weights' precision.
 
 Shapes: B rows, T tokens of a pass, N = B x T, D hidden size, H heads, P positions, R head size.
 """
@@ -22,34 +22,34 @@ from understudy.models.masks import Mask
 from understudy.models.sharding import is_sharded
 
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
-"""Rotary embeddings that do not depend on the longest position of a pass."""
+"""Kinds of rotary embedding that do not depend on the longest position of a pass."""
 
 Attention = Callable[..., tuple[Tensor, Any]]
 
 
 TRIAL = (4, 8)
-"""Rows and tokens of the pass on which two ways are compared: as many together as the faster
-products want (`models/cpu/products.py`), so that these are on trial too."""
+"""Rows and tokens of the trial pass: large enough to exercise the oneDNN products
+(`models/cpu/products.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a forward pass into a cache takes."""
+    """Inputs of a forward pass into a cache."""
 
     ids_BT: Tensor
     """Tokens."""
     positions_BT: Tensor
     """Their positions."""
     mask: Mask
-    """What they may look at; None for a causal pass."""
+    """Additive mask; None for a causal pass."""
     cache: Cache
-    """Where their keys and values go."""
+    """Cache for their keys and values."""
     read_M: Tensor | None = None
     """Flat positions of (B, T) whose hidden states are wanted; None for all."""
 
 
 Forward = Callable[[Inputs], Tensor]
-"""From a pass's inputs to the last hidden states (M, D) that it reads."""
+"""From a pass's inputs to the last hidden states (M, D) at the wanted positions."""
 
 
 def library_trunk(trunk: PreTrainedModel) -> Forward:
@@ -70,7 +70,7 @@ def library_trunk(trunk: PreTrainedModel) -> Forward:
 
 
 class LlamaTrunk:
-    """Llama, Qwen 2 and 3, Mistral and whatever else has their modules and their order."""
+    """Llama, Qwen 2 and 3, Mistral and other models with the same modules in the same order."""
 
     def __init__(self, trunk: PreTrainedModel, longest: int, attend: Attention) -> None:
         model: Any = trunk
@@ -124,7 +124,7 @@ class _Layer:
     def projections(
         self, hidden_ND: Tensor, cos_N1R: Tensor, sin_N1R: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key (both turned by their positions) and value, (N, H, R) each."""
+        """Query, key (both rotated by their positions) and value, (N, H, R) each."""
         x_ND = _rms_norm(self.before, hidden_ND)
         query_NHR, key_NHR, value_NHR = (
             _product(projection, x_ND).view(len(x_ND), -1, self.head_size)
@@ -136,18 +136,18 @@ class _Layer:
         return turned(query_NHR, cos_N1R, sin_N1R), turned(key_NHR, cos_N1R, sin_N1R), value_NHR
 
     def output_onto(self, hidden_ND: Tensor, mixed_ND: Tensor) -> Tensor:
-        """hidden + what the attention block adds."""
+        """hidden + the attention block's output."""
         return _product(self.output, mixed_ND, hidden_ND)
 
     def feed_forward_onto(self, hidden_ND: Tensor) -> Tensor:
-        """hidden + what the gated feed-forward block adds."""
+        """hidden + the gated feed-forward block's output."""
         x_ND = _rms_norm(self.after, hidden_ND)
         gated_NF = self.activation(_product(self.gate, x_ND)).mul_(_product(self.up, x_ND))
         return _product(self.down, gated_NF, hidden_ND)
 
 
 def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
-    """What a linear map, wrapped or not, gives, added to `onto`."""
+    """The output of a linear map, wrapped or not, added to `onto`."""
     plain = type(projection) is nn.Linear and projection.weight.dtype == torch.float32
     if plain and not torch.is_autocast_enabled("cpu"):
         return times(x_NK, projection.weight, projection.bias, onto_NM)
@@ -156,7 +156,7 @@ def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Te
 
 
 def _longer(x: Tensor, count: int) -> Tensor:
-    """With `count` more rows of zeros."""
+    """`x` with `count` more rows of zeros."""
     return F.pad(x, (0, 0) * (x.ndim - 1) + (0, count)) if count else x
 
 
@@ -168,8 +168,8 @@ def _rms_norm(norm: Any, x: Tensor) -> Tensor:
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`.
 
-    In the library's order of a head's numbers, so that adapters may stay around the products;
-    training passes use the faster `models/cpu/rotary.py`.
+    Keeps the library's order of a head's elements, so adapters can wrap the products; training
+    passes use the faster `models/cpu/rotary.py`.
     """
     half = x.shape[-1] // 2
     swapped = torch.cat((x[..., half:], x[..., :half]), -1)
@@ -177,7 +177,7 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def first_half_negative(sin: Tensor) -> Tensor:
-    """Sines whose first half carries the sign of the half that is turned there."""
+    """Sines with the first half negated, for the half that is rotated there."""
     half = sin.shape[-1] // 2
     return torch.cat((-sin[..., :half], sin[..., half:]), -1)
 
@@ -191,9 +191,9 @@ def direct_trunk(
 ) -> Forward:
     """`LlamaTrunk` where the model has that shape and agrees with it, else `library_trunk`.
 
-    Positions below `longest` will come. `attend` is an attention function of the library's
-    interface, `make_cache` an empty cache with room for a pass of `TRIAL`: on that pass, of random
-    tokens, both ways must give the same hidden states; `tried` remembers whether they did.
+    Positions stay below `longest`. `attend` is an attention function with the library's interface;
+    `make_cache` makes an empty cache with room for a pass of `TRIAL`. On that pass, of random
+    tokens, both must give the same hidden states; `tried` remembers whether they did.
     """
     if is_sharded(trunk) or not has_llama_shape(trunk):
         return library_trunk(trunk)
@@ -218,7 +218,7 @@ def _agree(
 
 
 def has_llama_shape(trunk: PreTrainedModel) -> bool:
-    """Whether the modules are Llama's by name and kind, and nobody listens to them with hooks."""
+    """Whether the modules are Llama's by name and kind, without hooks."""
     config: Any = trunk.config
     rope: Any = getattr(config, "rope_parameters", None) or {}
     weight = trunk.get_input_embeddings().weight

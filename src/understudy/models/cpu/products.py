@@ -1,11 +1,11 @@
-"""Products of activations with weights, by the faster of the two libraries that PyTorch brings.
+"""Products of activations with weights, by the faster of the two libraries that PyTorch ships.
 
-On the processor that was measured, an AMD EPYC, oneDNN's kernel is up to 1.2 times as fast as the
-library behind `torch.mm` at a small model's shapes, and more at a large one's
-(benchmarks/products.py). It prepares itself for each new shape, which takes as long as a small
-product, so it gets the numbers of rows that come again: multiples of `ROW_STEP`. Callers round up
-where rows in vain cost less than they save. PyTorch's own compiler calls the kernel, by a name that
-is not public; where that is missing all products are `torch.mm`'s.
+On the measured processor, an AMD EPYC, oneDNN's kernel is up to 1.2 times as fast as the library
+behind `torch.mm` at a small model's shapes, and more at a large one's (benchmarks/products.py). It
+prepares a kernel for each new shape, which takes as long as a small product, so it runs only on
+recurring numbers of rows: multiples of `ROW_STEP`. Callers round up where the extra rows cost less
+than they save. The kernel has no public name (PyTorch's compiler calls it); in builds without it
+all products use `torch.mm`.
 
 Shapes: N rows, K inputs, M outputs.
 """
@@ -19,9 +19,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ROW_STEP = 32
-"""Numbers of rows that are worth preparing for are multiples of it."""
+"""oneDNN runs on numbers of rows that are multiples of it."""
 _MANY = 1024
-"""Rows from which on some more in vain are worth it."""
+"""Least number of rows for which rounding up pays."""
 
 
 def product(x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None) -> Tensor:
@@ -54,15 +54,15 @@ def times(
 
 
 def rows_to_spare(count: int) -> int:
-    """Rows to add to `count` so that the sum comes again: a multiple of its own 16th to 32nd part;
-    0 where there are too few for it to pay.
+    """Rows to add to `count` to reach a recurring number: a multiple of its own 16th to 32nd part;
+    0 if too few for it to pay.
     """
     step = max(ROW_STEP, 2 ** (count.bit_length() - 5))
     return -count % step if count >= _MANY else 0
 
 
 def weight_gradient(grad_NM: Tensor, x_NK: Tensor) -> Tensor:
-    """grad.T @ x (M, K): the long side of the result last, which is faster."""
+    """grad.T @ x (M, K), computed with the result's long side last, which is faster."""
     if x_NK.shape[1] < grad_NM.shape[1]:
         return (x_NK.T @ grad_NM).T
     return grad_NM.T @ x_NK

@@ -13,16 +13,16 @@ from torch.autograd.function import once_differentiable
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Rotary embedding as a product of complex numbers, for heads whose pairs lie side by side.
+    """Rotary embedding as a product of complex numbers, for heads with adjacent pairs.
 
-    The library turns number i of a head together with number i + R/2; attention does not mind in
-    which order a head's numbers come, as long as queries and keys agree.
+    The library rotates element i of a head together with element i + R/2. Attention is invariant to
+    the order of a head's elements as long as queries and keys agree.
     """
 
     turn_NHR: Tensor
-    """A complex number for every pair, in every head: no product broadcasts."""
+    """A complex number for every pair in every head, so that no product broadcasts."""
     back_NHR: Tensor
-    """Its conjugate, by which gradients are turned."""
+    """Its conjugate, for gradients."""
 
     @classmethod
     def of(cls, trunk: Any, hidden_ND: Tensor, column_N: Tensor) -> "Rotation":
@@ -37,7 +37,7 @@ class Rotation:
         return cls(torch.complex(cos_NHR, sin_NHR), torch.complex(cos_NHR, -sin_NHR))
 
     def turn(self, x_NHR: Tensor) -> Tensor:
-        """Queries or keys, turned by their positions."""
+        """Queries or keys, rotated by their positions."""
         num_heads = x_NHR.shape[1]
         turned: Tensor = _Turn.apply(
             x_NHR, self.turn_NHR[:, :num_heads], self.back_NHR[:, :num_heads]
@@ -46,12 +46,12 @@ class Rotation:
 
 
 def paired(weight: Tensor, head_size: int) -> Tensor:
-    """Rows of heads in another order: what is turned together side by side."""
+    """Rows of heads reordered so that rotated pairs are adjacent."""
     return weight.unflatten(0, (-1, 2, head_size // 2)).transpose(1, 2).flatten(0, 2)
 
 
 class _Turn(torch.autograd.Function):
-    """A product with complex numbers; its gradient turns back."""
+    """A product with complex numbers; its gradient uses the conjugate."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, turn: Tensor, back: Tensor) -> Tensor:  # type: ignore[override]

@@ -1,8 +1,8 @@
-"""Independent parts of the work on one processor, each on its own share of the cores.
+"""Independent jobs on one processor, each on its own share of the cores.
 
-In a small model an operation takes well under a millisecond, and a processor that splits each one
-over all its cores spends a fifth of the time on their waiting for one another. Two networks that do
-not need each other keep the cores just as busy without that.
+In a small model an operation takes well under a millisecond; if each one is split over all cores,
+they spend a fifth of the time waiting for each other. Two independent networks keep the cores busy
+without that.
 """
 
 import threading
@@ -20,17 +20,16 @@ T = TypeVar("T")
 def side_by_side(
     jobs: Sequence[Callable[[], T]], device: torch.device, threads: int | None = None
 ) -> list[T]:
-    """What the jobs return, in their order; the first error is raised when all have ended.
+    """The jobs' results, in order; the first error is raised when all have ended.
 
-    On a CPU with a core or more for each they run at once, else one after the other. No job may
-    write what another reads or writes. Whatever the caller has set for its own thread, such as
-    `torch.no_grad`, a job sets for itself.
-
-    `threads`: how many all jobs may use; None: as many as the caller's operations.
+    On a CPU with at least one core per job they run at once, else one after the other. No job may
+    write what another reads or writes. Thread-local settings of the caller, such as
+    `torch.no_grad`, do not apply: a job sets its own. `threads`: how many all jobs may use; None:
+    as many as the caller's operations.
     """
     threads = torch.get_num_threads() if threads is None else threads
     several = dist.is_initialized() and dist.get_world_size() > 1
-    # Two threads would send what the ranks exchange in an order that differs from rank to rank.
+    # Two threads would order collective operations differently on different ranks.
     if several or device.type != "cpu" or len(jobs) < 2 or threads < len(jobs):
         return [job() for job in jobs]
     futures = [_workers(len(jobs), threads).submit(job) for job in jobs]
@@ -40,16 +39,16 @@ def side_by_side(
 
 @cache
 def _workers(count: int, threads: int) -> ThreadPoolExecutor:
-    """`count` threads of Python with an equal share of `threads` cores each."""
+    """`count` Python threads with an equal share of `threads` cores each."""
     started, callers = threading.Barrier(count), torch.get_num_threads()
 
     def begin() -> None:
         torch.set_num_threads(threads // count)
-        torch.get_num_threads()  # or the thread's first operation would set the number anew
+        torch.get_num_threads()  # else the thread's first operation would reset it
         started.wait()
 
     workers = ThreadPoolExecutor(count, "side-by-side", initializer=begin)
     wait([workers.submit(torch.get_num_threads) for _ in range(count)])
-    # The number holds for the thread that sets it, but threads to come begin with the last one set.
+    # The setting is per thread, but new threads start with the last value set.
     torch.set_num_threads(callers)
     return workers
