@@ -23,4 +23,4 @@ def test_a_copy_has_the_policys_bits_and_gives_one_processs_answers(found, kind)
 
 def test_one_flipped_bit_on_one_rank_stops_all(found):
     for rank in found:
-        assert "version 2 of the rollout weights is not the policy's" in rank["flipped"]
+        assert "version 2 of the rollout weights differs from the policy's" in rank["flipped"]

@@ -234,7 +234,7 @@ def test_interrupted_at_any_time_it_goes_on_from_there(root, signum):
 def test_two_runners_do_not_share_a_folder(root):
     process = start(root)
     wait_for((root / "count" / "progress.json").exists)
-    with pytest.raises(ValueError, match="is being worked on by another process"):
+    with pytest.raises(ValueError, match="is in use by another process"):
         run_plan(Plan((stage("first", "write", text="x"),)), root)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)

@@ -1,1 +1,1 @@
-"""The loop as a plan of stages and artifacts, its runner, and the commands built from the parts."""
+"""The loop as a plan of stages and artifacts, its runner, and the commands built on them."""

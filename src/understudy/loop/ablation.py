@@ -10,7 +10,7 @@ million parameters needs other values than the paper's.
     beta    coefficient of the KL penalty, 0 to 100 times the recipe's (Figure 34)
     ptx     coefficient of the pretraining mix, 0 to 25 times the recipe's (Figure 33)
     lr      learning rate, a quarter to eight times the recipe's
-    init    where RL starts: epochs of SFT, and share of pretraining text in it
+    init    the RL init: epochs of SFT, and share of pretraining text in it
     epochs  length of RL, in multiples of the recipe's episodes
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from understudy.loop.demo_build import Build, add_answers
+from understudy.loop.demo_build import Build, add_responses
 from understudy.loop.demo_evaluation import model_of
 from understudy.loop.demo_plan import add_rl, add_rl_init, build_until_rl
 from understudy.loop.plan import Plan
@@ -31,7 +31,7 @@ AXES = {
     "beta": "KL coefficient (beta)",
     "ptx": "pretraining coefficient (ptx_coef)",
     "lr": "learning rate of the policy",
-    "init": "epochs of SFT / share of pretraining text in RL's start",
+    "init": "epochs of SFT / share of pretraining text in the RL init",
     "epochs": "episodes of RL",
 }
 FACTORS = {
@@ -54,24 +54,24 @@ class Arm:
     """One point of a curve."""
 
     stage: str
-    """The stage of its RL run; the demo's own where nothing differs from it."""
+    """The stage of its RL run; the demo's own if the settings are equal."""
     series: str
     """ppo or ppo_ptx."""
     value: str
-    """The setting, as people read it."""
+    """The setting as text."""
     rl: Settings = field(default_factory=dict)
-    """What differs in PPO's settings."""
+    """Changes to PPO's settings."""
     init: Settings = field(default_factory=dict)
-    """What differs in the settings of the model that RL starts from."""
+    """Changes to the RL init's settings."""
 
 
 def ablation_plan(recipe: Recipe, seed: int, name: Ablation, label: int = 0) -> Plan:
-    """What the demo does until RL, and then an ablation with a report of its own."""
+    """The demo's stages until RL, then an ablation with its own report."""
     build = build_until_rl(recipe, seed, label)
     arms = list(arms_of(recipe, name))
     for arm in arms:
         add_arm(build, arm)
-    add_sft_answers(build)
+    add_sft_responses(build)
     add_ablation_report(build, name, arms)
     wanted = needed(build, f"ablation_{name}")
     return Plan(tuple(stage for stage in build.stages.values() if stage.name in wanted))
@@ -108,7 +108,7 @@ def _mix(recipe: Recipe) -> float:
 
 
 def add_arm(build: Build, arm: Arm) -> None:
-    """RL with this arm's settings, its answers to the test prompts, its benchmarks."""
+    """RL with this arm's settings, its responses to the test prompts, its benchmarks."""
     start = "rl_init"
     if arm.init:
         start = f"{arm.stage}-start"
@@ -116,10 +116,10 @@ def add_arm(build: Build, arm: Arm) -> None:
     if arm.stage not in build.stages:
         add_rl(build, arm.stage, arm.series, start, arm.rl)
     if f"ablated_{arm.stage}" not in build.stages:
-        add_answers(
+        add_responses(
             build,
             f"ablated_{arm.stage}",
-            "each answers the prompts of unseen users, at temperature 1",
+            "responses to the prompts of unseen users, at temperature 1",
             group="ablated_answers",
             model=model_of(build, arm.stage),
             prompts=build["prompts/test.jsonl"],
@@ -139,12 +139,12 @@ def add_arm(build: Build, arm: Arm) -> None:
         )
 
 
-def add_sft_answers(build: Build) -> None:
-    """What everything is compared with."""
-    add_answers(
+def add_sft_responses(build: Build) -> None:
+    """SFT's responses, the baseline of all comparisons."""
+    add_responses(
         build,
         "ablated_sft",
-        "each answers the prompts of unseen users, at temperature 1",
+        "responses to the prompts of unseen users, at temperature 1",
         group="ablated_answers",
         model=model_of(build, "sft"),
         prompts=build["prompts/test.jsonl"],
@@ -178,7 +178,7 @@ def add_ablation_report(build: Build, name: Ablation, arms: list[Arm]) -> None:
 
 
 def needed(build: Build, name: str) -> set[str]:
-    """The names of the stages that this one depends on, and its own."""
+    """The names of this stage and of those that it depends on."""
     found: set[str] = set()
     waiting = [name]
     while waiting:

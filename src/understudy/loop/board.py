@@ -1,7 +1,7 @@
 """`understudy board runs/`: curves, samples and settings of all runs in a folder, live.
 
-Every two seconds the page reads what was added to run.json, metrics.jsonl, timings.jsonl and
-samples.jsonl. The board writes nothing, and runs need not know of it.
+Every two seconds the page reads the additions to run.json, metrics.jsonl, timings.jsonl and
+samples.jsonl. The board writes nothing, and runs need no setting for it.
 """
 
 import json
@@ -19,9 +19,9 @@ from understudy.web.sockets import check_port, listen
 STATIC = Path(__file__).parent / "board_static"
 LOGS = ("metrics", "timings", "samples")
 SKIPPED = {"checkpoints", "model", "tensorboard"}
-"""Folders of a run that hold no further runs."""
+"""A run's subfolders that contain no further runs."""
 MOST_BYTES = 4_000_000
-"""Most of a log that one response carries; the page asks again for the rest."""
+"""Most bytes of a log in one HTTP response; the page asks again for the rest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class BoardConfig:
 
 
 def board(config: BoardConfig) -> None:
-    """Serve the page until SIGINT or SIGTERM; ValueError where there is no such folder."""
+    """Serve the page until SIGINT or SIGTERM; ValueError without such a folder."""
     import uvicorn
 
     if not config.folder.is_dir():
@@ -94,7 +94,7 @@ def find_runs(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def summary(name: str, path: Path) -> dict[str, Any]:
-    """What the list shows of a run; `status` is "unreadable" where run.json is damaged."""
+    """A run's entry in the list; `status` is "unreadable" if run.json is damaged."""
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
         kept = {key: record[key] for key in ("stage", "status", "config")}
@@ -104,9 +104,10 @@ def summary(name: str, path: Path) -> dict[str, Any]:
 
 
 def read_after(path: Path, after: str) -> dict[str, Any]:
-    """The whole lines of a log that follow `after`, a mark that an earlier call returned as `next`.
+    """The complete lines of a log after `after`, a mark that an earlier call returned as `next`.
 
-    A log that was replaced or has shrunk, as by a resume, is read from its start: `reset` is true.
+    A log that was replaced or has shrunk, for example by a resume, is read from its start: `reset`
+    is true.
     """
     try:
         file = path.open("rb")

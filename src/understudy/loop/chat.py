@@ -24,17 +24,17 @@ class ChatConfig:
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL [MODEL ...]")]
     """Model folders, run folders or hub names."""
     prompt: str | None = None
-    """Ask this one thing, print the answers and leave; without it, a conversation."""
+    """Send this one prompt, print the responses and exit; without it, a conversation."""
     temperature: float = 1.0
-    """Sampling temperature; 0 takes the likeliest token each time."""
+    """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = 256
-    """Longest answer, in tokens."""
+    """Longest response, in tokens."""
     device: str = "auto"
     """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
     seed: int = 0
-    """Seed of the sampling; the same conversation gives the same answers."""
+    """Seed of the sampling; the same conversation gives the same responses."""
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -44,12 +44,12 @@ class ChatConfig:
 
 
 def chat(config: ChatConfig) -> None:
-    """Answer `config.prompt`, or what is typed until it ends."""
+    """Respond to `config.prompt`, or to typed lines until the end of input."""
     speakers = [Speaker(name, config) for name in config.models]
     if config.prompt is not None:
         for speaker in speakers:
-            answer = speaker.answer(config.prompt)
-            print(answer if len(speakers) == 1 else f"{speaker.name}: {answer}")
+            response = speaker.respond(config.prompt)
+            print(response if len(speakers) == 1 else f"{speaker.name}: {response}")
         return
     console = Console()
     console.print("/new starts over, /quit or Ctrl-D ends", style="dim")
@@ -58,7 +58,7 @@ def chat(config: ChatConfig) -> None:
             for speaker in speakers:
                 speaker.turns = ()
         elif line:
-            show_answers(console, [(s.name, s.answer(line)) for s in speakers])
+            show_responses(console, [(s.name, s.respond(line)) for s in speakers])
 
 
 def _read_line(console: Console) -> str | None:
@@ -69,11 +69,11 @@ def _read_line(console: Console) -> str | None:
     return None if line.strip() == "/quit" else line.strip()
 
 
-def show_answers(console: Console, answers: list[tuple[str, str]]) -> None:
-    """Panels side by side where there is room; what a model says is text, never markup."""
-    width = max(24, console.width // len(answers) - 2)
+def show_responses(console: Console, responses: list[tuple[str, str]]) -> None:
+    """Panels side by side where there is room; responses are plain text, never markup."""
+    width = max(24, console.width // len(responses) - 2)
     panels = [
-        Panel(Text(text or "(nothing)"), title=Text(name), width=width) for name, text in answers
+        Panel(Text(text or "(nothing)"), title=Text(name), width=width) for name, text in responses
     ]
     console.print(Columns(panels))
 
@@ -90,16 +90,16 @@ class Speaker:
         place(self.model, config)
         self.turns: tuple[Message, ...] = ()
 
-    def answer(self, text: str) -> str:
-        """Say something to the model; its answer becomes part of the conversation."""
+    def respond(self, text: str) -> str:
+        """The model's response to `text`; both become part of the conversation."""
         self.turns = (*self.turns, Message("user", text))
         ids = self._fitting_prompt()
-        answer = self._generate(ids)
-        self.turns = (*self.turns, Message("assistant", answer))
-        return answer
+        response = self._generate(ids)
+        self.turns = (*self.turns, Message("assistant", response))
+        return response
 
     def _fitting_prompt(self) -> list[int]:
-        """The conversation's ids, without its oldest turns when it outgrows the model's context."""
+        """The conversation's ids, without its oldest turns if it exceeds the model's context."""
         from understudy.models.chat import check_prompt_length, render_prompt
         from understudy.models.trunk import context_length
 

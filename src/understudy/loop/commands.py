@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Where a command's config and function are."""
+    """A command: the location of its config and function."""
 
     name: str
     """One word, or two as in "prompts build"."""
@@ -164,7 +164,7 @@ COMMANDS: tuple[Command, ...] = (
         "sample",
         "understudy.loop.sample",
         "SampleConfig",
-        "sample_answers",
+        "sample_responses",
         "draw K = 4 to 9 responses per prompt for labelers to rank (step 2)",
     ),
     Command(

@@ -22,17 +22,17 @@ from understudy.records.reading import Found, read_found
 from understudy.records.schema import prompt_text
 
 _MOST_BAD_ROWS = 5
-"""Bad rows that are named; the others are counted."""
+"""Bad rows that are listed; the rest are counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataCheckConfig:
-    """Say what is in a file of training data and what a trainer would make of it."""
+    """Report the contents of a file of training data and what a trainer would do with it."""
 
     data: Positional[Path]
     """A file or folder of rows (docs/records.md), or a data set: ORG/NAME@CONFIG#SPLIT."""
     valid_data: Path | None = None
-    """A trainer's validation set; rows whose prompt is in it too are pointed out."""
+    """A trainer's validation set; reports rows that share a prompt with it."""
     strict: bool = False
     """Exit with code 1 if anything is wrong at all, bad rows included."""
     model: str | None = None
@@ -56,12 +56,12 @@ class DataCheckConfig:
 
 @dataclass(slots=True)
 class Contents:
-    """What a file holds."""
+    """The contents of a file."""
 
     placed: list[tuple[str, Any]]
     """(place, record) of the rows as demonstrations, rankings, prompts or text."""
     found: Found
-    """Shapes, bad rows, and what nothing reads."""
+    """Shapes, bad rows, and ignored keys."""
 
     @property
     def records(self) -> list[Any]:
@@ -73,7 +73,7 @@ class Contents:
         return [record for _, record in self.placed if isinstance(record, kind)]
 
     def places(self, kind: type) -> list[str]:
-        """Where the records of one kind are."""
+        """The places of the records of one kind."""
         return [place for place, record in self.placed if isinstance(record, kind)]
 
 
@@ -113,7 +113,7 @@ def check_data(config: DataCheckConfig) -> None:
 
 
 def read_contents(source: Path) -> Contents:
-    """Every row of a source, bad ones set aside instead of raised."""
+    """Every row of a source; bad ones are collected instead of raised."""
     found = Found(lenient=True)
     placed = list(read_found(source, None, found))
     if not found.num_rows:
@@ -122,7 +122,7 @@ def read_contents(source: Path) -> Contents:
 
 
 def _ignored(found: Found) -> list[str]:
-    """The keys that nothing reads."""
+    """The keys that no reader uses."""
     keys = [f"{visible(key)} ({count:,})" for key, count in found.ignored.most_common()]
     return [f"ignored keys (rows): {', '.join(keys)}"] if keys else []
 
@@ -170,7 +170,7 @@ def _ranking_counts(rankings: Sequence[Ranking]) -> list[str]:
         f"{len(rankings):,} rankings for the reward model by "
         f"{_people(r.labeler_id for r in rankings)}; "
         + ", ".join(f"K={size}: {count:,}" for size, count in sorted(sizes.items())),
-        f"{num_pairs:,} pairs, {num_ties:,} tied pairs left out; the preferred answer is the "
+        f"{num_pairs:,} pairs, {num_ties:,} tied pairs left out; the preferred response is the "
         f"longer one in {longer / max(num_pairs, 1):.0%} of pairs",
     ]
     if held_out:
@@ -254,15 +254,15 @@ def _check_with_model(config: DataCheckConfig, contents: Contents) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a trainer keeps of a row, and how examples are shown."""
+    """A trainer's limits on rows, and the display of examples."""
 
     config: DataCheckConfig
     context: int | None
-    """Tokens that the model can read; None is unlimited."""
+    """The model's context in tokens; None is unlimited."""
     paint: Callable[[Any, Sequence[int], Sequence[int]], str]
 
     def room(self, prompt_length: int) -> int:
-        """Tokens that a prompt and its answer keep together."""
+        """Most tokens that a prompt and its response keep together."""
         return min(prompt_length + self.config.max_response_tokens, self.context or 2**31)
 
 
@@ -293,21 +293,21 @@ def _rankings(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
     records, own = contents.of(Ranking), contents.places(Ranking)
     texts = [r.prompt for r in records], [r.responses for r in records]
     encoded = encode_responses(tokenizer, *texts, own.__getitem__)
-    prompts, answers = [ids for ids, _ in encoded], [k for _, k in encoded]
+    prompts, responses = [ids for ids, _ in encoded], [k for _, k in encoded]
     problems = _check_prompts(limits, [len(ids) for ids in prompts], own)
-    placed = zip(own, prompts, answers, strict=True)
-    flat = [(place, len(ids), len(answer)) for place, ids, k in placed for answer in k]
+    placed = zip(own, prompts, responses, strict=True)
+    flat = [(place, len(ids), len(response)) for place, ids, k in placed for response in k]
     places, before, after = (list(column) for column in zip(*flat, strict=True))
     problems += _check_responses(limits, before, after, places)
-    print("    the score is read at each answer's last token, shown as counted:")
-    for record, ids, k in list(zip(records, prompts, answers, strict=True))[
+    print("    the score is read at each response's last token, shown as counted:")
+    for record, ids, k in list(zip(records, prompts, responses, strict=True))[
         : limits.config.examples
     ]:
         print(f"  {visible(record.id)}:")
-        for rank, answer in sorted(zip(record.ranks, k, strict=True), key=lambda pair: pair[0]):
-            answer = answer[: limits.room(len(ids)) - len(ids)]
-            mask = [0] * (len(ids) + len(answer) - 1) + [1]
-            print(f"    rank {rank + 1}: " + limits.paint(tokenizer, [*ids, *answer], mask))
+        for rank, response in sorted(zip(record.ranks, k, strict=True), key=lambda pair: pair[0]):
+            kept = response[: limits.room(len(ids)) - len(ids)]
+            mask = [0] * (len(ids) + len(kept) - 1) + [1]
+            print(f"    rank {rank + 1}: " + limits.paint(tokenizer, [*ids, *kept], mask))
     return problems
 
 
@@ -329,7 +329,7 @@ def _check_prompts(limits: Limits, lengths: Sequence[int], places: Sequence[str]
 def _check_responses(
     limits: Limits, prompts: Sequence[int], responses: Sequence[int], places: Sequence[str]
 ) -> list[str]:
-    """What is cut, and so does not end, and what does not fit at all."""
+    """Problems with responses that are cut, so do not end, and prompts that do not fit."""
     print("    " + length_line("responses, EOS included", responses, "tokens"))
     kept = [
         (place, prompt, prompt + response)
@@ -348,7 +348,7 @@ def _check_responses(
         )
         problems.append(line(cut, text))
         if len(cut) == len(kept):
-            problems.append("no answer ends: a model trained on this file never stops by itself")
+            problems.append("no response ends: a model trained on this file never stops by itself")
     return problems
 
 
@@ -358,7 +358,7 @@ def _painter(color: str) -> Callable[[Any, Sequence[int], Sequence[int]], str]:
 
 
 def _pieces(tokenizer: Any, ids: Sequence[int], mask: Sequence[int]) -> list[tuple[str, int]]:
-    """The text of each run of tokens that are counted alike, tokens divided by "|"."""
+    """The text of each run of tokens with equal mask, tokens separated by "|"."""
     pieces: list[tuple[str, int]] = []
     for token, counts in zip(ids, mask, strict=True):
         text = visible(tokenizer.decode([token]))

@@ -18,7 +18,7 @@ _KINDS: dict[str, Any] = {
     "prompts": Prompt,
 }
 _MOST_BAD_ROWS = 5
-"""Bad rows that are named; the others are counted."""
+"""Bad rows that are listed; the rest are counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class ConvertConfig:
     out: Path
     """The records, .jsonl or .parquet."""
     kind: Literal["demonstrations", "rankings", "prompts"] | None = None
-    """What to read the rows as; without it what their shape says."""
+    """Kind of record to read the rows as; without it, their shape decides."""
     best: bool = False
     """Write the best response of each ranking as a demonstration; rankings whose best responses tie
     are dropped and counted."""
@@ -45,7 +45,7 @@ class ConvertConfig:
 
 
 def convert_data(config: ConvertConfig) -> str:
-    """Write the records; says what was read as what. Nothing is written if a row is bad."""
+    """Write the records and report the shapes read. Nothing is written if a row is bad."""
     if config.out.exists() and not config.overwrite:
         raise ValueError(f"{config.out} exists; pass --overwrite or choose another --out")
     found = Found(lenient=config.skip_bad)
@@ -87,7 +87,7 @@ def _only_one_kind(
 ) -> Iterator[Any]:
     for place, record in placed:
         if isinstance(record, str):
-            raise RecordError(f"{source} {place}: plain text is no record; it is read as it is")
+            raise RecordError(f"{source} {place}: plain text needs no conversion")
         kinds[record.noun] += 1
         if len(kinds) > 1:
             first, other = kinds

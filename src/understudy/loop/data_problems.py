@@ -11,7 +11,7 @@ from understudy.records.overlap import Placed, prompt_key
 from understudy.records.schema import prompt_text
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-"""Characters with which text can move a terminal's cursor and hide what it says."""
+"""Characters that can move a terminal's cursor and hide text."""
 
 
 def problems_of(placed: Placed) -> list[str]:
@@ -21,9 +21,9 @@ def problems_of(placed: Placed) -> list[str]:
         for kind in (Demonstration, Ranking, Prompt)
     )
     found = [
-        (_equal_answers(rankings), "rankings prefer an answer to one with the same text"),
-        (_contradictions(rankings), "rankings contradict an earlier one of the same two answers"),
-        (_blank_answers(rankings), "rankings have a blank answer"),
+        (_equal_responses(rankings), "rankings prefer a response to one with the same text"),
+        (_contradictions(rankings), "rankings contradict an earlier one of the same responses"),
+        (_blank_responses(rankings), "rankings have a blank response"),
         (_repeated(rankings, _ranking_key), "rankings repeat an earlier one exactly"),
         (_repeated(demonstrations, _example_key), "demonstrations are exact duplicates"),
         (_repeated(prompts, lambda p: prompt_key(p.prompt)), "prompts are exact duplicates"),
@@ -33,7 +33,7 @@ def problems_of(placed: Placed) -> list[str]:
 
 
 def line(places: Sequence[str], text: str) -> str:
-    """ "3 rankings have a blank answer (first: line 7)"."""
+    """ "3 rankings have a blank response (first: line 7)"."""
     return f"{len(places):,} {text} (first: {places[0]})"
 
 
@@ -55,7 +55,7 @@ def _repeated(placed: Placed, key: Any) -> list[str]:
     return places
 
 
-def _equal_answers(placed: Placed) -> list[str]:
+def _equal_responses(placed: Placed) -> list[str]:
     def is_equal(record: Ranking) -> bool:
         texts = [text.strip() for text in record.responses]
         if len(set(texts)) == len(texts):
@@ -78,12 +78,12 @@ def _contradictions(placed: Placed) -> list[str]:
     return places
 
 
-def _blank_answers(placed: Placed) -> list[str]:
+def _blank_responses(placed: Placed) -> list[str]:
     return [place for place, record in placed if not all(map(str.strip, record.responses))]
 
 
 def _control_characters(placed: Placed) -> list[str]:
-    """The rows whose text does more to a terminal than show itself."""
+    """The rows whose text contains control characters."""
     places, example = [], ""
     for place, record in placed:
         found = next(filter(_CONTROL.search, _texts(record)), None)

@@ -1,7 +1,7 @@
 """The demo: the whole InstructGPT loop in the tiny world, as a plan of stages.
 
     users -> prompts -> demonstrations -> SFT -> responses -> rankings -> reward model
-          -> RL init -> PPO and PPO-ptx -> evaluation by people who trained nothing -> report
+          -> RL init -> PPO and PPO-ptx -> evaluation by held-out labelers -> report
 
 `understudy demo` runs it in runs/demo. After an interruption the same command continues; after a
 change to a setting or the code, only dependent stages run again.
@@ -40,21 +40,21 @@ class DemoConfig:
     seed: int = 0
     """Seed of the users, labelers, training and sampling."""
     quick: bool = False
-    """The same, smaller: to see that everything works, not what it achieves."""
+    """The same, smaller: to check that everything works, not what it achieves."""
     recipe: str | None = None
     """Recipe of the settings: a TOML file, or the name of a packaged one ("demo", "quick")."""
     workers: int = 0
     """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
     show_plan: bool = False
-    """Only say which stages are finished, which would run, and why."""
+    """Only list which stages are finished, which would run, and why."""
     label: int = 0
-    """Prompts whose answers you rank yourself, in the browser, as one of the training labelers; the
-    demo prints a link and waits for you. 0: nobody is asked."""
+    """Prompts whose responses you rank yourself, in the browser, as one of the training labelers;
+    the demo prints a link and waits for you. 0: none."""
     ablation: Ablation | None = None
     """Instead of the demo's report, one of the paper's ablations of RL (E.6 to E.11): beta, ptx,
-    lr, init or epochs; it shares what the demo has made, and has a report of its own."""
+    lr, init or epochs; it reuses the demo's stages and writes its own report."""
     overwrite: bool = False
-    """Use a folder that holds a demo of another seed or recipe; what is still valid is kept."""
+    """Reuse a folder with a demo of another seed or recipe; stages that are still valid stay."""
 
     def __post_init__(self) -> None:
         if self.quick and self.recipe is not None:
@@ -71,13 +71,13 @@ class DemoConfig:
 
     @property
     def folder(self) -> Path:
-        """`out`, or where this demo goes by default."""
+        """`out`, or the default folder."""
         suffix = f"-seed{self.seed}" if self.seed else ""
         return self.out or Path("runs") / f"{Path(self.recipe_name).stem}{suffix}"
 
 
 def run_demo(config: DemoConfig) -> str | None:
-    """Bring the demo's folder up to date; returns where the report is."""
+    """Bring the demo's folder up to date; returns the headline and the report's path."""
     from understudy.loop.display import open_display
 
     recipe = load_recipe(config.recipe_name)
@@ -92,7 +92,7 @@ def run_demo(config: DemoConfig) -> str | None:
         check_pages()
     claim_folder(root, config)
     with open_display(f"understudy demo, seed {config.seed}, in {root}") as display:
-        words = f"Rank {config.label} prompts in your browser, then the demo goes on:"
+        words = f"Rank {config.label} prompts in your browser, then the demo continues:"
         shown = WithLink(display, root / YOUR_LABELS, words) if config.label else display
         run_plan(plan, root, workers=config.workers, display=shown, preload=PRELOAD)
     if config.ablation is not None:
@@ -103,14 +103,14 @@ def run_demo(config: DemoConfig) -> str | None:
 
 
 def check_pages() -> None:
-    """ValueError where what serves the labelers' pages is not installed: before anything runs."""
+    """ValueError, before anything runs, if the labelers' pages' packages are not installed."""
     missing = [name for name in ("argon2", "fastapi", "uvicorn") if find_spec(name) is None]
     if missing:
         raise ValueError(f"--label needs {' and '.join(missing)}: pip install 'understudy[label]'")
 
 
 def show_plan(plan: Plan, root: Path) -> str:
-    """A line per stage: finished, or why it would run."""
+    """A line per stage: finished, or the reason to run it."""
     width = max(len(stage.name) for stage in plan.stages)
     return "\n".join(
         f"{check.stage:<{width}}  {'finished' if check.fresh else check.reason}"
@@ -119,7 +119,7 @@ def show_plan(plan: Plan, root: Path) -> str:
 
 
 def claim_folder(root: Path, config: DemoConfig) -> None:
-    """Refuse a folder that holds something else; note in demo.json whose it is."""
+    """Refuse a folder with other content; record seed and recipe in demo.json."""
     mine = {"seed": config.seed, "recipe": config.recipe_name}
     note = root / "demo.json"
     if note.exists():
@@ -130,9 +130,7 @@ def claim_folder(root: Path, config: DemoConfig) -> None:
                 "choose another --out or pass --overwrite"
             )
     elif root.is_dir() and (found := sorted(p.name for p in root.iterdir())):
-        raise ValueError(
-            f"{root} holds no demo but other things ({found[0]}); choose another --out"
-        )
+        raise ValueError(f"{root} holds other files ({found[0]}) and no demo; choose another --out")
     root.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(mine))
 

@@ -29,7 +29,7 @@ class Build:
         group: str = "",
         **config: Any,
     ) -> None:
-        """Add a stage; every one knows the seed."""
+        """Add a stage; every stage gets the seed."""
         self.stages[name] = Stage(
             name=name,
             meaning=meaning,
@@ -55,7 +55,7 @@ class Build:
         return base_model_path(size)
 
 
-def add_answers(
+def add_responses(
     build: Build,
     stage: str,
     meaning: str,
@@ -66,14 +66,14 @@ def add_answers(
     group: str = "",
     **config: Any,
 ) -> None:
-    """A stage in which a model answers prompts."""
+    """A stage in which a model responds to prompts."""
     inputs = {"model": model, "prompts": prompts}
     if prefix is not None:
         inputs["prefix"] = prefix
     build.add(
         stage,
         meaning,
-        "answers:answer",
+        "responses:respond",
         ("responses.jsonl",),
         inputs,
         group=group,

@@ -4,29 +4,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from understudy.loop.demo_build import Build, add_answers
+from understudy.loop.demo_build import Build, add_responses
 from understudy.loop.plan import Artifact
 
 MODELS = ("base", "prompted", "sft", "sft_null", "rl_init", "ppo", "ppo_ptx")
-"""What is evaluated, best-of-n apart: the paper's five kinds of model, SFT against itself, and the
-model from which RL starts."""
+"""The evaluated models, besides best-of-n: the paper's five kinds, SFT against itself, and the RL
+init."""
 COLD = {"base": "base_07", "prompted": "prompted_07"}
-"""What did not train on demonstrations is sampled at the temperature of the paper's baselines too,
-under names of its own."""
+"""Models not trained on demonstrations are also sampled at the temperature of the paper's
+baselines, under separate names."""
 COLD_TEMPERATURE = 0.7
 TRAINED = ("base", "sft", "rl_init", "ppo", "ppo_ptx")
-"""What the alignment tax is measured on."""
+"""The models whose alignment tax is measured."""
 
 
 def evaluation(build: Build) -> None:
-    """What the models say to users that no training has seen, and what people think of it."""
+    """The models' responses to unseen users' prompts, and people's judgements of them."""
     settings = build.recipe.evaluate
     for name in MODELS:
         for mode in ("sampled", "greedy"):
-            if (name, mode) != ("sft_null", "greedy"):  # it would be the same answers again
-                add_evaluated_answers(build, name, mode)
+            if (name, mode) != ("sft_null", "greedy"):  # it would repeat the same responses
+                add_evaluated_responses(build, name, mode)
     for name, cold in COLD.items():
-        add_evaluated_answers(build, name, "sampled", cold)
+        add_evaluated_responses(build, name, "sampled", cold)
     for name in TRAINED:
         build.add(
             f"tax_{name}",
@@ -50,7 +50,7 @@ def evaluation(build: Build) -> None:
             more["cold"] = build["greedy_sft/responses.jsonl"]
         build.add(
             f"judge_{mode}",
-            "held-out labelers, training labelers and the gold judge compare the answers",
+            "held-out labelers, training labelers and the gold judge compare the responses",
             "judging:judge",
             ("judged.json",),
             {
@@ -70,11 +70,11 @@ def evaluation(build: Build) -> None:
 
 
 def add_adversaries(build: Build) -> None:
-    """Answers that know nothing of what people want, compared with SFT's."""
+    """Responses made without knowledge of preferences, compared with SFT's."""
     settings = build.recipe.evaluate
     build.add(
         "adversaries",
-        "could something win without having learned what people want?",
+        "can a response win without any knowledge of what people want?",
         "adversaries:adversaries",
         ("adversaries.json",),
         {
@@ -93,7 +93,7 @@ def add_adversaries(build: Build) -> None:
 
 
 def add_report(build: Build) -> None:
-    """results.json and the report from all that was measured."""
+    """results.json and the report from all measurements."""
     recipe = build.recipe
     build.add(
         "report",
@@ -129,28 +129,28 @@ def add_report(build: Build) -> None:
 
 
 def model_of(build: Build, name: str) -> Artifact | Path:
-    """The model that answers under this name."""
+    """The model evaluated under this name."""
     if name in ("base", "prompted"):
         return build.base(build.recipe.world.policy_size)
     return build[f"{name.removesuffix('_null')}/run/model"]
 
 
-def add_evaluated_answers(build: Build, name: str, mode: str, cold: str | None = None) -> None:
-    """A model's answers to the test prompts, the closed-domain ones and the rude ones; as model
+def add_evaluated_responses(build: Build, name: str, mode: str, cold: str | None = None) -> None:
+    """A model's responses to the test prompts, the closed-domain ones and the rude ones; as model
     `cold`, at the temperature of the paper's baselines."""
     settings: dict[str, Any] = {"prefix": build["text/prefix.txt"]} if name == "prompted" else {}
     if mode == "greedy":
         settings["greedy"] = True
     elif cold is not None:
         settings["temperature"] = COLD_TEMPERATURE
-    # Whether training has seen a request is told apart for sampled answers only.
+    # Seen requests are separated from new ones for sampled responses only.
     files = ("test", "seen", "unclear", "closed", "rude")
     asked = files if mode == "sampled" else ("test", "closed", "rude")
-    add_answers(
+    add_responses(
         build,
         f"{mode}_{cold or name}",
-        "every model answers the prompts of unseen users"
-        + (", by sampling" if mode == "sampled" else ", its likeliest words"),
+        "every model responds to the prompts of unseen users"
+        + (", by sampling" if mode == "sampled" else ", greedily"),
         group=f"{mode}_answers",
         model=model_of(build, name),
         prompts=tuple(build[f"prompts/{file}.jsonl"] for file in asked),

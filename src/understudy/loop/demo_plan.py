@@ -5,7 +5,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from understudy.loop.demo_build import Build, add_answers
+from understudy.loop.demo_build import Build, add_responses
 from understudy.loop.demo_evaluation import evaluation
 from understudy.loop.plan import Artifact, Plan
 from understudy.loop.recipe import Recipe
@@ -15,14 +15,14 @@ YOUR_LABELS = "your_labels"
 
 
 def demo_plan(recipe: Recipe, seed: int, label: int = 0) -> Plan:
-    """All stages of the demo; with `label`, the user ranks so many prompts too."""
+    """All stages of the demo; with `label`, the user ranks that many prompts too."""
     build = build_until_rl(recipe, seed, label)
     evaluation(build)
     return Plan(tuple(build.stages.values()))
 
 
 def build_until_rl(recipe: Recipe, seed: int, label: int) -> Build:
-    """Everything that is trained."""
+    """All stages up to the gate before RL."""
     build = Build(recipe, seed, label)
     given(build)
     people(build)
@@ -49,7 +49,7 @@ PROMPT_FILES = (
 
 
 def given(build: Build) -> None:
-    """What is there before anybody labels: prompts, pretraining text, benchmarks."""
+    """The inputs: prompts, pretraining text, benchmarks."""
     recipe, world, labels = build.recipe, build.recipe.world, build.recipe.labels
     build.add(
         "prompts",
@@ -70,7 +70,7 @@ def given(build: Build) -> None:
     )
     build.add(
         "text",
-        "pages of the web, to mix into training and to measure on",
+        "pages of the web, to mix into training and for the pretraining loss",
         "users:text",
         ("pretraining.jsonl", "held_out.jsonl", "prefix.txt"),
         {},
@@ -78,7 +78,7 @@ def given(build: Build) -> None:
     )
     build.add(
         "benchmarks",
-        "questions about what pretraining taught",
+        "few-shot questions for the alignment tax",
         "users:benchmarks",
         ("items",),
         {},
@@ -89,10 +89,10 @@ def given(build: Build) -> None:
 def people(build: Build) -> None:
     """Labelers are screened and demonstrate."""
     labels = build.recipe.labels
-    add_answers(
+    add_responses(
         build,
         "screening_answers",
-        "the prompted base model answers, for the screening of labelers",
+        "responses of the prompted base model, for the screening of labelers",
         model=build.base(build.recipe.world.policy_size),
         prompts=build["prompts/screen.jsonl"],
         prefix=build["text/prefix.txt"],
@@ -103,7 +103,7 @@ def people(build: Build) -> None:
     )
     build.add(
         "screening",
-        "labelers take a test before they label anything",
+        "labelers take a screening test before they label anything",
         "labels:screen",
         ("labelers.json",),
         {
@@ -115,7 +115,7 @@ def people(build: Build) -> None:
     )
     build.add(
         "demonstrations",
-        "labelers write the answers that they would want",
+        "labelers write the responses that they would want",
         "labels:demonstrate",
         ("demonstrations.jsonl", "valid.jsonl"),
         {
@@ -143,7 +143,7 @@ def supervised(build: Build) -> None:
     if world.reward_size != world.policy_size:
         build.add(
             "sft_reward",
-            "SFT of the larger model from which the reward model starts",
+            "SFT of the larger model that the reward model starts from",
             "train_sft:sft",
             ("run/model", "run/results.json"),
             {**data, "model": build.base(world.reward_size)},
@@ -161,12 +161,12 @@ def sft_inputs(build: Build) -> dict[str, Any]:
 
 
 def add_rl_init(build: Build, name: str, changes: Mapping[str, Any]) -> None:
-    """Where RL starts, with changed settings; without a mix there is no text."""
+    """The RL init, with changed settings; without a mix it reads no pretraining text."""
     settings = {**build.recipe.rl_init, **changes}
     text = {"text": build["text/pretraining.jsonl"]} if settings.get("pretrain_fraction") else {}
     build.add(
         name,
-        "where RL starts: SFT for 2 epochs with pretraining text mixed in",
+        "the RL init: SFT for 2 epochs with pretraining text mixed in",
         "train_sft:sft",
         ("run/model", "run/results.json"),
         {**sft_inputs(build), **text},
@@ -176,13 +176,13 @@ def add_rl_init(build: Build, name: str, changes: Mapping[str, Any]) -> None:
 
 
 def feedback(build: Build) -> None:
-    """Step 2: sampled answers, rankings, the reward model, and the gate before RL."""
+    """Step 2: sampled responses, rankings, the reward model, and the gate before RL."""
     recipe, sample = build.recipe, build.recipe.sample
     for shard in range(sample.num_shards):
-        add_answers(
+        add_responses(
             build,
             f"sample-{shard}",
-            "step 2: K = 4 to 9 answers to each prompt",
+            "step 2: K = 4 to 9 responses to each prompt",
             group="sample",
             model=build["sft/run/model"],
             prompts=(build["prompts/rank.jsonl"], build["prompts/rank_valid.jsonl"]),
@@ -198,7 +198,7 @@ def feedback(build: Build) -> None:
     )
     build.add(
         "rankings",
-        "labelers rank the answers, ties allowed",
+        "labelers rank the responses, ties allowed",
         "labels:rank",
         ("rankings.jsonl", "valid.jsonl", "agreement.json"),
         {
@@ -215,7 +215,7 @@ def feedback(build: Build) -> None:
     same = recipe.world.reward_size == recipe.world.policy_size
     build.add(
         "reward",
-        "a model learns to score answers as the labelers rank them",
+        "a model learns to score responses as the labelers rank them",
         "train_reward:reward",
         ("run/model", "run/results.json"),
         {
@@ -228,7 +228,7 @@ def feedback(build: Build) -> None:
     )
     build.add(
         "reward_check",
-        "how often it agrees with labelers, with the truth, and with the best possible",
+        "how often it agrees with labelers and the truth, beside the best possible",
         "checks:reward",
         ("reward.json",),
         {
@@ -243,7 +243,7 @@ def feedback(build: Build) -> None:
     )
     build.add(
         "without_labels",
-        "how often the base model agrees with them, before anybody has labeled anything",
+        "how often the base model agrees with them without any labels",
         "verdicts:without_labels",
         ("without_labels.json",),
         {
@@ -259,11 +259,11 @@ def feedback(build: Build) -> None:
 
 
 def add_your_labels(build: Build, responses: tuple[Artifact, ...]) -> Artifact:
-    """The user ranks too: everybody's rankings."""
+    """The user ranks too; returns all rankings."""
     prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
     build.add(
         YOUR_LABELS,
-        "you rank as well: open the link in a browser",
+        "you rank too: open the link in a browser",
         "your_labels:ask",
         ("yours.jsonl", "rankings.jsonl"),
         {"prompts": prompts, "responses": responses, "rankings": ranked},
@@ -273,7 +273,7 @@ def add_your_labels(build: Build, responses: tuple[Artifact, ...]) -> Artifact:
 
 
 def add_your_check(build: Build) -> None:
-    """How the user's rankings compare with everybody's."""
+    """Agreement of the user's rankings with the judges'."""
     prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
     build.add(
         "your_check",
@@ -292,10 +292,10 @@ def add_best_of(build: Build) -> None:
     settings = build.recipe.evaluate
     shards = range(settings.num_shards)
     for shard in shards:
-        add_answers(
+        add_responses(
             build,
             f"best_of_answers-{shard}",
-            f"{settings.best_of + 1} answers per test prompt, to choose the best of n",
+            f"{settings.best_of + 1} responses per test prompt, to choose the best of n",
             group="best_of_answers",
             model=build["sft/run/model"],
             prompts=build["prompts/test.jsonl"],
@@ -307,7 +307,7 @@ def add_best_of(build: Build) -> None:
         build.add(
             f"best_of_scores-{shard}",
             "the reward model scores them",
-            "answers:score",
+            "responses:score",
             ("scores.json",),
             {
                 "reward_model": build["reward/run/model"],
@@ -317,7 +317,7 @@ def add_best_of(build: Build) -> None:
         )
     build.add(
         "gate",
-        "does choosing by its score choose better answers? only then RL starts",
+        "does choosing by its score give better responses? only then RL starts",
         "judging:best_of",
         ("best_of.json", "picked.jsonl"),
         {

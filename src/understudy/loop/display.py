@@ -32,7 +32,7 @@ def open_display(title: str) -> Iterator[Saying]:
 
 
 class Lines:
-    """One line when a stage starts or ends, and now and then how far the running ones are."""
+    """One line when a stage starts or ends, and now and then the running stages' progress."""
 
     def __init__(self, title: str) -> None:
         self.last = self.start = time.monotonic()
@@ -73,7 +73,7 @@ class Board:
         self.title, self.live, self.start = title, live, time.monotonic()
 
     def changed(self, state: StageState) -> None:
-        """The next `update` shows it."""
+        """Does nothing; the next `update` shows the change."""
 
     def update(self, states: Sequence[StageState], seconds_left: float) -> None:
         """Called a few times a second."""
@@ -82,12 +82,12 @@ class Board:
         self.live.update(board(states, title, self.live.console.height), refresh=True)
 
     def say(self, line: str) -> None:
-        """Show a line above the table, whole, so that a link in it can be followed."""
+        """Show a line above the table, unwrapped, so that links in it work."""
         self.live.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def board(states: Sequence[StageState], title: str, height: int) -> Group:
-    """Title and table as they are now, in at most `height` lines."""
+    """The current title and table, in at most `height` lines."""
     rows = _rows(states)
     shown, hidden = fitting(
         {name: _state_of(members) for name, members in rows.items()}, height - 3
@@ -104,7 +104,7 @@ def board(states: Sequence[StageState], title: str, height: int) -> Group:
 
 
 def fitting(state_of: Mapping[str, str], height: int) -> tuple[list[str], str]:
-    """The rows to show and a word on the others: finished ones give way first, then later ones."""
+    """The rows that fit and a note on the rest: finished ones are dropped first, then later."""
     names = list(state_of)
     finished = [name for name in names if state_of[name] in ("done", "fresh")]
     too_many = max(0, len(names) - height)

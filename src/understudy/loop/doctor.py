@@ -36,7 +36,7 @@ def doctor(config: DoctorConfig) -> str:
     """The findings in a run, or the state of the installation, as text."""
     if config.run is None:
         if config.judge is not None:
-            raise ValueError("judge reads the answers of a PPO run; give its folder")
+            raise ValueError("judge reads the responses of a PPO run; give its folder")
         return check_installation(Path())
     from understudy.training.run import read_lines, read_record
 
@@ -59,10 +59,10 @@ def examine(
     """All findings of a run."""
     stage = record["stage"]
     if judge is not None and stage != "ppo":
-        raise ValueError(f"judge reads the answers of a PPO run; {run} is a {stage} run")
+        raise ValueError(f"judge reads the responses of a PPO run; {run} is a {stage} run")
     if stage == "ppo":
         found = [check(rows) for check in f.PPO_CHECKS]
-        found.append(f.answers_alike(*_first_and_last_answers(run)))
+        found.append(f.responses_alike(*_first_and_last_responses(run)))
         if judge is not None:
             found.append(f.score_up_win_rate_down(rows, _win_rates(run, judge, record)))
     elif stage == "sft":
@@ -82,7 +82,7 @@ def _has(folder: Path, name: str) -> bool:
 
 
 def _sft(config: Mapping[str, Any], rows: f.Rows) -> list[Finding | None]:
-    """Findings in an SFT run, and in its demonstrations if they are where they were."""
+    """Findings in an SFT run, and in its demonstrations unless they have moved."""
     examples = _demonstrations(config)
     per_epoch = -(-len(examples.rows) // config["batch_size"]) if examples else 0
     found = [
@@ -120,8 +120,8 @@ def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
     )
 
 
-def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
-    """A PPO run's answers to its held-out prompts at the first and at the last measurement."""
+def _first_and_last_responses(run: Path) -> tuple[list[str], list[str]]:
+    """A PPO run's responses to its held-out prompts at the first and at the last measurement."""
     from understudy.training.run import read_lines
 
     samples = read_lines(run / "samples.jsonl") if _has(run, "samples.jsonl") else []
@@ -135,7 +135,7 @@ def _first_and_last_answers(run: Path) -> tuple[list[str], list[str]]:
 
 
 def _win_rates(run: Path, judge: Path, record: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """(iteration, share of held-out prompts whose answer the judge prefers to the first one)."""
+    """(iteration, share of held-out prompts whose response the judge prefers to the first one)."""
     from understudy.models.scalar import load_scalar, score_texts
     from understudy.records import Prompt, read_records
     from understudy.training.run import read_lines
@@ -143,7 +143,7 @@ def _win_rates(run: Path, judge: Path, record: Mapping[str, Any]) -> list[tuple[
     path = run / "samples.jsonl"
     if not path.is_file():
         raise ValueError(
-            f"{run} has no samples.jsonl, so there are no answers to judge; run PPO with "
+            f"{run} has no samples.jsonl, so there are no responses to judge; run PPO with "
             "eval_prompts and eval_every"
         )
     model, tokenizer = load_scalar(judge)
@@ -161,14 +161,14 @@ def _win_rates(run: Path, judge: Path, record: Mapping[str, Any]) -> list[tuple[
 
 
 def win_rates(samples: Sequence[f.Row], scores: Sequence[float]) -> list[tuple[int, float]]:
-    """(step, share of prompts whose answer scores above the first step's; a tie counts half)."""
+    """(step, share of prompts whose response scores above the first step's; a tie counts half)."""
     by_step: dict[int, dict[str, float]] = {}
     for row, score in zip(samples, scores, strict=True):
         by_step.setdefault(row["step"], {})[row["prompt_id"]] = score
     first = by_step[min(by_step)]
     return [
-        (step, sum(_win(score, first[key]) for key, score in answers.items()) / len(answers))
-        for step, answers in sorted(by_step.items())
+        (step, sum(_win(score, first[key]) for key, score in found.items()) / len(found))
+        for step, found in sorted(by_step.items())
     ]
 
 

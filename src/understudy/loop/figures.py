@@ -65,8 +65,8 @@ def run_figures(config: FiguresConfig) -> Path:
 
 
 def comparison_plan(config: FiguresConfig, folders: dict[str, Path]) -> Plan:
-    """One stage: everybody's answers against those of the largest SFT model."""
-    answers = {
+    """One stage: all models' responses against those of the largest SFT model."""
+    responses = {
         f"answers_{Path(size).name}": tuple(
             root / f"sampled_{model}" / "responses.jsonl" for model in COMPARED
         )
@@ -77,7 +77,7 @@ def comparison_plan(config: FiguresConfig, folders: dict[str, Path]) -> Plan:
         name="by_size",
         meaning="held-out labelers and the gold judge compare all sizes with the largest SFT model",
         function="understudy.loop.stages.sizes:compare",
-        inputs={"prompts": largest / "prompts" / "test.jsonl", **answers},
+        inputs={"prompts": largest / "prompts" / "test.jsonl", **responses},
         outputs=("results.json", "report.html"),
         config={
             "seed": config.seed,

@@ -18,7 +18,7 @@ Rows = Sequence[Row]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, how one sees it, what to try."""
+    """One problem, its evidence, and what to try."""
 
     name: str
     """Short name, such as "entropy collapse"."""
@@ -32,7 +32,7 @@ class Finding:
 
 
 def series(rows: Rows, name: str) -> list[float]:
-    """A metric's values in order, steps without it left out."""
+    """A metric's values in order; steps without it are left out."""
     return [float(row[name]) for row in rows if row.get(name) is not None]
 
 
@@ -46,7 +46,7 @@ def start_and_end(values: Sequence[float]) -> tuple[float, float]:
 
 
 def ratio_not_one(rows: Rows) -> Finding | None:
-    """The first minibatch is on the weights that sampled: new / old probability must be 1."""
+    """The first minibatch uses the weights that sampled: new / old probability must be 1."""
     errors = series(rows, "ppo/first_ratio_error")
     # fp32 rounding is near 1e-6, bf16 near 1e-2; a mismatch of temperature or mask gives tenths.
     if not errors or max(errors) < 0.05:
@@ -54,8 +54,8 @@ def ratio_not_one(rows: Rows) -> Finding | None:
     return Finding(
         "ratio is not 1 in the first minibatch",
         f"up to {max(errors):.2g} away from 1 before any update",
-        "the log-probabilities of the rollout are not those of the trainer: look for another "
-        "temperature, other weights, dropout that is on, or a shifted mask on one of the two sides",
+        "rollout and trainer compute different log-probabilities: look for another temperature, "
+        "other weights, dropout that is on, or a shifted mask on one of the two sides",
     )
 
 
@@ -84,18 +84,18 @@ def kl_negative(rows: Rows) -> Finding | None:
     return Finding(
         "KL is negative",
         f"{fmean(kl):.3g} nats per response on average, noise {noise:.2g}",
-        "the samples are not from the policy that is measured: old weights in the sampler, top-k, "
+        "the samples are not from the measured policy: old weights in the sampler, top-k, "
         "top-p, a minimum length, or another temperature while sampling",
     )
 
 
 def kl_exploding(rows: Rows) -> Finding | None:
-    """The policy has gone where the reward model has seen nothing."""
+    """The policy has left the region where the reward model has data."""
     kl, lengths = series(rows, "ppo/kl"), series(rows, "ppo/response_tokens")
     if not kl or not lengths:
         return None
     per_token = start_and_end(kl)[1] / max(start_and_end(lengths)[1], 1.0)
-    # The paper's runs stay well below; at 0.5 nats per token the reference finds every token odd.
+    # The paper's runs stay well below; at 0.5 nats per token every token is odd to the reference.
     if per_token < 0.5:
         return None
     return Finding(
@@ -106,21 +106,21 @@ def kl_exploding(rows: Rows) -> Finding | None:
 
 
 def nothing_ends(rows: Rows) -> Finding | None:
-    """Every response runs into the length limit, so each has the score of a missing end."""
+    """Every response reaches the length limit, so each gets the score of a missing EOS."""
     rates = series(rows, "ppo/eos_rate")
     if not rates or max(rates) > 0:
         return None
     return Finding(
-        "no answer ends by itself",
+        "no response ends by itself",
         f"0% ended within the length limit in {len(rates)} iterations",
         "another eos_token_id in the model's generation_config.json if it ends its turns with a "
-        "token that is not among those that the run named; SFT first, so that the model learns to "
-        "end; a longer max_response_tokens",
+        "token that the run's note does not list; SFT first, so that the model learns to end; a "
+        "higher max_response_tokens",
     )
 
 
 def eos_rate_falling(rows: Rows) -> Finding | None:
-    """Answers stop ending by themselves."""
+    """Ever fewer responses end by themselves."""
     rates = series(rows, "ppo/eos_rate")
     if len(rates) < 2:
         return None
@@ -128,46 +128,46 @@ def eos_rate_falling(rows: Rows) -> Finding | None:
     if first - last < 0.1:
         return None
     return Finding(
-        "fewer answers end by themselves",
+        "fewer responses end by themselves",
         f"{first:.0%} ended at the start, {last:.0%} at the end",
-        "missing_eos_score below what a poor answer gets (compare ppo/raw_score); a longer "
-        "max_response_tokens; SFT data whose answers all end in EOS (understudy data check)",
+        "missing_eos_score below what a poor response gets (compare ppo/raw_score); a higher "
+        "max_response_tokens; SFT data whose responses all end in EOS (understudy data check)",
     )
 
 
 def length_collapse(rows: Rows) -> Finding | None:
-    """Ending at once can earn more than answering: nothing is cut, and little can be wrong."""
+    """Ending at once can earn more than responding: nothing is cut, and little can be wrong."""
     lengths = series(rows, "ppo/response_tokens")
     if len(lengths) < 2:
         return None
-    # The first iteration alone is the untrained policy's: a collapse takes a few.
+    # Only the first iteration is the untrained policy's; a collapse takes a few.
     first, last = lengths[0], start_and_end(lengths)[1]
     if last > 0.6 * first:
         return None
     cut = 1 - (series(rows, "ppo/eos_rate") or [1.0])[0]
     why = f"; {cut:.0%} of the first were cut at max_response_tokens, so ending early paid"
     return Finding(
-        "answers have become short",
+        "responses have become short",
         f"{first:.3g} tokens at the start, {last:.3g} at the end" + (why if cut > 0.2 else ""),
-        "read the samples; a longer max_response_tokens; a higher beta or a lower lr; rankings in "
-        "which short answers lose (understudy reward-check shows the length rule)",
+        "read the samples; a higher max_response_tokens; a higher beta or a lower lr; rankings in "
+        "which short responses lose (understudy reward-check shows the length rule)",
     )
 
 
-def answers_alike(first: Sequence[str], last: Sequence[str]) -> Finding | None:
-    """Answers to the same held-out prompts before training and at the end: one text for all."""
+def responses_alike(first: Sequence[str], last: Sequence[str]) -> Finding | None:
+    """One text for many of the held-out prompts at the end, though not before training."""
     if len(first) < 4 or len(last) < 4:
         return None
-    # Half as many different answers as the model began with: it no longer reads the prompt.
+    # With half as many different responses as at the start, the model no longer reads the prompt.
     if len(set(last)) / len(last) > 0.5 * len(set(first)) / len(first):
         return None
     text, count = Counter(last).most_common(1)[0]
     return Finding(
-        "different prompts get the same answer",
-        f"{len(set(first))} different answers to {len(first)} prompts at the start, "
+        "different prompts get the same response",
+        f"{len(set(first))} different responses to {len(first)} prompts at the start, "
         f"{len(set(last))} to {len(last)} at the end; {count} of those are {text[:60]!r}",
-        "a lower lr; a higher beta; fewer episodes; see which prompts the reward model likes that "
-        "answer for",
+        "a lower lr; a higher beta; fewer episodes; check for which prompts the reward model likes "
+        "that response",
     )
 
 
@@ -180,15 +180,15 @@ def length_creeping(rows: Rows) -> Finding | None:
     if last < 1.3 * first:
         return None
     return Finding(
-        "answers grow longer",
+        "responses grow longer",
         f"{first:.3g} tokens at the start, {last:.3g} at the end",
         "compare the reward model with the length rule (understudy doctor on its run); a higher "
-        "beta; rankings in which longer answers lose",
+        "beta; rankings in which longer responses lose",
     )
 
 
 def entropy_collapse(rows: Rows) -> Finding | None:
-    """The policy says one thing only."""
+    """The policy has become almost deterministic."""
     entropy = series(rows, "ppo/entropy")
     if len(entropy) < 2:
         return None
@@ -199,12 +199,12 @@ def entropy_collapse(rows: Rows) -> Finding | None:
         "entropy has collapsed",
         f"{first:.3g} nats per token at the start, {last:.3g} at the end",
         "a lower lr; a higher beta; fewer episodes (a model from an earlier checkpoint); read the "
-        "samples, they will look alike",
+        "samples, which will look alike",
     )
 
 
 def critic_explains_nothing(rows: Rows) -> Finding | None:
-    """Values that predict returns worse than their mean add noise to every advantage."""
+    """Values that predict returns worse than their mean does add noise to every advantage."""
     explained = series(rows, "ppo/value_explained_variance")
     if len(explained) < 3 or start_and_end(explained)[1] > 0:
         return None
@@ -217,7 +217,7 @@ def critic_explains_nothing(rows: Rows) -> Finding | None:
 
 
 def steps_too_large(rows: Rows) -> Finding | None:
-    """With one inner epoch a few per cent of the tokens are clipped; a third is another regime."""
+    """With one inner epoch a few per cent of the tokens are clipped; a third is far too many."""
     clipped = series(rows, "ppo/clip_fraction")
     if not clipped or max(clipped) < 0.3:
         return None
@@ -229,7 +229,7 @@ def steps_too_large(rows: Rows) -> Finding | None:
 
 
 def score_up_win_rate_down(rows: Rows, win_rates: Sequence[tuple[int, float]]) -> Finding | None:
-    """Over-optimisation: (iteration, win rate against the first answers) by a second judge."""
+    """Over-optimisation: (iteration, win rate against the first responses) by a second judge."""
     scores = series(rows, "ppo/score")
     if len(scores) < 2 or len(win_rates) < 2:
         return None
@@ -239,11 +239,11 @@ def score_up_win_rate_down(rows: Rows, win_rates: Sequence[tuple[int, float]]) -
     if last <= first or best - end < 0.1:
         return None
     return Finding(
-        "reward rises while answers get worse",
-        f"score {first:.3g} to {last:.3g}, but the win rate over the first answers by the second "
+        "reward rises while responses get worse",
+        f"score {first:.3g} to {last:.3g}, but the win rate over the first responses by the second "
         f"judge went from {best:.0%} (iteration {best_at}) to {end:.0%} (iteration {end_at})",
-        f"stop near iteration {best_at}; a higher beta; new rankings of this policy's own answers, "
-        "and a reward model trained on them",
+        f"stop near iteration {best_at}; a higher beta; new rankings of this policy's own "
+        "responses, and a reward model trained on them",
     )
 
 
@@ -254,9 +254,9 @@ def loss_not_falling(rows: Rows, steps_per_epoch: int = 0) -> Finding | None:
     """Training that learns nothing, by the loss on the *same* demonstrations early and late.
 
     Those are `valid_data`'s, before the first step and after the best epoch; without validation,
-    all that it trains on, in the first epoch and in the last. One epoch without validation tells
-    nothing: its first batches and its last are different demonstrations. A loss that blew up in the
-    first epoch may have come down since; twice the first step's is too much for any batch.
+    all training demonstrations, in the first epoch and in the last. One epoch without validation
+    shows nothing: its first and last batches are different demonstrations. A loss that blew up in
+    the first epoch may have come down since; twice the first step's loss is too much for any batch.
     """
     measured = [(row["step"], row["sft/valid_loss"]) for row in rows if "sft/valid_loss" in row]
     losses = [row["sft/loss"] for row in rows if "sft/loss" in row]
@@ -277,31 +277,31 @@ def loss_not_falling(rows: Rows, steps_per_epoch: int = 0) -> Finding | None:
     return Finding(
         "the loss does not fall",
         f"on {where} {first:.4g} at the start, {last:.4g} at the end",
-        "a higher lr if it is flat (small models want 1e-4 to 3e-3), a lower one if it jumps",
+        "a higher lr if it is flat (small models need 1e-4 to 3e-3), a lower one if it jumps",
     )
 
 
 def _finite(loss: float | None) -> float:
-    """A logged loss; null, which stands for what is not finite, as infinity."""
+    """A logged loss; null (logged for non-finite values) becomes infinity."""
     return math.inf if loss is None else float(loss)
 
 
 def overfitted(rows: Rows, chosen_by_score: bool) -> Finding | None:
-    """The validation loss ends well above its best; the best epoch by loss is kept, by us too."""
+    """The validation loss ends well above its best, and the loss chooses the epoch."""
     losses = series([row for row in rows if row["step"] > 0], "sft/valid_loss")
     if chosen_by_score or len(losses) < 2 or losses[-1] < min(losses) * 1.1:
         return None
     return Finding(
         "the validation loss rises",
         f"best {min(losses):.3g} in epoch {losses.index(min(losses)) + 1}, {losses[-1]:.3g} at the "
-        "end; the best epoch by loss is the one that is kept",
+        "end; the best epoch by loss is kept",
         "give reward_model to choose the epoch (s3.5: people prefer later epochs than the loss "
         "does); fewer epochs; more demonstrations",
     )
 
 
 def nothing_is_learned_from(masks: Sequence[Sequence[int]]) -> Finding | None:
-    """Loss masks of the SFT rows: rows in which nothing, or everything, is counted."""
+    """SFT rows whose loss mask counts no token, or every token."""
     none = sum(not any(mask) for mask in masks)
     whole = sum(all(mask) for mask in masks)
     if not none + whole:
@@ -314,14 +314,14 @@ def nothing_is_learned_from(masks: Sequence[Sequence[int]]) -> Finding | None:
 
 
 def never_ends(num_cut: int, num_responses: int) -> Finding | None:
-    """Responses that were cut have lost their end: the model is not taught to end."""
+    """Responses that were cut have lost their EOS, so the model does not learn to end."""
     share = num_cut / max(num_responses, 1)
     if share < 0.05:
         return None
     return Finding(
         "responses do not end",
         f"{share:.0%} of the responses are cut and have lost their EOS",
-        "a larger max_response_tokens, a model with a longer context, or leave those rows out",
+        "a higher max_response_tokens; a model with a longer context; leave those rows out",
     )
 
 
@@ -343,7 +343,7 @@ def turns_inside_responses(responses: Sequence[str]) -> Finding | None:
 
 
 def has_turn(text: str) -> bool:
-    """Whether a line starts like a speaker's turn, or chat markup is in it."""
+    """Whether a line starts like a speaker's turn, or the text has chat markup."""
     starts = any(line.strip().lower().startswith(TURNS) for line in text.splitlines())
     return starts or any(marker in text for marker in MARKERS)
 
@@ -352,7 +352,7 @@ def has_turn(text: str) -> bool:
 
 
 def no_better_than_length(results: Mapping[str, Any]) -> list[Finding]:
-    """Accuracy whose interval does not clear the rule that the longer (or shorter) answer wins."""
+    """Accuracy whose interval is not above the length rule."""
     findings = []
     for group in _reward_groups(results):
         measured = results[group]
@@ -365,7 +365,7 @@ def no_better_than_length(results: Mapping[str, Any]) -> list[Finding]:
                 f"the reward model is {name}",
                 f"{group}: accuracy {accuracy['rate']:.1%} (from {accuracy['low']:.1%}), the "
                 f"length rule alone {rule:.1%}",
-                "more rankings; rankings of answers of similar length; a higher lr if "
+                "more rankings; rankings of responses of similar length; a higher lr if "
                 "reward/accuracy does not rise; look at accuracy_by_labeler for careless ones",
             )
         )
@@ -381,10 +381,10 @@ def misses_held_out_labelers(results: Mapping[str, Any]) -> Finding | None:
     if None in (seen["rate"], unseen["high"]) or seen["rate"] - unseen["high"] < 0.05:
         return None
     return Finding(
-        "the reward model does not carry over to other labelers",
+        "the reward model does not generalise to other labelers",
         f"{seen['rate']:.1%} on the labelers trained on, at most {unseen['high']:.1%} on others",
-        "agreement between the two groups first (docs/labeling.md): they may want different "
-        "things; then more labelers in training",
+        "first check the agreement between the two groups (docs/labeling.md): they may want "
+        "different things; then more labelers in training",
     )
 
 
@@ -396,14 +396,14 @@ def _reward_groups(results: Mapping[str, Any]) -> list[str]:
 
 
 def skipped_steps(rows: Rows) -> Finding | None:
-    """Gradients that were not finite."""
+    """Steps with non-finite gradients."""
     names = [n for n in ("sft", "reward", "ppo") if any(f"{n}/skipped_steps" in r for r in rows)]
     count = sum(sum(series(rows, f"{name}/skipped_steps")) for name in names)
     if not count:
         return None
     return Finding(
         "steps were skipped",
-        f"{count:g} steps had gradients that are not finite; the weights were left as they were",
+        f"{count:g} steps had non-finite gradients and left the weights unchanged",
         "a lower lr; look for broken rows in the data; fp32 instead of bf16",
     )
 
@@ -422,4 +422,4 @@ PPO_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
     steps_too_large,
     skipped_steps,
 )
-"""What is looked for in the metrics of a PPO run."""
+"""The checks on the metrics of a PPO run."""

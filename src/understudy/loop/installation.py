@@ -1,4 +1,4 @@
-"""`understudy doctor` without a run: what this installation can do, and what is wrong with it.
+"""`understudy doctor` without a run: features of this installation, and its problems.
 
 It needs only the standard library and `packaging`, so it also runs where other packages are
 missing or broken.
@@ -33,7 +33,7 @@ EXTRAS: dict[str, str] = {
     "benchmarks": "the paper's public benchmarks: `benchmark`",
     "real": "SmolLM2's package: `real`",
 }
-"""What each extra is for; docs/index.md has the same table."""
+"""Purpose of each extra; docs/index.md has the same table."""
 OF_THE_REPOSITORY = {"all", "dev", "docs"}
 """Extras that add no feature of their own."""
 ROOM = 5 * 2**30
@@ -56,9 +56,9 @@ class Check:
 
 
 def check_installation(folder: Path) -> str:
-    """Every check, a line each; `folder` is where runs would be written.
+    """Every check, a line each; `folder` is the place for runs.
 
-    Prints the lines and raises ValueError where one of them is a problem.
+    Prints the lines and raises ValueError if one of them is a problem.
     """
     checks = [*package_checks(), *torch_checks(), *machine_checks(folder)]
     page = "\n".join([f"understudy {_version('understudy') or 'from source'}", *map(str, checks)])
@@ -89,7 +89,7 @@ def package_checks() -> Iterator[Check]:
 
 
 def torch_checks() -> Iterator[Check]:
-    """torch, what it computes on, and how many threads it uses."""
+    """torch, its device, and its number of threads."""
     found = _version("torch")
     if found is None:
         yield Check("torch", "note", "not installed: pip install 'understudy[train]'")
@@ -98,7 +98,7 @@ def torch_checks() -> Iterator[Check]:
         torch = import_module("torch")
     except Exception as error:
         reason = str(error).splitlines()[0]
-        yield Check("torch", "PROBLEM", f"{found} cannot be imported ({reason}); install it anew")
+        yield Check("torch", "PROBLEM", f"{found} cannot be imported ({reason}); reinstall it")
         return
     yield Check("torch", "ok", found)
     if torch.cuda.is_available():
@@ -109,7 +109,7 @@ def torch_checks() -> Iterator[Check]:
             yield Check("device", "ok", text)
     elif shutil.which("nvidia-smi"):
         built = torch.version.cuda or "the CPU"
-        text = f"an NVIDIA driver is here, but this torch (built for {built}) cannot use the GPU"
+        text = f"there is an NVIDIA driver, but this torch (built for {built}) cannot use the GPU"
         yield Check("device", "PROBLEM", f"{text}; install the build of torch for your CUDA")
     else:
         yield Check("device", "ok", "cpu (no GPU found)")
@@ -125,7 +125,7 @@ def machine_checks(folder: Path) -> Iterator[Check]:
         yield Check("folder", "PROBLEM", f"{folder.resolve()} is not writable ({error.strerror})")
     free = shutil.disk_usage(folder).free
     text = f"{free / 2**30:.1f} GiB free"
-    advice = "; checkpoints of larger models want more" if free < ROOM else ""
+    advice = "; checkpoints of larger models need more" if free < ROOM else ""
     yield Check("disk", "note" if advice else "ok", text + advice)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None and sys.platform == "darwin":
@@ -156,7 +156,7 @@ def _postgresql() -> Check:
 
 
 def _extra(name: str, purpose: str, needed: list[Requirement]) -> Check:
-    """ok, or a note where packages are missing, or a problem where one has a wrong version."""
+    """ok, a note if packages are missing, or a problem if one has a wrong version."""
     missing = [one.name for one in needed if _version(one.name) is None]
     if missing:
         advice = f"pip install 'understudy[{name}]'"
@@ -175,7 +175,7 @@ def _wanted(requirement: Requirement, extra: str) -> bool:
 
 
 def _faults(requirement: Requirement) -> list[str]:
-    """What is wrong with the installed version: nothing, or one sentence."""
+    """The fault of the installed version, in a list of at most one sentence."""
     found = _version(requirement.name)
     if found is None:
         return [f"{requirement.name} is missing"]

@@ -2,9 +2,9 @@
 
     understudy launch --cards 8 -- sft --model BASE --data demonstrations.jsonl --out runs/sft
 
-What this adds to `torchrun`: the exit code is the ranks' own (75 when all have saved and stopped, 2
-for a mistake in the settings), a signal to the launcher reaches them all, and nothing but their own
-words is printed.
+Differences from `torchrun`: the exit code is the ranks' own (75 when all have saved and stopped, 2
+for a mistake in the settings), a signal to the launcher reaches all ranks, and only the ranks' own
+messages are printed.
 """
 
 import logging
@@ -32,15 +32,15 @@ class LaunchConfig:
     """Start a training command on several cards or machines."""
 
     command: tyro.conf.Positional[tuple[str, ...]] = ()
-    """What to start, after --: sft, reward or ppo, with its options."""
+    """The command to start, after --: sft, reward or ppo, with its options."""
     cards: int = 0
-    """Processes on this machine, one for each card; 0 is as many as it has cards, or one."""
+    """Processes on this machine, one per card; 0: as many as it has cards, at least one."""
     nodes: int = 1
-    """Machines; the same line is started on each."""
+    """Number of machines; run the same line on each."""
     head: str = ""
-    """HOST:PORT of one of the machines, where all meet; needed when there is more than one."""
+    """HOST:PORT of one of the machines, where all connect; needed with more than one."""
     job: str = "understudy"
-    """Name that tells this job from others that meet at the same place."""
+    """Name of this job, to distinguish it from others at the same HOST:PORT."""
     stop_seconds: int = 300
     """How long the ranks may take to save and stop after a signal before they are killed."""
 
@@ -49,13 +49,13 @@ class LaunchConfig:
             raise ValueError("cards must be at least 0, nodes and stop_seconds at least 1")
         if self.nodes > 1 and not self.head:
             raise ValueError(
-                f"nodes is {self.nodes}, so head must name where they meet, such as "
+                f"nodes is {self.nodes}, so head must name the place where they connect, such as "
                 "--head node0:29400"
             )
 
 
 def launch(config: LaunchConfig) -> NoReturn:
-    """Run the command on all ranks; leaves by SystemExit with their exit code."""
+    """Run the command on all ranks; raises SystemExit with their exit code."""
     if not config.command or config.command[0] not in TRAINERS:
         given = f"; got {config.command[0]!r}" if config.command else ""
         raise ValueError(
@@ -80,7 +80,7 @@ def launch(config: LaunchConfig) -> NoReturn:
 
 
 def _said(config: LaunchConfig, cards: int) -> str:
-    """The words before the command, for the line that says how to go on."""
+    """The launcher's part of the command line, for the line that says how to continue."""
     words = ["launch", "--cards", str(cards)]
     if config.nodes > 1:
         words += ["--nodes", str(config.nodes), "--head", config.head, "--job", config.job]
@@ -88,12 +88,12 @@ def _said(config: LaunchConfig, cards: int) -> str:
 
 
 def _run(config: LaunchConfig, cards: int) -> dict[int, int]:
-    """Start the ranks and wait for them; which were killed, by which signal."""
+    """Start the ranks and wait for them; returns the killed ranks with their signals."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
-    logging.disable(logging.ERROR)  # the ranks say what there is to say
+    logging.disable(logging.ERROR)  # the ranks print their own messages
     where = ["--standalone"]
     if config.nodes > 1:
         where = ["--rdzv-backend=c10d", f"--rdzv-endpoint={config.head}", f"--rdzv-id={config.job}"]
@@ -119,7 +119,7 @@ def _run(config: LaunchConfig, cards: int) -> dict[int, int]:
 
 
 def _exit_code(codes: dict[int, int], cards: int, killed: dict[int, int]) -> int:
-    """One code for the launcher from those that the ranks of this machine left."""
+    """The launcher's exit code, from those of the ranks on this machine."""
     missing = cards - len(codes)
     found = set(codes.values())
     if not missing and found == {0}:

@@ -1,7 +1,7 @@
 """The link to the pages that a stage serves: the stage writes it, the demo's display shows it.
 
-A stage has only a log, where a one-time link should not stay. The link is therefore in a file that
-only its owner can read, and only while the pages are served.
+A stage can only write to its log, where a one-time link must not stay. The link is therefore in a
+file that only its owner can read, and only while the pages are served.
 """
 
 import os
@@ -15,14 +15,14 @@ LINK_FILE = "link"
 
 
 class Saying(Display, Protocol):
-    """A display that can say a line, which stays."""
+    """A display that can print a lasting line."""
 
     def say(self, line: str) -> None:
-        """Show the line, whole."""
+        """Show the line unwrapped."""
 
 
 def write_link(folder: Path, link: str) -> None:
-    """Keep a link in a file that nobody else on this machine may read, in one step."""
+    """Write a link atomically to a file that only its owner can read."""
     temporary = folder / f".{LINK_FILE}"
     temporary.unlink(missing_ok=True)
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -32,7 +32,7 @@ def write_link(folder: Path, link: str) -> None:
 
 
 def read_link(folder: Path) -> str:
-    """The link; empty while there is none."""
+    """The link; empty if there is none."""
     try:
         return (folder / LINK_FILE).read_text()
     except FileNotFoundError:
@@ -40,11 +40,11 @@ def read_link(folder: Path) -> str:
 
 
 class WithLink:
-    """A display that also says a stage's link, once: `WithLink(display, folder, "rank at")`."""
+    """A display that also prints a stage's link, once: `WithLink(display, folder, "rank at")`."""
 
     def __init__(self, display: Saying, folder: Path, words: str) -> None:
         self.display, self.folder, self.words = display, folder, words
-        self.said = read_link(folder)  # what a killed demo left
+        self.said = read_link(folder)  # left by a killed demo
 
     def changed(self, state: StageState) -> None:
         """Called when a stage starts, ends or is found fresh."""

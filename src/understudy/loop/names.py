@@ -1,4 +1,4 @@
-"""Resolves a folder that a person names to the model in it, and names that model."""
+"""Resolves a folder given by the user to the model in it, and names that model."""
 
 from pathlib import Path
 

@@ -85,13 +85,13 @@ AFTER: dict[str, Callable[[Settings], str]] = {
     "demo": lambda s: f"understudy board {s['folder']}",
     "real": lambda s: f"open {s['out']}/report.html",
 }
-"""What to do after a command has finished, from its settings."""
+"""The next command after a finished one, from its settings."""
 WHERE = ("run.json", "*/run.json", "*/*/run.json")
-"""Where runs are looked for, so that a large folder costs nothing."""
+"""The patterns that are searched for runs, so that a large folder costs nothing."""
 
 
 def say_next(command: str, config: Any) -> None:
-    """Name the next command on standard error, where a finished command has one."""
+    """Print the command that follows a finished one, if any, on standard error."""
     if command not in AFTER or getattr(config, "show_plan", False):
         return
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
@@ -118,8 +118,8 @@ def next_command(folder: Path) -> str:
 
 
 def _run(path: Path) -> tuple[float, str, str] | None:
-    """(when it was written, folder, advice or "" while it is unfinished) of a run.json; None for
-    a file of another program or a stage that nothing follows."""
+    """(time written, folder, advice or "" while it is unfinished) of a run.json; None for a file of
+    another program or a stage without a next command."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         settings = {**record["config"], "out": str(path.parent)}

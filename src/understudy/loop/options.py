@@ -1,5 +1,4 @@
-"""Command-line options from a config dataclass's fields, the strings under them, and a TOML
-file."""
+"""Command-line options from a config dataclass's fields, their docstrings, and a TOML file."""
 
 import contextlib
 import dataclasses
@@ -20,7 +19,7 @@ from understudy.loop.examples import EXAMPLES
 def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     """An instance of `config_class` from `--config FILE`, if given, and the options after it.
 
-    What follows `--` is another command: the value of the field `command`, where there is one.
+    The arguments after `--` are another command: the value of the field `command`, if there is one.
     """
     import tyro
 
@@ -48,7 +47,7 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     if command:
         values["command"] = tuple(command)
     for name, value in values.items():
-        if isinstance(value, float) and math.isnan(value):  # every comparison with it is false
+        if isinstance(value, float) and math.isnan(value):  # comparisons with it are always false
             raise ValueError(f"{prog}: {name} is nan; give a number")
     return config_class(**values)
 
@@ -68,7 +67,7 @@ def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict,
 
 
 def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
-    """The class with other defaults and without its checks, which run when all values are known."""
+    """The class with other defaults and without its checks, which run once all values are known."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = [
         (f.name, _shown(hints[f.name]), dataclasses.field(default=defaults.get(f.name, f.default)))
@@ -83,7 +82,7 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
         frozen=True,
         kw_only=True,
     )
-    # Help lists the command's own settings before those that it shares with others.
+    # Help lists the command's own settings before the shared ones.
     own = config_class.__annotations__
     every = shadow.__dataclass_fields__
     shadow.__dataclass_fields__ = dict(sorted(every.items(), key=lambda item: item[0] not in own))
@@ -92,11 +91,11 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
 
 
 def _below_help(config_class: type, prog: str) -> str:
-    """What is said once below the options."""
-    lines = ["Options can also stand in a TOML file: --config FILE; those given here win."]
+    """The text below the options."""
+    lines = ["Options may also come from a TOML file, --config FILE; those given here win."]
     hints = typing.get_type_hints(config_class, include_extras=True)
     if any(_takes_none(hint) for hint in hints.values()):
-        lines.append("Where an option takes none, that word leaves it out: --max-grad-norm none.")
+        lines.append("Where an option accepts none, that word unsets it: --max-grad-norm none.")
     lines.append(
         "In brackets: s3.5 is a section and C.1 an appendix of the paper, Ouyang et al. 2022, "
         "Training language\nmodels to follow instructions with human feedback (arXiv 2203.02155)."
@@ -118,7 +117,7 @@ _WORDS = {str: "STR", int: "INT", float: "FLOAT", Path: "PATH"}
 
 
 def _shown(hint: Any) -> Any:
-    """The type with the word that help shows for its values, where it also takes none."""
+    """The type with the placeholder that help shows for its values, if it also takes none."""
     from tyro.conf import arg
 
     if typing.get_origin(hint) is typing.Annotated:
@@ -135,7 +134,7 @@ def _shown(hint: Any) -> Any:
 
 
 def _with_none(config_class: type, arguments: list[str]) -> list[str]:
-    """The arguments with the word none, for options that take it, as the parser wants it."""
+    """The arguments with the word none, for options that take it, in the parser's spelling."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     takers = {"--" + name.replace("_", "-") for name, hint in hints.items() if _takes_none(hint)}
     found: list[str] = []
@@ -156,7 +155,7 @@ def _option(argument: str) -> str:
 def _check_options(
     config_class: type, arguments: list[str], from_file: Mapping[str, Any], prog: str
 ) -> None:
-    """Complain of an unknown option with the nearest valid one, and of required ones not given."""
+    """ValueError for an unknown option, naming the nearest valid one, and for missing ones."""
     fields = dataclasses.fields(config_class)
     valid = {"--" + f.name.replace("_", "-"): f for f in fields}
     given = {a.partition("=")[0].replace("_", "-") for a in arguments if a.startswith("--")}
@@ -195,7 +194,7 @@ def _errors_in_one_line() -> Iterator[None]:
 
 
 def _sentence(box: str) -> str:
-    """The words between the frame's first line and "For full helptext ..."."""
+    """The text between the frame's first line and "For full helptext ..."."""
     frame = " \u2500\u2502\u256d\u256e\u256f\u2570"
     lines = [re.sub(r"\s{2,}", " ", line.strip(frame)) for line in box.splitlines()]
     text = [line for line in lines[1:] if line]

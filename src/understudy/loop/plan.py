@@ -7,10 +7,10 @@ holds a *stamp*, `stage.json`, with the key and the hashes of its outputs. A sta
 its stamp has the current key and its outputs still have those hashes; otherwise it is stale. If a
 stage runs again and writes the same bytes, later stages stay finished.
 
-    root/sft/stage.json    the stamp       root/sft/attempt.json   key of an attempt under way
+    root/sft/stage.json    the stamp       root/sft/attempt.json   key of an attempt in progress
     root/sft/model/...     an output       root/logs/sft.log       what it printed
 
-This file decides and computes; `runner.py` runs.
+This file decides what is stale; `runner.py` runs it.
 """
 
 import ast
@@ -49,7 +49,7 @@ class Stage:
     name: str
     """Unique in the plan; also the name of its folder."""
     meaning: str
-    """What it does, in one line, for the progress display."""
+    """One line on its work, for the progress display."""
     function: str
     """`module:function`, called with a `StageCall`."""
     inputs: Mapping[str, Input | tuple[Input, ...]] = field(default_factory=dict)
@@ -59,9 +59,9 @@ class Stage:
     config: Mapping[str, Any] = field(default_factory=dict)
     """Settings, as JSON values."""
     seconds: float = 10.0
-    """A guess of how long it takes, for the first estimate of the time left."""
+    """Expected duration, for the first estimate of the time left."""
     threads: int = 1
-    """Threads that it computes with, wherever it runs: sums depend on their number."""
+    """Threads that it computes with on any machine, since sums depend on their number."""
     group: str = ""
     """Shards of one step share a group: one row in the display, one entry in the minutes."""
 
@@ -70,11 +70,11 @@ class Stage:
 
     @property
     def row(self) -> str:
-        """The name under which people see it."""
+        """Its row in the display."""
         return self.group or self.name
 
     def output(self, name: str) -> Artifact:
-        """Its output `name`, to hand to a later stage."""
+        """Its output `name`, as an input of a later stage."""
         assert name in self.outputs, f"stage {self.name} has no output {name!r}"
         return Artifact(stage=self.name, output=name)
 
@@ -90,7 +90,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Stages in an order in which they could run one by one; each reads from earlier ones only."""
+    """Stages in a valid order; each reads from earlier ones only."""
 
     stages: tuple[Stage, ...]
 
@@ -118,23 +118,23 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stamp:
-    """What a finished stage leaves beside its outputs."""
+    """The record that a finished stage leaves beside its outputs."""
 
     key: str
     outputs: Mapping[str, str]
     """Content hash of each output."""
     inputs: Mapping[str, Sequence[str]]
-    """Content hashes of each input at that time, to say later what changed."""
+    """Content hashes of each input at that time, to report later what changed."""
     config: Mapping[str, Any]
     code: str
     """Hash of the code at that time."""
     started: float
     """Seconds since the epoch."""
     seconds: float
-    """How long it ran, the parts before an interruption included."""
+    """How long it ran, including the time before interruptions."""
 
     def write(self, folder: Path) -> None:
-        """Write `folder`/stage.json in one step: there is a whole stamp or none."""
+        """Write `folder`/stage.json atomically."""
         row = {name: getattr(self, name) for name in self.__slots__}
         temporary = folder / f".{STAMP_FILE}"
         temporary.write_text(json.dumps(row, indent=1, sort_keys=True))
@@ -142,7 +142,7 @@ class Stamp:
 
 
 def read_stamp(folder: Path) -> Stamp | None:
-    """The stamp in `folder`; None when there is none, or none that can be read."""
+    """The stamp in `folder`; None if it is missing or unreadable."""
     try:
         return Stamp(**json.loads((folder / STAMP_FILE).read_text()))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
@@ -153,7 +153,7 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 
 def hash_json(value: Any) -> str:
-    """sha256 of a JSON value, whatever the order of its keys."""
+    """sha256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,7 +169,7 @@ def hash_path(path: Path) -> str:
 def hash_code(function: str) -> str:
     """Hash of the module of `function` ("module:function") and what it imports of its own package.
 
-    Comments, docstrings and layout do not count: an edited remark reruns nothing.
+    Comments, docstrings and layout do not count: editing a comment reruns nothing.
     """
     sources = _import_closure(function.partition(":")[0])
     return hash_json({name: _tree_hash(name, path) for name, path in sorted(sources.items())})
@@ -203,7 +203,7 @@ def _read_source(name: str, path: Path, _modified: int) -> tuple[str, tuple[str,
 
 
 def _own_imports(module: str, tree: ast.Module, *, is_package: bool) -> list[str]:
-    """What `module` imports from its own top package, anywhere in its text (and names in them)."""
+    """Modules (and names in them) that `module` imports from its own top package, anywhere."""
     top = module.partition(".")[0]
     package = module if is_package else module.rpartition(".")[0]
     names: list[str] = []
@@ -220,7 +220,7 @@ def _own_imports(module: str, tree: ast.Module, *, is_package: bool) -> list[str
 
 @functools.cache
 def _source_of(module: str) -> Path | None:
-    """The file of a module, found without importing it; None for what is no module."""
+    """The file of a module, found without importing it; None if there is no such module."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None:
@@ -251,10 +251,10 @@ class Check:
 
     stage: str
     key: str | None
-    """None while an input is not there yet."""
+    """None while an input is missing."""
     fresh: bool
     reason: str
-    """For a person: "settings changed: lr 0.001 -> 0.002"; empty when fresh."""
+    """The reason as text: "settings changed: lr 0.001 -> 0.002"; empty when fresh."""
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     code: str = ""
 
@@ -281,7 +281,7 @@ def check_stage(stage: Stage, root: Path, finished: Mapping[str, Stamp]) -> Chec
 
 
 def check_plan(plan: Plan, root: Path) -> list[Check]:
-    """Check every stage as things are, running none; what reads a stale stage "waits for" it."""
+    """Check every stage without running any; readers of a stale stage "wait for" it."""
     finished: dict[str, Stamp] = {}
     checks: list[Check] = []
     for stage in plan.stages:
@@ -306,7 +306,7 @@ def _input_hashes(stage: Stage, name: str, finished: Mapping[str, Stamp]) -> lis
         elif i.exists():
             hashes.append(hash_path(i))
         else:
-            raise ValueError(f"stage {stage.name!r} needs {i}, which is not there")
+            raise ValueError(f"stage {stage.name!r} needs {i}, which does not exist")
     return hashes
 
 

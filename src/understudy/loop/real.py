@@ -29,8 +29,8 @@ class RealConfig:
     out: Path = Path("runs/real")
     """Folder of the run."""
     data: Path | None = None
-    """Folder of copies of the data sets; without it, that of the variable REAL_DATA, else they are
-    read from the hub."""
+    """Folder of copies of the data sets; default: the environment variable REAL_DATA, else the
+    hub."""
     model: Path | None = None
     """Model folder to use instead of SmolLM2's package."""
     recipe: str = "real"
@@ -40,7 +40,7 @@ class RealConfig:
     workers: int = 0
     """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
     show_plan: bool = False
-    """Only say which stages are finished, which would run, and why."""
+    """Only list which stages are finished, which would run, and why."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -48,7 +48,7 @@ class RealConfig:
 
     @property
     def copies(self) -> Path | None:
-        """`data`, or what the variable says."""
+        """`data`, or the folder in the environment variable."""
         named = os.environ.get(DATA_VARIABLE)
         return self.data or (Path(named) if named else None)
 
@@ -73,7 +73,7 @@ def run_real(config: RealConfig) -> str:
 
 
 def headline(results: Mapping[str, Any], root: Path) -> str:
-    """What was found, with intervals, and where the report is."""
+    """The results with intervals, and the report's path."""
     reward = results["reward_model"]
     rows = {
         "reward model on held-out pairs": reward["accuracy"],

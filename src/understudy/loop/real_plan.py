@@ -14,7 +14,7 @@ EVALUATED = ("base", "sft", "ppo_ptx")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSettings:
-    """The package that the model comes from."""
+    """The package of the model."""
 
     package: str
     """Its name."""
@@ -26,7 +26,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSettings:
-    """People's rankings, text and a benchmark: where they are, and how much of them is used."""
+    """People's rankings, text and a benchmark: their sources, and how much of them is used."""
 
     rankings: str
     """Data set of rankings, by its hub name."""
@@ -35,7 +35,7 @@ class DataSettings:
     benchmark: str
     """HellaSwag."""
     rankings_file: str
-    """The same in a folder of copies (`--data`)."""
+    """The same within a folder of copies (`--data`)."""
     text_file: str
     """The same."""
     benchmark_file: str
@@ -43,11 +43,11 @@ class DataSettings:
     max_prompt_characters: int
     """Longer conversations are left out."""
     max_answer_characters: int
-    """Pairs with a longer answer are left out."""
+    """Pairs with a longer response are left out."""
     num_demonstrations: int
-    """Preferred answers that SFT learns; their pairs are among `num_rankings`."""
+    """Preferred responses that SFT learns; their pairs are among `num_rankings`."""
     num_valid_demonstrations: int
-    """Preferred answers of held-out conversations, for SFT's validation loss."""
+    """Preferred responses of held-out conversations, for SFT's validation loss."""
     num_rankings: int
     """Pairs of the reward model."""
     balance_lengths: bool
@@ -55,11 +55,11 @@ class DataSettings:
     num_second_rankings: int
     """Pairs of the second reward model, of other conversations."""
     num_held_out: int
-    """Pairs on which both are measured, of conversations that no training has seen."""
+    """Pairs on which both are measured, of conversations unseen in training."""
     num_test_prompts: int
-    """Held-out conversations that the models answer in the evaluation."""
+    """Held-out conversations that the models respond to in the evaluation."""
     num_eval_prompts: int
-    """Other held-out conversations, answered while PPO trains."""
+    """Other held-out conversations, for responses while PPO trains."""
     num_benchmark_items: int
     """Items of the benchmark, evenly spaced."""
     num_texts: int
@@ -67,15 +67,15 @@ class DataSettings:
     num_held_out_texts: int
     """Texts for the pretraining loss."""
     max_toxicity: float
-    """Texts that Perspective finds more toxic are left out."""
+    """Texts with a higher Perspective toxicity are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AnswerSettings:
+class EvaluateSettings:
     """The evaluation."""
 
     max_response_tokens: int
-    """Longest answer."""
+    """Longest response."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +83,10 @@ class RealRecipe:
     """All settings."""
 
     model: ModelSettings
-    """Where the model comes from."""
+    """Source of the model."""
     data: DataSettings
     """Rankings, text, benchmark."""
-    evaluate: AnswerSettings
+    evaluate: EvaluateSettings
     """The evaluation."""
     sft: Mapping[str, Any] = field(default_factory=dict)
     """Settings of SFT."""
@@ -106,7 +106,7 @@ def load_real_recipe(name: str | Path) -> RealRecipe:
 
 
 def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | None) -> Plan:
-    """All stages. `data`: a folder of copies; none reads the hub. `model`: a folder of its own."""
+    """All stages. `data`: a folder of copies, else the hub. `model`: a folder to use instead."""
     stages: dict[str, Stage] = {}
 
     def add(
@@ -147,7 +147,7 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
     )
     add(
         "sft",
-        "step 1: the model imitates preferred answers, with pretraining text mixed in",
+        "step 1: the model imitates preferred responses, with pretraining text mixed in",
         "train_sft:sft",
         "run/model run/results.json",
         model=base,
@@ -160,7 +160,7 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
         which = "step 2: a reward model" if name == "reward" else "a second one, as a judge"
         add(
             name,
-            f"{which}, of people's rankings",
+            f"{which}, trained on people's rankings",
             "train_reward:reward",
             "run/model run/results.json",
             model=made("sft/run/model"),
@@ -187,8 +187,8 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
         sampling |= {"seed": seed + 1} if name == "sft_null" else {}
         add(
             f"answers_{name}",
-            "every model answers held-out conversations",
-            "answers:answer",
+            "every model responds to held-out conversations",
+            "responses:respond",
             "responses.jsonl",
             group="answers",
             model=folders[name.removesuffix("_null")],
@@ -208,7 +208,7 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
         )
     add(
         "evaluate",
-        "both reward models compare the answers with SFT's",
+        "both reward models compare the responses with SFT's",
         "real_report:compare",
         "run/results.json",
         prompts=made("data/test_prompts.jsonl"),
@@ -252,4 +252,4 @@ DATA_FILES = (
     "text",
     "held_out_text",
 )
-"""What the data stage writes, as .jsonl."""
+"""Names of the .jsonl files that the data stage writes."""

@@ -23,10 +23,10 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldSettings:
-    """Who sends prompts, and which base models are given."""
+    """The users and the base models."""
 
     num_users: int
-    """Users; few send many prompts, most send few."""
+    """Number of users; few send many prompts, most send few."""
     policy_size: str = "1m"
     """Base model of the policy: 200k, 1m, 3m, or a model folder."""
     reward_size: str = "1m"
@@ -35,7 +35,7 @@ class WorldSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSettings:
-    """Pretraining text: for the mix in RL's start and in PPO-ptx, and to measure on."""
+    """Pretraining text: for the mix in the RL init and in PPO-ptx, and for the loss."""
 
     num_pages: int
     """Pages to mix in."""
@@ -45,18 +45,18 @@ class TextSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelSettings:
-    """What the labelers are asked for."""
+    """The labelers' work."""
 
     num_demonstrations: int
     """Demonstrations to train on."""
     num_valid_demonstrations: int
     """Demonstrations of the valid split."""
     num_rankings: int
-    """Prompts whose sampled answers are ranked to train the reward model."""
+    """Prompts whose sampled responses are ranked to train the reward model."""
     num_valid_rankings: int
-    """Prompts of the valid split whose answers are ranked to measure it."""
+    """Prompts of the valid split whose responses are ranked to measure it."""
     overlap: float = 0.1
-    """Share of the rankings that several labelers make, to measure agreement."""
+    """Share of the prompts that several labelers rank, to measure agreement."""
     num_screening_prompts: int = 60
     """Prompts on which candidates are screened before they label anything (B.1)."""
     screening_cutoffs: Mapping[str, float] = field(
@@ -67,42 +67,42 @@ class LabelSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleSettings:
-    """Answers to rank."""
+    """Responses to rank."""
 
     min_answers: int = 4
-    """Fewest answers per prompt (s3.5: K = 4 to 9)."""
+    """Fewest responses per prompt (s3.5: K = 4 to 9)."""
     max_answers: int = 9
-    """Most answers per prompt (s3.5)."""
+    """Most responses per prompt (s3.5)."""
     temperature: float = 1.0
     """Sampling temperature (not published)."""
     max_response_tokens: int = 64
-    """Longest answer, in tokens."""
+    """Longest response, in tokens."""
     num_shards: int = 2
     """Stages that share the work; part of the recipe, so that results do not depend on workers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSettings:
-    """What the finished models are asked."""
+    """The evaluation of the finished models."""
 
     num_prompts: int
-    """Prompts of users whom no training has seen (the paper: 3,196)."""
+    """Prompts of users unseen in training (the paper: 3,196)."""
     num_closed_prompts: int = 400
     """Further closed-domain prompts, for the hallucination figures."""
     num_rude_prompts: int = 100
-    """Rude users' prompts, asked with and without the respectful prefix."""
+    """Rude users' prompts, sent with and without the respectful prefix."""
     num_best_of_prompts: int = 300
-    """Test prompts that are answered `best_of` + 1 times for best-of-n and the gate."""
+    """Test prompts that get `best_of` + 1 responses for best-of-n and the gate."""
     best_of: int = 16
     """Largest n of best-of-n."""
     num_benchmark_items: int = 200
     """Items per benchmark."""
     max_response_tokens: int = 64
-    """Longest answer, in tokens."""
+    """Longest response, in tokens."""
     labels_per_comparison: int = 1
-    """Held-out labelers who compare the same two answers (s5.3: mostly one, for cost)."""
+    """Held-out labelers who compare the same two responses (s5.3: mostly one, for cost)."""
     stop_at_gate: bool = False
-    """End when the reward model does not pass the gate; else RL goes on and the report says so."""
+    """Stop if the reward model does not pass the gate; else RL continues and the report says so."""
     num_shards: int = 2
     """Stages that share the best-of-n sampling."""
 
@@ -131,7 +131,7 @@ class Recipe:
     labels: LabelSettings
     """Demonstrations and rankings."""
     sample: SampleSettings
-    """Answers to rank."""
+    """Responses to rank."""
     evaluate: EvaluateSettings
     """The evaluation."""
     sft: Mapping[str, Any] = field(default_factory=dict)
@@ -143,20 +143,20 @@ class Recipe:
     reward: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the reward model (C.2)."""
     ppo: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of PPO (C.4), and of PPO-ptx where `ppo_ptx` has no other."""
+    """Settings of PPO (C.4), and of PPO-ptx unless `ppo_ptx` overrides them."""
     ppo_ptx: Mapping[str, Any] = field(default_factory=dict)
-    """What differs in PPO-ptx."""
+    """Overrides for PPO-ptx."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each stage took when last measured, for the first estimate of the time left."""
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """The demo's recipe of a name ("demo", "quick") or a file."""
+    """The demo's recipe by name ("demo", "quick") or file."""
     return read_recipe(name, Recipe)
 
 
 def read_recipe(name: str | Path, kind: type[R]) -> R:
-    """A recipe by its name or its file; ValueError says which key is wrong."""
+    """A recipe by name or file; ValueError names the wrong key."""
     path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))

@@ -1,7 +1,7 @@
 """A training run's own page: `understudy report RUN` for a folder of `sft`, `reward` or `ppo`.
 
-One HTML file that asks for nothing from elsewhere: what the doctor finds, a curve per metric with
-its meaning, samples over time, results, settings and inputs. It can be made of an unfinished run.
+One self-contained HTML file: the doctor's findings, a curve per metric with its meaning, samples
+over time, results, settings and inputs. The run may be unfinished.
 """
 
 import json
@@ -25,7 +25,7 @@ FIRST = {
     "reward": ("reward/accuracy", "reward/loss", "reward/margin"),
     "ppo": ("ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_tokens", "ppo/eval_score"),
 }
-"""The metrics to look at first; the others are folded away."""
+"""The most important metrics; the others are collapsed."""
 NUM_SAMPLED = 4
 """Held-out prompts whose responses are shown over time."""
 
@@ -64,7 +64,7 @@ def write_run_page(folder: Path, out: Path) -> Path:
 
 
 def curve_reading(name: str, steps: Sequence[tuple[int, float]]) -> str:
-    """One sentence on a metric's curve: where it begins, ends and was highest or lowest.
+    """One sentence on a metric's curve: its start, end, and highest or lowest value.
 
     >>> curve_reading("sft/loss", [(1, 2.0), (2, 0.5), (3, 1.0)])
     'sft/loss goes from 2 to 1, with its lowest, 0.5, at step 2.'
@@ -118,8 +118,9 @@ def _samples(rows: Rows, texts: Mapping[str, str]) -> str:
     prompts = list(dict.fromkeys(row["prompt_id"] for row in rows))[:NUM_SAMPLED]
     cards = []
     for prompt in prompts:
-        answers = "".join(
-            f'<div class="answer"><h4>step {row["step"]}<span>score {row["score"]:.2f}</span></h4>'
+        responses = "".join(
+            f'<div class="response"><h4>step {row["step"]}'
+            f"<span>score {row['score']:.2f}</span></h4>"
             f"<p>{escape(str(row['response']).strip() or '(no words)')}</p></div>"
             for row in rows
             if row["prompt_id"] == prompt and row["step"] in shown
@@ -127,13 +128,13 @@ def _samples(rows: Rows, texts: Mapping[str, str]) -> str:
         cards.append(
             f'<article class="example"><h3>prompt {escape(prompt)}</h3>'
             f'<p class="prompt">{escape(texts.get(prompt, ""))}</p>'
-            f'<div class="answers">{answers}</div></article>'
+            f'<div class="responses">{responses}</div></article>'
         )
     return "".join(cards)
 
 
 def _prompts(config: Mapping[str, Any]) -> dict[str, str]:
-    """Texts of the held-out prompts by id; none where their file has moved."""
+    """Texts of the held-out prompts by id; empty if their file has moved."""
     path = config.get("eval_prompts")
     if path is None or not Path(path).exists():
         return {}

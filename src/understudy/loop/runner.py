@@ -37,11 +37,11 @@ _TICK_SECONDS = 0.25
 
 
 class PlanFailed(RuntimeError):
-    """A stage failed; the message is one line for people."""
+    """A stage failed; the message is one line for the user."""
 
 
 class PlanInterrupted(RuntimeError):
-    """Ended by a signal; what was finished or saved is kept."""
+    """Ended by a signal; finished and saved work is kept."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
@@ -50,22 +50,22 @@ class PlanInterrupted(RuntimeError):
 
 @dataclass(slots=True)
 class StageState:
-    """Where one stage stands, for the display."""
+    """The state of one stage, for the display."""
 
     stage: Stage
     state: str = "waiting"
-    """waiting, fresh (was done already), running, done or failed."""
+    """waiting, fresh (already finished), running, done or failed."""
     reason: str = ""
     """Why it runs, or what went wrong."""
     started: float = 0.0
     seconds: float = 0.0
     fraction: float = 0.0
-    """How much of it is done, from 0 to 1, while it runs."""
+    """Progress from 0 to 1, while it runs."""
     note: str = ""
 
 
 class Display(Protocol):
-    """Shows how a plan goes; see `display.py`."""
+    """Shows a plan's progress; see `display.py`."""
 
     def update(self, states: Sequence[StageState], seconds_left: float) -> None:
         """Called a few times a second."""
@@ -109,7 +109,7 @@ def _only_runner(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{root} is being worked on by another process; wait for it or choose another --out"
+                f"{root} is in use by another process; wait until it ends, or choose another --out"
             ) from None
         yield
 
@@ -118,7 +118,7 @@ def _only_runner(root: Path) -> Iterator[None]:
 def _signals_to(handler: Any) -> Iterator[None]:
     try:
         before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are the main thread's business
+    except ValueError:  # only the main thread can handle signals
         yield
         return
     try:
@@ -161,14 +161,14 @@ class _Runner:
         return list(self.states.values())
 
     def request_stop(self, signum: int, _frame: object) -> None:
-        """Signal handler: the loop does the rest."""
+        """Signal handler; the loop acts on it."""
         self.kill_now = bool(self.stop_signal)
         self.stop_signal = signum
 
     # Starting
 
     def _start_what_is_ready(self, priority: Mapping[str, float]) -> bool:
-        """Start stages while there is room; true when something was started or found fresh."""
+        """Start stages while there is room; true if any was started or found fresh."""
         if self._failed() or self.stop_signal:
             return False
         ready = []
@@ -308,7 +308,7 @@ class _Runner:
             raise PlanInterrupted(
                 self.stop_signal,
                 f"interrupted by {name}; {done} of {len(self.states)} stages are finished, "
-                "and the same command goes on from there",
+                "and the same command continues from there",
             )
 
 
@@ -319,7 +319,7 @@ def _short(path: Path) -> Path:
 
 
 def _seconds_left(state: StageState, expected: float) -> float:
-    """From its own pace once that says something, else from what was expected."""
+    """From its own pace once that is meaningful, else from the expected duration."""
     elapsed = time.monotonic() - state.started
     by_guess = max(expected - elapsed, 0.1 * expected)
     if state.fraction < 0.02:
@@ -337,7 +337,7 @@ class _Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),
-            process_group=0,  # Ctrl-C on the terminal is for the runner alone
+            process_group=0,  # Ctrl-C on the terminal must reach only the runner
         )
         self.requests: IO[bytes] = _not_none(self.process.stdin)
         self.replies: IO[bytes] = _not_none(self.process.stdout)
@@ -349,18 +349,18 @@ class _Server:
         self.signalled: set[tuple[str, int]] = set()
 
     def send(self, **request: Any) -> None:
-        with contextlib.suppress(BrokenPipeError):  # then `dead` is about to be seen
+        with contextlib.suppress(BrokenPipeError):  # the server died, which `dead` will show
             self.requests.write(json.dumps(request).encode() + b"\n")
             self.requests.flush()
 
     def send_signal(self, stage: str, signum: int) -> None:
-        """Pass a signal on to a stage, once."""
+        """Forward a signal to a stage, once."""
         if (stage, signum) not in self.signalled:
             self.signalled.add((stage, signum))
             self.send(signal=[stage, signum])
 
     def events(self, timeout: float) -> list[dict[str, Any]]:
-        """What has happened, waiting up to `timeout` seconds for it."""
+        """The events of up to `timeout` seconds."""
         if self.dead or not self.selector.select(timeout):
             return []
         data = self.replies.read()
@@ -371,7 +371,7 @@ class _Server:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
-        """End the server; children that still run are told to save and leave."""
+        """End the server; running children are told to save and exit."""
         with contextlib.suppress(BrokenPipeError):
             self.requests.close()
         self.process.wait()

@@ -33,7 +33,7 @@ class SampleConfig:
     """The responses, .jsonl or .parquet; in the prompts' order, grouped by prompt."""
     project: Path | None = None
     """Instead of files: the folder of a project, whose store has the prompts that intake kept and
-    receives the responses. Run it once per model to have several models ranked together."""
+    receives the responses. To have several models ranked together, run it once per model."""
     split: str | None = None
     """Only prompts of this split: train, valid or test."""
     min_answers: int = 4
@@ -41,11 +41,11 @@ class SampleConfig:
     max_answers: int = 9
     """Most responses drawn per prompt (s3.5)."""
     temperature: float = 1.0
-    """Sampling temperature (not published for step 2; 1 is that of the rollouts, C.4)."""
+    """Sampling temperature (not published for step 2; 1 as in the rollouts, C.4)."""
     max_response_tokens: int = 1024
     """Longest response, in tokens (C); less if the model's context leaves less room."""
     name: str | None = None
-    """What the records call the model; the folder's name without it."""
+    """The model's name in the records; default: the folder's name."""
     keep_identical: bool = False
     """Keep responses that repeat another to the same prompt."""
     max_prompt_tokens: int = 1024
@@ -72,7 +72,7 @@ class SampleConfig:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
 
 
-def sample_answers(config: SampleConfig) -> Path | str:
+def sample_responses(config: SampleConfig) -> Path | str:
     """Draw as configured, and write `config.out` or add to the project's store."""
     if config.project is not None:
         return _sample_into_store(config, config.project)
@@ -85,12 +85,12 @@ def sample_answers(config: SampleConfig) -> Path | str:
     counts = Counter(response.prompt_id for response in responses)
     alone = sum(count == 1 for count in counts.values())
     if alone:
-        print(f"{alone} of {len(counts)} prompts have one answer only, which nobody can rank")
+        print(f"{alone} of {len(counts)} prompts have only one response, so nothing to rank")
     return config.out
 
 
 def _sample_into_store(config: SampleConfig, folder: Path) -> str:
-    """Answers that repeat one in the store are merged with it, unless `keep_identical`."""
+    """Responses that repeat one in the store are merged with it, unless `keep_identical`."""
     from understudy.store import open_project
 
     store = open_project(folder).open_store()
@@ -110,9 +110,9 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
     model, tokenizer = load_policy(model_folder(config.model))
     place(model, config)
     prompts = short_enough(tokenizer, prompts, config.max_prompt_tokens)
-    limit = room_for_answers(model, tokenizer, prompts, config.max_response_tokens)
+    limit = room_for_responses(model, tokenizer, prompts, config.max_response_tokens)
     bounds = (config.min_answers, config.max_answers)
-    total = sum(num_answers(prompt, *bounds, config.seed) for prompt in prompts)
+    total = sum(num_responses(prompt, *bounds, config.seed) for prompt in prompts)
     with Progress(total, "Responses") as progress:
         responses = draw_varying(
             model,
@@ -171,28 +171,28 @@ def draw_varying(
     seed: int,
     **sampling: Any,
 ) -> list[Response]:
-    """K answers per prompt, K even between the bounds and fixed by (seed, prompt id)."""
+    """K responses per prompt, K uniform between the bounds and determined by (seed, prompt id)."""
     groups: dict[int, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
-        groups[num_answers(prompt, min_answers, max_answers, seed)].append(prompt)
-    answers: dict[str, list[Response]] = defaultdict(list)
+        groups[num_responses(prompt, min_answers, max_answers, seed)].append(prompt)
+    of_prompt: dict[str, list[Response]] = defaultdict(list)
     for number, members in sorted(groups.items()):
         drawn = draw_responses(model, tokenizer, members, num_samples=number, seed=seed, **sampling)
         for response in drawn:
-            answers[response.prompt_id].append(response)
-    return [response for prompt in prompts for response in answers[prompt.id]]
+            of_prompt[response.prompt_id].append(response)
+    return [response for prompt in prompts for response in of_prompt[prompt.id]]
 
 
-def num_answers(prompt: Prompt, min_answers: int, max_answers: int, seed: int) -> int:
-    """How many answers this prompt gets."""
+def num_responses(prompt: Prompt, min_answers: int, max_answers: int, seed: int) -> int:
+    """Number of responses to this prompt."""
     spread = max_answers - min_answers + 1
     return min_answers + derived_seed(seed, "sample/k", id_key(prompt.id)) % spread
 
 
-def room_for_answers(
+def room_for_responses(
     model: Any, tokenizer: Any, prompts: Sequence[Prompt], max_response_tokens: int
 ) -> int:
-    """`max_response_tokens`, or what the longest prompt leaves of the model's context."""
+    """`max_response_tokens`, or the room that the longest prompt leaves in the model's context."""
     room = context_length(model)
     if room is None:
         return max_response_tokens
@@ -203,7 +203,7 @@ def room_for_answers(
     left = room - len(ids[longest])
     if left < min(max_response_tokens, room // 2):
         say_once(
-            f"answers have at most {left:,} tokens: {name} takes {len(ids[longest]):,} of the "
+            f"responses have at most {left:,} tokens: {name} takes {len(ids[longest]):,} of the "
             f"model's context of {room:,} (a lower --max-prompt-tokens leaves such prompts out)"
         )
     return min(max_response_tokens, left)

@@ -1,4 +1,4 @@
-"""What a stage's function receives: inputs, settings, a folder, and a way to report progress."""
+"""The argument of a stage's function: inputs, settings, a folder, and progress reports."""
 
 import json
 import time
@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_WRITES = 0.3
 class StageCall:
     """One call of a stage's function, `function(call)`.
 
-    Example: `call.path("model")` is the input "model", `call.out / "responses.jsonl"` the place of
+    Example: `call.path("model")` is the input "model", `call.out / "responses.jsonl"` the path of
     the output "responses.jsonl", `call.config["temperature"]` a setting.
     """
 
@@ -26,9 +26,9 @@ class StageCall:
     config: Mapping[str, Any]
     """The stage's settings, as JSON values."""
     out: Path
-    """The stage's own folder; what an interrupted attempt with the same key left is still in it."""
+    """The stage's own folder, with the files of an interrupted attempt with the same key."""
     root: Path
-    """The plan's folder, for what belongs to the plan as a whole (its stages' seconds)."""
+    """The plan's folder, for files of the plan as a whole (its stages' seconds)."""
     _last_write: list[float] = field(default_factory=lambda: [0.0])
 
     def path(self, name: str) -> Path:
@@ -38,11 +38,11 @@ class StageCall:
         return paths[0]
 
     def paths(self, name: str) -> tuple[Path, ...]:
-        """All paths of input `name`, in shard order; none when the plan gives no such input."""
+        """All paths of input `name`, in shard order; empty if the plan gives no such input."""
         return tuple(self.inputs.get(name, ()))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
-        """Say that `done` of `total` is done. Cheap: written at most three times a second."""
+        """Report that `done` of `total` is done. Cheap: written at most three times a second."""
         now = time.monotonic()
         if done < total and now - self._last_write[0] < _SECONDS_BETWEEN_WRITES:
             return
@@ -50,9 +50,10 @@ class StageCall:
         self._write({"done": done, "total": total, "note": note})
 
     def follow(self, metrics: str, total: int, metric: str) -> None:
-        """Let the display read how far it is from a run's metrics file below `out`.
+        """Let the display read the progress from a run's metrics file below `out`.
 
-        Done is the "step" of the file's last line, of `total`; its `metric` is shown beside it.
+        The progress is the "step" of the file's last line, of `total`; its `metric` is shown beside
+        it.
         """
         self._write({"total": total, "follow": metrics, "metric": metric})
 
@@ -63,7 +64,7 @@ class StageCall:
 
 
 def read_progress(folder: Path) -> tuple[float, str]:
-    """How much of a running stage is done, from 0 to 1, and a note; (0, "") at the start."""
+    """Progress of a running stage, from 0 to 1, and a note; (0, "") at the start."""
     try:
         row = json.loads((folder / PROGRESS_FILE).read_text())
         if "follow" in row:
@@ -78,7 +79,7 @@ def read_progress(folder: Path) -> tuple[float, str]:
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a JSON Lines file, without reading all of it."""
+    """The last complete line of a JSON Lines file, without reading all of it."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 8192))
         lines = file.read().split(b"\n")

@@ -6,10 +6,10 @@ and still has its own process. Requests and replies are JSON lines:
     in   {"start": JOB}                          {"signal": [STAGE, SIGNUM]}
     out  {"ready": true}  {"started": STAGE}     {"ended": STAGE, "status": CODE, "error": LINE}
 
-When its standard input closes, because the runner ended for whatever reason, it sends SIGTERM to
-its children, which save, and exits. Every child computes with as many threads as its stage says,
-most with one: on two cores two single-threaded processes are faster than one with two threads, and
-sums are the same everywhere.
+When its standard input closes, because the runner ended for any reason, it sends SIGTERM to its
+children, which save, and exits. Every child computes with its stage's number of threads, mostly
+one: on two cores two single-threaded processes are faster than one with two threads, and sums are
+the same everywhere.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from understudy.loop.plan import STAMP_FILE, Stamp, hash_path
 from understudy.loop.stage_call import StageCall
 
 ATTEMPT_FILE = "attempt.json"
-PREEMPTED = 75  # EX_TEMPFAIL: saved, and to be started again
+PREEMPTED = 75  # EX_TEMPFAIL: saved, to be restarted
 _PR_SET_PDEATHSIG = 1
 
 
@@ -125,7 +125,7 @@ def _send(pid: int, signum: int) -> None:
 
 
 def _child(job: dict[str, Any]) -> NoReturn:
-    """Become the stage's process: own log, no interrupts from the terminal, then run and leave."""
+    """Become the stage's process: own log, no interrupts from the terminal, then run and exit."""
     code = 1
     try:
         _detach(job)
@@ -142,7 +142,7 @@ def _detach(job: dict[str, Any]) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # should the server itself be killed
+    if sys.platform == "linux":  # in case the server itself is killed
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     null = os.open(os.devnull, os.O_RDONLY)
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -202,7 +202,7 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 
 def _prepare(folder: Path, key: str) -> dict[str, Any]:
-    """Keep what an interrupted attempt with this key left; clear away anything else."""
+    """Keep the files of an interrupted attempt with this key; remove any others."""
     try:
         attempt = json.loads((folder / ATTEMPT_FILE).read_text())
     except (FileNotFoundError, json.JSONDecodeError):

@@ -66,7 +66,7 @@ def test_counts_say_what_a_reward_model_could_learn_instead(tmp_path, capsys):
     check_data(DataCheckConfig(data=path))
     out = capsys.readouterr().out
     assert "K=2: 1, K=3: 1" in out
-    assert "3 pairs, 1 tied pairs left out; the preferred answer is the longer one in 33%" in out
+    assert "3 pairs, 1 tied pairs left out; the preferred response is the longer one in 33%" in out
 
 
 def test_bad_rows_are_named_and_the_exit_code_says_so(tmp_path, capsys):
@@ -97,7 +97,7 @@ def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
     assert f"PROBLEM {encoded.num_dropped} rows are LEFT OUT" in out
     assert "(first: line 2)" in out
     assert "(first: line 3)" in out
-    assert "no answer ends" not in out
+    assert "no response ends" not in out
     assert encoded.num_cut == encoded.num_dropped == 1
     row = encoded.rows[0]
     counted = "|".join(
@@ -131,7 +131,7 @@ def test_mixed_kinds_are_pointed_out_and_one_kind_is_not(tmp_path, capsys):
 def test_no_answer_that_ends_is_said(model, tmp_path, capsys):
     path = write(tmp_path / "d.jsonl", {"prompt": "the cat", "response": "a dog " * 40})
     check_data(DataCheckConfig(data=path, model=model, max_response_tokens=16))
-    assert "no answer ends" in capsys.readouterr().out
+    assert "no response ends" in capsys.readouterr().out
 
 
 def test_keys_that_nothing_reads_are_listed_once(tmp_path, capsys):

@@ -24,16 +24,16 @@ def placed(*records):
 
 
 CASES = {
-    "rankings prefer an answer to one with the same text (first: line 2)": [
+    "rankings prefer a response to one with the same text (first: line 2)": [
         pair("x", "a", "b"),
         pair("x", "c", "c "),
     ],
-    "rankings contradict an earlier one of the same two answers (first: line 3)": [
+    "rankings contradict an earlier one of the same responses (first: line 3)": [
         pair("x", "a", "b"),
         pair("y", "b", "a"),
         pair("x", "b", "a"),
     ],
-    "rankings have a blank answer (first: line 1)": [pair("x", "", "b"), pair("y", "a", "b")],
+    "rankings have a blank response (first: line 1)": [pair("x", "", "b"), pair("y", "a", "b")],
     "rankings repeat an earlier one exactly (first: line 2)": [pair("x", "a", "b")] * 2,
     "demonstrations are exact duplicates (first: line 2)": [demo("x", "a"), demo("x", "a ")],
     "prompts are exact duplicates (first: line 3)": [ask("x"), ask("y"), ask("x")],

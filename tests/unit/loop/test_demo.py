@@ -170,7 +170,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     claim_folder(tmp_path / "demo", DemoConfig(seed=1, overwrite=True))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
-    with pytest.raises(ValueError, match=r"holds no demo but other things .thesis.txt"):
+    with pytest.raises(ValueError, match=r"holds other files .thesis.txt"):
         claim_folder(tmp_path / "other", DemoConfig(overwrite=True))
     assert json.loads((tmp_path / "demo" / "demo.json").read_text())["seed"] == 1
 

@@ -95,11 +95,11 @@ def test_a_stage_that_runs_again_takes_back_what_it_had_added(call: StageCall) -
     ]
     mine = tables.prompts.c.split == "test"
     for _ in range(2):
-        put_labels(store, "rating", ratings, answers=cold, where=mine)
+        put_labels(store, "rating", ratings, about=cold, where=mine)
         put_labels(store, "demonstration", demonstrations(store, "l1")[:3])
         assert sum(isinstance(label, Rating) for label in store.labels()) == 2
         assert sum(isinstance(label, Demonstration) for label in store.labels()) == 3
-    put_labels(store, "rating", ratings[:1], answers=cold[:1], where=mine)
+    put_labels(store, "rating", ratings[:1], about=cold[:1], where=mine)
     assert [response.id for response in store.responses()] == [cold[0].id]
     put_labelers(store, people)
     assert len(list(store.labels())) == 4

@@ -68,8 +68,8 @@ def overdone(world, tmp_path_factory):
     "finding",
     [
         "KL is exploding",
-        "fewer answers end by themselves",
-        "answers grow longer",
+        "fewer responses end by themselves",
+        "responses grow longer",
         "entropy has collapsed",
     ],
 )
@@ -79,8 +79,8 @@ def test_without_a_kl_term_the_policy_runs_away(overdone, finding):
 
 def test_reward_that_rises_while_a_second_judge_likes_it_less(overdone):
     out, judge = overdone
-    assert "answers get worse" not in examined(out)
-    assert "reward rises while answers get worse" in examined(out, judge=judge)
+    assert "responses get worse" not in examined(out)
+    assert "reward rises while responses get worse" in examined(out, judge=judge)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,9 @@ def cut_short(world, tmp_path_factory):
 
 def test_a_policy_that_learns_to_end_at_once(cut_short):
     report = examined(cut_short)
-    assert "answers have become short" in report
+    assert "responses have become short" in report
     assert "of the first were cut" in report
-    assert "different prompts get the same answer" in report
+    assert "different prompts get the same response" in report
 
 
 def test_lengths_that_stay_are_no_finding():
@@ -295,7 +295,7 @@ def test_held_out_labelers_who_want_the_opposite(base, tmp_path):
     rows = read_records(write_rankings(tmp_path / "a.jsonl", 60), Ranking)
     opposite = [replace(r, labeler_role="held_out", tiers=r.tiers[::-1]) for r in rows[:20]]
     valid = write_records(tmp_path / "v.jsonl", [*rows[:20], *opposite])
-    assert "does not carry over" in examined(reward(tmp_path, base, rows, valid_data=valid))
+    assert "does not generalise" in examined(reward(tmp_path, base, rows, valid_data=valid))
 
 
 # The command
@@ -305,7 +305,7 @@ def test_what_is_no_run_or_needs_no_judge(world, base, tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
     out = sft(tmp_path, base, write_demonstrations(tmp_path / "d.jsonl"), epochs=1)
-    with pytest.raises(ValueError, match="judge reads the answers of a PPO run"):
+    with pytest.raises(ValueError, match="judge reads the responses of a PPO run"):
         examined(out, judge=tmp_path)
     assert main(["doctor", str(out)]) == 0
     assert "nothing wrong found" in capsys.readouterr().out

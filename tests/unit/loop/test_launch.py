@@ -12,7 +12,7 @@ from understudy.loop.launch import LaunchConfig, _exit_code, _said
             "launch starts sft, reward, ppo: understudy launch --cards 2 -- sft --model ...",
         ),
         (["--cards", "2", "--", "demo"], "launch starts sft, reward, ppo; got 'demo': "),
-        (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name where they meet"),
+        (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name the place where"),
         (["--cards", "-1", "--", "sft"], "cards must be at least 0"),
     ],
 )

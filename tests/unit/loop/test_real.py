@@ -157,7 +157,7 @@ def test_the_hubs_rows_of_the_benchmark(tmp_path):
     (item,) = read_items(path)
     assert item == {"question": "Ice: A man", "choices": [" runs.", " sits."], "answer": 1}
     path.write_text('{"ctx": "A man"}\n')
-    with pytest.raises(ValueError, match="no ctx, endings and label"):
+    with pytest.raises(ValueError, match="needs ctx, endings and label"):
         list(read_items(path))
 
 
@@ -195,10 +195,10 @@ def test_what_is_not_shown_is_said():
             [{"kl": 2.5}],
         )
     )
-    assert "The second reward model is not told apart from chance" in found
-    assert "The reward model is not told apart" not in found
+    assert "The second reward model is not distinguishable from chance" in found
+    assert "The reward model is not distinguishable" not in found
     assert "KL of 2.50 nats" in found
-    assert "does not score PPO-ptx's answers above" in found
+    assert "does not score PPO-ptx's responses above" in found
     assert "have 20 words, SFT's 30" in found
 
 

@@ -50,7 +50,7 @@ def ppo(tmp_path):
 def test_the_page_has_curves_with_readings_findings_and_samples(ppo):
     html = page_of(ppo)
     assert "ppo/score goes from 0.1 to 0.3." in html
-    assert "no answer ends by itself" in html
+    assert "no response ends by itself" in html
     assert "Say &lt;hello&gt;." in html
     steps = re.findall(r"<h4>step (\d)<span>score", html)
     assert steps == ["0", "2", "3"]

@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures_models import save_model_folder
 from tests.stores import make_project
 
-from understudy.loop.sample import SampleConfig, sample_answers
+from understudy.loop.sample import SampleConfig, sample_responses
 from understudy.records import Prompt
 
 
@@ -24,16 +24,16 @@ def test_answers_go_into_the_store_once(tmp_path: Path) -> None:
         max_response_tokens=6,
         seed=3,
     )
-    assert "to 3 prompts added" in sample_answers(SampleConfig(**settings))
+    assert "to 3 prompts added" in sample_responses(SampleConfig(**settings))
     responses = list(store.responses())
     assert {response.prompt_id for response in responses} == {"p0", "p1", "p2"}
     texts = [(response.prompt_id, response.response) for response in responses]
     assert len(texts) == len(set(texts))
     assert all(response.seed == 3 and response.model == "sft" for response in responses)
-    assert sample_answers(SampleConfig(**settings)).startswith("0 responses")
-    sample_answers(SampleConfig(**{**settings, "name": "ppo", "seed": 4}))
+    assert sample_responses(SampleConfig(**settings)).startswith("0 responses")
+    sample_responses(SampleConfig(**{**settings, "name": "ppo", "seed": 4}))
     assert {response.model for response in store.responses()} == {"sft", "ppo"}
     with pytest.raises(ValueError, match="no prompts of split 'test'"):
-        sample_answers(SampleConfig(**settings, split="test"))
+        sample_responses(SampleConfig(**settings, split="test"))
     with pytest.raises(ValueError, match="--prompts and --out, or --project"):
         SampleConfig(**{**settings, "out": tmp_path / "x.jsonl"})

@@ -193,7 +193,7 @@ def test_what_is_undefined_says_why() -> None:
     nobody = rate(by_votes(votes_of_mine(), []), USERS, "no one ranked")
     assert nobody["rate"] is None
     assert nobody["n"] == 0
-    assert nobody["undefined"] == "no one ranked, or you ranked no two answers apart"
+    assert nobody["undefined"] == "no one ranked, or you ranked only ties"
 
 
 def test_without_a_ranking_the_check_loads_no_model(sampled: Path, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_without_a_ranking_the_check_loads_no_model(sampled: Path, tmp_path: Pat
     assert table["rankings"] == table["pairs"] == 0
     for key in ("agree_gold", "agree_training_labelers", "agree_reward_model"):
         assert table[key]["rate"] is None
-        assert "you ranked no two answers apart" in table[key]["undefined"]
+        assert "you ranked only ties" in table[key]["undefined"]
     html = with_your_labels(render({"your_labels": table}), table)
     assert html.count('id="your-rankings"') == html.count('href="#your-rankings"') == 1
     assert "Undefined: no training labeler ranked" in html

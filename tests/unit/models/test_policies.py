@@ -134,7 +134,7 @@ def test_pickled_weights_are_named_and_the_command_converts_them(tmp_path):
     expected = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(expected, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin only.*convert it") as caught:
+    with pytest.raises(ValueError, match=r"only in pytorch_model\.bin.*convert it") as caught:
         load_policy(folder)
     code = str(caught.value).partition('python -c "')[2].rstrip('"')
     exec(code)

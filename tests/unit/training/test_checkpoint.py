@@ -140,7 +140,7 @@ def test_any_change_to_the_manifest_is_found(tmp_path, word):
     text = (path / "manifest.json").read_text()
     assert word in text
     (path / "manifest.json").write_text(text.replace(word, word[:-2] + 'x"', 1))
-    with pytest.raises(CheckpointError, match="is not the one that was written"):
+    with pytest.raises(CheckpointError, match="was changed after it was written"):
         load_checkpoint(path)
 
 

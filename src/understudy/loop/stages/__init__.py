@@ -1,1 +1,1 @@
-"""The demo's stages, one file per kind, so that a change reruns only what depends on it."""
+"""The demo's stages, one file per kind, so that a change reruns only dependent stages."""

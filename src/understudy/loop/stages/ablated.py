@@ -8,7 +8,7 @@ from understudy.evaluation.compare import likert_by_model, rate_responses, win_r
 from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import mean_interval
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.judging import answers_by_model, compare, judges
+from understudy.loop.stages.judging import compare, judges, responses_by_model
 from understudy.loop.stages.results import processor
 from understudy.records import Prompt, read_records
 from understudy.training.origin import code_version
@@ -16,15 +16,15 @@ from understudy.training.run import read_lines
 from understudy.world.world import World
 
 TITLES = {
-    "beta": "What the KL penalty does",
-    "ptx": "What the pretraining mix does",
-    "lr": "What the learning rate of RL does",
-    "init": "What it matters where RL starts",
-    "epochs": "What longer RL does",
+    "beta": "Effect of the KL penalty",
+    "ptx": "Effect of the pretraining mix",
+    "lr": "Effect of RL's learning rate",
+    "init": "Effect of the RL init",
+    "epochs": "Effect of longer RL",
 }
 CAVEATS = (
-    "Each point is one training run with one seed: the intervals are for other users and prompts, "
-    "and training noise is not in them. Two points whose intervals part a little may be equal.",
+    "Each point is one training run with one seed: the intervals cover other users and prompts, "
+    "not training noise. Two points whose intervals barely separate may be equal.",
     "Settings are multiples of the demo's; the paper's models are a thousand times as large.",
 )
 
@@ -34,11 +34,11 @@ def report(call: StageCall) -> None:
     arm's), and per arm tax_STAGE and samples_STAGE."""
     config, world = call.config, World(call.config["seed"])
     prompts = read_records(call.path("prompts"), Prompt)
-    answers = answers_by_model(call.paths("answers"))
+    responses = responses_by_model(call.paths("answers"))
     people = judges(world, call.path("labelers"))
-    comparisons = compare(call, answers, prompts, people)
+    comparisons = compare(call, responses, prompts, people)
     rates = {group: win_rate_table(found, prompts) for group, found in comparisons.items()}
-    every = [r for rows in answers.values() for r in rows]
+    every = [r for rows in responses.values() for r in rows]
     ratings = rate_responses(prompts, every, people["held_out"], seed=config["seed"])
     likert = likert_by_model(ratings, every, prompts)
     users = {p.id: p.user_id for p in read_records(call.path("eval_prompts"), Prompt)}
@@ -69,8 +69,7 @@ def report(call: StageCall) -> None:
 
 
 def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> dict[str, Any]:
-    """Mean score and KL of the last held-out answers, with intervals; nothing where there are
-    none."""
+    """Mean score and KL of the last held-out responses, with intervals; empty if there are none."""
     final = max((row["step"] for row in rows), default=0)
     last = [row for row in rows if row["step"] == final]
     by = [users[row["prompt_id"]] for row in last]

@@ -1,4 +1,4 @@
-"""Responses that ignore preferences: could something win without learning what people want?
+"""Responses that ignore preferences: can one win without any knowledge of what people want?
 
 If people preferred a constant, an echo or the shortest of 16 responses to SFT's, a policy that
 found the same trick would win too. Each is compared with SFT's responses like a model.
@@ -32,7 +32,7 @@ CONSTANTS = {
 
 
 def adversaries(call: StageCall) -> None:
-    """adversaries.json: win rates of each against SFT's sampled answers, by judge.
+    """adversaries.json: win rates of each against SFT's sampled responses, by judge.
 
     Inputs prompts, answers (SFT's, to compare with), responses (several of SFT's per prompt, to
     choose among), model (the base, for the label-free choice), labelers.
@@ -40,13 +40,13 @@ def adversaries(call: StageCall) -> None:
     world = World(call.config["seed"])
     prompts = read_records(call.path("prompts"), Prompt)
     ids = {p.id for p in prompts}
-    answers = [r for r in read_records(call.path("answers"), Response) if r.prompt_id in ids]
+    responses = [r for r in read_records(call.path("answers"), Response) if r.prompt_id in ids]
     pool = [r for path in call.paths("responses") for r in read_records(path, Response)]
     call.progress(0, 3, "verdicts")
     values = verdicts(*load_policy(call.path("model")), pool)
     models = {
-        BASELINE: answers,
-        **rewritten(answers, pool),
+        BASELINE: responses,
+        **rewritten(responses, pool),
         **chosen(pool, values, call.config["best_of"]),
     }
     comparisons = compare(call, models, prompts, judges(world, call.path("labelers")))
@@ -54,8 +54,8 @@ def adversaries(call: StageCall) -> None:
     (call.out / "adversaries.json").write_text(json.dumps(table, indent=1))
 
 
-def rewritten(answers: Sequence[Response], pool: Sequence[Response]) -> dict[str, list[Response]]:
-    """The same words to everybody, the prompt itself, and the first sentence of SFT's answer."""
+def rewritten(responses: Sequence[Response], pool: Sequence[Response]) -> dict[str, list[Response]]:
+    """A constant text, the prompt itself, and the first sentence of SFT's response."""
     commonest = Counter(r.response for r in pool).most_common(1)[0][0]
     tricks: dict[str, Callable[[Response], str]] = {
         "echo": lambda r: prompt_text(r.prompt),
@@ -65,7 +65,7 @@ def rewritten(answers: Sequence[Response], pool: Sequence[Response]) -> dict[str
     for name, text in CONSTANTS.items():
         tricks[name] = lambda _, text=text: text  # type: ignore[misc]
     return {
-        name: [replace(r, model=name, id=f"{r.id}/{name}", response=trick(r)) for r in answers]
+        name: [replace(r, model=name, id=f"{r.id}/{name}", response=trick(r)) for r in responses]
         for name, trick in tricks.items()
     }
 
@@ -79,8 +79,8 @@ def first_sentence(text: str) -> str:
 def chosen(
     pool: Sequence[Response], values: Sequence[float], number: int
 ) -> dict[str, list[Response]]:
-    """Of each prompt's first `number` answers the shortest, the longest, the likeliest, and the one
-    of which the base model, without a label, thinks best."""
+    """Of each prompt's first `number` responses the shortest, the longest, the likeliest, and the
+    one that the base model's own verdict puts first."""
     lengths = [float(len(r.response)) for r in pool]
     scores = {
         f"shortest_of_{number}": [-length for length in lengths],

@@ -20,8 +20,8 @@ def reward(call: StageCall) -> None:
     prompts = read_records(call.path("prompts"), Prompt)
     ids = {p.id for p in prompts}
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
-    answers = by_prompt(r for r in responses if r.prompt_id in ids)
-    items = ranked((p, answers.get(p.id, ())) for p in prompts)
+    of_prompt = by_prompt(r for r in responses if r.prompt_id in ids)
+    items = ranked((p, of_prompt.get(p.id, ())) for p in prompts)
     team = accepted_labelers(world, call.path("labelers"))
     trained = json.loads(call.path("results").read_text())
     agreement = json.loads(call.path("agreement").read_text())

@@ -40,7 +40,7 @@ from understudy.world.world import World
 
 BASELINE = "sft"
 COLD = "sft_greedy"
-"""The baseline decoded greedily, among answers that are sampled."""
+"""The baseline decoded greedily, among sampled responses."""
 
 
 def best_of(call: StageCall) -> None:
@@ -71,29 +71,29 @@ def best_of(call: StageCall) -> None:
     if call.config["stop_at_gate"] and not passed.passed:
         raise ValueError(
             "the reward model did not pass the gate (best-of-4 and best-of-16 must beat one sample "
-            "by the gold judge), so PPO would learn its mistakes; see best_of.json"
+            "by the gold judge), so PPO would exploit its mistakes; see best_of.json"
         )
 
 
 def judge(call: StageCall) -> None:
     """judged.json for one way of decoding: win rates, Likert, flags and gold of every model.
 
-    Inputs prompts (users' test prompts that are new), closed, rude, labelers, and answers: one file
-    per model. Optional: seen and unclear, test prompts that are not new or ask for nothing; cold,
-    the baseline's greedy answers, as a model of their own and as another baseline.
+    Inputs prompts (users' new test prompts), closed, rude, labelers, and responses: one file per
+    model. Optional: seen and unclear, test prompts that are not new or have no task; cold, the
+    baseline's greedy responses, as one more model and as another baseline.
     """
     world = World(call.config["seed"])
     test, closed, rude = (read_records(call.path(n), Prompt) for n in ("prompts", "closed", "rude"))
-    answers = answers_by_model(call.paths("answers"))
+    responses = responses_by_model(call.paths("answers"))
     people = judges(world, call.path("labelers"))
     cold = {
         COLD: [
             replace(r, model=COLD) for p in call.paths("cold") for r in read_records(p, Response)
         ]
     }
-    compared = {**answers, **cold} if cold[COLD] else answers
+    compared = {**responses, **cold} if cold[COLD] else responses
     comparisons = compare(call, compared, test, people)
-    every = [r for rows in on(test, answers).values() for r in rows]
+    every = [r for rows in on(test, responses).values() for r in rows]
     ratings = rate_responses(test, every, people["held_out"], seed=call.config["seed"])
     keep_ratings(call, every, ratings)
     table: dict[str, Any] = {
@@ -101,9 +101,9 @@ def judge(call: StageCall) -> None:
         "first_shown": first_shown_rate(comparisons["held_out"]).to_json(),
         "likert": _json(likert_by_model(ratings, every, test), "mean"),
         "flags_by_labelers": _nested(flag_rates(observations_of(ratings, every), test)),
-        **gold_table(world, answers, test, closed, rude),
+        **gold_table(world, responses, test, closed, rude),
     }
-    others = {name: (answers, _prompts(call, name), BASELINE) for name in ("seen", "unclear")}
+    others = {name: (responses, _prompts(call, name), BASELINE) for name in ("seen", "unclear")}
     others["against_cold"] = (compared, test if cold[COLD] else [], COLD)
     for name, (models, prompts, baseline) in others.items():
         if prompts:
@@ -117,7 +117,7 @@ def judge(call: StageCall) -> None:
 
 
 def judges(world: World, labelers: Path) -> dict[str, Sequence[Any]]:
-    """Everybody who compares: held-out labelers, those whose labels train, the gold judge."""
+    """All judges: held-out labelers, training labelers, the gold judge."""
     return {
         "held_out": world.labelers("held_out"),
         "training": accepted_labelers(world, labelers),
@@ -127,13 +127,13 @@ def judges(world: World, labelers: Path) -> dict[str, Sequence[Any]]:
 
 def compare(
     call: StageCall,
-    answers: Mapping[str, Sequence[Response]],
+    responses: Mapping[str, Sequence[Response]],
     prompts: Sequence[Prompt],
     people: Mapping[str, Sequence],
     baseline: str = BASELINE,
 ) -> dict[str, list[Comparison]]:
-    """Every model against the baseline, each on the prompts that it has answered, by judge."""
-    models = on(prompts, answers)
+    """Every model against the baseline, each on the prompts that it responded to, by judge."""
+    models = on(prompts, responses)
     others = models.pop(baseline)
     comparisons: dict[str, list[Comparison]] = {group: [] for group in people}
     for done, (name, rows) in enumerate(sorted(models.items())):
@@ -153,32 +153,32 @@ def compare(
 
 
 def on(
-    prompts: Sequence[Prompt], answers: Mapping[str, Sequence[Response]]
+    prompts: Sequence[Prompt], responses: Mapping[str, Sequence[Response]]
 ) -> dict[str, list[Response]]:
-    """Of each model's answers those to these prompts; models without any are left out."""
+    """Each model's responses to these prompts; models without any are left out."""
     ids = {p.id for p in prompts}
-    found = {name: [r for r in rows if r.prompt_id in ids] for name, rows in answers.items()}
+    found = {name: [r for r in rows if r.prompt_id in ids] for name, rows in responses.items()}
     return {name: rows for name, rows in found.items() if rows}
 
 
-def keep_ratings(call: StageCall, answers: Sequence[Response], ratings: Sequence[Rating]) -> None:
-    """Answers and ratings into the store: those of this way of decoding, greedy or sampled."""
-    greedy = {answer.temperature == 0 for answer in answers} == {True}
+def keep_ratings(call: StageCall, responses: Sequence[Response], ratings: Sequence[Rating]) -> None:
+    """Replace this decoding's (greedy or sampled) responses and ratings in the store."""
+    greedy = {response.temperature == 0 for response in responses} == {True}
     temperature = tables.responses.c.temperature
     mine = (tables.prompts.c.split == "test") & (temperature == 0 if greedy else temperature > 0)
-    put_labels(store_of(call), "rating", ratings, answers=answers, where=mine)
+    put_labels(store_of(call), "rating", ratings, about=responses, where=mine)
 
 
 def gold_table(
     world: World,
-    answers: Mapping[str, Sequence[Response]],
+    responses: Mapping[str, Sequence[Response]],
     test: Sequence[Prompt],
     closed: Sequence[Prompt],
     rude: Sequence[Prompt],
 ) -> dict[str, Any]:
     """Gold scores on the users' prompts; true flags on them and on the closed ones; rude words."""
     prompts = [*test, *closed]
-    rows = [r for members in answers.values() for r in members]
+    rows = [r for members in responses.values() for r in members]
     ids = {name: {p.id for p in members} for name, members in (("test", test), ("all", prompts))}
     judgments = judge_responses(
         prompts, [r for r in rows if r.prompt_id in ids["all"]], world.judge
@@ -197,17 +197,17 @@ def gold_table(
 
 
 def _prompts(call: StageCall, name: str) -> list[Prompt]:
-    """The prompts of an input that may be left out, or hold none."""
+    """The prompts of an optional input, which may be empty."""
     return [p for path in call.paths(name) for p in iter_records(path, Prompt)]
 
 
-def answers_by_model(paths: Sequence[Path]) -> dict[str, list[Response]]:
+def responses_by_model(paths: Sequence[Path]) -> dict[str, list[Response]]:
     """The responses of these files by model."""
-    answers: dict[str, list[Response]] = {}
+    responses: dict[str, list[Response]] = {}
     for path in paths:
         for response in read_records(path, Response):
-            answers.setdefault(response.model, []).append(response)
-    return answers
+            responses.setdefault(response.model, []).append(response)
+    return responses
 
 
 def _json(intervals: Mapping[str, Any], name: str = "rate") -> dict[str, Any]:

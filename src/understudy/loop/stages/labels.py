@@ -24,7 +24,7 @@ from understudy.world.world import World
 
 
 def screen(call: StageCall) -> None:
-    """Candidates take the screening test (B.1); labelers.json says who may label, and why not."""
+    """Candidates take the screening test (B.1); labelers.json lists who may label, and why not."""
     world = World(call.config["seed"])
     battery = make_battery(
         researcher(world),
@@ -48,7 +48,7 @@ def screen(call: StageCall) -> None:
 
 
 def researcher(world: World) -> SimulatedLabeler:
-    """Somebody who knows the truth and makes no mistakes, as the key of the screening test."""
+    """A labeler who knows the truth and makes no mistakes: the key of the screening test."""
     info = LabelerInfo(id="researcher-01", role="researcher")
     return SimulatedLabeler(info=info, judge=world.judge, weights=dict(WEIGHTS), noise=0.0)
 
@@ -60,7 +60,7 @@ def accepted_labelers(world: World, path: Path) -> list[SimulatedLabeler]:
 
 
 def demonstrate(call: StageCall) -> None:
-    """Labelers answer users' prompts as they would want a model to (s3.2)."""
+    """Labelers respond to users' prompts as they would want a model to (s3.2)."""
     world = World(call.config["seed"])
     labelers = accepted_labelers(world, call.path("labelers"))
     rows = [
@@ -76,7 +76,7 @@ def demonstrate(call: StageCall) -> None:
 
 
 def rank(call: StageCall) -> None:
-    """Training labelers rank answers; held-out labelers too, on the valid split, to measure."""
+    """Training labelers rank responses; held-out labelers too, on the valid split, to measure."""
     world, config = World(call.config["seed"]), call.config
     team = accepted_labelers(world, call.path("labelers"))
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
@@ -89,7 +89,7 @@ def rank(call: StageCall) -> None:
     }
     labels = [*training, *measured["training"], *measured["held_out"]]
     sampled = tables.prompts.c.split != "test"
-    put_labels(store_of(call), "ranking", labels, answers=responses, where=sampled)
+    put_labels(store_of(call), "ranking", labels, about=responses, where=sampled)
     export_to(call, "rankings.jsonl", "rankings", split="train")
     export_to(call, "valid.jsonl", "rankings", split="valid", purpose="evaluation")
     summary = {
@@ -104,7 +104,7 @@ def rank(call: StageCall) -> None:
 
 
 def agreement_of(rankings: Sequence[Ranking]) -> dict | None:
-    """Agreement between labelers on the answers that several of them ranked."""
+    """Agreement between labelers on the responses that several of them ranked."""
     found = agreement(votes_of_rankings(rankings))
     if found.value is None:
         return None

@@ -1,9 +1,9 @@
 """The demo's folder as a project: users' prompts enter its store, datasets leave it.
 
-Several stages add to the store, so it is not an artifact. Each stage writes what it hands on to its
-own folder as a frozen export, and first removes what an earlier run of itself added. A world with
-other prompts gets a new store; `project.json`, an output of the stage `prompts`, identifies it, so
-that every stage that adds to it runs again.
+Several stages add to the store, so it is not an artifact. Each stage writes its outputs to its own
+folder as a frozen export, and first removes what an earlier run of itself added. A world with other
+prompts gets a new store; `project.json`, an output of the stage `prompts`, identifies it, so that
+every stage that adds to it runs again.
 """
 
 import json
@@ -25,12 +25,12 @@ from understudy.world.judge import WEIGHTS
 from understudy.world.labelers import FINAL_FACTORS, FINAL_RUBRIC, RUBRIC
 
 MADE_OF = ".store-of"
-"""File in the project's folder: the hash of what the store was made for."""
+"""File in the project's folder: the hash of the prompts that the store was made for."""
 STORE_FILES = (FILE, "store.sqlite", "store.sqlite-wal", "store.sqlite-shm")
 
 
 def project_of(call: StageCall, raw: Path, split_key: str) -> Project:
-    """The demo's project for these raw prompts; a store that was made for others is replaced.
+    """The demo's project for these raw prompts; replaces a store that was made for others.
 
     Its id goes to `project.json`.
     """
@@ -52,7 +52,7 @@ def store_of(call: StageCall) -> Store:
 
 
 def put_labelers(store: Store, people: Iterable[LabelerInfo]) -> None:
-    """The labelers, with the instructions that they follow, instead of those that are there."""
+    """Replace the store's labelers and the instructions that they follow."""
     people = list(people)
     store.add_rubric(RUBRIC, "What the gold judge counts, the heaviest first.", list(WEIGHTS))
     first = sorted(WEIGHTS, key=lambda part: part not in FINAL_FACTORS)
@@ -69,12 +69,12 @@ def put_labels(
     store: Store,
     kind: str,
     new: Iterable[Label],
-    answers: Iterable[Response] = (),
+    about: Iterable[Response] = (),
     where: ColumnElement[bool] | None = None,
 ) -> None:
-    """Labels of a kind, and the responses that they are about, instead of those that are there.
+    """Replace labels of a kind, and the responses that they are about.
 
-    `where` says which responses those are, in terms of `responses` and `prompts`.
+    `where` selects those responses, in terms of the tables `responses` and `prompts`.
     """
     with writing(store.engine) as connection:
         old = select(responses.c.id).join(prompts)
@@ -84,7 +84,7 @@ def put_labels(
             of_kind &= labels.c.response_id.in_(mine)
         connection.execute(labels.delete().where(of_kind))
         connection.execute(responses.delete().where(responses.c.id.in_(mine)))
-    store.add_responses(answers)
+    store.add_responses(about)
     store.add_labels(new)
 
 

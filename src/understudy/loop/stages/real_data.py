@@ -1,7 +1,7 @@
 """The data of `understudy real`: rankings split by conversation, text, a benchmark.
 
 A conversation is all pairs that begin with the same human turn. No conversation is in two parts, so
-the models never trained on what they are measured on.
+no model is measured on conversations that it trained on.
 """
 
 import bz2
@@ -26,7 +26,7 @@ Groups = list[tuple[str, list[Ranking]]]
 
 
 def prepare(call: StageCall) -> None:
-    """Inputs rankings, text, benchmark where they are files; else config has their hub names."""
+    """Inputs rankings, text and benchmark if they are files; else config has their hub names."""
     config = call.config
     found = Found(lenient=True)
     source = _source(call, "rankings")
@@ -76,7 +76,7 @@ def _source(call: StageCall, name: str) -> Path | str:
 
 
 def is_short(ranking: Ranking, config: Mapping[str, Any]) -> bool:
-    """Whether a pair is within the recipe's lengths, and has two different answers."""
+    """Whether a pair is within the recipe's lengths, and has two different responses."""
     longest = max(len(text) for text in ranking.responses)
     return (
         len(prompt_text(ranking.prompt)) <= config["max_prompt_characters"]
@@ -87,7 +87,7 @@ def is_short(ranking: Ranking, config: Mapping[str, Any]) -> bool:
 
 
 def by_conversation(rankings: Sequence[Ranking], seed: int) -> Groups:
-    """(first words, pairs) of each conversation, in an order that the seed and the words fix."""
+    """(first words, pairs) of each conversation, in an order determined by seed and words."""
     groups: dict[str, list[Ranking]] = {}
     for ranking in rankings:
         turns = ranking.prompt
@@ -143,7 +143,7 @@ def _words_more(ranking: Ranking) -> int:
 
 
 def preferred(groups: Groups) -> list[Demonstration]:
-    """The preferred answer of each pair as a demonstration."""
+    """The preferred response of each pair as a demonstration."""
     return [
         Demonstration(
             id=f"preferred-{ranking.id}",
@@ -157,7 +157,7 @@ def preferred(groups: Groups) -> list[Demonstration]:
 
 
 def prompts_of(groups: Groups, split: Any) -> list[Prompt]:
-    """A prompt per conversation, its person a user of their own."""
+    """A prompt per conversation, each with its own user."""
     return [
         Prompt(
             id=rows[0].prompt_id,
@@ -178,7 +178,7 @@ def read_texts(source: Path | str, max_toxicity: float) -> Iterator[str]:
             text = "".join(part["text"] for part in parts)
         except (KeyError, TypeError):
             raise ValueError(
-                f"{source} {place}: no prompt and continuation with text and toxicity"
+                f"{source} {place}: needs prompt and continuation, each with text and toxicity"
             ) from None
         if toxic <= max_toxicity:
             yield text
@@ -194,7 +194,7 @@ def read_items(source: Path | str) -> Iterator[dict[str, Any]]:
         return
     for place, row in iter_rows(source):
         if not {"ctx", "endings", "label"} <= set(row):
-            raise ValueError(f"{source} {place}: no ctx, endings and label")
+            raise ValueError(f"{source} {place}: needs ctx, endings and label")
         yield _item(f"{row['activity_label']}: {row['ctx']}", row["endings"], row["label"])
 
 

@@ -17,13 +17,13 @@ MODELS = ("base", "sft", "ppo_ptx")
 
 
 def compare(call: StageCall) -> None:
-    """The answers head to head with SFT's, by the reward model and by the second one."""
+    """The responses head to head with SFT's, by the reward model and by the second one."""
     paths = call.paths("responses")
-    answers = [r for path in paths for r in read_records(path, Response)]
-    together = write_records(call.out / "responses.jsonl", answers)
+    responses = [r for path in paths for r in read_records(path, Response)]
+    together = write_records(call.out / "responses.jsonl", responses)
     evaluate(
         EvaluateConfig(
-            models=tuple(f"{name}={name}" for name in MODELS),  # they have answered: names only
+            models=tuple(f"{name}={name}" for name in MODELS),  # responses are given: names only
             prompts=call.path("prompts"),
             out=call.out / "run",
             responses=together,
@@ -74,31 +74,31 @@ def caveats(
     second: Mapping[str, Any],
     curve: list[dict[str, Any]],
 ) -> list[str]:
-    """What a reader must know; what the figures do not show is said in words."""
+    """Caveats for the reader, including what the figures do not show."""
     notes = [
-        "Nobody has read these answers: both judges are reward models of a few hundred pairs. "
-        "A score that rises is what PPO was asked for; it is no proof that people would agree.",
-        "One seed. A model of 135 million parameters knows little: whether answers are true, or "
-        "follow an instruction of several steps, cannot be shown with it.",
+        "Nobody has read these responses: both judges are reward models of a few hundred pairs. "
+        "PPO was asked to raise the score; a higher score does not prove that people would agree.",
+        "One seed. A model of 135 million parameters knows little: it cannot show whether "
+        "responses become truthful or follow instructions of several steps.",
         "The pairs are of one kind, short conversations in which an assistant should be harmless, "
-        "so that the policy may learn to decline; helpfulness is not measured.",
+        "so the policy may learn to decline; helpfulness is not measured.",
     ]
     for name, of in (("reward model", first), ("second reward model", second)):
         if of["above_length"]["low"] <= 0:
-            notes.append(f"The {name} is not told apart from the rule that knows only length.")
+            notes.append(f"The {name} is not distinguishable from the length rule.")
         if of["accuracy"]["low"] <= 0.5:
-            notes.append(f"The {name} is not told apart from chance.")
+            notes.append(f"The {name} is not distinguishable from chance.")
     if curve:
         notes.append(f"PPO-ptx ends at a KL of {curve[-1]['kl']:.2f} nats per response from SFT.")
     judged = (results.get("win_rates_vs_sft_second_reward_model") or {}).get("ppo_ptx")
     if judged and judged["low"] is not None and judged["low"] <= 0.5:
-        notes.append("The second reward model does not score PPO-ptx's answers above SFT's.")
+        notes.append("The second reward model does not score PPO-ptx's responses above SFT's.")
     of = {m: row.get("words_if_ended") for m, row in (results.get("answers") or {}).items()}
     ours, theirs = of.get("ppo_ptx"), of.get("sft")
     if ours and theirs and ours["mean"] < theirs["low"]:
         notes.append(
             f"PPO-ptx's responses that end by themselves have {ours['mean']:.0f} words, SFT's "
-            f"{theirs['mean']:.0f}: part of its score may be that."
+            f"{theirs['mean']:.0f}: that may be part of its score."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""The last stage: results.json from everything that was measured, and the report from it."""
+"""The last stage: results.json from all measurements, and the report from it."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ from understudy.world.world import World
 
 NUM_EXAMPLES = 10
 KIND = {"family": "cpu family", "model": "model"}
-"""What else /proc/cpuinfo says of a processor's kind."""
+"""Further keys of /proc/cpuinfo for a processor's kind."""
 GROUPS = {
     "win_rates_vs_sft": "held_out",
     "win_rates_vs_sft_gold": "gold",
@@ -37,7 +37,7 @@ def report(call: StageCall) -> None:
 
 
 def results(call: StageCall) -> dict[str, Any]:
-    """All that results.json says; docs/evaluation.md has its schema."""
+    """The content of results.json; docs/evaluation.md has its schema."""
     sampled, greedy = _read(call, "sampled"), _read(call, "greedy")
     best_of = _read(call, "best_of")
     taxes = {name.removeprefix("tax_"): _read(call, name) for name in _inputs(call, "tax_")}
@@ -78,14 +78,14 @@ def results(call: StageCall) -> dict[str, Any]:
 
 
 def by_group(judged: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The win rates of one set of comparisons under the names of results.json; nothing of none."""
+    """The win rates of one set of comparisons by the names of results.json; empty without any."""
     if not judged:
         return {}
     return {name: judged["win_rates"][group] for name, group in GROUPS.items()}
 
 
 def curve(call: StageCall, name: str) -> list[dict[str, Any]]:
-    """Score, KL and gold of the held-out answers during training: the over-optimisation curve."""
+    """Score, KL and gold of the held-out responses during training: the over-optimisation curve."""
     judge = World(call.config["seed"]).judge
     prompts = {p.id: p for p in read_records(call.path("curve_prompts"), Prompt)}
     by_step: dict[int, list[dict[str, Any]]] = {}
@@ -111,7 +111,7 @@ def curve(call: StageCall, name: str) -> list[dict[str, Any]]:
 
 
 def data(call: StageCall) -> dict[str, int]:
-    """How much of everything there was."""
+    """Counts of the data."""
     intake, ranked = _read(call, "intake"), _read(call, "agreement")
     files = intake["files"]
     return {
@@ -130,7 +130,7 @@ def data(call: StageCall) -> dict[str, int]:
 
 
 def examples(call: StageCall) -> list[dict[str, Any]]:
-    """The test prompts that tell most by the gold judge, with each model's response."""
+    """The most telling test prompts by the gold judge, with each model's response."""
     judge = World(call.config["seed"]).judge
     prompts = read_records(call.path("prompts"), Prompt)
     paths = (*call.paths("answers"), call.path("picked"))
@@ -144,27 +144,27 @@ def examples(call: StageCall) -> list[dict[str, Any]]:
 
 
 def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before believing the figures."""
+    """Caveats for the reader of the figures."""
     notes = [
         "The world, its users, labelers and judge are simulated; only the training is real.",
-        "Training noise is not in the intervals: they say how a figure moves with other users and "
-        "prompts. Another seed, or another kind of processor, trains other models; "
-        "benchmarks/seeds.py puts several runs together.",
+        "Training noise is not in the intervals: they cover other users and prompts only. Another "
+        "seed, or another kind of processor, trains other models; benchmarks/seeds.py combines "
+        "several runs.",
         "Much of what PPO gains at temperature 1 is sharper sampling. "
         + _told(sampled, "sft_greedy", "SFT decoded greedily")
         + _told(sampled.get("against_cold", {}), "ppo_ptx", "PPO-ptx at temperature 1", " greedy"),
         "The demonstrations share habits, such as a forgotten constraint; SFT learns them for "
         "good, so a prompted base model with less noise may beat it. "
         + _told(sampled, "prompted_07", "At temperature 0.7 it"),
-        "The base models' web holds readers' verdicts on replies, denser than real text would: "
-        "that is what lets a reward model of this size judge (docs/world.md). The section on the "
-        "reward model has what the base knows before any label.",
+        "The base models' web has more readers' comments on replies than real text would: they "
+        "enable a reward model of this size to judge (docs/world.md). The section on the reward "
+        "model shows what the base knows without labels.",
         "Users mostly ask for what a small model can check: one sentence, an ending, a tense.",
     ]
     if not gate["passed"]:
         notes.append(
-            "The reward model did not pass the gate: choosing by its score did not choose better "
-            "answers by the gold judge, so what PPO did with it proves little."
+            "The reward model did not pass the gate: choosing by its score did not give better "
+            "responses by the gold judge, so PPO's results with it prove little."
         )
     null = sampled["win_rates"]["gold"].get("sft_null")
     if null and not null["low"] <= 0.5 <= null["high"]:
@@ -173,7 +173,7 @@ def caveats(gate: Mapping[str, Any], sampled: Mapping[str, Any]) -> list[str]:
 
 
 def _told(judged: Mapping[str, Any], model: str, who: str, style: str = "") -> str:
-    """A sentence on how often a model is preferred to SFT, by both judges; "" where unmeasured."""
+    """A sentence on how often a model is preferred to SFT, by both judges; "" if not measured."""
     rates = judged.get("win_rates", {})
     found = [rates.get(group, {}).get(model) for group in ("held_out", "gold")]
     if None in found:
@@ -183,7 +183,7 @@ def _told(judged: Mapping[str, Any], model: str, who: str, style: str = "") -> s
 
 
 def processor() -> str:
-    """The kind of processor, on which the last digits of all figures depend: its name, and on Linux
+    """The kind of processor, which affects the last digits of all figures: its name, and on Linux
     the family and model, since one name covers processors with and without AVX-512."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -196,7 +196,7 @@ def processor() -> str:
 
 
 def times(root: Path, rows: Mapping[str, str]) -> dict[str, Any]:
-    """Minutes of work per step of the plan (shards together), and of wall clock in all."""
+    """Minutes of work per step of the plan (shards together), and total wall-clock minutes."""
     spent: dict[str, float] = {}
     spans: list[tuple[float, float]] = []
     for stage, row in rows.items():

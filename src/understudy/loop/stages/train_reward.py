@@ -24,4 +24,4 @@ def reward(call: StageCall) -> None:
     call.follow("run/metrics.jsonl", total, "reward/accuracy")
     train_reward(
         config, threads=default_workers()
-    )  # nothing else is long enough for the other core
+    )  # no other stage can use the second core for long

@@ -1,6 +1,6 @@
-"""What the training stages share.
+"""Shared parts of the training stages.
 
-Each has its own file, so that a change to one trainer does not rerun the others. Their config holds
+Each has its own file, so that a change to one trainer does not rerun the others. Their config has
 the fields of the trainer's config that are not paths. An interrupted stage continues from the
 trainer's newest checkpoint.
 """
@@ -18,6 +18,6 @@ def optional(call: StageCall, name: str) -> Path | None:
 
 
 def run_fields(call: StageCall) -> dict[str, Any]:
-    """The recipe's settings, and where the run goes: on with it when it was interrupted."""
+    """The recipe's settings, the run folder, and whether to resume an interrupted run."""
     out = call.out / "run"
     return {**call.config, "out": out, "resume": (out / "run.json").exists()}

@@ -20,13 +20,13 @@ from understudy.world.world import World
 
 
 def prompts(call: StageCall) -> None:
-    """Users' raw prompts into the store, cleaned, capped and split there, and then handed out: a
-    file per purpose.
+    """Users' raw prompts enter the store, which cleans, caps and splits them; then a file per
+    purpose.
 
-    Demonstrations and rankings get different prompts of the train split as far as there are
-    enough; PPO gets all of that split, as a dataset. Reserved requests (`world/reserved.py`) are
-    taken out of what train users sent, before intake; prompts on which a reward model is measured
-    are reserved ones of the valid split, and new test prompts are reserved for test.
+    Demonstrations and rankings get different prompts of the train split as far as there are enough;
+    PPO gets all of that split, as a dataset. Train users' prompts with reserved requests
+    (`world/reserved.py`) are removed before intake; reward models are measured on reserved prompts
+    of the valid split, and new test prompts are reserved for test.
     """
     config = call.config
     world, intake = World(config["seed"]), IntakeConfig(**config["intake"])
@@ -61,7 +61,7 @@ def prompts(call: StageCall) -> None:
 
 
 def withhold(sent: Sequence[Prompt], intake: IntakeConfig) -> list[Prompt]:
-    """Users' prompts without those of train users that hold a reserved request, in any words."""
+    """Users' prompts without those of train users that contain a reserved request, in any words."""
 
     def trains(prompt: Prompt) -> bool:
         shares = {"valid_share": intake.valid_share, "test_share": intake.test_share}
@@ -71,7 +71,7 @@ def withhold(sent: Sequence[Prompt], intake: IntakeConfig) -> list[Prompt]:
 
 
 def requests_of(prompt: Prompt) -> set[str]:
-    """What a prompt asks for; where it reads as no task, what its sentences ask for."""
+    """A prompt's request; if it cannot be parsed as a task, its sentences' requests."""
     text = prompt_text(prompt.prompt)
     task = parse(text)
     return {task.request} if task else requests_in(text)
@@ -107,12 +107,12 @@ def hand_out(
 
 
 def sort_test(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
-    """Test prompts by what training has seen of them: "test" are new and what the findings are
-    about; "seen" ask for what a prompt for training asks for, under any greeting, name or
-    politeness and in any words; "unclear" ask for nothing that the world knows.
+    """Test prompts by whether training has seen the request: "test" has new ones, which the
+    findings are about; "seen" has requests of training prompts, under any greeting, name or
+    politeness and in any words; "unclear" has prompts without a task of the world.
 
-    New ones are reserved for test, so neither web nor training holds them. A request that is
-    neither reserved nor in a prompt for training is left out: a page may hold it.
+    New ones are reserved for test, so neither web nor training contains them. A request that is
+    neither reserved nor in a training prompt is left out: a page may contain it.
     """
     trained = {request for p in by_split["train"] for request in requests_of(p)}
     found: dict[str, list[Prompt]] = {"test": [], "seen": [], "unclear": []}

@@ -1,8 +1,8 @@
-"""The base model's own verdict on a response, before anybody has labeled anything.
+"""The base model's own verdict on a response, without any labels.
 
 On the web, readers comment after a reply's end mark: "good." or "bad: ...". The base model's
 verdict is the log-odds of "good" versus "bad" there. Its agreement with the gold judge and with
-labelers is what a reward model would know without labels."""
+labelers shows what a reward model would know without labels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from understudy.world.world import World
 BATCH_TOKENS = 16_384
 POOLS = {"training": "training_labelers", "held_out": "heldout_labelers"}
 SAME = 1e-9
-"""Gold scores that differ by less are equal."""
+"""Gold scores that differ by less count as equal."""
 
 
 @torch.no_grad()
@@ -46,17 +46,17 @@ def verdicts(model: Any, tokenizer: Any, responses: Sequence[Response]) -> list[
 
 
 def without_labels(call: StageCall) -> None:
-    """without_labels.json: how often the base's verdict orders a pair of answers as the gold judge
-    does, a rate, and in it the rates on each pool of labelers. Inputs model, prompts, responses,
-    rankings."""
+    """without_labels.json: how often the base's verdict orders a pair of responses as the gold
+    judge does, a rate, and within it the rates on each pool of labelers. Inputs model, prompts,
+    responses, rankings."""
     model, tokenizer = load_policy(call.path("model"))
     prompts = {p.id: p for p in read_records(call.path("prompts"), Prompt)}
     every = [r for path in call.paths("responses") for r in read_records(path, Response)]
-    answers = [r for r in every if r.prompt_id in prompts]
+    responses = [r for r in every if r.prompt_id in prompts]
     call.progress(0, 1, "verdicts")
-    values = verdicts(model, tokenizer, answers)
-    verdict_of = {(r.prompt_id, r.response): v for r, v in zip(answers, values, strict=True)}
-    gold = accuracy(gold_pairs(World(call.config["seed"]), answers), verdict_of, prompts)
+    values = verdicts(model, tokenizer, responses)
+    verdict_of = {(r.prompt_id, r.response): v for r, v in zip(responses, values, strict=True)}
+    gold = accuracy(gold_pairs(World(call.config["seed"]), responses), verdict_of, prompts)
     table = gold.to_json()
     rankings = read_records(call.path("rankings"), Ranking)
     for role, name in POOLS.items():
@@ -71,11 +71,11 @@ def without_labels(call: StageCall) -> None:
     (call.out / "without_labels.json").write_text(json.dumps(table, indent=1))
 
 
-def gold_pairs(world: World, answers: Sequence[Response]) -> list[tuple[str, str, str]]:
-    """(prompt id, better, worse) of every two answers to a prompt that the gold judge tells
-    apart."""
+def gold_pairs(world: World, responses: Sequence[Response]) -> list[tuple[str, str, str]]:
+    """(prompt id, better, worse) of every two responses to a prompt between which the gold judge
+    sees a difference."""
     found = []
-    for prompt_id, members in by_prompt(answers).items():
+    for prompt_id, members in by_prompt(responses).items():
         gold = [(world.judge.score(r.prompt, r.response).total, r.response) for r in members]
         found += [
             (prompt_id, better, worse)
@@ -91,7 +91,7 @@ def accuracy(
     verdict_of: Mapping[tuple[str, str], float],
     prompts: Mapping[str, Prompt],
 ) -> Interval:
-    """Share of pairs (prompt id, better, worse) that the verdicts order so, equal ones half."""
+    """Share of pairs (prompt id, better, worse) that the verdicts order alike, equal ones half."""
     gaps = [verdict_of[p, better] - verdict_of[p, worse] for p, better, worse in pairs]
     asked = [prompt_id for prompt_id, _, _ in pairs]
     right = [0.5 if gap == 0 else float(gap > 0) for gap in gaps]

@@ -1,4 +1,4 @@
-"""Evaluates the user's own rankings: how often others agree with them, and where that is shown."""
+"""Evaluates the user's own rankings: how often others agree with them, for the report."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,14 +16,14 @@ from understudy.training.run import write_atomic
 from understudy.world.world import World
 
 Scores = Mapping[str, float]
-"""Text of an answer -> how good somebody thinks it is."""
+"""Text of a response -> somebody's score of it."""
 SAME = 1e-9
-"""Scores that differ by less are equal."""
+"""Scores that differ by less count as equal."""
 
 
 def check(call: StageCall) -> None:
     """your_labels.json: the block `your_labels` of results.json."""
-    file = call.path("yours")  # empty when every prompt was skipped
+    file = call.path("yours")  # empty if every prompt was skipped
     yours = read_records(file, Ranking) if file.stat().st_size else []
     others = read_records(call.path("rankings"), Ranking)
     user_of = {p.id: p.user_id for p in read_records(call.path("prompts"), Prompt)}
@@ -38,7 +38,9 @@ def check(call: StageCall) -> None:
         "ties": sum(one.num_ties for one in yours),
         "agree_gold": rate(by_score(votes, gold), user_of, "the gold judge sees no difference"),
         "agree_training_labelers": rate(
-            by_votes(votes, others), user_of, "no training labeler ranked the same answers apart"
+            by_votes(votes, others),
+            user_of,
+            "no training labeler ranked the same responses without a tie",
         ),
         "agree_reward_model": rate(
             by_score(votes, scores_of(call, yours)), user_of, "all scores are equal"
@@ -48,7 +50,7 @@ def check(call: StageCall) -> None:
 
 
 def scores_of(call: StageCall, rankings: Sequence[Ranking]) -> Mapping[str, Scores]:
-    """Prompt id -> the reward model's scores of its answers."""
+    """Prompt id -> the reward model's scores of its responses."""
     if not rankings:
         return {}
     model, tokenizer = load_scalar(call.path("reward_model"))
@@ -61,7 +63,7 @@ def scores_of(call: StageCall, rankings: Sequence[Ranking]) -> Mapping[str, Scor
 
 
 Agreed = tuple[str, bool]
-"""Prompt id, and whether somebody agrees with the user on two of its answers."""
+"""Prompt id, and whether somebody agrees with the user on two of its responses."""
 
 
 def by_score(votes: Iterable[Vote], scores: Mapping[str, Scores]) -> Iterator[Agreed]:
@@ -74,7 +76,7 @@ def by_score(votes: Iterable[Vote], scores: Mapping[str, Scores]) -> Iterator[Ag
 
 
 def by_votes(votes: Iterable[Vote], others: Iterable[Ranking]) -> Iterator[Agreed]:
-    """Whether each labeler who ranked the same two answers apart chose as the user did."""
+    """Whether each labeler who ranked the same two, without a tie, chose as the user did."""
     mine = {vote.unit: vote.value for vote in votes}
     for ranking in others:
         for vote in votes_of_ranking(ranking):
@@ -87,7 +89,7 @@ def rate(agreed: Iterable[Agreed], user_of: Mapping[str, str], why_none: str) ->
     rows = list(agreed)
     if not rows:
         unknown = {"rate": None, "low": None, "high": None, "n": 0, "num_prompts": 0}
-        return {**unknown, "undefined": f"{why_none}, or you ranked no two answers apart"}
+        return {**unknown, "undefined": f"{why_none}, or you ranked only ties"}
     prompts = [prompt for prompt, _ in rows]
     users = [user_of[prompt] for prompt in prompts]
     interval = win_rate([float(same) for _, same in rows], prompts, users)
@@ -95,7 +97,7 @@ def rate(agreed: Iterable[Agreed], user_of: Mapping[str, str], why_none: str) ->
 
 
 def report(call: StageCall) -> None:
-    """results.json and report.html as without the user's rankings, and what came of those."""
+    """results.json and report.html, with the section on the user's rankings added."""
     table = results(call)
     yours = json.loads(call.path("your_labels").read_text())
     table = {**table, "your_labels": yours}

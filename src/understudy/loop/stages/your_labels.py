@@ -1,9 +1,9 @@
 """The stage in which the user is one of the labelers: `understudy demo --label 10`.
 
-Prompts and sampled responses enter a separate project, DEMO/you/NAME, where NAME is the hash of
-what there is to rank. The demo's own store would not do, since its stages remove what they had
-added when they run again, and a person's rankings must outlast that. The same responses lead to the
-same project, so work continues where it stopped and finished work is not asked for twice.
+Prompts and sampled responses enter a separate project, DEMO/you/NAME, where NAME is a hash of the
+responses to rank. The demo's own store is unsuitable: its stages, when they run again, remove what
+they added, and a person's rankings must survive that. The same responses give the same project, so
+work continues where it stopped, and nobody ranks the same prompt twice.
 """
 
 import contextlib
@@ -51,15 +51,15 @@ NAME = "you"
 MOST_ANSWERS = 9
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_AFTER_THE_LAST = 3.0
-"""The pages stay for so long after the last ranking, so that they can say that it arrived."""
+"""How long the pages stay after the last ranking, so that they can confirm it."""
 ONE_LABELER = Overlap(share=0.0, wanted=1, most=1)
 
 
 def ask(call: StageCall) -> None:
     """Inputs prompts, responses and rankings; config number: how many prompts the user ranks.
 
-    yours.jsonl has the user's rankings, rankings.jsonl the simulated labelers' and then those.
-    Leaves with EXIT_STOPPED when told to end first.
+    yours.jsonl has the user's rankings, rankings.jsonl the simulated labelers' followed by the
+    user's. Exits with EXIT_STOPPED if told to end first.
     """
     project = yours(call)
     store = project.open_store()
@@ -79,8 +79,8 @@ def ask(call: StageCall) -> None:
 
 
 def yours(call: StageCall) -> Project:
-    """The project of what there is to rank, with the first `number` prompts in its queue."""
-    prompts, answers = chosen(call)
+    """The project with the responses to rank and the first `number` prompts in its queue."""
+    prompts, responses = chosen(call)
     name = sha256_of([file_hash(p) for p in (call.path("prompts"), *call.paths("responses"))])
     folder = call.root / "you" / name[:12]
     if not (folder / FILE).is_file():
@@ -91,7 +91,7 @@ def yours(call: StageCall) -> Project:
     store = project.open_store()
     store.add_prompts(prompts)
     store.set_intake(prompts, [])
-    store.add_responses(answers)
+    store.add_responses(responses)
     new, seed = to_rank(store, most=MOST_ANSWERS), call.config["seed"]
     add_items(store, new, overlap=ONE_LABELER, seed=seed, at=stamp(utc_now()))
     store.engine.dispose()
@@ -99,9 +99,10 @@ def yours(call: StageCall) -> Project:
 
 
 def chosen(call: StageCall) -> tuple[list[Prompt], list[Response]]:
-    """The prompts to rank, drawn by lot from those with two different answers, and the answers.
+    """The prompts to rank, drawn at random from those with two different responses, and the
+    responses.
 
-    More prompts are the fewer ones and others. ValueError where there are not so many.
+    A larger number includes the prompts of a smaller one. ValueError if there are too few.
     """
     number = call.config["number"]
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
@@ -109,7 +110,7 @@ def chosen(call: StageCall) -> tuple[list[Prompt], list[Response]]:
     able = [p for p in read_records(call.path("prompts"), Prompt) if len(shown.get(p.id, ())) > 1]
     if number > len(able):
         raise ValueError(
-            f"--label is {number}, but only {len(able)} prompts have two different answers to "
+            f"--label is {number}, but only {len(able)} prompts have two different responses to "
             f"rank; pass --label {len(able)} or less"
         )
     random.Random(f"your_labels/{call.config['seed']}").shuffle(able)
@@ -117,7 +118,7 @@ def chosen(call: StageCall) -> tuple[list[Prompt], list[Response]]:
 
 
 def finished(store: Store, number: int) -> bool:
-    """Whether the user has ranked `number` prompts, or those that they did not skip."""
+    """Whether the user has ranked or skipped `number` prompts."""
     states = states_of(store)
     if states.get("done", 0) >= number:
         return True
@@ -129,7 +130,7 @@ def finished(store: Store, number: int) -> bool:
 
 
 def states_of(store: Store) -> dict[str, int]:
-    """State -> the user's assignments that are in it."""
+    """State -> number of the user's assignments in it."""
     query = select(assignments.c.state, func.count().label("number")).group_by(assignments.c.state)
     with reading(store.engine) as connection:
         return {row.state: row.number for row in connection.execute(query)}
@@ -140,8 +141,8 @@ def states_of(store: Store) -> dict[str, int]:
 
 @contextlib.contextmanager
 def served(project: Project, call: StageCall) -> Iterator[threading.Thread]:
-    """The labelers' pages on a free port of this machine, in a thread; the link to them is in
-    LINK_FILE meanwhile, for the demo to print."""
+    """The labelers' pages on a free port of this machine, in a thread; meanwhile LINK_FILE has the
+    link for the demo to print."""
     import uvicorn
 
     with socket.create_server(("127.0.0.1", 0)) as door:
@@ -170,7 +171,7 @@ def served(project: Project, call: StageCall) -> Iterator[threading.Thread]:
 
 
 def link_to(project: Project, address: str) -> str:
-    """A one-time link: the invitation of a training labeler, later one to a new password."""
+    """A one-time link: first a training labeler's invitation, later one to set a password."""
     store = project.open_store()
     accounts = all_accounts(store)
     store.engine.dispose()
@@ -188,7 +189,7 @@ def link_to(project: Project, address: str) -> str:
 
 
 def wait(call: StageCall, store: Store, stopped: threading.Event, server: threading.Thread) -> None:
-    """Until the user is done; SystemExit when told to stop before."""
+    """Wait until the user is done; SystemExit if told to stop first."""
     number = call.config["number"]
     while not finished(store, number):
         done = states_of(store).get("done", 0)
@@ -196,13 +197,13 @@ def wait(call: StageCall, store: Store, stopped: threading.Event, server: thread
         if stopped.wait(SECONDS_BETWEEN_LOOKS):
             sys.exit(EXIT_STOPPED)
         if not server.is_alive():
-            raise RuntimeError("the labelers' pages ended; the same command goes on from there")
+            raise RuntimeError("the labelers' pages ended; the same command continues from there")
     stopped.wait(SECONDS_AFTER_THE_LAST)
 
 
 @contextlib.contextmanager
 def told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, which is what Ctrl-C in the demo becomes for a stage."""
+    """An event set by SIGTERM, which the demo sends to stages on Ctrl-C."""
     stopped = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:

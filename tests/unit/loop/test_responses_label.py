@@ -1,6 +1,6 @@
 """A base model's answer to the bare prompt."""
 
-from understudy.loop.stages.answers import without_label
+from understudy.loop.stages.responses import without_label
 
 
 def test_the_label_of_a_forums_reply_is_no_part_of_the_answer():

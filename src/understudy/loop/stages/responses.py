@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from understudy.engines.sampling import draw_responses, merge_identical
-from understudy.loop.sample import draw_varying, room_for_answers
+from understudy.loop.sample import draw_varying, room_for_responses
 from understudy.loop.stage_call import StageCall
 from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar, score_texts
@@ -19,16 +19,16 @@ from understudy.records import Prompt, Response, iter_records, read_records, wri
 from understudy.world.corpus import FORUM_TEMPLATE
 
 AS_IT_STANDS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-"""The paper's base model gets the prompt and nothing else (s3.5)."""
+"""The paper's base model gets only the prompt (s3.5)."""
 LABEL = FORUM_TEMPLATE.partition("\n")[2].partition("{")[0].strip()
 BATCH = 128
 """Prompts between two reports of progress."""
 
 
-def answer(call: StageCall) -> None:
+def respond(call: StageCall) -> None:
     """Inputs model, prompts (one or more files), optional prefix (text before every prompt).
 
-    Config: name, seed, plain (the prompt as it stands, without a chat template), temperature,
+    Config: name, seed, plain (the bare prompt, without a chat template), temperature,
     greedy, num_samples or [min_answers, max_answers] with identical ones merged,
     max_response_tokens, max_prompts, shard [i, n]: every n-th prompt from the i-th on.
     """
@@ -41,7 +41,7 @@ def answer(call: StageCall) -> None:
         tokenizer.chat_template = AS_IT_STANDS
     if call.paths("prefix"):
         add_prefix(tokenizer, call.path("prefix").read_text(encoding="utf-8"))
-    limit = room_for_answers(model, tokenizer, prompts, config["max_response_tokens"])
+    limit = room_for_responses(model, tokenizer, prompts, config["max_response_tokens"])
     sampling = dict(seed=config["seed"], max_new_tokens=limit, model_name=config["name"])
     responses: list[Response] = []
     for done, part in _parts(prompts):
@@ -73,7 +73,7 @@ def answer(call: StageCall) -> None:
 
 
 def without_label(text: str) -> str:
-    """The text of a forum's reply, for a base model that goes on with its label first."""
+    """The text of a forum's reply, for a base model that first writes the reply's label."""
     return text.removeprefix(LABEL).lstrip() or text
 
 
