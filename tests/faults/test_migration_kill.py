@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, MetaData, select
-from tests.stores import BACKENDS, database, fill
+from tests.stores import database, fill
 
 from understudy.store.engine import make_engine, reading, writing
 from understudy.store.migrate import check_version, upgrade, version_of
@@ -61,8 +61,15 @@ def fill_older(engine: Engine, folder: Path) -> Store:
     return newest
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("version", ["0001", "0002"])
+@pytest.mark.parametrize(
+    ("version", "backend"),
+    [
+        ("0001", "sqlite"),
+        ("0002", "postgresql"),
+        pytest.param("0001", "postgresql", marks=pytest.mark.slow),
+        pytest.param("0002", "sqlite", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_upgrade_can_be_run_again(backend: str, version: str, tmp_path: Path) -> None:
     url = database(backend, tmp_path, migrated=False)
     engine = make_engine(url)

@@ -11,7 +11,7 @@ from tests.web.site import PASSWORD, Site, answers, prompt
 from understudy.labeling.client import LabelingClient
 from understudy.records import Message
 
-PER_PROMPT = 6
+PER_PROMPT = 8
 HOOK = """
   window.hits = [];
   window.hit = number => window.hits.push(number);
@@ -87,7 +87,7 @@ def check(page) -> None:
 def test_in_the_labelers_pages(project: Site, watched) -> None:
     page = watched("Ann")
     shown: set[str] = set()
-    for _ in range(len(PAYLOADS) // PER_PROMPT):
+    for _ in range(0, len(PAYLOADS), PER_PROMPT):
         page.locator(".answer.alone").wait_for()
         shown.update(page.locator(".turn .prose").all_text_contents())
         page.locator(".step").last.click()

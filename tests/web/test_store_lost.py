@@ -29,7 +29,16 @@ class Lossy:
     restore: Callable[[], None]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def on(everyday: str) -> pytest.MarkDecorator:
+    """Both kinds of store, of which this one is in the everyday suite."""
+    values = [
+        pytest.param(kind, marks=() if kind == everyday else pytest.mark.slow)
+        for kind in ("sqlite", "postgresql")
+    ]
+    return pytest.mark.parametrize("project", values, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def project(request, tmp_path_factory) -> Iterator[Lossy]:
     """A running server with something to demonstrate and to rank."""
     folder = tmp_path_factory.mktemp("lost")
@@ -71,6 +80,7 @@ def fill(site: Site) -> None:
     site.plan("demonstrate", "rank")
 
 
+@on("postgresql")
 def test_a_text_is_kept_and_sent_once_when_the_store_is_back(project: Lossy, open_page) -> None:
     site = project.site
     account_id = site.account("Ann")
@@ -99,6 +109,7 @@ def test_a_text_is_kept_and_sent_once_when_the_store_is_back(project: Lossy, ope
     assert not page.evaluate("Object.keys(localStorage).filter((name) => /outbox/.test(name))")
 
 
+@on("sqlite")
 def test_a_ranking_whose_page_was_closed_meanwhile_is_sent_once(project: Lossy, open_page) -> None:
     site = project.site
     account_id = site.account("Ben")
@@ -126,6 +137,7 @@ def test_a_ranking_whose_page_was_closed_meanwhile_is_sent_once(project: Lossy, 
     assert len(site.sent(account_id)) == 1
 
 
+@on("sqlite")
 def test_a_page_that_is_opened_meanwhile_says_so_and_opens_later(project: Lossy, open_page) -> None:
     project.site.account("Cat")
     page = open_page(project.site, "Cat")

@@ -187,35 +187,45 @@ def test_right_padding_needs_no_mask():
     torch.testing.assert_close(hidden_BTD[:1, :3], alone_1TD, rtol=1e-5, atol=1e-5)
 
 
-def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(tmp_path):
-    """In a process of its own: where the hub is, is read when the package is imported."""
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}
-    data = tmp_path / "data.jsonl"
-    data.write_text('{"prompt": "x", "response": "y"}\n')
-    command = [sys.executable, "-m", "understudy.cli", "sft", "--model", "nomodel"]
-    command += ["--data", str(data), "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        command, env=os.environ | nowhere, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "nomodel is no folder, and the Hugging Face hub cannot be reached" in line
-    assert not (tmp_path / "run").exists()
+WITHOUT_HUB = """
+import sys
+from understudy.cli import main
+from understudy.models.policies import load_policy
+sft = ["sft", "--data", sys.argv[1], "--out", sys.argv[2], "--model", "nomodel"]
+print(main(sft), flush=True)
+print("then", file=sys.stderr, flush=True)
+print(load_policy("org/small")[0])
+"""
+"""In a process of its own: where the hub is, is read when the package is imported."""
 
 
-def test_a_copy_on_this_machine_is_used_where_the_hub_cannot_be_reached(tmp_path):
-    snapshot = tmp_path / "hub" / "models--org--small" / "snapshots" / ("a" * 40)
+@pytest.fixture(scope="module")
+def without_hub(tmp_path_factory):
+    """What became of a name that is nowhere, and of one with a copy on this machine."""
+    folder = tmp_path_factory.mktemp("hub")
+    snapshot = folder / "hub" / "models--org--small" / "snapshots" / ("a" * 40)
     save_model_folder(snapshot)
     refs = snapshot.parents[1] / "refs"
     refs.mkdir()
     (refs / "main").write_text("a" * 40)
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
-    code = "from understudy.models.policies import load_policy; print(load_policy('org/small')[0])"
+    data = folder / "data.jsonl"
+    data.write_text('{"prompt": "x", "response": "y"}\n')
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | nowhere,
+        [sys.executable, "-c", WITHOUT_HUB, data, folder / "run"],
+        env=os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "LlamaForCausalLM(" in done.stdout, done.stderr
+    assert not (folder / "run").exists()
+    return done
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(without_hub):
+    assert without_hub.stdout.splitlines()[0] == "2"
+    (line,) = without_hub.stderr.partition("then\n")[0].splitlines()
+    assert "nomodel is no folder, and the Hugging Face hub cannot be reached" in line
+
+
+def test_a_copy_on_this_machine_is_used_where_the_hub_cannot_be_reached(without_hub):
+    assert "LlamaForCausalLM(" in without_hub.stdout, without_hub.stderr

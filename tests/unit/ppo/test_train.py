@@ -98,11 +98,18 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("ptx_coef", [0.0, 0.5])
+@pytest.fixture(scope="module")
+def straight(world, tmp_path_factory, request):
+    """A run without interruption, and what differs from the tiny configuration."""
+    changes = dict(ptx_coef=request.param, adaptive_kl_target=0.1)
+    out = tmp_path_factory.mktemp("straight") / "a"
+    return train_ppo(tiny_config(world, out, **changes)), changes
+
+
+@pytest.mark.parametrize("straight", [0.0, 0.5], indirect=True)
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_resume_is_bit_exact(world, tmp_path, monkeypatch, ptx_coef, after):
-    changes = dict(ptx_coef=ptx_coef, adaptive_kl_target=0.1)
-    straight = train_ppo(tiny_config(world, tmp_path / "a", **changes))
+def test_resume_is_bit_exact(world, tmp_path, monkeypatch, straight, after):
+    straight, changes = straight
     config = tiny_config(world, tmp_path / "b", **changes)
     original = Run.log
 

@@ -310,17 +310,19 @@ def test_stopped_says_how_to_go_on(tmp_path, data, capsys, monkeypatch):
 
 
 CHILD = """
-import sys
+import json, sys
 from pathlib import Path
 from understudy.training.opening import open_run
 from tests.unit.training.test_run import Config
 out = Path(sys.argv[1])
-config = Config(out=out, resume=sys.argv[2] == "resume")
-options = dict(resume=config.resume, overwrite=sys.argv[2] == "overwrite")
-try:
-    open_run(out, stage="ppo", config=config, inputs={}, seed=7, **options)
-except ValueError as error:
-    sys.exit(str(error))
+for how in map(str.strip, sys.stdin):
+    config = Config(out=out, resume=how == "resume")
+    options = dict(resume=config.resume, overwrite=how == "overwrite")
+    try:
+        open_run(out, stage="ppo", config=config, inputs={}, seed=7, **options)
+        print(json.dumps("opened"), flush=True)
+    except ValueError as error:
+        print(json.dumps(str(error)), flush=True)
 """
 
 
@@ -331,15 +333,17 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
     logged(run, (1,))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def child(how):
-        command = [sys.executable, "-c", CHILD, str(out), how]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", CHILD, str(out)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, **pipes) as child:
 
-    for how in ("resume", "overwrite"):
-        found = child(how)
-        assert found.returncode == 1
-        assert f"{out} is in use by another process" in found.stderr
-        assert len(found.stderr.strip().splitlines()) == 1
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    run.finish({})
-    assert child("resume").returncode == 0
+        def said(how):
+            print(how, file=child.stdin, flush=True)
+            return json.loads(child.stdout.readline())
+
+        for how in ("resume", "overwrite"):
+            (line,) = said(how).splitlines()
+            assert f"{out} is in use by another process" in line
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+        run.finish({})
+        assert said("resume") == "opened"

@@ -52,14 +52,13 @@ def test_pretraining_goes_on_where_it_was_stopped(tmp_path):
         "tokens": 6 * 256,
         "row_length": 32,
         "batch_rows": 8,
-        "eval_every": 2,
+        "eval_every": 3,
     }
     whole = pretrain(PretrainConfig(out=tmp_path / "whole", **settings))
     again = pretrain(PretrainConfig(out=tmp_path / "again", **settings))
     assert (whole / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes()
     weights = "model/model.safetensors"
     assert (whole / weights).read_bytes() == (again / weights).read_bytes()
-    more = PretrainConfig(
-        out=tmp_path / "more", start_from=whole / "model", web_seed=1, copy_share=0.0, **settings
-    )
+    changes = {"start_from": whole / "model", "web_seed": 1, "copy_share": 0.0, "tokens": 2 * 256}
+    more = PretrainConfig(out=tmp_path / "more", **settings | changes)
     assert (pretrain(more) / weights).read_bytes() != (whole / weights).read_bytes()
