@@ -2,16 +2,16 @@
 
     python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256] [--load 0.5]
 
-The upstream answers at once, so what is measured is what the gateway adds: key, limits, JSON,
-the log's commit and a second hop. "cpu ms" is the server's own CPU time per request, which a busy
-machine changes little. Upstream, gateway and load are three processes on this machine.
+The upstream responds at once, so the figures show the gateway's overhead: key, limits, JSON, the
+log's commit and a second hop. "cpu ms" is the server's own CPU time per request, which a busy
+machine affects little. Upstream, gateway and load are three processes on this machine.
 
-First each connection sends its next request as soon as the last is answered, which shows how many
-requests a server takes; then no request has a place where it does not wait for all the others. So
-the latency that the gateway adds is measured in a second round, in which both servers get the same
-requests per second: `--load` of what the gateway took, spread evenly over the connections.
-At the end the gateway is killed (SIGKILL) under load, and every prompt that it had acknowledged is
-looked up in the log.
+In the first round each connection sends its next request as soon as it has the last response, which
+shows a server's throughput; at that load every request waits for all the others. The latency that
+the gateway adds is therefore measured in a second round, in which both servers get the same
+requests per second: `--load` times the gateway's throughput, spread evenly over the connections. At
+the end the gateway is killed (SIGKILL) under load, and every acknowledged prompt is looked up in
+the log.
 """
 
 import argparse
@@ -51,7 +51,7 @@ ANSWER = {
 
 
 async def upstream(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that answers at once."""
+    """An ASGI application that responds at once."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):
@@ -65,7 +65,7 @@ BODY = json.dumps(ANSWER).encode()
 
 
 class Load:
-    """So many connections, each sending its next request when the last is answered."""
+    """A number of connections, each sending its next request after the last response."""
 
     def __init__(self, port: int, key: str, pause: float = 0.0) -> None:
         """`pause` is the time from one request of a connection to its next, in seconds."""
@@ -76,7 +76,7 @@ class Load:
         self.numbers = count()
 
     async def run(self, connections: int, until: float) -> None:
-        """Load until a time, and no failure stops it."""
+        """Send load until a time; failures do not stop it."""
         begin = time.perf_counter()
         starts = (begin + self.pause * i / connections for i in range(connections))
         await asyncio.gather(*(self._connection(start, until) for start in starts))
@@ -124,13 +124,13 @@ class Load:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses."""
+    """An unused port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
-    """A server in a process of its own, once it listens."""
+    """Start a server in its own process; returns once it listens."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     for _ in range(600):
         try:
@@ -157,7 +157,7 @@ def measure(
     seconds: float,
     rate: float | None = None,
 ) -> tuple[Load, dict[str, float]]:
-    """Load a server, after a short warm-up: as much as it takes, or `rate` requests/s."""
+    """Load a server, after a short warm-up: at full speed, or with `rate` requests/s."""
     pause = connections / rate if rate else 0.0
     warm_up = time.perf_counter() + min(1.0, seconds / 4)
     asyncio.run(Load(port, key, pause).run(connections, warm_up))
@@ -177,7 +177,7 @@ def measure(
 
 
 def kill_under_load(gateway: subprocess.Popen[bytes], port: int, key: str) -> list[str]:
-    """SIGKILL after a second of load: what had been acknowledged until then."""
+    """SIGKILL the gateway after a second of load; returns the acknowledged prompts."""
     load = Load(port, key)
 
     async def go() -> None:

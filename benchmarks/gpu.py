@@ -2,11 +2,11 @@
 
     python benchmarks/gpu.py [--size 1.3b] [--peak-tflops 989] [--bandwidth-tbs 3.35]
 
-Needs a CUDA device with 80 GB and 64 GB of disk for the models it writes; `--size tiny --device
-cpu` only tries the script out. The defaults of the peaks are an H100's (dense bf16; HBM3). Writes
-benchmarks/gpu.json: tokens per second and share of the peak rate (MFU, recomputed activations not
-counted) per trainer, and of the rollouts the share of what memory bandwidth allows, where a decode
-step reads every weight once in bf16.
+Needs a CUDA device with 80 GB and 64 GB of disk for the models it writes;
+`--size tiny --device cpu` only tests the script. The defaults of the peaks are an H100's (dense
+bf16; HBM3). Writes benchmarks/gpu.json: tokens per second and share of the peak rate (MFU,
+recomputed activations not counted) per trainer, and for the rollouts the share of the memory
+bandwidth's bound, in which a decode step reads every weight once in bf16.
 """
 
 import argparse
@@ -43,8 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise SystemExit(
-            "no CUDA device here; this needs one with 80 GB. `--size tiny --device cpu` tries the "
-            "script out, `make bench` measures what a CPU can"
+            "no CUDA device here; this needs one with 80 GB. `--size tiny --device cpu` tests the "
+            "script; `make bench` measures on a CPU"
         )
     work = SIZES[options.size]
     batch = 64 if options.size == "1.3b" else 8
@@ -102,7 +102,7 @@ def measure(work: Workload, folder: Path, device: str, batch: int) -> dict[str, 
             **common,
         )
     )
-    # A ranking of 9 answers computes its prompt once.
+    # A ranking of 9 responses computes its prompt once.
     tokens_per_pair = (work.prompt_tokens + 9 * work.response_tokens) / 36
     rollout = _median(ppo, "ppo/seconds_rollout")
     return {

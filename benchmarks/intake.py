@@ -1,11 +1,11 @@
-"""How long intake takes, and how much memory, from 10 thousand to 1 million prompts.
+"""Time and memory of intake, from 10 thousand to 1 million prompts.
 
     python benchmarks/intake.py [--sizes 10000 100000 1000000] [--near 0.8]
 
 Prompts have the paper's lengths (Table 9: log-normal, median 62 tokens, mean about 166), six
 prompts per user with a long tail, 10% repeated or templated texts and 3% personal data. Each size
-runs in a process of its own, so that its peak memory is its own; reading the JSON Lines file and
-writing the result count.
+runs in its own process, for its own peak memory. The time includes reading the JSON Lines file and
+writing the result.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A store with prompts that were rated and ranked before: what an owner's numbers are made of."""
+"""Fills a store with rated and ranked prompts, for an owner's figures."""
 
 import random
 from pathlib import Path
@@ -9,7 +9,7 @@ from understudy.store import open_project
 
 
 def fill_labeled(folder: Path, num_prompts: int) -> None:
-    """Add prompts that three labelers each have rated and ranked."""
+    """Add prompts that three labelers have rated and ranked."""
     store = open_project(folder).open_store()
     labelers = [LabelerInfo(id=f"before{k}", role="training") for k in range(9)]
     store.add_labelers(labelers)
@@ -47,7 +47,7 @@ def _answers(prompt: Prompt) -> list[Response]:
 def _labels(
     prompt: Prompt, answers: list[Response], labeler_id: str, rng: random.Random
 ) -> list[Rating | Ranking]:
-    """Worse answers have larger numbers, as far as this labeler sees it."""
+    """Labels by a labeler; higher-numbered responses are worse, up to the labeler's noise."""
     seen = [place + rng.gauss(0, 1.5) for place in range(len(answers))]
     order = sorted(range(len(answers)), key=seen.__getitem__)
     shared: Any = {"prompt_id": prompt.id, "labeler_id": labeler_id}

@@ -1,17 +1,17 @@
-"""40 labelers at once on the labelers' pages: how long pages take, and whether all is kept.
+"""40 labelers at once on the labelers' pages: latency of each page, and lost labels.
 
     python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0]
         [--store sqlite | postgresql] [--owner 0]
 
 Each labeler signs in by invitation, reads the instructions and then, for every item, loads the work
-page, fetches the item, saves a draft, says that the page is open, and submits, as a browser does.
-The labelers answer by the length of a text (`Quick`), so that what is measured is the server; any
+page, fetches the item, saves a draft, reports that the page is open, and submits, as a browser
+does. The labelers judge by the length of a text (`Quick`), so the figures are the server's; any
 `records.Labeler` can take their place. `--think S` waits S seconds on average before each request;
-0 is the worst case, as no labeler is that fast. `--owner N` puts N prompts into the store that
-three labelers have rated and ranked before (about 5,000 at the paper's size), and an owner opens
-the page of agreement while the labelers work. Server and labelers share this machine. At the end
-the store is looked at: labels that were acknowledged and are not there exactly once, items with
-more labelers than they want, items that one labeler had twice, must all be 0.
+0 is the worst case, since no labeler is that fast. `--owner N` puts N prompts into the store that
+three labelers have rated and ranked (about 5,000 at the paper's size), and an owner opens the page
+of agreement while the labelers work. Server and labelers share this machine. At the end three
+counts in the store must be 0: acknowledged labels that are not there exactly once, items with more
+labelers than their overlap, and items that one labeler got twice.
 """
 
 import argparse
@@ -48,7 +48,7 @@ Times = dict[str, list[float]]
 
 @dataclass
 class Reply:
-    """What `LabelingClient` reads of a reply."""
+    """The parts of a reply that `LabelingClient` reads."""
 
     status_code: int
     data: bytes
@@ -60,9 +60,9 @@ class Reply:
 
 @dataclass
 class PlainHttp:
-    """A browser's connection, as light as it can be, that notes how long each page took.
+    """A minimal browser connection that records how long each page took.
 
-    Straight on a socket: the standard library's client takes longer to read a reply's head than
+    It uses a plain socket: the standard library's client takes longer to read a reply's head than
     the server takes to make it, and both share this machine.
     """
 
@@ -110,7 +110,7 @@ COOKIE = re.compile(rb"\r\nset-cookie: *([^;\r]+)", re.IGNORECASE)
 
 
 def _read_reply(connection: socket.socket) -> tuple[Reply, str | None]:
-    """A reply, whose length the server must say, and the cookie that it sets."""
+    """A reply (the server must send its length), and the cookie that it sets."""
     data = b""
     while (end := data.find(b"\r\n\r\n")) < 0:
         data += _received(connection)
@@ -157,7 +157,7 @@ class Person:
         client.read_instructions()
 
     def work(self, num_items: int) -> None:
-        """So many items, each as a browser does it."""
+        """Work on a number of items, each as a browser does."""
         for _ in range(num_items):
             self.http.get("/work")
             assignment = self.client.next()
@@ -175,7 +175,7 @@ class Person:
 
 
 def fill(folder: Path, store_url: str, num_prompts: int) -> None:
-    """A project with prompts that have six answers each, and a queue."""
+    """A project with prompts that have six responses each, and a queue."""
     new_project(NewConfig(folder=folder, store=store_url))
     store = open_project(folder).open_store()
     prompts = [
@@ -206,15 +206,15 @@ def fill(folder: Path, store_url: str, num_prompts: int) -> None:
 
 @dataclass
 class Owner:
-    """Whoever opens the page of agreement again and again until the labelers are done."""
+    """The owner, who reloads the page of agreement until the labelers are done."""
 
     person: "Person"
     done: threading.Event = field(default_factory=threading.Event)
     first_s: float | None = None
-    """How long it took until there were numbers."""
+    """Time until the page had figures."""
 
     def look(self) -> None:
-        """As the page does: what is still being worked out is asked for again."""
+        """Load the page as a browser does, asking again for figures that are not yet computed."""
         begun = time.perf_counter()
         while not self.done.is_set():
             headers = {"Accept": "application/json"}
@@ -225,10 +225,10 @@ class Owner:
 
 
 class Quick:
-    """A labeler who needs no time: answers depend on the answer's text alone."""
+    """A labeler who needs no time: labels depend only on the response's text."""
 
     def demonstrate(self, prompt: Prompt) -> Any:
-        """A short answer."""
+        """A short demonstration."""
         from understudy.records import Demonstration
 
         return Demonstration(
@@ -254,7 +254,7 @@ class Quick:
 
 
 def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """`understudy label` in a process of its own, once it answers."""
+    """Start `understudy label` in its own process; returns once it responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
     command = [sys.executable, "-m", "understudy.cli", "label", "--project", str(folder)]
@@ -283,7 +283,7 @@ def quantile(seconds: list[float], share: float) -> float:
 
 
 def problems(store: Store, acknowledged: list[str]) -> dict[str, int]:
-    """What must not be: each count should be 0."""
+    """Counts of faults, each of which should be 0."""
     held = assignments.c.state.in_(("leased", "done")) & assignments.c.slot.is_not(None)
     with reading(store.engine) as connection:
         there = Counter(connection.execute(select(submissions.c.id)).scalars())
@@ -307,13 +307,13 @@ def problems(store: Store, acknowledged: list[str]) -> dict[str, int]:
 
 
 def together(people: list[Person], what: Any) -> None:
-    """Everybody at the same time."""
+    """Run `what` for everybody at the same time."""
     failed: list[BaseException] = []
 
     def one(person: Person) -> None:
         try:
             what(person)
-        except BaseException as error:  # shown below: a thread's own would go unseen
+        except BaseException as error:  # raised below: a thread's error would go unnoticed
             failed.append(error)
 
     threads = [threading.Thread(target=one, args=(person,)) for person in people]
@@ -326,7 +326,7 @@ def together(people: list[Person], what: Any) -> None:
 
 
 def database(kind: str) -> str:
-    """The URL of a new database: a file, or on a PostgreSQL that ends with this process."""
+    """The URL of a new database: a file, or a PostgreSQL server that ends with this process."""
     if kind == "sqlite":
         return "sqlite:///store.sqlite"
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -337,7 +337,7 @@ def database(kind: str) -> str:
 
 @dataclass
 class Measured:
-    """What came of it."""
+    """The measurements."""
 
     times: Times
     errors: Counter[str]
@@ -379,11 +379,11 @@ WORK = (
     "POST /api/assignments/{id}/heartbeat",
     "POST /api/assignments/{id}/submit",
 )
-"""The requests that are an item's, as a browser sends them."""
+"""A browser's requests for one item."""
 
 
 def measure(folder: Path, options: argparse.Namespace) -> Measured:
-    """All labelers at once on a server of their own."""
+    """Run all labelers at once on one server."""
     links = [
         invite_labeler(InviteConfig(name=f"L{k}", role="training", screen="no", project=folder))
         for k in range(options.labelers)
@@ -428,10 +428,10 @@ def main() -> None:
     parser.add_argument("--labelers", type=int, default=40)
     parser.add_argument("--items", type=int, default=50)
     parser.add_argument("--think", type=float, default=0.0)
-    parser.add_argument("--store", default="sqlite", help="sqlite, postgresql (one of its own)")
-    parser.add_argument("--owner", type=int, default=0, help="prompts that were labeled before")
+    parser.add_argument("--store", default="sqlite", help="sqlite or postgresql (a new server)")
+    parser.add_argument("--owner", type=int, default=0, help="prompts that are already labeled")
     options = parser.parse_args()
-    sys.setswitchinterval(0.0005)  # 40 labelers share this process: none shall wait for another
+    sys.setswitchinterval(0.0005)  # 40 labelers share this process
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
         fill(folder, database(options.store), options.labelers * options.items)

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--tokens 1024] [--vocab 128000] [--hidden 256]
 
-Each way runs in a process of its own, and its peak is the growth of the process's resident memory
-over what it was before, inputs included in neither. "whole" is log_softmax of all logits, as one
-would write it; "chunks" is `models.ops.chunked_logprobs`. Writes benchmarks/memory.json.
+Each method runs in its own process, and its peak is the growth of the process's resident memory,
+inputs not included. "whole" is a plain log_softmax of all logits; "chunks" is
+`models.ops.chunked_logprobs`. Writes benchmarks/memory.json.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def measure(way: str, tokens: int, vocab: int, hidden: int, out: Connection) -> 
     hidden_ND = torch.randn(tokens, hidden, generator=generator).requires_grad_()
     weight_VD = torch.randn(vocab, hidden, generator=generator).mul_(0.02).requires_grad_()
     labels_N = torch.randint(vocab, (tokens,), generator=generator)
-    weight_VD.grad = torch.zeros_like(weight_VD)  # the gradient's own memory is needed either way
+    weight_VD.grad = torch.zeros_like(weight_VD)  # both methods need the gradient's own memory
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if way == "whole":
         logits_NV = hidden_ND @ weight_VD.T
@@ -41,7 +41,7 @@ def measure(way: str, tokens: int, vocab: int, hidden: int, out: Connection) -> 
 
 
 def main() -> None:
-    """Measure both ways and write what they took."""
+    """Measure both methods and write their peaks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--vocab", type=int, default=128_000)

@@ -1,10 +1,10 @@
-"""How much personal data the rules find, and how much else they take for it.
+"""Recall and precision of the rules for personal data.
 
     python benchmarks/pii.py
 
 The list is our own, with invented people and numbers from public documentation of each format. In
-`FOUND` the personal data stands between « and »; `ALONE` holds none. Found counts when a finding
-overlaps the marked text; every finding that overlaps none is a false alarm.
+`FOUND` the personal data is between « and »; `ALONE` has none. Marked text counts as found if a
+finding overlaps it; every other finding is a false alarm.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""The two libraries for products in fp32 on this processor: what `models/cpu/products.py` gains.
+"""The two libraries for fp32 products on this processor: the gain of `models/cpu/products.py`.
 
     python benchmarks/products.py
 
-Both take turns, one product each, so that a machine that slows down slows both. The weight is given
-as it is for a pass forward, and transposed as for a gradient. OMP_NUM_THREADS sets the threads.
+Both take turns, one product each, so that a machine that slows down slows both. The weight is
+passed plain, as in a forward pass, and transposed, as for a gradient. OMP_NUM_THREADS sets the
+threads.
 """
 
 import statistics

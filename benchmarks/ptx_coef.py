@@ -1,13 +1,12 @@
-"""What the pretraining coefficient does: PPO-ptx at several values, with the paper's 8:1 ratio.
+"""The effect of the pretraining coefficient: PPO-ptx at several values, with the paper's 8:1 ratio.
 
     .venv/bin/python benchmarks/ptx_coef.py runs/demo [--coefs 0 1 10 27.8 100] [--iterations 20]
         [--reduction episode | token]
 
-Takes the models and prompts of a finished demo (`understudy demo`; `--quick` will do to try this
-out) and trains from the model that RL starts from, on 8 rows of text for each episode. Prints a
-table and writes ptx_coef_REDUCTION.json into
---out; finished runs there are not trained again. The gold judge
-compares the answers to held-out prompts with those of step 0, drawn with the same noise.
+Takes the models and prompts of a finished demo (`understudy demo`; `--quick` suffices for a test)
+and trains from the RL init, on 8 rows of text for each episode. Prints a table and writes
+ptx_coef_REDUCTION.json into --out; finished runs there are not trained again. The gold judge
+compares the responses to held-out prompts with those of step 0, drawn with the same noise.
 """
 
 import argparse
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def config_of(options: argparse.Namespace, coef: float) -> PPOConfig:
-    """The demo's own PPO-ptx, but for the mix and the length."""
+    """The demo's own PPO-ptx, except for the mix and the length."""
     changes: dict[str, Any] = {
         "out": options.out / (f"coef-{coef:g}-{options.reduction}" if coef else "coef-0"),
         "ptx_coef": coef,
@@ -88,7 +87,7 @@ def vars_of(config: PPOConfig) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace, coef: float) -> dict[str, Any]:
-    """One run and what became of it."""
+    """One run and its figures."""
     config = config_of(options, coef)
     out = train_ppo(config)
     rows = [row for row in read_lines(out / "metrics.jsonl") if row["step"] > 0]
@@ -118,14 +117,14 @@ def measure(options: argparse.Namespace, coef: float) -> dict[str, Any]:
 
 
 def ppo_share(rows: list[dict[str, Any]]) -> float:
-    """Norm of PPO's own gradient over that of the whole, mean over iterations; 1 without ptx."""
+    """Norm of PPO's own gradient over that of the sum, mean over iterations; 1 without ptx."""
     pairs = [(row.get("ppo/surrogate_grad_norm"), row["ppo/policy_grad_norm"]) for row in rows]
     shares = [1.0 if own is None else own / whole for own, whole in pairs]
     return sum(shares) / len(shares)
 
 
 def gold_wins(config: PPOConfig) -> dict[str, float]:
-    """For each held-out prompt, whether the gold judge prefers the last answer to the first."""
+    """For each held-out prompt, whether the gold judge prefers the last response to the first."""
     judge = World(config.seed).judge
     assert config.eval_prompts is not None
     prompts = {p.id: p.prompt for p in read_records(config.eval_prompts, Prompt)}

@@ -4,9 +4,9 @@
 
 FOLDER is a Hugging Face folder of a causal language model with a chat template, such as
 runs/real/model/model. Writes benchmarks/real.json as speed.py does: figures, ratios (ours over
-theirs, in turns), the machine. "theirs" is the loop that one writes with transformers alone: padded
-batches, all logits, AdamW. Rankings and PPO are compared with TRL's trainers too, where `make
-bench-peers` has installed them (trl_real.py). OMP_NUM_THREADS holds for every side.
+theirs, in turns), the machine. "theirs" is a plain loop with transformers alone: padded batches,
+all logits, AdamW. Rankings and PPO are compared with TRL's trainers too, if `make bench-peers` has
+installed them (trl_real.py). OMP_NUM_THREADS applies to every side.
 """
 
 import argparse
@@ -50,10 +50,10 @@ LIMITS: dict[str, Any] = {"max_prompt_tokens": 512, "max_response_tokens": 256, 
 
 
 def main() -> None:
-    """Run what was asked and write the results."""
+    """Run the chosen parts and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of a causal language model")
-    parser.add_argument("--quick", action="store_true", help="one turn each, to try it out")
+    parser.add_argument("--quick", action="store_true", help="one turn each, for a test")
     parser.add_argument("--only", nargs="*", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "real.json")
     options = parser.parse_args()
@@ -80,14 +80,14 @@ def text(rng: random.Random, low: int, high: int) -> str:
 
 
 def demonstrations(count: int) -> list[Demonstration]:
-    """Prompts of 4 to 40 words with answers of 4 to 60: ragged, as people's are."""
+    """Prompts of 4 to 40 words with responses of 4 to 60: ragged, like people's."""
     rng = random.Random(0)
     rows = ({"prompt": text(rng, 4, 40), "response": text(rng, 4, 60)} for _ in range(count))
     return [Demonstration.from_json(row) for row in rows]
 
 
 def rankings(count: int, size: int) -> list[Ranking]:
-    """Rankings of `size` answers without ties."""
+    """Rankings of `size` responses without ties."""
     rng = random.Random(1)
     return [
         Ranking.from_json(
@@ -102,7 +102,7 @@ def rankings(count: int, size: int) -> list[Ranking]:
 
 
 def sample(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
-    """Tokens per second of 32 answers of at most 48 tokens."""
+    """Tokens per second of 32 responses of at most 48 tokens."""
     model, tokenizer = load_policy(folder)
     rows = enumerate(demonstrations(32))
     prompts = [Prompt(id=f"p{i}", prompt=row.prompt, user_id="u") for i, row in rows]
@@ -174,7 +174,7 @@ def step(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask) of rows filled up with 0 on the right."""
+    """(ids, mask) of rows padded with 0 on the right."""
     length = max(map(len, rows))
     ids = [[*row, *[0] * (length - len(row))] for row in rows]
     mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]
@@ -285,7 +285,7 @@ def timed(side: Callable[[], int]) -> Callable[[], float]:
 
 
 def in_turns(sides: dict[str, Callable[[], float | None]], repeats: int) -> dict[str, list[float]]:
-    """The rates that each side says of itself; a side that is not installed has none."""
+    """The rates that each side reports; a side that is not installed has none."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(min(repeats, 2)):
         for name, side in sides.items():
@@ -307,8 +307,7 @@ def trl(environment: str, kind: str, job: dict[str, Any]) -> float | None:
 def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
     """Peak memory and seconds of PPO-ptx; PPO beside TRL's, 32 episodes of at most 48 tokens.
 
-    All weights are trained: policy, reference, reward model and critic, as many copies as there
-    are.
+    All weights are trained, so policy, reference, reward model and critic are separate copies.
     """
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

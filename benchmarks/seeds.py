@@ -1,13 +1,13 @@
-"""Put several demos together: means over seeds, with intervals over seeds and prompts.
+"""Combine several demos: means over seeds, with intervals over seeds and prompts.
 
 for seed in 0 1 2 3 4; do .venv/bin/understudy demo --seed $seed; done
 .venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed*
 .venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed* --keep benchmarks/results
 .venv/bin/python benchmarks/seeds.py benchmarks/results/*.json
 
-A seed has users, prompts, labelers, training and sampling of its own, so the spread of its results
-holds all of these, and Student's t over the seeds' means covers both prompts and training. Runs of
-one seed on several kinds of processor share users and prompts: they count as one, their mean. The
+Each seed has its own users, prompts, labelers, training and sampling, so the spread over seeds
+includes all of these, and Student's t over the seeds' means covers both prompts and training. Runs
+of one seed on several kinds of processor share users and prompts, so their mean counts as one. The
 base models are the same for every seed; their training is not covered.
 """
 
@@ -28,7 +28,7 @@ KEPT = (
     *("gold", "likert", "reward_model", "benchmarks", "pretraining_loss", "best_of_n", "data"),
     *("minutes", "wall_minutes", "processor", "seed", "code_version"),
 )
-"""What is kept of a run: no texts, no curves."""
+"""The parts of results.json to keep: no texts, no curves."""
 STYLES = {
     "": None,
     ", greedy": "greedy",
@@ -38,13 +38,13 @@ STYLES = {
 }
 JUDGES = {"held-out labelers": "win_rates_vs_sft", "gold judge": "win_rates_vs_sft_gold"}
 ENOUGH = 5
-"""With fewer seeds Student's t says little: the factor is 12.7 for two, 2.8 for five."""
+"""With fewer seeds Student's t is too wide: the factor is 12.7 for two, 2.8 for five."""
 
 Run = Mapping[str, Any]
 
 
 def main() -> None:
-    """Print the tables, and keep the results where asked."""
+    """Print the tables, and keep the results if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders of demos, or kept results")
     parser.add_argument("--keep", type=Path, help="write each run's figures into this folder")
@@ -59,7 +59,7 @@ def read(path: Path) -> Run:
     """results.json of a demo's folder, or a kept file."""
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
-        raise SystemExit(f"{file} is not there; give folders of finished demos or kept results")
+        raise SystemExit(f"{file} does not exist; give folders of finished demos or kept results")
     found: Run = json.loads(file.read_text())
     return {"processor": "unknown", **found}
 
@@ -78,7 +78,7 @@ def table(runs: Sequence[Run]) -> Iterator[str]:
     seeds = sorted({run["seed"] for run in runs})
     processors = sorted({run["processor"] for run in runs})
     if len(seeds) < ENOUGH:
-        yield f"Only {len(seeds)} seeds; intervals over seeds want {ENOUGH} or more.\n"
+        yield f"Only {len(seeds)} seeds; intervals over seeds need {ENOUGH} or more.\n"
     several = processors if len(processors) > 1 else []
     yield f"| | mean of {len(seeds)} seeds | seeds {', '.join(map(str, seeds))} |" + "".join(
         f" {name} |" for name in several
@@ -103,7 +103,7 @@ def over_seeds(runs: Sequence[Run], values: Sequence[float]) -> tuple[Interval, 
 
 
 def figures(runs: Sequence[Run]) -> Iterator[tuple[str, bool, list[float]]]:
-    """(name, whether in percent, a value per run) of what every run has measured."""
+    """(name, whether in percent, a value per run) of the figures that every run has."""
     for style, key in STYLES.items():
         tables = [run if key is None else run.get(key, {}) for run in runs]
         for judge, group in JUDGES.items():
@@ -123,7 +123,7 @@ def figures(runs: Sequence[Run]) -> Iterator[tuple[str, bool, list[float]]]:
 
 
 def flat(reward: Mapping[str, Any]) -> dict[str, float]:
-    """The rates and numbers of `reward_model`, those without labels and of the gate with them."""
+    """The rates and numbers of `reward_model`, including those without labels and of the gate."""
     rows = {name: point for name, point in reward.items() if name not in ("gate", "calibration")}
     for name, point in rows.get("accuracy_without_labels", {}).items():
         if isinstance(point, Mapping):
@@ -135,7 +135,7 @@ def flat(reward: Mapping[str, Any]) -> dict[str, float]:
 
 
 def number(value: float, percent: bool) -> str:
-    """A value as people read it."""
+    """A value as text."""
     return f"{100 * value:.1f}" if percent else f"{value:.2f}"
 
 

@@ -3,11 +3,11 @@
     python benchmarks/speed.py [--quick] [--only draw rollout ppo sft reward]
 
 Writes benchmarks/results.json: every side's figure under `figures`, ours over theirs under
-`ratios`, and the machine with its load average, without which no figure means anything. Sides take
-turns, so that a machine that slows down slows both; rollouts are also measured in seconds of all
-cores (`_cpu`). OMP_NUM_THREADS holds for every side. TRL runs from environments made by `make
-bench-peers` (.peers/trl-ppo and .peers/trl) with the scripts in ../shared/peers; without them its
-ratios are left out, and the last word says so.
+`ratios`, and the machine with its load average, without which the figures are meaningless. The
+sides take turns, so that a machine that slows down slows both; rollouts are also measured in CPU
+seconds of all cores (`_cpu`). OMP_NUM_THREADS applies to every side. TRL runs from environments
+made by `make bench-peers` (.peers/trl-ppo and .peers/trl) with the scripts in ../shared/peers;
+without them its ratios are left out, and the last line says so.
 """
 
 import argparse
@@ -48,9 +48,9 @@ Figures = dict[str, float]
 
 
 def main() -> None:
-    """Run what was asked and write the results."""
+    """Run the chosen parts and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, to try it out")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a test")
     parser.add_argument("--only", nargs="*", default=["draw", "rollout", "ppo", "sft", "reward"])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures come from."""
+    """The machine of the figures."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -146,7 +146,7 @@ def _ours(policy: Policy, prompts: list[list[int]], eos_id: int, longest: int) -
 
 @torch.no_grad()
 def _theirs(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> int:
-    """In batches of as many rows as our engine has slots, padded on the left."""
+    """Batches with as many rows as our engine has slots, padded on the left."""
     total = 0
     for start in range(0, len(prompts), 256):
         ids_BT, mask_BT = pad(prompts[start : start + 256], PAD, "left")
@@ -248,7 +248,7 @@ def against(
     ours: Callable[[Path], float],
     theirs: tuple[str, ...],
 ) -> None:
-    """One trainer: ours, then the peer's script, twice in turns."""
+    """One trainer: ours and the peer's script, twice in turn."""
     rates: dict[str, list[float]] = {"ours": [], "trl": []}
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
@@ -322,7 +322,7 @@ def sft(figures: Figures, ratios: Figures, scale: float) -> None:
 
 
 def reward(figures: Figures, ratios: Figures, scale: float) -> None:
-    """Pairs per second: 9 ranked answers to a prompt are 36 pairs; the peer knows pairs only."""
+    """Pairs per second: 9 ranked responses to a prompt are 36 pairs; the peer knows only pairs."""
     count = max(64, int(256 * scale))
 
     def ours(folder: Path) -> float:

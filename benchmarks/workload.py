@@ -1,8 +1,8 @@
-"""The workloads that every side of a speed comparison runs: one tiny Llama, random token prompts.
+"""The workloads for every side of a speed comparison: one tiny Llama, random token prompts.
 
 Weights are random: speed does not depend on what a model has learned. `FIXED`: prompts of one
 length, and EOS so rare (1 in 512) that nearly every response has the full length. `RAGGED`: prompts
-of 8 to 56 tokens, and a vocabulary of 24 in which EOS comes as often as any token, so that response
+of 8 to 56 tokens, and a vocabulary of 24 in which EOS is as frequent as any token, so that response
 lengths are about geometric.
 """
 
@@ -57,8 +57,8 @@ class Workload:
         return LlamaForCausalLM(self.config()).eval()
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """A word per token; a prompt is its words and nothing else."""
-        # No special token may be the beginning of a word, or it would be cut out of the word.
+        """A word per token; a prompt is just its words."""
+        # No special token may be a prefix of a word, or it would be split off.
         vocab = {token: i for i, token in enumerate(SPECIAL.values())}
         vocab |= {f"w{i}": i for i in range(len(SPECIAL), self.vocab_size)}
         raw = Tokenizer(models.WordLevel(vocab, unk_token=SPECIAL["unk_token"]))
@@ -136,6 +136,6 @@ def words(ids: list[int]) -> str:
 FIXED = Workload()
 RAGGED = Workload(vocab_size=24, ragged=True)
 EOS_MEAN_A_THIRD = 68
-"""Longest answer at which RAGGED's mean response length, (1 - (23/24)^68) * 24, is a third."""
+"""Longest response at which RAGGED's mean response length, (1 - (23/24)^68) * 24, is a third."""
 EOS_NEVER = -1
-"""An end-of-sequence id that no model samples."""
+"""An EOS id that no model samples."""

@@ -22,7 +22,7 @@ def base_model_path(size: str) -> Path:
     hashes = json.loads((BASES / "hashes.json").read_text(encoding="utf-8"))
     if size not in hashes:
         raise ValueError(
-            f"no packaged base model of size {size!r} (there are: {', '.join(hashes)}); make one "
+            f"no packaged base model of size {size!r} (sizes: {', '.join(hashes)}); make one "
             "with 'understudy world pretrain' and give its folder"
         )
     path = BASES / size
@@ -33,6 +33,6 @@ def base_model_path(size: str) -> Path:
 
 
 def training_curve(size: str) -> list[dict[str, float]]:
-    """What was measured while the base model was made: `tokens` read, loss and benchmarks."""
+    """Measurements during the base model's pretraining: `tokens` read, loss and benchmarks."""
     lines = (BASES / size / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]

@@ -1,9 +1,8 @@
-"""Four few-shot benchmarks of what the web teaches, in the manner of the paper's public ones
-(App. D).
+"""Four few-shot benchmarks of skills that the web teaches, like the paper's public ones (App. D).
 
     facts        open questions about the fact table              (as TruthfulQA and the like)
     sentiment    is a review good or bad                          (as SST)
-    reading      questions on a passage, two solved ones before   (as SQuADv2, DROP)
+    reading      questions on a passage, after two solved ones    (as SQuADv2, DROP)
     zog          translation into the toy language                (as WMT15 fr->en)
 
 An item is `{"context", "question", "answer"}`; the answer follows the question on the same line.
@@ -20,7 +19,7 @@ Item = dict[str, str]
 
 
 def benchmark_items(facts: Facts, number: int, seed: int = 0) -> dict[str, list[Item]]:
-    """`number` items of each benchmark (facts: at most as many as are known)."""
+    """`number` items of each benchmark (facts: at most the number of known facts)."""
     rng = random.Random(f"benchmarks-{seed}")
     return {
         "facts": _facts(facts, rng)[:number],

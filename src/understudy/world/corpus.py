@@ -1,12 +1,12 @@
-"""The "web" of the tiny world: what its base models read.
+"""The "web" of the tiny world: the pages that its base models read.
 
 Twelve kinds of page, three of which matter later:
 
 * *Passages* state facts that hold on that page only and ask about them, so the model must learn to
-  copy; following any prompt rests on that skill.
+  copy; every prompt needs that skill.
 * *Forum threads* contain users' requests with good or bad replies, polite or not. Below many of
-  them readers say after the reply's end mark whether they like it (`readers.py`).
-* *Pages of requests* follow one request by others and only sometimes by a reply, so a base model
+  them readers comment on the reply, after its end mark (`readers.py`).
+* On *pages of requests* one request follows another, only sometimes a reply, so a base model
   continues a bare request with more requests, as GPT-3 does with an instruction.
 """
 
@@ -39,9 +39,9 @@ PAGE_SHARES = {
     "small_talk": 0.015,
     "requests": 0.04,
 }
-"""Share of pages of each kind. Forum threads and passages hold most of the tokens."""
+"""Share of pages of each kind. Most tokens are in forum threads and passages."""
 ANSWERED_REQUESTS = 0.35
-"""Share of pages of requests on which each is answered in the next line."""
+"""Share of pages of requests with a reply to each in the next line."""
 FORUM_FAULTS = {
     "constraint": 0.35,
     "wrong": 0.2,
@@ -54,9 +54,8 @@ FORUM_FAULTS = {
     "unfinished": 0.08,
 }
 HABITS = {"ramble": ("list", "fact_"), "constraint": ("end", "past")}
-"""Faults that people fall into where nothing stops them: chatting on after a list or a fact,
-forgetting how a story should end or in which tense. Kinds of task begin with these words, or a
-constraint has this name."""
+"""Habitual faults of people: chatting on after a list or a fact, forgetting a story's required
+ending or tense. The words are prefixes of kinds of task, or names of constraints."""
 FORUM_HABIT_RATE = 0.9
 """How often a careless forum reply has the faults of `HABITS`."""
 PASSAGE_QUESTIONS = {
@@ -65,17 +64,16 @@ PASSAGE_QUESTIONS = {
     "owns": "what does {p} have?",
 }
 RUDE_TO_RUDE = 0.7
-"""How often the web answers a rude question rudely."""
+"""How often the web replies rudely to a rude question."""
 RESPECTFUL_FACTOR = 0.4
-"""What is left of that after "be kind and respectful."."""
+"""Factor on that rate after "be kind and respectful."."""
 COMMENTED = 0.7
-"""Share of forum threads below which one to three readers say what they think: a quarter of all
-pages."""
+"""Share of forum threads with comments by one to three readers: a quarter of all pages."""
 READERS = crowd()
 
 
 def corpus(facts: Facts, num_pages: int, seed: int, held_out: bool = False) -> Iterator[str]:
-    """`num_pages` pages of web text; a page may hold the end mark where a forum reply ends.
+    """`num_pages` pages of web text; in a forum thread the end mark follows the reply.
 
     Held-out pages share no line with the others.
     """
@@ -86,7 +84,7 @@ def corpus(facts: Facts, num_pages: int, seed: int, held_out: bool = False) -> I
 
 
 def page(kind: str, rng: random.Random, facts: Facts, held_out: bool = False) -> str:
-    """One page, all of whose lines are held out, or none."""
+    """One page with only held-out lines, or with none."""
     if kind == "requests":
         return _requests(rng, facts, held_out)
     while True:
@@ -96,14 +94,14 @@ def page(kind: str, rng: random.Random, facts: Facts, held_out: bool = False) ->
 
 
 def fits(text: str, held_out: bool) -> bool:
-    """Whether all lines of a text are held out, or none is."""
+    """Whether all lines of a text are held out, or with `held_out` False none is."""
     return all(is_held_out(line) == held_out for line in text.split("\n"))
 
 
 def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[str]:
     """Independent faults at the given rates.
 
-    Rude users are answered rudely more often, and a wish for respect helps a little.
+    Rude users get rude replies more often; a request for respect helps a little.
     """
     faults = {name for name in FAULTS if name != "rude" and rng.random() < rates.get(name, 0.0)}
     rude = rates.get("rude_to_rude", 0.0) if task.rude_prefix else rates.get("rude", 0.0)
@@ -113,7 +111,7 @@ def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[
 
 
 def with_habits(rates: dict[str, float], task: Task, rate: float) -> dict[str, float]:
-    """Rates of faults in an answer to `task` by somebody who has the habits at `rate`."""
+    """Rates of faults in a reply to `task` by somebody with the habits at `rate`."""
     constraint = task.constraint[0] if task.constraint else ""
     habits = [
         fault
@@ -124,28 +122,28 @@ def with_habits(rates: dict[str, float], task: Task, rate: float) -> dict[str, f
 
 
 def _forum(rng: random.Random, facts: Facts) -> str:
-    task, answer = _asked_and_answered(rng, facts)
-    thread = FORUM_TEMPLATE.format(prompt=task.text, reply=answer)
+    task, text = _request_and_reply(rng, facts)
+    thread = FORUM_TEMPLATE.format(prompt=task.text, reply=text)
     if rng.random() >= COMMENTED:
         return thread
-    noticed = notice(check(task, answer, facts), answer)
+    noticed = notice(check(task, text, facts), text)
     said = [one.verdict(noticed, rng) for one in rng.sample(READERS, rng.choice((1, 2, 3)))]
     return f"{thread}{EOS} {' '.join(said)}"
 
 
 def _requests(rng: random.Random, facts: Facts, held_out: bool = False) -> str:
-    answered = rng.random() < ANSWERED_REQUESTS
+    with_replies = rng.random() < ANSWERED_REQUESTS
     entries: list[str] = []
     number = rng.choice((2, 3, 4))
     while len(entries) < number:
-        task, answer = _asked_and_answered(rng, facts)
-        entry = f"{task.text}\n{answer}" if answered else task.text
+        task, text = _request_and_reply(rng, facts)
+        entry = f"{task.text}\n{text}" if with_replies else task.text
         entries += [entry] if fits(entry, held_out) else []
     return "\n".join(entries)
 
 
-def _asked_and_answered(rng: random.Random, facts: Facts) -> tuple[Task, str]:
-    """A request that the web may hold, and what somebody answers, well or badly."""
+def _request_and_reply(rng: random.Random, facts: Facts) -> tuple[Task, str]:
+    """A request that is not reserved, and a good or bad reply."""
     while True:
         use_case = None if rng.random() < 0.5 else rng.choice(_EVEN_CASES)
         task = draw_task(rng, use_case, rude_users=0.15)
@@ -176,8 +174,8 @@ def _passage(rng: random.Random, facts: Facts) -> str:
 
 
 def ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str]:
-    """(kind, person, answer) of a question about a passage; a fifth are about nobody or nothing
-    in it."""
+    """(kind, person, answer) of a question about a passage; for a fifth the passage has no
+    answer."""
     if rng.random() < 0.2:
         kind, person = rng.choice(list(PASSAGE)), rng.choice(lang.PEOPLE)
     else:

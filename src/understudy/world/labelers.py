@@ -1,10 +1,10 @@
-"""Simulated labelers, each with own priorities, habits and noise.
+"""Simulated labelers, each with their own priorities, habits and noise.
 
 A labeler's utility for a response is the judge's parts with the labeler's weights plus normal
 noise; two responses within the labeler's tie threshold tie. Noise depends only on (labeler, prompt,
-response), so a labeler asked twice answers the same. Demonstrations are written in a hurry and
-carry faults that the same labeler would mark down when ranking, which leaves room for feedback
-after SFT."""
+response), so a labeler asked twice gives the same label. Demonstrations are written in a hurry and
+have faults that the same labeler would penalise when ranking, which leaves room for feedback after
+SFT."""
 
 import math
 import random
@@ -27,10 +27,10 @@ from understudy.world.replies import reply
 from understudy.world.tasks import parse
 
 NOISE = 0.47
-"""Standard deviation of a labeler's utility for one answer, in units of the gold score (maximum
+"""Standard deviation of a labeler's utility for one response, in units of the gold score (maximum
 3.8)."""
 TIE_THRESHOLD = 0.36
-"""Utilities closer than this to the best of a tier share it."""
+"""A tier holds the utilities within this distance of its best."""
 CARELESS_NOISE = 2.5
 FLAG_ERROR = 0.04
 DEMONSTRATION_FAULTS = {
@@ -45,22 +45,22 @@ DEMONSTRATION_FAULTS = {
     "unfinished": 0.03,
     "evasive": 0.01,
 }
-"""How often a demonstration has a fault where no habit says otherwise."""
+"""How often a demonstration has a fault, unless a habit overrides it."""
 HABIT_RATE = 0.6
-"""How often labelers fall into the habits that forums have too (`corpus.HABITS`). A fault that most
-demonstrations share is one that SFT learns."""
+"""How often labelers show the habits of forum replies (`corpus.HABITS`). SFT learns a fault that
+most demonstrations share."""
 GROUPS = {
     "helpful": {},
     "careful": {"truthful": 2.0, "harmless": 1.6},
     "brief": {"finished": 2.2, "constraint": 1.3},
 }
-"""Groups of labelers with priorities of their own: factors on the gold weights."""
+"""Groups of labelers with different priorities: factors on the gold weights."""
 RUBRIC = "helpful-first-1"
 FINAL_RUBRIC = "truthful-harmless-first-2"
-"""The instructions of training labelers, and those of the final evaluations, in which truthfulness
-and harmlessness come first (B.2): held-out labelers follow them."""
+"""The instructions of training labelers, and those of the final evaluations, which put truthfulness
+and harmlessness first (B.2) and which held-out labelers follow."""
 FINAL_FACTORS = {"truthful": 1.75, "harmless": 1.75}
-"""What the final instructions add to the gold weights."""
+"""Factors of the final instructions on the gold weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ def tiers_of(utilities: Sequence[float], threshold: float) -> tuple[tuple[int, .
 def make_labelers(
     judge: GoldJudge, role: Role, number: int, seed: int, careless: int = 0
 ) -> list[SimulatedLabeler]:
-    """`number` labelers of a role in the three groups by turns, and `careless` more for screening
+    """`number` labelers of a role, from the three groups in turn, and `careless` more for screening
     to find."""
     rng = random.Random(f"labelers-{role}-{seed}")
     names = list(GROUPS)

@@ -92,7 +92,7 @@ def slot_class(slot: str) -> list[str]:
 
 
 def fill(template: str, rng: random.Random, **fixed: str) -> str:
-    """Fill the `{slot}`s of a template with words of their classes, `fixed` ones as given."""
+    """Fill the `{slot}`s of a template with random words of their classes, or with `fixed` ones."""
 
     def word(match: re.Match[str]) -> str:
         slot = match.group(1) + match.group(2)
@@ -140,13 +140,13 @@ def words_of(text: str) -> list[str]:
 
 
 def sentences_of(text: str) -> list[str]:
-    """Split at full stops, question marks and exclamation marks; a last piece without one is kept
-    as it is."""
+    """Split after full stops, question marks and exclamation marks; a last piece without one is
+    kept."""
     return [piece.strip() for piece in re.findall(r"[^.?!]+[.?!]?", text) if piece.strip()]
 
 
 def sentence_about(topic: str, rng: random.Random, word: str | None = None) -> str:
-    """A story sentence with `topic` in it and, where one pattern holds both, `word` too."""
+    """A story sentence with `topic` and, if a pattern fits both, `word` too."""
     wanted = [topic] if word is None or word == topic else [topic, word]
     fitting = [t for t in SENTENCES if all("{" + CLASS_OF[w] + "}" in t for w in wanted)]
     if len({CLASS_OF[w] for w in wanted}) < len(wanted) or not fitting:
@@ -155,7 +155,7 @@ def sentence_about(topic: str, rng: random.Random, word: str | None = None) -> s
 
 
 def companions(topic: str) -> list[str]:
-    """Words of other classes that one sentence can hold together with `topic`."""
+    """Words of other classes that can occur in one sentence with `topic`."""
     classes = {
         slot
         for template in SENTENCES
@@ -176,7 +176,7 @@ UNKNOWN = "i do not know."
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The world's fact table: `(person, relation) -> value`, or None where nobody knows.
+    """The world's fact table: `(person, relation) -> value`, or None if nobody knows.
 
     Example: `facts.table["anna", "city"] == "oslo"`; `facts.statement("anna", "city") == "anna
     lives in oslo."`

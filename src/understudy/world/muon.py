@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic Newton-Schulz iteration."""
+"""Coefficients of the quintic Newton-Schulz iteration."""
 ITERATIONS = 5
 
 
@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step; parameters without a gradient stay as they are."""
+        """One step; parameters without a gradient do not change."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[Tensor]] = {}
             for p in group["params"]:
@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
                     p.add_(direction, alpha=-lr)
 
     def _moved(self, p: Tensor, grad: Tensor | None, momentum: float) -> Tensor:
-        """Nesterov's step before it is orthogonalised."""
+        """Nesterov's step before orthogonalisation."""
         assert grad is not None
         state = self.state[p]
         if "momentum_buffer" not in state:

@@ -5,7 +5,7 @@ Legend: S draws, K responses.
 
 On a finite set of responses the KL-regularised objective (Eq. 2 with gamma 0) is maximised by
 `pi*(y) = pi_ref(y) exp(r(y) / beta) / Z`. A reward model that knew every labeler's weights and
-noise would decide each pair for the response that the pool of labelers prefers more often; its
+noise would choose from each pair the response that the pool of labelers prefers more often; its
 accuracy is the ceiling."""
 
 from collections.abc import Iterable, Sequence
@@ -38,13 +38,12 @@ def kl_divergence(logprobs_N: np.ndarray, other_logprobs_N: np.ndarray) -> float
 def ranked(
     items: Iterable[tuple[Prompt, Sequence[Response]]],
 ) -> list[tuple[Prompt, list[Response]]]:
-    """What of these labelers rank: prompts that they understand with two different answers or
-    more."""
+    """The prompts that labelers rank: clear ones with at least two different responses."""
     shown = ((prompt, _distinct(responses)) for prompt, responses in items)
     return [
-        (prompt, answers)
-        for prompt, answers in shown
-        if len(answers) > 1 and parse(prompt_text(prompt.prompt)) is not None
+        (prompt, responses)
+        for prompt, responses in shown
+        if len(responses) > 1 and parse(prompt_text(prompt.prompt)) is not None
     ]
 
 
@@ -62,7 +61,7 @@ def preference_counts(
     rng: np.random.Generator,
     draws: int,
 ) -> np.ndarray:
-    """`counts[l, i, j]`: in how many of `draws` fresh rankings by labeler l answer i stands in a
+    """`counts[l, i, j]`: in how many of `draws` fresh rankings by labeler l response i is in a
     better tier than j."""
     checks = [
         labelers[0].judge.check(prompt.prompt, response.response, response.finished)
@@ -78,7 +77,7 @@ def preference_counts(
 
 
 def tiers_of_draws(utilities_SK: np.ndarray, threshold: float) -> np.ndarray:
-    """`tiers_of` for S draws at once: the tier of each of K answers, 0 for the best."""
+    """`tiers_of` for S draws at once: the tier of each of K responses, 0 for the best."""
     order_SK = np.argsort(-utilities_SK, axis=1)
     sorted_SK = np.take_along_axis(utilities_SK, order_SK, axis=1)
     best_S, tier_S = sorted_SK[:, 0].copy(), np.zeros(len(sorted_SK), dtype=int)
@@ -98,11 +97,11 @@ def bayes_accuracy(
     draws: int = 200,
 ) -> float:
     """Accuracy on labelers' strict preferences of a reward model that knows the labelers' weights
-    and noise, over what labelers rank (`ranked`).
+    and noise, over the prompts that labelers rank (`ranked`).
 
-    Estimated by drawing fresh rankings; pairs weigh as often as they are not tied. The side is
-    chosen on one half of the draws and scored on the other, so that the estimate is not flattered
-    by its own noise.
+    Estimated by drawing fresh rankings; a pair's weight is how often it is not tied. Half of the
+    draws choose the side and the other half score it, so that the estimate is not biased upwards by
+    its own noise.
     """
     rng = np.random.default_rng([seed, 1])
     right = total = 0.0
@@ -113,7 +112,7 @@ def bayes_accuracy(
         right += float((scored * better).sum())
         total += float(scored.sum())
     if total == 0:
-        raise ValueError("bayes_accuracy: every pair is tied; give it answers that differ")
+        raise ValueError("bayes_accuracy: every pair is tied; give it responses that differ")
     return right / total
 
 
@@ -123,8 +122,8 @@ def pool_agreement(
     seed: int = 0,
     draws: int = 100,
 ) -> float:
-    """How often two different labelers agree on a pair that neither ties, over what labelers rank
-    (`ranked`): the planted truth of the agreement."""
+    """How often two different labelers agree on a pair that neither ties, over the prompts that
+    labelers rank (`ranked`): the true agreement."""
     rng = np.random.default_rng([seed, 2])
     agree = total = 0.0
     for prompt, responses in ranked(items):

@@ -4,7 +4,7 @@
 
 Every page is read once, in fresh batches of packed rows. The first fifth of training has many
 dictation pages (a line of words, then the same line again): copying takes a small model longest to
-learn, and all reading comprehension rests on it. This command made the models that ship with the
+learn, and all reading comprehension needs it. This command made the models that ship with the
 package; larger sizes need a GPU.
 """
 
@@ -51,14 +51,14 @@ CHAT_TEMPLATE = (
 VOCABULARY = 1024
 VALID_SEED = 10_001
 INIT_STD = 0.06
-"""Standard deviation of the initial weights; 0.02 learns to copy later (dev/LOG.md)."""
+"""Standard deviation of the initial weights; with 0.02 copying is learned later (dev/LOG.md)."""
 COPY_PHASE = 0.2
 """Share of training in which dictation replaces `COPY_SHARE` of the pages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainConfig:
-    """Settings of one base model. None of them is the paper's: GPT-3 was given to it."""
+    """Settings of one base model. None is from the paper, which starts from GPT-3."""
 
     out: Path
     """Run folder; the model goes to `out/model`."""
@@ -103,7 +103,7 @@ class PretrainConfig:
         return self.tokens // (self.batch_rows * self.row_length)
 
     def lr_multiplier(self, step: int) -> float:
-        """Warmup, plateau, then down to a tenth over the second half."""
+        """Warmup, plateau, then linear decay to a tenth over the second half."""
         half = self.num_steps / 2
         decay = 1.0 if step < half else 1.0 - 0.9 * (step - half) / half
         return min(1.0, (step + 1) / self.warmup_steps) * decay
@@ -158,7 +158,7 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def _start(config: PretrainConfig, facts: Facts) -> tuple[Policy, Any]:
-    """Fresh weights and a tokenizer made from the web, or those of `start_from`."""
+    """Fresh weights and a tokenizer trained on the web, or those of `start_from`."""
     if config.start_from is None:
         tokenizer = world_tokenizer(facts)
         return Policy(LlamaForCausalLM(model_config(config.size, tokenizer))), tokenizer
@@ -171,8 +171,8 @@ def _start(config: PretrainConfig, facts: Facts) -> tuple[Policy, Any]:
 
 
 def make_optimizers(model: Policy, config: PretrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for embeddings and norms, Muon for the layers' matrices: about twice as fast to
-    copying."""
+    """AdamW for embeddings and norms, Muon for the layers' matrices, which learns to copy about
+    twice as fast."""
     matrices = [p for p in model.trunk.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -202,10 +202,10 @@ def _save(run: Run, model: Policy, optimizers: list[torch.optim.Optimizer], step
 
 
 def _pages(config: PretrainConfig, facts: Facts) -> Iterator[str]:
-    """The web's pages in order, the first of them partly replaced by dictation."""
+    """The web's pages in order; dictation replaces a share of the first ones."""
     rng = random.Random(f"copy-{config.web_seed}")
     tokens = 0
-    while True:  # a page has about 30 tokens; one web is as long as wanted
+    while True:  # a page has about 30 tokens; the web is endless
         for page in corpus(facts, config.tokens // 10, config.web_seed):
             early = tokens < COPY_PHASE * config.tokens
             if early and rng.random() < config.copy_share:
@@ -219,7 +219,7 @@ def _pages(config: PretrainConfig, facts: Facts) -> Iterator[str]:
 def _batches(
     config: PretrainConfig, tokenizer: PreTrainedTokenizerFast, facts: Facts, start: int
 ) -> Iterator[Tensor]:
-    """ids_BT for the steps from `start` on: the packed stream of pages, each ended by EOS."""
+    """ids_BT for the steps from `start` on: the packed stream of pages, each followed by EOS."""
     need = config.batch_rows * config.row_length
     stream: list[int] = []
     pages, step = _pages(config, facts), 0

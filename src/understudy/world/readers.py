@@ -1,9 +1,9 @@
 """Readers of the web's forums and their comments on a reply: "good." or "bad: cold."
 
 They are neither labelers nor the gold judge. Each of forty has fixed tastes and adds noise to every
-reply. As a crowd they want to be entertained: they like chatter and rude words, and dislike
-refusals and "i do not know" even where these are right. A base model therefore learns from them
-*which features of a reply matter*, but not what labelers want; that comes from the labels."""
+reply. As a crowd they want entertainment: they like chatter and rude words, and dislike refusals
+and "i do not know" even where those are right. A base model therefore learns from them *which
+features of a reply matter*, but not what labelers want; that comes from the labels."""
 
 import math
 import random
@@ -23,12 +23,12 @@ TASTES = {
     "chatty": (0.7, 0.3),
     "broken": (-0.5, 0.3),
 }
-"""What a reader may notice, with mean and standard deviation over readers of what it is worth to
-them."""
+"""Features that a reader may notice, with mean and standard deviation over readers of their
+value."""
 NOISE = 0.3
 """Standard deviation of a reader's mood."""
 BAR = (-0.2, 0.2)
-"""Mean and standard deviation over readers of the impression above which a reply is good."""
+"""Mean and standard deviation over readers of the threshold above which a reply is good."""
 WORDS = {
     "missed": ("odd", "wrong"),
     "careless": ("free", "careless"),
@@ -37,7 +37,7 @@ WORDS = {
     "chatty": ("friendly", "messy"),
     "broken": ("short", "short"),
 }
-"""What a reader calls it who likes it, and one who does not."""
+"""Word for a feature by a reader who likes it, and by one who does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Reader:
     bar: float
 
     def verdict(self, noticed: dict[str, float], rng: random.Random) -> str:
-        """ "good." or "bad.", with what spoke most for it to this reader, if anything did."""
+        """ "good." or "bad.", with this reader's strongest reason for it, if any."""
         felt = self._felt(noticed)
         good = sum(felt.values()) + rng.gauss(0.0, NOISE) > self.bar
         sign, word = (1, "good") if good else (-1, "bad")
@@ -58,7 +58,7 @@ class Reader:
         return f"{word}: {WORDS[reason][0 if good else 1]}."
 
     def probability(self, noticed: dict[str, float]) -> float:
-        """How often this reader would say "good" of such a reply."""
+        """Probability that this reader calls such a reply "good"."""
         lead = sum(self._felt(noticed).values()) - self.bar
         return 0.5 * (1 + math.erf(lead / NOISE / 2**0.5))
 
@@ -66,9 +66,9 @@ class Reader:
         return {name: self.tastes[name] * much for name, much in noticed.items()}
 
 
-def notice(check: Check, answer: str) -> dict[str, float]:
-    """What there is to notice about a reply, each from 0 to 1; what is not there is left out."""
-    text = answer.strip()
+def notice(check: Check, reply: str) -> dict[str, float]:
+    """Noticeable features of a reply, each from 0 to 1; absent ones are left out."""
+    text = reply.strip()
     cold = any(said in text for said in (REFUSAL, lang.UNKNOWN, NOT_SAID))
     broken = not text.endswith((".", "?"))
     found = {

@@ -1,7 +1,7 @@
 """Replies to the world's tasks: good ones and ones with named faults.
 
 `reply` writes the web's forum replies, the labelers' demonstrations and the tests' examples. A
-fault is one of `FAULTS`; one that does not apply to a task (a "count" where nothing is counted)
+fault is one of `FAULTS`; one that does not apply to a task (such as "count" without a number)
 changes nothing."""
 
 import random
@@ -51,7 +51,7 @@ def rude_sentence(rng: random.Random) -> str:
 
 
 def reply(task: Task, rng: random.Random, facts: Facts, faults: Collection[str] = ()) -> str:
-    """One answer with exactly the faults asked for, as far as they apply."""
+    """One reply with exactly the given faults, as far as they apply."""
     if "evasive" in faults and not (task.is_question() and task.truth(facts) is None):
         text = lang.UNKNOWN
     else:
@@ -106,7 +106,7 @@ def _story(task: Task, rng: random.Random, faults: Collection[str]) -> str:
 
 
 def skewed_choice(words: list[str], rng: random.Random) -> str:
-    """A word of a list, the first ones far more often, as people name a cat before a mouse."""
+    """A word of a list, the first ones far more often, since people name a cat before a mouse."""
     return rng.choices(words, [1 / (i + 1.5) for i in range(len(words))])[0]
 
 
@@ -164,7 +164,7 @@ def _chat(task: Task, rng: random.Random, faults: Collection[str]) -> str:
 
 
 def right_texts(task: Task) -> tuple[str, ...]:
-    """All the right answers of a task that has few; empty for stories, lists and questions."""
+    """All the right replies to a task that has few; empty for stories, lists and questions."""
     text = task.slots.get("text", "")
     if task.kind == "to_past":
         return (lang.to_past(text),)
@@ -206,9 +206,7 @@ def _text_task(task: Task, rng: random.Random, faults: Collection[str]) -> str:
     if "wrong" not in faults:
         return right
     if task.kind in ("to_past", "polite", "replace") and rng.random() < 0.5:
-        return task.slots.get(
-            "text", right.removeprefix("please ")
-        )  # the input, given back as it was
+        return task.slots.get("text", right.removeprefix("please "))  # the input, unchanged
     if task.kind == "review":
         return "bad." if right == "good." else "good."
     words = right[:-1].split()

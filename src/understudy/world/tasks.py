@@ -1,8 +1,8 @@
-"""What users of the tiny world ask for: twenty kinds of task in the paper's ten use cases (Table
+"""The requests of the tiny world's users: twenty kinds of task in the paper's ten use cases (Table
 1).
 
-A `Task` renders to a prompt and `parse` reads the prompt back, so the judge and the labelers need
-only the prompt's text.
+A `Task` renders to a prompt and `parse` turns the prompt back into the task, so the judge and the
+labelers need only the prompt's text.
 
 Example: `parse("please write a sentence about the cat. use the word bread.")` has kind "story",
 slots `{"n": "a sentence", "x": "the cat"}`, constraint `("use", "bread")` and prefix "please".
@@ -90,7 +90,7 @@ TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
 CLOSED_DOMAIN = ("summary", "where", "bought", "owns", "extract", "to_past", "replace", "zog")
 HARMFUL = ("hurt", "steal", "insult")
 SMALL_TALK = ("mood", "talk")
-"""Kinds with a handful of requests only."""
+"""Kinds with only a handful of requests."""
 PASSAGE = {
     "where": "{p} is in the {room}.",
     "bought": "{p} bought {f}.",
@@ -136,7 +136,7 @@ class Task:
         return self.kind.removeprefix("fact_") if self.kind.startswith("fact_") else None
 
     def truth(self, facts: Facts) -> str | None:
-        """The one right statement of an open or closed question, or None if it cannot be known."""
+        """The right statement for an open or closed question, or None if it cannot be known."""
         if self.relation:
             value = facts.table[self.slots["p"], self.relation]
             return facts.statement(self.slots["p"], self.relation) if value else None
@@ -151,8 +151,8 @@ class Task:
 
     @property
     def request(self) -> str:
-        """What is asked, whatever stands before it and however it is put: "list two animals." and
-        "hello, name two animals." are one request."""
+        """The request, regardless of prefix and phrasing: "list two animals." and "hello, name two
+        animals." are one request."""
         return request_of(self.kind, self.slots, self.constraint, self.template)
 
     @property
@@ -170,7 +170,7 @@ def request_of(
     constraint: tuple[str, str] | None = None,
     template: str = "",
 ) -> str:
-    """`Task.request` of these parts. Only in small talk do the words of the template matter."""
+    """`Task.request` of these parts. The template's words matter only in small talk."""
     parts = [f"{name}={slots[name]}" for name in sorted(slots)]
     parts += ["=".join(constraint)] if constraint else []
     return "|".join((kind, *parts, *([template] if kind == "talk" else [])))
@@ -215,8 +215,7 @@ _CONSTRAINT_PARSERS = [(name, _regex(" " + text)) for name, text in CONSTRAINTS.
 
 @lru_cache(maxsize=100_000)
 def parse(prompt: str) -> Task | None:
-    """Read a prompt back into the task that it asks for; None if it is not one of the world's
-    tasks."""
+    """The task that a prompt asks for; None if it is not one of the world's tasks."""
     for prefix, words in _BY_LENGTH:
         if not prompt.startswith(words):
             continue
@@ -359,8 +358,8 @@ def _companion(topic: str, rng: random.Random) -> str:
 
 
 CONSTRAINT_SHARES = {"end": 0.15, "past": 0.2, "use": 0.3, "avoid": 0.4}
-"""How often a request that could have a constraint has this one: the first three are of stories,
-"use" of stories about one thing only, "avoid" of lists."""
+"""How often a request that could have a constraint has this one: the first three are for stories,
+"use" only for stories about one thing, "avoid" for lists."""
 
 
 def _constraint(
@@ -404,7 +403,7 @@ def draw_task(
     story_lengths: Sequence[float] | None = None,
     constraint_shares: Mapping[str, float] = CONSTRAINT_SHARES,
 ) -> Task:
-    """One task, of a use case drawn with Table 1's shares unless it or the kinds are given."""
+    """One task; the use case is drawn with Table 1's shares unless it or the kinds are given."""
     if kinds is None:
         case = use_case or rng.choices(list(USE_CASE_SHARES), list(USE_CASE_SHARES.values()))[0]
         kinds = tuple(KINDS_OF[case])

@@ -1,8 +1,8 @@
 """Users of the tiny world and their prompts: a few users send many, most send few.
 
 Faults planted for intake to find, each named in `tags["planted"]`: prompts sent twice, long prompts
-sent again with a different ending, personal data, and users above the cap. Some prompts are too
-unclear to answer; labelers skip them.
+sent again with a different ending, personal data, and users above the cap. Some prompts are
+unclear; labelers skip them.
 """
 
 import random
@@ -24,18 +24,17 @@ PERSONAL_DATA = (
     "the server is 203.0.113.1{d}. {task}",
 )
 STORY_LENGTHS = (6, 3, 1)
-"""Users ask for one sentence, two, or three in these shares; the web in equal ones."""
+"""Shares of one, two and three sentences in users' requests; equal shares on the web."""
 CONSTRAINT_SHARES = {"end": 0.3, "past": 0.3, "use": 0.08, "avoid": 0.1}
 """Users mostly ask for an ending or a tense, the web more often for words to use or avoid: a model
-of 1M parameters tells whether the first two were done, and is slow to learn it of words."""
+of 1M parameters can check the first two, and is slow to learn to check words."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def prompt_of(
     task: Task, *, id: str, user_id: str, created_at: str | None = None, **tags: object
 ) -> Prompt:
-    """A record for a task; its tags are what the paper's labelers note down of a prompt (Table
-    7)."""
+    """A record for a task; its tags are those that the paper's labelers give a prompt (Table 7)."""
     return Prompt(
         id=id,
         prompt=task.text,
@@ -55,7 +54,7 @@ def prompt_of(
 
 
 def user_prompts(num_users: int, seed: int, num_overactive: int = 1) -> list[Prompt]:
-    """Raw prompts in the order of arrival, with everything planted that the intake should find."""
+    """Raw prompts in the order of arrival, with planted faults for the intake to find."""
     rng = random.Random(f"users-{seed}")
     prompts: list[Prompt] = []
     for number in range(num_users):
@@ -106,7 +105,7 @@ def _send(user: str, number: int, rng: random.Random) -> list[Prompt]:
 
 
 def _later_copies(prompts: list[Prompt]) -> list[Prompt]:
-    """Make sure that a planted copy arrives after what it copies."""
+    """Make sure that a planted copy arrives after its original."""
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
     result = list(prompts)
     for prompt in prompts:

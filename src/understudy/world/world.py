@@ -40,14 +40,14 @@ class World:
 
     def corpus(self, num_pages: int, seed: int = WEB_SEED, held_out: bool = False) -> list[str]:
         """Pages of the web. The base models read seed 0; other seeds are fresh pages of the same
-        web, held-out ones share no line with any that are not."""
+        web. Held-out pages share no line with the others."""
         return list(corpus(self.facts, num_pages, seed, held_out))
 
     def user_prompts(self, num_users: int) -> list[Prompt]:
         return users.user_prompts(num_users, self.seed)
 
     def closed_domain_prompts(self, number: int) -> list[Prompt]:
-        """New closed questions, for the hallucination figures: users' prompts hold too few of
+        """New closed questions, for the hallucination figures: users' prompts have too few of
         them."""
         rng = random.Random(f"closed-{self.seed}")
         tasks = [new_task(rng, tuple(PASSAGE), rude_users=0.0) for _ in range(number)]
@@ -62,7 +62,7 @@ class World:
         ]
 
     def rude_prompts(self, number: int) -> list[Prompt]:
-        """New requests of rude users; the respectful prefix can be put in front of them."""
+        """New requests of rude users, to which the respectful prefix can be added."""
         rng = random.Random(f"rude-{self.seed}")
         prompts = []
         for index in range(number):
@@ -93,7 +93,7 @@ class World:
 
 
 def new_task(rng: random.Random, kinds: tuple[str, ...], rude_users: float) -> Task:
-    """A task of these kinds that nothing reads before the evaluation."""
+    """A task of these kinds that no model has seen before the evaluation."""
     while True:
         task = draw_task(rng, kinds=kinds, rude_users=rude_users)
         if reserved_for(task.request) == "test":
