@@ -24,7 +24,7 @@ TIMEOUT_S = 10.0
 CERTIFICATE_DAYS = 14
 FREE_BYTES = 10**9
 Finding = tuple[Literal["ok", "note", "missing"], str, str]
-"""How it is, what was looked at, one sentence with the way out."""
+"""State, subject, and one sentence with the fix."""
 
 
 class DeploymentIncomplete(OSError):
@@ -33,18 +33,18 @@ class DeploymentIncomplete(OSError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckDeploymentConfig:
-    """Say what is missing before, or while, other people use a project."""
+    """List what a project still needs before, or while, other people use it."""
 
     project: Path = Path()
     """The project's folder."""
     labels: str | None = None
-    """Address of the labelers' pages, like https://labels.example.org; not looked at without it."""
+    """Address of the labelers' pages, like https://labels.example.org; not checked without it."""
     gateway: str | None = None
-    """Address of the gateway, like https://api.example.org; not looked at without it."""
+    """Address of the gateway, like https://api.example.org; not checked without it."""
     backup_days: float = 2.0
-    """A backup may be so old."""
+    """Greatest age of the newest backup, in days."""
     ca_file: Path | None = None
-    """Certificates to trust instead of the system's, as PEM: for an authority of your own."""
+    """PEM file of certificates to trust instead of the system's, for a private authority."""
 
     def __post_init__(self) -> None:
         if self.backup_days <= 0:
@@ -56,7 +56,7 @@ class CheckDeploymentConfig:
 
 
 def check_deployment(config: CheckDeploymentConfig) -> str:
-    """A line for each thing; DeploymentIncomplete, after the lines, if any is missing."""
+    """A line per check; DeploymentIncomplete, after the lines, if anything is missing."""
     found = list(_findings(config))
     lines = [f"{state:<8} {what}: {text}" for state, what, text in found]
     missing = sum(state == "missing" for state, _, _ in found)
@@ -69,7 +69,7 @@ def check_deployment(config: CheckDeploymentConfig) -> str:
 def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:
     project = open_project(config.project)
     if os.getuid() == 0:
-        yield "missing", "user", "this is root; run the servers, and this, as a user of their own"
+        yield "missing", "user", "this is root; run the servers and this check as a separate user"
     else:
         yield "ok", "user", f"runs as user {os.getuid()}"
     yield _files(project)
@@ -84,7 +84,7 @@ def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:
         yield _disk(project, store)
     days = project.retention_days
     if days is None:
-        yield "note", "retention", "prompts are kept for good; [privacy] retention_days limits it"
+        yield "note", "retention", "prompts are kept forever; [privacy] retention_days limits that"
     else:
         yield "ok", "retention", f"prompts are kept for {days} days"
     for name in ("labels", "gateway"):
@@ -94,14 +94,14 @@ def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:
 
 
 def _files(project: Project) -> Finding:
-    """Whether others may read what is secret."""
+    """Whether other users can read secret files."""
     names = (".", "project.toml", "store.sqlite", "log.sqlite")
     paths = [project.folder / name for name in names]
     open_to = [p for p in paths if p.exists() and stat.S_IMODE(p.stat().st_mode) & 0o077]
     if open_to:
         named = " ".join(str(path) for path in open_to)
-        return "missing", "files", f"others may use {named}: chmod go= {named}"
-    return "ok", "files", "only this user may read them"
+        return "missing", "files", f"other users can access {named}: chmod go= {named}"
+    return "ok", "files", "only this user can read them"
 
 
 def _store(project: Project, store: Store) -> Iterator[Finding]:
@@ -109,9 +109,9 @@ def _store(project: Project, store: Store) -> Iterator[Finding]:
     if broken:
         yield "missing", "store", f"the audit log was changed: {broken}; compare with a backup"
     else:
-        yield "ok", "store", "it opens, has the newest schema, and its audit log is whole"
+        yield "ok", "store", "it opens, has the newest schema, and its audit log is intact"
     if project.unfinished.exists():
-        yield "missing", "removals", "one was cut short: run `understudy users forget` again"
+        yield "missing", "removals", "one was interrupted: run `understudy users forget` again"
     owners = [
         row
         for row in all_accounts(store)
@@ -120,7 +120,7 @@ def _store(project: Project, store: Store) -> Iterator[Finding]:
     if owners:
         yield "ok", "owner", f"{len(owners)} can sign in"
     else:
-        yield "missing", "owner", "nobody: `understudy labelers invite NAME --owner`, open the link"
+        yield "missing", "owner", "none: `understudy labelers invite NAME --owner`, then open the link"
 
 
 def _backup(project: Project, store: Store, oldest: timedelta) -> Finding:
@@ -133,29 +133,29 @@ def _backup(project: Project, store: Store, oldest: timedelta) -> Finding:
         return "missing", "backup", "none: `understudy store backup`, from a timer"
     at, path = max(made)
     if datetime.now(UTC) - at > oldest:
-        return "missing", "backup", f"the newest, {path}, is of {at:%Y-%m-%d}: make one"
+        return "missing", "backup", f"the newest, {path}, is from {at:%Y-%m-%d}: make a new one"
     same = is_sqlite(store.engine) and (
         path.stat().st_dev == sqlite_file(store.engine).stat().st_dev
     )
     if same:
-        return "missing", "backup", f"{path} lies on the store's disk: copy it to another one"
-    return "ok", "backup", f"{path} of {at:%Y-%m-%d %H:%M}"
+        return "missing", "backup", f"{path} is on the store's disk: copy it to another disk"
+    return "ok", "backup", f"{path} from {at:%Y-%m-%d %H:%M}"
 
 
 def _disk(project: Project, store: Store) -> Finding:
     size = sqlite_file(store.engine).stat().st_size if is_sqlite(store.engine) else 0
     free, wanted = shutil.disk_usage(project.folder).free, max(FREE_BYTES, 2 * size)
     if free < wanted:
-        return "missing", "disk", f"{free / 1e9:.1f} GB are free; leave {wanted / 1e9:.1f} GB"
+        return "missing", "disk", f"{free / 1e9:.1f} GB are free; {wanted / 1e9:.1f} GB are needed"
     return "ok", "disk", f"{free / 1e9:.1f} GB are free"
 
 
 def _served(name: str, address: str, ca_file: Path | None) -> Iterator[Finding]:
-    """What a browser or a client meets there."""
+    """The checks of an address, as a browser or client sees it."""
     parts = urlsplit(address)
     host = str(parts.hostname)
     if parts.scheme != "https":
-        yield "missing", name, f"{address} is no https: put a server that speaks TLS in front"
+        yield "missing", name, f"{address} is not https: put a server that speaks TLS in front"
         return
     port = parts.port or 443
     context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
@@ -167,16 +167,16 @@ def _served(name: str, address: str, ca_file: Path | None) -> Iterator[Finding]:
         ends = _certificate_ends(connection.sock)
         connection.close()
     except (OSError, ValueError) as error:
-        yield "missing", name, f"{address} does not answer by TLS: {error}"
+        yield "missing", name, f"{address} does not respond over TLS: {error}"
         return
     yield _health(name, reply.status, body)
     left = ends - datetime.now(UTC)
     if left < timedelta(days=CERTIFICATE_DAYS):
-        yield "missing", name, f"the certificate ends on {ends:%Y-%m-%d}: renew it"
+        yield "missing", name, f"the certificate expires on {ends:%Y-%m-%d}: renew it"
     else:
-        yield "ok", name, f"the certificate holds until {ends:%Y-%m-%d}"
+        yield "ok", name, f"the certificate is valid until {ends:%Y-%m-%d}"
     if "strict-transport-security" in headers:
-        yield "ok", name, "browsers are told to come by https"
+        yield "ok", name, "browsers are told to use https"
     else:
         yield "missing", name, "no Strict-Transport-Security: add the header in the server in front"
     if port == 443:
@@ -184,10 +184,10 @@ def _served(name: str, address: str, ca_file: Path | None) -> Iterator[Finding]:
 
 
 def _certificate_ends(sock: socket.socket | None) -> datetime:
-    """When the certificate of a connection ends; ValueError where there is none."""
+    """When the certificate of a connection expires; ValueError without one."""
     found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
     if not found:
-        raise ValueError("it shows no certificate")
+        raise ValueError("the server sent no certificate")
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
 
 
@@ -198,11 +198,11 @@ def _health(name: str, status: int, body: bytes) -> Finding:
         said = None
     if status == 200 and said == "ok":
         return "ok", name, "/health says ok"
-    return "missing", name, f"/health answers {status}, status {said!r}: see the server's log"
+    return "missing", name, f"/health returns {status}, status {said!r}: see the server's log"
 
 
 def _plain(name: str, host: str) -> Finding:
-    """Plain HTTP, as an old link has it."""
+    """The check of plain HTTP, which old links use."""
     try:
         connection = HTTPConnection(host, 80, timeout=TIMEOUT_S)
         connection.request("GET", "/health")
@@ -210,7 +210,7 @@ def _plain(name: str, host: str) -> Finding:
         there = reply.headers.get("Location", "")
         connection.close()
     except OSError:
-        return "ok", name, "plain HTTP is not answered"
+        return "ok", name, "plain HTTP is not served"
     if reply.status in (301, 308) and there.startswith("https://"):
-        return "ok", name, "plain HTTP is sent on to https"
-    return "missing", name, f"plain HTTP is answered with {reply.status}: send it on to https"
+        return "ok", name, "plain HTTP is redirected to https"
+    return "missing", name, f"plain HTTP returns {reply.status}: redirect it to https"

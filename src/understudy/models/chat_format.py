@@ -173,12 +173,12 @@ class ChatFormat:
                 kept = next((c for c in (content, content.strip()) if text.startswith(c, at)), "")
                 at = text.find(piece, at + len(kept))
             if at < 0 or not text.startswith(piece, at):
-                raise ChatError("it rewrites the turns, so that answers cannot be told apart")
+                raise ChatError("it rewrites the turns, so the responses cannot be located")
             at += len(piece)
         tail = pieces[index + 1]
         stop = text.find(tail, at) if tail else len(text)
         if stop < 0:
-            raise ChatError("it rewrites the turns, so that answers cannot be told apart")
+            raise ChatError("it rewrites the turns, so the responses cannot be located")
         ends = self.turn_end and tail.startswith(self.turn_end)
         return at, stop + (len(self.turn_end) if ends else 0)
 

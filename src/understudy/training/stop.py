@@ -19,7 +19,7 @@ LAUNCHED_BY = "UNDERSTUDY_LAUNCHED_BY"
 
 
 class Stop:
-    """Whether somebody asked the process to stop."""
+    """Whether a stop was requested."""
 
     requested: bool = False
     """Set by a signal."""

@@ -60,7 +60,7 @@ def test_what_is_as_it_should_be(project: Project) -> None:
     assert states(project, "user") == ["missing" if os.getuid() == 0 else "ok"]
     ((state, text),) = findings(project)["backup"]
     assert state == "missing"
-    assert "lies on the store's disk" in text
+    assert "is on the store's disk" in text
 
 
 def test_files_that_others_may_read(project: Project) -> None:
@@ -73,7 +73,7 @@ def test_files_that_others_may_read(project: Project) -> None:
 def test_no_owner_no_backup_an_old_backup(project: Project, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in project.backups.read_text().splitlines()]
     project.backups.write_text("".join(json.dumps({**row, "at": AT}) + "\n" for row in rows))
-    assert "is of 2026-01-01" in findings(project)["backup"][0][1]
+    assert "is from 2026-01-01" in findings(project)["backup"][0][1]
     (tmp_path / "copy.sqlite").unlink()
     assert findings(project)["backup"][0][1].startswith("none:")
     bare = make_project("sqlite", tmp_path / "bare")
@@ -119,7 +119,7 @@ def test_addresses_without_tls_or_without_anybody(project: Project) -> None:
         assert states(project, "labels", labels=f"http://{address}") == ["missing"]
         ((state, text),) = findings(project, gateway=f"https://{address}")["gateway"]
         assert state == "missing"
-        assert "does not answer by TLS" in text
+        assert "does not respond over TLS" in text
     assert states(project, "labels", labels="https://127.0.0.1:1") == ["missing"]
 
 
