@@ -120,7 +120,7 @@ def _store(project: Project, store: Store) -> Iterator[Finding]:
     if owners:
         yield "ok", "owner", f"{len(owners)} can sign in"
     else:
-        yield "missing", "owner", "none: `understudy labelers invite NAME --owner`, then open the link"
+        yield "missing", "owner", "none: `understudy labelers invite NAME --owner`, open the link"
 
 
 def _backup(project: Project, store: Store, oldest: timedelta) -> Finding:
