@@ -144,7 +144,7 @@ def overoptimisation_reading(curves: Curves) -> str:
 def arms_reading(
     arms: Sequence[Mapping[str, Any]], axis: str, shown: Mapping[str, tuple[str, Any]]
 ) -> str:
-    """Where the first panel of an ablation is highest."""
+    """The arm at which the first panel of an ablation is highest."""
     key, (title, _) = next(iter(shown.items()))
     known = [arm for arm in arms if value_of(arm.get(key)) is not None]
     if not known:

@@ -327,7 +327,7 @@ def _best_of_table(best: Mapping[str, Mapping[str, Any]]) -> str:
 def _ends(
     curves: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[tuple[str, str]]
 ) -> str:
-    """Where each curve begins and ends, in words."""
+    """The start and end of each curve, in words."""
     said = []
     for name in in_order(list(curves)):
         for key, title in rows:

@@ -46,7 +46,7 @@ class Interval:
     """Number of observations."""
 
     def to_json(self, name: str = "rate") -> dict[str, Any]:
-        """As in results.json, the estimate under `name`; an end that is unknown is None."""
+        """As in results.json, the estimate under `name`; an unknown end is None."""
         low, high = (x if math.isfinite(x) else None for x in (self.low, self.high))
         return {name: self.rate, "low": low, "high": high, "n": self.n}
 

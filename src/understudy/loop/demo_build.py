@@ -47,7 +47,7 @@ class Build:
         return self.stages[stage].output(output)
 
     def base(self, size: str) -> Path:
-        """The packaged base model of this size; a folder stands for itself."""
+        """The packaged base model of this size, or the folder given instead."""
         if Path(size).is_dir():
             return Path(size)
         from understudy.world.bases import base_model_path

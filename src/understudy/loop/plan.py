@@ -376,10 +376,10 @@ def priorities(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def fitting(ready: Sequence[Stage], running: Sequence[Stage], workers: int) -> list[Stage]:
-    """Of the ready stages, in their order, those that may start on `workers` cores now.
+    """The ready stages, in their order, that may start on `workers` cores now.
 
-    A stage of more threads than cores are free waits, and so do those after it, or they would keep
-    it waiting. With nothing running any stage may start.
+    A stage that needs more threads than there are free cores waits, and so do the stages after it,
+    which would otherwise delay it further. If nothing is running, any stage may start.
     """
     free = workers - sum(stage.threads for stage in running)
     found: list[Stage] = []

@@ -22,7 +22,7 @@ PASS_TOKENS = {"cpu": 96, "cuda": 4096}
 
 
 class TrunkModel(nn.Module):
-    """A model with a trunk of the library and our own heads."""
+    """A model with a trunk of the library and a head of ours."""
 
     trunk: PreTrainedModel
     """The decoder without a head."""

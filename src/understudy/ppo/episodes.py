@@ -79,7 +79,7 @@ class Episodes:
 
     @property
     def device(self) -> torch.device:
-        """Where the grids are."""
+        """The device of the grids."""
         return self.mask_BR.device
 
     def lengths(self) -> list[int]:

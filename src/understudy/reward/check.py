@@ -152,7 +152,7 @@ def _interval(point: Mapping[str, Any], form: str = ".1f") -> str:
 
 
 def _beside(point: Mapping[str, Any], level: float, name: str) -> str:
-    """What the interval says about a level."""
+    """Where the interval lies relative to a level."""
     if point["low"] > level:
         return f"above {name}"
     return f"below {name}" if point["high"] < level else f"not distinguishable from {name}"

@@ -42,7 +42,7 @@ class BenchmarkConfig:
     limit: int | None = None
     """At most this many items per task, evenly spaced over its rows."""
     few_shot: bool = False
-    """As many examples as the paper's few-shot column, from the training rows (App. D)."""
+    """Give the paper's number of few-shot examples, from the training rows (App. D)."""
     baseline: str | None = None
     """Model that the others are compared with; the first of `models` without it."""
     toxicity: str = "profanity-check"

@@ -16,7 +16,7 @@ from understudy.evaluation.statistics import Interval, mean_interval, win_rate
 Row = dict[str, Any]
 
 NUM_RESAMPLES = 1000
-"""For BLEU, which is not a mean over items."""
+"""Number of resamples for BLEU, which is not a mean over items."""
 
 
 def rows_of(

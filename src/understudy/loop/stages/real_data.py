@@ -112,10 +112,10 @@ def pairs(groups: Groups) -> list[Ranking]:
 
 
 def balanced(groups: Groups) -> list[Ranking]:
-    """Pairs among which the preferred response is as often the longer as the shorter one.
+    """Pairs in which the preferred response is as often the longer as the shorter one.
 
-    That holds for differences of 1, 2 or 3, 4 to 7, ... words each, so a reward model cannot learn
-    from them that length as such is good or bad. Pairs beyond the balance are left out.
+    This holds separately for differences of 1, 2 or 3, 4 to 7, ... words, so a reward model cannot
+    learn from them that length by itself is good or bad. Surplus pairs are left out.
     """
     by_size: dict[int, dict[bool, int]] = {}
     rows = [(ranking, _words_more(ranking)) for ranking in pairs(groups)]
@@ -137,7 +137,7 @@ def balanced(groups: Groups) -> list[Ranking]:
 
 
 def _words_more(ranking: Ranking) -> int:
-    """By how many words a pair's preferred response is longer."""
+    """Words of a pair's preferred response minus words of the other."""
     (better,), (worse,) = ranking.tiers
     return len(ranking.responses[better].split()) - len(ranking.responses[worse].split())
 

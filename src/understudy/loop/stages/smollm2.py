@@ -17,7 +17,7 @@ from understudy.loop.stage_call import StageCall
 from understudy.models.policies import load_policy
 
 NORM_EPSILON = 1e-5
-"""Of SmolLM2's layer norms; transformers rounds GGUF's value in single precision."""
+"""Epsilon of SmolLM2's layer norms; transformers rounds GGUF's value in single precision."""
 
 
 def fetch(call: StageCall) -> None:

@@ -26,7 +26,7 @@ class Rotation:
 
     @classmethod
     def of(cls, trunk: Any, hidden_ND: Tensor, column_N: Tensor) -> "Rotation":
-        """For tokens at positions `column_N`."""
+        """The rotation of tokens at positions `column_N`."""
         attention = trunk.layers[0].self_attn
         num_heads = attention.q_proj.out_features // attention.head_dim
         half = attention.head_dim // 2
