@@ -20,18 +20,18 @@ def fill_labeled(folder: Path, num_prompts: int) -> None:
             Prompt(id=f"old{n:05}", prompt=f"Old {n}?", user_id=f"u{n % 500}") for n in numbers
         ]
         store.add_prompts(prompts)
-        answers = {prompt.id: _answers(prompt) for prompt in prompts}
-        store.add_responses(one for few in answers.values() for one in few)
+        responses = {prompt.id: _responses(prompt) for prompt in prompts}
+        store.add_responses(one for few in responses.values() for one in few)
         store.add_labels(
             label
             for prompt in prompts
             for labeler in rng.sample(labelers, 3)
-            for label in _labels(prompt, answers[prompt.id], labeler.id, rng)
+            for label in _labels(prompt, responses[prompt.id], labeler.id, rng)
         )
     store.engine.dispose()
 
 
-def _answers(prompt: Prompt) -> list[Response]:
+def _responses(prompt: Prompt) -> list[Response]:
     return [
         Response(
             id=f"{prompt.id}-{place}",
@@ -45,26 +45,26 @@ def _answers(prompt: Prompt) -> list[Response]:
 
 
 def _labels(
-    prompt: Prompt, answers: list[Response], labeler_id: str, rng: random.Random
+    prompt: Prompt, responses: list[Response], labeler_id: str, rng: random.Random
 ) -> list[Rating | Ranking]:
     """Labels by a labeler; higher-numbered responses are worse, up to the labeler's noise."""
-    seen = [place + rng.gauss(0, 1.5) for place in range(len(answers))]
-    order = sorted(range(len(answers)), key=seen.__getitem__)
+    seen = [place + rng.gauss(0, 1.5) for place in range(len(responses))]
+    order = sorted(range(len(responses)), key=seen.__getitem__)
     shared: Any = {"prompt_id": prompt.id, "labeler_id": labeler_id}
     ratings = [
         Rating(
-            id=f"a-{answer.id}-{labeler_id}",
-            response_id=answer.id,
+            id=f"a-{response.id}-{labeler_id}",
+            response_id=response.id,
             likert=max(1, min(7, 7 - round(value))),
             flags={flag: rng.random() < 0.1 for flag in FLAGS},
             **shared,
         )
-        for answer, value in zip(answers, seen, strict=True)
+        for response, value in zip(responses, seen, strict=True)
     ]
     ranking = Ranking(
         id=f"k-{prompt.id}-{labeler_id}",
         prompt=prompt.prompt,
-        responses=tuple(answer.response for answer in answers),
+        responses=tuple(response.response for response in responses),
         tiers=tuple((index,) for index in order),
         **shared,
     )

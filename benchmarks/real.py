@@ -120,13 +120,13 @@ def sample(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None
     mask_BT = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids])
 
     def ours() -> int:
-        answers = draw_responses(
+        responses = draw_responses(
             model, tokenizer, prompts, num_samples=1, temperature=1.0, seed=0, max_new_tokens=48,
             model_name="m",
         )  # fmt: skip
         return sum(
             len(tokenizer(a.response, add_special_tokens=False)["input_ids"]) + a.finished
-            for a in answers
+            for a in responses
         )
 
     @torch.no_grad()

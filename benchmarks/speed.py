@@ -141,7 +141,7 @@ def rollouts(figures: Figures, ratios: Figures, scale: float) -> None:
 
 def _ours(policy: Policy, prompts: list[list[int]], eos_id: int, longest: int) -> int:
     out = generate(policy, prompts, max_new_tokens=longest, seed=0, stop_ids=[eos_id], pad_id=PAD)
-    return sum(len(answer.ids) for answer in out)
+    return sum(len(response.ids) for response in out)
 
 
 @torch.no_grad()
@@ -160,11 +160,11 @@ def _theirs(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> 
             eos_token_id=None if eos_id == EOS_NEVER else eos_id,
             pad_token_id=PAD,
         )
-        answers_BR = out_BT[:, ids_BT.shape[1] :]
+        responses_BR = out_BT[:, ids_BT.shape[1] :]
         if eos_id == EOS_NEVER:
-            total += answers_BR.numel()
+            total += responses_BR.numel()
         else:
-            before = (answers_BR == eos_id).cumsum(1) - (answers_BR == eos_id).long()
+            before = (responses_BR == eos_id).cumsum(1) - (responses_BR == eos_id).long()
             total += int((before == 0).sum())
     return total
 
