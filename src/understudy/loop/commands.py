@@ -116,7 +116,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.prompts.build",
         "BuildConfig",
         "build_files",
-        "turn raw users' prompts into train, valid and test prompts",
+        "turn users' raw prompts into train, valid and test prompts",
     ),
     Command(
         "prompts show",
@@ -130,14 +130,14 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.store.retention",
         "ExpireConfig",
         "expire",
-        "delete prompts that are older than the project keeps them",
+        "delete prompts older than the project's retention",
     ),
     Command(
         "data check",
         "understudy.loop.data_check",
         "DataCheckConfig",
         "check_data",
-        "check training data: contents, what is cut, which tokens are learned",
+        "check training data: contents, cut responses, and the tokens that are learned",
     ),
     Command(
         "data convert",
@@ -193,7 +193,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.labeling.agreement_command",
         "AgreementConfig",
         "show_agreement",
-        "measure how far labelers agree, with intervals and counts",
+        "measure the labelers' agreement, with intervals and counts",
     ),
     Command(
         "labels seen",
@@ -228,7 +228,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.labeling.labelers",
         "DecideConfig",
         "decide_labeler",
-        "let a labeler work, or turn them away",
+        "approve or reject a labeler",
     ),
     Command(
         "labelers disable",
@@ -284,7 +284,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.store.maintenance",
         "BackupConfig",
         "backup",
-        "copy the store and the log while they are written to",
+        "back up the store and the log while they are in use",
     ),
     Command(
         "store upgrade",
@@ -298,7 +298,7 @@ COMMANDS: tuple[Command, ...] = (
         "understudy.loop.check_deployment",
         "CheckDeploymentConfig",
         "check_deployment",
-        "say what a project that others use still lacks",
+        "list what a project still needs before others use it",
     ),
     Command(
         "reward",
