@@ -171,7 +171,7 @@ def test_gradients_that_are_not_finite(world, tmp_path, monkeypatch):
 
     original = ppo_update.policy_loss
     monkeypatch.setattr(ppo_update, "policy_loss", policy_loss)
-    assert "1 steps had gradients" in examined(ppo(world, tmp_path / "run"))
+    assert "1 steps had non-finite gradients" in examined(ppo(world, tmp_path / "run"))
 
 
 def test_win_rates_by_hand():

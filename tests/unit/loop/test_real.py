@@ -229,7 +229,7 @@ def test_the_headline_has_every_interval(tmp_path):
 
 @pytest.fixture
 def wheel(tmp_path, monkeypatch):
-    """A package that pip finds in a folder, with no network."""
+    """A package that pip finds in a folder, without a network."""
     path = tmp_path / "index" / "tiny_model-1.0-py3-none-any.whl"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
