@@ -90,7 +90,7 @@ def write_recipe(path: Path) -> Path:
     sections = {
         "model": {"package": "none", "version": "0", "sha256": "0" * 64},
         "data": DATA,
-        "evaluate": {"max_response_tokens": 6},
+        "evaluate": {"temperature": 0.7, "max_response_tokens": 6},
         **TRAINERS,
     }
     path.write_text(

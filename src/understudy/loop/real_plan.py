@@ -74,6 +74,8 @@ class DataSettings:
 class EvaluateSettings:
     """The evaluation."""
 
+    temperature: float
+    """Sampling temperature of every model."""
     max_response_tokens: int
     """Longest response."""
 
