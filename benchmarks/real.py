@@ -331,7 +331,7 @@ def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
         command = [sys.executable, "-m", "understudy.cli", "ppo", "--model", folder]
         command += ["--reward-model", str(work / "reward"), "--prompts", f"{work}/prompts.jsonl"]
         command += ["--out", f"{work}/run", "--overwrite"]
-        command += ["--episodes", "128", "--batch-size", "32"]
+        command += ["--episodes", "96", "--batch-size", "32"]
         command += ["--num-minibatches", "4", "--max-response-tokens", "48"]
         command += ["--micro-batch-tokens", "1024", "--ema", "0", "--save-every", "1000"]
         mixed = ["--pretrain-data", f"{work}/text.txt", "--ptx-coef", "0.5"]

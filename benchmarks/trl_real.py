@@ -50,7 +50,7 @@ COMMON: dict[str, Any] = {
 
 
 def main() -> None:
-    """One trainer, three timed steps."""
+    """One trainer, every step timed."""
     kind, path = sys.argv[1:]
     with open(path, encoding="utf-8") as file:
         job = json.load(file)
@@ -70,8 +70,8 @@ def classifier(folder: str, pad_id: int) -> Any:
 
 
 def ppo(job: dict[str, Any], tokenizer: Any, clock: StepClock, batch: int) -> None:
-    """Four iterations of `batch` episodes."""
-    prompts = Dataset.from_dict({"input_ids": job["prompts"] * 4})
+    """Three iterations of `batch` episodes."""
+    prompts = Dataset.from_dict({"input_ids": job["prompts"] * 3})
     config = trl.PPOConfig(
         **COMMON,
         per_device_train_batch_size=batch // 4,
@@ -80,7 +80,7 @@ def ppo(job: dict[str, Any], tokenizer: Any, clock: StepClock, batch: int) -> No
         num_ppo_epochs=1,
         local_rollout_forward_batch_size=batch,
         response_length=job["response_tokens"],
-        total_episodes=4 * batch,
+        total_episodes=3 * batch,
         temperature=1.0,
         kl_coef=0.02,
         num_sample_generations=0,
