@@ -18,7 +18,7 @@ help:
 	@echo 'make format    let ruff rewrite what it can'
 	@echo 'make docs      write what the docs hold of the code: settings, commands, metrics'
 	@echo 'make docs-site  the docs as a site, in build/site; warnings are errors'
-	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (planned for 40 minutes)'
+	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (about 40 minutes)'
 	@echo 'make figures   all three model sizes, for the figures (long)'
 	@echo 'make bench     the benchmarks, one after another, on a quiet machine'
 	@echo 'make bench-peers  environments with TRL, so that `make bench` compares with it'
