@@ -64,17 +64,17 @@ export function toast(text, { action = null, kind = "plain", seconds = action ? 
   return away;
 }
 
-/** Go to `path` and show `text` there: a toast of this page would go with it. */
+/** Go to `path` and show `text` there, since a toast on this page would be lost. */
 export function leave(path, text) {
   try {
     sessionStorage.setItem(LEFT, text);
   } catch {
-    // Storage is off: the page that comes shows what was done.
+    // Storage is off: the text is lost, but the next page shows the result.
   }
   location.assign(path);
 }
 
-/** Show what the page before this one left to say, once. */
+/** Show the text that the previous page left, once. */
 function arrive() {
   try {
     const text = sessionStorage.getItem(LEFT);

@@ -152,22 +152,19 @@ async function deliver(entry) {
 
 async function sent(entry, reply) {
   const { assignment } = page.task;
+  let text = reply.late ? "Sent late, and kept all the same." : "Sent.";
+  let action = null;
   if (entry.action === "skip") {
-    toast("Skipped: it goes to somebody else.", {
-      action: { label: "Take it back", run: () => takeBack(assignment.id) },
-    });
+    text = "Skipped: it goes to somebody else.";
+    action = { label: "Take it back", run: () => takeBack(assignment.id) };
   } else if (reply.feedback) {
     return showFeedback(assignment, reply, entry.body);
-  } else {
-    const change =
-      assignment.stage === "work"
-        ? { label: "Change it", run: () => goTo(`/work/${assignment.id}`) }
-        : null;
-    const text = reply.late ? "Sent late, and kept all the same." : "Sent.";
-    if (isElsewhere(reply.go)) return leave(reply.go, text);
-    toast(text, { action: change });
+  } else if (assignment.stage === "work") {
+    action = { label: "Change it", run: () => goTo(`/work/${assignment.id}`) };
   }
-  await goOn(reply.go);
+  if (isElsewhere(reply.go)) return leave(reply.go, text);
+  toast(text, { action });
+  await next();
 }
 
 const isElsewhere = (go) => go && !go.startsWith("/work");
