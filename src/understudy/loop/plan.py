@@ -66,6 +66,8 @@ class Stage:
     """Shards of one step share a group: one row in the display, one entry in the minutes."""
 
     def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"stage {self.name!r} has {self.threads} threads; it needs at least 1")
         object.__setattr__(self, "config", json.loads(json.dumps(dict(self.config))))
 
     @property

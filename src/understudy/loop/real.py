@@ -38,7 +38,8 @@ class RealConfig:
     seed: int = 0
     """Seed of the split, the training and the sampling."""
     workers: int = 0
-    """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
+    """Stages at the same time, each with one thread, except for those of the recipe's [threads]; 0:
+    the number of cores, at most 2."""
     show_plan: bool = False
     """Only list which stages are finished, which would run, and why."""
 

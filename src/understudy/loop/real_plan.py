@@ -110,6 +110,7 @@ def load_real_recipe(name: str | Path) -> RealRecipe:
 def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | None) -> Plan:
     """All stages. `data`: a folder of copies, else the hub. `model`: a folder to use instead."""
     stages: dict[str, Stage] = {}
+    threads = dict(recipe.threads)
 
     def add(
         name: str, meaning: str, function: str, outputs: str, /, group: str = "", **given: Any
@@ -123,7 +124,7 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
             outputs=tuple(outputs.split()),
             config=settings,
             seconds=float(recipe.seconds.get(group or name, 60.0)),
-            threads=recipe.threads.get(name, 1),
+            threads=threads.pop(name, 1),
             group=group,
         )
 
@@ -239,6 +240,11 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
             "settings": {name: getattr(recipe, name) for name in ("sft", "reward", "ppo")},
         },
     )
+    if threads:
+        raise ValueError(
+            f"[threads] names {next(iter(threads))!r}, which is not a stage; the stages are "
+            f"{', '.join(stages)}"
+        )
     return Plan(tuple(stages.values()))
 
 

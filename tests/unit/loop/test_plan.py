@@ -134,7 +134,9 @@ def test_an_outside_file_is_an_input_by_content(tmp_path):
     data.write_text("two")
     assert reasons(Plan((reader,)), tmp_path) == {"reader": "inputs changed: data"}
     data.unlink()
-    with pytest.raises(ValueError, match=r"needs .*data.jsonl, which does not exist"):
+    with pytest.raises(
+        ValueError, match=r"stage 'reader' needs .*data.jsonl, which does not exist"
+    ):
         check_plan(Plan((reader,)), tmp_path)
 
 

@@ -47,6 +47,13 @@ def test_a_recipe_of_another_command_or_with_a_wrong_key(tmp_path):
     path.write_text(path.read_text().replace("lora_rank", "lora_rnk"))
     with pytest.raises(ValueError, match="'lora_rank'"):
         load_real_recipe(path)
+    write_recipe(path)
+    path.write_text(path.read_text() + "[threads]\nppo = 2\n")
+    with pytest.raises(ValueError, match="names 'ppo', which is not a stage; the stages are model"):
+        real_plan(load_real_recipe(path), 0, None, None)
+    path.write_text(path.read_text().replace("ppo = 2", "ppo_ptx = 0"))
+    with pytest.raises(ValueError, match="'ppo_ptx' has 0 threads"):
+        real_plan(load_real_recipe(path), 0, None, None)
     path.write_text("[ppo]\n")
     with pytest.raises(ValueError, match=r"has no section \[model\]"):
         load_real_recipe(path)
@@ -63,17 +70,20 @@ def test_folders_that_are_not_there_are_said_before_anything_runs(tmp_path, monk
 # Data
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
+def prepare_data(folder, **changes):
     copies = write_copies(folder)
     kinds = ("rankings", "text", "benchmark")
     inputs = {kind: (copies / FILES[f"{kind}_file"],) for kind in kinds}
     out = folder / "out"
     out.mkdir()
-    config = DATA | {"seed": 0}
+    config = DATA | {"seed": 0} | changes
     prepare(StageCall(name="data", inputs=inputs, config=config, out=out, root=folder))
     return out
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare_data(tmp_path_factory.mktemp("data"))
 
 
 def openings(folder, name, kind=Ranking):
@@ -127,6 +137,11 @@ def test_balanced_pairs_do_not_say_whether_longer_is_better():
     assert 100 < len(kept) < 250
     assert more.count(0) == 15
     assert [row.prompt for row in kept] == [row.prompt for row in rows if row in kept]
+
+
+def test_pairs_that_cannot_be_balanced_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"people preferred the longer response.*balance_lengths"):
+        prepare_data(tmp_path, balance_lengths=True)
 
 
 def test_toxic_sentences_are_left_out_and_kept_texts_are_apart(prepared):

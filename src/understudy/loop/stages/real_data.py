@@ -41,6 +41,11 @@ def prepare(call: StageCall) -> None:
             "num_held_out + num_rankings + num_second_rankings of them"
         )
     trained_on = balanced if config["balance_lengths"] else pairs
+    if not (trained_on(first) and trained_on(second)):
+        raise ValueError(
+            f"{source}: in all short pairs people preferred the longer response, or the shorter "
+            "one; set balance_lengths = false in the recipe"
+        )
     num_test, num_eval = config["num_test_prompts"], config["num_eval_prompts"]
     asked = prompts_of(held_out, "test")
     test, watched = asked[:num_test], asked[num_test : num_test + num_eval]
@@ -137,9 +142,9 @@ def balanced(groups: Groups) -> list[Ranking]:
 
 
 def _words_more(ranking: Ranking) -> int:
-    """Words of a pair's preferred response minus words of the other."""
-    (better,), (worse,) = ranking.tiers
-    return len(ranking.responses[better].split()) - len(ranking.responses[worse].split())
+    """Words of a ranking's first response minus words of its last."""
+    best, worst = (ranking.responses[tier[0]] for tier in (ranking.tiers[0], ranking.tiers[-1]))
+    return len(best.split()) - len(worst.split())
 
 
 def preferred(groups: Groups) -> list[Demonstration]:
