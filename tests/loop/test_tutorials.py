@@ -9,12 +9,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import httpx2
 import pytest
+from tests.distributed.torchrun import Job
 from tests.docs.pages import DOCS, ROOT, code_blocks, commands
 from tests.fixtures_models import save_model_folder
 from tests.web.site import free_port
@@ -24,6 +26,7 @@ from understudy.cli import main
 from understudy.labeling.client import LabelingClient, work
 from understudy.records import Response
 from understudy.store.project import open_project
+from understudy.training.run import read_lines
 
 SERVERS = ("label", "serve")
 SMALLER = {"chat": ["--max-new-tokens", "4"], "sft": ["--epochs", "1"]}
@@ -104,17 +107,29 @@ def test_your_own_model(folder: Path) -> None:
 
 
 @pytest.mark.slow  # tests/distributed starts two processes every day
-def test_eight_cards(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_eight_cards(folder: Path) -> None:
     save_model_folder(folder / "MODEL")
     tutorial = Tutorial("eight-cards")
-    for number in range(1, len(tutorial.steps) + 1):
-        tutorial.run(number)
-    assert capfd.readouterr().out.splitlines() == ["runs/rehearsal", "runs/moved"]  # of rank 0
-    rehearsal, moved = (folder / "runs" / name for name in ("rehearsal", "moved"))
-    read = [(run / "metrics.jsonl").read_text() for run in (rehearsal, moved)]
-    assert read[0] == read[1]
-    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (rehearsal, moved)]
-    assert weights[0] == weights[1]
+    tutorial.run(1)
+    launched, continued = (
+        shlex.split(line)[1:] for line in commands(tutorial.steps[3], "understudy")
+    )
+    (rehearsed,) = (shlex.split(line)[1:] for line in commands(tutorial.steps[1], "understudy"))
+    ended = Job([sys.executable, "-m", "understudy.cli", *rehearsed], 600).wait()
+    assert (ended.code, ended.stdout) == (0, "runs/rehearsal\n")
+    job = Job([sys.executable, "-m", "understudy.cli", *launched], 600)
+    metrics = folder / "runs" / "moved" / "metrics.jsonl"
+    while job.process.poll() is None and not (metrics.exists() and read_lines(metrics)):
+        time.sleep(0.05)
+    os.killpg(job.process.pid, signal.SIGINT)  # as the terminal does
+    ended = job.wait()
+    assert ended.code == 75, ended.stderr
+    assert "continue with: understudy launch --cards 2 -- sft" in ended.stderr
+    stopped_at = len(read_lines(metrics))
+    assert main(continued) == 0
+    assert 0 < stopped_at < 400
+    assert [row["step"] for row in read_lines(metrics)] == [*range(1, 401)]
+    tutorial.run(5)
 
 
 def test_your_own_labelers(folder: Path) -> None:
