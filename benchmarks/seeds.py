@@ -13,6 +13,7 @@ base models are the same for every seed; their training is not covered.
 
 import argparse
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,10 +141,12 @@ def number(value: float, percent: bool) -> str:
 
 
 def shown(interval: Interval, percent: bool) -> str:
-    """A mean with its interval."""
+    """A mean with its interval; one seed has none."""
+    mean = number(interval.rate, percent) + ("%" if percent else "")
+    if math.isinf(interval.low):
+        return mean
     low, high = (number(end, percent) for end in (interval.low, interval.high))
-    sign = "%" if percent else ""
-    return f"{number(interval.rate, percent)}{sign} ({low} to {high})"
+    return f"{mean} ({low} to {high})"
 
 
 if __name__ == "__main__":
