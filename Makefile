@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 .PHONY: help demo setup test test-all test-faults lint format docs docs-site real figures bench bench-peers lock clean
 
 help:
-	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 14 minutes)'
+	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 12 minutes)'
 	@echo 'make test      the tests that CI runs (a few minutes)'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
