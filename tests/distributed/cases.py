@@ -35,8 +35,10 @@ FEW: dict[str, dict] = {
     "sft-fp64": dict(kind="llama_tied", dropout=0.2, **TEXT),
     "reward-fp64": dict(kind="llama", **TIES),
     "ppo-fp64": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
+    "sft-fp32": dict(kind="gpt2", dropout=0.0, dtype="float32", activation_checkpointing=True),
+    "reward-fp32": dict(kind="gpt2", dtype="float32", batch_size=7),
 }
-"""What the quick test runs, one case of each trainer, for 3 or 4 steps."""
+"""What the quick test runs, for 3 or 4 steps."""
 MANY = {
     f"sft-{kind}-{dtype}": dict(kind=kind, dtype=dtype, dropout=0.1, epochs=7, **TEXT)
     for kind in KINDS
@@ -49,10 +51,8 @@ MANY = {
 MANY["ppo"] = dict(ptx_coef=0.0, episodes=40)
 MANY["ppo-ptx"] = dict(episodes=40, inner_epochs=2)
 MANY["ppo-fp32"] = dict(episodes=16, dtype="float32", activation_checkpointing=True)
-MANY["sft-fp32"] = dict(kind="gpt2", dropout=0.0, dtype="float32", activation_checkpointing=True)
-MANY["reward-fp32"] = dict(kind="gpt2", dtype="float32", batch_size=7)
 MANY["sft-bf16"] = dict(kind="llama", dropout=0.0, dtype="float32", bf16=True)
-"""What the slow test runs, nearly all of it for 20 steps or more."""
+"""What the slow test runs, for 20 steps or more."""
 
 
 def prepare(folder: Path, cases: dict[str, dict]) -> None:

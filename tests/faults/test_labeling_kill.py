@@ -120,7 +120,7 @@ def finish(people: list[Person], url: str) -> None:
             thread.join()
 
 
-@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 @pytest.mark.parametrize(
     "kills", [2, pytest.param(50, marks=pytest.mark.slow)], ids=["few", "many"]
 )
