@@ -1,4 +1,4 @@
-"""Accounts of the labelers' pages: one-time links, passwords, roles, who has read what."""
+"""Accounts for the labelers' pages: one-time links, passwords, roles, instructions read."""
 
 import secrets
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ _NEWEST = select(newest_rubric)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewAccount:
-    """Who is invited."""
+    """An account to invite."""
 
     name: str | None = None
-    """What they are called and sign in with; None until they say."""
+    """Display and sign-in name; None until they choose one."""
     role: Role | None = None
-    """None: screening decides."""
+    """None leaves the role to screening."""
     owner: bool = False
-    """Whether they run the project."""
+    """Whether the account owns the project."""
     screen: bool = True
     """Whether practice and screening come before work."""
     group: str | None = None
@@ -39,12 +39,12 @@ class NewAccount:
 
 
 def name_key(name: str) -> str:
-    """What makes two names the same: case, spaces, and ways to write a character do not."""
+    """The form in which names are compared: case, spacing and Unicode variants are ignored."""
     return " ".join(normalize("NFKC", normalize("NFKC", name).casefold()).split())
 
 
 def check_name(name: str) -> str:
-    """The name as it is kept; ValueError for one that cannot be."""
+    """The name in its stored form; ValueError if it is not valid."""
     name = " ".join(normalize("NFC", name).split())
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise ValueError(f"the name is {name[:MAX_NAME]!r}; it must be 1 to {MAX_NAME} characters")
@@ -52,12 +52,12 @@ def check_name(name: str) -> str:
 
 
 def token_id(token: str) -> str:
-    """What the store keeps of a one-time link."""
+    """The hash that the store keeps of a one-time link."""
     return sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def invite(store: Store, new: NewAccount, *, by: str | None, at: str, expires_at: str) -> str:
-    """Make an account that has no password yet: the token of its one-time link, seen this once.
+    """Make an account without a password; returns the token of its one-time link, shown only now.
 
     ValueError for a name that is taken.
     """
@@ -91,7 +91,7 @@ def invite(store: Store, new: NewAccount, *, by: str | None, at: str, expires_at
 
 
 def reset_link(store: Store, account_id: str, *, by: str | None, at: str, expires_at: str) -> str:
-    """A one-time link with which an account chooses a new password; older links end."""
+    """A one-time link for choosing a new password; older links stop working."""
     token = secrets.token_urlsafe(32)
     with writing(store.engine) as connection:
         unused = (invitations.c.account_id == account_id) & invitations.c.used_at.is_(None)
@@ -102,13 +102,14 @@ def reset_link(store: Store, account_id: str, *, by: str | None, at: str, expire
 
 
 def invitation_of(store: Store, token: str, at: str) -> RowMapping | None:
-    """A link that can still be used, with its account's name."""
+    """A link that still works, with its account's name."""
     with reading(store.engine) as connection:
         return _usable(connection, token, at)
 
 
 def accept(store: Store, token: str, name: str, password: str, at: str) -> str | None:
-    """Use a link: set the password hash, and the name for a first time. The account's id, or None.
+    """Redeem a link: set the password hash and, the first time, the name. The account's id, or
+    None.
 
     All sessions of the account end. ValueError for a name that is taken.
     """
@@ -132,7 +133,7 @@ def accept(store: Store, token: str, name: str, password: str, at: str) -> str |
 
 
 def set_password(store: Store, account_id: str, password: str, at: str) -> None:
-    """Another password hash; all sessions end."""
+    """Replace the password hash; all sessions end."""
     with writing(store.engine) as connection:
         values = {"password": password, "password_at": at}
         mine = accounts.c.id == account_id
@@ -142,14 +143,14 @@ def set_password(store: Store, account_id: str, password: str, at: str) -> None:
 
 
 def replace_hash(store: Store, account_id: str, password: str) -> None:
-    """The same password under other parameters; sessions go on."""
+    """Store the same password hashed with new parameters; sessions continue."""
     with writing(store.engine) as connection:
         mine = accounts.c.id == account_id
         connection.execute(accounts.update().where(mine).values(password=password))
 
 
 def set_disabled(store: Store, account_id: str, disabled: bool, *, by: str | None, at: str) -> None:
-    """Let an account sign in no more, or again; its sessions end at once."""
+    """Disable or enable an account; its sessions end at once."""
     with writing(store.engine) as connection:
         mine = accounts.c.id == account_id
         values = {"disabled_at": at if disabled else None}
@@ -163,15 +164,16 @@ def set_disabled(store: Store, account_id: str, disabled: bool, *, by: str | Non
 def decide(
     store: Store, account_id: str, role: Role | None, *, by: str | None, at: str, reason: str = ""
 ) -> None:
-    """Give a role to somebody who was screened, or (None) turn them down.
+    """Give a screened candidate a role, or reject them (None).
 
-    ValueError when labels were given in another role: a role is for good.
+    ValueError if the account has labeled in another role: a role never changes.
     """
     with writing(store.engine) as connection:
         account = account_in(connection, account_id)
         if account["role"] is not None and role not in (None, account["role"]):
             raise ValueError(
-                f"{account['name']} is {account['role']} for good; invite another account"
+                f"{account['name']} is {account['role']}, and a role never changes; invite "
+                "another account"
             )
         values = {"decided_by": by, "decided_at": at}
         values["stage"] = "rejected" if role is None else "active"
@@ -187,13 +189,13 @@ def decide(
 
 
 def set_stage(connection: Connection, account_id: str, stage: str) -> None:
-    """Where the account is on its way to work."""
+    """The account's stage."""
     mine = accounts.c.id == account_id
     connection.execute(accounts.update().where(mine).values(stage=stage))
 
 
 def acknowledge(store: Store, account_id: str, version: str, at: str) -> bool:
-    """Write down that somebody has read the instructions; False when there are newer ones."""
+    """Record that an account has read the instructions; False if there are newer ones."""
     with writing(store.engine) as connection:
         if connection.execute(_NEWEST).scalar() != version:
             return False
@@ -203,13 +205,13 @@ def acknowledge(store: Store, account_id: str, version: str, at: str) -> bool:
 
 
 def newest_version(store: Store) -> str | None:
-    """The version of the instructions that holds now."""
+    """The current version of the instructions."""
     with reading(store.engine) as connection:
         return connection.execute(_NEWEST).scalar()
 
 
 def rubric_of(store: Store, version: str) -> RowMapping:
-    """A version of the instructions; ValueError for none."""
+    """A version of the instructions; ValueError if it does not exist."""
     query = select(rubrics).where(rubrics.c.version == version)
     with reading(store.engine) as connection:
         row = connection.execute(query).mappings().first()
@@ -219,7 +221,7 @@ def rubric_of(store: Store, version: str) -> RowMapping:
 
 
 def last_read(store: Store, account_id: str) -> str | None:
-    """The version that an account has read last."""
+    """The version that an account last read."""
     query = select(acknowledgements.c.rubric).where(acknowledgements.c.account_id == account_id)
     query = query.order_by(acknowledgements.c.at.desc()).limit(1)
     with reading(store.engine) as connection:
@@ -227,14 +229,14 @@ def last_read(store: Store, account_id: str) -> str | None:
 
 
 def account_named(store: Store, name: str) -> RowMapping | None:
-    """The account that signs in with a name."""
+    """The account with a sign-in name."""
     query = select(accounts).where(accounts.c.name_key == name_key(name))
     with reading(store.engine) as connection:
         return connection.execute(query).mappings().first()
 
 
 def account_in(connection: Connection, account_id: str) -> RowMapping:
-    """An account by id; ValueError for none."""
+    """An account by id; ValueError if there is none."""
     query = select(accounts).where(accounts.c.id == account_id)
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -287,7 +289,7 @@ def _check_free(connection: Connection, name: str, but: str | None = None) -> No
     query = select(accounts.c.id).where(accounts.c.name_key == name_key(name))
     found = connection.execute(query).scalar()
     if found is not None and found != but:
-        raise ValueError(f"somebody is called {check_name(name)} already; choose another name")
+        raise ValueError(f"the name {check_name(name)} is taken; choose another")
 
 
 def _end_sessions(connection: Connection, account_id: str, at: str) -> None:

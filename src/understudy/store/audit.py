@@ -1,8 +1,8 @@
-"""The audit log: who did what, each row hashed together with the one before.
+"""The audit log: who did what; each row's hash covers the row before.
 
-A row that is altered, taken out or put in breaks the chain (`verify`), and the database refuses
-to change one. Bodies hold ids and settings, never what users or labelers wrote: a user who is
-forgotten is not in here.
+Altering, removing or inserting a row breaks the chain (`verify`), and the database refuses updates.
+Bodies hold ids and settings, never text by users or labelers, so the log survives when a user is
+forgotten.
 """
 
 import json
@@ -31,7 +31,7 @@ def append(
     object: str | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append a row, in the writing transaction of what it tells of."""
+    """Append a row, in the transaction that makes the change it records."""
     if not is_sqlite(connection):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     query = select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
@@ -49,13 +49,13 @@ def append(
 
 
 def hash_of(row: Mapping[str, Any]) -> str:
-    """The hash of a row, without its own."""
+    """The hash of a row, its own hash left out."""
     names = ("seq", "at", "account_id", "action", "object", "body", "previous")
     return sha256(packed([row[name] for name in names]).encode()).hexdigest()
 
 
 def verify(store: Store) -> str | None:
-    """None if the chain is whole, else what is wrong with the first row that breaks it."""
+    """None if the chain is intact, else what is wrong with the first row that breaks it."""
     previous, expected = BEFORE_THE_FIRST, 1
     while True:
         rows = entries(store, after=expected - 1)
@@ -77,5 +77,5 @@ def entries(store: Store, *, after: int = 0, limit: int = PAGE) -> list[RowMappi
 
 
 def body_of(row: RowMapping) -> Any:
-    """What a row says beside who, when and what."""
+    """A row's details."""
     return json.loads(row["body"])

@@ -1,8 +1,8 @@
-"""What every text and time goes through on its way into a store.
+"""Cleans every text and time on its way into a store.
 
-Text from people and models may hold what a database cannot: PostgreSQL refuses NUL, and half of a
-surrogate pair has no UTF-8. Both become U+FFFD, here and nowhere else, so that both backends keep
-the same.
+Text from people and models may hold characters that a database cannot store: PostgreSQL refuses
+NUL, and an unpaired surrogate has no UTF-8. Both become U+FFFD, only here, so both backends store
+the same text.
 """
 
 import re
@@ -16,7 +16,7 @@ _PARTIAL = re.compile(r"\d{4}(-\d{2})?")
 
 
 def clean(text: str) -> str:
-    """The text without NUL and lone surrogates; a pair that was split becomes its character."""
+    """The text without NUL and unpaired surrogates; a split pair is joined into its character."""
     if not _IMPOSSIBLE.search(text):
         return text
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -24,7 +24,7 @@ def clean(text: str) -> str:
 
 
 def clean_json(value: Any) -> Any:
-    """A JSON value with clean texts."""
+    """A JSON value with every text cleaned."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
@@ -33,7 +33,7 @@ def clean_json(value: Any) -> Any:
 
 
 class CleanText(TypeDecorator[str]):
-    """A column's type: text that is cleaned as it goes in."""
+    """A column type: text that is cleaned on insertion."""
 
     impl = Text
     cache_ok = True
@@ -44,9 +44,9 @@ class CleanText(TypeDecorator[str]):
 
 
 def stamp(text: str) -> str:
-    """A time as the store writes it, in UTC with microseconds; one without a zone is in UTC.
+    """A time in the store's format, UTC with microseconds; a time without a zone is taken as UTC.
 
-    A year or a month alone stays as it is, which dates nothing. ValueError for what is no time.
+    A bare year or month stays as it is and counts as undated. ValueError if it is not a time.
 
     >>> stamp("2026-03-01T01:00+02:00")
     '2026-02-28T23:00:00.000000+00:00'

@@ -1,13 +1,12 @@
-"""Connections: one way to open SQLite and PostgreSQL, with the settings that keep a promise.
+"""Connections to SQLite and PostgreSQL, with the settings that make commits durable.
 
 SQLite: WAL, foreign keys on, `synchronous=FULL` (an acknowledged label survives power loss),
-`secure_delete` (what is deleted is overwritten), a busy timeout, and every writing transaction
-begins with BEGIN IMMEDIATE: a transaction that reads first and then writes would otherwise fail
-with "database is locked" whatever the timeout. PostgreSQL: statement and idle timeouts.
+`secure_delete` (deleted data is overwritten), a busy timeout, and every writing transaction begins
+with BEGIN IMMEDIATE: a transaction that reads first and then writes would otherwise fail with
+"database is locked" whatever the timeout. PostgreSQL: statement and idle timeouts.
 
-Both drivers are told to begin nothing by themselves: transactions begin here, and a statement that
-is a transaction by itself needs neither BEGIN nor COMMIT (`glancing`, `writing_once`), which on
-PostgreSQL are a journey each.
+Both drivers run in autocommit mode: transactions begin here, and a single statement needs neither
+BEGIN nor COMMIT (`glancing`, `writing_once`), each of which costs a round trip on PostgreSQL.
 """
 
 import threading
@@ -24,16 +23,16 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionEr
 from sqlalchemy.pool import NullPool, QueuePool
 
 BUSY_TIMEOUT_MS = 10_000
-"""How long a writer waits for another one."""
+"""How long a writer waits for another."""
 STATEMENT_TIMEOUT_MS = 600_000
-"""PostgreSQL: longest statement."""
+"""PostgreSQL: statement timeout."""
 IDLE_TIMEOUT_MS = 60_000
-"""PostgreSQL: longest transaction in which nothing happens."""
+"""PostgreSQL: timeout of an idle transaction."""
 POOL = 16
-"""Connections that a server keeps: no fewer than the threads that ask, or it opens new ones and
-closes them again all the time."""
+"""Connections that a server pools: at least one per thread, or it keeps opening and closing
+more."""
 PING_AFTER_S = 5.0
-"""PostgreSQL: a kept connection that was not used for so long may be dead, and is tried first."""
+"""PostgreSQL: a pooled connection idle for this long may be dead and is tested before use."""
 
 SQLITE_PRAGMAS = {
     "journal_mode": "WAL",
@@ -45,9 +44,9 @@ SQLITE_PRAGMAS = {
 
 
 def make_engine(url: str, *, pooled: bool = False) -> Engine:
-    """An engine for a database URL; ValueError for what is neither SQLite nor PostgreSQL.
+    """An engine for a database URL; ValueError for anything but SQLite and PostgreSQL.
 
-    `pooled` keeps connections open between transactions, which a server wants.
+    `pooled` keeps connections open between transactions, for servers.
     """
     pool: dict[str, Any] = {"poolclass": NullPool}
     if pooled:
@@ -84,7 +83,7 @@ def is_sqlite(engine: Engine | Connection) -> bool:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes, committed when the block ends well; never one inside another."""
+    """A writing transaction, committed when the block succeeds; never nested."""
     with _plain_errors(engine), _turn(engine), engine.connect() as connection:
         connection = connection.execution_options(understudy_write=True)
         with connection.begin():
@@ -93,21 +92,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads: one snapshot, and nobody waits for it."""
+    """A read-only transaction: one snapshot that blocks nobody."""
     with _plain_errors(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing_once(engine: Engine) -> Iterator[Connection]:
-    """For one statement that writes, a transaction by itself."""
+    """For a single writing statement, which is its own transaction."""
     with _plain_errors(engine), _turn(engine), engine.connect() as connection:
         yield connection.execution_options(understudy_bare=True)
 
 
 @contextmanager
 def glancing(engine: Engine) -> Iterator[Connection]:
-    """For one statement that reads, or several that may see different moments."""
+    """For one reading statement, or several that need no common snapshot."""
     with _plain_errors(engine), engine.connect() as connection:
         yield connection.execution_options(understudy_bare=True)
 
@@ -126,8 +125,8 @@ def sqlite_file(engine: Engine) -> Path:
 
 @contextmanager
 def _turn(engine: Engine) -> Iterator[None]:
-    """SQLite has one writer. Threads of this process line up for it here: SQLite itself would have
-    them sleep and try again, up to a tenth of a second longer than needed."""
+    """SQLite has one writer. Threads of this process queue for it here: SQLite itself would have
+    them sleep and retry, up to a tenth of a second longer than needed."""
     if not is_sqlite(engine):
         yield
         return
@@ -142,13 +141,13 @@ _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 
 
 class StoreRefused(ValueError):
-    """The database does not take a value or a change; of its own message only what quotes no
-    value is kept."""
+    """The database refused a value or a change; keeps only the part of its message that quotes no
+    value."""
 
 
 @contextmanager
 def _plain_errors(engine: Engine) -> Iterator[None]:
-    """A database that cannot be reached or is busy, in one sentence; no SQL and no values in it."""
+    """Reports an unreachable or busy database in one sentence without SQL or values."""
     try:
         yield
     except DBAPIError as error:
@@ -160,7 +159,7 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
         reason = type(error.orig or error).__name__
         if not isinstance(error, DataError):
             reason += ": " + str(error.orig).splitlines()[0]
-        raise StoreRefused(f"the store has refused a statement ({reason})") from None
+        raise StoreRefused(f"the store refused a statement ({reason})") from None
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
@@ -181,11 +180,11 @@ def _note_use(connection: Any, record: Any) -> None:
 
 
 def _check_life(connection: Any, record: Any, proxy: Any) -> None:
-    """The pool makes a new connection in place of one that fails here."""
+    """Test a connection; the pool replaces one that fails here."""
     if time.monotonic() - record.info.get("used", time.monotonic()) > PING_AFTER_S:
         try:
             connection.execute("SELECT 1")
-        except Exception as error:  # whatever it is, this connection is not good
+        except Exception as error:  # whatever the error, the connection is unusable
             raise DisconnectionError from error
 
 

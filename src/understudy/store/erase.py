@@ -1,14 +1,13 @@
-"""Leaving no byte of deleted rows in the files of a database.
+"""Erases deleted rows from the database's files.
 
-SQLite: `secure_delete` overwrites rows as they are deleted; the file is rewritten besides, and its
-write-ahead log emptied. PostgreSQL keeps deleted rows in four places of its data directory, and
-each has its remedy: the tables' pages (VACUUM FULL writes them anew), the planner's statistics,
-which hold frequent values (ANALYZE, then VACUUM FULL of pg_statistic), and the write-ahead log, in
-its old segments and in those that are kept for being used again (CHECKPOINT, then a switch of
-segments until the last of them was overwritten: a switch fills the segment with zeros).
+SQLite: `secure_delete` overwrites rows as they are deleted; the file is also rewritten and its
+write-ahead log emptied. PostgreSQL keeps deleted rows in four places of its data directory: the
+tables' pages (VACUUM FULL rewrites them), the planner's statistics, which hold frequent values
+(ANALYZE, then VACUUM FULL of pg_statistic), and the write-ahead log, in its old segments and in its
+recycled ones (CHECKPOINT, then segment switches until all are overwritten: a switch fills the
+segment with zeros).
 
-What needs rights that the connection lacks, or is kept by settings of the server, is said, a line
-each with the way out; the rest is done all the same.
+Reports each step that missing privileges or server settings block, with a fix, and does the rest.
 """
 
 import re
@@ -21,7 +20,7 @@ from understudy.store.engine import bare, is_sqlite
 from understudy.store.tables import metadata
 
 LOCK_TIMEOUT_MS = 60_000
-"""How long to wait for a table that somebody else is using."""
+"""How long to wait for a locked table."""
 _SEGMENTS = "pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
 _MAY_CHECKPOINT = """
 SELECT rolsuper OR EXISTS (
@@ -32,7 +31,7 @@ SELECT rolsuper OR EXISTS (
 
 
 def erase_deleted(engine: Engine) -> list[str]:
-    """Rewrite the database's files; where deleted rows are left all the same, a line each."""
+    """Rewrite the database's files; returns a line for each place that still holds deleted rows."""
     with bare(engine) as connection:
         if is_sqlite(connection):
             return _erase_sqlite(connection)
@@ -42,7 +41,7 @@ def erase_deleted(engine: Engine) -> list[str]:
 
 
 def copies_of(engine: Engine) -> list[str]:
-    """Where a server has sent its rows, which is nothing that can be erased from here."""
+    """Places to which the server has copied rows and that cannot be erased from here."""
     if is_sqlite(engine):
         return []
     with bare(engine) as connection:
@@ -52,16 +51,16 @@ def copies_of(engine: Engine) -> list[str]:
 def _erase_sqlite(connection: Connection) -> list[str]:
     connection.exec_driver_sql("VACUUM")
     if connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
-        return ["the store's write-ahead log: somebody is reading; run this again"]
+        return ["the store's write-ahead log: another process reads it; run again"]
     return []
 
 
 def _rewrite_tables(connection: Connection) -> Iterator[str]:
-    """VACUUM FULL reports what it could not do in notices, not in errors."""
+    """VACUUM FULL reports what it could not do as notices, not as errors."""
     kept: list[int] = []
     skipped: list[str] = []
 
-    def note(notice: Any) -> None:  # which is gone after this call
+    def note(notice: Any) -> None:  # gone after this call
         if notice.severity_nonlocalized == "WARNING":
             skipped.append(notice.message_primary)
         elif notice.severity_nonlocalized == "INFO":
@@ -85,13 +84,13 @@ def _rewrite_tables(connection: Connection) -> Iterator[str]:
 
 
 def _kept_rows(detail: str) -> int:
-    """Rows that VACUUM FULL had to keep; it says "3 dead row versions cannot be removed yet"."""
+    """Rows that VACUUM FULL had to keep ("3 dead row versions cannot be removed yet")."""
     number = re.match(r"\d+", detail)
     return int(number[0]) if number else 0
 
 
 def _drop_statistics(connection: Connection, table: str) -> Iterator[str]:
-    """ANALYZE keeps what it knew of a table that has become empty."""
+    """Clear the statistics of empty tables, which ANALYZE keeps."""
     known = f"SELECT 1 FROM pg_stats WHERE schemaname = current_schema() AND tablename = '{table}'"
     if connection.exec_driver_sql(known).first() is None:
         return
@@ -103,8 +102,7 @@ def _drop_statistics(connection: Connection, table: str) -> Iterator[str]:
 
 
 def _renew_wal(connection: Connection) -> Iterator[str]:
-    """Take every segment of before out of use, and overwrite those that are kept to be used
-    again."""
+    """Switch past every old segment, and overwrite the recycled ones."""
     missing = _missing_grants(connection)
     if missing:
         yield (
@@ -117,7 +115,7 @@ def _renew_wal(connection: Connection) -> Iterator[str]:
     connection.exec_driver_sql("CHECKPOINT")
     last = _asked(connection, f"SELECT max(name) FROM {_SEGMENTS}")
     while _asked(connection, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())") <= last:
-        # A switch does nothing in a segment without a record, and this is the smallest one.
+        # A switch does nothing in a segment without a record; this writes the smallest one.
         connection.exec_driver_sql("SELECT pg_logical_emit_message(false, 'understudy', '')")
         connection.exec_driver_sql("SELECT pg_switch_wal()")
     connection.exec_driver_sql("CHECKPOINT")
@@ -130,7 +128,7 @@ def _renew_wal(connection: Connection) -> Iterator[str]:
 
 
 def _missing_grants(connection: Connection) -> str:
-    """What a superuser would have to grant; empty if nothing is missing."""
+    """The grants that are missing and that a superuser can give."""
     user = _asked(connection, "SELECT quote_ident(current_user)")
     grants = []
     if not _asked(connection, _MAY_CHECKPOINT):
@@ -156,7 +154,7 @@ def _kept_by(connection: Connection) -> str:
 
 
 def _copies(connection: Connection) -> Iterator[str]:
-    """Where else the server may have written rows."""
+    """Other places to which the server may have written rows."""
     if _archives(connection):
         yield "archived write-ahead logs and base backups (archive_mode is on): delete older ones"
     standbys = _asked(connection, "SELECT count(*) FROM pg_stat_replication")
@@ -169,5 +167,5 @@ def _archives(connection: Connection) -> bool:
 
 
 def _asked(connection: Connection, query: str) -> Any:
-    """The one value that a query gives."""
+    """The single value that a query returns."""
     return connection.exec_driver_sql(query).scalar_one()

@@ -1,12 +1,12 @@
 """Datasets: `understudy export demonstrations | rankings | ratings | prompts`.
 
-A dataset is frozen before it is written: in one transaction its records are chosen, put in the
-order of their ids and named in the store. The name is a hash of the query and of what it found, so
-the same query on unchanged records is the same dataset and gives the same bytes. Writing streams
-from that list, and an interrupted export goes on where it stopped.
+A dataset is frozen before it is written: one transaction chooses its records, orders them by id and
+lists them in the store. Its name is a hash of the query and its result, so the same query on
+unchanged records gives the same dataset and the same bytes. Writing streams from that list, and an
+interrupted export resumes where it stopped.
 
-For training, only records of training labelers are chosen, and the database refuses any other
-(see tables.py). `purpose="evaluation"` takes everybody's.
+For training, only training labelers' records are chosen, and the database refuses any others (see
+tables.py). `purpose="evaluation"` takes everybody's.
 """
 
 import hashlib
@@ -63,18 +63,18 @@ class ExportConfig:
     project: Path = Path()
     """The project's folder."""
     out: Path | None = None
-    """The file, whose name ends as its format asks; without it
-    PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
+    """The file, with its format's suffix; by default PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
     format: Format = "jsonl"
-    """jsonl is what the trainers here read, csv is for spreadsheets (formulas are made harmless,
-    which loses something), the others are for the programs of that name (see docs/store.md)."""
+    """jsonl for the trainers here, csv for spreadsheets (it escapes formulas, which is lossy), the
+    others for the programs of that name (see docs/store.md)."""
     split: Split | None = None
-    """Only prompts of this split: train, valid or test; without it every prompt that intake kept
+    """Only prompts of this split: train, valid or test; by default every prompt that intake kept
     and every label."""
     purpose: Purpose = "training"
     """training (only training labelers' records, refused otherwise) or evaluation (everybody's)."""
     labelers: tuple[str, ...] = ()
-    """Only these labelers' records; without it all whose role the purpose allows."""
+    """Only these labelers' records; by default those of every labeler whose role the purpose
+    allows."""
     rubric: str | None = None
     """Only labels that followed this version of the instructions."""
     overwrite: bool = False
@@ -82,20 +82,20 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         if self.kind == "prompts" and (self.labelers or self.rubric):
-            raise ValueError("prompts are nobody's labels; leave out --labelers and --rubric")
+            raise ValueError("prompts have no labelers or rubric; leave out --labelers, --rubric")
         suffix = SUFFIXES[self.format]
         if self.out is not None and not self.out.name.endswith(suffix):
             raise ValueError(f"{self.out} must end in {suffix} (--format {self.format})")
         if self.out is not None and format_of(self.out) != self.format:
-            raise ValueError(f"{self.out} is a name for --format {format_of(self.out)}")
+            raise ValueError(f"{self.out} has the suffix of --format {format_of(self.out)}")
         if self.kind in ("prompts", "ratings") and self.format not in ("jsonl", "csv"):
-            raise ValueError(f"{self.format} has no format for {self.kind}; use jsonl or csv")
+            raise ValueError(f"{self.format} does not support {self.kind}; use jsonl or csv")
         if self.purpose == "training" and self.split == "test":
             raise ValueError("the test split is for evaluation; pass --purpose evaluation")
 
     @property
     def query(self) -> dict[str, Any]:
-        """What decides which records are in it."""
+        """The settings that decide which records it holds."""
         return {
             "kind": self.kind,
             "split": self.split,
@@ -106,7 +106,7 @@ class ExportConfig:
 
 
 def export(config: ExportConfig) -> str:
-    """Freeze, write, hash; says what and where."""
+    """Freeze, write and hash; returns a line that says what and where."""
     project = open_project(config.project)
     store = project.open_store()
     name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
@@ -117,7 +117,7 @@ def export(config: ExportConfig) -> str:
 
 
 def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
-    """Choose the records and name them in the store: (dataset id, how many)."""
+    """Choose the records and list them in the store: (dataset id, number of records)."""
     with writing(store.engine) as connection:
         _check_labelers(connection, config)
         chosen = _chosen(connection, config)
@@ -146,8 +146,8 @@ def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
 def _name_members(
     connection: Connection, dataset_id: str, number: int, purpose: str, chosen: Select[Any]
 ) -> None:
-    """Write down what a dataset holds, if that is not there: records may have been deleted and
-    have come again since it was frozen."""
+    """List a dataset's records where the list lacks them: records may have been deleted and added
+    again since it was frozen."""
     members = dataset_records.c.dataset_id == dataset_id
     held = select(func.count()).select_from(dataset_records).where(members)
     if connection.execute(held).scalar_one() == number:
@@ -167,7 +167,7 @@ def _name_members(
 
 
 def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
-    """id, prompt_id, label_id, labeler_role and what else is in the rows and may change."""
+    """Selects id, prompt_id, label_id, labeler_role and the mutable columns."""
     if config.kind == "prompts":
         query = select(
             prompts.c.id,
@@ -200,8 +200,8 @@ def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
         if config.rubric is not None:
             query = query.where(labels.c.rubric == config.rubric)
         if config.purpose == "training":
-            # Test users' prompts stay out of training, whoever labeled them, and so does what
-            # intake dropped after it was labeled.
+            # Test users' prompts stay out of training, whoever labeled them, and so do prompts that
+            # intake dropped after they were labeled.
             query = query.where(prompts.c.split.is_(None) | (prompts.c.split != "test"))
             query = query.where(prompts.c.dropped_by.is_(None))
     if config.split is not None:
@@ -212,7 +212,7 @@ def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
 
 
 def _bytewise(connection: Connection, column: Any) -> Any:
-    """Ordered by bytes on both backends: PostgreSQL's default is the locale's order."""
+    """The column in byte order on both backends: PostgreSQL sorts by locale by default."""
     return column if is_sqlite(connection) else collate(column, "C")
 
 
@@ -224,7 +224,7 @@ def _check_labelers(connection: Connection, config: ExportConfig) -> None:
             raise ValueError(f"labeler {name!r} is not in the store")
         if config.purpose == "training" and roles[name] != "training":
             raise ValueError(
-                f"labeler {name!r} is {roles[name]}: these records never enter a training export; "
+                f"labeler {name!r} is {roles[name]}: a training export never takes these records; "
                 "pass --purpose evaluation"
             )
 
@@ -238,11 +238,11 @@ def write_dataset(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> str:
-    """Write a frozen dataset to a file, which appears whole or not at all: its sha256.
+    """Write a frozen dataset to a file atomically; returns its sha256.
 
-    An interrupted write leaves `.NAME.DATASET.partial`, and the next one goes on from there (in
-    formats other than ours, where records are not lines, it begins again). `progress` is told now
-    and then how many rows are written.
+    An interrupted write leaves `.NAME.DATASET.partial`, from which the next one resumes (other
+    programs' formats, where records are not lines, start over). `progress` gets the number of rows
+    written from time to time.
     """
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists; pass --overwrite or choose another --out")
@@ -268,7 +268,7 @@ def write_dataset(
 
 
 def _lines(store: Store, dataset_id: str, form: str, skip: int) -> Iterator[bytes]:
-    """What a dataset's file holds."""
+    """The lines of a dataset's file."""
     if form not in ("jsonl", "csv"):
         yield from lines_of(form, dataset_members(store, dataset_id))
         return
@@ -316,7 +316,7 @@ def _kind_of(connection: Connection, dataset_id: str) -> str:
 
 
 def _whole_lines(partial: Path) -> tuple[int, Any]:
-    """How many rows an interrupted write left, and their hash; half a row is cut off."""
+    """The number of rows that an interrupted write left, and their hash; cuts off a partial row."""
     digest = hashlib.sha256()
     if not partial.exists():
         return 0, digest
@@ -332,7 +332,7 @@ def _whole_lines(partial: Path) -> tuple[int, Any]:
 
 
 def _note_file(store: Store, project: Project, dataset_id: str, out: Path, sha256: str) -> None:
-    """Remember that this file, with this content, is the dataset, and that it is no other now."""
+    """Record that this file, with this content, is this dataset and no other."""
     path = stored_path(project, out)
     with writing(store.engine) as connection:
         older = dataset_files.c.path == path
@@ -345,6 +345,6 @@ def _note_file(store: Store, project: Project, dataset_id: str, out: Path, sha25
 
 
 def stored_path(project: Project, path: Path) -> str:
-    """A path as the store keeps it: relative to the project's folder where it is inside."""
+    """A path as the store records it: relative to the project's folder if inside it."""
     whole, folder = path.resolve(), project.folder.resolve()
     return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)

@@ -1,4 +1,4 @@
-"""Exports that an owner asked for in the browser: a row each, from waiting to done or failed."""
+"""Exports requested in the browser: a row each, from waiting to done or failed."""
 
 import json
 import secrets
@@ -17,7 +17,7 @@ UNFINISHED = ("waiting", "running")
 
 
 def add_job(store: Store, request: Mapping[str, Any], *, by: str, at: str) -> str:
-    """A job that waits: its id."""
+    """Add a waiting job; returns its id."""
     job_id = f"ex-{secrets.token_hex(8)}"
     row = {
         "id": job_id,
@@ -34,7 +34,7 @@ def add_job(store: Store, request: Mapping[str, Any], *, by: str, at: str) -> st
 
 
 def jobs(store: Store, limit: int = 50) -> list[RowMapping]:
-    """The newest jobs with the `name` of who asked."""
+    """The newest jobs, each with the `name` of its requester."""
     query = (
         select(export_jobs, accounts.c.name)
         .join(accounts, accounts.c.id == export_jobs.c.account_id)
@@ -46,7 +46,7 @@ def jobs(store: Store, limit: int = 50) -> list[RowMapping]:
 
 
 def job(store: Store, job_id: str) -> RowMapping:
-    """One job; LookupError for none."""
+    """One job; LookupError if there is none."""
     query = (
         select(export_jobs, accounts.c.name)
         .join(accounts, accounts.c.id == export_jobs.c.account_id)
@@ -60,21 +60,21 @@ def job(store: Store, job_id: str) -> RowMapping:
 
 
 def unfinished(store: Store) -> list[str]:
-    """Jobs that wait, or ran when the server ended; oldest first."""
+    """Jobs that are waiting or were running when the server stopped, oldest first."""
     query = select(export_jobs.c.id).where(export_jobs.c.state.in_(UNFINISHED))
     with reading(store.engine) as connection:
         return list(connection.execute(query.order_by(export_jobs.c.created_at)).scalars())
 
 
 def set_job(store: Store, job_id: str, **values: Any) -> None:
-    """Write down how far it is; a job that is over stays as it is."""
+    """Record the progress of a job; a finished job stays as it is."""
     mine = (export_jobs.c.id == job_id) & export_jobs.c.state.in_(UNFINISHED)
     with writing(store.engine) as connection:
         connection.execute(export_jobs.update().where(mine).values(values))
 
 
 def finish_job(store: Store, job_id: str, *, path: str, sha256: str, at: str) -> None:
-    """It is done: where the file is, and its hash, here and in the audit log."""
+    """Record that a job is done, with its file and hash, here and in the audit log."""
     mine = (export_jobs.c.id == job_id) & export_jobs.c.state.in_(UNFINISHED)
     values = {"state": "done", "path": path, "sha256": sha256, "error": None, "finished_at": at}
     with writing(store.engine) as connection:
@@ -86,6 +86,6 @@ def finish_job(store: Store, job_id: str, *, path: str, sha256: str, at: str) ->
 
 
 def request_of(row: RowMapping) -> dict[str, Any]:
-    """What was asked for."""
+    """The requested settings."""
     found: dict[str, Any] = json.loads(row["request"])
     return found

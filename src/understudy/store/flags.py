@@ -1,4 +1,4 @@
-"""What a person should look at in a labeler's work."""
+"""Flags on a labeler's work for a person to look at."""
 
 import secrets
 from typing import Any
@@ -24,7 +24,7 @@ def raise_flag(
 
 
 def skips_in_a_row(connection: Connection, account_id: str) -> int:
-    """How many of an account's last items were skipped, counted from the last."""
+    """How many of an account's latest items in a row were skipped."""
     streak = 0
     for state in connection.execute(_SKIPPED, {"account": account_id}).scalars():
         if state == "done":

@@ -1,4 +1,4 @@
-"""`understudy users forget USER`: everything that hangs on a user goes, everywhere in the project
+"""`understudy users forget USER`: deletes a user and all dependent data everywhere in the project
 (see removal.py)."""
 
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from understudy.store.tables import prompts, users
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForgetConfig:
-    """Delete a user and all that hangs on them, and name what was made from it."""
+    """Delete a user with all dependent data, and list what was made from it."""
 
     user: Positional[str]
     """The user's id."""
     project: Path = Path()
     """The project's folder."""
     dry_run: bool = False
-    """Only say what there is to delete."""
+    """Only list what would be deleted."""
 
 
 def forget(config: ForgetConfig) -> Removed:
-    """Delete the user; ValueError if neither the store nor the log has ever heard of them.
+    """Delete the user; ValueError if neither the store nor the log knows them.
 
-    Again for the same user, it finishes what was cut short.
+    Running it again for the same user finishes an interrupted removal.
     """
     project = open_project(config.project)
     store = project.open_store()

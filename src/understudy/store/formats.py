@@ -1,7 +1,7 @@
-"""Datasets in the formats that other programs read: rows of a record, for each program.
+"""Datasets in other programs' formats: the rows of a record, for each program.
 
-A ranking becomes its pairs for programs that learn from pairs; ties make none. Which format a file
-has is in its name (`rankings.trl.jsonl`), so that a dataset's file can be written anew.
+A ranking becomes its pairs for programs that learn from pairs; ties yield none. A file's name says
+its format (`rankings.trl.jsonl`), so that a dataset's file can be rewritten.
 """
 
 import json
@@ -35,7 +35,7 @@ def trl(record: Demonstration | Ranking) -> Iterator[Row]:
 
 
 def openrlhf(record: Demonstration | Ranking) -> Iterator[Row]:
-    """OpenRLHF with its option for chat templates: the answer's turn follows the prompt's."""
+    """OpenRLHF with its option for chat templates: the response's turn follows the prompt's."""
     if isinstance(record, Ranking):
         yield from trl(record)
         return
@@ -89,7 +89,7 @@ def label_studio(record: Demonstration | Ranking) -> Iterator[Row]:
         yield _task(data, "response", "prompt", "textarea", {"text": [record.response]})
         return
     for chosen, rejected in _pairs(record):
-        # The better one on either side, or the side would give it away; the same at every export.
+        # The better one goes on either side, so the side reveals nothing; stable across exports.
         left = (len(chosen) + len(rejected)) % 2 == 0
         first, second = (chosen, rejected) if left else (rejected, chosen)
         value = {"selected": "left" if left else "right"}
@@ -123,7 +123,7 @@ SUFFIXES: dict[str, str] = {
     "argilla": ".argilla.json",
     "label-studio": ".label-studio.json",
 }
-"""How the name of a file ends, which says its format."""
+"""The suffix of a file's name, which says its format."""
 
 
 def format_of(path: Path) -> str:

@@ -1,6 +1,7 @@
-"""API keys of the gateway: 256 random bits, shown once, kept as a hash, revocable.
+"""API keys of the gateway: 256 random bits, shown once, stored as a hash, revocable.
 
-A key is `us-ID-SECRET`; ID finds its row, and the hash of the whole is compared in constant time.
+A key is `us-ID-SECRET`; ID finds its row, and the hash of the whole key is compared in constant
+time.
 """
 
 import hmac
@@ -32,9 +33,9 @@ class Caller:
     consent: bool
     """Whether the user agreed that prompts are kept and used."""
     requests_per_minute: int | None
-    """The key's own limit; None is the gateway's."""
+    """The key's own limit; None for the gateway's."""
     tokens_per_day: int | None
-    """The user's quota by this key; None is the gateway's."""
+    """The user's quota with this key; None for the gateway's."""
 
 
 def add_key(
@@ -45,7 +46,7 @@ def add_key(
     tokens_per_day: int | None = None,
     expires_at: str | None = None,
 ) -> str:
-    """Make a key and return it: the only time that it is seen."""
+    """Make a key and return it; it is never shown again."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     plain = f"{PREFIX}-{key_id}-{secret}"
     row = {
@@ -65,7 +66,7 @@ def add_key(
 
 
 def revoke_key(store: Store, key_id: str) -> None:
-    """Make a key useless from now on."""
+    """Revoke a key."""
     with writing(store.engine) as connection:
         known = api_keys.c.id == key_id
         if not connection.execute(select(api_keys.c.id).where(known)).first():
@@ -82,7 +83,7 @@ def keys_of(store: Store) -> list[RowMapping]:
 
 
 def caller_of(store: Store, plain: str) -> Caller | None:
-    """Whose valid key this is, or None: unknown, wrong, revoked and expired look alike."""
+    """The owner of a valid key, or None: unknown, wrong, revoked and expired look alike."""
     parts = plain.split("-", 2)
     if len(parts) != 3 or parts[0] != PREFIX:
         return None
@@ -115,7 +116,7 @@ def tokens_used(store: Store, user_id: str, day: str) -> int:
 
 
 def add_usage(store: Store, day: str, used: Mapping[str, tuple[int, int]]) -> None:
-    """Add (requests, tokens) per user to a day's counts; users who have left are left out."""
+    """Add (requests, tokens) per user to a day's counts; skips deleted users."""
     with writing(store.engine) as connection:
         query = select(users.c.id).where(users.c.id.in_(list(used)))
         known = sorted(connection.execute(query).scalars())

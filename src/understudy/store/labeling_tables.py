@@ -1,10 +1,10 @@
-"""The labelers' pages as tables: accounts, the queue, what was sent, trust, who read what.
+"""The tables of the labelers' pages: accounts, the queue, submissions, trust, the access log.
 
-`0003` makes them, `0004` who read what and the index that hands out, `0005` rounds of an item.
+Migration 0003 creates them, 0004 adds the access log and the queue's index, 0005 item rounds.
 
-What the database itself refuses: two labelers in one slot of an item, an item twice to one
-labeler, a submission twice, a change of the audit log. Deleting a user deletes the items on their
-prompts, and with those all that was sent for them.
+The database itself refuses two labelers in one slot of an item, one item twice for one labeler, a
+repeated submission, and updates of the audit log. Deleting a user deletes the items on their
+prompts and all submissions for them.
 """
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from understudy.store.tables import column_of, metadata, text_column
 
 ROLES = "('training', 'held_out', 'researcher')"
 STAGES = ("practice", "screening", "waiting", "active", "rejected")
-"""How far an account has come."""
+"""The stage that an account has reached."""
 ITEM_STATES = ("open", "done", "set_aside", "closed")
 TASK_STATES = ("leased", "expired", "done", "skipped")
 JOB_STATES = ("waiting", "running", "done", "failed")
@@ -58,7 +58,7 @@ accounts = Table(
     CheckConstraint(_among("stage", STAGES), name="stage"),
     CheckConstraint("stage <> 'active' OR role IS NOT NULL OR owner", name="active"),
 )
-"""Who may sign in. `id` is the labeler's id once a role is given; `password` an argon2id hash;
+"""Who may sign in. `id` becomes the labeler's id once there is a role; `password` an argon2id hash;
 `screen` whether practice and screening come before work; `scores` what screening found, as JSON."""
 
 invitations = Table(
@@ -74,7 +74,7 @@ invitations = Table(
     CheckConstraint("kind IN ('invitation', 'reset')", name="kind"),
     Index(None, "account_id"),
 )
-"""One-time links; `id` is the hash of what the link holds."""
+"""One-time links; `id` is the hash of the link's token."""
 
 sessions = Table(
     "sessions",
@@ -86,7 +86,7 @@ sessions = Table(
     text_column("revoked_at", null=True),
     Index(None, "account_id"),
 )
-"""Who is signed in; `id` is the hash of the cookie."""
+"""Sessions; `id` is the hash of the cookie."""
 
 sign_in_failures = Table(
     "sign_in_failures",
@@ -104,7 +104,7 @@ acknowledgements = Table(
     Column("rubric", Text, ForeignKey("rubrics.version"), primary_key=True),
     text_column("at"),
 )
-"""Who has read which version of the instructions."""
+"""Which versions of the instructions each account has read."""
 
 items = Table(
     "items",
@@ -133,9 +133,9 @@ items = Table(
     Index(None, "prompt_id"),
     Index("ix_items_next", "state", "kind", "priority", "id"),
 )
-"""What there is to label. `wanted` people label it, up to `max_wanted` where they disagree;
-`num_live` leases are out. Smaller `priority` comes first. `round` counts the items that rank
-responses to one prompt: those that came later have one of their own."""
+"""Items to label. `wanted` people label each one, up to `max_wanted` where they disagree;
+`num_live` leases are active. Lower `priority` comes first. `round` counts the items that rank
+responses to one prompt: later responses get an item of their own."""
 
 item_responses = Table(
     "item_responses",
@@ -145,7 +145,7 @@ item_responses = Table(
     column_of("response_id", "responses.id"),
     Index(None, "response_id"),
 )
-"""The different answers that an item ranks, frozen when it was planned."""
+"""The distinct responses that an item ranks, frozen when it was planned."""
 
 assignments = Table(
     "assignments",
@@ -183,8 +183,8 @@ assignments = Table(
     Index("ix_assignments_live", "state", "expires_at"),
     Index("ix_assignments_of_account", "account_id", "state", "done_at"),
 )
-"""Who has or had which item: a lease until `expires_at`, kept alive by the page. A late answer for
-which no slot was left has none. `shown` is the order of the answers, as response ids."""
+"""Who has or had which item: a lease until `expires_at`, renewed by the page. A late submission for
+which no slot was left has none. `shown` is the display order, as response ids."""
 
 prompt_views = Table(
     "prompt_views",
@@ -195,8 +195,8 @@ prompt_views = Table(
     Column("at", Text, primary_key=True),
     Index(None, "account_id", "at"),
 )
-"""Who was shown which prompt, when and where, beside what `assignments` says: own answers that were
-opened again, the owner's pages. Ids only; gone with the prompt."""
+"""Who was shown which prompt, when and where, beyond `assignments`: reopened submissions and the
+owner's pages. Holds ids only; rows go with the prompt."""
 
 drafts = Table(
     "drafts",
@@ -206,7 +206,7 @@ drafts = Table(
     text_column("body"),
     text_column("saved_at"),
 )
-"""What is half written."""
+"""Unsent work."""
 
 submissions = Table(
     "submissions",
@@ -223,7 +223,7 @@ submissions = Table(
     Index(None, "assignment_id"),
     Index(None, "account_id"),
 )
-"""Everything that was sent and acknowledged, by the id that the browser made, with the reply."""
+"""Every acknowledged submission, by the id that the browser generated, with the reply."""
 
 submission_labels = Table(
     "submission_labels",
@@ -232,7 +232,7 @@ submission_labels = Table(
     column_of("label_id", "labels.id", key=True),
     Index(None, "label_id"),
 )
-"""The labels that a submission became."""
+"""The labels made from a submission."""
 
 withdrawals = Table(
     "withdrawals",
@@ -241,7 +241,7 @@ withdrawals = Table(
     text_column("submission_id"),
     text_column("at"),
 )
-"""Labels that their labeler took back: a ranking that became "cannot rank"."""
+"""Labels that their labeler withdrew, such as a ranking changed to "cannot rank"."""
 
 prompt_tags = Table(
     "prompt_tags",
@@ -253,7 +253,7 @@ prompt_tags = Table(
     text_column("created_at"),
     Index(None, "prompt_id"),
 )
-"""What labelers say of a prompt (Table 7)."""
+"""Labelers' tags of a prompt (Table 7)."""
 
 gold_items = Table(
     "gold_items",
@@ -268,7 +268,7 @@ gold_items = Table(
     CheckConstraint("use IN ('practice', 'screening', 'mixed')", name="use"),
     Index(None, "use"),
 )
-"""Items with the researchers' own answer: to practise on, to screen with, or mixed into work."""
+"""Items with a researcher's own answer: for practice, for screening, or mixed into work."""
 
 trial_answers = Table(
     "trial_answers",
@@ -285,7 +285,7 @@ trial_answers = Table(
     Index(None, "account_id"),
     Index(None, "item_id"),
 )
-"""Answers of practice and screening, which are nobody's labels: `body` names responses by id."""
+"""Submissions in practice and screening, which become no labels; `body` names responses by id."""
 
 self_descriptions = Table(
     "self_descriptions",
@@ -294,7 +294,7 @@ self_descriptions = Table(
     text_column("body"),
     text_column("updated_at"),
 )
-"""What labelers chose to say of themselves; private, for aggregates and weights only."""
+"""Labelers' optional self-descriptions; private, for aggregates and weights only."""
 
 topic_coverage = Table(
     "topic_coverage",
@@ -303,7 +303,7 @@ topic_coverage = Table(
     Column("topic", Text, primary_key=True),
     Column("can_judge", Boolean, nullable=False),
 )
-"""Topics that a labeler can judge by their own account (B.1, criterion 4)."""
+"""Topics that a labeler claims to be able to judge (B.1, criterion 4)."""
 
 adjudications = Table(
     "adjudications",
@@ -329,7 +329,7 @@ worker_flags = Table(
     text_column("cleared_at", null=True),
     Index(None, "account_id"),
 )
-"""What a person should look at, like many skips in a row."""
+"""What a person should look at, such as many skips in a row."""
 
 audit_log = Table(
     "audit_log",
@@ -343,7 +343,7 @@ audit_log = Table(
     text_column("previous"),
     text_column("hash"),
 )
-"""Who did what; each row's hash covers the row before, and no row is ever changed."""
+"""Who did what; each row's hash covers the row before, and no row ever changes."""
 
 export_jobs = Table(
     "export_jobs",
@@ -362,7 +362,7 @@ export_jobs = Table(
     text_column("finished_at", null=True),
     CheckConstraint(_among("state", JOB_STATES), name="state"),
 )
-"""Exports that the owner asked for in the browser."""
+"""Exports that the owner requested in the browser."""
 
 settings = Table(
     "settings",
@@ -371,4 +371,4 @@ settings = Table(
     text_column("value"),
     text_column("updated_at"),
 )
-"""What the owner chose in the browser, as JSON by name."""
+"""The owner's settings, as JSON by name."""

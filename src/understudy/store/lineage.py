@@ -1,7 +1,7 @@
-"""Where a model comes from: `understudy lineage MODEL`, by the hashes that its runs wrote down.
+"""Where a model comes from: `understudy lineage MODEL`, by the hashes that its runs recorded.
 
-A run folder says which files it read (run.json: path and sha256) and which runs they came from. A
-file's hash leads to the dataset that the store froze, and so to labelers, prompts and users.
+A run folder records which files it read (run.json: path and sha256) and which runs they came from.
+A file's hash leads to the dataset that the store froze, and so to labelers, prompts and users.
 """
 
 import json
@@ -19,7 +19,7 @@ from understudy.store.repository import Store
 from understudy.store.tables import dataset_files, dataset_records, datasets, labels, prompts
 
 SHOWN = 20
-"""Ids that a line names before it only counts."""
+"""Ids that a line lists before it counts the rest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,27 +34,27 @@ class LineageConfig:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFacts:
-    """What a dataset holds now."""
+    """A dataset's present contents."""
 
     id: str
     """Its id."""
     line: str
-    """Kind, purpose, size."""
+    """Kind, purpose and size in a line."""
     labelers: tuple[str, ...]
-    """Whose labels."""
+    """Ids of the labelers."""
     prompts: tuple[str, ...]
-    """Which prompts."""
+    """Ids of the prompts."""
     users: tuple[str, ...]
-    """Whose prompts."""
+    """Ids of the users."""
 
 
 def lineage(config: LineageConfig) -> str:
-    """The tree as text; ValueError if the model is in no run folder."""
+    """The tree as text; ValueError if the model is not in a run folder."""
     store = open_project(config.project).open_store()
     run = owner_of(config.model)
     if run is None:
         raise ValueError(
-            f"{config.model} is in no run folder (no run.json there or above); give the folder "
+            f"{config.model} is not in a run folder (no run.json there or above); give the folder "
             "that `understudy sft`, `reward` or `ppo` wrote"
         )
     return "\n".join(_tree(store, run, "", set()))
@@ -98,7 +98,7 @@ def _tree(store: Store, run: Path, indent: str, above: set[Path]) -> Iterator[st
 
 
 def dataset_of(store: Store, sha256: str | None) -> DatasetFacts | None:
-    """The dataset that a file with this hash is, or was before a user was forgotten."""
+    """The dataset whose file has this hash, or had it before a user was forgotten."""
     if sha256 is None:
         return None
     query = select(dataset_files.c.dataset_id).where(dataset_files.c.sha256 == sha256)
@@ -143,8 +143,8 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def models_that_used(folder: Path, hashes: set[str]) -> list[Path]:
-    """Run folders below `folder` that read a file with one of these hashes, or built on one that
-    did."""
+    """Run folders below `folder` that read a file with one of these hashes, directly or through
+    other runs."""
     records = {path.parent.resolve(): run_record(path.parent) for path in folder.rglob("run.json")}
     used = {
         run

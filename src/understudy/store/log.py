@@ -1,10 +1,9 @@
-"""The gateway's log: what consenting users asked, what was answered, what they said of it.
+"""The gateway's log: consenting users' prompts, the responses, and their feedback.
 
-A SQLite file of its own, so that a busy gateway never makes a labeler wait. Rows are appended in
-batches, one commit each, and never changed; only a removal takes rows away, a user's or those that
-are too old. Plain sqlite3: this is the gateway's innermost write. What is committed survives the
-end of the process, however it ends; with `sync` it is on the disk too and survives the loss of
-power, at the price of a flush per batch.
+A separate SQLite file, so that a busy gateway never makes a labeler wait. Rows are appended in
+batches, one commit each, and never changed; only removal of a user or expiry deletes rows. Uses
+plain sqlite3, since this is the gateway's hottest write. A commit survives any end of the process;
+with `sync` it also survives power loss, at the cost of a flush per batch.
 """
 
 import json
@@ -38,7 +37,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some of a log's rows: `of_user("ann")`, `before("2026-01-01")`."""
+    """A selection of a log's rows: `of_user("ann")`, `before("2026-01-01")`."""
 
     where: str
     """SQL condition with one parameter."""
@@ -52,7 +51,7 @@ def of_user(user_id: str) -> Rows:
 
 
 def before(moment: str) -> Rows:
-    """All rows of the requests that began before a moment, ISO 8601 in UTC."""
+    """All rows of the requests that began before a time, ISO 8601 in UTC."""
     return Rows("request_id IN (SELECT request_id FROM events WHERE created_at < ?)", moment)
 
 
@@ -63,17 +62,18 @@ class Event:
     kind: Literal["prompt", "answer", "feedback"]
     """What happened."""
     request_id: str
-    """The answer's id, which ties the three kinds together."""
+    """The response's id, which links the three kinds."""
     user_id: str
-    """Whose it is."""
+    """The user's id."""
     created_at: str
     """ISO 8601 in UTC."""
     body: Mapping[str, Any]
-    """What was said, as JSON."""
+    """The content, as JSON."""
 
 
 class PromptLog:
-    """An open log; made when missing, OSError for a file that is none. One thread at a time."""
+    """An open log; created if missing, OSError for a file that is not a log. One thread at a
+    time."""
 
     def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
@@ -87,7 +87,7 @@ class PromptLog:
             (version,) = self.db.execute("PRAGMA user_version").fetchone()
             if version > SCHEMA_VERSION:
                 raise ValueError(
-                    f"{path} has schema {version}, this version knows up to {SCHEMA_VERSION}; "
+                    f"{path} has schema {version}; this version knows up to {SCHEMA_VERSION}; "
                     "upgrade understudy"
                 )
             if version < SCHEMA_VERSION:
@@ -105,7 +105,7 @@ class PromptLog:
         self.db.close()
 
     def append(self, events: Sequence[Event]) -> None:
-        """All of them in one commit; sqlite3.Error if they cannot be written."""
+        """Append events in one commit; sqlite3.Error if they cannot be written."""
         rows = [(e.kind, e.request_id, e.user_id, e.created_at, packed(e.body)) for e in events]
         self.db.execute("BEGIN IMMEDIATE")
         try:
@@ -121,14 +121,14 @@ class PromptLog:
             raise
 
     def owner(self, request_id: str) -> str | None:
-        """Whose request it was, if it was recorded."""
+        """The user of a recorded request, or None."""
         row = self.db.execute(
             "SELECT user_id FROM events WHERE request_id = ? LIMIT 1", (request_id,)
         ).fetchone()
         return row[0] if row else None
 
     def events(self, after: int = 0, rows: Rows | None = None) -> Iterator[tuple[int, Event]]:
-        """(number, event) of all, or some, later than number `after`, in their order."""
+        """(number, event) of all or selected rows after number `after`, in order."""
         condition = "" if rows is None else f" AND {rows.where}"
         values = () if rows is None else (rows.value,)
         while True:
@@ -144,14 +144,14 @@ class PromptLog:
             after = found[-1][0]
 
     def count(self, rows: Rows) -> int:
-        """How many rows these are."""
+        """The number of selected rows."""
         query = f"SELECT count(*) FROM events WHERE {rows.where}"
         return int(self.db.execute(query, (rows.value,)).fetchone()[0])
 
     def delete(self, rows: Rows) -> int:
-        """Delete rows, some at a time so that a gateway can write in between: how many they were.
+        """Delete rows, a batch at a time so that a gateway can write in between; returns how many.
 
-        They are overwritten with zeros (`secure_delete`).
+        SQLite overwrites them with zeros (`secure_delete`).
         """
         total = 0
         query = f"SELECT DISTINCT request_id FROM events WHERE {rows.where} LIMIT {PAGE}"
@@ -163,16 +163,15 @@ class PromptLog:
         return total
 
     def empty_wal(self) -> bool:
-        """Move the write-ahead log into the file and cut it to nothing; False if a reader is in
-        the way."""
+        """Move the write-ahead log into the file and truncate it; False if a reader blocks this."""
         busy, *_ = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
     def shrink(self) -> bool:
-        """Rewrite the file, so that no byte of a deleted row is left anywhere in it, and empty its
-        WAL; False if a reader is in the way.
+        """Rewrite the file, so that no byte of a deleted row is left in it, and empty its WAL;
+        False if a reader blocks this.
 
-        This waits for the gateway's batch at hand, and it for this.
+        This waits for the gateway's current batch and blocks the next one.
         """
         self.db.execute("VACUUM")
         return self.empty_wal()

@@ -31,19 +31,19 @@ from understudy.store.tables import (
 
 
 class StoreDamaged(OSError):
-    """A store, or one of its files, that is not what it should be."""
+    """The store or one of its files is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckConfig:
-    """Verify a store: the database's own integrity, the record chain, the datasets' files."""
+    """Verify a store: the database's integrity, the record chain, the datasets' files."""
 
     project: Path = Path()
     """The project's folder."""
 
 
 def check(config: CheckConfig) -> str:
-    """What was counted; StoreDamaged names the first problems."""
+    """A summary; StoreDamaged names the first problems."""
     project = open_project(config.project)
     store = project.open_store()
     problems = [*_database_problems(store), *_chain_problems(store), *_file_problems(project)]
@@ -58,14 +58,14 @@ def check(config: CheckConfig) -> str:
     lines = [f"{name:<18} {number:>10,}" for name, number in counts.items()]
     if project.unfinished.exists():
         lines.append(
-            "a removal left something: run `understudy users forget` for that user, or "
+            "a removal is unfinished: run `understudy users forget` for that user, or "
             "`understudy prompts expire`, again"
         )
     return "\n".join([*lines, "the store is sound"])
 
 
 def _database_problems(store: Store) -> Iterator[str]:
-    """What SQLite finds wrong with its own file; PostgreSQL checks its pages as it reads them."""
+    """Problems that SQLite finds in its own file; PostgreSQL checks its pages as it reads them."""
     if not is_sqlite(store.engine):
         return
     with bare(store.engine) as connection:
@@ -77,7 +77,7 @@ def _database_problems(store: Store) -> Iterator[str]:
 
 
 def _chain_problems(store: Store) -> Iterator[str]:
-    """What no single constraint can say."""
+    """Invariants that no single constraint expresses."""
     ranked = select(ranked_responses.c.label_id).where(ranked_responses.c.label_id == labels.c.id)
     unranked = select(labels.c.id).where(labels.c.kind == "ranking", ~ranked.exists())
     sneaked = (
@@ -91,7 +91,7 @@ def _chain_problems(store: Store) -> Iterator[str]:
         for (name,) in connection.execute(unranked):
             yield f"ranking {name} has no responses"
         for dataset, labeler in connection.execute(sneaked):
-            yield f"training dataset {dataset} has records of {labeler}, no training labeler"
+            yield f"training dataset {dataset} has records of {labeler}, not a training labeler"
 
 
 def _file_problems(project: Project) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _file_problems(project: Project) -> Iterator[str]:
         if not path.is_file():
             yield f"dataset file {path} is missing"
         elif file_hash(path) != sha256:
-            yield f"dataset file {path} is not what was exported"
+            yield f"dataset file {path} differs from what was exported"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +111,13 @@ class BackupConfig:
     """Copy the store to a file, and the gateway's log beside it; safe while both are written to."""
 
     out: Positional[Path]
-    """The copy: a SQLite file, or for PostgreSQL an archive of pg_dump. The log's is OUT.log."""
+    """The copy: a SQLite file, or a pg_dump archive for PostgreSQL. The log's copy is OUT.log."""
     project: Path = Path()
     """The project's folder."""
 
 
 def backup(config: BackupConfig) -> str:
-    """One snapshot of each, which appears whole or not at all."""
+    """Copy one snapshot of each, atomically."""
     project = open_project(config.project)
     engine = project.open_store().engine
     log_copy = config.out.with_name(config.out.name + ".log")
@@ -135,15 +135,15 @@ def backup(config: BackupConfig) -> str:
 
 
 def _note_backup(project: Project, out: Path) -> None:
-    """Write down where a copy goes, before it is made, for `backups_of`."""
+    """Record where a copy goes, before it is made, for `backups_of`."""
     row = {"path": stored_path(project, out), "at": now()}
     with open(os.open(project.backups, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def backups_of(project: Project) -> list[tuple[Path, str]]:
-    """(path, when) of the copies that are still where they were made, the log's among them, and of
-    what one that was cut short left."""
+    """(path, time) of the copies that are still where they were made, including the log's and the
+    remains of an interrupted backup."""
     if not project.backups.is_file():
         return []
     made: dict[Path, str] = {}
@@ -199,7 +199,7 @@ class UpgradeConfig:
 
 
 def upgrade_store(config: UpgradeConfig) -> str:
-    """Upgrade; ValueError for a schema that this version does not know."""
+    """Upgrade; ValueError for an unknown schema."""
     engine = make_engine(open_project(config.project).url)
     before = version_of(engine)
     upgrade(engine)

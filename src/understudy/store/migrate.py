@@ -1,7 +1,7 @@
-"""The schema's version: which one a store has, and the way to the newest.
+"""The schema's version: reads it and upgrades a store to the newest.
 
-A migration runs in one transaction (SQLite's DDL is transactional once the driver leaves it
-alone), so one that is killed half-way leaves the old schema, and can be run again.
+A migration runs in one transaction (SQLite's DDL is transactional once the driver stays out of the
+way), so a killed migration leaves the old schema and can be run again.
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ def newest_version() -> str:
 
 @cache
 def known_versions() -> frozenset[str]:
-    """Every revision that this code can upgrade from: the files' names begin with theirs."""
+    """Every revision that this code can upgrade from, as the migration files' names begin."""
     files = (FOLDER / "versions").glob("[0-9]*_*.py")
     return frozenset(path.name.partition("_")[0] for path in files)
 
 
 def version_of(engine: Engine) -> str | None:
-    """The revision that a database has, None for an empty one."""
+    """A database's revision; None for an empty one."""
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
@@ -40,16 +40,16 @@ def version_of(engine: Engine) -> str | None:
 
 
 def check_version(engine: Engine) -> None:
-    """ValueError, with the way out, unless the database has the newest schema."""
+    """ValueError that says what to do unless the database has the newest schema."""
     found = version_of(engine)
     if found == newest_version():
         return
     where = engine.url.render_as_string(hide_password=True)
     if found is None:
-        raise ValueError(f"{where} holds no store; make one with `understudy new`")
+        raise ValueError(f"{where} has no store; make one with `understudy new`")
     if found not in known_versions():
         raise ValueError(
-            f"{where} has schema {found}, which this version does not know (its newest is "
+            f"{where} has schema {found}, which this version does not know (it knows up to "
             f"{newest_version()}); upgrade understudy, or restore a backup"
         )
     raise ValueError(
@@ -60,7 +60,7 @@ def check_version(engine: Engine) -> None:
 
 def upgrade(engine: Engine, target: str = "head") -> None:
     """Bring a database to the newest schema (or `target`), in one transaction."""
-    from alembic import command  # only here: it takes as long to load as all of the store
+    from alembic import command  # imported here: it takes as long to load as the whole store
 
     found = version_of(engine)
     if found is not None and found not in known_versions():
@@ -71,7 +71,8 @@ def upgrade(engine: Engine, target: str = "head") -> None:
 
 @contextmanager
 def _changing(engine: Engine) -> Iterator[Connection]:
-    """A writing transaction; on SQLite without foreign keys, which are checked before it ends."""
+    """A writing transaction; on SQLite foreign keys are off inside it and checked before it
+    ends."""
     if not is_sqlite(engine):
         with writing(engine) as connection:
             yield connection
@@ -84,7 +85,7 @@ def _changing(engine: Engine) -> Iterator[Connection]:
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if broken:
                 raise ValueError(
-                    f"table {broken[0][0]} has rows that name missing rows of {broken[0][2]}; "
+                    f"table {broken[0][0]} has rows that refer to missing rows of {broken[0][2]}; "
                     "nothing was changed: run `understudy store check`, or restore a backup"
                 )
             connection.exec_driver_sql("COMMIT")

@@ -1,8 +1,8 @@
-"""Responses that came after their prompt was queued: ranked with the earlier ones, or apart.
+"""Responses added after their prompt was queued: ranked with the earlier ones, or apart.
 
-An item's responses are frozen once somebody has begun it, so that all labels of one item compare
-the same texts. Later responses therefore get an item of their own, a further `round` of the same
-prompt; only an item that nobody has begun takes them in.
+An item's responses are frozen once somebody has begun it, so that all labels of an item compare the
+same texts. Later responses therefore get their own item, a further `round` of the same prompt; only
+an item that nobody has begun takes them in.
 """
 
 import random
@@ -26,14 +26,14 @@ SETTING = "new_responses"
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """An item's prompt and the responses that came after it was planned."""
+    """An item's prompt and the responses added after it was planned."""
 
     item_id: str
     prompt_id: str
     purpose: str
     round: int
     old: tuple[str, ...]
-    """Response ids of the item, in their order."""
+    """Response ids of the item, in order."""
     new: tuple[str, ...]
     """Response ids whose texts no item of this prompt and purpose has; oldest first."""
 
@@ -43,18 +43,18 @@ class Queued:
     """What was done: `Queued(extended=2, added=5, alone=1)`."""
 
     extended: int = 0
-    """Items that nobody had begun, which now show the new responses too."""
+    """Items that nobody had begun and that now include the new responses."""
     added: int = 0
-    """Items made for a further round."""
+    """New items for a further round."""
     alone: int = 0
     """Prompts with a single new response: one cannot be ranked apart."""
 
 
 def late_responses(store: Store) -> list[Late]:
-    """For each prompt in the queue, of its latest round: the responses that came later.
+    """For the latest round of each queued prompt: the responses added later.
 
-    Left out are prompts whose item is a gold one (its key ranks the responses that it has), was
-    closed, or was set aside for the owner.
+    Leaves out prompts whose item is gold (its key ranks the responses that it has), closed, or set
+    aside for the owner.
     """
     with reading(store.engine) as connection:
         fresh: dict[str, tuple[Any, dict[str, str]]] = {}
@@ -74,10 +74,10 @@ def late_responses(store: Store) -> list[Late]:
 def queue_late(
     store: Store, late: Iterable[Late], *, how: How, most: int, overlap: Overlap, seed: int, at: str
 ) -> Queued:
-    """Queue them: `together` with the earlier responses or `apart`; at most `most` in an item.
+    """Queue them `together` with the earlier responses or `apart`; at most `most` in an item.
 
-    Together, the new ones come first where there are too many, and an earlier round that is not
-    done asks nobody else: its labels stay.
+    Together, new responses take precedence where there are too many, and an unfinished earlier
+    round asks nobody else; its labels stay.
     """
     if how == "leave":
         return Queued()
@@ -124,7 +124,7 @@ def _insert_shown(connection: Connection, item_id: str, shown: tuple[str, ...]) 
 
 
 def _ask_nobody_else(connection: Connection, row: Any) -> None:
-    """Whoever is at it may finish; then it is done with the labels that it has."""
+    """Let current labelers finish; then the item is done with the labels that it has."""
     wanted = row["num_done"] + row["num_live"]
     values = {"wanted": wanted, "max_wanted": wanted}
     state = "open" if row["num_live"] else "done"

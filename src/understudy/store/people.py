@@ -27,7 +27,7 @@ class AddUserConfig:
     project: Path = Path()
     """The project's folder."""
     consent: bool = False
-    """Whether the user has agreed that prompts are kept and used; without it nothing is."""
+    """Whether the user has agreed that prompts are kept and used; without it none are."""
     organization: str | None = None
     """The user's organisation."""
 
@@ -45,18 +45,18 @@ def add_user(config: AddUserConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyConfig:
-    """Make an API key for a user and print it; it is shown this once."""
+    """Make an API key for a user and print it; it is shown only once."""
 
     user: Positional[str]
     """The user's id."""
     project: Path = Path()
     """The project's folder."""
     requests_per_minute: int | None = None
-    """The key's limit; the gateway's without it."""
+    """The key's limit; the gateway's by default."""
     tokens_per_day: int | None = None
-    """The key's quota, a day in UTC; the gateway's without it."""
+    """The key's quota per day in UTC; the gateway's by default."""
     expires: str | None = None
-    """ISO 8601 time with a time zone at which it ends; never without it."""
+    """ISO 8601 time with a time zone at which the key expires; never by default."""
 
     def __post_init__(self) -> None:
         for name in ("requests_per_minute", "tokens_per_day"):
@@ -90,7 +90,7 @@ def _in_utc(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RevokeConfig:
-    """Make an API key useless; a running gateway notices within two seconds."""
+    """Revoke an API key; a running gateway notices within two seconds."""
 
     key: Positional[str]
     """The key's public part, as `understudy users list` shows it."""
@@ -135,19 +135,19 @@ class AddLabelsConfig:
     project: Path = Path()
     """The project's folder."""
     labelers: Path | None = None
-    """Labelers, .jsonl or .parquet; a labeler's role is for good."""
+    """Labelers, .jsonl or .parquet; a labeler's role never changes."""
     responses: Path | None = None
     """Responses, where they were not sampled into the store."""
     demonstrations: Path | None = None
     """Demonstrations; their prompts and labelers must be in the store."""
     rankings: Path | None = None
-    """Rankings; likewise."""
+    """Rankings; their prompts and labelers must be in the store."""
     ratings: Path | None = None
-    """Ratings; likewise, and their responses."""
+    """Ratings; their prompts, labelers and responses must be in the store."""
 
 
 def add_labels(config: AddLabelsConfig) -> str:
-    """Add them in the order in which they depend on one another."""
+    """Add them in order of dependency."""
     store = open_project(config.project).open_store()
     added: dict[str, Added] = {}
     if config.labelers is not None:
@@ -168,16 +168,17 @@ def add_labels(config: AddLabelsConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RubricConfig:
-    """Add a version of the labelers' instructions; a version is for good."""
+    """Add a version of the labelers' instructions; a version never changes."""
 
     version: Positional[str]
-    """Its name, which labels carry."""
+    """Name of the version, which labels record."""
     instructions: Path
     """Text file with the instructions."""
     priorities: tuple[str, ...]
-    """What counts most first when labeling to train, like helpful truthful harmless (B.2)."""
+    """Priorities when labeling to train, most important first, like helpful truthful harmless
+    (B.2)."""
     evaluation_priorities: tuple[str, ...] = EVALUATION_PRIORITIES
-    """What counts most first when labeling to evaluate (B.2)."""
+    """Priorities when labeling to evaluate, most important first (B.2)."""
     project: Path = Path()
     """The project's folder."""
 

@@ -1,4 +1,4 @@
-"""Filling the queue: which prompts want a demonstration, which answers want to be ranked."""
+"""Fills the queue: which prompts need a demonstration, which responses need ranking."""
 
 import random
 import secrets
@@ -19,7 +19,7 @@ PURPOSES_OF_SPLIT = {
     "valid": ("training", "evaluation"),
     "test": ("evaluation",),
 }
-"""Which labelers a prompt is for: validation is the ground on which both kinds are compared."""
+"""Which labelers a prompt is for; validation prompts compare both kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Overlap:
     """How many people label an item: `Overlap(share=0.15, wanted=3, most=5)`."""
 
     share: float
-    """Of the items, those that several label."""
+    """Share of items that several people label."""
     wanted: int
-    """Labelers of such an item."""
+    """Labelers per such item."""
     most: int
-    """Labelers of an item on which they disagree."""
+    """Most labelers of an item on which they disagree."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item to come."""
+    """A planned item."""
 
     kind: str
     prompt_id: str | None
@@ -46,10 +46,10 @@ class NewItem:
 
 
 def to_demonstrate(store: Store, *, answered: bool = False) -> list[NewItem]:
-    """Prompts that intake kept, without a demonstration and without answers to rank: with fewer
-    than two different ones, or `answered`, whatever they have.
+    """Prompts that intake kept and that have no demonstration and fewer than two distinct
+    responses; with `answered`, however many responses.
 
-    The test split is left out: nothing is trained on it.
+    Leaves out the test split, on which nothing is trained.
     """
     different = (
         select(func.count(func.distinct(func.trim(responses.c.response))))
@@ -72,7 +72,7 @@ def to_demonstrate(store: Store, *, answered: bool = False) -> list[NewItem]:
 
 
 def to_rank(store: Store, *, most: int) -> list[NewItem]:
-    """Prompts with two or more different answers, at most `most` of them; equal ones count once."""
+    """Prompts with two or more distinct responses, of which at most `most` are taken."""
     query = (
         select(prompts.c.id, prompts.c.split, responses.c.id.label("response"))
         .add_columns(responses.c.response.label("text"))
@@ -93,7 +93,7 @@ def to_rank(store: Store, *, most: int) -> list[NewItem]:
 
 
 def add_items(store: Store, new: Iterable[NewItem], *, overlap: Overlap, seed: int, at: str) -> int:
-    """Put items that are not there yet into the queue, in an order drawn by lot: how many."""
+    """Add missing items to the queue in random order; returns how many."""
     rng = random.Random(f"plan/{seed}")
     fresh = _unknown(store, list(new))
     rng.shuffle(fresh)
@@ -123,7 +123,7 @@ def _unknown(store: Store, new: Sequence[NewItem]) -> list[NewItem]:
 
 
 def item_row(item: NewItem, overlap: Overlap, rng: random.Random, place: int, at: str) -> Row:
-    """A row of `items`; whether several people label it is drawn by lot."""
+    """A row of `items`; chance decides whether several people label it."""
     shared = item.kind == "rank" and rng.random() < overlap.share
     wanted = overlap.wanted if shared else 1
     return {

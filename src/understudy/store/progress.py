@@ -18,24 +18,24 @@ PAGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A labeler's work since a moment."""
+    """A labeler's work since a given time."""
 
     done: int
-    """Items answered."""
+    """Items done."""
     timed: int
-    """Those for which the page said how long it took."""
+    """Of these, items whose duration is known."""
     seconds: float
-    """How long those took together."""
+    """Their total duration."""
     median_seconds: dict[str, float]
-    """Kind -> what an item took."""
+    """Kind -> median duration of its items."""
     streak_skips: int
-    """Items skipped in a row until now."""
+    """Items skipped in a row so far."""
     trials: dict[str, dict[str, int]]
     """practice and screening: {"done": 1, "of": 3}."""
 
 
 def day_of(store: Store, account_id: str, since: str) -> Day:
-    """What an account has done since then."""
+    """What an account has done since a given time."""
     mine = assignments.c.account_id == account_id
     query = (
         select(items.c.kind, assignments.c.seconds)
@@ -75,7 +75,7 @@ def day_of(store: Store, account_id: str, since: str) -> Day:
 
 
 def history_of(store: Store, account_id: str, before: str | None = None) -> list[RowMapping]:
-    """An account's answers in work, newest first, at most a page of them."""
+    """An account's submissions in work, newest first, at most a page of them."""
     query: Any = (
         select(
             assignments.c.id,
@@ -101,7 +101,7 @@ def history_of(store: Store, account_id: str, before: str | None = None) -> list
 
 
 def count_work(connection: Connection, account_id: str) -> tuple[int, int]:
-    """Items of work that an account has answered, and how many of those were gold."""
+    """Work items that an account has done, and how many of those were gold."""
     num_done, num_gold = connection.execute(_WORK, {"account": account_id}).one()
     return int(num_done), int(num_gold)
 
@@ -118,7 +118,7 @@ _WORK = (
 
 
 def gold_of(store: Store, item_id: str) -> RowMapping | None:
-    """The researchers' own answer to an item."""
+    """The researcher's own answer to an item."""
     with reading(store.engine) as connection:
         query = select(gold_items).where(gold_items.c.item_id == item_id)
         return connection.execute(query).mappings().first()

@@ -1,8 +1,8 @@
 """A project: the folder with `project.toml`, the store, the gateway's log, datasets and runs.
 
-my-project/project.toml   where the rest is, and the secret key that splits users
+my-project/project.toml   the store's address and the secret key that splits users
            store.sqlite   the record chain (or a PostgreSQL database elsewhere)
-           log.sqlite     what the gateway recorded, with consent
+           log.sqlite     the gateway's log, recorded with consent
            datasets/      frozen exports
            runs/          run folders
 """
@@ -23,12 +23,12 @@ from understudy.store.repository import Store
 
 FILE = "project.toml"
 MAX_DAYS = 36_500
-"""Longest time that a prompt can be kept for, unless it is for good: a hundred years."""
+"""Longest retention other than forever: a hundred years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
-    """What `project.toml` says, with every path made whole."""
+    """The contents of `project.toml`, with absolute paths."""
 
     folder: Path
     """The project's folder."""
@@ -37,7 +37,7 @@ class Project:
     split_key: str
     """Secret key of the hash that splits users (see docs/prompts.md)."""
     retention_days: int | None = None
-    """For how long prompts are kept; None is for good."""
+    """How many days prompts are kept; None for forever."""
 
     @property
     def log(self) -> Path:
@@ -46,39 +46,39 @@ class Project:
 
     @property
     def datasets(self) -> Path:
-        """Where exports go."""
+        """The folder of exports."""
         return self.folder / "datasets"
 
     @property
     def runs(self) -> Path:
-        """Where lineage looks for the models that were trained on the datasets."""
+        """Where lineage looks for models trained on the datasets."""
         return self.folder / "runs"
 
     @property
     def intake_report(self) -> Path:
-        """What intake did last, with examples of what it dropped."""
+        """The report of the last intake, with examples of dropped prompts."""
         return self.folder / "intake.report.json"
 
     @property
     def backups(self) -> Path:
-        """Where the store was copied to, a line each."""
+        """The list of the store's backups, a line each."""
         return self.folder / "backups.jsonl"
 
     @property
     def unfinished(self) -> Path:
-        """There while a removal is not whole."""
+        """A marker that exists while a removal is unfinished."""
         return self.folder / ".unfinished-removal"
 
     @property
     def url(self) -> str:
-        """The store's URL with the SQLite file's whole path."""
+        """The store's URL with the SQLite file's absolute path."""
         file = self.store.removeprefix("sqlite:///")
         if file == self.store or Path(file).is_absolute():
             return self.store
         return f"sqlite:///{(self.folder / file).resolve()}"
 
     def open_store(self, *, pooled: bool = False) -> Store:
-        """The store, if its schema is the one that this version knows; else ValueError."""
+        """The store; ValueError unless this version knows its schema."""
         if self.url.startswith("sqlite:///") and not Path(self.url[len("sqlite:///") :]).is_file():
             raise ValueError(f"{self.url} does not exist; restore a backup")
         engine = make_engine(self.url, pooled=pooled)
@@ -91,13 +91,13 @@ class NewConfig:
     """Make a project: a folder with project.toml and a store."""
 
     folder: Positional[Path]
-    """The folder; made when missing."""
+    """The folder; created if missing."""
     store: str = "sqlite:///store.sqlite"
     """Database URL: a SQLite file relative to the folder, or postgresql://USER@HOST/NAME (keep the
     password in ~/.pgpass or PGPASSWORD)."""
     split_key: str | None = None
-    """Key of the hash that splits users, if they have been split already (prompts build
-    --split-key); a new random one without it."""
+    """Key of the hash that splits users, if they have been split before (prompts build
+    --split-key); a new random one by default."""
 
     def __post_init__(self) -> None:
         file = self.store.removeprefix("sqlite:///")
@@ -108,7 +108,7 @@ class NewConfig:
 
 
 def new_project(config: NewConfig) -> str:
-    """Make it; ValueError where there is a project, or a store, already."""
+    """Make it; ValueError if there already is a project or a store."""
     path = config.folder / FILE
     if path.exists():
         raise ValueError(f"{path} exists; choose another folder")
@@ -120,18 +120,18 @@ def new_project(config: NewConfig) -> str:
     database = sqlite_file(engine) if is_sqlite(engine) else None
     if (database is None or database.exists()) and version_of(engine) is not None:
         raise ValueError(
-            f"{engine.url.render_as_string(hide_password=True)} holds a store already; choose "
+            f"{engine.url.render_as_string(hide_password=True)} already contains a store; choose "
             "another database"
         )
     config.folder.parent.mkdir(parents=True, exist_ok=True)
     for folder in (project.folder, project.datasets, project.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
     if database is not None:
-        database.touch(mode=0o600)  # its write-ahead log takes the same mode
+        database.touch(mode=0o600)  # its write-ahead log inherits the mode
     upgrade(engine)
     engine.dispose()
     text = (
-        "# Made by `understudy new`. Keep it secret: split_key decides who is in which split.\n"
+        "# Made by `understudy new`. Keep it secret: split_key decides each user's split.\n"
         f"store = {json.dumps(config.store, ensure_ascii=False)}\n"
         f"split_key = {json.dumps(key, ensure_ascii=False)}\n"
     )
@@ -141,10 +141,10 @@ def new_project(config: NewConfig) -> str:
 
 
 def open_project(folder: Path) -> Project:
-    """The project in a folder, or ValueError that says what is wrong with its project.toml."""
+    """The project in a folder; ValueError says what is wrong with its project.toml."""
     path = folder / FILE
     if not path.is_file():
-        raise ValueError(f"{folder} holds no {FILE}; make a project with `understudy new {folder}`")
+        raise ValueError(f"{folder} has no {FILE}; make a project with `understudy new {folder}`")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -165,7 +165,7 @@ def open_project(folder: Path) -> Project:
 
 
 def check_days(name: str, days: Any) -> None:
-    """ValueError unless it is a number of days that something can be kept for."""
+    """ValueError unless it is a valid number of days."""
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= MAX_DAYS:
         raise ValueError(f"{name} is {days!r}; it must be a whole number from 1 to {MAX_DAYS}")
 

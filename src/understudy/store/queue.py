@@ -1,12 +1,11 @@
 """The queue: who labels which item, as leases that expire.
 
-Handing out is one writing transaction: it looks for an item with a free slot, and the database
-refuses a slot or an item that is taken twice. Nothing is reserved for anybody who is not there; a
-lease that is not kept alive ends, and the item goes to somebody else. Locks are taken in one
-order, account before item before assignment, so that nobody waits in a circle (SQLite ignores
-FOR UPDATE: its one writer has all to itself).
+Handing out an item is one writing transaction: it looks for an item with a free slot, and the
+database refuses to give a slot or an item twice. Leases expire unless renewed; expired items return
+to the queue. Locks are taken in one order, account before item before assignment, to avoid
+deadlocks (SQLite ignores FOR UPDATE: its one writer excludes all others).
 
-Statements are made once, here: making them takes longer than running them.
+Statements are built once, here: building them takes longer than running them.
 """
 
 import json
@@ -53,28 +52,28 @@ PURPOSES = {
     "held_out": ("evaluation",),
     "researcher": ("training", "evaluation"),
 }
-"""Purposes of items that a role labels."""
+"""The purposes of items that each role labels."""
 KINDS = ("rank", "demonstrate", "write")
-"""Kinds of items, in the order in which they are given to who does not choose."""
+"""Kinds of items, in the order in which labelers who choose none get them."""
 SET_ASIDE_AFTER = 3
-"""So many people have skipped an item: a person looks at it before anybody else gets it."""
+"""Skips after which an item is set aside until the owner has looked at it."""
 SKIPS_IN_A_ROW = 5
-"""Skips in a row that raise a flag, and every so many after."""
+"""Skips in a row that raise a flag, and again after each further such number."""
 GoldDue = Callable[[int, int, float], bool]
-"""Whether the next item shall be a gold one: items done, gold ones of those, the set rate."""
+"""Whether the next item is to be gold, from: items done, gold ones among them, the set rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taker:
-    """Who asks for an item."""
+    """The account that asks for an item."""
 
     account_id: str
     role: str | None
-    """None before a role was given, which is before any work."""
+    """None until a role is given, before any work."""
     stage: str
     """practice, screening or active."""
     rubric: str | None = None
-    """The version of the instructions that they have read."""
+    """The version of the instructions that the account has read."""
 
 
 def author_of(account_id: str) -> str:
@@ -91,14 +90,15 @@ def take(
     kind: str | None = None,
     gold_due: GoldDue | None = None,
 ) -> str | None:
-    """The id of the assignment to work on: the one at hand, an own one that expired, or a new one.
+    """The id of the assignment to work on: the current one, an expired one of one's own, or a new
+    one.
 
-    When `gold_due` says so, a gold item, if there is one for this labeler, comes before any other.
-    None: nothing to do.
+    When `gold_due` says so, a gold item for this labeler, if there is one, comes first. None if
+    there is nothing to do.
     """
     lease = {"at": at, "expires_at": expires_at}
     with writing(store.engine) as connection:
-        # Two tabs of one labeler ask one after the other.
+        # Serialises two tabs of one labeler.
         set_rate = connection.execute(_LOCK_ACCOUNT, {"account": taker.account_id}).scalar()
         mine = connection.execute(_MINE, {"account": taker.account_id, "stage": _stage_of(taker)})
         own = [row for row in mine.mappings() if kind in (None, row["kind"])]
@@ -107,7 +107,7 @@ def take(
                 return str(row["id"])
         if taker.stage != "active":
             return _take_trial(connection, taker, **lease)
-        for row in own:  # an own lease that ended, with its draft, while a slot is free
+        for row in own:  # one's own expired lease, with its draft, while a slot is free
             if row["has_room"]:
                 again = lock_assignment(connection, row["id"], taker.account_id)
                 if _lease_again(connection, again, **lease):
@@ -125,7 +125,7 @@ def take(
 
 
 def end_expired(store: Store, at: str) -> None:
-    """Leases that were not kept alive end: their slots are free again."""
+    """End leases that were not renewed, which frees their slots."""
     with reading(store.engine) as connection:
         item_ids = connection.execute(_EXPIRED_ITEMS, {"at": at}).scalars().all()
     for item_id in item_ids:
@@ -139,7 +139,7 @@ def end_expired(store: Store, at: str) -> None:
 
 
 def beat(store: Store, assignment_id: str, account_id: str, *, at: str, expires_at: str) -> str:
-    """Keep a lease alive: its state now. LookupError if it is not this account's."""
+    """Renew a lease; returns its state. LookupError if it is not this account's."""
     given = {"id_": assignment_id, "account": account_id}
     with writing_once(store.engine) as connection:
         if connection.execute(_BEAT, {**given, "at": at, "until": expires_at}).rowcount:
@@ -160,14 +160,14 @@ def skip(
     reason: str,
     note: str,
 ) -> int:
-    """Give an item back: how many were skipped in a row. LookupError if it is not this account's.
+    """Give an item back; returns the skips in a row. LookupError if it is not this account's.
 
-    ValueError if it is done. An item that was skipped by many is set aside.
+    ValueError if it is done. Sets aside an item that many have skipped.
     """
     with writing(store.engine) as connection:
         row = lock_assignment(connection, assignment_id, account_id)
         if row["state"] == "done":
-            raise ValueError("this was answered already; change the answer instead")
+            raise ValueError("this task is already done; change what you sent instead")
         if row["state"] != "skipped":
             values = {"state": "skipped", "slot": None, "done_at": at, "reason": reason}
             mine = assignments.c.id == assignment_id
@@ -183,7 +183,7 @@ def skip(
 
 
 def unskip(store: Store, assignment_id: str, account_id: str, *, at: str, expires_at: str) -> bool:
-    """Take a skipped item back while nobody else has it; whether that went well."""
+    """Take a skipped item back unless somebody else has it; returns whether that worked."""
     with writing(store.engine) as connection:
         row = lock_assignment(connection, assignment_id, account_id)
         if row["state"] == "leased":
@@ -197,7 +197,7 @@ def unskip(store: Store, assignment_id: str, account_id: str, *, at: str, expire
 
 
 def lock_assignment(connection: Connection, assignment_id: str, account_id: str) -> RowMapping:
-    """An account's own assignment with its item, both locked; LookupError if it is none."""
+    """An account's own assignment with its item, both locked; LookupError if there is none."""
     given = {"id_": assignment_id, "account": account_id}
     if not is_sqlite(connection):
         connection.execute(_LOCK_ITEM_OF, given)
@@ -208,9 +208,9 @@ def lock_assignment(connection: Connection, assignment_id: str, account_id: str)
 
 
 def view(store: Store, assignment_id: str, account_id: str) -> tuple[RowMapping, dict[str, str]]:
-    """What a page shows of an account's own assignment, and response id -> text of its answers.
+    """An account's own assignment as a page shows it, and its responses: id -> text.
 
-    LookupError if it is none.
+    LookupError if there is none.
     """
     with glancing(store.engine) as connection:
         given = {"id_": assignment_id, "account": account_id}
@@ -230,21 +230,21 @@ def texts_of(store: Store, response_ids: Sequence[str]) -> dict[str, str]:
 
 
 def left_for(store: Store, taker: Taker) -> dict[str, int]:
-    """Kind -> items that the labeler could still be given."""
+    """Kind -> number of items that the labeler could still get."""
     with reading(store.engine) as connection:
         return {row.kind: row.number for row in connection.execute(_LEFT, _asked(taker))}
 
 
 def nobody_left(store: Store) -> dict[str, int]:
-    """Purpose -> open items that wait for more people than there are to give them to."""
+    """Purpose -> number of open items that want more labelers than there are."""
     query = select(items.c.purpose, func.count()).where(NOBODY_LEFT).group_by(items.c.purpose)
     with reading(store.engine) as connection:
         return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
 def end_waiting(store: Store, *, by: str, at: str) -> tuple[int, int]:
-    """End what nobody is left for: (items done with the labels that they have, items set aside for
-    a person because they have none)."""
+    """End the items that nobody is left to label: (items done with the labels that they have, items
+    set aside for the owner because they have none)."""
     with writing(store.engine) as connection:
         done = connection.execute(
             items.update()
@@ -260,19 +260,19 @@ def end_waiting(store: Store, *, by: str, at: str) -> tuple[int, int]:
 
 
 def change_live(connection: Connection, item_id: str, change: int) -> None:
-    """Count leases given or ended."""
+    """Update the number of live leases."""
     if change:
         connection.execute(_CHANGE_LIVE, {"item": item_id, "change": change})
 
 
 def free_slot(connection: Connection, item_id: str) -> int:
-    """The lowest slot of an item that nobody holds."""
+    """The lowest free slot of an item."""
     taken = set(connection.execute(_SLOTS, {"item": item_id}).scalars())
     return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
 
 def state_after_skips(state: str, num_skips: int) -> str:
-    """An item that many have skipped is set aside; it is open again when one of them answers."""
+    """An item's state by its skips: set aside from SET_ASIDE_AFTER on, open again below."""
     if state == "open" and num_skips >= SET_ASIDE_AFTER:
         return "set_aside"
     if state == "set_aside" and num_skips < SET_ASIDE_AFTER:
@@ -284,7 +284,7 @@ def state_after_skips(state: str, num_skips: int) -> str:
 
 
 def _lease_again(connection: Connection, row: RowMapping, *, at: str, expires_at: str) -> bool:
-    """Lease an assignment that has ended, if a slot is free; its item is locked."""
+    """Lease an expired assignment again, if a slot is free; its item is locked."""
     slot = None
     if row["stage"] == "work":
         if row["num_done"] + row["num_live"] >= row["wanted"] or row["item_state"] == "closed":
@@ -299,7 +299,7 @@ def _lease_again(connection: Connection, row: RowMapping, *, at: str, expires_at
 
 
 def _take_trial(connection: Connection, taker: Taker, *, at: str, expires_at: str) -> str | None:
-    """The next gold item of practice or screening; everybody gets all of them, in one order."""
+    """The next gold item of practice or screening; everybody gets all of them in the same order."""
     given = {"account": taker.account_id, "stage": taker.stage}
     item_id = connection.execute(_TRIAL, given).scalar()
     if item_id is None:
@@ -316,7 +316,7 @@ def _take_trial(connection: Connection, taker: Taker, *, at: str, expires_at: st
 
 
 def _candidate(connection: Connection, taker: Taker, kind: str | None, *, gold: bool) -> Any:
-    """The next item, locked: its id and how many have `taken` it; None for none."""
+    """The next item, locked: its id and how many have `taken` it; None if there is none."""
     query = _GOLD if gold else _CANDIDATES
     for one in (kind,) if kind else KINDS:
         found = connection.execute(query, {**_asked(taker), "kind": one}).first()
@@ -367,7 +367,7 @@ def _stage_of(taker: Taker) -> str:
 
 
 def _count_skip(connection: Connection, item_id: str, change: int) -> None:
-    """Count a skip or one taken back; set an item aside that many have skipped."""
+    """Count a skip or its undoing; set aside an item that many have skipped."""
     row = connection.execute(_LOCK_ITEM, {"item": item_id}).mappings().one()
     num_skips = row["num_skips"] + change
     state = state_after_skips(row["state"], num_skips)
@@ -385,7 +385,7 @@ _LOCK_ACCOUNT = (
     .where(accounts.c.id == bindparam("account"))
     .with_for_update(of=accounts)
 )
-"""Whoever has it reads the rate of gold items too, which saves a journey."""
+"""Its row also has the rate of gold items, which saves a round trip."""
 _LOCK_ITEM = (
     select(items.c.id, items.c.state, items.c.num_skips)
     .where(items.c.id == bindparam("item"))
@@ -495,7 +495,7 @@ _TRIAL = (
 
 
 def _open_to_taker(*columns: Any) -> Select[Any]:
-    """Items with room that a labeler of this role has not had, and is not the author of."""
+    """Items with a free slot that a labeler of this role has not had and did not write."""
     wrote = (
         (labels.c.prompt_id == items.c.prompt_id)
         & (labels.c.kind == "demonstration")
@@ -512,7 +512,7 @@ def _open_to_taker(*columns: Any) -> Select[Any]:
 
 
 def _nobody_left() -> Any:
-    """An open item without a lease that no active account could still be given."""
+    """An open item without a lease that no active account can still get."""
     wrote = (
         (labels.c.prompt_id == items.c.prompt_id)
         & (labels.c.kind == "demonstration")

@@ -1,12 +1,12 @@
-"""Deleting prompts with all that hangs on them, everywhere in a project.
+"""Deletes prompts with all dependent data everywhere in a project.
 
-The log, the store (by cascade: responses, labels, feedback), the datasets' files. What was deleted
-is overwritten on the disk (erase.py). What was trained on it is named, not changed; then the
-project's folder is searched for the deleted texts, and every file that still has one is named, as
-is every backup. `users forget` and `prompts expire` are two ways to say which prompts.
+Covers the log, the store (by cascade: responses, labels, feedback) and the datasets' files. Deleted
+data is overwritten on the disk (erase.py). Models trained on it are listed, not changed; the
+project's folder is searched for the deleted texts, and every file that still has one is listed, as
+is every backup. `users forget` and `prompts expire` are two ways to select prompts.
 
-A removal that was cut short leaves `.unfinished-removal` in the project, and so does one that could
-not erase everything; the next one finishes it.
+An interrupted removal leaves `.unfinished-removal` in the project, and so does one that could not
+erase everything; the next removal finishes it.
 """
 
 import json
@@ -40,12 +40,12 @@ from understudy.store.tables import (
 from understudy.store.traces import Texts, files_with
 
 SHOWN = 20
-"""Prompts that a dry run names."""
+"""Prompts that a dry run lists."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """Which prompts go."""
+    """Which prompts to delete."""
 
     what: str
     """In words, such as the user's id."""
@@ -57,30 +57,30 @@ class Chosen:
 
 @dataclass(slots=True)
 class Removed:
-    """What was deleted, what had used it, and what is left to do."""
+    """What was deleted, what had used it, and what remains to be done."""
 
     what: str
-    """Whose or which prompts."""
+    """The selection in words."""
     num_prompts: int = 0
-    """Prompts that the store had."""
+    """Prompts in the store."""
     num_labels: int = 0
     """Labels on them."""
     num_logged: int = 0
-    """Rows that the log had."""
+    """Rows of the log."""
     datasets: list[str] = field(default_factory=list)
     """Datasets that had used them."""
     models: list[str] = field(default_factory=list)
-    """Run folders that had read those, or built on one that had."""
+    """Run folders that had read those datasets, directly or through other runs."""
     traces: list[str] = field(default_factory=list)
-    """Files in the project that still have a text of theirs."""
+    """Files in the project that still contain a deleted text."""
     backups: list[str] = field(default_factory=list)
-    """Copies of the store that were made before."""
+    """Earlier backups of the store."""
     left: list[str] = field(default_factory=list)
-    """What the database could not erase."""
+    """What the database could not erase, a line each."""
     notes: list[str] = field(default_factory=list)
-    """What else to know."""
+    """Further notes."""
     shown: list[str] | None = None
-    """In a dry run, the first prompts."""
+    """The first prompts, in a dry run."""
 
     @property
     def nothing(self) -> bool:
@@ -108,18 +108,18 @@ class Removed:
             f"dataset {name} had used them; its files are rewritten" for name in self.datasets
         )
         yield from (f"model {path} was trained on them: train it again" for path in self.models)
-        yield from (f"{path} still holds a text of theirs: delete it" for path in self.traces)
-        yield from (f"backup {path} may hold them: delete it" for path in self.backups)
+        yield from (f"{path} still contains a deleted text: delete it" for path in self.traces)
+        yield from (f"backup {path} may contain them: delete it" for path in self.backups)
         yield from (f"still in {line}" for line in self.left)
         yield from self.notes
         yield (
-            "not reached: backups that were moved, files outside the project, the database "
+            "not covered: backups that were moved, files outside the project, the database "
             "server's own log, the disk's spare blocks"
         )
 
 
 def planned(project: Project, store: Store, chosen: Chosen) -> Removed:
-    """What there is to delete; nothing is changed."""
+    """What would be deleted; changes nothing."""
     found = _found(project, store, chosen)
     query = select(prompts.c.id, prompts.c.user_id, prompts.c.created_at).where(chosen.prompts)
     query = query.order_by(prompts.c.created_at, prompts.c.id).limit(SHOWN)
@@ -141,7 +141,7 @@ def planned(project: Project, store: Store, chosen: Chosen) -> Removed:
 def remove(
     project: Project, store: Store, chosen: Chosen, delete: Callable[[Connection], Any]
 ) -> Removed:
-    """Delete them: `delete` does it in the store, within a transaction."""
+    """Delete them; `delete` does so in the store, within a transaction."""
     result = _found(project, store, chosen)
     _begin(project, result)
     with reading(store.engine) as connection:
@@ -152,7 +152,7 @@ def remove(
         result.num_logged = _remove_logged(project, chosen.logged, texts, result.left)
     for dataset_id, name in _shortened(store):
         _rewrite(store, project, dataset_id, name)
-    project.intake_report.unlink(missing_ok=True)  # it has the beginnings of prompts
+    project.intake_report.unlink(missing_ok=True)  # it quotes prompts
     for partial in project.datasets.glob(".*.partial"):
         partial.unlink()
     result.left += erase_deleted(store.engine)
@@ -168,8 +168,8 @@ def remove(
 
 
 def _begin(project: Project, result: Removed) -> None:
-    """Write down what is to be said at the end, together with what an earlier one did not get to
-    say: once the records are gone, nothing leads to the models any more."""
+    """Save the final report, merged with that of an interrupted removal: once the records are gone,
+    nothing leads to the models any more."""
     if project.unfinished.exists():
         earlier = json.loads(project.unfinished.read_text(encoding="utf-8") or "{}")
         for name in ("datasets", "models"):
@@ -183,7 +183,7 @@ def _begin(project: Project, result: Removed) -> None:
 
 
 def _found(project: Project, store: Store, chosen: Chosen) -> Removed:
-    """Counts in the store, and what has used them."""
+    """Counts in the store, and the datasets and models that used them."""
     with reading(store.engine) as connection:
         used = _datasets_of(connection, chosen)
         hashes = set(_hashes_of(connection, used))
@@ -198,7 +198,7 @@ def _found(project: Project, store: Store, chosen: Chosen) -> Removed:
 
 
 def _remove_logged(project: Project, rows: Rows, texts: Texts, left: list[str]) -> int:
-    """Delete rows of the log, and look for their texts too: how many they were."""
+    """Delete rows of the log, and add their texts to the search; returns how many rows."""
     log = PromptLog(project.log)
     try:
         for _, event in log.events(rows=rows):
@@ -206,14 +206,14 @@ def _remove_logged(project: Project, rows: Rows, texts: Texts, left: list[str]) 
                 texts.add(text)
         number = log.delete(rows)
         if not log.shrink():
-            left.append(f"{project.log}'s write-ahead log: somebody is reading; run this again")
+            left.append(f"{project.log}'s write-ahead log: another process reads it; run again")
     finally:
         log.close()
     return number
 
 
 def _texts_of(connection: Connection, chosen: Chosen) -> Iterator[str]:
-    """What was asked and what was answered."""
+    """The texts of prompts and responses."""
     for (body,) in connection.execute(select(prompts.c.body).where(chosen.prompts)):
         prompt = prompt_of_body(body)
         yield from [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
@@ -236,13 +236,13 @@ def _datasets_of(connection: Connection, chosen: Chosen) -> list[str]:
 
 
 def _hashes_of(connection: Connection, ids: list[str]) -> Iterator[str]:
-    """Of every file that the datasets ever were."""
+    """The hashes of every file that the datasets were ever written to."""
     query = select(dataset_files.c.sha256).where(dataset_files.c.dataset_id.in_(ids))
     yield from connection.execute(query).scalars()
 
 
 def _current_files(project: Project, store: Store) -> Iterator[Path]:
-    """The store's own file, and those of datasets, which have been rewritten."""
+    """The store's own file and the datasets' files, which have been rewritten."""
     if is_sqlite(store.engine):
         yield sqlite_file(store.engine)
     with reading(store.engine) as connection:
@@ -256,8 +256,7 @@ def _count(connection: Connection, query: Any) -> int:
 
 
 def _shortened(store: Store) -> list[tuple[str, str]]:
-    """(dataset, path) of files from which somebody was forgotten: now, or before a removal that
-    was cut short."""
+    """(dataset, path) of files affected by this removal or an interrupted one."""
     member = dataset_records.c.dataset_id == datasets.c.id
     left = select(func.count()).where(member).scalar_subquery()
     query = (
@@ -270,7 +269,7 @@ def _shortened(store: Store) -> list[tuple[str, str]]:
 
 
 def _rewrite(store: Store, project: Project, dataset_id: str, name: str) -> None:
-    """Write a dataset's file anew, without what is gone, if it still is that dataset's."""
+    """Rewrite a dataset's file without the deleted records, if it still is that dataset's."""
     path = project.folder / name
     if not path.is_file():
         return

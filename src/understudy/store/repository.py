@@ -1,7 +1,7 @@
-"""The one way to the record chain, the same on SQLite and PostgreSQL.
+"""Reads and writes the record chain, the same on SQLite and PostgreSQL.
 
-Everything is added by id: what is there already, word for word, is no news (a client may send
-twice), and the same id with other content is an error. Labels are never changed: `revise` appends.
+Records are added by id: re-adding identical content does nothing (a client may send twice); the
+same id with different content raises ValueError. Labels never change: `revise` appends.
 
     store = open_project(Path("my-project")).open_store()
     store.add_prompts(read_records("prompts.jsonl", Prompt))
@@ -50,19 +50,19 @@ from understudy.store.tables import (
 )
 
 EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
-"""What counts most first in the final evaluation, where a rubric does not say (B.2)."""
+"""Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
 BATCH = 500
-"""Records that one transaction adds, and rows that one query reads."""
+"""Records added per transaction, and rows read per query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What came of adding records: `Added(new=3, known=1, refused=0)`."""
+    """The result of adding records: `Added(new=3, known=1, refused=0)`."""
 
     new: int = 0
-    """Now in the store."""
+    """Newly added."""
     known: int = 0
-    """Were there already, the same."""
+    """Already in the store, identical."""
     refused: int = 0
     """Left out: prompts without consent."""
 
@@ -72,7 +72,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who sends prompts: `User("u1", None, True)`."""
+    """A user, who sends prompts: `User("u1", None, True)`."""
 
     id: str
     """Opaque id."""
@@ -84,16 +84,16 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackRow:
-    """What a user said of an answer that the gateway gave."""
+    """A user's feedback on a response of the gateway."""
 
     id: str
     """Opaque id."""
     response_id: str
-    """The answer; for a choice the one that was chosen."""
+    """The response; for a choice, the chosen one."""
     kind: str
     """thumb, choice or correction."""
     value: str | int
-    """up or down, the chosen index, or what the user would have wanted."""
+    """up or down, the chosen index, or the user's correction."""
     created_at: str
     """ISO 8601 in UTC."""
 
@@ -107,7 +107,7 @@ class Store:
     # People
 
     def add_user(self, user: User) -> None:
-        """Add a user, or change the consent and organisation of one."""
+        """Add a user, or change a user's consent and organisation."""
         with writing(self.engine) as connection:
             row = {"organization_id": user.organization_id, "consent": user.consent}
             known = connection.execute(select(users.c.id).where(users.c.id == user.id)).first()
@@ -123,7 +123,7 @@ class Store:
             return [User(*row) for row in connection.execute(query)]
 
     def add_labelers(self, new: Iterable[LabelerInfo]) -> Added:
-        """Add labelers. A role is for good: ValueError for a known labeler in another one."""
+        """Add labelers. A role never changes: ValueError for a known labeler in another one."""
         return self._add(labelers, map(labeler_row, new), ("role", "labeler_group", "screening"))
 
     def labelers(self) -> list[LabelerInfo]:
@@ -139,8 +139,8 @@ class Store:
         priorities: Sequence[str],
         evaluation_priorities: Sequence[str] | None = None,
     ) -> Added:
-        """Add a version of the instructions, with what counts most first: when labeling to train,
-        and when labeling to evaluate (without it, what EVALUATION_PRIORITIES says)."""
+        """Add a version of the instructions, with priorities, most important first, for training
+        labels and for evaluation (EVALUATION_PRIORITIES by default)."""
         evaluate = packed(list(evaluation_priorities)) if evaluation_priorities else None
         row = {
             "version": version,
@@ -155,7 +155,7 @@ class Store:
     # Prompts and responses
 
     def add_prompts(self, new: Iterable[Prompt]) -> Added:
-        """Add prompts and the users who are new; no word is kept of one without consent."""
+        """Add prompts and their new users; keeps nothing of a prompt without consent."""
         total = Added()
         for batch in _batches(new):
             with writing(self.engine) as connection:
@@ -167,7 +167,7 @@ class Store:
         return total
 
     def prompts(self, split: str | None = None, *, built: bool | None = None) -> Iterator[Prompt]:
-        """Prompts by id: of a split, or those that intake has kept (`built`), or all."""
+        """Prompts in id order: of a split, those that intake has kept (`built`), or all."""
         query = select(prompts)
         if split is not None:
             query = query.where(prompts.c.split == split)
@@ -177,9 +177,9 @@ class Store:
             yield prompt_of(row)
 
     def set_intake(self, kept: Iterable[Prompt], dropped: Iterable[tuple[str, str]]) -> None:
-        """Write down what intake decided: split and use case, or the step that dropped it.
+        """Record intake's decisions: split and use case, or the step that dropped the prompt.
 
-        A prompt that is redacted keeps its id and takes the redacted text.
+        A redacted prompt keeps its id and takes the redacted text.
         """
         changes: Iterator[Row] = chain(
             ({"key": prompt.id, "dropped_by": None, **_as_built(prompt)} for prompt in kept),
@@ -199,9 +199,9 @@ class Store:
         merge_identical: bool = False,
         leave_out_orphans: bool = False,
     ) -> Added:
-        """Add responses; with `merge_identical` not those that repeat a text for their prompt.
+        """Add responses; `merge_identical` skips those that repeat a text for their prompt.
 
-        ValueError for one whose prompt is not there, unless `leave_out_orphans`.
+        ValueError for one whose prompt is not in the store, unless `leave_out_orphans`.
         """
         total = Added()
         for batch in _batches(new):
@@ -221,7 +221,7 @@ class Store:
         return total
 
     def responses(self, prompt_id: str | None = None) -> Iterator[Response]:
-        """Responses by id: to one prompt, or all."""
+        """Responses in id order: to one prompt, or all."""
         query = select(responses, prompts.c.body).join(prompts)
         if prompt_id is not None:
             query = query.where(responses.c.prompt_id == prompt_id)
@@ -229,7 +229,7 @@ class Store:
             yield response_of(row, prompt_of_body(row["body"]))
 
     def add_feedback(self, new: Iterable[FeedbackRow]) -> Added:
-        """Add feedback; that on answers which are not in the store is left out."""
+        """Add feedback; skips feedback on responses that are not in the store."""
         total = Added()
         for batch in _batches(new):
             with writing(self.engine) as connection:
@@ -256,8 +256,8 @@ class Store:
         """Add demonstrations, ratings and rankings.
 
         ValueError if the labeler, prompt, response or rubric is not in the store, or if a ranking
-        names another role than its labeler has. A ranking's texts become responses of the model
-        "unknown" where nobody sampled them.
+        names another role than its labeler has. A ranking's texts that are not in the store become
+        responses of the model "unknown".
         """
         total = Added()
         for batch in _batches(new):
@@ -266,7 +266,7 @@ class Store:
         return total
 
     def revise(self, label_id: str, revised: Label) -> None:
-        """Append a label that takes the place of another of the same kind, prompt and labeler."""
+        """Append a label that replaces another of the same kind, prompt and labeler."""
         with writing(self.engine) as connection:
             old = connection.execute(select(labels).where(labels.c.id == label_id)).mappings()
             row = old.first()
@@ -286,7 +286,7 @@ class Store:
             self._add_labels(connection, [revised], revises=row)
 
     def labels(self, *, all_revisions: bool = False) -> Iterator[Label]:
-        """Labels by id: the newest revision of each, or all."""
+        """Labels in id order: the newest revision of each, or all."""
         query = label_query() if all_revisions else current(label_query())
         for rows in self._page_lists(query, labels.c.id):
             with reading(self.engine) as connection:
@@ -308,7 +308,7 @@ class Store:
         _rank(connection, [ranking for ranking in rankings if ranking.id not in known])
         return added
 
-    # Plumbing
+    # Helpers
 
     def _add(
         self, table: Table, rows: Iterable[Row], same: tuple[str, ...], key: str = "id"
@@ -329,7 +329,8 @@ class Store:
             yield from rows
 
     def _page_lists(self, query: Select[Any], key: Any) -> Iterator[list[RowMapping]]:
-        """All rows by a unique column, a short transaction per page: nobody waits for a reader."""
+        """All rows in the order of a unique column, a short transaction per page, so readers block
+        nobody."""
         last: Any = None
         while True:
             page = query if last is None else query.where(key > last)
@@ -342,14 +343,14 @@ class Store:
 
 
 def label_query() -> Select[Any]:
-    """Labels beside what their records say of the prompt."""
+    """Labels joined with the prompt columns that their records need."""
     return select(labels, prompts.c.body.label("prompt_body"), prompts.c.split).join(
         prompts, labels.c.prompt_id == prompts.c.id
     )
 
 
 def current(query: Select[Any]) -> Select[Any]:
-    """Only labels that nothing revises and nobody took back."""
+    """Restrict to labels that were neither revised nor withdrawn."""
     later = labels.alias()
     withdrawn = select(withdrawals.c.label_id).where(withdrawals.c.label_id == labels.c.id)
     revised = select(later.c.id).where(later.c.revises == labels.c.id)
@@ -374,7 +375,7 @@ def labels_of(connection: Connection, rows: Sequence[RowMapping]) -> Iterator[La
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows; those whose key is there already are left as they are."""
+    """Insert rows; leaves rows with a known key as they are."""
     if rows:
         dialect = sqlite if is_sqlite(connection) else postgresql
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
@@ -387,7 +388,7 @@ def add_rows(
     same: Sequence[str],
     key: str = "id",
 ) -> Added:
-    """Insert rows by key; ValueError where a known key comes with other values in `same`."""
+    """Insert rows by key; ValueError if a known key has different values in `same`."""
     fresh: dict[str, Row] = {}
     known = 0
     for given in rows:
@@ -410,8 +411,8 @@ def _check_same(table: Table, key: str, row: Row, found: Any, same: Sequence[str
     for name in same:
         if row[name] != found[name]:
             raise ValueError(
-                f"{table.name.removesuffix('s')} {row[key]!r} is in the store with another "
-                f"{name}; ids must be unique, and what is stored stays"
+                f"{table.name.removesuffix('s')} {row[key]!r} is already in the store with another "
+                f"{name}; use another id"
             )
 
 
@@ -424,7 +425,7 @@ def _agreed(connection: Connection, batch: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _sent(prompt: Prompt) -> str | None:
-    """When it was sent, as the store writes times; ValueError names a prompt with no such time."""
+    """When it was sent, in the store's format; ValueError names a prompt whose time is invalid."""
     if prompt.created_at is None:
         return None
     try:
@@ -462,7 +463,7 @@ def _known_ids(connection: Connection, table: Table, ids: Sequence[str]) -> set[
 
 
 def _unrepeated(connection: Connection, batch: Sequence[Response]) -> list[Response]:
-    """Without those whose text the same prompt has, in the store or earlier in the batch."""
+    """Drop responses whose text their prompt already has, in the store or earlier in the batch."""
     ids = sorted({response.prompt_id for response in batch})
     query = select(responses.c.prompt_id, responses.c.response, responses.c.id).where(
         responses.c.prompt_id.in_(ids)
@@ -476,8 +477,8 @@ def _unrepeated(connection: Connection, batch: Sequence[Response]) -> list[Respo
 
 
 def _roles(connection: Connection, batch: Sequence[Label]) -> dict[str, str]:
-    """The role of each labeler; ValueError for unknown ones and for a ranking that claims
-    another."""
+    """The role of each labeler; ValueError for an unknown labeler and for a ranking that claims
+    another role."""
     ids = sorted({label.labeler_id for label in batch})
     query = select(labelers.c.id, labelers.c.role).where(labelers.c.id.in_(ids))
     roles = {row.id: row.role for row in connection.execute(query)}
@@ -518,7 +519,7 @@ def _check_responses(connection: Connection, ratings: Sequence[Rating]) -> None:
 
 
 def _rank(connection: Connection, rankings: Sequence[Ranking]) -> None:
-    """The rows of `ranked_responses`, with a response for every text that has none."""
+    """The rows of `ranked_responses`; adds a response for every text that has none."""
     ids = sorted({ranking.prompt_id for ranking in rankings})
     query = select(responses.c.prompt_id, responses.c.response, responses.c.id)
     query = query.where(responses.c.prompt_id.in_(ids)).order_by(responses.c.id.desc())

@@ -1,13 +1,13 @@
-"""`understudy prompts expire`: prompts that are older than a project keeps them go, with all that
-hangs on them, like those of a user who is forgotten (see removal.py).
+"""`understudy prompts expire`: deletes prompts older than a project's retention with all dependent
+data, as for a user who is forgotten (see removal.py).
 
     [privacy]
     retention_days = 365
 
-in `project.toml` says how long; without it nothing expires. What counts is the time at which a
-prompt was sent. A prompt without one, or with one that dates nothing (`2026`, `yesterday`), is kept
-and said, and so is what labelers wrote. Times are written in one form as prompts are added; those
-that an older version left in another are written anew first.
+in `project.toml` sets the retention; without it nothing expires. The time at which a prompt was
+sent decides. A prompt without one, or with an unusable one (`2026`, `yesterday`), is kept and
+reported, and so are prompts that labelers wrote. Times are normalised as prompts are added; times
+that an older version left in another form are normalised first.
 """
 
 from contextlib import suppress
@@ -27,20 +27,19 @@ from understudy.store.repository import Store
 from understudy.store.tables import prompts
 
 DATED = "____-__-__T__:__:__.______+00:00"
-"""What a time looks like that can be compared (SQL's LIKE)."""
+"""The pattern (SQL's LIKE) of times that can be compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpireConfig:
-    """Delete prompts that are older than the project keeps them, and all that hangs on them."""
+    """Delete prompts older than the project's retention, with all dependent data."""
 
     project: Path = Path()
     """The project's folder."""
     days: int | None = None
-    """Keep prompts for so many days; without it what project.toml says, [privacy]
-    retention_days."""
+    """Days to keep prompts; by default [privacy] retention_days in project.toml."""
     dry_run: bool = False
-    """Only say what there is to delete."""
+    """Only list what would be deleted."""
 
     def __post_init__(self) -> None:
         if self.days is not None:
@@ -48,12 +47,12 @@ class ExpireConfig:
 
 
 def expire(config: ExpireConfig, *, at: datetime | None = None) -> Removed:
-    """Delete what is too old `at` a moment, now by default; ValueError if nothing says how old."""
+    """Delete what is too old `at` a time, now by default; ValueError if no retention is set."""
     project = open_project(config.project)
     days = project.retention_days if config.days is None else config.days
     if days is None:
         raise ValueError(
-            f"{project.folder / 'project.toml'} sets no [privacy] retention_days, so that nothing "
+            f"{project.folder / 'project.toml'} sets no [privacy] retention_days, so nothing "
             "expires; set it there, or give --days"
         )
     store = project.open_store()
@@ -77,12 +76,12 @@ def expire(config: ExpireConfig, *, at: datetime | None = None) -> Removed:
 
 
 def cutoff(days: int, at: datetime) -> str:
-    """The moment so many days before another, as the store and the log write times."""
+    """The time so many days before another, in the format of the store and the log."""
     return (at.astimezone(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
 
 
 def _older(store: Store, limit: str) -> ColumnElement[bool]:
-    """Times are text in UTC, compared byte by byte on both databases."""
+    """Times are UTC text, compared byte by byte on both databases."""
     time: Any = prompts.c.created_at
     if not is_sqlite(store.engine):
         time = collate(time, "C")
@@ -90,7 +89,7 @@ def _older(store: Store, limit: str) -> ColumnElement[bool]:
 
 
 def _date(store: Store) -> None:
-    """Write the times that can be read in the form that compares."""
+    """Normalise the times that can be parsed."""
     query = select(prompts.c.created_at).where(prompts.c.created_at.not_like(DATED)).distinct()
     with writing(store.engine) as connection:
         for text in connection.execute(query).scalars().all():
@@ -100,7 +99,7 @@ def _date(store: Store) -> None:
 
 
 def _undated(project: Project, store: Store) -> list[str]:
-    """Prompts whose age nobody knows, with an example of what they have for a time."""
+    """Lines on prompts of unknown age, with an example of an unusable time."""
     time = prompts.c.created_at
     undated = and_(prompts.c.source != "labeler", or_(time.is_(None), time.not_like(DATED)))
     query = select(func.count(), func.count(time), func.min(time)).where(undated)
@@ -108,7 +107,7 @@ def _undated(project: Project, store: Store) -> list[str]:
         number, wrong, example = connection.execute(query).one()
     lines = []
     if number > wrong:
-        lines += [f"kept: {number - wrong:,} prompts without created_at, whose age is not known"]
+        lines += [f"kept: {number - wrong:,} prompts without created_at, whose age is unknown"]
     if wrong:
-        lines += [f"kept: {wrong:,} prompts whose created_at is no full time, like {example!r}"]
+        lines += [f"kept: {wrong:,} prompts whose created_at is not a full time, like {example!r}"]
     return lines

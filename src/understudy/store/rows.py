@@ -1,4 +1,4 @@
-"""Between records and rows of the tables: the only place that knows both."""
+"""Converts between records and table rows: the only module that knows both."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Label = Demonstration | Rating | Ranking
 
 
 def now() -> str:
-    """This moment, ISO 8601 in UTC with microseconds, so that later is greater."""
+    """The current time, ISO 8601 in UTC with microseconds, so that text order is time order."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
@@ -60,7 +60,7 @@ def labeler_of(row: RowMapping) -> LabelerInfo:
 
 
 def prompt_row(prompt: Prompt) -> Row:
-    """A row of `prompts`; what intake decides (split) is left to intake."""
+    """A row of `prompts`; intake sets the split later."""
     body = packed(write_value(prompt.prompt))
     return {
         "id": prompt.id,
@@ -76,7 +76,7 @@ def prompt_row(prompt: Prompt) -> Row:
 
 
 def prompt_of(row: RowMapping) -> Prompt:
-    """The record of a row of `prompts`; whatever is in the store had consent."""
+    """The record of a row of `prompts`; every prompt in the store had consent."""
     return Prompt(
         id=row["id"],
         prompt=prompt_of_body(row["body"]),
@@ -114,7 +114,7 @@ def response_row(response: Response) -> Row:
 
 
 def response_of(row: RowMapping, prompt: Conversation) -> Response:
-    """The record of a row of `responses` and its prompt."""
+    """The record of a row of `responses` joined with its prompt."""
     return Response(
         id=row["id"],
         prompt_id=row["prompt_id"],

@@ -1,4 +1,4 @@
-"""Who is signed in, and how often a password was wrong. Cookies are known as hashes only."""
+"""Sign-in sessions and counts of wrong passwords. Cookies are stored as hashes only."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ newest_rubric = (
     .limit(1)
     .scalar_subquery()
 )
-"""The version of the instructions that holds now."""
+"""The current version of the instructions."""
 _has_read = exists().where(
     and_(
         acknowledgements.c.account_id == accounts.c.id,
@@ -44,7 +44,7 @@ _account_of = (
 
 
 def open_session(store: Store, session_id: str, account_id: str, at: str) -> None:
-    """Begin one."""
+    """Begin a session."""
     row = {"id": session_id, "account_id": account_id, "created_at": at, "seen_at": at}
     with writing(store.engine) as connection:
         connection.execute(sessions.insert(), row)
@@ -52,28 +52,28 @@ def open_session(store: Store, session_id: str, account_id: str, at: str) -> Non
 
 
 def session_of(store: Store, session_id: str) -> RowMapping | None:
-    """A session that was not revoked with its account, and whether that has read the newest
+    """A session that was not revoked, with its account and whether the account has read the newest
     `rubric`."""
     with glancing(store.engine) as connection:
         return connection.execute(_account_of, {"id_": session_id}).mappings().first()
 
 
 def touch_session(store: Store, session_id: str, at: str) -> None:
-    """Write down that it was used."""
+    """Record the session's last use."""
     with writing(store.engine) as connection:
         mine = sessions.c.id == session_id
         connection.execute(sessions.update().where(mine).values(seen_at=at))
 
 
 def revoke_session(store: Store, session_id: str, at: str) -> None:
-    """End one."""
+    """End a session."""
     with writing(store.engine) as connection:
         mine = sessions.c.id == session_id
         connection.execute(sessions.update().where(mine).values(revoked_at=at))
 
 
 def failures(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, datetime]]:
-    """Key -> (wrong passwords in a row, when the last was)."""
+    """Key -> (wrong passwords in a row, time of the last one)."""
     query = select(sign_in_failures).where(sign_in_failures.c.key.in_(list(keys)))
     with reading(store.engine) as connection:
         rows = connection.execute(query).mappings().all()
@@ -81,7 +81,7 @@ def failures(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, datetime
 
 
 def note_failures(store: Store, counts: Mapping[str, int], at: str) -> None:
-    """Write down the new count of each key."""
+    """Store the new count of each key."""
     with writing(store.engine) as connection:
         mine = sign_in_failures.c.key.in_(list(counts))
         connection.execute(sign_in_failures.delete().where(mine))
@@ -90,7 +90,7 @@ def note_failures(store: Store, counts: Mapping[str, int], at: str) -> None:
 
 
 def forget_failures(store: Store, keys: Iterable[str]) -> None:
-    """A right password ends the row of wrong ones."""
+    """Reset the count after a right password."""
     with writing(store.engine) as connection:
         mine = sign_in_failures.c.key.in_(list(keys))
         connection.execute(sign_in_failures.delete().where(mine))

@@ -1,4 +1,4 @@
-"""What the owner chose in the browser: a few values by name."""
+"""The owner's settings from the browser: a few values by name."""
 
 import json
 from typing import Any
@@ -12,18 +12,18 @@ from understudy.store.repository import Store
 from understudy.store.rows import packed
 
 GOLD_RATE = "gold_rate"
-"""Name of a setting: share of a labeler's items that are the researchers' own."""
+"""Name of a setting: share of a labeler's items that are gold."""
 
 
 def setting(store: Store, name: str, default: Any) -> Any:
-    """A value, or what holds as long as nobody chose one."""
+    """A value, or the default until the owner sets one."""
     with reading(store.engine) as connection:
         found = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
     return default if found is None else json.loads(found)
 
 
 def set_setting(store: Store, name: str, value: Any, at: str, *, by: str | None) -> None:
-    """Choose one; the audit log says who did."""
+    """Set a value; the audit log records who did."""
     with writing(store.engine) as connection:
         connection.execute(settings.delete().where(settings.c.name == name))
         row = {"name": name, "value": packed(value), "updated_at": at}

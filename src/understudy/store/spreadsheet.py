@@ -1,8 +1,8 @@
-"""Records as spreadsheets read them: CSV in which no cell is taken for a formula.
+"""Records as CSV for spreadsheets, in which no cell is read as a formula.
 
-Every cell is quoted, and a text that a spreadsheet would calculate (CSV injection: `=1+1`,
-`@SUM(...)`) gets an apostrophe in front. That loses something: a text that began with an apostrophe
-looks the same. So CSV is for looking at, and JSON Lines is what trainers read.
+Every cell is quoted, and a text that a spreadsheet would evaluate (CSV injection: `=1+1`,
+`@SUM(...)`) gets a leading apostrophe. This is lossy: a text that began with an apostrophe looks
+the same. Use CSV for viewing; trainers read JSON Lines.
 """
 
 import csv
@@ -13,13 +13,13 @@ from dataclasses import fields
 from typing import Any
 
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What a formula may begin with, also in full width, and white space that is skipped before one."""
+"""What a formula may begin with, also in full width, and white space skipped before one."""
 BOM = "\ufeff"
-"""By which Excel knows UTF-8."""
+"""The mark by which Excel recognises UTF-8."""
 
 
 def csv_lines(kind: Any, records: Iterable[Any]) -> Iterator[bytes]:
-    """A header with the record's fields, then a row per record; what is no text is JSON."""
+    """A header with the record's fields, then a row per record; values other than text are JSON."""
     names = [field.name for field in fields(kind)]
     yield (BOM + _line(names)).encode()
     for record in records:

@@ -1,9 +1,9 @@
-"""What labelers send: drafts, and answers that are kept exactly once.
+"""What labelers send: drafts, and submissions that are stored exactly once.
 
-A browser makes the id of what it sends and may send it again for ever: the same id and body give
-the same reply, the same id with another body is refused. An answer, its labels and its place in
-the queue are one transaction, so what was acknowledged is whole. A late answer is kept: in its
-slot if that is still free, beside the others if not.
+The browser generates a submission's id and may resend it any number of times: the same id and body
+give the same reply; the same id with another body is refused. A submission, its labels and its
+place in the queue are one transaction, so an acknowledged submission is complete. A late submission
+is kept: in its slot if that is still free, else beside the others.
 """
 
 import json
@@ -33,7 +33,7 @@ from understudy.store.tables import labels, prompts, ranked_responses, users
 
 
 class Refused(Exception):
-    """An answer that cannot be taken; `code` and `more` say why."""
+    """A submission that cannot be accepted; `code` and `more` say why."""
 
     def __init__(self, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -42,12 +42,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What was sent for an assignment, checked and turned into records."""
+    """A submission for an assignment, checked and converted to records."""
 
     id: str
-    """The id that the browser made."""
+    """The id that the browser generated."""
     body: Mapping[str, Any]
-    """All of it, as it came."""
+    """The whole body, as received."""
     outcome: str
     """ranked, cannot_rank, unsure, demonstrated or written."""
     labels: Sequence[Label] = ()
@@ -55,25 +55,25 @@ class Answer:
     role: str | None = None
     """The labeler's role, which the database checks; None in practice and screening."""
     response_ids: Sequence[str] = ()
-    """The answers as they were shown, by id: a ranking's rows."""
+    """The ids of the responses in the order shown: a ranking's rows."""
     prompts: Sequence[Prompt] = ()
     """Prompts that the labeler wrote."""
     trial: Mapping[str, Any] | None = None
-    """The answer by response id, in practice and screening."""
+    """The submission by response id, in practice and screening."""
     feedback: Mapping[str, Any] | None = None
-    """What is said back in practice."""
+    """Feedback to show in practice."""
     tags: Mapping[str, Any] = field(default_factory=dict)
-    """What the labeler says of the prompt."""
+    """The labeler's tags of the prompt."""
     note: str = ""
     seconds: float | None = None
     ui: str | None = None
     revises: str | None = None
-    """The submission that this one takes the place of."""
+    """The submission that this one replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """One labeler's answer to a ranking item: `Opinion("ranked", {"r1": 0, "r2": 1})`."""
+    """One labeler's submission for a ranking item: `Opinion("ranked", {"r1": 0, "r2": 1})`."""
 
     outcome: str
     tier_of: Mapping[str, int]
@@ -81,16 +81,16 @@ class Opinion:
 
 
 More = Callable[[Sequence[Opinion]], bool]
-"""Whether an item with these opinions wants one more."""
+"""Whether an item with these opinions needs one more."""
 
 
 def save_draft(
     store: Store, assignment_id: str, account_id: str, *, version: int, body: Any, at: str
 ) -> int:
-    """Keep what is half written: its new version.
+    """Save a draft; returns its new version.
 
-    LookupError if the assignment is not this account's, Refused if it is done or if another tab
-    has saved since `version`.
+    LookupError if the assignment is not this account's; Refused if it is done or another tab has
+    saved since `version`.
     """
     given = {"id_": assignment_id, "account": account_id}
     row = {"seen": version, "version": version + 1, "body": packed(body), "saved_at": at}
@@ -107,7 +107,7 @@ def save_draft(
         raise Refused("already_submitted", "This was answered already.")
     raise Refused(
         "draft_stale",
-        "Another window has saved this since; choose which one to keep.",
+        "Another window has saved this task since; choose which draft to keep.",
         draft=draft_json(other) if other is not None else None,
     )
 
@@ -124,14 +124,14 @@ def draft_json(row: RowMapping) -> Row:
 def submit(
     store: Store, assignment_id: str, account_id: str, answer: Answer, *, at: str, more: More
 ) -> Row:
-    """Keep an answer and say so. LookupError if the assignment is not this account's.
+    """Store a submission and acknowledge it. LookupError if the assignment is not this account's.
 
-    Refused: known under another body, answered already, or revising what does not stand.
+    Refused if the id is known with another body, the task is done, or `revises` is not current.
     """
     with writing(store.engine) as connection:
         row = lock_assignment(connection, assignment_id, account_id)
         late = row["state"] in ("expired", "skipped") and row["stage"] == "work"
-        reply = {  # in the order in which it will be read again: the same reply, letter by letter
+        reply = {  # in the order in which it will be read back, so a resend gets an identical reply
             "assignment": assignment_id,
             "feedback": answer.feedback,
             "go": "/work",
@@ -162,7 +162,7 @@ def standing(connection: Connection, submission_id: str) -> Row:
 
 
 def opinions(connection: Connection, item_id: str) -> list[Opinion]:
-    """The standing answers to a ranking item."""
+    """The current submissions for a ranking item."""
     outcome_of: dict[str, str] = {}
     tiers: dict[str, dict[str, int]] = {}
     for name, outcome, response_id, tier in connection.execute(_OPINIONS, {"item": item_id}):
@@ -178,16 +178,16 @@ def _known(connection: Connection, answer_id: str, account_id: str, body: Any) -
     if row is None:
         return None
     if row["account_id"] != account_id or row["digest"] != sha256_of(packed(body)):
-        raise Refused("submission_conflict", "Something else was sent under this id.")
+        raise Refused("submission_conflict", "This id was used for a different submission.")
     reply: Row = json.loads(row["reply"])
     return reply
 
 
 def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> None:
-    """One answer stands; another one must say that it takes its place."""
+    """Only one submission is current; another one must name it to replace it."""
     if row["state"] != "done":
         if answer.revises is not None:
-            raise Refused("already_submitted", "There is nothing here to change yet.")
+            raise Refused("already_submitted", "You have sent nothing here that you could change.")
         return
     if answer.revises != row["submission_id"] or row["stage"] != "work" or row["kind"] == "write":
         raise Refused(
@@ -200,7 +200,7 @@ def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> 
 def _insert_submission(
     connection: Connection, row: RowMapping, answer: Answer, reply: Row, at: str
 ) -> bool:
-    """Whether it is new; what then turns out to be wrong with it takes it back again."""
+    """Insert it; returns whether it is new. A later error rolls it back."""
     body = packed(answer.body)
     new = {
         "id": answer.id,
@@ -216,7 +216,8 @@ def _insert_submission(
 
 
 def _insert_labels(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
-    """Into the record chain; what an earlier answer said and this one does not is withdrawn."""
+    """Add the records to the record chain; withdraws labels that the earlier submission had and
+    this one lacks."""
     _insert_prompts(connection, row, answer, at)
     earlier = _labels_of(connection, answer.revises) if answer.revises else {}
     rows = []
@@ -257,7 +258,7 @@ def _labels_of(
 
 
 def _insert_prompts(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
-    """What a labeler wrote, as the prompts of a user of their own."""
+    """Add a labeler's prompts, under a user of the labeler's own."""
     if answer.prompts:
         user = {"id": answer.prompts[0].user_id, "organization_id": None, "consent": True}
         insert_new(connection, users, [{**user, "created_at": at}])
@@ -265,7 +266,7 @@ def _insert_prompts(connection: Connection, row: RowMapping, answer: Answer, at:
 
 
 def _insert_tags(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
-    """On the prompt itself too: a labeler's word wins over the rules (Table 1)."""
+    """Store the tags, also on the prompt: a labeler's use case overrides the rules (Table 1)."""
     ids = [prompt.id for prompt in answer.prompts] or [row["prompt_id"]]
     for prompt_id in ids:
         new = {
@@ -298,7 +299,7 @@ def _insert_trial(connection: Connection, row: RowMapping, answer: Answer, at: s
 
 
 def _finish(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
-    """The assignment is done, in its slot or, if that is gone, beside the others."""
+    """Mark the assignment as done, in its slot or, if that is taken, beside the others."""
     slot = row["slot"]
     if row["stage"] == "work" and row["state"] in ("expired", "skipped"):
         full = row["num_done"] + row["num_live"] >= row["wanted"]
@@ -319,11 +320,11 @@ def _finish(connection: Connection, row: RowMapping, answer: Answer, at: str) ->
 
 
 def _count(connection: Connection, row: RowMapping, outcome: str, more: More) -> None:
-    """The item has one label more, and wants one more still where labelers disagree."""
+    """Count a label of the item, and ask for one more where labelers disagree."""
     num_done = row["num_done"] + (row["state"] != "done")
     num_live = row["num_live"] - (row["state"] == "leased")
     wanted = row["wanted"]
-    alone = num_done == 1 and outcome == "ranked"  # nobody to disagree with, and sure
+    alone = num_done == 1 and outcome == "ranked"  # nobody to disagree with, and not unsure
     if row["kind"] == "rank" and not alone and wanted <= num_done and wanted < row["max_wanted"]:
         wanted += more(opinions(connection, row["item_id"]))
     num_skips = row["num_skips"] - (row["state"] == "skipped")
@@ -335,7 +336,7 @@ def _count(connection: Connection, row: RowMapping, outcome: str, more: More) ->
     connection.execute(_COUNT, {**counts, **values})
 
 
-# Statements, made once
+# Statements, built once
 
 _STATE = select(assignments.c.state).where(
     assignments.c.id == bindparam("id_"), assignments.c.account_id == bindparam("account")
@@ -344,7 +345,7 @@ _DRAFT = select(drafts).where(drafts.c.assignment_id == bindparam("id_"))
 _DIALECTS: dict[bool, Any] = {True: sqlite, False: postgresql}
 """By whether it is SQLite."""
 _COUNTED = {"preserve_rowcount": True}
-"""Or nobody knows afterwards how many rows an INSERT made."""
+"""Keeps the number of rows that an INSERT made."""
 _NEW_DRAFT = ("version", "body", "saved_at")
 _SEEN = bindparam("seen", type_=Integer)
 _DRAFT_TO_SAVE = select(
@@ -358,7 +359,8 @@ _DRAFT_TO_SAVE = select(
 
 
 def _save_draft(dialect: Any) -> Any:
-    """One statement: for whose it is, unless it is done, or saved by another tab since `seen`."""
+    """In one statement: saves only the account's own, unless it is done or another tab saved since
+    `seen`."""
     new = dialect.insert(drafts).from_select(("assignment_id", *_NEW_DRAFT), _DRAFT_TO_SAVE)
     return new.on_conflict_do_update(
         index_elements=["assignment_id"],

@@ -1,16 +1,16 @@
 """The record chain as tables, for SQLite and PostgreSQL alike; `migrations/` makes them.
 
-What the database itself refuses, whoever asks:
+The database itself refuses, whoever asks:
 
-* a label that names another role than its labeler has (the foreign key is on id and role), and so
-  a labeler's change of role once anything was labeled;
+* a label with another role than its labeler's (the foreign key is on id and role), and so
+  a change of a labeler's role once they have labeled anything;
 * a record of a labeler who is not a training labeler in a training dataset (a check on
   `dataset_records`, whose role is tied to the label's by a foreign key);
-* a change of a label (a trigger); an edit is a new row that names the one it revises;
+* an update of a label (a trigger); an edit is a new row that names the one it revises;
 * two revisions of one label.
 
-Deleting a user deletes, by cascade, their prompts and all that hangs on them. Times are ISO 8601
-text in UTC, so that they sort and compare alike on both.
+Deleting a user deletes their prompts and all dependent rows by cascade. Times are ISO 8601 text in
+UTC, so that they sort and compare alike on both.
 """
 
 from sqlalchemy import (
@@ -83,7 +83,8 @@ rubrics = Table(
     text_column("evaluation_priorities", null=True),
     text_column("created_at"),
 )
-"""Versions of the instructions: what counts most first, when labeling to train and to evaluate."""
+"""Versions of the instructions, with priorities, most important first, for training and
+evaluation."""
 
 prompts = Table(
     "prompts",
@@ -103,7 +104,7 @@ prompts = Table(
     CheckConstraint("split IS NULL OR split IN ('train', 'valid', 'test')", name="split"),
 )
 """`split` is null until intake has kept the prompt; `dropped_by` is the step that dropped it.
-`digest` is the hash of the prompt as it came, before any redaction of `body`."""
+`digest` is the hash of the prompt as received, before any redaction of `body`."""
 
 responses = Table(
     "responses",
@@ -145,9 +146,9 @@ labels = Table(
     Index(None, "response_id"),
     Index(None, "labeler_id"),
 )
-"""Demonstrations, ratings and rankings; `body` is what the kind has of its own, as JSON. `rubric`
-is the version of the instructions under which a label was sent, `rubric_begun` that under which it
-was begun."""
+"""Demonstrations, ratings and rankings; `body` holds the kind's own fields as JSON. `rubric` is the
+version of the instructions under which a label was sent, `rubric_begun` that under which it was
+begun."""
 
 ranked_responses = Table(
     "ranked_responses",
@@ -172,7 +173,7 @@ datasets = Table(
     UniqueConstraint("id", "purpose"),
     CheckConstraint("purpose IN ('training', 'evaluation')", name="purpose"),
 )
-"""Frozen exports. `num_records` is what it had when it was frozen."""
+"""Frozen exports. `num_records` is the size when frozen."""
 
 dataset_records = Table(
     "dataset_records",
@@ -197,7 +198,7 @@ dataset_records = Table(
     Index(None, "prompt_id"),
     Index(None, "label_id"),
 )
-"""What a dataset holds, in its order."""
+"""The records of a dataset, in order."""
 
 dataset_files = Table(
     "dataset_files",
@@ -208,7 +209,7 @@ dataset_files = Table(
     Column("current", Boolean, nullable=False),
     Index(None, "sha256"),
 )
-"""Every file that a dataset was written to, by every hash it has had: a forgotten user changes
+"""Every file that a dataset was written to, with every hash it has had: forgetting a user changes
 it."""
 
 api_keys = Table(
@@ -224,7 +225,7 @@ api_keys = Table(
     text_column("revoked_at", null=True),
     Index(None, "user_id"),
 )
-"""Keys of the gateway: `id` is the public part of a key, the rest is known only as its hash."""
+"""Keys of the gateway: `id` is the public part of a key; the rest is stored only as a hash."""
 
 daily_usage = Table(
     "daily_usage",
@@ -234,7 +235,7 @@ daily_usage = Table(
     Column("requests", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
 )
-"""What a user has used of the gateway on a day (UTC)."""
+"""A user's use of the gateway on a day (UTC)."""
 
 feedback = Table(
     "feedback",
@@ -249,4 +250,4 @@ feedback = Table(
     Index(None, "prompt_id"),
     Index(None, "response_id"),
 )
-"""What users said of the answers that they got."""
+"""Users' feedback on responses."""

@@ -1,9 +1,9 @@
-"""Finding texts in files: which files of a folder still hold one of many texts.
+"""Finds which files of a folder still contain any of many texts.
 
-A user, or a year of a gateway's log, may have hundreds of thousands of texts, so files are read
-once for all of them: a hash of every 24 bytes of a file is looked up among the hashes of the texts'
-first 24 bytes, and only where one is found is the rest compared (by hash too, so that the texts
-need not stay in memory). Weights are left out: a file of numbers says no sentence.
+A user, or a year of a gateway's log, may have hundreds of thousands of texts, so each file is read
+once for all of them: the hash of every 24 bytes of a file is looked up among the hashes of the
+texts' first 24 bytes, and the rest is compared only on a hit (also by hash, so that the texts need
+not stay in memory). Files of weights are skipped: they contain no text.
 """
 
 import json
@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 WIDTH = 24
-"""Texts at least this long are searched for, and so many bytes are hashed: a shorter one may be
-anybody's."""
+"""Minimum length of texts that are searched for, and number of bytes hashed: anybody may have
+written a shorter text."""
 PIECE = 1 << 20
-"""Bytes of a file that are searched at a time."""
+"""Bytes of a file searched at a time."""
 WEIGHTS = (".safetensors", ".distcp")
-"""Files of numbers."""
+"""Suffixes of files of numbers."""
 _TABLE_BITS = 22
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 
@@ -38,7 +38,7 @@ class Texts:
         return bool(self._rest)
 
     def add(self, text: str) -> None:
-        """Look for a text too: as it is, and as JSON writes it."""
+        """Add a text to the search: as it is, and as escaped in JSON."""
         if len(text) < WIDTH:
             return
         for form in {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}:
@@ -48,7 +48,7 @@ class Texts:
             self.longest = max(self.longest, len(data))
 
     def in_file(self, path: Path) -> bool:
-        """Whether the file holds one of them."""
+        """Whether the file contains one of the texts."""
         keys = np.fromiter(self._rest, np.uint64, len(self._rest))
         table = np.zeros(1 << _TABLE_BITS, bool)
         table[_places(keys)] = True
@@ -71,7 +71,7 @@ class Texts:
 
 
 def files_with(folder: Path, texts: Texts, but: Collection[Path] = ()) -> Iterator[Path]:
-    """Files below a folder, other than `but` (resolved), that hold one of the texts."""
+    """Files below a folder, except `but` (resolved), that contain one of the texts."""
     if not texts:
         return
     for path in sorted(folder.rglob("*")):
@@ -85,11 +85,11 @@ def _digest(data: bytes) -> bytes:
 
 
 def _hashes(data: bytes) -> npt.NDArray[np.uint64]:
-    """A hash of the WIDTH bytes from each place on; none where there are not so many."""
+    """A hash of the WIDTH bytes that start at each position; none where fewer are left."""
     count = len(data) - WIDTH + 1
     if count < 1:
         return np.empty(0, np.uint64)
-    words = np.empty(len(data) - 7, np.uint64)  # the 8 bytes from each place on
+    words = np.empty(len(data) - 7, np.uint64)  # the 8 bytes that start at each position
     for offset in range(8):
         every_8th = words[offset::8]
         every_8th[:] = np.frombuffer(data, "<u8", len(every_8th), offset)
@@ -100,5 +100,5 @@ def _hashes(data: bytes) -> npt.NDArray[np.uint64]:
 
 
 def _places(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Where hashes are in a table of 2 ** _TABLE_BITS places."""
+    """The slots of hashes in a table of 2 ** _TABLE_BITS."""
     return hashes >> np.uint64(64 - _TABLE_BITS)

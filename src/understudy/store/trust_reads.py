@@ -1,7 +1,7 @@
-"""What is read to tell how far labels can be trusted: shared labels, gold answers, disagreements.
+"""Reads the data behind measures of trust: shared labels, answers to gold items, disagreements.
 
-Only labels that stand are read (neither revised nor withdrawn), and of shared labels only those of
-prompts, or responses, that several labelers labeled: the rest says nothing about agreement.
+Reads only current labels (neither revised nor withdrawn) and, for agreement, only those on prompts
+or responses that several labelers labeled.
 """
 
 import json
@@ -56,7 +56,7 @@ class SharedRating:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoldAnswer:
-    """What a labeler answered to a gold item in work."""
+    """A labeler's answer to a gold item in work."""
 
     item_id: str
     prompt_id: str
@@ -65,12 +65,12 @@ class GoldAnswer:
     answer: Mapping[str, Any]
     """`tiers` and `ratings` by response id."""
     key: Mapping[str, Any]
-    """The researchers' own, likewise."""
+    """The researcher's own answer, likewise."""
 
 
 def state_of_labels(store: Store) -> tuple[Any, ...]:
-    """Changes whenever a label, an answer, a skip, a gold item or a decision does: what is computed
-    from them holds as long. The first is the number of labels."""
+    """A value that changes with every label, submission, skip, gold item or decision, so that
+    results can be cached until it does. Its first part is the number of labels."""
     last = func.coalesce(func.max(labels.c.created_at), "")
     finished = assignments.c.state.in_(("done", "skipped"))
     queries = (
@@ -86,7 +86,7 @@ def state_of_labels(store: Store) -> tuple[Any, ...]:
 
 
 def shared_rankings(store: Store) -> list[SharedRanking]:
-    """By prompt and time."""
+    """Ordered by prompt and time."""
     several = (
         select(labels.c.prompt_id)
         .where(labels.c.kind == "ranking")
@@ -125,7 +125,7 @@ def shared_rankings(store: Store) -> list[SharedRanking]:
 
 
 def shared_ratings(store: Store) -> Iterator[SharedRating]:
-    """By response and time."""
+    """Ordered by response and time."""
     several = (
         select(labels.c.response_id)
         .where(labels.c.kind == "rating")
@@ -160,7 +160,7 @@ def roles(store: Store) -> dict[str, str]:
 
 
 def use_cases(store: Store) -> dict[str, str | None]:
-    """Prompt -> use case, for prompts that were labeled."""
+    """Prompt -> use case, for labeled prompts."""
     labeled = select(labels.c.prompt_id).where(labels.c.prompt_id == prompts.c.id).exists()
     with reading(store.engine) as connection:
         rows = connection.execute(select(prompts.c.id, prompts.c.use_case).where(labeled))
@@ -168,7 +168,7 @@ def use_cases(store: Store) -> dict[str, str | None]:
 
 
 def gold_answers(store: Store) -> list[GoldAnswer]:
-    """Answers to gold items that are mixed into work, oldest first; not their authors' own."""
+    """Answers to gold items mixed into work, oldest first, without their authors' own."""
     query = (
         select(
             assignments.c.item_id,
@@ -207,7 +207,7 @@ def gold_answers(store: Store) -> list[GoldAnswer]:
 
 
 def by_response(body: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
-    """What was sent, with response ids instead of the page's names of the answers."""
+    """A submission's body with response ids in place of the page's names."""
     names = {f"a{place}": response_id for place, response_id in enumerate(shown, start=1)}
     return {
         **body,
@@ -217,7 +217,7 @@ def by_response(body: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]
 
 
 def gold_list(store: Store) -> list[RowMapping]:
-    """Every gold item with its prompt and how many were given it, newest first."""
+    """Every gold item with its prompt and how many labelers got it, newest first."""
     answered = (
         select(func.count())
         .select_from(assignments)
@@ -274,7 +274,7 @@ def could_be_gold(store: Store, limit: int = 100) -> list[RowMapping]:
 
 
 def trials(store: Store, account_id: str) -> list[RowMapping]:
-    """An account's screening items with the answer, if any, and the key; skipped ones too."""
+    """An account's screening items with the answer, if any, and the key; includes skipped ones."""
     query = (
         select(
             assignments.c.id,
@@ -303,7 +303,7 @@ def trials(store: Store, account_id: str) -> list[RowMapping]:
 
 
 def ungraded(store: Store) -> list[RowMapping]:
-    """Demonstrations of screening that nobody has graded, oldest first, of nobody in particular."""
+    """Ungraded demonstrations of screening, oldest first, without their authors."""
     query = (
         select(
             trial_answers.c.assignment_id,
@@ -328,18 +328,18 @@ def ungraded(store: Store) -> list[RowMapping]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contested:
-    """What the labelers of one item said."""
+    """One item with what its labelers sent."""
 
     item: RowMapping
     """The item's columns, its prompt's `prompt_body`, `use_case`."""
     opinions: tuple[RowMapping, ...]
-    """account_id, outcome, note, shown and the body that was sent, in an order of nobody's."""
+    """account_id, outcome, note, shown and the body sent, in an arbitrary order."""
     decision: RowMapping | None
     """The last adjudication with the account's `name`."""
 
 
 def contested(store: Store, item_id: str | None = None) -> list[Contested]:
-    """Ranking items on which several labelers, or one who could not say, were heard."""
+    """Ranking items with several submissions, or with one that has no ranking."""
     whole = _items_to_rank()
     answers = _opinions()
     decided = (
@@ -399,12 +399,12 @@ def _opinions() -> Select[Any]:
         .join(submissions, submissions.c.id == assignments.c.submission_id)
         .join(items, items.c.id == assignments.c.item_id)
         .where(items.c.kind == "rank", assignments.c.state == "done", assignments.c.stage == "work")
-        .order_by(assignments.c.id)  # random ids: nobody is first
+        .order_by(assignments.c.id)  # random ids: an arbitrary order
     )
 
 
 def decided_truths(store: Store) -> list[tuple[str, Tiers]]:
-    """Prompt and ranking that somebody decided, or that researchers gave as a gold item's key."""
+    """Prompts with a decided ranking or a researcher's key of a gold item."""
     decided = (
         select(items.c.prompt_id, adjudications.c.body)
         .join(items, items.c.id == adjudications.c.item_id)
@@ -424,7 +424,7 @@ def decided_truths(store: Store) -> list[tuple[str, Tiers]]:
 
 
 def labels_by_rubric(store: Store) -> dict[str, int]:
-    """Rubric version -> labels that followed it."""
+    """Rubric version -> number of labels that followed it."""
     query = (
         select(labels.c.rubric, func.count())
         .where(labels.c.rubric.is_not(None))
@@ -444,7 +444,7 @@ def rubric_rows(store: Store) -> list[RowMapping]:
 def audit_page(
     store: Store, *, before: int | None = None, action: str = "", limit: int = 100
 ) -> list[RowMapping]:
-    """Rows of the audit log, newest first, whose action begins so."""
+    """Rows of the audit log whose action has this prefix, newest first."""
     query = select(audit_log).order_by(audit_log.c.seq.desc()).limit(limit)
     if before is not None:
         query = query.where(audit_log.c.seq < before)

@@ -1,7 +1,8 @@
-"""What an owner decides about labels, and what labelers say of themselves: each one transaction.
+"""Writes the owner's decisions about labels and labelers' self-descriptions, each in one
+transaction.
 
-Every decision is in the audit log, in the same transaction; self-descriptions are not, since the
-log is shown.
+The same transaction records each decision in the audit log. Self-descriptions are not recorded
+there, since the owner can read the log.
 """
 
 import json
@@ -32,7 +33,7 @@ from understudy.store.tables import labelers, rubrics
 from understudy.store.trust_reads import by_response
 
 EVERYBODY = 1_000_000
-"""A gold item is wanted from everybody."""
+"""Everybody is to label a gold item."""
 
 
 def adjudicate(
@@ -40,8 +41,8 @@ def adjudicate(
 ) -> None:
     """Decide a disagreement; `decision["verdict"]` is ranked, cannot_rank, more_labels, set_aside.
 
-    more_labels asks one labeler more, set_aside takes the item out of the queue; the others close
-    it. LookupError for no item.
+    more_labels asks one more labeler, set_aside takes the item out of the queue; the others close
+    it. LookupError if there is no such item.
     """
     with writing(store.engine) as connection:
         item = _item(connection, item_id)
@@ -69,7 +70,7 @@ def _changed_by(verdict: str, item: RowMapping) -> dict[str, Any]:
 
 
 def set_item_state(store: Store, item_id: str, state: str, *, by: str, at: str) -> None:
-    """Open an item again, with its skips forgotten, or close it. LookupError for no item."""
+    """Reopen an item, with its skips reset, or close it. LookupError if there is no such item."""
     with writing(store.engine) as connection:
         item = _item(connection, item_id)
         values: dict[str, Any] = {"state": state}
@@ -82,7 +83,7 @@ def set_item_state(store: Store, item_id: str, state: str, *, by: str, at: str) 
 
 
 def researcher_answer(store: Store, item_id: str) -> tuple[str, dict[str, Any]] | None:
-    """(account, answer by response id) that a researcher gave to an item last; None without one."""
+    """(account, answer by response id) of the researcher who last answered an item, or None."""
     query = (
         select(assignments.c.account_id, assignments.c.shown, submissions.c.body)
         .join(accounts, accounts.c.id == assignments.c.account_id)
@@ -116,14 +117,14 @@ def make_gold(
     by: str,
     at: str,
 ) -> None:
-    """Use an item to practise, to screen or mixed into work; ValueError if it is used already.
+    """Use an item for practice, for screening or mixed into work; ValueError if it is gold already.
 
-    LookupError for no item. From now on the queue gives it to nobody by itself.
+    LookupError if there is no such item. The queue no longer hands it out as ordinary work.
     """
     with writing(store.engine) as connection:
         item = _item(connection, item_id)
         if item["kind"] == "write":
-            raise ValueError("a prompt that labelers write has no key; choose another item")
+            raise ValueError("an item of kind write cannot have a key; choose another item")
         if item["kind"] == "demonstrate" and use == "mixed":
             raise ValueError("a demonstration cannot be scored by itself; use it for screening")
         mine = gold_items.c.item_id == item_id
@@ -141,14 +142,14 @@ def make_gold(
         }
         connection.execute(gold_items.insert(), row)
         values = {"pool": "gold", "wanted": EVERYBODY, "max_wanted": EVERYBODY}
-        values["state"] = "open" if use == "mixed" else "closed"  # trials look at gold_items alone
+        values["state"] = "open" if use == "mixed" else "closed"  # trials read gold_items only
         connection.execute(items.update().where(items.c.id == item_id).values(values))
         body = {"use": use}
         append(connection, at=at, account_id=by, action="gold.added", object=item_id, body=body)
 
 
 def retire_gold(store: Store, item_id: str, *, by: str, at: str) -> None:
-    """Give a gold item to nobody any more. LookupError if it is none."""
+    """Retire a gold item. LookupError if it is not gold."""
     with writing(store.engine) as connection:
         mine = (gold_items.c.item_id == item_id) & gold_items.c.retired_at.is_(None)
         if not connection.execute(gold_items.update().where(mine).values(retired_at=at)).rowcount:
@@ -158,7 +159,7 @@ def retire_gold(store: Store, item_id: str, *, by: str, at: str) -> None:
 
 
 def grade_trial(store: Store, assignment_id: str, grade: int, *, by: str, at: str) -> None:
-    """Add a grade (1 to 7) to a demonstration of screening. LookupError if it is none."""
+    """Add a grade (1 to 7) to a demonstration of screening. LookupError if there is none."""
     with writing(store.engine) as connection:
         mine = trial_answers.c.assignment_id == assignment_id
         query = (
@@ -180,7 +181,7 @@ def grade_trial(store: Store, assignment_id: str, grade: int, *, by: str, at: st
 
 
 def note_scores(store: Store, account_id: str, scores: Mapping[str, float]) -> None:
-    """What screening found, on the account and, once there is a role, on the labeler."""
+    """Store screening scores on the account and, once there is a role, on the labeler."""
     with writing(store.engine) as connection:
         account_in(connection, account_id)
         text = packed(dict(scores))
@@ -192,14 +193,14 @@ def note_scores(store: Store, account_id: str, scores: Mapping[str, float]) -> N
 
 
 def set_group(store: Store, account_id: str, group: str | None) -> None:
-    """The group of an account that has no role yet."""
+    """Set the group of an account that has no role yet."""
     with writing(store.engine) as connection:
         mine = (accounts.c.id == account_id) & accounts.c.role.is_(None)
         connection.execute(accounts.update().where(mine).values(labeler_group=group))
 
 
 def clear_flag(store: Store, flag_id: str, *, by: str, at: str, note: str) -> None:
-    """A person has looked at a flag. LookupError if it is none, or cleared."""
+    """Clear a flag that a person has looked at. LookupError if there is none or it is cleared."""
     with writing(store.engine) as connection:
         mine = (worker_flags.c.id == flag_id) & worker_flags.c.cleared_at.is_(None)
         values = {"cleared_by": by, "cleared_at": at}
@@ -210,7 +211,7 @@ def clear_flag(store: Store, flag_id: str, *, by: str, at: str, note: str) -> No
 
 
 def dismiss_alarm(store: Store, account_id: str, kind: str, *, by: str, at: str, note: str) -> None:
-    """A person has looked at a computed alarm: kept as a flag that is cleared already."""
+    """Clear a computed alarm: store it as a cleared flag."""
     with writing(store.engine) as connection:
         row = {
             "id": f"flag-{secrets.token_hex(8)}",
@@ -229,7 +230,7 @@ def dismiss_alarm(store: Store, account_id: str, kind: str, *, by: str, at: str,
 
 
 def dismissed(store: Store, since: str) -> set[tuple[str, str]]:
-    """(account, kind) of alarms that were cleared since then."""
+    """(account, kind) of alarms cleared since a given time."""
     query = select(worker_flags.c.account_id, worker_flags.c.kind).where(
         worker_flags.c.cleared_at >= since
     )
@@ -240,7 +241,7 @@ def dismissed(store: Store, since: str) -> set[tuple[str, str]]:
 def describe_oneself(
     store: Store, account_id: str, values: Mapping[str, Any] | None, at: str
 ) -> None:
-    """Keep what somebody says of themselves, or (None) forget it."""
+    """Store a self-description, or delete it (None)."""
     with writing(store.engine) as connection:
         mine = self_descriptions.c.account_id == account_id
         connection.execute(delete(self_descriptions).where(mine))
@@ -250,7 +251,7 @@ def describe_oneself(
 
 
 def cover_topics(store: Store, account_id: str, values: Mapping[str, bool]) -> None:
-    """Keep which topics somebody can judge, in place of what they said before."""
+    """Store which topics somebody can judge, replacing what they said before."""
     with writing(store.engine) as connection:
         mine = topic_coverage.c.account_id == account_id
         connection.execute(delete(topic_coverage).where(mine))
@@ -272,7 +273,7 @@ def publish_rubric(
     by: str,
     at: str,
 ) -> None:
-    """A new version of the instructions, which holds from now on. ValueError for a known name."""
+    """Add a version of the instructions and make it current. ValueError for a known name."""
     row = {
         "version": version,
         "instructions": instructions,
@@ -283,9 +284,7 @@ def publish_rubric(
     with writing(store.engine) as connection:
         known = select(rubrics.c.version).where(rubrics.c.version == version)
         if connection.execute(known).first() is not None:
-            raise ValueError(
-                f"there is a version {version!r}; a version is for good, choose a name"
-            )
+            raise ValueError(f"version {version!r} exists and cannot change; choose another name")
         connection.execute(rubrics.insert(), row)
         append(connection, at=at, account_id=by, action="rubric.published", object=version)
 

@@ -1,8 +1,8 @@
 """Who has read which prompt: the access log.
 
-An assignment is the record that a labeler was given an item: none is ever deleted, but with its
-prompt. Any other page that shows a prompt, or its beginning, writes a row here before it is shown.
-Rows hold ids and times, no text, and go with the prompt when its user is forgotten.
+An assignment records that a labeler was given an item; it is deleted only with its prompt. Any
+other page that shows a prompt, or its beginning, first writes a row here. Rows hold ids and times,
+no text, and go with the prompt when its user is forgotten.
 """
 
 from collections.abc import Iterable
@@ -19,29 +19,29 @@ _INSERT = {
     True: sqlite.insert(prompt_views).on_conflict_do_nothing(),
     False: postgresql.insert(prompt_views).on_conflict_do_nothing(),
 }
-"""By whether it is SQLite."""
+"""Keyed by whether the backend is SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """That somebody was shown a prompt: `Seen("2026-01-01T09:00", "l1", "Ann", "p1", "task")`."""
+    """One view of a prompt: `Seen("2026-01-01T09:00", "l1", "Ann", "p1", "task")`."""
 
     at: str
-    """When; of a task, when it was given."""
+    """The time; for a task, when it was given."""
     account_id: str
-    """Whom."""
+    """The account."""
     name: str
-    """What they are called."""
+    """The account's name."""
     prompt_id: str
-    """Which prompt."""
+    """The prompt."""
     page: str
-    """Where: task, practice or screening, or the page's name."""
+    """task, practice or screening, or the page's name."""
 
 
 def note_views(
     store: Store, account_id: str, prompt_ids: Iterable[str | None], page: str, at: str
 ) -> None:
-    """Write down that a page shows these prompts to an account (None is no prompt)."""
+    """Record that a page shows these prompts to an account (ignores None)."""
     shown = {prompt_id for prompt_id in prompt_ids if prompt_id is not None}
     rows = [
         {"prompt_id": prompt_id, "account_id": account_id, "page": page, "at": at}
@@ -55,7 +55,7 @@ def note_views(
 def views(
     store: Store, *, prompt_id: str | None = None, account_id: str | None = None
 ) -> list[Seen]:
-    """Who was shown a prompt, or what an account was shown, or both, oldest first."""
+    """Views of a prompt, by an account, or both, oldest first."""
     given = _given()
     other = select(
         prompt_views.c.at, prompt_views.c.account_id, prompt_views.c.prompt_id, prompt_views.c.page
@@ -74,7 +74,7 @@ def views(
 
 
 def _given() -> Select[tuple[str, str, str, str]]:
-    """Items that were given to somebody, whatever became of it."""
+    """Items that were given to somebody, whatever the outcome."""
     page = case((assignments.c.stage == "work", literal("task")), else_=assignments.c.stage)
     return (
         select(

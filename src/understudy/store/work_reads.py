@@ -1,4 +1,4 @@
-"""What is read about the work itself: the queue, its pace, who is at it, who did what lately."""
+"""Reads about the work itself: the queue, its pace, live tasks, recent work."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,8 @@ FINISHED = ("done", "skipped")
 
 
 def queue_rows(store: Store) -> list[RowMapping]:
-    """kind, purpose, pool, state and how many items, labels done and wanted, leases, skips."""
+    """kind, purpose, pool, state, and the numbers of items, labels done and wanted, leases,
+    skips."""
     keys = (items.c.kind, items.c.purpose, items.c.pool, items.c.state)
     query = (
         select(
@@ -43,7 +44,7 @@ def queue_rows(store: Store) -> list[RowMapping]:
 
 
 def set_aside(store: Store, limit: int = 100) -> list[tuple[RowMapping, dict[str, int]]]:
-    """Items that many skipped, with the reasons that were given; then those that were closed."""
+    """Items that many skipped, with the reasons given, then closed ones."""
     query = (
         select(items, prompts.c.body.label("prompt_body"))
         .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
@@ -68,7 +69,7 @@ def set_aside(store: Store, limit: int = 100) -> list[tuple[RowMapping, dict[str
 
 
 def live(store: Store, at: str) -> list[RowMapping]:
-    """Who is at what now: name, kind and the lease's times."""
+    """Live tasks: name, kind and the lease's times."""
     query = (
         select(
             accounts.c.name,
@@ -88,7 +89,7 @@ def live(store: Store, at: str) -> list[RowMapping]:
 
 @dataclass(frozen=True, slots=True)
 class DayCount:
-    """What one labeler did on a day (UTC)."""
+    """One labeler's work on a day (UTC)."""
 
     day: str
     account_id: str
@@ -97,7 +98,7 @@ class DayCount:
 
 
 def days(store: Store, since: str = "") -> list[DayCount]:
-    """Work of every labeler on every day."""
+    """Every labeler's work by day."""
     day = func.substr(assignments.c.done_at, 1, 10)
     query = (
         select(day, assignments.c.account_id, assignments.c.state, func.count())
@@ -119,7 +120,8 @@ def days(store: Store, since: str = "") -> list[DayCount]:
 
 
 def recent_work(store: Store, account_id: str | None = None, last: int = 120) -> list[RowMapping]:
-    """The last items of every account (or one), oldest first, with what was sent and its length."""
+    """The latest items of every account (or one), oldest first, with what was sent and its
+    length."""
     place = func.row_number().over(
         partition_by=assignments.c.account_id,
         order_by=(assignments.c.done_at.desc(), assignments.c.id),
@@ -154,7 +156,7 @@ def recent_work(store: Store, account_id: str | None = None, last: int = 120) ->
 
 
 def _characters() -> Any:
-    """Length of an item's answers, which is what there is to read before ranking."""
+    """Total length of an item's responses, which labelers read before ranking."""
     return (
         select(func.coalesce(func.sum(func.length(responses.c.response)), 0))
         .join_from(item_responses, responses)
@@ -165,7 +167,7 @@ def _characters() -> Any:
 
 
 def account_rows(store: Store) -> list[RowMapping]:
-    """Every account with what it did in work: done, skipped, when last."""
+    """Every account with its numbers of done and skipped items and its last activity."""
     query = (
         select(
             accounts,
@@ -199,7 +201,7 @@ def _count_of(state: str) -> Any:
 
 
 def work_seconds(store: Store) -> dict[str, list[float]]:
-    """Account -> active seconds of each of its items, where they are known."""
+    """Account -> active seconds of each of its items, where known."""
     query = select(assignments.c.account_id, assignments.c.seconds).where(
         assignments.c.stage == "work",
         assignments.c.state == "done",
@@ -213,7 +215,7 @@ def work_seconds(store: Store) -> dict[str, list[float]]:
 
 
 def open_flags(store: Store) -> list[RowMapping]:
-    """What was flagged and not cleared, with the account's name, newest first."""
+    """Flags that are not cleared, with the account's name, newest first."""
     query = (
         select(worker_flags, accounts.c.name)
         .join(accounts, accounts.c.id == worker_flags.c.account_id)
@@ -232,7 +234,7 @@ def names(store: Store) -> dict[str, str]:
 
 
 def descriptions(store: Store) -> list[RowMapping]:
-    """What labelers said of themselves: account_id, role, body. For counts and weights only."""
+    """Self-descriptions: account_id, role, body. For counts and weights only."""
     query = select(self_descriptions.c.account_id, accounts.c.role, self_descriptions.c.body).join(
         accounts, accounts.c.id == self_descriptions.c.account_id
     )
@@ -242,7 +244,7 @@ def descriptions(store: Store) -> list[RowMapping]:
 
 
 def coverage(store: Store) -> dict[str, dict[str, bool]]:
-    """Account -> topic -> whether it can judge it. For counts only."""
+    """Account -> topic -> whether they can judge it. For counts only."""
     found: dict[str, dict[str, bool]] = {}
     with reading(store.engine) as connection:
         query: Select[Any] = select(topic_coverage)

@@ -122,7 +122,7 @@ def test_practice_shows_the_researchers_answer_and_screening_does_not(pages: Sit
     assert (work["stage"], work["prompt"]["turns"][0]["content"]) == ("work", "Question 3?")
     ann.submit(work, ranked(work))
     assert ann.next() is None, "gold items are not handed out as work unless mixed in"
-    with pytest.raises(ValueError, match="is training for good"):
+    with pytest.raises(ValueError, match="is training, and a role never changes"):
         decide(pages.store, ann.account, "held_out", by="lab-owner", at=pages.parts.now())
 
 

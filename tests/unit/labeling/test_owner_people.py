@@ -249,7 +249,7 @@ def test_a_candidate_invited_with_a_role_waits_for_a_decision_and_gets_it(site):
         "waiting for a decision" in one["text"] for one in site.boss.get("/api/owner/home")["todo"]
     )
     at = f"/api/owner/labelers/{row['id']}/decide"
-    with pytest.raises(Unwelcome, match="is training for good"):
+    with pytest.raises(Unwelcome, match="is training, and a role never changes"):
         site.boss.post(at, {"role": "held_out"})
     assert site.boss.post(at, {"role": None, "reason": "too fast"})["stage"] == "rejected"
     assert site.boss.post(at, {"role": "training"})["stage"] == "active"

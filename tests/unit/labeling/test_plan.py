@@ -109,7 +109,7 @@ def test_the_way_from_the_command_line(project, capsys) -> None:
     link = capsys.readouterr().out
     assert link.startswith("http://127.0.0.1:8080/invitation#")
     assert main(["labelers", "invite", "ann", *at]) == 2
-    assert "somebody is called ann already" in capsys.readouterr().err
+    assert "the name ann is taken" in capsys.readouterr().err
     assert main(["labelers", "invite", "Olga", "--owner", *at]) == 0
     assert main(["labelers", "disable", "ANN", *at]) == 0
     capsys.readouterr()
@@ -168,7 +168,7 @@ def test_a_decision_on_the_command_line(project, capsys) -> None:
     assert "Ann may work as training" in said.out
     assert "Bo is turned away" in said.out
     assert "Bo has no role yet; give --role or --refuse" in said.err
-    assert "Ann is training for good" in said.err
+    assert "Ann is training, and a role never changes" in said.err
     assert "nobody is called 'Cy'" in said.err
     assert main(["labelers", "list", *at]) == 0
     assert "training, active" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def test_this_machine_needs_no_tls(host: str) -> None:
 
 def test_a_folder_without_a_project_is_one_line(tmp_path: Path, capsys) -> None:
     assert main(["label", "--project", str(tmp_path)]) == 2
-    assert "holds no project.toml; make a project with" in capsys.readouterr().err
+    assert "has no project.toml; make a project with" in capsys.readouterr().err
 
 
 def test_the_application_needs_no_torch(tmp_path: Path) -> None:

@@ -135,9 +135,9 @@ def test_other_formats_have_names_of_their_own(filled, tmp_path: Path, form: str
     assert "the store is sound" in check(CheckConfig(project=project.folder))
     with pytest.raises(ValueError, match=f"must end in {SUFFIXES[form]}"):
         ExportConfig(kind="rankings", format=form, out=tmp_path / "x.jsonl")
-    with pytest.raises(ValueError, match=f"{form} has no format for prompts"):
+    with pytest.raises(ValueError, match=f"{form} does not support prompts"):
         ExportConfig(kind="prompts", format=form)
-    with pytest.raises(ValueError, match=f"is a name for --format {form}|must end in .jsonl"):
+    with pytest.raises(ValueError, match=f"has the suffix of --format {form}|must end in .jsonl"):
         ExportConfig(kind="rankings", out=again)
 
 
@@ -204,5 +204,5 @@ def test_check_finds_a_changed_dataset(filled) -> None:
     export(ExportConfig(kind="ratings", project=project.folder))
     path = project.datasets / "ratings-training.jsonl"
     path.write_text(path.read_text().replace('"likert": 6', '"likert": 1'))
-    with pytest.raises(StoreDamaged, match="is not what was exported"):
+    with pytest.raises(StoreDamaged, match="differs from what was exported"):
         check(CheckConfig(project=project.folder))

@@ -70,7 +70,7 @@ def test_a_models_lineage_leads_to_the_users(used) -> None:
     assert "5 demonstrations for training" in tree
     assert "labelers: 2: l1 (training), l2 (training)" in tree
     assert "users: 4: leaving, u0, u1, u2" in tree
-    with pytest.raises(ValueError, match="is in no run folder"):
+    with pytest.raises(ValueError, match="is not in a run folder"):
         lineage(LineageConfig(model=used.folder, project=used.folder))
 
 
@@ -156,7 +156,7 @@ def test_backups_are_named(used, tmp_path: Path) -> None:
     result = forget(ForgetConfig(user="leaving", project=used.folder))
     found = [line.partition(" of ")[0] for line in result.backups]
     assert sorted(Path(path).name for path in found) == [".gone.0af.tmp", "[kept]", "[kept].log"]
-    assert result.table().count("may hold them: delete it") == 3
+    assert result.table().count("may contain them: delete it") == 3
 
 
 def test_somebody_who_reads_is_in_the_way_and_it_is_said(used, backend: str, monkeypatch) -> None:
@@ -169,7 +169,7 @@ def test_somebody_who_reads_is_in_the_way_and_it_is_said(used, backend: str, mon
     store = used.open_store()
     store.add_user(User("new", None, True))
     result = forget(ForgetConfig(user="leaving", project=used.folder))
-    assert result.left == ["the store's write-ahead log: somebody is reading; run this again"]
+    assert result.left == ["the store's write-ahead log: another process reads it; run again"]
     reader.close()
     store.engine.dispose()
     assert forget(ForgetConfig(user="leaving", project=used.folder)).left == []

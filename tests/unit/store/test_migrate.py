@@ -32,7 +32,7 @@ def test_an_empty_database_a_newer_and_an_older_schema_are_refused(
     backend: str, tmp_path: Path
 ) -> None:
     engine = make_engine(database(backend, tmp_path, migrated=False))
-    with pytest.raises(ValueError, match="holds no store"):
+    with pytest.raises(ValueError, match="has no store"):
         check_version(engine)
     upgrade(engine)
     check_version(engine)

@@ -127,7 +127,7 @@ def test_a_split_key_that_was_in_use_can_be_kept(tmp_path: Path, capsys) -> None
         ('store = "sqlite:///s"\nsplit_key = "k"\nsecret = 1', "key 'secret' is not known"),
         ("store = 3\nsplit_key = 'k'", "store is 3; it must be text"),
         ("store", "is not valid TOML"),
-        (None, "holds no project.toml"),
+        (None, "has no project.toml"),
     ],
 )
 def test_what_can_be_wrong_with_a_project(tmp_path: Path, text: str | None, problem: str) -> None:

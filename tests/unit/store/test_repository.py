@@ -48,7 +48,7 @@ def test_the_same_prompt_twice_is_one_and_another_under_its_id_is_refused(store:
     prompt = Prompt(id="p1", prompt="Name a prime.", user_id="u1")
     store.add_prompts([prompt])
     assert store.add_prompts([prompt, prompt]) == Added(known=2)
-    with pytest.raises(ValueError, match="prompt 'p1' is in the store with another digest"):
+    with pytest.raises(ValueError, match="prompt 'p1' is already in the store with another digest"):
         store.add_prompts([replace(prompt, prompt="Something else")])
     with pytest.raises(ValueError, match="another user_id"):
         store.add_prompts([replace(prompt, user_id="u2")])
@@ -108,7 +108,7 @@ def test_a_label_is_never_changed_only_revised(store: Store) -> None:
     fill(store, 1)
     (prompt,) = store.prompts()
     old = labels_of(prompt, LABELERS[0])[0]
-    with pytest.raises(ValueError, match="is in the store with another body"):
+    with pytest.raises(ValueError, match="is already in the store with another body"):
         store.add_labels([replace(old, response="A better one.")])
     with pytest.raises(StoreRefused, match="immutable"), writing(store.engine) as connection:
         connection.execute(update(labels).values(body="{}"))
@@ -129,7 +129,7 @@ def test_a_label_is_never_changed_only_revised(store: Store) -> None:
 
 def test_a_role_is_for_good(store: Store) -> None:
     fill(store, 1)
-    with pytest.raises(ValueError, match="labeler 'h1' is in the store with another role"):
+    with pytest.raises(ValueError, match="labeler 'h1' is already in the store with another role"):
         store.add_labelers([replace(LABELERS[2], role="training")])
     ranking = labels_of(next(store.prompts()), LABELERS[2])[2]
     with pytest.raises(ValueError, match="says that labeler 'h1' is training"):

@@ -125,7 +125,7 @@ def test_what_cannot_be_dated_is_kept_and_said(project) -> None:
     dry = expire(ExpireConfig(project=project.folder, days=1, dry_run=True), at=AT).table()
     assert "old of ann, sent 2020-01-01T08:00:00.000000+00:00" in dry
     assert "short of ann, sent 2020-06-01T10:00:00.000000+00:00" in dry
-    assert "kept: 4 prompts whose created_at is no full time, like ''" in dry
+    assert "kept: 4 prompts whose created_at is not a full time, like ''" in dry
     assert expire(ExpireConfig(project=project.folder, days=1), at=AT).num_prompts == 2
     left = {prompt.id for prompt in store.prompts()}
     assert left == {"epoch", "american", "empty", "year", "new"}
