@@ -54,7 +54,7 @@ def test_doors(project: Site, look, scheme, width) -> None:
     page.locator("#invitation").wait_for()
     check(page)
     page.goto("/invitation#no-such-token")
-    expect(page.locator("#lead")).to_contain_text("used or is too old")
+    expect(page.locator("#lead")).to_contain_text("used or has expired")
     check(page)
     page.goto("/nowhere")
     check(page)

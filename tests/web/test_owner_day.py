@@ -64,7 +64,7 @@ def test_an_invitation_made_here_signs_somebody_in(project: Site, owner, open_pa
     page.get_by_role("button", name="Begin").click()
     page.wait_for_url("**/instructions")
     page.goto(link)  # it works once
-    expect(page.locator("#lead")).to_contain_text("This link was used or is too old")
+    expect(page.locator("#lead")).to_contain_text("This link was used or has expired")
     go(owner, "Labelers")
     owner.get_by_role("link", name="Gil").click()
     owner.get_by_role("button", name="Disable").click()

@@ -50,32 +50,32 @@ class SignIn(Body):
 
 
 class Token(Body):
-    """What a one-time link holds."""
+    """A one-time link's token."""
 
     token: str = Field(max_length=200)
 
 
 class Accept(Token):
-    """A one-time link used."""
+    """A one-time link to redeem."""
 
     name: str = Field(max_length=200)
     password: str = Field(max_length=1000)
 
 
 class NewPassword(Body):
-    """A password to replace."""
+    """The old and the new password."""
 
     old: str = Field(max_length=1000)
     new: str = Field(max_length=1000)
 
 
 def session(call: Call) -> Reply:
-    """Who is signed in, and the CSRF token for a page whose own has grown old."""
+    """The signed-in account, and a fresh CSRF token for pages whose token expired."""
     return WithToken({"account": call.account.to_json() if call.account else None})
 
 
 def sign_in(call: Call) -> Reply:
-    """Begin a session, with a cookie that nobody knew before."""
+    """Begin a session with a new cookie."""
     app: LabelApp = call.app
     keys = keys_of(name_key(call.body.name), call.address)
     _begin_try(app, keys)
@@ -97,7 +97,7 @@ def sign_out(call: Call) -> Reply:
 
 
 def check_invitation(call: Call) -> Reply:
-    """What a one-time link is for, if it can be used."""
+    """What a one-time link is for, if it still works."""
     link = invitation_of(call.app.store, call.body.token, call.app.now())
     if link is None:
         raise _no_link()
@@ -105,7 +105,7 @@ def check_invitation(call: Call) -> Reply:
 
 
 def accept_invitation(call: Call) -> Reply:
-    """Choose a name and a password by a one-time link, and be signed in."""
+    """Redeem a one-time link: set name and password, and sign in."""
     app: LabelApp = call.app
     if invitation_of(app.store, call.body.token, app.now()) is None:
         raise _no_link()
@@ -121,7 +121,7 @@ def accept_invitation(call: Call) -> Reply:
 
 
 def change_password(call: Call) -> Reply:
-    """Another password; every session but a new one of this browser ends."""
+    """Change the password; ends every session and begins a new one in this browser."""
     app: LabelApp = call.app
     keys = keys_of(name_key(call.me.name), call.address)
     _begin_try(app, keys)
@@ -147,15 +147,16 @@ def _signed_in(call: Call, account_id: str) -> SignedIn:
 
 
 def _begin_try(app: LabelApp, keys: dict[str, str]) -> None:
-    """Count a try as a failure before its password is looked at, so that many at once are slowed
-    like one after the other; ApiError 429 while a wait is on."""
+    """Count an attempt as a failure before checking its password, so that parallel attempts are
+    slowed like sequential ones; ApiError 429 during a wait."""
     with _TRYING:
         counts = _check_wait(app, keys)
         note_failures(app.store, {key: counts.get(key, 0) + 1 for key in keys.values()}, app.now())
 
 
 def _end_try(app: LabelApp, keys: dict[str, str]) -> None:
-    """It was no failure: the row of wrong ones ends, and the address has one less."""
+    """Undo the failure after a right password: resets the name's count, and lowers the address's by
+    one."""
     with _TRYING:
         forget_failures(app.store, [keys["both"], keys["name"]])
         number, last = failures(app.store, [keys["address"]]).get(keys["address"], (0, app.clock()))
@@ -166,7 +167,7 @@ def _end_try(app: LabelApp, keys: dict[str, str]) -> None:
 
 
 def _check_wait(app: LabelApp, keys: dict[str, str]) -> dict[str, int]:
-    """Failures by key; ApiError 429 while a wait is on, before any password is looked at."""
+    """Failures by key; ApiError 429 during a wait, before any password is checked."""
     found = failures(app.store, keys.values())
     now = app.clock()
     waits = [wait_s(RULES[rule], *found[key], now) for rule, key in keys.items() if key in found]
@@ -176,7 +177,7 @@ def _check_wait(app: LabelApp, keys: dict[str, str]) -> dict[str, int]:
         raise ApiError(
             429,
             "slow_down",
-            f"There were many wrong passwords; try again in {seconds} s.",
+            f"Too many wrong passwords; try again in {seconds} s.",
             headers={"Retry-After": str(seconds)},
         )
     fresh = {}
@@ -187,7 +188,7 @@ def _check_wait(app: LabelApp, keys: dict[str, str]) -> dict[str, int]:
 
 
 def _no_link() -> ApiError:
-    return ApiError(404, "not_found", "This link was used or is too old; ask for a new one.")
+    return ApiError(404, "not_found", "This link was used or has expired; ask for a new one.")
 
 
 def _sentence(error: ValueError) -> str:

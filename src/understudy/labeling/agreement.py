@@ -1,13 +1,13 @@
 """How far labelers agree (s3.4: 72.6% among training, 77.3% among held-out labelers).
 
 The unit is a *vote*: which of two responses to one prompt a labeler prefers, or neither. Two
-labelers' votes on the same two responses are compared once. What a tie counts as is not published,
-so it is the caller's to say:
+labelers' votes on the same two responses are compared once. The paper does not say how ties count,
+so the caller chooses:
 
 * "drop"  (default) a pair of votes counts only if neither is a tie. Comparable with the accuracy
           of a reward model, which is measured on untied pairs as well.
 * "half"  a tie against a preference is half an agreement, two ties are a whole one.
-* "exact" a tie is an answer like the others: only the same answer agrees.
+* "exact" a tie is a vote like the others: only equal votes agree.
 
 Intervals are bootstrapped over prompts (see pairs.py).
 """
@@ -51,7 +51,7 @@ class Vote:
 
     @property
     def unit(self) -> tuple[str, str, str]:
-        """What is voted on."""
+        """The pair that is voted on."""
         return self.prompt_id, self.first, self.second
 
 
@@ -66,7 +66,7 @@ def votes_of_ranking(ranking: Ranking, at: str = "") -> list[Vote]:
 
 
 def votes_of_rankings(rankings: Iterable[Ranking]) -> list[Vote]:
-    """The votes of all of them."""
+    """The votes of all rankings."""
     return [vote for ranking in rankings for vote in votes_of_ranking(ranking)]
 
 
@@ -86,7 +86,7 @@ def agreement(
     seed: int = 0,
     level: float = 0.95,
 ) -> Measure:
-    """Share of the pairs of votes that agree; without a value where no pair of votes counts.
+    """Share of pairs of votes that agree; undefined where no pair counts.
 
     `between(labeler, other)` keeps only some pairs of labelers, e.g. those of different groups.
     """
@@ -94,12 +94,12 @@ def agreement(
     if between is not None:
         pairs = pairs.between(between)
     if not len(pairs):
-        return Measure(undefined="no two labelers answered the same")
+        return Measure(undefined="no two labelers answered the same question")
     counted = pairs
     if ties == "drop":
         counted = pairs.where((pairs.first_N != 0) & (pairs.second_N != 0))
         if not len(counted):
-            return Measure(num_left_out=len(pairs), undefined="all that is shared is tied")
+            return Measure(num_left_out=len(pairs), undefined="every shared pair is tied")
     agreed_N = agree(counted.first_N, counted.second_N, ties)
     totals_P2 = totals(counted, np.stack([agreed_N, np.ones(len(counted))], axis=1))
     rate, low, high = ratio(totals_P2, seed, level)
@@ -110,7 +110,7 @@ def agreement(
 def agreement_by_labeler(
     votes: Iterable[Vote] | Pairs, *, ties: Ties = "drop", seed: int = 0, level: float = 0.95
 ) -> dict[str, Measure]:
-    """Each labeler's agreement with all others; a labeler without shared items is left out."""
+    """Each labeler's agreement with all others; leaves out labelers without shared items."""
     pairs = votes if isinstance(votes, Pairs) else pairs_of(votes)
     found = {
         name: agreement(pairs.where(involves(pairs, name)), ties=ties, seed=seed, level=level)
@@ -128,13 +128,13 @@ def agree(first_N: Floats, second_N: Floats, ties: Ties) -> Floats:
 
 
 def involves(pairs: Pairs, labeler: str) -> Bools:
-    """Which pairs a labeler is one of."""
+    """Which pairs involve a labeler."""
     place = pairs.labelers.index(labeler)
     return np.asarray((pairs.one_N == place) | (pairs.other_N == place))
 
 
 def accuracy_from_agreement(rate: float) -> float:
-    """How often one labeler is right, if two equal and independent ones agree at `rate`.
+    """How often one labeler is right, if two equal and independent labelers agree at `rate`.
 
     They agree when both are right or both wrong, a^2 + (1 - a)^2: a = (1 + sqrt(2 rate - 1)) / 2.
     Labels of 72.6% agreement are right about 84% of the time.

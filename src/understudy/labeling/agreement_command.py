@@ -22,10 +22,10 @@ from understudy.store.work_reads import descriptions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgreementConfig:
-    """Say how far labelers agree: by role, labeler, use case and version of the instructions.
+    """Report how far labelers agree: by role, labeler, use case and version of the instructions.
 
-    With 95% intervals that count prompts, the counts behind each number, and the word "undefined"
-    where there is none (s3.4: 72.6% among training labelers, 77.3% among held-out ones).
+    Gives 95% intervals over prompts, the counts behind each number, and "undefined" where there is
+    none (s3.4: 72.6% among training labelers, 77.3% among held-out ones).
     """
 
     project: Path = Path()
@@ -35,12 +35,12 @@ class AgreementConfig:
     ratings: Path | None = None
     """Ratings to measure beside `rankings`."""
     ties: Ties = "drop"
-    """What a tie counts as: drop (pairs of answers that somebody ties are left out), half (half an
-    agreement with a preference), exact (an answer like the others). The paper does not say."""
+    """How a tie counts: drop (leaves out pairs of responses that somebody ties), half (half an
+    agreement with a preference), exact (a vote like the others). The paper does not say."""
 
     def __post_init__(self) -> None:
         if self.ratings is not None and self.rankings is None:
-            raise ValueError("--ratings goes with --rankings; without both, the project's are read")
+            raise ValueError("--ratings needs --rankings; leave out both to read the project's")
 
 
 def show_agreement(config: AgreementConfig) -> str:
@@ -56,7 +56,7 @@ def show_agreement(config: AgreementConfig) -> str:
 
 
 def judgements_of_files(rankings: Path, ratings: Path | None) -> Judgements:
-    """What labelers said in files; a labeler of ratings alone counts as a training labeler."""
+    """Labels from files; a labeler with ratings only counts as a training labeler."""
     ranked = list(iter_records(rankings, Ranking))
     rated = [] if ratings is None else list(iter_records(ratings, Rating))
     role_of = {one.labeler_id: "training" for one in rated}
@@ -79,8 +79,8 @@ def judgements_of_files(rankings: Path, ratings: Path | None) -> Judgements:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsConfig:
-    """Estimate how far each training labeler is to be trusted, and write weights for the reward
-    model (understudy reward --labeler-weights FILE).
+    """Estimate each training labeler's reliability, and write weights for the reward model
+    (understudy reward --labeler-weights FILE).
 
     Beyond the paper, and not its advice: Stiennon et al. (2020, C) found that leaving out labelers
     of low agreement did not help.
@@ -94,10 +94,10 @@ class WeightsConfig:
     """Rankings to estimate from, .jsonl or .parquet, instead of a project's."""
     field: str | None = None
     """A question of the labelers' self-description (gender, region, age, education), whose groups
-    shall count as `shares` say."""
+    are weighted to `shares`."""
     shares: tuple[str, ...] = ()
-    """With `field`: what each group shall count, like "18-24=0.5" "25-34=0.5". Groups of fewer than
-    five are refused: the file would tell who is in them."""
+    """With `field`: each group's share, like "18-24=0.5" "25-34=0.5". Groups of fewer than five are
+    refused: the file would reveal their members."""
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".json":
@@ -108,7 +108,7 @@ class WeightsConfig:
         if (self.field is None) != (not self.shares):
             raise ValueError("--field and --shares go together")
         if self.field is not None and self.rankings is not None:
-            raise ValueError("files have no self-descriptions; leave out --field or --rankings")
+            raise ValueError("files contain no self-descriptions; leave out --field or --rankings")
 
 
 def write_weights(config: WeightsConfig) -> str:
@@ -132,7 +132,7 @@ def write_weights(config: WeightsConfig) -> str:
         if role_of.get(name) == "training"
     }
     if not weights:
-        raise ValueError("no two training labelers ranked the same, so nothing tells them apart")
+        raise ValueError("no two training labelers ranked the same prompt; add an overlap first")
     text = json.dumps(weights, indent=1, sort_keys=True) + "\n"
     with open(os.open(config.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

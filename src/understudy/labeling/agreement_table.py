@@ -3,10 +3,10 @@
     lines = agreement_lines(judgements)
     print(as_text(lines))
 
-Each line has the share of votes that agree and Krippendorff's alpha of the votes, the Likert
-scores and the flags. Lines by labeler compare the labeler with everybody else who labels; a line
-"training/held_out" compares one of each. Researchers are measured in their own line and are in no
-other but their labelers' lines and the use cases'.
+Each line has the share of votes that agree and Krippendorff's alpha of the votes, the Likert scores
+and the flags. Lines by labeler compare the labeler with everybody else who labels; the line
+"training/held_out" compares one of each. Researchers have a line of their own, and count otherwise
+only in the lines by labeler and by use case.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from understudy.records import FLAGS
 
 About = Literal["role", "labeler", "use_case", "rubric"]
 PAPER = {"training": 0.726, "held_out": 0.773}
-"""Agreement among the paper's labelers (s3.4), without saying what a tie counts as."""
+"""Agreement among the paper's labelers (s3.4), which does not say how ties count."""
 ROLE_TITLES = {
     "training": "Training labelers",
     "held_out": "Held-out labelers",
@@ -31,10 +31,10 @@ ROLE_TITLES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgements:
-    """What several labelers said of the same, and what the lines go by."""
+    """Shared labels, and what the lines group them by."""
 
     votes: Sequence[Vote]
-    """Of rankings; those of prompts that one labeler ranked may be left out."""
+    """Votes of rankings; those on prompts with a single labeler may be left out."""
     likert: Sequence[Mark]
     """Overall quality: unit is the response, value 1 to 7."""
     flags: Sequence[Mark]
@@ -54,7 +54,7 @@ class Line:
     name: str
     """Role, labeler, use case or version."""
     title: str
-    """The same for people."""
+    """The line's title."""
     agreement: Measure
     """Share of votes that agree."""
     alpha_preferences: Measure
@@ -80,7 +80,7 @@ class _Three:
 def agreement_lines(
     judgements: Judgements, *, ties: Ties = "drop", level: float = 0.95
 ) -> list[Line]:
-    """Every line; those about which nothing is shared are there and say so."""
+    """Every line, including those without shared labels, which say so."""
     everyone = _Three(
         pairs_of(judgements.votes), pairs_of(judgements.likert), pairs_of(judgements.flags)
     )
@@ -110,7 +110,7 @@ def agreement_lines(
 
 
 def flag_lines(judgements: Judgements) -> list[tuple[str, int, int, Measure]]:
-    """For each flag: (name, answers that say yes, answers in all, alpha)."""
+    """For each flag: (name, yes answers, all answers, alpha)."""
     found = []
     for flag in FLAGS:
         marks = [mark for mark in judgements.flags if _flag_of(mark) == flag]

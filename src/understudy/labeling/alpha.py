@@ -1,11 +1,11 @@
 """Krippendorff's alpha with an interval: 1 agreement, 0 chance, below 0 worse than chance.
 
 "nominal" for flags, "ordinal" for Likert scores and for votes (a tie lies between the two
-preferences). Which of two responses is called the first is nobody's choice, so a vote is entered
-both ways round: alpha does not depend on the order of the texts.
+preferences). Which of two responses comes first is arbitrary, so each vote is entered both ways
+round: alpha does not depend on the order of the texts.
 
-Undefined, and said to be, where all answers are equal or no question has two: it is never reported
-as 1 or 0. Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011); the interval is
+Alpha is reported as undefined, never as 1 or 0, where all answers are equal or no question has two.
+Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011); the interval is
 bootstrapped over prompts (see pairs.py) rather than over pairs of answers as in his.
 
 Legend: N pairs, V values that occur, P prompts, S resamples.
@@ -31,13 +31,13 @@ from understudy.labeling.pairs import (
 
 Metric = Literal["nominal", "ordinal", "interval"]
 NO_INTERVAL_ABOVE = 0.05
-"""Share of resamples without variety above which there is no interval."""
+"""Share of resamples without variation above which there is no interval."""
 
 
 def krippendorff_alpha(
     values: Iterable[tuple[Hashable, float]], metric: Metric = "nominal"
 ) -> float | None:
-    """Alpha of (unit, value) labels, each of another labeler; None where it is undefined."""
+    """Alpha of (unit, value) labels, each by a different labeler; None if undefined."""
     marks = [Mark(unit, str(unit), str(i), value) for i, (unit, value) in enumerate(values)]
     pairs = pairs_of(marks)
     if not len(pairs):
@@ -58,7 +58,7 @@ def alpha(
     """Alpha with its interval; `both_ways` for votes (see the module)."""
     pairs = answers if isinstance(answers, Pairs) else pairs_of(answers)
     if not len(pairs):
-        return Measure(undefined="no two labelers answered the same")
+        return Measure(undefined="no two labelers answered the same question")
     levels = _levels(pairs)
     if both_ways:
         levels = np.union1d(levels, -levels)
@@ -84,7 +84,7 @@ def _interval(
     if len(known_S) < (1 - NO_INTERVAL_ABOVE) * len(alphas_S):
         return None, None, "answers vary too little for an interval"
     if np.ptp(known_S) == 0:
-        return None, None, "nobody disagrees, so the data give no interval"
+        return None, None, "no labelers disagree, so the data give no interval"
     return *percentile_interval(known_S, num, level), ""
 
 
@@ -118,10 +118,10 @@ def _alpha(coincidences_SVV: Floats, levels: Floats, metric: Metric) -> Floats:
 
 
 def _distance(levels: Floats, marginal_SV: Floats, metric: Metric) -> Floats:
-    """Squared distance between any two values."""
+    """Squared distance between each two values."""
     if metric == "nominal":
         return np.broadcast_to(1.0 - np.eye(len(levels)), (len(marginal_SV), *2 * levels.shape))
-    # Ordinal: how many labels lie between two values, half of the two themselves included.
+    # Ordinal: the number of labels between two values, half of each end included.
     between_SV = np.cumsum(marginal_SV, axis=1) - marginal_SV / 2
     ruler_SV = np.broadcast_to(levels, marginal_SV.shape) if metric == "interval" else between_SV
     squared: Floats = (ruler_SV[:, :, None] - ruler_SV[:, None, :]) ** 2

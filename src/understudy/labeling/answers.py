@@ -1,4 +1,4 @@
-"""From what a browser sends to records: every answer is checked here before it is kept."""
+"""Turns what a browser sends into records, checking every submission before it is stored."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from understudy.store.submissions import Answer
 from understudy.web.access import Body
 
 MAX_TEXT = 100_000
-"""Characters of a text, whatever its limit in tokens."""
+"""Longest text in characters, whatever its limit in tokens."""
 ID = r"^[A-Za-z0-9_-]{8,64}$"
 
 
 class RatingBody(Body):
-    """One answer on its own."""
+    """The rating of one response."""
 
     likert: int = Field(ge=1, le=7)
     flags: dict[str, bool | None] = Field(default_factory=dict)
@@ -36,7 +36,7 @@ class Example(Body):
 
 
 class Submission(Body):
-    """An answer; which fields it has depends on the kind of item."""
+    """A submission; its fields depend on the kind of item."""
 
     id: str = Field(pattern=ID)
     outcome: Literal["ranked", "cannot_rank", "unsure", "demonstrated", "written"]
@@ -51,7 +51,7 @@ class Submission(Body):
     tags: dict[str, bool | str | None] = Field(default_factory=dict)
     seconds: float | None = Field(default=None, ge=0, le=1e7)
     begun: str | None = Field(default=None, max_length=80)
-    """For a change of what was sent: the version of the instructions under which it was begun."""
+    """For a change: the version of the instructions under which the change was begun."""
     ui: str | None = Field(default=None, max_length=40)
     revises: str | None = Field(default=None, pattern=ID)
 
@@ -70,14 +70,14 @@ def read_answer(
     role: str | None,
     length: Length,
 ) -> Answer:
-    """The answer to an assignment (a row of `queue.view`); ValueError says what is wrong with it.
+    """The records of a submission (`row` is one of `queue.view`); ValueError says what is wrong.
 
-    The row's `rubric` and `rubric_begun` are the versions that its labels will name; `texts` has
-    the text of each response that was shown, by id.
+    The labels name the row's `rubric` and `rubric_begun`; `texts` has the text of each response
+    shown, by id.
     """
     if sent.outcome not in OUTCOMES[row["kind"]]:
         raise ValueError(
-            f"the outcome is {sent.outcome!r}; for this item it is one of "
+            f"the outcome is {sent.outcome!r}; for this item it must be one of "
             f"{', '.join(OUTCOMES[row['kind']])}"
         )
     shared: dict[str, Any] = {
@@ -97,8 +97,8 @@ def read_answer(
     return _written(row, sent, length, role, shared)
 
 
-def answer_ids(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a page calls the answers, in their order -> response ids."""
+def page_names(row: Mapping[str, Any]) -> dict[str, str]:
+    """The page's names of the responses, in the order shown -> response ids."""
     return {f"a{place}": name for place, name in enumerate(json.loads(row["shown"]), start=1)}
 
 
@@ -109,8 +109,8 @@ def _ranked(
     role: str | None,
     shared: dict[str, Any],
 ) -> Answer:
-    names = answer_ids(row)
-    _check_answers(sent, names)
+    names = page_names(row)
+    _check_ranked(sent, names)
     if row["stage"] != "work":
         trial = {
             "outcome": sent.outcome,
@@ -153,10 +153,10 @@ def _ranked(
     return Answer(**shared, labels=labels, role=role, response_ids=list(names.values()))
 
 
-def _check_answers(sent: Submission, names: Mapping[str, str]) -> None:
+def _check_ranked(sent: Submission, names: Mapping[str, str]) -> None:
     for name in (*sent.ratings, *(name for tier in sent.tiers for name in tier)):
         if name not in names:
-            raise ValueError(f"there is no answer {name!r}; the answers are {', '.join(names)}")
+            raise ValueError(f"there is no response {name!r}; known: {', '.join(names)}")
     for rating in sent.ratings.values():
         unknown = sorted(set(rating.flags) - set(FLAGS))
         if unknown:
@@ -165,9 +165,9 @@ def _check_answers(sent: Submission, names: Mapping[str, str]) -> None:
         return
     unrated = [name for name in names if name not in sent.ratings]
     if unrated:
-        raise ValueError(f"answer {unrated[0]} is not rated; every answer is rated before ranking")
+        raise ValueError(f"response {unrated[0]} is not rated; rate every response before ranking")
     if sorted(name for tier in sent.tiers for name in tier) != sorted(names):
-        raise ValueError("every answer must be in exactly one tier")
+        raise ValueError("every response must be in exactly one tier")
     if not all(sent.tiers):
         raise ValueError("a tier is empty; leave it out")
 
@@ -183,7 +183,7 @@ def _demonstrated(
     role: str | None,
     shared: dict[str, Any],
 ) -> Answer:
-    _check_length(sent.text, length, "the answer")
+    _check_length(sent.text, length, "the response")
     if row["stage"] != "work":
         trial = {"outcome": sent.outcome, "text": sent.text, "note": sent.note}
         return Answer(**shared, trial=trial)
@@ -212,7 +212,7 @@ def _written(
     _check_length(sent.prompt, length, "the instruction" if few_shot else "the prompt")
     for text in (sent.response, *(example.response for example in sent.examples)):
         if text is not None:
-            _check_length(text, length, "the answer")
+            _check_length(text, length, "the response")
     tags = dict(shared["tags"])
     written = Written(
         kind=style,
@@ -240,7 +240,7 @@ def _check_length(text: str, length: Length, what: str) -> None:
         raise ValueError(f"{what} is empty; write it, or skip the item")
     count = length.count(text)
     if count > length.limit:
-        raise ValueError(f"{what} has {count:,} {length.unit}; at most {length.limit:,} are taken")
+        raise ValueError(f"{what} has {count:,} {length.unit}; the limit is {length.limit:,}")
 
 
 def _prompt(row: Mapping[str, Any]) -> Conversation:

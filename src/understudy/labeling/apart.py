@@ -1,4 +1,4 @@
-"""The process that answers what takes long on the owner's pages (`web/apart.py`):
+"""The process that answers the owner's slow requests (`web/apart.py`):
 
 python -m understudy.labeling.apart PROJECT
 """

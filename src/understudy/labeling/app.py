@@ -15,14 +15,14 @@ FOLDER = Path(__file__).parent
 
 
 def routes() -> tuple[Route, ...]:
-    """Everything that can be asked of this server."""
+    """All routes of this server."""
     return (*pages.ROUTES, *accounts.ROUTES, *gate.ROUTES, *work.ROUTES, *me.ROUTES, *owner.ROUTES)
 
 
 def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = False) -> FastAPI:
-    """The ASGI application; exports that were cut short go on.
+    """The ASGI application; resumes interrupted exports.
 
-    `apart`: what takes long on the owner's pages is worked out in a process beside it.
+    `apart`: a separate process answers the owner's slow requests.
     """
     project = str(parts.project.folder.resolve())
     ensure_rubric(parts)
@@ -39,7 +39,7 @@ def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = Fal
 
 
 def ensure_rubric(parts: LabelApp) -> None:
-    """The built-in instructions, where the project has none of its own."""
+    """Add the built-in instructions if the project has none."""
     if newest_version(parts.store) is None:
         text = (FOLDER / "instructions.md").read_text(encoding="utf-8")
         parts.store.add_rubric("default-1", text, ("helpful", "truthful", "harmless"))

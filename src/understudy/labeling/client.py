@@ -1,10 +1,10 @@
-"""The labelers' pages as a program uses them: the same requests as the browser's.
+"""A client of the labelers' pages for programs: it sends the same requests as the browser.
 
     client = LabelingClient(httpx2.Client(base_url="http://127.0.0.1:8080"))
     client.accept(token, name="Ann", password="...")
     work(client, labeler)          # any `records.Labeler` answers until nothing is left
 
-A request that the network or a busy store swallowed is sent again under the same id.
+A request that fails because of the network or a busy store is sent again under the same id.
 """
 
 import uuid
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 class Unwelcome(Exception):
-    """The server refuses: `code` says why."""
+    """The server refused a request; `code` says why."""
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(f"{status}: {body.get('error', body)}")
@@ -35,11 +35,11 @@ class LabelingClient:
         self.token = ""
 
     def get(self, path: str) -> Json:
-        """A JSON route."""
+        """GET a JSON route."""
         return _read(self.http.get(path))
 
     def post(self, path: str, body: Json | None = None, method: str = "POST") -> Json:
-        """A request that changes something, with the CSRF token; fetched anew when it is old."""
+        """POST with the CSRF token, which is renewed when it has expired."""
         for last in (False, True):
             if not self.token:
                 self.token = self.get("/api/session")["csrf_token"]
@@ -66,22 +66,22 @@ class LabelingClient:
         return self.post("/api/sign-in", {"name": name, "password": password})
 
     def read_instructions(self) -> Json:
-        """Read the version that holds, and say so."""
+        """Fetch the current instructions and confirm reading them."""
         version = self.get("/api/instructions")["version"]
         return self.post("/api/instructions", {"version": version})
 
     def next(self, kind: str | None = None) -> Json | None:
-        """The assignment at hand, or None when there is nothing to do."""
+        """The current or next assignment, or None when there is nothing to do."""
         found: Json | None = self.post("/api/next", {"kind": kind})["assignment"]
         return found
 
     def save_draft(self, assignment: str, version: int, body: Json) -> Json:
-        """Keep what is half written."""
+        """Save a draft."""
         path = f"/api/assignments/{assignment}/draft"
         return self.post(path, {"version": version, "body": body}, method="PUT")
 
     def submit(self, assignment: str, answer: Json) -> Json:
-        """Send an answer; the id in it makes sending again harmless."""
+        """Send a submission; its id makes resending harmless."""
         return self.post(f"/api/assignments/{assignment}/submit", answer)
 
     def skip(self, assignment: str, reason: str = "unclear") -> Json:
@@ -98,9 +98,9 @@ def work(
     kind: str | None = None,
     on_done: Callable[[Json, Json], None] = lambda assignment, reply: None,
 ) -> int:
-    """Let a labeler answer items until none is left (or `most` were): how many were answered.
+    """Let a labeler do items until none is left (or `most` are done); returns how many.
 
-    Items of the kind "write" are skipped: the protocol has no such question.
+    Skips items of the kind "write", which the protocol does not cover.
     """
     done = 0
     while most is None or done < most:
@@ -117,7 +117,7 @@ def work(
 
 
 def answer_of(labeler: Labeler, assignment: Json) -> Json | None:
-    """What a labeler answers to an assignment, None to skip it."""
+    """A labeler's submission for an assignment; None to skip it."""
     if assignment["kind"] == "write":
         return None
     prompt = prompt_of(assignment)
@@ -127,20 +127,20 @@ def answer_of(labeler: Labeler, assignment: Json) -> Json | None:
         if given is None:
             return None
         return {**shared, "outcome": "demonstrated", "text": given.response}
-    answers = [
+    responses = [
         Response(
             id=one["id"], prompt_id=prompt.id, prompt=prompt.prompt, response=one["text"], model="?"
         )
         for one in assignment["answers"]
     ]
     ratings = {}
-    for answer in answers:  # each alone first
-        rating = labeler.rate(prompt, answer)
-        ratings[answer.id] = {"likert": rating.likert, "flags": dict(rating.flags)}
-    ranking = labeler.rank(prompt, answers)
+    for response in responses:  # each alone first
+        rating = labeler.rate(prompt, response)
+        ratings[response.id] = {"likert": rating.likert, "flags": dict(rating.flags)}
+    ranking = labeler.rank(prompt, responses)
     if ranking is None:
         return None
-    tiers = [[answers[index].id for index in tier] for tier in ranking.tiers]
+    tiers = [[responses[index].id for index in tier] for tier in ranking.tiers]
     return {**shared, "outcome": "ranked", "ratings": ratings, "tiers": tiers}
 
 

@@ -1,4 +1,4 @@
-"""This moment, as the store writes it."""
+"""The current time, in the store's format."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,10 +7,10 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """This moment."""
+    """The current time."""
     return datetime.now(UTC)
 
 
 def stamp(at: datetime) -> str:
-    """A moment as the store writes it."""
+    """A time in the store's format."""
     return at.isoformat(timespec="microseconds")

@@ -1,10 +1,10 @@
-"""Hand items to labelers and gather what they say (s3.3, s3.4), people or simulations alike.
+"""Hands items to labelers and collects their labels (s3.3, s3.4), from people or simulations.
 
 Most items have one label, for cost (s5.3); a share of calibration items goes to several labelers,
 so that agreement can be measured (10-20% in Stiennon et al. 2020, App. C). Roles are kept apart: a
 training labeler never labels a test item, and a held-out labeler never a training item.
 
-Who gets which item depends on the seed and the items, and everybody gets about the same number.
+The assignment depends on the seed and the items, and everybody gets about the same number.
 """
 
 import random
@@ -19,14 +19,14 @@ ALLOWED_SPLITS = {
     "held_out": ("valid", "test"),
     "researcher": ("train", "valid", "test"),
 }
-"""Splits whose prompts a role may label. Validation is the common ground on which a reward model is
-compared with both; `Ranking.labeler_role` still keeps held-out labels from training."""
+"""Splits whose prompts a role may label. On the validation split, a reward model is compared with
+both roles; `Ranking.labeler_role` still keeps held-out labels out of training."""
 
 
 def collect_demonstrations(
     labelers: Sequence[Labeler], prompts: Sequence[Prompt], seed: int
 ) -> list[Demonstration]:
-    """One demonstration per prompt, less those whose labeler skips the prompt as unclear."""
+    """One demonstration per prompt, except prompts that the labeler skips as unclear."""
     check_roles(labelers, prompts)
     assigned = assign(len(prompts), len(labelers), seed=seed)
     found = [
@@ -48,10 +48,10 @@ def collect_rankings(
     seed: int,
     labels_per_overlap: int = 3,
 ) -> list[Ranking]:
-    """Rankings of each prompt's responses; a share `overlap` of the prompts by several labelers.
+    """Rankings of each prompt's responses; several labelers rank a share `overlap` of the prompts.
 
-    Equal texts are shown once, and each labeler sees the responses in an order of their own.
-    Prompts with fewer than two different responses are left out.
+    Equal texts are shown once, and each labeler sees the responses in a different order. Prompts
+    with fewer than two different responses are left out.
     """
     check_roles(labelers, prompts)
     shown = distinct_responses(responses)
@@ -72,9 +72,10 @@ def collect_rankings(
 
 
 def check_roles(labelers: Sequence[Labeler], prompts: Sequence[Prompt]) -> None:
-    """Refuse a labeler on a split that their role may not see, and a prompt without a split."""
+    """ValueError for a labeler on a split that their role may not see, and for a prompt without a
+    split."""
     if not labelers:
-        raise ValueError("there are no labelers to label anything")
+        raise ValueError("there are no labelers")
     for role in sorted({labeler.info.role for labeler in labelers}):
         for prompt in prompts:
             if prompt.split not in ALLOWED_SPLITS[role]:
@@ -95,7 +96,7 @@ def assign(
 ) -> list[tuple[int, ...]]:
     """Labelers (indices) of each item: one, or `labels` different ones for the calibration share.
 
-    Whoever has the fewest labels so far is next, by lot among equals: loads differ by at most one.
+    The labeler with the fewest labels is next, ties broken at random: loads differ by at most one.
     """
     if not 0 <= overlap <= 1:
         raise ValueError(f"overlap is {overlap}; it must be a share from 0 to 1")

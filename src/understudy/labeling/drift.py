@@ -1,8 +1,8 @@
-"""How labels change over time, and what a person should look at.
+"""How labels change over time, and alarms for a person to look at.
 
-Windows are days, weeks or months, whichever keeps them few. Alarms look at a labeler's last items
-and say their numbers; they accuse nobody. Thresholds are chosen so that a labeler who stays as good
-as before is seldom named (`tests/unit/labeling/test_drift.py` counts how often).
+Windows are days, weeks or months, whichever keeps them few. Alarms look at a labeler's latest items
+and state the numbers, without judging. Thresholds are chosen so that a labeler who stays as good as
+before seldom raises one (`tests/unit/labeling/test_drift.py` counts how often).
 """
 
 import math
@@ -15,24 +15,24 @@ from understudy.labeling.gold import Share, accuracy
 from understudy.labeling.pairs import Measure
 
 RECENT = 20
-"""Items that "lately" means."""
+"""Number of items that count as recent."""
 FALL = 0.05
-"""A fall is less than this at the least, whatever its certainty."""
+"""Smallest fall that raises an alarm, whatever its certainty."""
 FALL_Z = 3.0
-"""Standard errors of a fall that is named."""
+"""Standard errors that a fall must exceed."""
 SKIPS_IN_A_ROW = 5
 READING = 60.0
-"""Characters per second that nobody reads: about 700 words a minute."""
+"""Characters per second faster than anybody reads: about 700 words a minute."""
 FAST_SHARE = 0.5
-"""Share of recent items faster than reading that is named."""
+"""Share of recent items faster than reading that raises an alarm."""
 SAME_ORDER = 0.8
-"""Share of recent rankings in one pattern that is named."""
+"""Share of recent rankings in one pattern that raises an alarm."""
 PATTERN_ITEMS = 10
-"""Rankings that a pattern needs."""
+"""Fewest rankings that make a pattern."""
 SAME_RATING = 30
-"""Ratings in a row that are all the same."""
+"""Equal ratings in a row that raise an alarm."""
 ORDER_BIAS = 0.25
-"""Mean Kendall correlation of rank with the place on the page that is named, if certain."""
+"""Mean Kendall correlation of rank with place on the page that raises an alarm, if certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Window:
     """The day after the last."""
 
     def holds(self, at: str) -> bool:
-        """Whether an ISO 8601 time in UTC is in it."""
+        """Whether the window contains an ISO 8601 time in UTC."""
         return self.start <= at[:10] < self.end
 
 
@@ -61,9 +61,9 @@ class Work:
     prompt_id: str = ""
     skipped: bool = False
     seconds: float | None = None
-    """Active seconds, where the page counted them."""
+    """Active seconds, if the page counted them."""
     characters: int = 0
-    """Length of what there was to read."""
+    """Characters that there were to read."""
     tiers: tuple[tuple[int, ...], ...] = ()
     """A ranking's tiers, best first, of places on the page."""
     likert: tuple[int, ...] = ()
@@ -82,7 +82,7 @@ class Alarm:
 
 
 def windows_of(times: Sequence[str], most: int = 14) -> list[Window]:
-    """Days if at most `most` are spanned, else weeks, else months; from the first to the last."""
+    """Windows from the first time to the last: days if at most `most`, else weeks, else months."""
     if not times:
         return []
     first, last = date.fromisoformat(min(times)[:10]), date.fromisoformat(max(times)[:10])
@@ -106,10 +106,10 @@ def alarms(
     gold: Sequence[tuple[str, str, Share]] = (),
     agreed: Sequence[tuple[str, str, Share]] = (),
 ) -> list[Alarm]:
-    """What is to be looked at in one labeler's work, oldest item first.
+    """The alarms on one labeler's work, given oldest item first.
 
-    `gold` and `agreed` are (time, prompt, share): with the researchers' key, and with other
-    labelers' votes.
+    `gold` and `agreed` are (time, prompt, share) of agreement with the researchers' key and with
+    other labelers' votes.
     """
     found = [
         skips(work),
@@ -138,7 +138,7 @@ def skips(work: Sequence[Work]) -> Alarm | None:
 
 
 def too_fast(work: Sequence[Work]) -> Alarm | None:
-    """Recent items that were finished faster than they can be read."""
+    """Recent items were finished faster than anybody can read them."""
     timed = [w for w in work if w.seconds is not None and w.characters and not w.skipped]
     recent = timed[-RECENT:]
     fast = [w for w in recent if w.characters / max(w.seconds or 0.0, 0.01) > READING]
@@ -146,21 +146,21 @@ def too_fast(work: Sequence[Work]) -> Alarm | None:
         return None
     typical = median(w.seconds or 0.0 for w in fast)
     text = (
-        f"{len(fast)} of the last {len(recent)} items took less time than reading them "
+        f"{len(fast)} of the last {len(recent)} items took less time than reading them takes "
         f"(at {READING:.0f} characters a second); half of those took under {typical:.0f} s."
     )
     return Alarm(kind="too_fast", text=text, since=fast[0].at)
 
 
 def same_pattern(work: Sequence[Work]) -> list[Alarm]:
-    """Recent rankings that all follow the page's order, or its reverse, or tie everything."""
+    """Recent rankings nearly all follow the page's order, or its reverse, or tie everything."""
     ranked = [w for w in work if sum(map(len, w.tiers)) > 2][-RECENT:]
     if len(ranked) < PATTERN_ITEMS:
         return []
     patterns = (
-        ("same_order", "put the answers in the order of the page", _in_order),
-        ("same_order", "put the answers in the reverse order of the page", _in_reverse),
-        ("all_tied", "put all answers in one tier", lambda tiers: len(tiers) == 1),
+        ("same_order", "put the responses in the order of the page", _in_order),
+        ("same_order", "put the responses in the reverse order of the page", _in_reverse),
+        ("all_tied", "put all responses in one tier", lambda tiers: len(tiers) == 1),
     )
     found = []
     for kind, what, matches in patterns:
@@ -183,7 +183,7 @@ def same_rating(work: Sequence[Work]) -> Alarm | None:
 
 
 def order_bias(work: Sequence[Work]) -> Alarm | None:
-    """Rank goes with the place on the page, which was drawn by lot."""
+    """Rank correlates with the place on the page, which is random."""
     taus = [(w.at, tau) for w in work if (tau := _kendall(w.tiers)) is not None][-5 * RECENT :]
     if len(taus) < RECENT:
         return None
@@ -194,14 +194,14 @@ def order_bias(work: Sequence[Work]) -> Alarm | None:
         return None
     which = "first" if mean > 0 else "last"
     text = (
-        f"Over {len(values)} rankings the answers that stood {which} on the page were ranked "
-        f"higher (mean Kendall correlation {mean:+.2f}; the order is drawn by lot)."
+        f"Over {len(values)} rankings the responses that came {which} on the page were ranked "
+        f"higher (mean Kendall correlation {mean:+.2f}; the order is random)."
     )
     return Alarm(kind="order_bias", text=text, since=taus[0][0])
 
 
 def falls(kind: str, what: str, shares: Sequence[tuple[str, str, Share]]) -> Alarm | None:
-    """The last items agree clearly less than those before."""
+    """Agreement on recent items is clearly lower than before."""
     counted = [one for one in shares if one[2][1]]
     before, lately = counted[:-RECENT], counted[-RECENT:]
     if len(before) < RECENT or len(lately) < RECENT:
@@ -218,25 +218,25 @@ def falls(kind: str, what: str, shares: Sequence[tuple[str, str, Share]]) -> Ala
 
 
 def gold_low(shares: Sequence[tuple[str, str, Share]], cutoff: float = 0.75) -> Alarm | None:
-    """Agreement with the gold items is below the screening's cutoff, for sure."""
+    """The whole interval of agreement with the gold items is below the screening cutoff."""
     found = _measure(shares)
     if found.high is None or found.high >= cutoff or found.num_prompts < 5:
         return None
     text = (
         f"Agreement with the gold items is {found.value:.0%} ({found.low:.0%} to {found.high:.0%}) "
-        f"over {found.num_prompts} items; screening asked for {cutoff:.0%}."
+        f"over {found.num_prompts} items; screening required {cutoff:.0%}."
     )
     return Alarm(kind="gold_low", text=text, since=min(at for at, _, _ in shares))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How fast work gets done."""
+    """The pace of work."""
 
     days: tuple[tuple[str, int, int, int], ...]
     """(day, done, skipped, labelers), every day from the first to the last one."""
     per_day: float | None
-    """Mean of the last seven days that are over, or of those there are."""
+    """Mean over the last seven complete days, or as many as there are."""
 
 
 def pace(done: Sequence[tuple[str, str, bool]], today: str) -> Pace:

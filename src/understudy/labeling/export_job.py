@@ -1,9 +1,9 @@
-"""An export in a process of its own, so that it takes no labeler's time:
+"""An export in a separate process, so that it slows no labeler down:
 
     python -m understudy.labeling.export_job PROJECT JOB
 
-One runs at a time; the others wait at a lock. A job may be started twice, or killed and started
-again: what is done stays done, and a file that was half written goes on where it stopped.
+One runs at a time; the others wait for a lock. A job may be started twice, or killed and started
+again: finished work stays, and a partial file resumes where it stopped.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ KINDS = (*RECORDS, *OTHERS)
 
 
 def run_job(project: Project, job_id: str) -> None:
-    """Do it, and write down how it went."""
+    """Run the job and record the outcome."""
     store = project.open_store()
     try:
         with _one_at_a_time(project):
@@ -45,13 +45,13 @@ def run_job(project: Project, job_id: str) -> None:
         set_job(store, job_id, state="failed", error=text, finished_at=now())
     except Exception as error:
         report(error)
-        text = f"a bug ({type(error).__name__}); the server's log says where. Try again, or "
+        text = f"a bug ({type(error).__name__}); the server's log has the location. Try again, or "
         text += "export on the command line: understudy export"
         set_job(store, job_id, state="failed", error=text, finished_at=now())
 
 
 def config_of(project: Project, request: Mapping[str, Any]) -> ExportConfig:
-    """What `understudy export` would be asked; ValueError for what it refuses."""
+    """The settings for `understudy export`; ValueError for a request that it refuses."""
     return ExportConfig(
         kind=request["kind"],
         project=project.folder,
@@ -85,7 +85,7 @@ def _write(
 
 
 def _write_json(project: Project, store: Store, kind: str) -> tuple[Path, str]:
-    """Counts of the team, or weights of the training labelers."""
+    """The team's counts, or the training labelers' weights."""
     from understudy.labeling.owner_labelers import team_json
     from understudy.labeling.standing import read_standing
 
@@ -99,7 +99,7 @@ def _write_json(project: Project, store: Store, kind: str) -> tuple[Path, str]:
             if found.role_of.get(name) == "training"
         }
         if not value:
-            raise ValueError("no two training labelers answered the same, so there are no weights")
+            raise ValueError("no two training labelers ranked the same prompt: no weights")
     data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
     sha256 = hashlib.sha256(data).hexdigest()
     out = project.datasets / f"{kind}-{sha256[:16]}.json"
@@ -117,7 +117,7 @@ def _write_json(project: Project, store: Store, kind: str) -> tuple[Path, str]:
 
 @contextmanager
 def _one_at_a_time(project: Project) -> Iterator[None]:
-    """The lock ends with the process, however it ends."""
+    """A lock that is released when the process ends, however it ends."""
     project.datasets.mkdir(parents=True, exist_ok=True)
     with (project.datasets / ".export.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

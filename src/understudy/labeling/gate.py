@@ -1,4 +1,4 @@
-"""The way to work: instructions, practice with feedback, screening, a person's decision."""
+"""The stages before work: instructions, practice with feedback, screening, a person's decision."""
 
 from sqlalchemy import select
 
@@ -16,12 +16,12 @@ class Read(Body):
 
 
 def purpose_of(role: str | None) -> str:
-    """What the labels of a role are for; a candidate learns what training labelers do."""
+    """The purpose of a role's labels; candidates learn the training labelers' purpose."""
     return "evaluation" if role == "held_out" else "training"
 
 
 def instructions(call: Call) -> Reply:
-    """The instructions that hold now, with what counts most for this labeler first."""
+    """The current instructions, with this labeler's priorities, most important first."""
     rubric = call.app.rubric()
     read = last_read(call.app.store, call.me.id)
     purpose = purpose_of(call.me.role)
@@ -36,7 +36,7 @@ def instructions(call: Call) -> Reply:
 
 
 def have_read(call: Call) -> Reply:
-    """Go on, if what was read is still what holds."""
+    """Go to the next stage, if the version read is still current."""
     app: LabelApp = call.app
     if not acknowledge(app.store, call.me.id, call.body.version, app.now()):
         raise ApiError(409, "not_current", "The instructions have changed; read them again.")
@@ -46,10 +46,10 @@ def have_read(call: Call) -> Reply:
 
 
 def advance(app: LabelApp, account: Account) -> str:
-    """The stage after all of practice, or of screening, is done; a stage without items is passed.
+    """The stage after practice or screening is complete; a stage without items is skipped.
 
-    After screening a person decides. Where there was nothing to screen with, a role that the
-    invitation gave holds at once.
+    After screening a person decides. Without screening items, a role from the invitation takes
+    effect at once.
     """
     with writing(app.store.engine) as connection:
         row = account_in(connection, account.id)

@@ -1,7 +1,7 @@
-"""Items that a researcher answered, mixed into labelers' work, and answers held against them.
+"""Gold items mixed into labelers' work, and scores against their keys.
 
-A labeler cannot tell such an item from others: it comes from the same queue at moments drawn by
-lot, at the set rate, and its answer becomes a label like any other.
+A labeler cannot tell a gold item from others: it comes from the same queue at random, at the set
+rate, and its answer becomes a label like any other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from understudy.labeling.pairs import Measure, ratio
 
 MOST_BEHIND = 2.0
-"""Gold items that a labeler may be short of, or ahead of, what the rate says."""
+"""How many gold items a labeler may be behind or ahead of the rate."""
 Share = tuple[float, int]
 """(agreed, of how many)."""
 
@@ -21,8 +21,8 @@ Share = tuple[float, int]
 def gold_due(num_done: int, num_gold_done: int, rate: float, draw: float) -> bool:
     """Whether a labeler's next item shall be a gold one.
 
-    `draw` is a uniform number for this labeler and this many items done. By lot, so that nobody
-    can count along; but never more than two short of the rate, or two ahead of it.
+    `draw` is a uniform random number for this labeler and this many items done. Random, so that
+    nobody can predict gold items, but never more than two behind or ahead of the rate.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"the rate of gold items is {rate}; it must be a share from 0 to 1")
@@ -34,15 +34,15 @@ def gold_due(num_done: int, num_gold_done: int, rate: float, draw: float) -> boo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """An answer held against the researcher's: `Score(ranking=(4.5, 6), flags=(40, 44))`."""
+    """An answer scored against the researcher's key: `Score(ranking=(4.5, 6), flags=(40, 44))`."""
 
     ranking: Share = (0.0, 0)
-    """Of the key's strict preferences, those shared; a tie is half of one."""
+    """Shared ones of the key's strict preferences; a tie counts half."""
     flags: Share = (0.0, 0)
-    """Of the key's answers on flags, those given."""
+    """Matching ones of the key's answers on flags."""
 
     def to_json(self) -> dict[str, list[float]]:
-        """As it is stored: what was not asked is left out."""
+        """The JSON form, without what was not asked."""
         shares = {"ranking": self.ranking, "flags": self.flags}
         return {name: [share[0], share[1]] for name, share in shares.items() if share[1]}
 
@@ -53,7 +53,7 @@ class Score:
 
     @property
     def overall(self) -> float | None:
-        """One number for feedback: the ranking's, else the flags', else none."""
+        """One share for feedback: the ranking's, else the flags', else None."""
         for agreed, total in (self.ranking, self.flags):
             if total:
                 return agreed / total
@@ -63,9 +63,10 @@ class Score:
 def score(
     answer: Mapping[str, Any], key: Mapping[str, Any], flags: Sequence[str] | None = None
 ) -> Score:
-    """An answer against a key, both with `tiers` and `ratings` by response id; `flags`: only these.
+    """Score an answer against a key, both with `tiers` and `ratings` by response id; only on
+    `flags`, if given.
 
-    What the key leaves out is not asked; what the answer leaves out is missed.
+    What the key leaves out is not scored; what the answer leaves out counts as wrong.
     """
     tiers = answer.get("tiers") or []
     return Score(
@@ -75,7 +76,7 @@ def score(
 
 
 def shared_preferences(tiers: Sequence[Sequence[Any]], key: Sequence[Sequence[Any]]) -> Share:
-    """How many of the key's strict preferences the tiers share, a tie half, and of how many."""
+    """(shared, all) of the key's strict preferences; a tie counts half."""
     rank = {name: place for place, tier in enumerate(tiers) for name in tier}
     agreed, total = 0.0, 0
     for place, tier in enumerate(key):
@@ -94,7 +95,7 @@ def shared_flags(
     key: Mapping[str, Mapping[str, Any]],
     flags: Sequence[str] | None = None,
 ) -> Share:
-    """How many of the key's answers on flags the ratings give as well, and of how many."""
+    """(matching, all) of the key's answers on flags."""
     agreed, total = 0, 0
     for response_id, expected in key.items():
         given = ratings.get(response_id, {}).get("flags") or {}
@@ -106,7 +107,7 @@ def shared_flags(
 
 
 def accuracy(shares: Iterable[tuple[str, Share]], *, level: float = 0.95) -> Measure:
-    """Accuracy over (prompt, share) with its interval; `n` is what was counted."""
+    """Accuracy over (prompt, share) with its interval; `n` is the number of scored answers."""
     sums: dict[str, list[float]] = {}
     for prompt_id, (agreed, total) in shares:
         if total:

@@ -23,28 +23,28 @@ from understudy.store.accounts import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InviteConfig:
-    """Invite a labeler, or the owner: prints a link that works once; there is no other password.
+    """Invite a labeler or the owner: prints a one-time link, with which they choose a password.
 
-    Without --role, screening and a person decide which one it becomes (s3.4, B.1).
+    Without --role, screening and a person decide the role (s3.4, B.1).
     """
 
     name: Positional[str]
-    """What the person is called and signs in with; the link lets them change it."""
+    """Display and sign-in name; the person can change it when opening the link."""
     project: Path = Path()
     """The project's folder."""
     role: Role | None = None
-    """training, held_out (only evaluates, is not screened in the paper) or researcher."""
+    """training, held_out (only evaluates; not screened in the paper) or researcher."""
     owner: bool = False
-    """Runs the project: sees the queue and agreement, gives roles, exports."""
+    """Make the person an owner, who sees the queue and agreement, gives roles and exports."""
     screen: Literal["yes", "no", "by_role"] = "by_role"
-    """Whether practice and screening come before work: by role, for everybody but held-out
+    """Whether practice and screening come before work; by default for everybody but held-out
     labelers, researchers and owners."""
     group: str | None = None
     """A group of labelers."""
     days: float = 7.0
     """How long the link works."""
     address: str = "http://127.0.0.1:8080"
-    """Where the pages are, for the link."""
+    """Address of the pages, for the link."""
 
     def __post_init__(self) -> None:
         if self.days <= 0:
@@ -86,23 +86,23 @@ def list_labelers(config: ListConfig) -> str:
         state = ", disabled" if row["disabled_at"] else ""
         state += "" if row["password"] else ", link not used yet"
         lines.append(f"{row['name']} ({row['id']}): {what}{state}")
-    return "\n".join(lines) or "nobody; understudy labelers invite NAME"
+    return "\n".join(lines) or "no accounts; understudy labelers invite NAME"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecideConfig:
-    """Let somebody work, or turn them away: the end of screening, which a person decides (B.1)."""
+    """Accept or reject a candidate after screening, which a person decides (B.1)."""
 
     name: Positional[str]
     """The account's name."""
     project: Path = Path()
     """The project's folder."""
     role: Role | None = None
-    """The role that they get; without it the one that they were invited with."""
+    """The candidate's role; by default the one in the invitation."""
     refuse: bool = False
-    """Turn them away."""
+    """Reject the candidate."""
     reason: str = ""
-    """Kept in the audit log."""
+    """The reason, kept in the audit log."""
 
     def __post_init__(self) -> None:
         if self.refuse and self.role is not None:
@@ -118,12 +118,12 @@ def decide_labeler(config: DecideConfig) -> str:
     if role is None and not config.refuse:
         raise ValueError(f"{config.name} has no role yet; give --role or --refuse")
     decide(store, account_id, role, by=None, at=stamp(utc_now()), reason=config.reason)
-    return f"{config.name} is turned away" if role is None else f"{config.name} may work as {role}"
+    return f"{config.name} is rejected" if role is None else f"{config.name} may work as {role}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DisableConfig:
-    """Let an account sign in no more; what it did stays."""
+    """Disable an account; its work stays."""
 
     name: Positional[str]
     """The account's name."""
@@ -135,12 +135,12 @@ def disable_labeler(config: DisableConfig) -> str:
     """Disable."""
     store = open_project(config.project).open_store()
     set_disabled(store, _id_of(store, config.name), True, by=None, at=stamp(utc_now()))
-    return f"{config.name} can sign in no more"
+    return f"{config.name} can no longer sign in"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnableConfig:
-    """Let a disabled account sign in again."""
+    """Enable a disabled account."""
 
     name: Positional[str]
     """The account's name."""
@@ -157,7 +157,7 @@ def enable_labeler(config: EnableConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResetConfig:
-    """Print a link with which an account chooses a new password; it works once."""
+    """Print a one-time link for choosing a new password."""
 
     name: Positional[str]
     """The account's name."""
@@ -166,7 +166,7 @@ class ResetConfig:
     days: float = 1.0
     """How long the link works."""
     address: str = "http://127.0.0.1:8080"
-    """Where the pages are, for the link."""
+    """Address of the pages, for the link."""
 
 
 def reset_labeler(config: ResetConfig) -> str:
@@ -186,5 +186,5 @@ def reset_labeler(config: ResetConfig) -> str:
 def _id_of(store: Store, name: str) -> str:
     row = account_named(store, name)
     if row is None:
-        raise ValueError(f"nobody is called {name!r}; see understudy labelers list")
+        raise ValueError(f"no account is named {name!r}; see understudy labelers list")
     return str(row["id"])

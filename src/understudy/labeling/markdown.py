@@ -1,9 +1,9 @@
 """Responses as Markdown: a safe subset, as a tree of elements that the page builds node by node.
 
-No HTML is ever made: a response's own markup is text, links and images become their text with the
-address in words, so that nothing is fetched and nothing leads away. Code is coloured by Pygments;
-LaTeX becomes MathML, which browsers draw themselves. What cannot be read as LaTeX, is very long or
-very deep stays as it was written.
+Generates no HTML: a response's own markup stays text, and links and images become their text with
+the address written out, so that nothing is fetched or clickable. Pygments colours code; LaTeX
+becomes MathML, which browsers render. Invalid LaTeX and very long or deeply nested texts stay as
+written.
 """
 
 import re
@@ -57,7 +57,7 @@ _COLOURS = (
 
 @lru_cache(maxsize=2000)
 def markdown_tree(text: str) -> list[Node] | None:
-    """The nodes of a text; None for one that is shown as it is.
+    """The nodes of a text; None for one that is shown as plain text.
 
     >>> markdown_tree("A *good* one")
     [['p', {}, ['A ', ['em', {}, ['good']], ' one']]]
@@ -94,7 +94,7 @@ def _nodes(node: SyntaxTreeNode) -> list[Node]:
         return ["\n"]
     if kind == "inline":
         return _all(node)
-    if kind == "heading":  # below the headings of the page
+    if kind == "heading":  # below the page's own headings
         return [[f"h{min(6, int(node.tag[1:]) + 3)}", {}, _all(node)]]
     if kind == "code_inline":
         return [["code", {}, [node.content]]]
@@ -119,7 +119,7 @@ def _text(node: SyntaxTreeNode) -> str:
 
 
 def _address(address: str, text: str) -> Node:
-    """An address in words, unless the text says it already."""
+    """The address written out, unless the text already contains it."""
     if address.removeprefix("mailto:") == text:
         return ""
     return ["span", {"class": "aside"}, [f" ({address})"]]
@@ -152,14 +152,14 @@ def _formula(latex: str, *, block: bool) -> Node:
         return source
     try:
         made = _mathml(convert_to_element(latex, display="block" if block else "inline"))
-    except Exception:  # whatever its parser stumbles over, the source is still readable
+    except Exception:  # whatever its parser fails on, the source is still readable
         return source
     made[1]["alttext"] = latex
     return made
 
 
 def _mathml(element: Element) -> list[Any]:
-    """An element of the allowed kinds; another one is a row of what it holds."""
+    """An element if its tag is allowed, else an mrow with its children."""
     tag = element.tag.rpartition("}")[2]
     attributes = {name: value for name, value in element.attrib.items() if name in _MATH_ATTRIBUTES}
     inside: list[Node] = [element.text] if element.text else []

@@ -1,4 +1,4 @@
-"""One's own page: what labelers may say of themselves, for themselves to see and take back."""
+"""One's own page: the optional self-description, visible only to its author, who can delete it."""
 
 import json
 from typing import Any
@@ -9,26 +9,26 @@ from understudy.store.work_reads import coverage, description_of
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 
 PRIVATE = (
-    "All of this is optional. Nobody sees what you say here, not even the people who run the "
-    "project: they see counts of the whole team, never of fewer than five people. It decides "
-    "nothing about you, and you can change or delete it at any time."
+    "All of this is optional. Nobody sees what you enter here, not even the people who run the "
+    "project: they see counts for the whole team, never of fewer than five people. It affects "
+    "no decision about you, and you can change or delete it at any time."
 )
 
 
 class Values(Body):
-    """Answers by question; one left out or null is not given."""
+    """Answers by question; missing or null means not answered."""
 
     values: dict[str, str | list[str] | None]
 
 
 class Topics(Body):
-    """Topics that one can judge, or not; null: not said."""
+    """Topics that one can or cannot judge; null means not answered."""
 
     values: dict[str, bool | None]
 
 
 def me(call: Call) -> Json:
-    """What is asked, and what one has said."""
+    """The questions and one's own answers."""
     row = description_of(call.app.store, call.me.id)
     said = json.loads(row["body"]) if row is not None else {}
     covered = coverage(call.app.store).get(call.me.id, {})
@@ -56,7 +56,7 @@ def me(call: Call) -> Json:
 
 
 def describe(call: Call) -> Json:
-    """Say something of oneself, in place of what was said before."""
+    """Store a self-description, replacing the old one."""
     try:
         values: dict[str, Any] = check_description(call.body.values)
     except ValueError as error:
@@ -67,13 +67,13 @@ def describe(call: Call) -> Json:
 
 
 def forget(call: Call) -> Json:
-    """Take it back."""
+    """Delete the self-description."""
     describe_oneself(call.app.store, call.me.id, None, call.app.now())
     return {"updated_at": None}
 
 
 def cover(call: Call) -> Json:
-    """Say which topics one can judge."""
+    """Store which topics one can judge."""
     for topic in call.body.values:
         if topic not in TOPICS:
             raise ApiError(400, "invalid", f"There is no topic {topic!r}.")

@@ -1,7 +1,7 @@
-"""Where two labelers ranked the same prompt, and on how many pairs of answers they agreed.
+"""Prompts that two labelers ranked, and on how many pairs of responses they agreed.
 
-The votes of two rankings are compared as in `agreement(ties="drop")`, but kept together by prompt
-and with their times: for changes over time, and for the counts behind a number.
+Compares the votes of two rankings as `agreement(ties="drop")` does, but keeps them by prompt and
+with their times, for changes over time and the counts behind a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from understudy.labeling.pairs import Measure, ratio
 
 
 class Ranked(Protocol):
-    """One labeler's ranking of one prompt's answers."""
+    """One labeler's ranking of one prompt's responses."""
 
     @property
     def prompt_id(self) -> str: ...
@@ -33,7 +33,7 @@ class Ranked(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Meeting:
-    """Two labelers on one prompt, and the pairs of answers that both ranked."""
+    """Two labelers on one prompt, and the pairs of responses that both ranked."""
 
     prompt_id: str
     one: str
@@ -42,9 +42,9 @@ class Meeting:
     """When each of them ranked."""
     other_at: str
     agreed: int
-    """Pairs of answers with the same preference."""
+    """Pairs of responses with the same preference."""
     disagreed: int
-    """Pairs with opposite ones."""
+    """Pairs with opposite preferences."""
     left_out: int
     """Pairs that at least one of them ties."""
 
@@ -56,7 +56,7 @@ class Meeting:
 
 @dataclass(slots=True)
 class _Said:
-    """All that one labeler has said of a prompt's responses, in one ranking or several."""
+    """All of one labeler's votes on a prompt's responses, from one or more rankings."""
 
     at: str = ""
     preference: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -66,8 +66,7 @@ class _Said:
 def meetings_of(rankings: Iterable[Ranked]) -> list[Meeting]:
     """Every two labelers' rankings of the same prompt, oldest first.
 
-    A prompt may have been ranked in several rounds; of two rankings of the same pair a labeler's
-    later one counts.
+    A prompt may have been ranked in several rounds; a labeler's latest vote on a pair counts.
     """
     by_prompt: dict[str, dict[str, _Said]] = {}
     for ranking in rankings:
@@ -104,11 +103,13 @@ def _meeting(prompt_id: str, one: str, other: str, people: Mapping[str, _Said]) 
 
 
 def measure(meetings: Sequence[Meeting], *, level: float = 0.95) -> Measure:
-    """Agreement over these meetings, ties left out, as `agreement` has it."""
+    """Agreement over these meetings without ties, as in `agreement`."""
     left_out = sum(meeting.left_out for meeting in meetings)
     counted = [meeting for meeting in meetings if meeting.agreed + meeting.disagreed]
     if not counted:
-        reason = "all that is shared is tied" if left_out else "no two labelers answered the same"
+        reason = "no two labelers answered the same question"
+        if left_out:
+            reason = "every shared pair is tied"
         return Measure(num_left_out=left_out, undefined=reason)
     sums: dict[str, list[float]] = {}
     for meeting in counted:
@@ -135,7 +136,7 @@ def shares_of(meetings: Iterable[Meeting], labeler: str) -> list[tuple[str, str,
 
 
 def cells(meetings: Iterable[Meeting]) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """(labeler, labeler) -> pairs agreed, disagreed, left out: what a number is made of."""
+    """(labeler, labeler) -> pairs agreed, disagreed, left out: the counts behind a number."""
     found: dict[tuple[str, str], tuple[int, int, int]] = {}
     for meeting in meetings:
         agreed, disagreed, left_out = found.get((meeting.one, meeting.other), (0, 0, 0))

@@ -11,15 +11,15 @@ class NewConfig(store_project.NewConfig):
     """Make a project: a folder with project.toml and a store."""
 
     sample_data: bool = False
-    """Put everyday prompts, responses, gold items and a made-up team's labels into it, and print a
-    link with which its owner signs in: for trying the pages. Needs the extra `label`."""
+    """Add everyday prompts, responses, gold items and a made-up team's labels, and print the
+    owner's sign-in link, to try out the pages. Needs the extra `label`."""
 
 
 def new_project(config: NewConfig) -> str:
-    """Make it; ValueError where there is a project, or a store, already."""
+    """Make it; ValueError if there already is a project or a store."""
     if not config.sample_data:
         return store_project.new_project(config)
-    from understudy.labeling.sample import fill_project  # before anything is made: needs extras
+    from understudy.labeling.sample import fill_project  # before anything is created: needs extras
 
     store_project.new_project(config)
     return fill_project(open_project(config.folder))

@@ -1,4 +1,4 @@
-"""How many people label an item: a shared share several, the others one, more where they disagree.
+"""How many people label an item: several for a set share, one for the rest, more on disagreement.
 
 Stiennon et al. (2020, C.2) gave 10-20% of each labeler's items to several; InstructGPT's
 comparisons mostly have one labeler, for cost (s5.3).
@@ -10,12 +10,12 @@ from itertools import combinations
 from understudy.store.submissions import Opinion
 
 ENOUGH = 0.7
-"""Mean agreement of an item's labelers under which one more is asked: about what labelers agree
-on average (72.6%, s3.4)."""
+"""Mean agreement of an item's labelers below which one more is asked: about the labelers' average
+(72.6%, s3.4)."""
 
 
 def wants_more(opinions: Sequence[Opinion]) -> bool:
-    """Whether one more labeler should look: somebody could not say, or they disagree."""
+    """Whether to ask one more labeler: somebody is unsure, or they disagree."""
     if any(opinion.outcome != "ranked" for opinion in opinions):
         return True
     rates = [
@@ -27,7 +27,8 @@ def wants_more(opinions: Sequence[Opinion]) -> bool:
 
 
 def pair_agreement(one: Mapping[str, int], other: Mapping[str, int]) -> float | None:
-    """Share of pairs of answers ordered alike, a tie against a preference half; None without pairs.
+    """Share of pairs of responses ordered alike, a tie against a preference counting half; None
+    without pairs.
 
     >>> pair_agreement({"a": 0, "b": 1, "c": 1}, {"a": 0, "b": 1, "c": 2})
     0.8333333333333334

@@ -1,4 +1,4 @@
-"""Everything that the owner of a project can open or do: pages, and the routes that they ask."""
+"""The owner's pages and the routes that they call."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The owner's page of agreement: the table with its counts, the breakdown, the change over time."""
+"""The owner's agreement page: the table with its counts, the breakdown, the change over time."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ TIES: tuple[Ties, ...] = ("drop", "half", "exact")
 
 
 def agreement(call: Call) -> Json:
-    """Everything that is known of the labelers' agreement."""
+    """All data of the agreement page."""
     app: LabelApp = call.app
     ties = call.query.get("ties", "drop")
     if ties not in TIES:
@@ -75,7 +75,7 @@ def _line(line: Line, name_of: dict[str, str]) -> Json:
 
 
 def _breakdown(found: Standing, name_of: dict[str, str]) -> Json:
-    """How many pairs of answers each two labelers agreed on: what the numbers are made of."""
+    """The number of pairs of responses on which each two labelers agreed."""
     by_pair = cells(found.meetings)
     labelers = sorted({name for pair in by_pair for name in pair})
     place = {name: index for index, name in enumerate(labelers)}
@@ -96,7 +96,7 @@ def _breakdown(found: Standing, name_of: dict[str, str]) -> Json:
 
 
 def drift(found: Standing) -> tuple[list[Window], dict[str, list[Measure]]]:
-    """Windows, and in each the agreement of each role and with the gold items."""
+    """Time windows, each with every role's agreement and the agreement with gold items."""
     times = [meeting.at for meeting in found.meetings if meeting.at]
     windows = windows_of([*times, *(one.at for one in found.gold)])
     lines: dict[str, list[Measure]] = {}

@@ -1,8 +1,8 @@
-"""Items about which labelers disagree, and a person's decision.
+"""Items on which labelers disagree, and the owner's decisions.
 
-Blind: labelers are A, B, C, answers are in an order that is nobody's, no model is named. A decision
-is written beside the labels and changes none of them: it says what the estimate of labelers'
-reliability takes for true, and it can become the key of a gold item.
+Blind: labelers and responses have neutral names in an arbitrary order, and no model is named. A
+decision is stored beside the labels and changes none of them; the estimate of labelers' reliability
+takes it as true, and it can become the key of a gold item.
 """
 
 import json
@@ -31,7 +31,7 @@ Ids = list[str]
 
 
 class Decision(Body):
-    """What is decided; `tiers` for ranked only."""
+    """A decision; `tiers` for ranked only."""
 
     verdict: Literal["ranked", "cannot_rank", "more_labels", "set_aside"]
     tiers: list[Ids] = Field(default_factory=list, max_length=26)
@@ -41,19 +41,20 @@ class Decision(Body):
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """An item and how far its labelers are apart."""
+    """An item and how far its labelers disagree."""
 
     contested: Contested
     answers: tuple[Mapping[str, Any], ...]
     """What each of them sent, by response id."""
     agreement: float | None
-    """Mean over pairs of labelers, a tie against a preference half; None for fewer than two."""
+    """Mean over pairs of labelers, a tie against a preference counting half; None for fewer than
+    two."""
     num_opposed: int
-    """Pairs of answers on which two labelers have opposite preferences."""
+    """Pairs of responses on which two labelers have opposite preferences."""
 
     @property
     def num_unsure(self) -> int:
-        """Labelers who could not say."""
+        """Labelers who were unsure or could not rank."""
         return sum(row["outcome"] != "ranked" for row in self.contested.opinions)
 
     @property
@@ -64,7 +65,7 @@ class Dispute:
 
     @property
     def verdict(self) -> str | None:
-        """What was decided, if it still holds: more labels than then ask for a new decision."""
+        """The decision, if still valid: later labels require a new one."""
         row = self.contested.decision
         if row is None:
             return None
@@ -74,14 +75,14 @@ class Dispute:
 
 
 def disputes(store: Store, item_id: str | None = None) -> list[Dispute]:
-    """Every item that a person should look at, or did, worst first."""
+    """Every open or decided item, worst first."""
     found = [_dispute(one) for one in contested(store, item_id)]
     kept = [one for one in found if one.is_dispute or one.contested.decision is not None]
     return sorted(kept, key=_badness)
 
 
 def num_open(store: Store) -> int:
-    """How many wait for a decision."""
+    """The number of items that wait for a decision."""
     return len(_summaries(store, "open"))
 
 
@@ -89,7 +90,7 @@ _KEPT: WeakKeyDictionary[Engine, tuple[Any, list[tuple[str, Json]]]] = WeakKeyDi
 
 
 def _summaries(store: Store, state: str) -> list[tuple[str, Json]]:
-    """Prompt and row of each, worst first; read anew when a label or a decision has come."""
+    """Prompt and row of each, worst first; recomputed after a new label or decision."""
     now = state_of_labels(store)
     kept = _KEPT.get(store.engine)
     if kept is None or kept[0] != now:
@@ -158,7 +159,7 @@ def _row(one: Dispute) -> Json:
 
 
 def shown(call: Call) -> Json:
-    """One item with everything that was said of it, blind."""
+    """One item with all its labels, blind."""
     one = _one(call)
     item, names = one.contested.item, _names(one)
     call.app.note_views(call.me, "disagreement", [item["prompt_id"]])
@@ -197,7 +198,7 @@ def shown(call: Call) -> Json:
 
 
 def decide(call: Call) -> Json:
-    """Write the decision down."""
+    """Store the decision."""
     app: LabelApp = call.app
     one = _one(call)
     names = _names(one)
@@ -224,13 +225,13 @@ def decide(call: Call) -> Json:
 
 
 def _checked(body: Decision, names: Mapping[str, str]) -> list[Ids]:
-    """The tiers by response id; ApiError for what is no decision."""
+    """The tiers by response id; ApiError for an invalid decision."""
     if body.verdict != "ranked":
         if body.tiers or body.gold:
             raise ApiError(400, "invalid", "Only a ranking has tiers, or can become gold.")
         return []
     if sorted(name for tier in body.tiers for name in tier) != sorted(names.values()):
-        raise ApiError(400, "invalid", "Every answer must be in exactly one tier.")
+        raise ApiError(400, "invalid", "Every response must be in exactly one tier.")
     if not all(body.tiers):
         raise ApiError(400, "invalid", "A tier is empty; leave it out.")
     ids = {name: of for of, name in names.items()}
@@ -245,7 +246,7 @@ def _one(call: Call) -> Dispute:
 
 
 def _names(one: Dispute) -> dict[str, str]:
-    """Response id -> what the page calls it, in an order that is the item's own."""
+    """Response id -> the page's name for it, in an order fixed per item."""
     ids = sorted({of for row in one.contested.opinions for of in json.loads(row["shown"])})
     random.Random(f"dispute/{one.contested.item['id']}").shuffle(ids)
     return {of: f"a{place}" for place, of in enumerate(ids, start=1)}
@@ -262,7 +263,7 @@ def _pair(
     second: str,
     chances: Mapping[tuple[str, str, str], tuple[float, float, float]],
 ) -> Json:
-    """How many prefer which, and the chance that the first is better (half of a tie's)."""
+    """Votes for each side, and the probability that the first is better (a tie's counts half)."""
     votes = []
     for answer in one.answers:
         tier_of = _tier_of(answer["tiers"])
@@ -285,7 +286,7 @@ def _pair(
 
 
 def _suggested(names: Sequence[str], pairs: Sequence[Json]) -> list[Ids]:
-    """Answers by how often they are expected to be preferred; near ones share a tier."""
+    """Tiers of responses by their expected share of wins; close ones share a tier."""
     points = dict.fromkeys(names, 0.0)
     for pair in pairs:
         total = pair["for_first"] + pair["ties"] + pair["for_second"]

@@ -18,7 +18,7 @@ from understudy.web.access import Access, ApiError, Body, Call, Download, Json, 
 
 
 class Request(Body):
-    """What to export; purpose, split and rubric are for records."""
+    """What to export; purpose, split and rubric apply to records."""
 
     kind: Literal["rankings", "demonstrations", "ratings", "prompts", "labeler_weights", "team"]
     purpose: Literal["training", "evaluation"] = "training"
@@ -47,29 +47,29 @@ def ask(call: Call) -> Json:
 
 
 def shown(call: Call) -> Json:
-    """How far one is."""
+    """The state of one job."""
     return {"job": _json(call.app, _job(call))}
 
 
 def file(call: Call) -> Download:
-    """The file, if it is still what was exported."""
+    """The file, if it is unchanged since the export."""
     app: LabelApp = call.app
     row = _job(call)
     if row["state"] != "done":
-        raise ApiError(409, "invalid", "This export is not done.")
+        raise ApiError(409, "invalid", "This export is not finished.")
     path = app.project.folder / row["path"]
     if not path.is_file() or file_hash(path) != row["sha256"]:
         raise ApiError(
             409,
             "changed",
-            "The file is no longer what was exported: a user was forgotten, or it was moved. "
+            "The file has changed since the export: a user was forgotten, or it was moved. "
             "Export again.",
         )
     return Download(path, path.name)
 
 
 def start(app: LabelApp, job_id: str) -> threading.Thread:
-    """Run a job in a process of its own, and say so if that ends badly."""
+    """Run a job in a separate process, and report a failure."""
     command = [sys.executable, "-m", "understudy.labeling.export_job"]
     command += [str(app.project.folder.resolve()), job_id]
     process = subprocess.Popen(
@@ -95,14 +95,14 @@ def start(app: LabelApp, job_id: str) -> threading.Thread:
 def _ended(code: int) -> str:
     """An exit code in words."""
     if code == -signal.SIGKILL:
-        return "the export was killed, as the system does when memory runs out"
+        return "the export was killed, perhaps because memory ran out"
     if code < 0:
         return f"the export was ended by {signal.Signals(-code).name}"
-    return f"the export stopped with exit code {code}; the server's log says why"
+    return f"the export failed with exit code {code}; the server's log says why"
 
 
 def resume(app: LabelApp) -> None:
-    """Start what waited, or ran, when the server ended."""
+    """Start jobs that were waiting or running when the server stopped."""
     for job_id in unfinished(app.store):
         start(app, job_id)
 

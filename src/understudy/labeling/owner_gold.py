@@ -1,4 +1,4 @@
-"""The owner's page of gold items: which there are, at what rate they come, who agrees with them."""
+"""The owner's page of gold items: the items, their rate, and who agrees with them."""
 
 from typing import Literal
 
@@ -29,7 +29,7 @@ PLOT = "/api/owner/plots/gold.svg"
 
 
 class Gold(Body):
-    """An item that a researcher answered, and what for."""
+    """An item that a researcher answered, and its use."""
 
     item_id: str = Field(max_length=200)
     use: Literal["practice", "screening", "mixed"]
@@ -43,7 +43,7 @@ class Rate(Body):
 
 
 def listed(call: Call) -> Json:
-    """Items, labelers, and what could become one."""
+    """Gold items, labelers' results, and items that could become gold."""
     app: LabelApp = call.app
     found, name_of = now_standing(app), names(app.store)
     labelers = sorted({one.account_id for one in found.gold})
@@ -92,8 +92,8 @@ def listed(call: Call) -> Json:
 
 
 def _accuracy_of_item(found: Standing, item_id: str) -> Measure:
-    """How far labelers agree with one key: a low one may be the key's fault. Labelers, not prompts,
-    are what varies here, so the interval counts them."""
+    """How far labelers agree with one key; low agreement may be the key's fault. The interval is
+    over labelers, since they, not prompts, vary here."""
     return accuracy(
         (one.account_id, one.score.ranking) for one in found.gold if one.item_id == item_id
     )
@@ -122,7 +122,7 @@ def gold_plot(call: Call) -> Content:
 
 
 def add(call: Call) -> Json:
-    """Make an item gold with the answer that a researcher gave to it."""
+    """Make an item gold with a researcher's answer as its key."""
     app: LabelApp = call.app
     found = researcher_answer(app.store, call.body.item_id)
     if found is None:
@@ -145,7 +145,7 @@ def add(call: Call) -> Json:
 
 
 def retire(call: Call) -> Json:
-    """Give it to nobody any more."""
+    """Retire a gold item."""
     at = call.app.now()
     try:
         retire_gold(call.app.store, call.path["item_id"], by=call.me.id, at=at)
@@ -155,7 +155,7 @@ def retire(call: Call) -> Json:
 
 
 def set_rate(call: Call) -> Json:
-    """Choose how often gold items come."""
+    """Set the rate of gold items."""
     set_setting(call.app.store, GOLD_RATE, call.body.rate, call.app.now(), by=call.me.id)
     return {"rate": call.body.rate}
 

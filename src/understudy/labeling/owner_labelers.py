@@ -1,7 +1,7 @@
 """The owner's pages of labelers: who they are, how their screening went, which role they get.
 
-Screening is scored automatically; a person decides (B.1). What labelers say of themselves is in
-here only as counts of the team (`team`), and as the one number of criterion 4.
+Screening is scored automatically; a person decides (B.1). Self-descriptions appear only as counts
+of the team (`team`) and as the single number of criterion 4.
 """
 
 import json
@@ -50,7 +50,7 @@ Role = Literal["training", "held_out", "researcher"]
 
 
 class Invitation(Body):
-    """Who is invited; without a role screening and a person decide."""
+    """An invitation; without a role, screening and a person decide."""
 
     name: str = Field(max_length=200)
     role: Role | None = None
@@ -59,7 +59,7 @@ class Invitation(Body):
 
 
 class Decision(Body):
-    """The role that somebody gets; None turns them away."""
+    """A candidate's role; None rejects them."""
 
     role: Role | None
     group: str | None = Field(default=None, max_length=80)
@@ -73,13 +73,13 @@ class Grade(Body):
 
 
 class Note(Body):
-    """What a person says who has looked."""
+    """A note on clearing an alarm."""
 
     note: str = Field(default="", max_length=4000)
 
 
 def listed(call: Call) -> Json:
-    """Everybody."""
+    """All labelers."""
     app: LabelApp = call.app
     found, seconds = now_standing(app), work_seconds(app.store)
     raised: dict[str, int] = {}
@@ -101,7 +101,7 @@ def _row(
     weights: dict[str, float],
 ) -> Json:
     took = seconds.get(row["id"])
-    none = Measure(undefined="no two labelers answered the same")
+    none = Measure(undefined="no two labelers answered the same question")
     return {
         "id": row["id"],
         "name": row["name"],
@@ -122,7 +122,7 @@ def _row(
 
 
 def shown(call: Call) -> Json:
-    """One labeler: screening, work over time, what to look at."""
+    """One labeler: screening, work over time, alarms."""
     app: LabelApp = call.app
     row = _account(call)
     found, seconds = now_standing(app), work_seconds(app.store)
@@ -143,7 +143,7 @@ def shown(call: Call) -> Json:
 
 
 def screened(app: LabelApp, account_id: str) -> tuple[list[Criterion], list[RowMapping]]:
-    """What the candidate's trials come to, and the trials."""
+    """A candidate's scores by criterion, and the trials."""
     rows = trials(app.store, account_id)
     scores = [_score(row) for row in rows if row["kind"] == "rank"]
     grades = [_grades(row) for row in rows if row["kind"] == "demonstrate"]
@@ -152,12 +152,12 @@ def screened(app: LabelApp, account_id: str) -> tuple[list[Criterion], list[RowM
 
 
 def _score(row: RowMapping) -> Score:
-    """A ranking trial against the key; a skipped one missed everything."""
+    """A ranking trial scored against the key; a skipped one scores nothing."""
     return score(json.loads(row["body"] or "{}"), json.loads(row["answer"]), SENSITIVE)
 
 
 def _grades(row: RowMapping) -> list[float]:
-    """The researchers' grades of a demonstration; a skipped one is a 1."""
+    """The researchers' grades of a demonstration; a skipped one counts as 1."""
     if row["state"] == "skipped":
         return [1.0]
     graded = json.loads(row["graded"]) if row["graded"] else {"grades": []}
@@ -187,7 +187,7 @@ def _criterion_json(one: Criterion) -> Json:
 
 
 def _topics_json(app: LabelApp, account_id: str) -> Json:
-    """Criterion 4 as one number: never which topics."""
+    """Criterion 4 as a single number, which does not reveal the topics."""
     covered = coverage(app.store)
     mine = covered.pop(account_id, None)
     team = [covered[row["id"]] for row in _team(app) if row["id"] in covered]
@@ -232,7 +232,7 @@ def _work_json(app: LabelApp, found: Standing, account_id: str) -> Json:
 
 
 def _windows(found: Standing, account_id: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """The labeler's last items by time: how many, how fast, how they agree."""
+    """The labeler's latest items by time window: number, speed, agreement."""
     work = found.work.get(account_id, [])
     gold = [one for one in found.gold if one.account_id == account_id]
     agreed = shares_of(found.meetings, account_id)
@@ -274,7 +274,7 @@ def labeler_plot(call: Call) -> Content:
 
 
 def invite_one(call: Call) -> Json:
-    """A link that works once."""
+    """Make a one-time link."""
     app: LabelApp = call.app
     until = app.until(LINK_LIFETIME)
     new = NewAccount(
@@ -291,11 +291,11 @@ def invite_one(call: Call) -> Json:
 
 
 def decide(call: Call) -> Json:
-    """Give a role, or turn somebody away: the end of screening."""
+    """Give a candidate a role or reject them, which ends screening."""
     app: LabelApp = call.app
     row, role = _account(call), call.body.role
     if row["role"] is not None and role not in (None, row["role"]):
-        message = f"{row['name']} is {row['role']} for good; invite another account."
+        message = f"{row['name']} is {row['role']}, and a role never changes."
         raise ApiError(409, "decided", message)
     if call.body.group is not None:
         set_group(app.store, row["id"], call.body.group)
@@ -308,25 +308,25 @@ def decide(call: Call) -> Json:
 
 
 def disable(call: Call) -> Json:
-    """Let somebody sign in no more."""
+    """Disable an account."""
     return _set_disabled(call, True)
 
 
 def enable(call: Call) -> Json:
-    """Let somebody sign in again."""
+    """Enable an account."""
     return _set_disabled(call, False)
 
 
 def _set_disabled(call: Call, disabled: bool) -> Json:
     row = _account(call)
     if disabled and row["id"] == call.me.id:
-        raise ApiError(409, "invalid", "You cannot shut yourself out.")
+        raise ApiError(409, "invalid", "You cannot disable your own account.")
     set_disabled(call.app.store, row["id"], disabled, by=call.me.id, at=call.app.now())
     return {"disabled": disabled}
 
 
 def reset(call: Call) -> Json:
-    """A link for a new password."""
+    """Make a link for a new password."""
     app: LabelApp = call.app
     row, until = _account(call), app.until(timedelta(days=1))
     token = reset_link(app.store, row["id"], by=call.me.id, at=app.now(), expires_at=until)
@@ -334,7 +334,7 @@ def reset(call: Call) -> Json:
 
 
 def grading(call: Call) -> Json:
-    """The next demonstration to grade, and nobody's name."""
+    """The next demonstration to grade, without a name."""
     rows = ungraded(call.app.store)
     if not rows:
         return {"next": None, "left": 0}
@@ -350,7 +350,7 @@ def grading(call: Call) -> Json:
 
 
 def grade(call: Call) -> Json:
-    """Grade one; the next one comes back."""
+    """Grade one; returns the next."""
     app: LabelApp = call.app
     try:
         grade_trial(
@@ -366,7 +366,7 @@ def grade(call: Call) -> Json:
 
 
 def clear(call: Call) -> Json:
-    """A person has looked at an alarm."""
+    """Clear an alarm that a person has looked at."""
     app: LabelApp = call.app
     at, name, note = app.now(), call.path["id"], call.body.note
     try:
@@ -381,12 +381,12 @@ def clear(call: Call) -> Json:
 
 
 def team(call: Call) -> Json:
-    """Counts of what the team says of itself, without small ones."""
+    """Counts of the team's self-descriptions, without small ones."""
     return team_json(call.app)
 
 
 def team_json(app: LabelApp) -> Json:
-    """The same for an export."""
+    """The same counts for an export."""
     working = _team(app)
     said = [json.loads(row["body"]) for row in descriptions(app.store)]
     covered = coverage(app.store)
@@ -406,7 +406,7 @@ def team_json(app: LabelApp) -> Json:
 
 
 def _team(app: LabelApp) -> list[RowMapping]:
-    """Who has a role and may sign in."""
+    """Labelers with a role who may sign in."""
     return [row for row in account_rows(app.store) if row["role"] and not row["disabled_at"]]
 
 

@@ -1,4 +1,5 @@
-"""What the owner's routes share: measures, excerpts and alarms as JSON; what to say of no item."""
+"""Shared by the owner's routes: measures, excerpts and alarms as JSON; the error for a missing
+item."""
 
 import json
 from collections.abc import Sequence
@@ -19,17 +20,17 @@ from understudy.store.work_reads import names, open_flags
 from understudy.web.access import ApiError, Content, Json
 
 QUIET_DAYS = 7
-"""An alarm that was cleared is not raised again for so long."""
+"""How long a cleared alarm is not raised again."""
 EXCERPT = 120
 
 
 def now_standing(app: LabelApp) -> Standing:
-    """Where the labels stand."""
+    """The current standing of the labels."""
     return standing(app.store, app.now())
 
 
 def measure_json(measure: Measure) -> Json:
-    """A measure as the pages draw it."""
+    """A measure as JSON for the pages."""
     return asdict(measure)
 
 
@@ -48,7 +49,7 @@ def excerpt(prompt_body: str | None) -> str:
 
 
 def alarms_json(app: LabelApp, account_id: str | None = None) -> list[Json]:
-    """What a person should look at: flags that were raised, then what is computed now."""
+    """What a person should look at: raised flags, then computed alarms."""
     name_of = names(app.store)
     found = [
         {
@@ -99,12 +100,12 @@ def series_of(name: str, measures: Sequence[Measure]) -> Series:
 
 
 def svg(text: str) -> Content:
-    """A plot as a reply."""
+    """A plot as a response."""
     return Content(text.encode(), "image/svg+xml")
 
 
 def alt_of(title: str, labels: Sequence[str], measures: Sequence[Measure]) -> str:
-    """What a plot shows, in a sentence."""
+    """A plot's content in a sentence."""
     known = [(at, m.value) for at, m in zip(labels, measures, strict=True) if m.value is not None]
     if not known:
         return f"{title}: nothing to show yet."
@@ -115,5 +116,5 @@ def alt_of(title: str, labels: Sequence[str], measures: Sequence[Measure]) -> st
 
 
 def no_item() -> NoReturn:
-    """There is none of that id."""
-    raise ApiError(404, "not_found", "There is nothing of this name.") from None
+    """The error for an unknown id."""
+    raise ApiError(404, "not_found", "There is no such item.") from None

@@ -1,4 +1,4 @@
-"""The owner's home and queue: how much is left, how fast it goes, what needs a person."""
+"""The owner's home and queue pages: work left, pace, what needs a person."""
 
 from collections.abc import Sequence
 
@@ -54,7 +54,7 @@ def home(call: Call) -> Json:
         "disagreements_open": num_open(app.store),
         "alarms": len(alarms),
     }
-    none = measure_json(Measure(undefined="no two labelers answered the same"))
+    none = measure_json(Measure(undefined="no two labelers answered the same question"))
     agreed = {
         role: measure_json(by_role[role]) if role in by_role else none
         for role in ("training", "held_out")
@@ -93,14 +93,15 @@ def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]
 
 
 def _late(app: LabelApp) -> int:
-    """Prompts in the queue with responses that nobody ranks yet, unless the owner leaves those."""
+    """Queued prompts with responses that no item ranks yet, unless the owner chose to leave
+    those."""
     if setting(app.store, SETTING, "together") == "leave":
         return 0
     return len({one.prompt_id for one in late_responses(app.store)})
 
 
 def _stuck(app: LabelApp) -> int:
-    """Items that wait for more people, once there is a team at all."""
+    """Items that wait for more people, once there is a team."""
     team = any(row["stage"] == "active" and row["role"] for row in account_rows(app.store))
     return sum(nobody_left(app.store).values()) if team else 0
 
@@ -142,7 +143,7 @@ def queue(call: Call) -> Json:
 
 
 class Shown(Body):
-    """How tasks are shown."""
+    """How responses are shown."""
 
     markdown: bool
 
@@ -161,7 +162,7 @@ class Fill(Body):
 
 
 def fill(call: Call) -> Json:
-    """Put what is new into the queue, as `understudy labels plan` does."""
+    """Add new items to the queue, as `understudy labels plan` does."""
     app: LabelApp = call.app
     how = call.body.new_responses
     if how != setting(app.store, SETTING, "together"):
@@ -202,7 +203,7 @@ def _table(rows: Sequence[RowMapping]) -> list[Json]:
 
 
 def _pace(app: LabelApp) -> tuple[Pace, int]:
-    """Items finished by day, and labels that are still wanted."""
+    """Items finished by day, and labels still wanted."""
     done = [
         (count.day, count.account_id, skipped)
         for count in days(app.store)
@@ -242,12 +243,12 @@ def pace_plot(call: Call) -> Content:
 
 
 def reopen(call: Call) -> Json:
-    """Give an item to labelers again."""
+    """Reopen an item."""
     return _set_state(call, "open")
 
 
 def close(call: Call) -> Json:
-    """Take an item out for good."""
+    """Close an item."""
     return _set_state(call, "closed")
 
 

@@ -21,7 +21,7 @@ Priority = str
 
 
 class Draft(Body):
-    """Instructions that somebody is writing."""
+    """A draft of instructions."""
 
     instructions: str = Field(max_length=MOST_WORDS)
 
@@ -68,7 +68,7 @@ def _evaluation(row: RowMapping) -> list[str]:
 
 
 def diff(before: str, after: str) -> list[tuple[str, str]]:
-    """Lines with "=" for one that stays, "-" for one that goes, "+" for one that comes."""
+    """Lines marked "=" (kept), "-" (removed) or "+" (added)."""
     old, new = before.splitlines(), after.splitlines()
     found: list[tuple[str, str]] = []
     for tag, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -81,23 +81,23 @@ def diff(before: str, after: str) -> list[tuple[str, str]]:
 
 
 def preview(call: Call) -> Json:
-    """What would change."""
+    """The changes that a draft would make."""
     rows = rubric_rows(call.app.store)
     return {"diff": diff(rows[0]["instructions"] if rows else "", call.body.instructions)}
 
 
 def publish(call: Call) -> Json:
-    """Make it the version that holds; everybody reads it before the next item."""
+    """Make it the current version, which everybody reads before the next item."""
     app: LabelApp = call.app
     body: Version = call.body
     if not body.instructions.strip():
         raise ApiError(400, "invalid", "The instructions are empty.")
     for order in (body.priorities, body.evaluation_priorities):
         if len(set(order)) < len(order) or not all(word.strip() for word in order):
-            raise ApiError(400, "invalid", "Each priority must be a word of its own.")
+            raise ApiError(400, "invalid", "Priorities must be different and not empty.")
     rows = rubric_rows(app.store)
     if rows and _same(rows[0], body):
-        raise ApiError(400, "invalid", f"Nothing is different from {rows[0]['version']}.")
+        raise ApiError(400, "invalid", f"Nothing has changed since {rows[0]['version']}.")
     try:
         publish_rubric(
             app.store,
@@ -151,7 +151,7 @@ def _next(rows: Sequence[RowMapping]) -> int | None:
 
 
 def verified(call: Call) -> Json:
-    """Whether the chain of hashes is whole."""
+    """Whether the chain of hashes is intact."""
     app: LabelApp = call.app
     problem = verify(app.store)
     newest = audit_page(app.store, limit=1)

@@ -1,4 +1,4 @@
-"""The pages: shells that fetch what they show as JSON."""
+"""The pages: shells that fetch their data as JSON."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ from understudy.web.access import Access, Call, Page, Redirect, Reply, Route
 
 
 def home(call: Call) -> Reply:
-    """Where the account belongs."""
+    """Redirect to the account's page."""
     return Redirect("/sign-in" if call.account is None else call.account.home)
 
 
 def health(call: Call) -> Reply:
-    """That the server answers, and the store too."""
+    """Whether the server and the store respond."""
     call.app.version()
     return {"status": "ok"}
 

@@ -1,12 +1,12 @@
-"""Every two labelers' answers to the same question, in columns, and intervals that count prompts.
+"""Pairs of labelers' answers to the same question, in columns, and intervals over prompts.
 
-All answers about one prompt are alike, so intervals are bootstrapped over prompts: as many prompts
-as there are, drawn with replacement, each with all its pairs. Percentiles of a bootstrap are too
-narrow for few prompts; they are widened as Hesterberg (2015, "What teachers should know about the
-bootstrap", the expanded percentile interval) says. Where resampling shows nothing, as when all
-agree or the prompts are fewer than five, a rate has Wilson's interval with a prompt as one
-observation, and another number has none. Labelers are taken as given: an interval is about this
-team on other prompts, not about another team.
+Answers about one prompt are correlated, so intervals are bootstrapped over prompts: each resample
+draws as many prompts as there are, with replacement, each with all its pairs. Bootstrap percentiles
+are too narrow for few prompts, so they are widened by the expanded percentile interval (Hesterberg
+2015, "What teachers should know about the bootstrap"). Where resampling is uninformative, because
+all agree or there are fewer than five prompts, a rate has Wilson's interval with a prompt as one
+observation, and other numbers have none. Labelers are fixed: an interval is about this team on
+other prompts, not about another team.
 
 Legend: A answers, N pairs, P prompts, S resamples, U units, M answers to a unit, L labelers.
 """
@@ -25,10 +25,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 FEW_PROMPTS = 5
-"""With fewer prompts than this a bootstrap says nothing."""
+"""With fewer prompts than this a bootstrap is uninformative."""
 NUM_RESAMPLES = 1000
 CHUNK = 4_000_000
-"""Numbers of a bootstrap held in memory at once."""
+"""Most numbers of a bootstrap in memory at once."""
 
 
 class Answer(Protocol):
@@ -36,7 +36,7 @@ class Answer(Protocol):
 
     @property
     def unit(self) -> Hashable:
-        """The question: everybody's answers to it are compared."""
+        """The question; answers to the same one are compared."""
 
     @property
     def prompt_id(self) -> str:
@@ -57,7 +57,7 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An answer by itself: `Mark("r1", "p1", "l1", 6)`, labeler l1 gives response r1 a 6."""
+    """A single answer: in `Mark("r1", "p1", "l1", 6)` labeler l1 gives response r1 a 6."""
 
     unit: Hashable
     """The question."""
@@ -89,13 +89,13 @@ class Measure:
     n: int = 0
     """Pairs of answers that counted."""
     num_left_out: int = 0
-    """Pairs of answers that did not, since one of them is a tie."""
+    """Pairs left out because one answer is a tie."""
     num_prompts: int = 0
     """Prompts that the counted pairs are about."""
     num_labelers: int = 0
     """Labelers whose answers counted."""
     undefined: str = ""
-    """Why there is no number, or no interval; empty where there are both."""
+    """Why there is no number or no interval; empty if there are both."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -103,19 +103,19 @@ class Pairs:
     """Columns of N pairs of answers by two labelers to one question."""
 
     prompt_N: Ints
-    """Place in `prompts`."""
+    """Index into `prompts`."""
     unit_N: Ints
-    """A number for each question."""
+    """The number of the question."""
     one_N: Ints
-    """Place of one labeler in `labelers`."""
+    """Index of one labeler in `labelers`."""
     other_N: Ints
-    """Place of the other."""
+    """Index of the other."""
     first_N: Floats
-    """What the one answers."""
+    """The one's answer."""
     second_N: Floats
-    """What the other answers."""
+    """The other's answer."""
     rubric_N: Ints
-    """Place in `rubrics` of the version that both followed; -1 where they differ or had none."""
+    """Index into `rubrics` of the version that both followed; -1 if they differ or had none."""
     weight_N: Floats
     """1 / (M - 1) where M labelers answer the question: Krippendorff's weight of a pair."""
     prompts: tuple[str, ...]
@@ -126,36 +126,36 @@ class Pairs:
         return len(self.prompt_N)
 
     def where(self, keep_N: Bools) -> Self:
-        """Only some of the pairs, with the weights that they have."""
+        """A selection of the pairs, with unchanged weights."""
         columns = [field.name for field in fields(self) if field.name.endswith("_N")]
         return replace(self, **{name: getattr(self, name)[keep_N] for name in columns})
 
     def between(self, keep: Callable[[str, str], bool]) -> Self:
-        """Only pairs of labelers that `keep(labeler, other)` says yes to."""
+        """Only pairs of labelers for which `keep(labeler, other)` is true."""
         if not self.labelers:
             return self
         allowed_LL = np.array([[keep(a, b) for b in self.labelers] for a in self.labelers], bool)
         return self.where(allowed_LL[self.one_N, self.other_N])
 
     def among(self, keep: Callable[[str], bool]) -> Self:
-        """As if only labelers that `keep(labeler)` says yes to had answered."""
+        """As if only labelers with `keep(labeler)` had answered."""
         allowed_L = np.array([keep(labeler) for labeler in self.labelers], bool)
         if not len(self):
             return self
         return self.where(allowed_L[self.one_N] & allowed_L[self.other_N])._reweighted()
 
     def under(self, rubric: str) -> Self:
-        """As if only answers that followed this version had been given."""
+        """As if only answers under this version existed."""
         place = self.rubrics.index(rubric) if rubric in self.rubrics else len(self.rubrics)
         return self.where(self.rubric_N == place)._reweighted()
 
     def of_prompts(self, keep: Callable[[str], bool]) -> Self:
-        """Only pairs about prompts that `keep(prompt_id)` says yes to."""
+        """Only pairs about prompts with `keep(prompt_id)`."""
         allowed_P = np.array([keep(prompt) for prompt in self.prompts], bool)
         return self.where(allowed_P[self.prompt_N]) if len(self) else self
 
     def counted(self) -> Measure:
-        """How many pairs, prompts and labelers there are, as a measure without a number yet."""
+        """The counts of pairs, prompts and labelers, as a measure without a number yet."""
         return Measure(
             n=len(self),
             num_prompts=len(np.unique(self.prompt_N)),
@@ -163,7 +163,7 @@ class Pairs:
         )
 
     def _reweighted(self) -> Self:
-        """Weights by the answers that are left: M of them make M (M - 1) / 2 pairs."""
+        """Recompute weights from the remaining answers: M of them make M (M - 1) / 2 pairs."""
         _, unit_N, pairs_U = np.unique(self.unit_N, return_inverse=True, return_counts=True)
         answers_U = (1 + np.sqrt(1 + 8 * pairs_U)) / 2
         return replace(self, weight_N=1 / (answers_U[unit_N] - 1))
@@ -209,7 +209,7 @@ def pairs_of(answers: Iterable[Answer]) -> Pairs:
 
 
 class _Places(dict[Any, int]):
-    """Numbers things as they come."""
+    """Numbers values in order of first occurrence."""
 
     def __missing__(self, name: Any) -> int:
         self[name] = len(self)
@@ -217,7 +217,7 @@ class _Places(dict[Any, int]):
 
 
 def _combinations(unit_A: Ints) -> tuple[Ints, Ints, Ints]:
-    """Places of every two answers of one unit, and how many the unit has: (N, N, N)."""
+    """Indices of each two answers of one unit, and the unit's number of answers: (N, N, N)."""
     order = np.argsort(unit_A, kind="stable")
     _, starts_U, counts_U = np.unique(unit_A[order], return_index=True, return_counts=True)
     none = np.zeros(0, np.int64)
@@ -233,7 +233,7 @@ def _combinations(unit_A: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def totals(pairs: Pairs, columns_NC: Floats) -> Floats:
-    """Sums of each column over the pairs of each prompt that has some: (P, C)."""
+    """Sums of each column over the pairs of each prompt with pairs: (P, C)."""
     places, prompt_N = np.unique(pairs.prompt_N, return_inverse=True)
     sums_CP = [
         np.bincount(prompt_N, weights=one_N, minlength=len(places)) for one_N in columns_NC.T
@@ -266,7 +266,7 @@ def percentile_interval(
 
 
 def ratio(totals_P2: Floats, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
-    """A rate with its interval from each prompt's (agreed, counted), no prompt without a count."""
+    """A rate with its interval from each prompt's (agreed, counted); every prompt has a count."""
     num = len(totals_P2)
     agreed, counted = totals_P2.sum(0)
     rate = float(agreed / counted)

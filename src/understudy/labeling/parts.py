@@ -1,4 +1,4 @@
-"""What the routes of the labelers' pages share, `Call.app`."""
+"""What the routes of the labelers' pages share: `Call.app`."""
 
 import json
 from collections.abc import Iterable
@@ -29,24 +29,24 @@ class LabelApp:
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     length: Length = field(default_factory=Length)
     lease: timedelta = timedelta(minutes=30)
-    """How long an item is kept for somebody whose page says nothing."""
+    """How long an item is reserved for somebody whose page sends no heartbeat."""
     goal_today: int | None = None
-    """Items that a labeler should do in a day."""
+    """Daily goal of items per labeler."""
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Versions of the instructions that were looked up."""
+    """Cache of instructions by version."""
     swept: list[datetime] = field(default_factory=list)
-    """When leases that have ended were last looked for."""
+    """When expired leases were last looked for."""
 
     def now(self) -> str:
-        """This moment, as the store writes it."""
+        """The current time, in the store's format."""
         return stamp(self.clock())
 
     def until(self, duration: timedelta) -> str:
-        """A moment to come."""
+        """A future time, in the store's format."""
         return stamp(self.clock() + duration)
 
     def account_of(self, token: str) -> Account | None:
-        """Who is signed in with a cookie; the session is over after its lifetimes."""
+        """The account signed in with a cookie; None once the session has expired."""
         name = session_id(token)
         row = session_of(self.store, name)
         if row is None or row["disabled_at"] is not None:
@@ -63,13 +63,13 @@ class LabelApp:
         return Account(*given, _stage(row), row["rubric"])
 
     def version(self) -> str:
-        """The version of the instructions that holds now."""
+        """The current version of the instructions."""
         found = newest_version(self.store)
-        assert found is not None, "serving adds one where there is none"
+        assert found is not None, "the server adds one if there is none"
         return found
 
     def rubric(self, version: str | None = None) -> dict[str, Any]:
-        """The instructions that hold now, or an older version; a version never changes."""
+        """The current instructions, or an older version; a version never changes."""
         version = version or self.version()
         if version not in self.known:
             row = rubric_of(self.store, version)
@@ -83,11 +83,11 @@ class LabelApp:
         return self.known[version]
 
     def note_views(self, account: Account, page: str, prompt_ids: Iterable[str | None]) -> None:
-        """Write down that a page is about to show prompts to an account."""
+        """Record that a page is about to show prompts to an account."""
         note_views(self.store, account.id, prompt_ids, page, self.now())
 
     def sweep_is_due(self) -> bool:
-        """Whether it is time to look for leases that have ended; not more than every second."""
+        """Whether to look for expired leases; at most once a second."""
         now = self.clock()
         due = not self.swept or abs(now - self.swept[-1]) >= SWEEP
         if due:
@@ -96,7 +96,7 @@ class LabelApp:
 
 
 def _stage(row: Any) -> str:
-    """What the account does next: a new version of the instructions is read before anything."""
+    """The account's next step: a new version of the instructions is read first."""
     stage: str = row["stage"]
     reads = stage in ("practice", "screening") or (stage == "active" and row["role"] is not None)
     return "instructions" if reads and not row["has_read"] else stage

@@ -1,4 +1,4 @@
-"""`understudy labels plan`: put what there is to label into the queue."""
+"""`understudy labels plan`: fills the labelers' queue."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ STYLES = ("plain", "few_shot")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanConfig:
-    """Fill the labelers' queue: prompts to demonstrate, answers to rank, prompts to write.
+    """Fill the labelers' queue: prompts to demonstrate, responses to rank, prompts to write.
 
-    Run it again when there are new prompts or answers: what was labeled stays as it is.
+    Run it again when there are new prompts or responses: existing labels stay as they are.
     """
 
     project: Path = Path()
     """The project's folder."""
     kinds: tuple[Literal["demonstrate", "rank", "write"], ...] = ("demonstrate", "rank")
-    """What to look for: prompts with fewer than two different answers, prompts with more, prompts
-    that labelers write."""
+    """demonstrate queues prompts with fewer than two distinct responses, rank queues those with
+    more, write asks labelers for prompts."""
     overlap: float = 0.15
     """Share of ranking items that several people rank, to measure agreement (10-20% in Stiennon et
     al. 2020, C.2)."""
@@ -34,21 +34,21 @@ class PlanConfig:
     max_labels: int = 5
     """Most people who rank an item on which labelers disagree or are unsure; 1 asks nobody else."""
     max_answers: int = 9
-    """Most answers in one ranking (K = 4 to 9, s3.5)."""
+    """Most responses in one ranking (K = 4 to 9, s3.5)."""
     num_prompts: int = 100
-    """With the kind write: prompts that labelers shall write."""
+    """With the kind write: number of prompts for labelers to write."""
     new_responses: How | None = None
-    """Responses that came after their prompt was queued: rank them together with the earlier ones,
-    apart from them (two or more), or leave them; without it as the owner chose on the queue's page,
-    at first together."""
+    """Responses added after their prompt was queued: rank them together with the earlier ones,
+    apart from them (two or more), or leave them out; by default as set on the queue's page,
+    initially together."""
     demonstrate_answered: bool = False
-    """Also ask for demonstrations of prompts that have answers to rank: for users' prompts, whose
-    answers came with them."""
+    """Also ask for demonstrations of prompts that have responses to rank, such as users' prompts
+    that came with responses."""
     use_cases: Path | None = None
-    """With the kind write: a text file, each line a use case in vague words that point to nobody;
-    labelers then write user-based prompts for them, besides plain and few-shot ones (A.2)."""
+    """With the kind write: a text file, each line a use case in vague words that identify nobody;
+    labelers then also write user-based prompts for them, beside plain and few-shot ones (A.2)."""
     seed: int = 0
-    """Decides the order of the queue, and which items several people rank."""
+    """Seed of the queue's order and of the choice of items that several people rank."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= 1:
@@ -61,7 +61,7 @@ class PlanConfig:
 
 
 def plan(config: PlanConfig) -> str:
-    """Add the items; says how many of each kind."""
+    """Add the items; reports how many of each kind."""
     store = open_project(config.project).open_store()
     new: list[NewItem] = []
     if "demonstrate" in config.kinds:
@@ -89,7 +89,7 @@ def plan(config: PlanConfig) -> str:
 
 
 def _late(store: Store, config: PlanConfig, overlap: Overlap, at: str) -> list[str]:
-    """Queue responses that came later; a line if there are any."""
+    """Queue responses added later; returns a line if there are any."""
     late = late_responses(store)
     if not late:
         return []
@@ -98,14 +98,16 @@ def _late(store: Store, config: PlanConfig, overlap: Overlap, at: str) -> list[s
         store, late, how=how, most=config.max_answers, overlap=overlap, seed=config.seed, at=at
     )
     if how == "leave":
-        return [f"new responses: left, to {len(late):,} items (--new-responses together | apart)"]
+        return [
+            f"new responses: left out of {len(late):,} items (--new-responses together | apart)"
+        ]
     line = f"new responses, {how}: {done.added:,} items added, {done.extended:,} extended"
     alone = f"; {done.alone:,} with one new response, too few to rank apart" if done.alone else ""
     return [line + alone]
 
 
 def _too_few(store: Store, config: PlanConfig) -> list[str]:
-    """A line per kind of labels for which there are fewer people than an item wants."""
+    """A line for each purpose with fewer people than an item needs."""
     team = [row for row in all_accounts(store) if not row["disabled_at"]]
     lines = []
     for purpose, roles in (("training", "training"), ("evaluation", "held_out")):
@@ -113,15 +115,15 @@ def _too_few(store: Store, config: PlanConfig) -> list[str]:
         share = config.overlap if config.labels_per_overlap > 1 else 0.0
         if team and "rank" in config.kinds and share and number < config.labels_per_overlap:
             lines.append(
-                f"note: items that several rank want {config.labels_per_overlap} people, and "
-                f"{number} can give labels for {purpose}; invite more, plan with "
+                f"note: items that several rank need {config.labels_per_overlap} people, but "
+                f"{number} can label for {purpose}; invite more, plan with "
                 "--labels-per-overlap, or end such items on the queue's page later"
             )
     return lines
 
 
 def _to_write(config: PlanConfig) -> list[NewItem]:
-    """Prompts to write, the styles by turns."""
+    """Prompts to write, the styles in rotation."""
     briefs: list[dict[str, str]] = [{"style": style} for style in STYLES]
     if config.use_cases is not None:
         lines = config.use_cases.read_text(encoding="utf-8").splitlines()

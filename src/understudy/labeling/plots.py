@@ -1,7 +1,7 @@
 """Plots of the owner's pages as SVG text: small, without a drawing library in the server.
 
-They are shown as images, so nothing in them runs, and they hold no style of their own that a
-content security policy would refuse. Whatever a plot shows is in the page's numbers too.
+They are shown as images, so nothing in them runs, and they contain no styles that a content
+security policy would refuse. The page also gives the plotted numbers.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ MARKS = ("circle", "square", "diamond", "triangle")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """One line, a point per label; None where there is nothing."""
+    """One line, a point per label; None where there is no value."""
 
     name: str
     values: tuple[float | None, ...]
     lows: tuple[float | None, ...] = ()
-    """Ends of the intervals; empty for a line without."""
+    """Ends of the intervals; empty for a line without intervals."""
     highs: tuple[float | None, ...] = ()
 
 
@@ -105,7 +105,7 @@ def _line(one: Series, index: int, num: int, low: float, high: float) -> list[st
         if value is None:
             path = path and path + " "
             continue
-        # Lines a little apart, so that their intervals do not hide one another.
+        # Lines are slightly offset, so that their intervals do not hide one another.
         x, y = _x(place, num) + 4 * index, _y(value, low, high)
         joined = path and not path.endswith(" ")
         path += f"{'L' if joined else 'M'}{x:.1f},{y:.1f}"
@@ -155,7 +155,8 @@ def _y(value: float, low: float, high: float) -> float:
 
 
 def _range(low: float, high: float, percent: bool) -> tuple[float, float]:
-    """Percentages over a fifth, two fifths, four fifths or all of 0 to 1; others from 0."""
+    """The axis's range: for percentages a fifth, two fifths, four fifths or all of 0 to 1; else
+    from 0."""
     if not percent:
         return min(0.0, low), _nice(high)
     for span in (0.2, 0.4, 0.8):
@@ -166,7 +167,7 @@ def _range(low: float, high: float, percent: bool) -> tuple[float, float]:
 
 
 def _nice(value: float) -> float:
-    """The next number that divides well by four."""
+    """The next round number divisible by four."""
     size = 4.0
     while size < value:
         for factor in (1.5, 2.0, 2.5, 5.0, 10.0):

@@ -1,7 +1,7 @@
 """Sample data: everyday prompts and responses (`sample.json`), and the labels of a made-up team.
 
-Everything goes through the functions that the pages use, so that each page shows what it would
-show after a few days of work. The labels are drawn from the data's own quality with slips.
+Everything goes through the functions that the pages use, so that each page looks as it would after
+a few days of work. The labels are the data's own quality plus random error.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from understudy.labeling.answers import Submission, answer_ids, read_answer
+from understudy.labeling.answers import Submission, page_names, read_answer
 from understudy.labeling.app import ensure_rubric
 from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.export_job import run_job
@@ -49,19 +49,19 @@ TEAM: Mapping[str, tuple[Any, float]] = {
     "Ida": ("held_out", 0.6),
     "Rita": ("researcher", 0.2),
 }
-"""Name -> role and slips: the standard deviation of what is added to a quality of 1 to 7."""
+"""Name -> role and slips: the standard deviation of the error added to a quality of 1 to 7."""
 CANDIDATE = "Carlos"
 LATER = ("names", "extract", "classify", "trip", "meeting", "library", "letter")
-"""Prompts that nobody has labeled yet: those that whoever tries the pages begins with."""
+"""Prompts that nobody has labeled yet, with which a visitor begins."""
 SKIPPED = "fridge"
-"""What three people skip."""
+"""The prompt that three people skip."""
 LINK = InviteConfig(name=OWNER)
 DAYS = 3
-"""How long the team has been at work."""
+"""Days that the team has been at work."""
 
 
 def fill_project(project: Project) -> str:
-    """Fill an empty project: what to do next, with the owner's link."""
+    """Fill an empty project; returns what to do next, with the owner's link."""
     store = project.open_store()
     data = json.loads(FILE.read_text(encoding="utf-8"))["prompts"]
     made = _Sample(project, store, {row["id"]: row for row in data})
@@ -73,7 +73,7 @@ def fill_project(project: Project) -> str:
         f"made {project.folder} with sample data: {len(data)} prompts, their responses, gold items "
         f"and the labels of a made-up team\n"
         f"serve it: understudy label --project {project.folder}\n"
-        f"then open, as its owner and a labeler: {LINK.address}/invitation#{made.token}"
+        f"then sign in as owner and labeler: {LINK.address}/invitation#{made.token}"
     )
 
 
@@ -90,7 +90,7 @@ class _Sample:
     now: datetime = field(default_factory=lambda: utc_now() - timedelta(days=DAYS))
 
     def begin(self) -> None:
-        """The team, the instructions, and what they have labeled so far in the queue."""
+        """Adds the team, the instructions, and the labels so far."""
         ensure_rubric(LabelApp(store=self.store, project=self.project))
         self.token = self._invite(OWNER, role="training", owner=True, screen=False)
         for name, (role, _) in TEAM.items():
@@ -103,7 +103,7 @@ class _Sample:
                 self._make_gold(name, row)
 
     def work(self) -> None:
-        """A few days of it."""
+        """Label for a few days."""
         self._label(OWNER, most=2)
         for name in TEAM:
             self._label(name, most=2 if name == "Rita" else None)
@@ -114,7 +114,7 @@ class _Sample:
             set_stage(connection, self.ids[CANDIDATE], "waiting")
 
     def finish(self) -> None:
-        """A gold item among what was labeled, an export, and what is left to do."""
+        """Add gold items, an export, and work left to do."""
         for name, row in self.data.items():
             if row.get("gold") == "mixed":
                 self._make_gold(name, row)
@@ -124,7 +124,7 @@ class _Sample:
         self._add(LATER)
         plan(PlanConfig(project=self.project.folder, overlap=0.0))
         self.now = utc_now()
-        self._take("Ada", "rank", "active")  # she is at work just now
+        self._take("Ada", "rank", "active")  # she is working right now
 
     def _invite(self, name: str, **what: Any) -> str:
         at, until = stamp(self.now), stamp(utc_now() + timedelta(days=LINK.days))
@@ -133,7 +133,7 @@ class _Sample:
         account = account_named(self.store, name)
         assert account is not None
         self.ids[name] = account["id"]
-        if name != OWNER:  # who opens the link reads the instructions first
+        if name != OWNER:  # whoever opens the link reads the instructions first
             acknowledge(self.store, self.ids[name], self._version(), at)
         return token
 
@@ -170,7 +170,7 @@ class _Sample:
         self.store.add_responses(responses)
 
     def _make_gold(self, name: str, row: Mapping[str, Any]) -> None:
-        """The file's own view as the researcher's key."""
+        """Use the file's ratings as the researcher's key."""
         said = {f"sample-{name}-{place}": one for place, one in enumerate(row.get("responses", ()))}
         answer = {
             "tiers": _tiers({of: one["likert"] for of, one in said.items()}),
@@ -199,7 +199,7 @@ class _Sample:
             return [row["id"] for row in connection.execute(query).mappings()]
 
     def _label(self, name: str, *, most: int | None = None, stage: str = "active") -> None:
-        """Somebody answers until nothing is left, or `most` times."""
+        """One person does items until none is left, or `most` of them."""
         done = 0
         while most is None or done < most:
             found = next(self._tasks(name, stage), None)
@@ -253,11 +253,11 @@ class _Sample:
         rows = self.data[prompt]["responses"]
         worth: dict[str, int] = {}
         ratings: dict[str, Any] = {}
-        for answer, response_id in answer_ids(row).items():
+        for shown, response_id in page_names(row).items():
             said = rows[int(response_id.rpartition("-")[2])]
-            worth[answer] = min(7, max(1, round(self.rng.gauss(said["likert"], slips))))
+            worth[shown] = min(7, max(1, round(self.rng.gauss(said["likert"], slips))))
             flags = dict.fromkeys(said.get("flags", ()), True)
-            ratings[answer] = {"likert": worth[answer], "flags": flags}
+            ratings[shown] = {"likert": worth[shown], "flags": flags}
         if name == "Chika" and prompt == "kinder":
             why = "Two of them are equally kind to me."
             return Submission(**shared, outcome="unsure", ratings=ratings, note=why)

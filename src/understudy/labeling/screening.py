@@ -1,12 +1,11 @@
-"""Screening of labelers against researchers' answers (s3.4, B.1), and a watch over their work.
+"""Screens labelers against researchers' answers (s3.4, B.1), and checks their work.
 
     battery = make_battery(researcher, prompts, responses)
     results = [screen(candidate, battery) for candidate in candidates]
     team = [r.info for r in results if r.passed]
 
-Three of the paper's four criteria are scored; the fourth, which topics a person can judge by their
-own account, is no score. The paper chose by eye near its soft cutoffs: `passed` is a proposal, and
-`failed` says why.
+Three of the paper's four criteria are scored; the fourth, self-assessed topics, is not. The paper
+decided by judgement near its soft cutoffs: `passed` is a proposal, and `failed` says why.
 """
 
 from collections import defaultdict
@@ -36,7 +35,7 @@ SENSITIVE = (
     "denigrates_protected_class",
     "gives_harmful_advice",
 )
-"""The flags of sensitive speech, on which criterion 1 compares."""
+"""The flags of sensitive speech, which criterion 1 compares."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +50,7 @@ class Battery:
     rankings: Mapping[str, Ranking]
     """Prompt id -> the researcher's ranking."""
     grader: Labeler
-    """The researcher who grades demonstrations from 1 to 7, as any other response."""
+    """The researcher who grades demonstrations from 1 to 7, like any other response."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +71,9 @@ class Screening:
 def make_battery(
     researcher: Labeler, prompts: Sequence[Prompt], responses: Sequence[Response]
 ) -> Battery:
-    """The test on these prompts and responses.
+    """Make the test from these prompts and responses.
 
-    Prompts that the researcher skips, or with fewer than two different responses, are left out.
+    Leaves out prompts that the researcher skips or that have fewer than two distinct responses.
     """
     grouped: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
@@ -123,7 +122,7 @@ def flag_agreement(
 ) -> float:
     """Criterion 1: share of the key's answers on `flags` that the ratings give as well.
 
-    Choose responses of which many are sensitive: else a labeler who never looks agrees as well.
+    Choose responses of which many are sensitive: otherwise a labeler who flags nothing agrees too.
     """
     agreed = [
         rating.flags.get(name) is truth
@@ -132,7 +131,7 @@ def flag_agreement(
         if name in flags
     ]
     if not agreed:
-        raise ValueError("the researcher's ratings answer none of the flags; rate with flags")
+        raise ValueError("the researcher's ratings have no flags; rate with flags")
     return sum(agreed) / len(agreed)
 
 
@@ -145,7 +144,7 @@ def ranking_agreement(rankings: Sequence[Ranking], key: Mapping[str, Ranking]) -
     shares = [shared_preferences(tiers_of.get(name, ()), _tiers(own)) for name, own in key.items()]
     agreed, total = sum(share[0] for share in shares), sum(share[1] for share in shares)
     if total == 0:
-        raise ValueError("the battery's rankings hold no preference; use responses that differ")
+        raise ValueError("the battery's rankings contain no preference; use responses that differ")
     return agreed / total
 
 
@@ -169,23 +168,23 @@ def grade(grader: Labeler, prompt: Prompt, demonstration: Demonstration | None) 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Criterion:
-    """One of the paper's criteria for a candidate who was screened in the labelers' pages."""
+    """One of the paper's criteria, for a candidate screened on the labelers' pages."""
 
     name: str
     """flags, ranking or demonstrations."""
     title: str
-    """The same for people."""
+    """The criterion's title."""
     score: float | None
-    """None while nothing is there to score."""
+    """None while there is nothing to score."""
     cutoff: float
     n: int
-    """Answers that it was counted from: flags, preferences, graded demonstrations."""
+    """Number of answers behind it: flags, preferences, graded demonstrations."""
     why: str = ""
     """Why there is no score."""
 
     @property
     def passes(self) -> bool | None:
-        """Whether it reaches the cutoff; None without a score."""
+        """Whether the score reaches the cutoff; None without a score."""
         return None if self.score is None else self.score >= self.cutoff
 
 
@@ -197,13 +196,13 @@ def criteria(
 ) -> list[Criterion]:
     """The three criteria that are scored, from a candidate's trials.
 
-    `scores` of the ranking trials on the flags in SENSITIVE; `grades` has the researchers' grades
-    of each demonstration (1 for one that was skipped), which are averaged; while some are not
-    graded, criterion 3 waits.
+    `scores` are of the ranking trials, on the flags in SENSITIVE; `grades` has the researchers'
+    grades of each demonstration (1 for a skipped one), which are averaged; criterion 3 waits until
+    all are graded.
     """
     means = [sum(each) / len(each) for each in grades]
     demonstrations = None if num_ungraded or not means else sum(means) / len(means)
-    waits = f"{num_ungraded} wait for a grade" if num_ungraded else "no demonstration was asked"
+    waits = f"{num_ungraded} wait for a grade" if num_ungraded else "no demonstration was requested"
     return [
         _counted("flags", "Flags of sensitive speech", [s.flags for s in scores], cutoffs),
         _counted("ranking", "Rankings", [s.ranking for s in scores], cutoffs),
@@ -219,7 +218,7 @@ def criteria(
 
 
 def proposal(found: Sequence[Criterion]) -> str:
-    """pass, fail or not_yet: what the cutoffs say. A person decides."""
+    """pass, fail or not_yet, by the cutoffs. A person decides."""
     if any(criterion.passes is False for criterion in found):
         return "fail"
     scored = [criterion for criterion in found if criterion.passes is not None]
@@ -237,17 +236,17 @@ def _counted(
         score=agreed / total if total else None,
         cutoff=cutoffs[name],
         n=total,
-        why="" if total else "nothing was answered that the researchers' key asks",
+        why="" if total else "the candidate has answered nothing that is in the key",
     )
 
 
 def careless_labelers(votes: Sequence[Vote], *, margin: float = 0.05, seed: int = 0) -> list[str]:
-    """Labelers who agree with the others clearly less than the others among themselves.
+    """Labelers who agree with the others clearly less than the others do among themselves.
 
-    From the shared calibration items alone, without anybody's key. The interval of a labeler's
-    agreement must lie more than `margin` below the others' rate (other priorities cost a little
-    agreement as well), at 95% for all labelers together (Bonferroni). The worst is set aside first
-    and the rest looked at again, so that one does not drag others down.
+    Uses only the shared calibration items, without a key. The interval of a labeler's agreement
+    must lie more than `margin` below the others' rate (different priorities also cost some
+    agreement), at 95% over all labelers together (Bonferroni). Removes the worst first and checks
+    the rest again, so that one labeler does not drag others down.
     """
     found: list[str] = []
     remaining = list(votes)

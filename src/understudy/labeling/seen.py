@@ -1,4 +1,4 @@
-"""`understudy labels seen`: who has read a prompt, what somebody has read."""
+"""`understudy labels seen`: who has seen a prompt, and what somebody has seen."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from understudy.store.views import Seen, views
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeenConfig:
-    """Say who was shown a prompt, and what somebody was shown, on the labelers' and owner's pages.
+    """List who was shown a prompt, or what somebody was shown, on the labelers' and owner's pages.
 
-    One line each time, oldest first. A task is shown from when it was given.
+    One line per view, oldest first. A task counts from the time it was given.
     """
 
     project: Path = Path()
@@ -29,11 +29,11 @@ class SeenConfig:
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.labeler is None:
-            raise ValueError("say which: --prompt ID, --labeler NAME, or both")
+            raise ValueError("give --prompt ID, --labeler NAME, or both")
 
 
 def show_seen(config: SeenConfig) -> str:
-    """The lines; ValueError for a prompt or an account that is not there."""
+    """The lines; ValueError for an unknown prompt or account."""
     store = open_project(config.project).open_store()
     if config.prompt is not None:
         _check_prompt(store, config.prompt)
@@ -43,7 +43,7 @@ def show_seen(config: SeenConfig) -> str:
 
 
 def as_text(found: list[Seen]) -> str:
-    """A line each: when, who, which prompt, where."""
+    """A line per view: time, name, prompt, page."""
     if not found:
         return "nobody was shown it"
     width = max(len(one.name) for one in found)
@@ -60,7 +60,7 @@ def _check_prompt(store: Store, prompt_id: str) -> None:
     query = select(prompts.c.id).where(prompts.c.id == prompt_id)
     with glancing(store.engine) as connection:
         if connection.execute(query).first() is None:
-            raise ValueError(f"there is no prompt {prompt_id!r}; what was forgotten left no trace")
+            raise ValueError(f"there is no prompt {prompt_id!r}; it may have been forgotten")
 
 
 def _account_id(store: Store, name: str) -> str:

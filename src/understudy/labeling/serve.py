@@ -13,12 +13,12 @@ from understudy.web.bugs import log_without_words
 from understudy.web.sockets import check_port
 
 STALL_S = 20.0
-"""Longest time in which a head or a body may not arrive, or an answer may not be taken."""
+"""Timeout for receiving a request's head or body, and for a client to read a response."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelConfig:
-    """Serve the pages on which labelers demonstrate, rate and rank, and their owner looks on.
+    """Serve the pages on which labelers demonstrate, rate and rank, and owners run the project.
 
     Invite people first (understudy labelers invite) and fill the queue (understudy labels plan).
     """
@@ -30,22 +30,20 @@ class LabelConfig:
     port: int = 8080
     """Port to listen at."""
     names: tuple[str, ...] = ()
-    """Host names under which browsers reach it, beside localhost; a request for any other is
-    refused."""
+    """Host names that browsers use, beside localhost; requests for other hosts are refused."""
     tls: bool = False
-    """Browsers reach it by https, through a server in front that speaks TLS. Without it only this
-    machine may: passwords would travel in the clear."""
+    """Browsers reach it by https, through a reverse proxy that terminates TLS. Without it only this
+    machine may connect, since passwords would travel in the clear."""
     proxy: str = "127.0.0.1"
-    """Address of that server, whose word on where a request comes from is taken."""
+    """Address of the reverse proxy, whose X-Forwarded-For header is trusted."""
     tokenizer: Path | None = None
-    """A tokenizer.json or a model's folder, to count answers in tokens; words are counted without
-    it."""
+    """A tokenizer.json or a model's folder, to count lengths in tokens; counts words by default."""
     max_response_tokens: int = 1024
-    """Longest answer, in tokens (C) or words."""
+    """Longest demonstration, in tokens (C) or words."""
     lease_minutes: float = 30.0
-    """How long an item is kept for a labeler whose page says nothing; then another one gets it."""
+    """How long an item is reserved for a labeler whose page is silent; then it goes to another."""
     goal_per_day: int | None = None
-    """Items that a labeler should do in a day; shown beside what is done."""
+    """Daily goal of items per labeler, shown on the work page."""
     idle_hours: float = 8.0
     """A sign-in ends after so many hours without a request."""
     sign_in_days: float = 7.0
@@ -65,16 +63,16 @@ class LabelConfig:
         check_port(self.port)
         if not self.tls and not _is_loopback(self.host):
             raise ValueError(
-                f"host is {self.host}, which others can reach, and passwords would travel in the "
-                "clear; put a server that speaks TLS in front and pass --tls, or listen at "
+                f"other machines can reach host {self.host}, and passwords would travel in the "
+                "clear; put a TLS reverse proxy in front and pass --tls, or listen at "
                 "127.0.0.1"
             )
         if self.tls and not self.names:
-            raise ValueError("with --tls, say under which host name browsers come: --names NAME")
+            raise ValueError("with --tls, give the host name that browsers use: --names NAME")
 
 
 def label(config: LabelConfig) -> None:
-    """Run until SIGINT or SIGTERM; the requests at hand are finished first."""
+    """Run until SIGINT or SIGTERM; finishes running requests first."""
     import uvicorn
 
     from understudy.web.protocol import listen, patient

@@ -1,7 +1,7 @@
-"""Where the labels stand: everything that the owner's pages say of trust, computed once.
+"""The standing of the labels: every measure of trust on the owner's pages, computed once.
 
-Kept until labels change; a computation that took long is not repeated at once (`PATIENCE`), so
-that an owner who reloads a page costs the labelers nothing.
+Cached until labels change; a slow computation is not repeated at once (`PATIENCE`), so that an
+owner who reloads a page does not slow the labelers.
 """
 
 import json
@@ -37,14 +37,14 @@ from understudy.store.trust_reads import (
 from understudy.store.work_reads import recent_work
 
 QUICK_S = 0.5
-"""Processor time that may be spent again at once."""
+"""CPU seconds below which a computation may be repeated at once."""
 PATIENCE = 20.0
-"""What took longer holds for so many times as long."""
+"""A slower result stays valid for this many times its duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldShare:
-    """An answer to a gold item and how it compares."""
+    """An answer to a gold item and its score."""
 
     account_id: str
     at: str
@@ -55,7 +55,7 @@ class GoldShare:
 
 @dataclass(frozen=True)
 class Standing:
-    """The labels of a project at one moment."""
+    """A snapshot of a project's labels."""
 
     at: str
     rankings: Sequence[SharedRanking]
@@ -69,7 +69,7 @@ class Standing:
 
     @cached_property
     def judgements(self) -> Judgements:
-        """What the agreement is computed from."""
+        """The labels from which agreement is computed."""
         return Judgements(
             votes=votes_of(self.rankings),
             likert=[_mark(one, one.response_id, one.likert) for one in self.ratings],
@@ -99,7 +99,7 @@ class Standing:
 
     @cached_property
     def consensus(self) -> Consensus:
-        """Labelers' reliability, estimated; what was decided is known."""
+        """Labelers' estimated reliability; decided rankings count as known."""
         known = {}
         for prompt_id, tiers in self.truths:
             place = {name: tier for tier, names in enumerate(tiers) for name in names}
@@ -130,7 +130,7 @@ class Standing:
 
     @cached_property
     def alarms(self) -> dict[str, list[Alarm]]:
-        """Account -> what to look at, for accounts with something to look at."""
+        """Account -> alarms, for accounts with any."""
         gold: dict[str, list[Any]] = {}
         for one in self.gold:
             share = (one.at, one.prompt_id, one.score.ranking)
@@ -148,7 +148,7 @@ class Standing:
 
 
 def read_standing(store: Store, at: str) -> Standing:
-    """Read everything."""
+    """Read a snapshot."""
     work: dict[str, list[Work]] = {}
     for row in recent_work(store):
         work.setdefault(row["account_id"], []).append(work_of(row))
@@ -181,7 +181,7 @@ _LOCK = threading.Lock()
 
 
 def standing(store: Store, at: str) -> Standing:
-    """The standing now, or a moment ago (see the module)."""
+    """The current standing, or a cached one (see the module)."""
     with _LOCK:
         kept = _KEPT.setdefault(store.engine, _Kept())
         if kept.standing is not None and time.monotonic() < kept.until:
@@ -199,7 +199,7 @@ def standing(store: Store, at: str) -> Standing:
 
 
 def work_of(row: Any) -> Work:
-    """A row of `recent_work` as the alarms see it."""
+    """A row of `recent_work` in the form that the alarms use."""
     body = json.loads(row["body"]) if row["body"] else {}
     ratings = body.get("ratings") or {}
     return Work(
@@ -215,7 +215,7 @@ def work_of(row: Any) -> Work:
 
 
 def _place(name: str) -> int:
-    """An answer's place on the page, from 0: a1 is the first."""
+    """A response's place on the page, from 0: a1 is the first."""
     return int(name[1:]) - 1
 
 

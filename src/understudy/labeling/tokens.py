@@ -1,8 +1,8 @@
-"""How long a text is: in the model's tokens if its tokenizer.json is at hand, else in words.
+"""The length of a text: in the model's tokens if its tokenizer.json is available, else in words.
 
-Uses `tokenizers`, which needs no torch. Words are counted so that no script is at an advantage: of
-those without spaces, a Chinese or Japanese character is a word, and four Thai, Lao, Burmese or
-Khmer ones are.
+Uses `tokenizers`, which needs no torch. The count treats scripts without spaces fairly: each
+Chinese or Japanese character counts as a word, and so do four Thai, Lao, Burmese or Khmer
+characters.
 """
 
 import re
@@ -17,7 +17,7 @@ _PIECES = re.compile(f"[{_ONE}]|[{_FOUR}]{{1,4}}|[^\\s{_ONE}{_FOUR}]+")
 
 
 def num_words(text: str) -> int:
-    """The number of words; `static/lib/fold.js` counts alike.
+    """The number of words; `static/lib/fold.js` counts the same way.
 
     >>> num_words("Two words, and more."), num_words("\u4f60\u597d\uff0c\u4e16\u754c")
     (4, 4)
@@ -27,10 +27,10 @@ def num_words(text: str) -> int:
 
 @dataclass(frozen=True)
 class Length:
-    """Counts, and says in which unit: `Length(limit=1024)`."""
+    """Counts a text's length and names the unit: `Length(limit=1024)`."""
 
     limit: int = 1024
-    """Longest answer (C: responses are capped at 1k tokens)."""
+    """Longest response (C: responses are capped at 1k tokens)."""
     tokenizer: Path | None = None
     """A tokenizer.json, or the folder of a model that has one."""
 
@@ -40,7 +40,7 @@ class Length:
         return "words" if self.tokenizer is None else "tokens"
 
     def count(self, text: str) -> int:
-        """How long a text is."""
+        """The length of a text."""
         if self._tokenizer is None:
             return num_words(text)
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)

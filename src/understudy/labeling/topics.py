@@ -1,10 +1,10 @@
-"""What labelers may say of themselves (Table 12), and topics they can judge (B.1, criterion 4).
+"""Labelers' optional self-descriptions (Table 12), and topics they can judge (B.1, criterion 4).
 
-Voluntary and private: nobody sees what one labeler said, it stands beside no label, and it decides
-about nobody (the paper: hiring on demographics was excluded). It is for two things: counts of the
-team, and weights of groups. In counts, a number below `MINIMUM` is not told, nor is the one number
-that the others would give away; "none" and "a few" are told apart by nobody. Two counts on either
-side of one person's answer can still give it away: publish them seldom.
+Voluntary and private: nobody sees one labeler's answers, no label links to them, and they affect no
+decision (the paper excluded hiring on demographics). They have two uses: counts of the team, and
+weights of groups. Counts below `MINIMUM` are hidden, as is a single count that the others would
+reveal; "none" and "a few" look the same. Two counts taken before and after one person's answer can
+still reveal it: publish counts seldom.
 """
 
 from collections import Counter
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 MINIMUM = 5
-"""Fewer people than this are not counted aloud."""
+"""Counts of fewer people than this are hidden."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
-    """One question about oneself."""
+    """One question of the self-description."""
 
     name: str
     question: str
@@ -105,7 +105,7 @@ TOPIC_QUESTION = "I can tell when speech about {} is sensitive or hurtful."
 
 
 def check_description(values: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """What was said, without what was left out; ValueError for what is no option."""
+    """The given answers; ValueError for an invalid one."""
     by_name = {field.name: field for field in FIELDS}
     said: dict[str, str | list[str]] = {}
     for name, value in values.items():
@@ -127,7 +127,7 @@ def check_description(values: Mapping[str, Any]) -> dict[str, str | list[str]]:
 def team_counts(
     descriptions: Sequence[Mapping[str, str | list[str]]], minimum: int = MINIMUM
 ) -> dict[str, list[tuple[str, int | None]]]:
-    """For each question, how many chose each option; None where it is not told (see the module)."""
+    """For each question, how many chose each option; None if hidden (see the module)."""
     found = {}
     for field in FIELDS:
         counts: Counter[str] = Counter()
@@ -142,13 +142,13 @@ def team_counts(
 def topic_counts(
     coverage: Sequence[Mapping[str, bool]], minimum: int = MINIMUM
 ) -> list[tuple[str, int | None]]:
-    """How many say that they can judge each topic; None where it is not told."""
+    """How many say that they can judge each topic; None if hidden."""
     counts = [sum(bool(one.get(topic)) for one in coverage) for topic in TOPICS]
     return list(zip(TOPICS, suppressed(counts, minimum), strict=True))
 
 
 def suppressed(counts: Sequence[int], minimum: int = MINIMUM) -> list[int | None]:
-    """The counts without those below `minimum`, and without one more where only one is hidden."""
+    """Hide counts below `minimum`, and one more where only one is hidden."""
     told: list[int | None] = [count if count >= minimum else None for count in counts]
     hidden = [place for place, count in enumerate(told) if count is None]
     if len(hidden) == 1 and len(told) > 1:
@@ -161,7 +161,7 @@ def new_topics(
     candidate: Mapping[str, bool], team: Sequence[Mapping[str, bool]], enough: int = 3
 ) -> int:
     """Criterion 4 as a number: topics that the candidate can judge and fewer than `enough` of the
-    team can. Which ones is nobody's business."""
+    team can. It does not reveal which ones."""
     return sum(
         sum(bool(one.get(topic)) for one in team) < enough
         for topic in TOPICS
@@ -175,10 +175,10 @@ def group_weights(
     targets: Mapping[str, float],
     minimum: int = MINIMUM,
 ) -> dict[str, float]:
-    """Weights of labelers so that groups count as `targets` say, for those who answered `field`.
+    """Labeler weights that make groups count as `targets` say, for those who answered `field`.
 
     A labeler weighs target share over the group's share of the team. ValueError for a group of
-    fewer than `minimum`: a file of weights tells who weighs alike, and so who is in a small group.
+    fewer than `minimum`: equal weights in the file would reveal the members of a small group.
     """
     groups: dict[str, list[str]] = {}
     for labeler, said in descriptions.items():
@@ -187,10 +187,10 @@ def group_weights(
             groups.setdefault(value, []).append(labeler)
     for option in sorted(set(groups) | set(targets)):
         if option not in targets:
-            raise ValueError(f"targets say nothing of {option!r}; give every group that answered")
+            raise ValueError(f"no share for {option!r}; give every group that answered")
         if len(groups.get(option, ())) < minimum:
             raise ValueError(
-                f"fewer than {minimum} labelers are {option!r}; weights would tell who they are"
+                f"fewer than {minimum} labelers are {option!r}; weights would reveal who they are"
             )
     number, whole = sum(map(len, groups.values())), sum(targets.values())
     return {

@@ -1,18 +1,17 @@
-"""How far each labeler is to be trusted, estimated from how they agree; beyond the paper.
+"""Each labeler's reliability, estimated from agreement; beyond the paper.
 
 The model is Dawid and Skene's (1979) for votes with ties. Each pair of responses has a truth: one
-is better, or they tie. A labeler who looks at a true preference says it with some probability, says
-the opposite with another, and ties with the rest; a true tie is seen as one with a third. Nobody
-knows which response is the better one, so the two sides are treated alike: a labeler has three
-free numbers. Estimated by EM, with every labeler drawn towards the team's average as by
-`PRIOR_VOTES` votes, so that a newcomer is neither trusted nor distrusted. Votes of one ranking
-hang together, which the model leaves out: the estimates hold, their certainty is overstated.
+is better, or they tie. A labeler reports a true preference with one probability, the opposite with
+another, and a tie otherwise; a third is the probability of reporting a true tie. The two sides are
+treated symmetrically, so a labeler has three free parameters. Estimated by EM, with every labeler
+shrunk towards the team's average as by `PRIOR_VOTES` votes, so that a newcomer is neither trusted
+nor distrusted. The model ignores that the votes of one ranking are correlated: the estimates hold,
+but their certainty is overstated.
 
-A labeler's *weight* is 2a - 1 over the team's mean, a being the share of untied votes on true
-preferences that are right: 0 for a coin, and what is left of a true difference in their votes. The
-file is what `understudy reward --labeler-weights` reads. Stiennon et al. (2020, App. C) found that
-leaving out labelers of low agreement did not help their reward model, so nothing uses weights
-unless told to.
+A labeler's *weight* is 2a - 1 over the team's mean, where a is the share of untied votes on true
+preferences that are right; random votes have weight 0. `understudy reward --labeler-weights` reads
+the file. Stiennon et al. (2020, App. C) found that leaving out labelers of low agreement did not
+help their reward model, so weights are off by default.
 
 Legend: N votes, U pairs of responses, L labelers, V = 3 votes (second, tie, first).
 """
@@ -27,24 +26,24 @@ from understudy.labeling.agreement import Vote
 
 Floats = NDArray[np.float64]
 PRIOR_VOTES = 10.0
-"""Votes that the team's average counts for in each labeler's estimate."""
+"""Weight of the team's average in each labeler's estimate, in votes."""
 LEAST_WEIGHT = 0.05
-"""A weight is never less: the reward model refuses 0, leave out rankings instead."""
+"""Smallest weight: the reward model refuses 0; leave out rankings instead."""
 SECOND, TIE, FIRST = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trust:
-    """What is estimated of one labeler."""
+    """The estimates for one labeler."""
 
     right: float
-    """Probability of seeing a true preference as it is."""
+    """Probability of reporting a true preference correctly."""
     wrong: float
-    """Probability of seeing it the other way round; the rest are ties."""
+    """Probability of reporting the opposite; the rest are ties."""
     tie: float
-    """Probability of seeing a true tie as one."""
+    """Probability of reporting a true tie as a tie."""
     num_shared: int
-    """Votes on pairs that somebody else voted on, or whose truth is known."""
+    """Votes on pairs that somebody else voted on or whose truth is known."""
 
     @property
     def accuracy(self) -> float:
@@ -55,7 +54,7 @@ class Trust:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consensus:
-    """The labelers and, for each pair of responses, what is probably true."""
+    """The labelers' estimates and each pair's probable truth."""
 
     trust: Mapping[str, Trust]
     """Labeler -> estimate, for those with shared votes."""
@@ -79,7 +78,7 @@ def consensus(
 ) -> Consensus:
     """Estimate labelers and truths together; `known` gives truths that a researcher decided.
 
-    Pairs with one vote and no known truth say nothing of anybody and are left out.
+    Leaves out pairs with one vote and no known truth, which carry no information.
     """
     known = known or {}
     units = _shared(votes, known)
@@ -140,7 +139,7 @@ def _fixed(
 
 
 def _majority(unit_N: NDArray[np.int64], vote_N: NDArray[np.int64], num: int) -> Floats:
-    """Shares of the three votes, where EM starts."""
+    """Shares of the three votes, with which EM starts."""
     shares_UV = np.zeros((num, 3))
     np.add.at(shares_UV, (unit_N, vote_N), 1.0)
     shares: Floats = shares_UV / shares_UV.sum(1, keepdims=True)
@@ -166,7 +165,7 @@ def _counts(
 
 
 def _table(counts_LVV: Floats) -> Floats:
-    """P(vote given truth) of each labeler, drawn towards the team's."""
+    """P(vote given truth) of each labeler, shrunk towards the team's."""
     team_VV = counts_LVV.sum(0) + 1 / 3
     team_VV = team_VV / team_VV.sum(1, keepdims=True)
     drawn_LVV = counts_LVV + PRIOR_VOTES * team_VV

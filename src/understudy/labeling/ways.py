@@ -1,4 +1,4 @@
-"""The way on from every state of a candidate, a labeler, an item, a task and an export."""
+"""The next step from every state of a candidate, a labeler, an item, a task and an export."""
 
 from understudy.web.ways import Way
 
@@ -12,13 +12,13 @@ WAYS = (
         "candidate",
         "invited",
         "the owner, among the labelers",
-        "the link, which works once; a lost one: *New password link*",
+        "the one-time link; if it is lost, *New password link*",
         ("POST /api/owner/labelers/{account_id}/reset", "labelers reset"),
     ),
     Way(
         "candidate",
         "instructions",
-        "the candidate, and everybody when there is a new version",
+        "the candidate; everybody when there is a new version",
         "*I have read this*",
         ("POST /api/instructions",),
     ),
@@ -28,21 +28,21 @@ WAYS = (
         "candidate",
         "waiting",
         "the candidate; the owner, on the overview and the labeler's page",
-        "the owner: *Decide*, also where the invitation named a role; the candidate: *Look again*",
+        "the owner: *Decide*, even if the invitation named a role; the candidate: *Look again*",
         _DECIDE,
     ),
     Way(
         "candidate",
         "rejected",
         "the owner, on the labeler's page",
-        "*Decide*: the role may still be given",
+        "*Decide* can still give a role",
         _DECIDE,
     ),
     Way(
         "labeler",
         "active",
         "the labeler",
-        "the next task; with nothing to do *Look again*, or another kind of task",
+        "the next task; if there is none, *Look again* or another kind of task",
         _NEXT,
     ),
     Way(
@@ -60,7 +60,7 @@ WAYS = (
         "also a demonstration where responses came with the prompt",
         _FILL,
     ),
-    Way("item", "open", "labelers", "it is handed out", _NEXT),
+    Way("item", "open", "labelers", "the queue hands it out", _NEXT),
     Way(
         "item",
         "open, nobody left",
@@ -78,7 +78,7 @@ WAYS = (
     Way(
         "item",
         "done",
-        "the owner, where labelers disagree, among the disagreements",
+        "the owner, among the disagreements, if labelers disagree",
         "*Decide this ranking*, *Ask for more labels*",
         ("POST /api/owner/disagreements/{item_id}",),
     ),
@@ -94,7 +94,7 @@ WAYS = (
         "task",
         "leased",
         "the labeler",
-        "*Send*, *Skip*; *Unsure* and *Cannot rank* are answers too",
+        "*Send* or *Skip*; *Unsure* and *Cannot rank* can be sent too",
         (
             "POST /api/assignments/{assignment_id}/submit",
             "POST /api/assignments/{assignment_id}/skip",
@@ -103,39 +103,40 @@ WAYS = (
     Way(
         "task",
         "expired",
-        "the labeler, over the task",
-        "go on and *Send*: what comes late is kept",
+        "the labeler, above the task",
+        "continue and *Send*: late work is kept",
         ("POST /api/assignments/{assignment_id}/submit",),
     ),
     Way(
         "task",
         "done",
         "the labeler, under *History*",
-        "change it; a change that was not sent is kept in the browser and marked, and can be sent "
-        "or dropped",
+        "change it; the browser keeps an unsent change, which can be sent or dropped",
         ("GET /api/history", "POST /api/assignments/{assignment_id}/submit"),
     ),
     Way(
         "task",
         "skipped",
         "the labeler",
-        "*Take it back*, until somebody else has it",
+        "*Take it back*, unless somebody else already has it",
         ("POST /api/assignments/{assignment_id}/unskip",),
     ),
-    Way("export", "waiting", "the owner, among the exports", "it starts after the one before"),
-    Way("export", "running", "the owner, among the exports", "it shows how far it is"),
+    Way(
+        "export", "waiting", "the owner, among the exports", "it starts when the one before it ends"
+    ),
+    Way("export", "running", "the owner, among the exports", "its progress is shown"),
     Way(
         "export",
         "done",
         "the owner, among the exports",
-        "*Download*; a file that has changed since says so: *Export* again",
+        "*Download*; if the file has changed since, *Export* again",
         ("GET /api/owner/exports/{job_id}/file", "export"),
     ),
     Way(
         "export",
         "failed",
         "the owner, among the exports",
-        "says why in words; *Try again*",
+        "its reason is shown; *Try again*",
         ("POST /api/owner/exports", "export"),
     ),
 )

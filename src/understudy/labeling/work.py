@@ -1,4 +1,4 @@
-"""A labeler's day as JSON: the next item, drafts, answers, skips, what was done."""
+"""The work routes: the next item, drafts, submissions, skips, history."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import Field
 
-from understudy.labeling.answers import ID, MAX_TEXT, Submission, answer_ids, read_answer
+from understudy.labeling.answers import ID, MAX_TEXT, Submission, page_names, read_answer
 from understudy.labeling.gate import advance, purpose_of
 from understudy.labeling.gold import gold_due
 from understudy.labeling.markdown import shown_texts
@@ -34,8 +34,8 @@ from understudy.store.submissions import Refused, save_draft, submit
 from understudy.web.access import WORKING, Access, Account, ApiError, Body, Call, Json, Route
 
 NOTHING = {
-    "active": "There is nothing to do for you now: all items are done or with somebody else.",
-    "mine": "What is left are prompts that you wrote or answered yourself; others rank those.",
+    "active": "There is nothing for you to do now: all items are done or with somebody else.",
+    "mine": "Only prompts that you wrote or answered yourself are left; others rank those.",
 }
 QUESTIONS = questions()
 Kind = Literal["demonstrate", "rank", "write"]
@@ -48,14 +48,14 @@ class Next(Body):
 
 
 class Draft(Body):
-    """What is half written, and the version it goes on from."""
+    """A draft, and the version that it is based on."""
 
     version: int = Field(ge=0)
     body: dict[str, Any]
 
 
 class Skip(Body):
-    """Why an item is given back."""
+    """Why an item is skipped."""
 
     id: str = Field(pattern=ID)
     reason: Literal["unclear", "language", "sensitive", "other"]
@@ -69,7 +69,7 @@ class Text(Body):
 
 
 def next_assignment(call: Call) -> Json:
-    """The item at hand, or the next one."""
+    """The current item, or the next one."""
     app: LabelApp = call.app
     account = call.me
     if app.sweep_is_due():
@@ -99,7 +99,8 @@ def next_assignment(call: Call) -> Json:
 
 
 def one_assignment(call: Call) -> Json:
-    """An own assignment, whatever its state; a task at hand was written down when it was given."""
+    """One's own assignment, in any state; views of a current task were recorded when it was
+    given."""
     app: LabelApp = call.app
     row, texts = _own(app, call.path["assignment_id"], call.me)
     if row["state"] != "leased":
@@ -108,7 +109,7 @@ def one_assignment(call: Call) -> Json:
 
 
 def heartbeat(call: Call) -> Json:
-    """The page is still open."""
+    """Renew the lease of an open page."""
     app: LabelApp = call.app
     until = app.until(app.lease)
     try:
@@ -121,7 +122,7 @@ def heartbeat(call: Call) -> Json:
 
 
 def put_draft(call: Call) -> Json:
-    """Keep what is half written."""
+    """Save a draft."""
     app: LabelApp = call.app
     at = app.now()
     try:
@@ -141,11 +142,11 @@ def put_draft(call: Call) -> Json:
 
 
 def send(call: Call) -> Json:
-    """Keep an answer, once however often it is sent."""
+    """Store a submission, exactly once however often it is sent."""
     app: LabelApp = call.app
     assignment_id, sent = call.path["assignment_id"], call.body
     assigned, texts = _own(app, assignment_id, call.me)
-    # What was begun under older instructions names those, and those that hold now and were read.
+    # Work begun under older instructions names both those and the current ones, which were read.
     now = call.me.rubric or assigned["rubric"]
     row = {**assigned, "rubric": now, "rubric_begun": assigned["rubric"]}
     try:
@@ -196,7 +197,7 @@ def take_back(call: Call) -> Json:
 
 
 def day(call: Call) -> Json:
-    """What was done since the day began where the labeler is (`?since=`), and what is left."""
+    """Work done since the start of the labeler's local day (`?since=`), and work left."""
     app: LabelApp = call.app
     since = _moment(call.query.get("since")) or app.clock().strftime("%Y-%m-%dT00:00:00")
     found = day_of(app.store, call.me.id, since)
@@ -216,7 +217,7 @@ def day(call: Call) -> Json:
 
 
 def history(call: Call) -> Json:
-    """Own answers, newest first."""
+    """One's own submissions, newest first."""
     rows = history_of(call.app.store, call.me.id, before=call.query.get("before"))
     done = [
         {
@@ -232,7 +233,7 @@ def history(call: Call) -> Json:
 
 
 def tokens(call: Call) -> Json:
-    """How long a text is."""
+    """The length of a text."""
     length = call.app.length
     return {
         "count": length.count(call.body.text),
@@ -242,7 +243,7 @@ def tokens(call: Call) -> Json:
 
 
 def assignment_json(app: LabelApp, account: Account, assignment_id: str) -> Json:
-    """An assignment as a page shows it: no id of a prompt, response or model is in it."""
+    """An assignment as a page shows it, without ids of the prompt, responses or models."""
     return _shown(app, account, *_own(app, assignment_id, account))
 
 
@@ -273,7 +274,7 @@ def _shown(
         "priorities": app.rubric(row["rubric"])[purpose],
         "prompt": None if row["prompt_body"] is None else {"turns": _turns(row)},
         "answers": shown_texts(
-            app.store, {name: texts[of] for name, of in answer_ids(row).items()}
+            app.store, {name: texts[of] for name, of in page_names(row).items()}
         ),
         "brief": _brief(row),
         "questions": QUESTIONS,
@@ -316,7 +317,7 @@ def _not_yours() -> NoReturn:
 
 
 def _moment(text: str | None) -> str | None:
-    """A moment that a browser names, as the store compares it."""
+    """A time sent by a browser, in the store's format."""
     if text is None:
         return None
     try:
@@ -327,11 +328,11 @@ def _moment(text: str | None) -> str | None:
 
 
 def _with_feedback(app: LabelApp, row: Mapping[str, Any], answer: Any) -> Any:
-    """What the researchers answered, and why: only practice says so."""
+    """The researcher's answer and the reason, shown only in practice."""
     gold = gold_of(app.store, row["item_id"])
     if gold is None:
         return answer
-    names = {response_id: name for name, response_id in answer_ids(row).items()}
+    names = {response_id: name for name, response_id in page_names(row).items()}
     expected = json.loads(gold["answer"])
     tiers = [[names[one] for one in tier if one in names] for tier in expected.get("tiers") or []]
     ratings = {
@@ -353,7 +354,7 @@ def _tier_of(tiers: Sequence[Sequence[str]] | None) -> dict[str, int]:
 
 
 def _gold_due(account: Account) -> GoldDue:
-    """Whether the next item is one of the researchers' own; the same until it is answered."""
+    """Whether the next item is gold; the result stays the same until that item is done."""
 
     def due(num_done: int, num_gold: int, rate: float) -> bool:
         draw = random.Random(f"gold/{account.id}/{num_done}/{num_gold}").random()

@@ -17,7 +17,7 @@ from understudy.records.turns import (
     as_prompt,
     blank,
     conversation,
-    split_answer,
+    split_response,
     transcript,
     turns_of,
 )
@@ -67,9 +67,9 @@ def find_shape(row: Any, kind: Any = None) -> Shape | None:
 
 
 def _read_ranks(row: Json) -> list[Json]:
-    answers = row["responses"]
-    if isinstance(answers, list | tuple):
-        texts = [_answer(item, f"responses[{place}]") for place, item in enumerate(answers)]
+    responses = row["responses"]
+    if isinstance(responses, list | tuple):
+        texts = [_text_of(item, f"responses[{place}]") for place, item in enumerate(responses)]
         row = row | {"responses": texts}
     for key, best_is_high in (("ranks", False), ("scores", True)):
         if row.get(key) is not None and row.get("tiers") is None:
@@ -77,11 +77,11 @@ def _read_ranks(row: Json) -> list[Json]:
     return [row]
 
 
-def _answer(value: Any, name: str) -> Any:
+def _text_of(value: Any, name: str) -> Any:
     """An answer given as text, or as the only turn of a list."""
     if isinstance(value, str):
         return value
-    history, text = split_answer(turns_of(value, name), name)
+    history, text = split_response(turns_of(value, name), name)
     if history:
         raise RecordError(f"field '{name}' has several turns; an answer has one")
     return text
@@ -106,7 +106,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _read_pair(row: Json) -> list[Json]:
-    """chosen and rejected, as answers or as whole conversations, as a ranking of two.
+    """chosen and rejected, as responses or as whole conversations, as a ranking of two.
 
     A `margin`, or `score_chosen` and `score_rejected`, becomes the scores.
     """
@@ -118,7 +118,7 @@ def _read_pair(row: Json) -> list[Json]:
     if history != other:
         raise RecordError(
             "fields 'chosen' and 'rejected' differ before the last answer, and a ranking compares "
-            "answers to one prompt; understudy data convert --skip-bad leaves such rows out"
+            "responses to one prompt; understudy data convert --skip-bad leaves such rows out"
         )
     made = {"prompt": as_prompt(history, given), "responses": [better, worse], "tiers": [[0], [1]]}
     scores, name = [row.get("score_chosen"), row.get("score_rejected")], "score_chosen/_rejected"
@@ -133,7 +133,7 @@ def _read_pair(row: Json) -> list[Json]:
 
 
 def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
-    """(history, answer) of one side of a pair."""
+    """(history, response) of one side of a pair."""
     if isinstance(value, str):
         turns = transcript(value)
         if turns is None:
@@ -146,13 +146,13 @@ def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
         whole = after_prompt(turns, base, name)
     else:
         whole = after_prompt(turns_of(value, name), base, name)
-    history, answer = split_answer(whole, name)
+    history, response = split_response(whole, name)
     if not history:
         raise RecordError(f"field 'prompt' is missing, and '{name}' has one turn only")
-    return history, answer
+    return history, response
 
 
-def _read_answer(row: Json) -> list[Json]:
+def _read_response(row: Json) -> list[Json]:
     """prompt with response or completion, as text or as turns, as a demonstration."""
     names = [name for name in ("response", "completion") if not blank(row.get(name))]
     if len(names) == 2 and row["response"] != row["completion"]:
@@ -173,14 +173,14 @@ def _read_answer(row: Json) -> list[Json]:
 
 def _demonstration(row: Json, turns: Turns, name: str, given: Any = None) -> list[Json]:
     """A conversation as a demonstration; it ends with the last answer that is to be learned."""
-    split_answer(turns, name)
+    split_response(turns, name)
     _check_turns(turns, name)
     while turns and (turns[-1]["role"] != "assistant" or turns[-1].get("weight") == 0):
         turns = turns[:-1]
     if not turns:
         raise LeftOut("no turn has a weight of 1")
-    history, answer = split_answer(turns, name)
-    return [row | {"prompt": as_prompt(history, given), "response": answer}]
+    history, response = split_response(turns, name)
+    return [row | {"prompt": as_prompt(history, given), "response": response}]
 
 
 def _check_turns(turns: Turns, name: str) -> None:
@@ -231,10 +231,10 @@ def _asked(row: Json) -> Any:
 
 
 def _read_alpaca(row: Json) -> list[Json]:
-    answer = row["output"] if row.get("output") is not None else row["response"]
-    return _read_answer(
+    response = row["output"] if row.get("output") is not None else row["response"]
+    return _read_response(
         {k: v for k, v in row.items() if k not in ("completion", "response")}
-        | {"prompt": _asked(row), "response": answer}
+        | {"prompt": _asked(row), "response": response}
     )
 
 
@@ -286,12 +286,12 @@ def _list_of_objects(value: Any, name: str) -> Sequence[Json]:
 
 
 def _read_ultrafeedback(row: Json) -> list[Json]:
-    """An instruction with the answers of several models and a score of each."""
+    """An instruction with the responses of several models and a score of each."""
     completions = _list_of_objects(row["completions"], "completions")
     scores = [item.get("overall_score") for item in completions]
-    answers = [item.get("response") for item in completions]
+    responses = [item.get("response") for item in completions]
     tiers = tiers_of(scores, "completions.overall_score", best_is_high=True)
-    made = {"prompt": row["instruction"], "responses": answers, "tiers": tiers, "scores": scores}
+    made = {"prompt": row["instruction"], "responses": responses, "tiers": tiers, "scores": scores}
     return [row | made]
 
 
@@ -311,8 +311,8 @@ def _read_annotators(row: Json) -> list[Json]:
         if row[name] not in (0, 1, 2):
             raise RecordError(f"field '{name}' is {shortened(row[name])}; it must be 0, 1 or 2")
         tiers = {0: [[0, 1]], 1: [[0], [1]], 2: [[1], [0]]}[int(row[name])]
-        answers = [row["response1"], row["response2"]]
-        label = {"prompt": _asked(row), "responses": answers, "tiers": tiers, "labeler_id": name}
+        responses = [row["response1"], row["response2"]]
+        label = {"prompt": _asked(row), "responses": responses, "tiers": tiers, "labeler_id": name}
         made.append({k: v for k, v in row.items() if k in ("split", "id")} | label)
         if row.get("id") is not None:
             made[-1]["id"] = f"{row['id']}-{name}"
@@ -355,9 +355,9 @@ def _asks_last(row: Json) -> bool:
 _SCORES = "margin score_chosen score_rejected"
 _ALPACA = "input context history"
 SHAPES: tuple[Shape, ...] = (
-    _shape("K answers with tiers", Ranking, "prompt responses tiers", convert=_read_ranks),
-    _shape("K answers with ranks", Ranking, "prompt responses ranks", convert=_read_ranks),
-    _shape("K answers with scores", Ranking, "prompt responses scores", convert=_read_ranks),
+    _shape("K responses with tiers", Ranking, "prompt responses tiers", convert=_read_ranks),
+    _shape("K responses with ranks", Ranking, "prompt responses ranks", convert=_read_ranks),
+    _shape("K responses with scores", Ranking, "prompt responses scores", convert=_read_ranks),
     _shape(
         "HH-RLHF transcripts",
         Ranking,
@@ -444,9 +444,9 @@ SHAPES: tuple[Shape, ...] = (
         Demonstration,
         "prompt response",
         reads="completion",
-        convert=_read_answer,
+        convert=_read_response,
     ),
-    _shape("prompt/completion", Demonstration, "prompt completion", convert=_read_answer),
+    _shape("prompt/completion", Demonstration, "prompt completion", convert=_read_response),
     _shape("prompts", Prompt, "messages", convert=_read_open_messages, when=_asks_last),
     _shape("messages", Demonstration, "messages", reads="prompt", convert=_read_messages),
     _shape("ShareGPT", Demonstration, "conversations", reads="prompt", convert=_read_sharegpt),

@@ -155,7 +155,7 @@ def _bare(turn: Json) -> tuple[str, str]:
     return turn["role"], turn["content"].strip()
 
 
-def split_answer(turns: Turns, name: str) -> tuple[Turns, str]:
+def split_response(turns: Turns, name: str) -> tuple[Turns, str]:
     """(the turns before it, the last answer); RecordError if the last turn is no answer."""
     if not turns or turns[-1]["role"] != "assistant":
         raise RecordError(f"field '{name}' must be a list of turns that ends with the assistant's")

@@ -23,7 +23,7 @@ IDLE_SECONDS = 2.0
 """How long an idle connection is kept: less than servers keep theirs (Uvicorn 5 s)."""
 CONNECT_SECONDS = 10.0
 """Longest time until a connection is there."""
-MAX_ANSWER = 64 << 20
+MAX_RESPONSE = 64 << 20
 """Largest answer that is read whole, in bytes."""
 MAX_WAITING = 1 << 18
 """Bytes of an answer that wait to be taken before reading pauses."""
@@ -199,8 +199,8 @@ class Client:
             pieces, size = [], 0
             while piece := await connection.take():
                 size += len(piece)
-                if size > MAX_ANSWER:
-                    raise Unreachable(f"the answer is larger than {MAX_ANSWER} bytes")
+                if size > MAX_RESPONSE:
+                    raise Unreachable(f"the answer is larger than {MAX_RESPONSE} bytes")
                 pieces.append(piece)
             return Answer(status, b"".join(pieces), connection.retry_after)
 

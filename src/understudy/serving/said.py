@@ -2,7 +2,7 @@
 
 An upstream may send anything: an error where an answer should be, `choices: null`, counts that no
 answer can have, half a character. What is left here can be counted, recorded and sent; what cannot
-be is a NoAnswer, which the client is told of in an error's shape.
+be is a BadResponse, which the client is told of in an error's shape.
 """
 
 import json
@@ -16,7 +16,7 @@ MOST_TOKENS = 10**8
 Part = Literal["message", "delta", "text"]
 
 
-class NoAnswer(ValueError):
+class BadResponse(ValueError):
     """What another server said is no answer."""
 
 
@@ -36,25 +36,25 @@ class Halves:
 
 
 def parse(data: bytes) -> Any:
-    """The JSON of an answer; NaN and infinities are null. NoAnswer for anything else."""
+    """The JSON of an answer; NaN and infinities are null. BadResponse for anything else."""
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
-        raise NoAnswer("no JSON") from None
+        raise BadResponse("no JSON") from None
 
 
 def choices_of(said: Any, part: Part, number: int, halves: Halves | None = None) -> list[Json]:
     """The choices of an answer or a chunk, at most `number` different ones."""
     if not isinstance(said, dict) or said.get("error"):
-        raise NoAnswer("an error instead of an answer")
+        raise BadResponse("an error instead of an answer")
     found = said.get("choices") or []
     if not isinstance(found, list):
-        raise NoAnswer("choices are no list")
+        raise BadResponse("choices are no list")
     choices = []
     for choice in found:
         index = choice.get("index", 0) if isinstance(choice, dict) else None
         if not isinstance(index, int) or not 0 <= index < number:
-            raise NoAnswer("a choice that was not asked for")
+            raise BadResponse("a choice that was not asked for")
         reason = choice.get("finish_reason")
         choices.append(
             {
@@ -85,7 +85,7 @@ def _part(given: Any, part: Part, index: int, halves: Halves) -> Any:
     if part == "text":
         return _text(given, index, halves) or ""
     if not isinstance(given, dict):
-        raise NoAnswer(f"a choice without {part}")
+        raise BadResponse(f"a choice without {part}")
     kept = {name: _clean(given[name]) for name in ANSWER_FIELDS if name in given}
     if part == "message" or given.get("role"):
         kept["role"] = "assistant"
@@ -98,7 +98,7 @@ def _text(given: Any, index: int, halves: Halves) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str):
-        raise NoAnswer("content is no text")
+        raise BadResponse("content is no text")
     return halves.join(index, given)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from understudy.serving.addresses import Resolve, ask_system, checked_addresses
 from understudy.serving.http1 import Client, Connection, Unreachable
-from understudy.serving.said import Halves, NoAnswer, Part, choices_of, parse, usage_of
+from understudy.serving.said import BadResponse, Halves, Part, choices_of, parse, usage_of
 from understudy.serving.wire import (
     ApiError,
     ChatRequest,
@@ -74,7 +74,7 @@ class Upstream:
             said = parse(reply.body)
             choices = choices_of(said, "message" if chat else "text", _number(request))
             if not choices:
-                raise NoAnswer("no choices")
+                raise BadResponse("no choices")
         except (Unreachable, ValueError) as error:
             raise self._failed(error) from None
         self.error = None
@@ -134,7 +134,7 @@ class Upstream:
     def _failed(self, error: Exception) -> ApiError:
         """What a client is told of an upstream that cannot be understood; no word of its own."""
         self.error = type(error).__name__
-        what = "sent no answer" if isinstance(error, NoAnswer) else "cannot be reached"
+        what = "sent no answer" if isinstance(error, BadResponse) else "cannot be reached"
         message = f"the model's server {what}"
         return ApiError(502, message, kind="server_error", code="upstream_failed")
 
@@ -173,7 +173,7 @@ async def _lines(connection: Connection) -> AsyncIterator[bytes]:
     while piece := await connection.take():
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > MAX_LINE:
-            raise NoAnswer(f"a line of the answer is longer than {MAX_LINE} bytes")
+            raise BadResponse(f"a line of the answer is longer than {MAX_LINE} bytes")
         for line in lines:
             yield line
     yield rest

@@ -20,7 +20,7 @@ def _turns(prompt: Conversation) -> list[Row]:
     return [{"role": turn.role, "content": turn.content} for turn in as_messages(prompt)]
 
 
-def _answer(text: str) -> list[Row]:
+def _turn(text: str) -> list[Row]:
     return [{"role": "assistant", "content": text}]
 
 
@@ -28,10 +28,14 @@ def trl(record: Demonstration | Ranking) -> Iterator[Row]:
     """TRL's conversational formats: preference with an explicit prompt, prompt-completion."""
     prompt = _turns(record.prompt)
     if isinstance(record, Demonstration):
-        yield {"prompt": prompt, "completion": _answer(record.response)}
+        yield {"prompt": prompt, "completion": _turn(record.response)}
         return
     for chosen, rejected in _pairs(record):
-        yield {"prompt": prompt, "chosen": _answer(chosen), "rejected": _answer(rejected)}
+        yield {
+            "prompt": prompt,
+            "chosen": _turn(chosen),
+            "rejected": _turn(rejected),
+        }
 
 
 def openrlhf(record: Demonstration | Ranking) -> Iterator[Row]:
@@ -39,7 +43,7 @@ def openrlhf(record: Demonstration | Ranking) -> Iterator[Row]:
     if isinstance(record, Ranking):
         yield from trl(record)
         return
-    yield {"prompt": _turns(record.prompt), "response": _answer(record.response)}
+    yield {"prompt": _turns(record.prompt), "response": _turn(record.response)}
 
 
 def llama_factory(record: Demonstration | Ranking) -> Iterator[Row]:
@@ -56,8 +60,8 @@ def llama_factory(record: Demonstration | Ranking) -> Iterator[Row]:
         yield {"conversations": [*turns, {"from": "gpt", "value": record.response}]}
         return
     for chosen, rejected in _pairs(record):
-        answers = {"chosen": chosen, "rejected": rejected}
-        sides = {name: {"from": "gpt", "value": text} for name, text in answers.items()}
+        texts = {"chosen": chosen, "rejected": rejected}
+        sides = {name: {"from": "gpt", "value": text} for name, text in texts.items()}
         yield {"conversations": turns, **sides}
 
 

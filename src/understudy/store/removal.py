@@ -218,8 +218,8 @@ def _texts_of(connection: Connection, chosen: Chosen) -> Iterator[str]:
         prompt = prompt_of_body(body)
         yield from [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
         yield prompt_text(prompt)
-    answers = select(responses.c.response).join(prompts).where(chosen.prompts)
-    yield from connection.execute(answers).scalars()
+    given = select(responses.c.response).join(prompts).where(chosen.prompts)
+    yield from connection.execute(given).scalars()
     said = select(feedback.c.value).join(prompts).where(chosen.prompts)
     for value in connection.execute(said).scalars():
         yield from _strings(json.loads(value))

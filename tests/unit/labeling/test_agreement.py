@@ -76,7 +76,7 @@ def test_no_shared_items_is_none_not_a_number():
     assert (tied.value, tied.num_left_out, tied.undefined) == (
         None,
         1,
-        "all that is shared is tied",
+        "every shared pair is tied",
     )
 
 

@@ -63,7 +63,8 @@ def test_every_line_by_hand():
     assert lines["role", "training"].alpha_likert.value == pytest.approx(0.0)
     assert lines["role", "held_out"].alpha_likert.undefined == "all answers are equal"
     assert (
-        lines["use_case", "open_qa"].alpha_likert.undefined == "no two labelers answered the same"
+        lines["use_case", "open_qa"].alpha_likert.undefined
+        == "no two labelers answered the same question"
     )
 
 

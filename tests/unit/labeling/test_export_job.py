@@ -151,7 +151,7 @@ def test_a_job_whose_process_dies_is_failed(site):
     start(elsewhere, lost).join()
     found = finished(site, lost)
     assert found["state"] == "failed"
-    assert "stopped with exit code 1; the server's log says why" in found["error"]
+    assert "failed with exit code 1; the server's log says why" in found["error"]
 
 
 def test_a_file_that_has_changed_is_not_given_out(site):

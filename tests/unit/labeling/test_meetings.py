@@ -64,6 +64,6 @@ def test_the_same_number_as_the_votes():
 
 
 def test_nothing_shared_and_all_tied():
-    assert measure([]).undefined == "no two labelers answered the same"
+    assert measure([]).undefined == "no two labelers answered the same question"
     tied = measure(meetings_of([Said("p", n, {"a": 0, "b": 0}) for n in ("ann", "ben")]))
-    assert (tied.value, tied.undefined) == (None, "all that is shared is tied")
+    assert (tied.value, tied.undefined) == (None, "every shared pair is tied")

@@ -120,7 +120,7 @@ def test_the_way_from_the_command_line(project, capsys) -> None:
     assert main(["labelers", "enable", "Ann", *at]) == 0
     assert main(["labelers", "reset", "Ann", *at]) == 0
     assert main(["labelers", "reset", "Bob", *at]) == 2
-    assert "nobody is called 'Bob'" in capsys.readouterr().err
+    assert "no account is named 'Bob'" in capsys.readouterr().err
     assert main(["labels", "plan", *at]) == 0
 
 
@@ -149,8 +149,8 @@ def test_a_team_smaller_than_the_overlap_is_told(project, capsys) -> None:
     capsys.readouterr()
     assert main(["labels", "plan", *at]) == 0
     said = capsys.readouterr().out
-    assert "want 3 people, and 1 can give labels for training" in said
-    assert "want 3 people, and 0 can give labels for evaluation" in said
+    assert "need 3 people, but 1 can label for training" in said
+    assert "need 3 people, but 0 can label for evaluation" in said
     assert main(["labels", "plan", "--labels-per-overlap", "1", *at]) == 0
     assert "note" not in capsys.readouterr().out
 
@@ -166,9 +166,9 @@ def test_a_decision_on_the_command_line(project, capsys) -> None:
     assert main(["labelers", "decide", "Cy", "--refuse", *at]) == 2
     said = capsys.readouterr()
     assert "Ann may work as training" in said.out
-    assert "Bo is turned away" in said.out
+    assert "Bo is rejected" in said.out
     assert "Bo has no role yet; give --role or --refuse" in said.err
     assert "Ann is training, and a role never changes" in said.err
-    assert "nobody is called 'Cy'" in said.err
+    assert "no account is named 'Cy'" in said.err
     assert main(["labelers", "list", *at]) == 0
     assert "training, active" in capsys.readouterr().out

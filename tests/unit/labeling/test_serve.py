@@ -15,8 +15,8 @@ from understudy.labeling.serve import LabelConfig, make_app
     ("setting", "says"),
     [
         (dict(host="0.0.0.0"), "host is 0.0.0.0, which others can reach"),
-        (dict(host="labels.example"), "put a server that speaks TLS in front"),
-        (dict(tls=True), "under which host name"),
+        (dict(host="labels.example"), "put a TLS reverse proxy in front"),
+        (dict(tls=True), "give the host name"),
         (dict(port=0), "port is 0; it must be from 1 to 65535"),
         (dict(lease_minutes=-1.0), "lease_minutes is -1.0"),
     ],

@@ -134,10 +134,10 @@ def wrong_answers() -> dict:
     good = {"a1": {"likert": 3}, "a2": {"likert": 3}}
     whole = {"outcome": "ranked", "ratings": good, "tiers": [["a1"], ["a2"]]}
     return {
-        "answer a2 is not rated": whole | {"ratings": {"a1": {"likert": 3}}},
+        "response a2 is not rated": whole | {"ratings": {"a1": {"likert": 3}}},
         "exactly one tier": whole | {"tiers": [["a1"]]},
         "in exactly one tier": whole | {"tiers": [["a1"], ["a2", "a1"]]},
-        "there is no answer 'a3'": whole | {"tiers": [["a1"], ["a2"], ["a3"]]},
+        "there is no response 'a3'": whole | {"tiers": [["a1"], ["a2"], ["a3"]]},
         "a tier is empty": whole | {"tiers": [["a1"], [], ["a2"]]},
         "less than or equal to 7": whole | {"ratings": good | {"a1": {"likert": 8}}},
         "valid integer": whole | {"ratings": good | {"a1": {"likert": "7"}}},

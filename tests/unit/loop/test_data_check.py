@@ -20,9 +20,9 @@ ROWS = {
         "chosen": [USER, ANSWER],
         "rejected": [USER, {"role": "assistant", "content": "no"}],
     },
-    "K answers with tiers": {"prompt": "x", "responses": ["a", "b"], "tiers": [[1], [0]]},
-    "K answers with ranks": {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
-    "K answers with scores": {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
+    "K responses with tiers": {"prompt": "x", "responses": ["a", "b"], "tiers": [[1], [0]]},
+    "K responses with ranks": {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
+    "K responses with scores": {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
     "plain text": {"text": "the cat sat on the mat"},
     "prompts": {"prompt": "the cat"},
 }
@@ -62,7 +62,9 @@ def test_parquet_and_plain_files_too(tmp_path, capsys):
 
 
 def test_counts_say_what_a_reward_model_could_learn_instead(tmp_path, capsys):
-    path = write(tmp_path / "r.jsonl", ROWS["prompt/chosen/rejected"], ROWS["K answers with ranks"])
+    path = write(
+        tmp_path / "r.jsonl", ROWS["prompt/chosen/rejected"], ROWS["K responses with ranks"]
+    )
     check_data(DataCheckConfig(data=path))
     out = capsys.readouterr().out
     assert "K=2: 1, K=3: 1" in out

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.serving.said import MOST_TOKENS, Halves, NoAnswer, choices_of, parse, usage_of
+from understudy.serving.said import MOST_TOKENS, BadResponse, Halves, choices_of, parse, usage_of
 from understudy.serving.wire import usage
 
 WRONG = st.recursive(
@@ -29,7 +29,7 @@ WRONG = st.recursive(
 def test_whatever_is_said_can_be_sent_or_is_no_answer(said: object, part: str) -> None:
     try:
         found = choices_of(said, part, 2)
-    except NoAnswer:
+    except BadResponse:
         return
     assert json.dumps(found, allow_nan=False, ensure_ascii=False).encode() is not None
     for choice in found:
@@ -72,7 +72,7 @@ def test_counts_that_cannot_be_true_are_none(counts: object) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b"\xff", b"1" * 5000])
 def test_what_is_no_json_is_no_answer(data: bytes) -> None:
-    with pytest.raises(NoAnswer):
+    with pytest.raises(BadResponse):
         parse(data)
 
 

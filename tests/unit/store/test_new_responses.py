@@ -127,7 +127,7 @@ def test_apart_the_new_ones_are_ranked_among_themselves(queued) -> None:
 
 def test_left_ones_are_counted_and_too_many_are_cut(queued) -> None:
     arrive(queued.store, *"23456789x")
-    assert planned(queued, new_responses="leave").startswith("new responses: left, to 1 items")
+    assert planned(queued, new_responses="leave").startswith("new responses: left out of 1 items")
     assert planned(queued, max_answers=5) == "new responses, together: 0 items added, 1 extended"
     (item,) = rows(queued.store)
     assert shown(queued.store, item["id"]) == list("23456")
