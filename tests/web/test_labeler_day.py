@@ -33,7 +33,7 @@ def project(site: Site) -> Site:
 def rate_and_rank(page, num_answers: int) -> None:
     """By keys: the quality falls, every answer has a tier of its own."""
     for place in range(num_answers):
-        expect(page.locator(".answer.alone h2")).to_have_text(f"Answer {'ABCDEFGHI'[place]}")
+        expect(page.locator(".answer.alone h2")).to_have_text(f"Response {'ABCDEFGHI'[place]}")
         page.keyboard.press(str(7 - place))
         page.keyboard.press("Enter")
     for place in range(num_answers):
@@ -47,7 +47,7 @@ def test_a_day_from_invitation_to_the_last_task(project: Site, open_page) -> Non
     page.goto(project.invite("Ann", role=None))
     page.get_by_label("Name").fill("Ann")
     page.get_by_label("Password", exact=False).first.fill("short")
-    page.get_by_label("The password again").fill("short")
+    page.get_by_label("Repeat the password").fill("short")
     page.get_by_role("button", name="Begin").click()
     assert page.url.endswith(page.evaluate("location.hash"))  # the browser asks for 12 characters
     page.locator("#password").fill("correct horse battery")
@@ -77,7 +77,7 @@ def test_a_day_from_invitation_to_the_last_task(project: Site, open_page) -> Non
     page.wait_for_url("**/work*")
     kinds = [_one_task(page) for _ in range(3)]
     assert sorted(kinds) == ["Demonstrate", "Rate and rank", "Write a prompt"]
-    expect(page.get_by_role("heading", name="Nothing to do just now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
     page.get_by_role("link", name="History").click()
     expect(page.locator("#history li")).to_have_count(3)
 
@@ -99,7 +99,7 @@ def _one_task(page) -> str:
     if kind == "Rate and rank":
         rate_and_rank(page, 4)
     elif kind == "Demonstrate":
-        page.get_by_label("Your answer").fill("Because of the moon.")
+        page.get_by_label("Your response").fill("Because of the moon.")
         expect(page.locator(".count")).to_have_text(re.compile("^4 of"))
         saved(page)
         page.keyboard.press("Control+Enter")

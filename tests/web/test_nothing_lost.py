@@ -42,7 +42,7 @@ def writer(project: Site, open_page):
 
 
 def editor(page):
-    return page.get_by_label("Your answer")
+    return page.get_by_label("Your response")
 
 
 def state(page):
@@ -97,7 +97,7 @@ def test_an_answer_that_waits_survives_the_closed_page(project: Site, writer) ->
     page.context.set_offline(False)
     again = page.context.new_page()
     again.goto("/work")
-    expect(again.locator(".toast")).to_contain_text("An answer that had waited here was sent.")
+    expect(again.locator(".toast")).to_contain_text("An answer kept in this browser has been sent.")
     assert texts_sent(project, account_id) == [TEXT]
 
 
@@ -143,10 +143,10 @@ def test_a_session_that_ends_asks_in_place_and_keeps_the_text(project: Site, wri
     editor(page).press_sequentially(" pulls.")
     dialog = page.get_by_role("dialog", name="Signed out")
     dialog.get_by_label("Password").fill("not the password")
-    dialog.get_by_role("button", name="Sign in and go on").click()
+    dialog.get_by_role("button", name="Sign in and continue").click()
     expect(dialog.get_by_role("alert")).to_contain_text("wrong")
     dialog.get_by_label("Password").fill(PASSWORD)
-    dialog.get_by_role("button", name="Sign in and go on").click()
+    dialog.get_by_role("button", name="Sign in and continue").click()
     expect(dialog).to_have_count(0)
     saved(page)
     expect(editor(page)).to_have_value("The moon pulls.")
@@ -172,12 +172,12 @@ def test_the_newest_tab_has_the_task_and_the_other_gives_way(project: Site, writ
     second = page.context.new_page()
     second.goto("/work?kind=demonstrate")
     expect(editor(second)).to_have_value("The moon")
-    expect(page.locator("#stage h1")).to_have_text("You went on in another tab")
+    expect(page.locator("#stage h1")).to_have_text("You are working in another tab")
     editor(second).press_sequentially(" pulls.")
     saved(second)
     page.get_by_role("button", name="Work here instead").click()
     expect(editor(page)).to_have_value("The moon pulls.")
-    expect(second.locator("#stage h1")).to_have_text("You went on in another tab")
+    expect(second.locator("#stage h1")).to_have_text("You are working in another tab")
     page.keyboard.press("Control+Enter")
     expect(page.locator(".toast")).to_contain_text("Sent.")
     assert texts_sent(project, account_id) == ["The moon pulls."]
@@ -197,7 +197,7 @@ def test_two_devices_are_asked_which_draft_stays(project: Site, writer, open_pag
     dialog = page.get_by_role("dialog", name="There are two drafts of this task")
     expect(dialog).to_contain_text("On the phone.")
     expect(dialog).to_contain_text("On the desk, later.")
-    dialog.get_by_role("button", name="Use this one here").click()
+    dialog.get_by_role("button", name="Use the one here").click()
     saved(page)
     assert stored_drafts(project, account_id)[0]["text"] == "On the desk, later."
     editor(phone).fill("On the phone, last.")
@@ -210,12 +210,12 @@ def test_back_goes_through_the_steps_and_to_the_task_before(project: Site, write
     title = page.locator(".answer.alone h2")
     page.keyboard.press("5")
     page.keyboard.press("Enter")
-    expect(title).to_have_text("Answer B")
+    expect(title).to_have_text("Response B")
     page.go_back()
-    expect(title).to_have_text("Answer A")
+    expect(title).to_have_text("Response A")
     expect(page.get_by_role("radio", name="5", exact=True)).to_be_checked()
     page.go_forward()
-    expect(title).to_have_text("Answer B")
+    expect(title).to_have_text("Response B")
     page.locator(".step").last.click()
     page.get_by_role("button", name="Unsure").click()
     page.get_by_role("dialog").get_by_role("button", name="Send").click()

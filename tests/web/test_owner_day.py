@@ -44,7 +44,7 @@ def test_the_queue_and_the_agreement_say_their_counts(owner) -> None:
     go(owner, "Agreement")
     dan = owner.get_by_role("row", name=re.compile("^Dan"))
     expect(dan.first).to_contain_text("pairs")
-    owner.get_by_role("link", name="an answer like the others").click()
+    owner.get_by_role("link", name="a vote like the others").click()
     expect(owner).to_have_url(re.compile("ties=exact"))
     expect(owner.locator(".matrix")).to_be_visible()
 
@@ -84,7 +84,7 @@ def test_a_disagreement_is_decided_by_ranking_it(project: Site, owner) -> None:
     text = owner.locator("body").text_content()
     assert not any(name in text for name in ("Ann", "Ben", "Dan", MODEL))  # blind
     owner.get_by_role("button", name="Decide this ranking").click()
-    expect(owner.locator(".toast")).to_contain_text("Answer A has no tier yet.")
+    expect(owner.locator(".toast")).to_contain_text("Response A has no tier yet.")
     owner.locator("[data-answer=a1]").click(position={"x": 100, "y": 10})
     for key in ("1", "b2", "c2", "d4"):
         for stroke in key:

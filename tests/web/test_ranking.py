@@ -28,7 +28,7 @@ def ranking(project: Site, open_page):
         account_id = project.account(name)
         page = open_page(project, name, **options)
         for place in range(NUM_ANSWERS):
-            expect(page.locator(".answer.alone h2")).to_have_text(f"Answer {'ABCDE'[place]}")
+            expect(page.locator(".answer.alone h2")).to_have_text(f"Response {'ABCDE'[place]}")
             page.keyboard.press("4")
             page.keyboard.press("Enter")
         page.locator(".ladder").wait_for()
@@ -103,11 +103,11 @@ def test_by_keyboard_with_ties_arrows_and_undo(project: Site, ranking) -> None:
     assert order(page) == ["A", "BC", "E", "D", ""]
     page.keyboard.press("0")
     assert order(page) == ["A", "BC", "", "D", ""]
-    expect(page.locator("#announcer")).to_have_text("Answer E taken out. 1 left to place.")
+    expect(page.locator("#announcer")).to_have_text("Response E taken out. 1 left to place.")
     page.keyboard.press("Enter")  # not yet
-    expect(page.get_by_role("alert")).to_have_text("Answer E has no tier yet.")
+    expect(page.get_by_role("alert")).to_have_text("Response E has no tier yet.")
     page.keyboard.press("5")
-    expect(page.locator("#announcer")).to_have_text("Answer E in tier 5. All are placed.")
+    expect(page.locator("#announcer")).to_have_text("Response E in tier 5. All are placed.")
     tiers = sent_tiers(project, page, account_id)
     assert tiers == [["a1"], ["a2", "a3"], ["a4"], ["a5"]]  # the empty tier is closed up
 
@@ -183,10 +183,10 @@ def test_by_touch_on_a_small_screen(project: Site, ranking) -> None:
 def test_a_screen_reader_can_rank_with_radios_and_is_told(project: Site, ranking) -> None:
     page, account_id = ranking()
     for letter, number in zip("ABCDE", (1, 1, 2, 3, 4), strict=True):
-        group = page.get_by_role("radiogroup", name=f"Tier of answer {letter}")
+        group = page.get_by_role("radiogroup", name=f"Tier of response {letter}")
         group.get_by_role("radio", name=f"Tier {number}").check(force=True)
-        expect(page.locator("#announcer")).to_contain_text(f"Answer {letter} in tier {number}")
-    name = "Answer A, tier 1, tied with B. Go to it."
+        expect(page.locator("#announcer")).to_contain_text(f"Response {letter} in tier {number}")
+    name = "Response A, tier 1, tied with B. Go to it."
     expect(
         page.get_by_role("list", name="Ranking, best first").get_by_role("button", name=name)
     ).to_be_visible()
@@ -240,7 +240,7 @@ def test_two_answers_are_compared_by_words(ranking) -> None:
     texts = [page.locator(f"[data-answer=a{i}] .prose").text_content() for i in (1, 2)]
     for key in "avbv":
         page.keyboard.press(key)
-    dialog = page.get_by_role("dialog", name="Answers A and B")
+    dialog = page.get_by_role("dialog", name="Responses A and B")
     assert dialog.locator("section .prose").all_text_contents() == texts
     assert dialog.locator("del").count() + dialog.locator("ins").count() > 0
     page.keyboard.press("Escape")

@@ -61,7 +61,7 @@ def looked(scheme: str, width: int) -> dict:
 
 
 def editor(page):
-    return page.get_by_label("Your answer")
+    return page.get_by_label("Your response")
 
 
 @looks("dark")
@@ -73,7 +73,7 @@ def test_practice_with_its_feedback_and_screening(person, scheme, width) -> None
         answer(page)
         page.locator(".feedback").wait_for()
         check(page)
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
     expect(page.locator(".task-head .badge")).to_have_text("Screening")
     check(page)
     answer(page)
@@ -129,7 +129,7 @@ def test_no_ranking_and_nothing_to_do(person, scheme, width) -> None:
     expect(page.locator(".trouble")).to_contain_text("no quality yet")
     check(page)
     page.goto("/work?kind=write")
-    expect(page.get_by_role("heading", name="Nothing to do just now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
     check(page)
     page.goto("/work/as-none-of-mine")
     expect(page.get_by_role("heading", name="That did not work")).to_be_visible()
@@ -178,11 +178,11 @@ def test_two_tabs_two_devices_and_time_run_out(project: Site, person, scheme, wi
     editor(page).fill("On the desk, later.")
     page.get_by_role("dialog", name="There are two drafts of this task").wait_for()
     check(page)
-    page.get_by_role("button", name="Use this one here").click()
+    page.get_by_role("button", name="Use the one here").click()
     saved(page)
     second = page.context.new_page()
     second.goto("/work?kind=demonstrate")
-    expect(page.locator("#stage h1")).to_have_text("You went on in another tab")
+    expect(page.locator("#stage h1")).to_have_text("You are working in another tab")
     check(page)
     with writing(project.store.engine) as connection:
         over = update(assignments).where(assignments.c.id == mine)

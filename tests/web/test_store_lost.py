@@ -86,7 +86,7 @@ def test_a_text_is_kept_and_sent_once_when_the_store_is_back(project: Lossy, ope
     account_id = site.account("Ann")
     page = open_page(site, "Ann")
     page.goto("/work?kind=demonstrate")
-    editor = page.get_by_label("Your answer")
+    editor = page.get_by_label("Your response")
     editor.fill("The moon")
     saved(page)
     project.lose()
@@ -96,7 +96,7 @@ def test_a_text_is_kept_and_sent_once_when_the_store_is_back(project: Lossy, ope
     line = page.locator(".waiting p")
     expect(line).to_have_text(
         "Your answer is kept in this browser. The store cannot be used now; nothing was stored. "
-        "It is sent as soon as that has changed."
+        "It will be sent as soon as possible."
     )
     assert page.locator("[role=alert]:visible").all_text_contents() in ([], [""])  # one line
     page.get_by_role("button", name="Try now").click()  # in vain
@@ -116,7 +116,7 @@ def test_a_ranking_whose_page_was_closed_meanwhile_is_sent_once(project: Lossy, 
     page = open_page(site, "Ben")
     page.goto("/work?kind=rank")
     for place in range(3):
-        expect(page.locator(".answer.alone h2")).to_have_text(f"Answer {'ABC'[place]}")
+        expect(page.locator(".answer.alone h2")).to_have_text(f"Response {'ABC'[place]}")
         page.keyboard.press(str(7 - place))
         page.keyboard.press("Enter")
     for stroke in "a1b2c2":
@@ -129,7 +129,7 @@ def test_a_ranking_whose_page_was_closed_meanwhile_is_sent_once(project: Lossy, 
     project.restore()
     again = page.context.new_page()
     again.goto("/work?kind=rank")
-    expect(again.locator(".toast")).to_contain_text("An answer that had waited here was sent.")
+    expect(again.locator(".toast")).to_contain_text("An answer kept in this browser has been sent.")
     (sent,) = site.sent(account_id)
     assert '"tiers":[["a1"],["a2","a3"]]' in sent["body"]
     again.reload()

@@ -104,7 +104,7 @@ def test_from_a_lost_invitation_to_work(project: Site, owner, open_page) -> None
     press(page, "I have read this")
     expect(page.locator(".task-head .badge")).to_have_text("Practice")
     rank(page)
-    press(page, "Go on")
+    press(page, "Continue")
     expect(page.locator(".task-head .badge")).to_have_text("Screening")
     rank(page)
     page.wait_for_url("**/waiting")
@@ -114,7 +114,7 @@ def test_from_a_lost_invitation_to_work(project: Site, owner, open_page) -> None
     press(owner, "Decide")
     expect(owner.get_by_text("training · active")).to_be_visible()
     page.get_by_role("link", name="Look again").click()
-    expect(page.get_by_role("heading", name="Nothing to do just now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
 
 
 @walks("candidate", "rejected")
@@ -140,7 +140,7 @@ def test_a_labeler_looks_again_and_one_who_was_shut_out_comes_back(
 ) -> None:
     project.account("Lea")
     page = open_page(project, "Lea")
-    expect(page.get_by_role("heading", name="Nothing to do just now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
     go(owner, "Labelers")
     owner.get_by_role("link", name="Lea").click()
     press(owner, "Disable")
@@ -165,7 +165,7 @@ def test_what_comes_later_is_queued_from_the_page(project: Site, owner, open_pag
     expect(owner.locator(".toast")).to_contain_text("rank: 1 items added")
     page = open_page(project, "Nia")
     rank(page)
-    expect(page.get_by_role("heading", name="Nothing to do just now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
     assert state_of(project, "late") == "done"
     later = [Response(id="late-x", prompt_id="late", prompt=to.prompt, response="42.", model="m")]
     project.store.add_responses(later)
@@ -265,7 +265,7 @@ def test_a_task_is_skipped_taken_back_sent_late_and_changed(project: Site, open_
         connection.execute(over.values(expires_at="2026-01-01T00:00:00.000000+00:00"))
     end_expired(project.store, stamp(utc_now()))
     rank(page)
-    expect(page.locator(".toast")).to_contain_text("Sent late, and kept all the same.")
+    expect(page.locator(".toast")).to_contain_text("Sent late, but kept.")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="History").click()
     page.locator("#history a").first.click()
     page.locator(".answers .answer").first.locator(".places label").nth(1).click()

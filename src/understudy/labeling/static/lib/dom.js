@@ -27,13 +27,13 @@ export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** What the server made of a text: texts and [tag, attributes, children], without any that could act. */
+/** Nodes from the server's tree of texts and [tag, attributes, children]; refuses active elements. */
 export function fromTree(tree, inMath = false) {
   return tree.map((node) => {
     if (typeof node === "string") return node;
     const [tag, attributes, children] = node;
     if (/^(script|style|iframe|object|embed|form|a|img|base|link|meta)$/i.test(tag))
-      throw new Error(`${tag} is not for texts`);
+      throw new Error(`${tag} is not allowed in a text`);
     const math = inMath || tag === "math";
     const made = math ? document.createElementNS(MATH, tag) : document.createElement(tag);
     return fill(made, attributes, fromTree(children, math));
@@ -54,7 +54,7 @@ function set(node, name, value) {
   if (name === "on") {
     for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
   } else if (REFUSED.test(name)) {
-    throw new Error(`the attribute ${name} is not for us: text goes in as text`);
+    throw new Error(`the attribute ${name} is not allowed`);
   } else if (name === "data") {
     for (const [key, datum] of Object.entries(value)) node.dataset[key] = datum;
   } else if (AS_PROPERTY.has(name)) {

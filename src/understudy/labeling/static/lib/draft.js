@@ -8,8 +8,8 @@ const RETRY_MS = [2000, 4000, 8000, 15000, 30000];
 /**
  * The draft of one assignment.
  *
- * `server` is {version, body, saved_at} or null. `show(state, detail)` is told "saved", "saving",
- * "kept" (in this browser, the server will get it later) or "problem". `choose({mine, theirs})`
+ * `server` is {version, body, saved_at} or null. `show(state, detail)` gets "saved", "saving",
+ * "kept" (in this browser until the server can be reached) or "problem". `choose({mine, theirs})`
  * decides between two drafts: it resolves to "mine" or "theirs". `onReplaced(body)` redraws,
  * `onSubmitted()` is called when the assignment turns out to be finished.
  */
@@ -28,7 +28,7 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
     body = next;
     dirty = true;
     const safe = remember();
-    show("saving", safe ? "" : "This browser keeps nothing: do not close the page.");
+    show("saving", safe ? "" : "This browser cannot store your work: do not close the page.");
     later(PAUSE_MS);
   }
 
@@ -37,7 +37,7 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
     timer = setTimeout(flush, pause);
   }
 
-  /** Send what is unsent; resolves when the server has it or the attempt has failed. */
+  /** Send unsaved changes; resolves when the server has them or the attempt failed. */
   async function flush({ keepalive = false } = {}) {
     clearTimeout(timer);
     if (saving && !keepalive) await saving;
@@ -118,12 +118,12 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
     close,
     body: () => body,
     dirty: () => dirty,
-    /** Acknowledged: nothing needs to be kept any more. */
+    /** Forget the draft once the submission is acknowledged. */
     done: () => {
       close();
       forget(name);
     },
-    /** Go on after a submission was refused or taken back. */
+    /** Resume after a submission was refused or taken back. */
     reopen: () => {
       closed = false;
     },

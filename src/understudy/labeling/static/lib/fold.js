@@ -1,4 +1,4 @@
-// Long texts fold: all of the text is in the page, only its height is cut.
+// Long texts fold: the page holds the whole text, and only its height is cut.
 import { fromTree, h, newId } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
@@ -6,7 +6,7 @@ import { say } from "./say.js";
 const LONG_CHARACTERS = 1200;
 const LONG_LINES = 18;
 
-// Scripts without spaces: a word a character, or four characters where words are longer (Thai, Lao, ...).
+// Scripts without spaces: a word is one character, or four where words are longer (Thai, Lao, ...).
 const PIECES =
   /[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{1,4}|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+/gu;
 
@@ -29,7 +29,7 @@ function showPlain(plain) {
 }
 showPlain(kept("plain") === true);
 
-/** A text, with its Markdown beside it where the project shows that: one of the two is seen. */
+/** A text, and its Markdown if the project shows it; only one of the two is visible. */
 export const proseOf = (text, tree = null, attributes = {}) =>
   h(
     "div",
@@ -40,8 +40,8 @@ export const proseOf = (text, tree = null, attributes = {}) =>
   );
 
 /**
- * A text as it was written, or as its Markdown `tree`: {node, toggle}. `toggle` is null where there is
- * nothing to fold.
+ * A text as written, or as its Markdown `tree`: {node, toggle}. `toggle` is null if there is nothing
+ * to fold.
  */
 export function foldable(text, { folded = isLong(text), tree = null, onToggle = () => {} } = {}) {
   const id = newId("text");

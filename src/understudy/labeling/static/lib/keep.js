@@ -1,9 +1,9 @@
-// What the browser keeps: small JSON values per account, in localStorage, or in memory where it is off.
+// Small JSON values per account, in localStorage, or in memory where that is off.
 
 const memory = new Map();
 const prefix = () => `understudy:${document.documentElement.dataset.account || "nobody"}:`;
 
-/** Keep `value` under `name`; false when only this page's memory could hold it. */
+/** Store `value` under `name`; false if only this page's memory holds it. */
 export function keep(name, value) {
   const text = JSON.stringify(value);
   memory.set(prefix() + name, text);
@@ -15,7 +15,7 @@ export function keep(name, value) {
   }
 }
 
-/** What is kept under `name`, or null. */
+/** The value stored under `name`, or null. */
 export function kept(name) {
   try {
     return JSON.parse(
@@ -36,7 +36,7 @@ export function forget(name) {
   }
 }
 
-/** The names kept that start with `stem`. */
+/** The stored names that start with `stem`. */
 export function keptNames(stem) {
   const start = prefix() + stem;
   const names = new Set(memory.keys());

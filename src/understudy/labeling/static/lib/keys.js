@@ -1,6 +1,6 @@
-// The keyboard: one key per action, off while somebody types, all of them shown by `?`. Letters and
-// digits go by their place on the keyboard, so that they work in every layout; what is shown is what is
-// printed there, as far as the browser tells or keys pressed before have told.
+// The keyboard: one key per action, off while somebody types, all listed by `?`. Letters and digits go
+// by their place on the keyboard, so that they work in every layout; the page shows what is printed
+// there, as far as the browser or earlier key presses reveal it.
 import { h, put } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
@@ -21,9 +21,9 @@ const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "ur
 
 /**
  * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key, for
- * letters (in lower case) and digits the one at that place of a US keyboard, with "Control+" in front where it must be held; `shown` are the keys that the list
- * names instead, `range` puts a dash between them; `run(event)` may return false to
- * let the browser have the key after all.
+ * letters (in lower case) and digits the one at that place of a US keyboard, prefixed by "Control+" if
+ * Control must be held; `shown` are the keys to list instead, with a dash between them if `range`;
+ * `run(event)` may return false to leave the key to the browser.
  */
 export function useKeys(title, keys) {
   const table = { title, keys };
@@ -50,13 +50,13 @@ function ownedByControl(target, key) {
   return key.startsWith("Arrow") && target.matches?.('input[type="radio"], input[type="range"]');
 }
 
-/** What each place prints in this person's layout: {a: "q"} on a French keyboard. */
+/** What is printed on each key in this person's layout: {a: "q"} on a French keyboard. */
 const printed = new Map();
 
 /** The key of a US keyboard at the place of a letter or digit; null for other places. */
 function placeOf({ code = "", key }) {
   const found = /^(?:Key([A-Z])|Digit(\d)|Numpad(\d))$/.exec(code);
-  if (!found || (found[3] && !/^\d$/.test(key))) return null; // the number pad may move instead
+  if (!found || (found[3] && !/^\d$/.test(key))) return null; // the number pad may move the cursor instead
   return (found[1] ?? found[2] ?? found[3]).toLowerCase();
 }
 
@@ -71,7 +71,7 @@ function keyOf(event) {
   return event.ctrlKey || event.metaKey ? `Control+${key}` : key;
 }
 
-/** Remember what a letter's place prints, and show it wherever its key is shown. */
+/** Remember what is printed on a letter's key, and show it wherever the key is shown. */
 function learn(place, letter) {
   if (!/^[a-z]$/.test(place) || letter.length !== 1 || !/\p{L}/u.test(letter)) return;
   const shown = letter.toLocaleUpperCase();
@@ -113,10 +113,10 @@ document.addEventListener("keydown", (event) => {
 const nameOf = (key) =>
   NAMES[key] ?? printed.get(key) ?? (key.length === 1 ? key.toUpperCase() : key);
 
-/** A small picture of a key; hidden from screen readers, which are told by aria-keyshortcuts. */
+/** A small picture of a key; hidden from screen readers, which use aria-keyshortcuts. */
 export const keyCap = (key) => h("kbd", { "aria-hidden": "true", data: { key } }, nameOf(key));
 
-/** The dialog with all keys that work now. */
+/** The dialog with all keys that currently work. */
 export function showKeys() {
   const groups = tables
     .filter((table) => table.keys.some((entry) => !entry.hidden))
@@ -175,14 +175,14 @@ export function showKeys() {
         "label",
         { class: "check" },
         toggle,
-        h("span", {}, "Single keys (turn off if they get in the way of other software)"),
+        h("span", {}, "Single keys (turn off if they conflict with other software)"),
       ),
     ),
   );
   openDialog(dialog);
 }
 
-/** Show a dialog and take it out of the page when it closes; the focus goes back where it was. */
+/** Show a dialog, remove it from the page when it closes, and restore the focus. */
 export function openDialog(dialog) {
   const before = document.activeElement;
   document.body.append(dialog);

@@ -2,7 +2,7 @@
 
 const TIMEOUT_S = 20;
 
-/** What the server refused: `status`, `code`, `message` for people, `body` for the program. */
+/** The server refused the request: `status`, `code`, `message` for people, `body` for the program. */
 export class Refused extends Error {
   constructor(status, code, message, body, retryAfter) {
     super(message);
@@ -10,7 +10,7 @@ export class Refused extends Error {
   }
 }
 
-/** The server was not reached, or could not store: nothing happened, try again later. */
+/** The server was unreachable or could not store anything: try again later. */
 export class Unreached extends Error {
   constructor(message) {
     super(message);
@@ -20,7 +20,7 @@ export class Unreached extends Error {
 
 const meta = () => document.querySelector('meta[name="csrf-token"]');
 
-/** Use a new CSRF token, as sign-in replies with. */
+/** Use a new CSRF token, such as sign-in returns. */
 export function useToken(token) {
   if (token) meta().content = token;
 }
@@ -29,7 +29,7 @@ export const get = (path, options = {}) => request("GET", path, undefined, optio
 export const post = (path, body = {}, options = {}) => request("POST", path, body, options);
 export const put = (path, body = {}, options = {}) => request("PUT", path, body, options);
 
-/** Who asks for the password when the session has ended; set by session.js on pages that keep work. */
+/** Asks for the password when the session has ended; set by session.js on pages that keep work. */
 let askAgain = null;
 export const onSignedOut = (ask) => {
   askAgain = ask;
@@ -37,8 +37,8 @@ export const onSignedOut = (ask) => {
 
 /**
  * The JSON reply. A stale CSRF token is renewed once; an ended session asks for the password in place
- * (where a page has said how) and goes on. `keepalive` lets the request outlive the page. An answer that
- * is still being worked out is asked for again until it is there; `pending()` is told.
+ * (where a page has set that up) and continues. `keepalive` lets the request outlive the page. A reply
+ * that is still being computed is polled for; `pending()` is called.
  */
 export async function request(
   method,
@@ -53,7 +53,7 @@ export async function request(
     return request(method, path, body, { keepalive, again, pending });
   }
   if (response.ok) return reply;
-  const { code = "internal", message = "The server answered in a way this page does not know." } =
+  const { code = "internal", message = "The server sent a reply that this page does not understand." } =
     reply?.error ?? {};
   if (code === "csrf" && again) {
     useToken((await request("GET", "/api/session", undefined, { again: false })).csrf_token);

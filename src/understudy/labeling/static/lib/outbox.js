@@ -1,25 +1,25 @@
-// Answers on their way: kept in the browser until the server has acknowledged them.
+// Outgoing answers, kept in the browser until the server has acknowledged them.
 import { forget, keep, kept, keptNames } from "./keep.js";
 import { post, Unreached } from "./net.js";
 
 const STEM = "outbox:";
 
-/** Keep an answer to send: `action` is "submit" or "skip", `body` has the client-made id. */
+/** Keep an answer to send: `action` is "submit" or "skip", `body` has the client's id. */
 export function lay(assignment, action, body) {
   const entry = { assignment, action, body, at: new Date().toISOString() };
   keep(STEM + assignment, entry);
   return entry;
 }
 
-/** What waits for one assignment, or null. */
+/** The waiting entry of one assignment, or null. */
 export const waiting = (assignment) => kept(STEM + assignment);
 
-/** How many answers wait. */
+/** The number of waiting answers. */
 export const numWaiting = () => keptNames(STEM).length;
 
 /**
- * Send an entry; it stays in the outbox when the server was not reached (Unreached is thrown), and
- * leaves it when the server has answered, whatever it said (Refused is thrown for a refusal).
+ * Send an entry. It stays in the outbox if the server was not reached (throws Unreached) and leaves it
+ * once the server has replied, whatever the reply (throws Refused for a refusal).
  */
 export async function dispatch(entry) {
   try {
@@ -35,7 +35,7 @@ export async function dispatch(entry) {
   }
 }
 
-/** Send everything that waits; returns how many were sent. Refused ones keep their draft. */
+/** Send all waiting entries; returns how many were sent. Refused ones keep their draft. */
 export async function dispatchAll() {
   let sent = 0;
   for (const name of keptNames(STEM)) {

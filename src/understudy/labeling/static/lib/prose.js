@@ -1,7 +1,7 @@
 // Instructions as a page: plain text with blank lines, "# headings" and "- lists"; never HTML.
 import { h } from "./dom.js";
 
-/** Nodes for a plain text. Lines that start with # are headings, with - or * items of a list. */
+/** Nodes for a plain text. Lines that start with # are headings; with - or *, list items. */
 export function prose(text) {
   return text
     .trim()
@@ -29,7 +29,7 @@ function block(text) {
   ];
 }
 
-/** Items of a list; a line without a dash goes on with the item before it. */
+/** Items of a list; a line without a dash continues the item before it. */
 function items(lines) {
   const out = [];
   for (const line of lines) {

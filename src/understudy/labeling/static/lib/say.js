@@ -1,4 +1,4 @@
-// What the page says aloud (screen readers) and shows for a moment (toasts).
+// Announcements to screen readers, and toasts.
 import { h } from "./dom.js";
 
 const LEFT = "understudy:said";
@@ -6,7 +6,7 @@ const LEFT = "understudy:said";
 let region = null;
 let toasts = null;
 
-/** Say `text` to a screen reader, politely; saying the same twice is said twice. */
+/** Announce `text` to a screen reader, politely; repeats are announced again. */
 export function say(text) {
   if (!region) {
     region = h("div", { class: "unseen", role: "status", "aria-live": "polite", id: "announcer" });
@@ -17,7 +17,7 @@ export function say(text) {
 
 /**
  * Show `text` at the foot of the page; with `action` ({label, run}) it has a button and stays longer.
- * The pointer or the focus on it keeps it there. Returns a function that takes it away.
+ * Hovering or focusing keeps it open. Returns a function that removes it.
  */
 export function toast(text, { action = null, kind = "plain", seconds = action ? 12 : 6 } = {}) {
   if (!toasts) {

@@ -1,11 +1,11 @@
-// A session that ended while somebody works: ask for the password in place and go on.
+// When a session ends during work: ask for the password in place and continue.
 import { h } from "./dom.js";
 import { openDialog } from "./keys.js";
 import { onSignedOut, request, useToken } from "./net.js";
 
 let asking = null;
 
-/** Ask over the page, once however many requests failed. Resolves when signed in again. */
+/** Ask in a dialog, once however many requests failed. Resolves when signed in again. */
 export function askOverThePage(name) {
   onSignedOut(
     () =>
@@ -24,7 +24,7 @@ function ask(name) {
       required: true,
       id: "again-password",
     });
-    const button = h("button", { class: "primary", type: "submit" }, "Sign in and go on");
+    const button = h("button", { class: "primary", type: "submit" }, "Sign in and continue");
     const form = h(
       "form",
       {},
@@ -32,7 +32,7 @@ function ask(name) {
       h(
         "p",
         {},
-        "Your session has ended. Nothing is lost: what you were doing is kept in this browser and goes on after the password.",
+        "Your session has ended. Nothing is lost: your work is kept in this browser, and you can continue once you sign in.",
       ),
       h("label", { for: "again-password" }, `Password of ${name}`),
       field,
@@ -55,7 +55,7 @@ function ask(name) {
   });
 }
 
-/** Sign in; an empty string when it worked, else what to tell. */
+/** Sign in; returns an empty string on success, else the error message. */
 async function signIn(name, password) {
   try {
     const session = await request("GET", "/api/session", undefined, { again: false });

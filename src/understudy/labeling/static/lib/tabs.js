@@ -1,4 +1,4 @@
-// One assignment is worked on in one tab: the newest wins, the others wait.
+// Each assignment is open for work in one tab: the newest wins, the others wait.
 
 /**
  * Announce that this tab works on `id`. `onTaken()` is called when another tab does. Returns

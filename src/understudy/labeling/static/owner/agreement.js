@@ -2,7 +2,7 @@
 import { h } from "../lib/dom.js";
 import { measure, plain, plot, section, show, table, whisker } from "./parts.js";
 
-const TIES = { drop: "left out", half: "half an agreement", exact: "an answer like the others" };
+const TIES = { drop: "left out", half: "half an agreement", exact: "a vote like the others" };
 const ties = new URLSearchParams(location.search).get("ties") ?? "drop";
 
 const known = ({ tables }) =>
@@ -15,7 +15,7 @@ const nothing = () =>
   h(
     "p",
     { class: "card" },
-    "How far labelers agree appears here once two of them have ranked the same prompt: ",
+    "Agreement appears here once two labelers have ranked the same prompt: ",
     h("a", { href: "/owner/labelers" }, "invite a second one"),
     " and fill the queue with an overlap (",
     h("code", {}, "understudy labels plan --overlap"),
@@ -27,7 +27,7 @@ const numbers = (all) => [
   h(
     "p",
     { class: "soft" },
-    "Share of pairs of answers on which two labelers say the same, with 95% intervals over prompts and the counts behind each number. A tie against a preference is:",
+    "Share of pairs of responses on which two labelers agree, with 95% intervals over prompts and the counts behind each number. A tie against a preference is:",
   ),
   h(
     "nav",
@@ -60,7 +60,7 @@ const numbers = (all) => [
           measure(window.held_out),
           measure(window.gold),
         ]),
-        { empty: "Windows of time appear here as labels come." },
+        { empty: "Time windows appear here as labels come in." },
       ),
     ),
   ),
@@ -75,7 +75,7 @@ const numbers = (all) => [
         flag.answers,
         measure(flag.alpha, { plainNumber: true, counts: false }),
       ]),
-      { empty: "The flags' agreement appears here once two labelers have rated the same answer." },
+      { empty: "The flags' agreement appears here once two labelers have rated the same response." },
     ),
   ),
   section(
@@ -83,7 +83,7 @@ const numbers = (all) => [
     h(
       "p",
       { class: "soft" },
-      "Pairs on which the two said the same, of those on which both had a preference.",
+      "Pairs on which the two agree, of those on which both have a preference.",
     ),
     matrix(all.breakdown),
   ),

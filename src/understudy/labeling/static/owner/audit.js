@@ -42,7 +42,7 @@ function draw(log) {
     h(
       "p",
       { class: "soft" },
-      "Who did what. Each row holds the hash of the one before, so a change of any row shows.",
+      "Who did what. Each row contains the hash of the one before, so altering any row is detected.",
     ),
     h("div", { class: "row" }, check, verdict),
     filter,
@@ -57,7 +57,7 @@ function draw(log) {
         row.object ?? "–",
         h("code", { class: "small details" }, JSON.stringify(row.body)),
       ]),
-      { empty: "No action begins with that; leave the field empty to see all." },
+      { empty: "No action begins with that; clear the field to see all." },
     ),
     older,
   ];

@@ -1,4 +1,4 @@
-// One disagreement: what each labeler said, blind, and the decision of the person who adjudicates.
+// One disagreement: each labeler's submission, blind, and the owner's decision.
 import { $, h, newId } from "../lib/dom.js";
 import { conversation } from "../lib/fold.js";
 import { showKeys, useKeys } from "../lib/keys.js";
@@ -34,7 +34,7 @@ function draw(item) {
   const decide = async (verdict) => {
     const left = unplaced(task.body().places, ids);
     if (verdict === "ranked" && left.length)
-      throw new Error(`Answer ${letters[left[0]]} has no tier yet.`);
+      throw new Error(`Response ${letters[left[0]]} has no tier yet.`);
     await post(`/api/owner/disagreements/${encodeURIComponent(item.item_id)}`, {
       verdict,
       tiers: verdict === "ranked" ? tiersOf(task.body().places, ids) : [],
@@ -104,7 +104,7 @@ function draw(item) {
                 h("b", {}, tierLine(item.suggested, letters)),
                 " ",
                 actButton(
-                  "Take it over",
+                  "Use it",
                   () => {
                     task.change((body) => ({ ...body, places: placesOf(item.suggested) }));
                   },
@@ -144,7 +144,7 @@ function draw(item) {
   ];
 }
 
-/** The ranking being decided, with undo; it lives on this page only. */
+/** The ranking being decided, with undo; it exists on this page only. */
 function localTask(item, redraw) {
   let body = { places: placesOf(item.decision?.tiers ?? []), ratings: {} };
   const past = [];
@@ -198,7 +198,7 @@ function labelsTable(item, letters) {
         ),
         ...item.answers.map(({ id }) => opinion(label, id)),
       ]),
-      { empty: "What each labeler said appears here." },
+      { empty: "Each labeler's submission appears here." },
     ),
   );
 }
@@ -227,7 +227,7 @@ function pairsTable(item, letters) {
         "Estimate by reliability",
       ],
       rows,
-      { empty: "No pair on which two labelers oppose." },
+      { empty: "No pair on which two labelers disagree." },
     ),
   );
 }

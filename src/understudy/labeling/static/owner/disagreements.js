@@ -1,4 +1,4 @@
-// Items on which labelers disagree, the worst first.
+// Items on which labelers disagree, worst first.
 import { h } from "../lib/dom.js";
 import { plain, show, table } from "./parts.js";
 
@@ -27,7 +27,7 @@ const draw = (found) => [
     { class: "soft" },
     found.total > found.items.length
       ? `The worst ${found.items.length} of ${found.total}.`
-      : `${found.total} in all, the worst first.`,
+      : `${found.total} in all, worst first.`,
   ),
   table(
     "Disagreements",
@@ -55,7 +55,7 @@ const draw = (found) => [
         ? h("span", { class: "badge plain" }, plain(item.decided.verdict))
         : h("span", { class: "badge warn" }, "open"),
     ]),
-    { empty: "Items on which labelers disagree appear here, the worst first; it takes two who rank the same prompt (labels plan --overlap)." },
+    { empty: "Items on which labelers disagree appear here, worst first, once two of them have ranked the same prompt (labels plan --overlap)." },
   ),
 ];
 

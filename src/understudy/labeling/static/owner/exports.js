@@ -11,7 +11,7 @@ const draw = ({ jobs, kinds }) => [
   h(
     "p",
     { class: "soft" },
-    "Frozen files for the trainers. An export runs in the background; a held-out labeler's labels never enter one for training.",
+    "Frozen files for the trainers. An export runs in the background; one for training never contains a held-out labeler's labels.",
   ),
   newExport(kinds),
   h("div", { id: "jobs" }, jobTable(jobs)),
@@ -27,7 +27,7 @@ function newExport(kinds) {
     ["evaluation", "evaluation"],
   ]);
   const split = select("split", [
-    ["", "all that it may"],
+    ["", "all allowed"],
     ["train", "train"],
     ["valid", "valid"],
     ["test", "test"],
@@ -56,7 +56,7 @@ function newExport(kinds) {
   );
 }
 
-/** Begin an export and show how far it is. */
+/** Start an export and show its progress. */
 async function ask(request) {
   await post("/api/owner/exports", request);
   await poll();
@@ -85,7 +85,7 @@ function jobTable(jobs) {
       job.by,
       when(job.finished_at ?? job.created_at),
     ]),
-    { empty: "Exports appear here with their hash and a link: choose what, and press Export." },
+    { empty: "Exports appear here with their hash and a link: make a choice and press Export." },
   );
 }
 
@@ -110,7 +110,7 @@ function file(job) {
 const size = (bytes) =>
   bytes > 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.ceil((bytes ?? 0) / 1e3)} kB`;
 
-/** Ask each second while something runs. */
+/** Poll each second while something runs. */
 async function poll() {
   const { jobs } = await get("/api/owner/exports");
   put($("#jobs"), jobTable(jobs));

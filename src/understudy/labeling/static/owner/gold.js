@@ -20,7 +20,7 @@ const draw = (gold) => [
   h(
     "p",
     { class: "soft" },
-    "Items whose answer a researcher has given. Practice shows it afterwards; screening and mixed-in items never say that they are gold.",
+    "Items that a researcher has answered. Practice shows that answer afterwards; screening and mixed-in items never reveal that they are gold.",
   ),
   rateForm(gold.rate),
   section(
@@ -44,7 +44,7 @@ const draw = (gold) => [
               { small: true },
             ),
       ]),
-      { empty: "Gold items appear here: make them of what a researcher has answered, below." },
+      { empty: "Gold items appear here: make them from items that a researcher has answered, below." },
     ),
   ),
   section(
@@ -60,7 +60,7 @@ const draw = (gold) => [
         when(item.at),
         actButton("Make gold", () => askUse(item), { small: true }),
       ]),
-      { empty: "What a researcher has answered under Work appears here and can be made gold: invite one among the labelers." },
+      { empty: "Items that a researcher has answered under Work appear here and can be made gold: invite a researcher under Labelers." },
     ),
   ),
   section(
@@ -73,13 +73,13 @@ const draw = (gold) => [
             "By labeler",
             ["Name", "Rankings", "Flags"],
             gold.labelers.map((one) => [one.name, measure(one.accuracy), measure(one.flags)]),
-            { empty: "Labelers appear here once they have met a mixed-in gold item." },
+            { empty: "Labelers appear here once they have done a mixed-in gold item." },
           ),
         )
       : h(
           "p",
           { class: "soft" },
-          "How each labeler does on gold items appears here once there are some.",
+          "Each labeler's results on gold items appear here once there are some.",
         ),
   ),
 ];

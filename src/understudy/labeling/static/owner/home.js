@@ -1,4 +1,4 @@
-// The overview: what waits, the pace, whether the labels can be trusted.
+// The overview: waiting work, the pace, and measures of trust.
 import { h } from "../lib/dom.js";
 import { post } from "../lib/net.js";
 import { paceText } from "./pace.js";
@@ -44,9 +44,9 @@ const draw = ({ project, counts, pace, agreement, alarms, todo }) => [
       h(
         "p",
         { class: "soft small" },
-        "Share of pairs of answers on which two labelers who both have a preference prefer the same one.",
+        "Of the pairs of responses on which two labelers both have a preference, the share on which they prefer the same one.",
       ),
-      h("a", { href: "/owner/agreement" }, "All of it"),
+      h("a", { href: "/owner/agreement" }, "Details"),
     ),
   ),
   section("Alarms", alarmList(alarms, clear)),

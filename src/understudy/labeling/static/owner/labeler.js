@@ -20,8 +20,8 @@ import {
 const id = decodeURIComponent(location.pathname.split("/")[3]);
 const at = `/api/owner/labelers/${encodeURIComponent(id)}`;
 const PROPOSALS = {
-  pass: ["good", "The scores propose: take"],
-  fail: ["bad", "The scores propose: turn away"],
+  pass: ["good", "The scores suggest: accept"],
+  fail: ["bad", "The scores suggest: reject"],
   not_yet: ["plain", "Not finished yet"],
 };
 
@@ -70,7 +70,7 @@ const draw = ({ labeler, screening, work, alarms }) => [
               measure(one.agreement),
               measure(one.gold),
             ]),
-            { empty: "Windows of work appear here once this labeler has finished an item." },
+            { empty: "Time windows appear here once this labeler has finished an item." },
           ),
         ),
       )
@@ -142,10 +142,10 @@ const ROLES = [
   ["researcher", "researcher"],
 ];
 
-/** The way on for whoever does not work yet; a role that the invitation gave is the only one. */
+/** The decision on a candidate; only the invitation's role can be given, if it named one. */
 function decisionPanel(labeler) {
   const roles = labeler.role ? ROLES.filter(([name]) => name === labeler.role) : ROLES;
-  const role = select("role", [...roles, ["", "turned away"]]);
+  const role = select("role", [...roles, ["", "rejected"]]);
   const group = h("input", { type: "text", id: "group", maxlength: 60 });
   const reason = h("textarea", { id: "reason", rows: 2 });
   const decide = actButton(
@@ -169,9 +169,9 @@ function decisionPanel(labeler) {
       "p",
       { class: "soft small" },
       labeler.stage === "waiting"
-        ? "Screening is done, and your decision is awaited. "
+        ? "Screening is done and waits for your decision. "
         : "You may decide before practice and screening are done. ",
-      "A role is for good: the labels of a held-out labeler never train a model.",
+      "A role cannot change later: the labels of a held-out labeler never train a model.",
     ),
     h("div", { class: "form-row" }, field("Role", role), field("Group", group, "optional")),
     field("Reason", reason, "kept in the audit log"),
@@ -185,7 +185,7 @@ function accountSection(labeler) {
     const made = await post(`${at}/reset`);
     put(
       link,
-      h("p", {}, "Shown only now; works once, until ", when(made.expires_at), "."),
+      h("p", {}, "Shown only once; works once, until ", when(made.expires_at), "."),
       copyable(location.origin + made.link, "Password link"),
     );
   });

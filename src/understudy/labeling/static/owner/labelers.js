@@ -104,7 +104,7 @@ function invitePanel() {
         h(
           "p",
           {},
-          "Send this link to one person; it is shown only now and works once, until ",
+          "Send this link to one person; it is shown only once and works once, until ",
           when(made.expires_at),
           ".",
         ),
@@ -156,13 +156,13 @@ function gradePanel(first) {
         h(
           "div",
           {},
-          h("p", { class: "speaker" }, "The candidate's answer"),
+          h("p", { class: "speaker" }, "The candidate's response"),
           h("div", { class: "prose", dir: "auto", translate: "no" }, next.text),
           next.expected
             ? h(
                 "details",
                 {},
-                h("summary", {}, "The researcher's answer"),
+                h("summary", {}, "The researcher's response"),
                 h("div", { class: "prose", dir: "auto", translate: "no" }, next.expected),
               )
             : null,
@@ -183,11 +183,11 @@ function teamPanel(team) {
   const cell = (number) => number ?? `fewer than ${team.minimum}`;
   const said =
     team.answered === null
-      ? `Fewer than ${team.minimum} of ${team.of} have said something of themselves`
-      : `${team.answered} of ${team.of} have said something of themselves`;
+      ? `Fewer than ${team.minimum} of ${team.of} have described themselves`
+      : `${team.answered} of ${team.of} have described themselves`;
   return section(
     "The team",
-    h("p", { class: "soft" }, `${said}: shown in totals only, and no count below ${team.minimum}.`),
+    h("p", { class: "soft" }, `${said}: shown only as totals, without counts below ${team.minimum}.`),
     h(
       "details",
       {},

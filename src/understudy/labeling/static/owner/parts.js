@@ -1,4 +1,4 @@
-// What the owner's pages share: numbers with their intervals, tables, plots, buttons that act.
+// Shared by the owner's pages: numbers with intervals, tables, plots, action buttons.
 import { $, $$, h, put, svg } from "../lib/dom.js";
 import { get } from "../lib/net.js";
 import { toast } from "../lib/say.js";
@@ -18,7 +18,7 @@ export const when = (at) =>
 export const plain = (name) => String(name ?? "–").replaceAll("_", " ");
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
-/** Load `path` into #page by `draw(data)`, which returns nodes; a failure is said there too. */
+/** Load `path` into #page by `draw(data)`, which returns nodes; also shows a failure there. */
 export async function show(path, draw) {
   const page = $("#page");
   page.setAttribute("aria-busy", "true");
@@ -42,14 +42,14 @@ export async function show(path, draw) {
   page.setAttribute("aria-busy", "false");
 }
 
-/** Say that the numbers take a while; the page shows them as soon as they are there. */
+/** Say that the numbers take a while; the page shows them once they are ready. */
 function wait(page) {
   if ($$(".pending", page).length) return;
-  const text = "The numbers are being worked out. They appear here when they are ready.";
+  const text = "The numbers are being computed. They appear here when they are ready.";
   put(page, h("p", { class: "card soft pending", role: "status" }, text));
 }
 
-/** A button that runs `act()` once at a time and says what went wrong. */
+/** A button that runs `act()` once at a time and reports errors. */
 export function actButton(label, act, { main = false, small = false, danger = false } = {}) {
   const button = h(
     "button",
@@ -77,8 +77,8 @@ export function section(title, ...children) {
 }
 
 /**
- * A table in a box that scrolls by itself. `columns`: [title, isNumber?]; `rows`: lists of cells; `empty`
- * says, where there are none, what will be there and what to do.
+ * A table in its own scrolling box. `columns`: [title, isNumber?]; `rows`: lists of cells; `empty` says,
+ * if there are none, what will appear and what to do.
  */
 export function table(title, columns, rows, { empty } = {}) {
   if (!rows.length) return h("p", { class: "soft" }, empty);
@@ -117,7 +117,7 @@ export function table(title, columns, rows, { empty } = {}) {
   );
 }
 
-/** A share with its interval in words, or why there is none. `plainNumber` is for alpha. */
+/** A share with its interval as text, or why there is none. `plainNumber` is for alpha. */
 export function measure(value, { plainNumber = false, counts = true } = {}) {
   if (!value) return h("span", { class: "soft" }, "–");
   if (value.value === null || value.value === undefined)
@@ -164,7 +164,7 @@ export function whisker(value, { from = 0.4, to = 1, mark = null } = {}) {
   );
 }
 
-/** A plot of the server with its words; the numbers stand in a table below, folded. */
+/** A server-made plot with its description; a folded table below has the numbers. */
 export function plot(source, alt, numbers = null) {
   return h(
     "figure",
@@ -183,7 +183,7 @@ export const tile = (number, name, go = null) =>
     h("span", {}, name),
   );
 
-/** Alarms with the sentence that says what is wrong. */
+/** Alarms, each with the sentence that explains it. */
 export function alarmList(alarms, clear) {
   if (!alarms.length) return h("p", { class: "soft" }, "No alarms.");
   return h(
@@ -207,7 +207,7 @@ export function alarmList(alarms, clear) {
   );
 }
 
-/** Tiers of answers as one line: "B > A = C". */
+/** Tiers of responses as one line: "B > A = C". */
 export const tierLine = (tiers, letters) =>
   tiers?.length
     ? tiers.map((tier) => tier.map((id) => letters[id] ?? id).join(" = ")).join(" > ")

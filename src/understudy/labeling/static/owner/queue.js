@@ -1,4 +1,4 @@
-// The queue: what is open and done, what was set aside, who works on what, the pace.
+// The queue: open and done items, items set aside, live tasks, the pace.
 import { h } from "../lib/dom.js";
 import { post } from "../lib/net.js";
 import { toast } from "../lib/say.js";
@@ -69,7 +69,7 @@ const draw = (queue) => [
     h(
       "p",
       { class: "soft" },
-      "Skipped by too many, or closed by you: read them, and send them back or close them.",
+      "Skipped by several people, or closed by you: read them, then send them back or close them.",
     ),
     table(
       "Set aside and closed",
@@ -102,7 +102,7 @@ const draw = (queue) => [
         when(lease.beat_at),
         when(lease.expires_at),
       ]),
-      { empty: "Who has a task in hand appears here; nobody has one just now." },
+      { empty: "People with a task appear here; nobody has one right now." },
     ),
   ),
 ];
@@ -113,7 +113,7 @@ const LATE = {
   leave: "left out",
 };
 
-/** What is not in the queue yet: prompts, and responses that came after their prompt was queued. */
+/** Adds to the queue: prompts, and responses added after their prompt was queued. */
 function filling(queue) {
   const how = select("new-responses", Object.entries(LATE), queue.new_responses);
   const answered = h("input", { type: "checkbox", id: "demonstrate-answered" });
@@ -122,20 +122,20 @@ function filling(queue) {
     h(
       "p",
       { class: "soft" },
-      "Adds prompts that want a demonstration and prompts with two or more different responses, as ",
+      "Adds prompts that need a demonstration and prompts with two or more distinct responses, as ",
       h("code", {}, "understudy labels plan"),
-      " does. What was labeled stays as it is.",
-      queue.late ? ` ${count(queue.late, "item")} in the queue ${queue.late === 1 ? "has" : "have"} responses that came later.` : "",
+      " does. Existing labels stay as they are.",
+      queue.late ? ` ${count(queue.late, "item")} in the queue ${queue.late === 1 ? "has" : "have"} later responses.` : "",
     ),
     h(
       "div",
       { class: "card form-row" },
-      field("Responses that came later are", how),
+      field("Later responses are", how),
       h(
         "label",
         { class: "check" },
         answered,
-        h("span", {}, "Also demonstrate prompts that came with answers"),
+        h("span", {}, "Also demonstrate prompts that came with responses"),
       ),
       actButton(
         "Fill the queue",
@@ -168,7 +168,7 @@ function showing({ markdown }) {
     h(
       "p",
       { class: "soft" },
-      "With Markdown, P shows the plain text. Nothing is fetched: links and pictures stay words.",
+      "With Markdown, P shows the plain text. Nothing is fetched: links and images are shown as text.",
     ),
     h(
       "div",
@@ -176,13 +176,13 @@ function showing({ markdown }) {
       field("Labelers see", how),
       actButton("Set", async () => {
         await post("/api/owner/queue/shown", { markdown: how.value === "markdown" });
-        toast("Set: it holds from the next task on.");
+        toast("Set. Takes effect from the next task.");
       }),
     ),
   );
 }
 
-/** Items that wait for more people than there are, and the two ways on. */
+/** Items that need more people than there are, and the two options. */
 function waiting(left) {
   const number = Object.values(left).reduce((sum, one) => sum + one, 0);
   if (!number) return null;
@@ -196,7 +196,7 @@ function waiting(left) {
       {},
       `${count(number, "item")} (${who}) ${number === 1 ? "waits" : "wait"} for more people than the team has: everybody who may label ${number === 1 ? "it" : "them"} has had ${number === 1 ? "it" : "them"}. `,
       h("a", { href: "/owner/labelers" }, "Invite somebody"),
-      ", or end them: those with a label count as done with the labels that they have, those without one are set aside for you.",
+      ", or end them: items with a label count as done, and items without one are set aside for you.",
     ),
     actButton("End them", async () => {
       await post("/api/owner/queue/end");

@@ -1,4 +1,4 @@
-// The rubric: its versions with what changed, and an editor that makes the next one.
+// The rubric: its versions with their changes, and an editor for the next one.
 import { h, newId, put } from "../lib/dom.js";
 import { post } from "../lib/net.js";
 import { prose } from "../lib/prose.js";
@@ -10,7 +10,7 @@ const draw = ({ versions }) => [
   h(
     "p",
     { class: "soft" },
-    "The instructions, by version; each label says which one it followed. A new version is read by everybody before the next item.",
+    "The instructions, by version; each label records the version that it followed. Everybody reads a new version before the next item.",
   ),
   editor(versions),
   section(

@@ -21,7 +21,7 @@ for (const button of $$("[data-sign-out]")) {
     if (
       waiting &&
       !confirm(
-        `${waiting} answers still wait in this browser to be sent. They are sent when you sign in here again. Sign out?`,
+        `${waiting} answers in this browser are not sent yet. They will be sent when you sign in here again. Sign out?`,
       )
     )
       return;

@@ -1,10 +1,10 @@
-// Forms that send JSON: one trouble line, one button that waits.
+// Forms that send JSON: one error line, one button that waits.
 import { $, h } from "../lib/dom.js";
 import { useToken } from "../lib/net.js";
 
 /**
- * On submit of `form`, call `send(values)` with its fields by name. What it throws is shown in the
- * form's alert line; where the reply has `go`, the browser goes there.
+ * On submit of `form`, call `send(values)` with its fields by name. Errors are shown in the form's
+ * alert line; if the reply has `go`, the browser goes there.
  */
 export function onSubmit(form, send) {
   form.addEventListener("submit", async (event) => {

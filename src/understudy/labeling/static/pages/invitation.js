@@ -1,4 +1,4 @@
-// An invitation or a reset: the one-time token is behind the #, which no server log sees.
+// An invitation or a reset: the one-time token is in the URL's fragment, which reaches no server log.
 import { $, put, h } from "../lib/dom.js";
 import { post } from "../lib/net.js";
 import { onSubmit, revealPasswords } from "./form.js";

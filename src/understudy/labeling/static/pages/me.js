@@ -5,7 +5,7 @@ import { singleKeysOn } from "../lib/keys.js";
 import { get, post } from "../lib/net.js";
 import { onSubmit, revealPasswords } from "./form.js";
 
-const NOT_SAID = "not said";
+const NOT_SAID = "not answered";
 
 appearance();
 revealPasswords($("#password-form"));
@@ -37,14 +37,14 @@ onSubmit($("#topics"), async (values) => {
     said[values[row.dataset.group]] ?? null,
   ]);
   await post("/api/me/topics", { values: Object.fromEntries(topics) });
-  kept($("#topics"), "Kept.");
+  kept($("#topics"), "Saved.");
 });
 
 onSubmit($("#self"), async () => {
   const values = $$("#self fieldset").map((row) => [row.dataset.field, chosen(row)]);
   await post("/api/me/self-description", { values: Object.fromEntries(values) });
   $("#forget").hidden = false;
-  kept($("#self"), "Kept.");
+  kept($("#self"), "Saved.");
 });
 
 $("#forget").addEventListener("click", async () => {

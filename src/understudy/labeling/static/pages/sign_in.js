@@ -1,4 +1,4 @@
-// Sign in, and go where the account belongs or where one came from.
+// Sign in, and go to the account's page or back to the page that asked for it.
 import { $ } from "../lib/dom.js";
 import { post } from "../lib/net.js";
 import { onSubmit, revealPasswords } from "./form.js";

@@ -1,4 +1,4 @@
-// Small questions over the page: skip, cannot rank, unsure, two drafts.
+// Dialogs: skip, cannot rank, unsure, two drafts.
 import { h, newId } from "../lib/dom.js";
 import { openDialog } from "../lib/keys.js";
 
@@ -43,7 +43,7 @@ export function askSkip(reasons) {
   const note = noteField("Something to add?", "");
   return question({
     title: "Skip this task",
-    lead: "It goes to somebody else.",
+    lead: "Somebody else will get it.",
     yes: "Skip",
     fields: [
       h("fieldset", { class: "reasons" }, h("legend", { class: "unseen" }, "Reason"), radios),
@@ -63,11 +63,11 @@ export function askNoRanking(outcome, note) {
     outcome === "unsure"
       ? [
           "I am unsure",
-          "You have seen the answers and cannot decide. That is an answer of its own, not a tie.",
+          "You have read the responses and cannot decide. This is not the same as a tie.",
         ]
       : [
           "These cannot be ranked",
-          "For example: all are unusable in ways that cannot be compared, or the prompt has no sense.",
+          "For example, all are unusable in ways that cannot be compared, or the prompt makes no sense.",
         ];
   const field = noteField("Why?", note);
   return question({
@@ -84,9 +84,9 @@ export async function askDraft({ mine, theirs }) {
   const when = (at) => (at ? new Date(at).toLocaleString() : "some time ago");
   const answer = await question({
     title: "There are two drafts of this task",
-    yes: "Use this one here",
+    yes: "Use the one here",
     no: "Use the saved one",
-    lead: "Another tab or device saved this task after this page did. Which of the two should stay?",
+    lead: "Another tab or device saved this task after this page did. Which draft do you want to keep?",
     fields: [
       h(
         "dl",
@@ -114,9 +114,9 @@ export async function askDraft({ mine, theirs }) {
 export const askReplace = () =>
   question({
     title: "This task was already sent",
-    lead: "Another tab or device sent an answer to it. Your answer here can take its place.",
+    lead: "Another tab or device already sent an answer. Your answer here can replace it.",
     yes: "Replace it with this one",
-    no: "Leave it as sent",
+    no: "Keep what was sent",
     fields: [],
     read: () => "replace",
   });

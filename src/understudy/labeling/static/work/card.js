@@ -1,26 +1,26 @@
-// An answer among all answers: its text, its tier as radio buttons, taking out, comparing.
+// A response's card in the ranking: its text, its tier as radio buttons, removal, comparison.
 import { $$, h, newId } from "../lib/dom.js";
 import { foldable } from "../lib/fold.js";
 import { ratingOf } from "./rate.js";
 import { tiedWith } from "./tiers.js";
 
 /**
- * The card of an answer: {node, handle, fold, mark(on), offer(chosen, letter), sync(body)}. What the
+ * The card of a response: {node, handle, fold, mark(on), offer(chosen, letter), sync(body)}. What the
  * person does goes to `act.place(id, tier)`, `act.look(id)` and `act.compare(id)`.
  */
-export function answerCard({ id, text, tree }, letters, act) {
+export function responseCard({ id, text, tree }, letters, act) {
   const letter = letters[id];
-  const title = newId("answer");
+  const title = newId("response");
   const fold = foldable(text, { tree });
   const handle = h("b", { class: "letter handle", title: "Drag into a tier" }, letter);
   const radios = tierRadios(letter, Object.keys(letters).length, (tier) => act.place(id, tier));
-  const out = link("Take out", `Take answer ${letter} out of the ranking`, () => act.place(id, 0));
-  const compare = link("Compare", `Compare answer ${letter}`, () => act.compare(id));
+  const out = link("Take out", `Take response ${letter} out of the ranking`, () => act.place(id, 0));
+  const compare = link("Compare", `Compare response ${letter}`, () => act.compare(id));
   compare.setAttribute("aria-pressed", "false");
   const recap = h("span", { class: "recap soft small" });
   const where = h("span", { class: "where small" });
   const look = () => act.look(id);
-  const name = h("h3", { id: title, class: "unseen" }, `Answer ${letter}`);
+  const name = h("h3", { id: title, class: "unseen" }, `Response ${letter}`);
   const node = h(
     "article",
     {
@@ -52,7 +52,7 @@ export function answerCard({ id, text, tree }, letters, act) {
     fold,
     sync,
     mark: (on) => node.classList.toggle("current", on),
-    /** Offer to compare: `chosen` is whether this one is marked, `other` the letter of one that is. */
+    /** Offer to compare: `chosen` is whether this one is marked, `other` the marked one's letter. */
     offer: (chosen, other) => {
       compare.setAttribute("aria-pressed", String(chosen));
       compare.textContent = other && !chosen ? `Compare with ${other}` : "Compare";
@@ -87,7 +87,7 @@ function tierRadios(letter, numTiers, choose) {
   const tiers = Array.from({ length: numTiers }, (_, index) => index + 1);
   return h(
     "div",
-    { class: "segments places", role: "radiogroup", "aria-label": `Tier of answer ${letter}` },
+    { class: "segments places", role: "radiogroup", "aria-label": `Tier of response ${letter}` },
     tiers.map((tier) => h("label", {}, radio(tier), h("span", {}, String(tier)))),
   );
 }

@@ -1,4 +1,4 @@
-// Seconds of work: time with the page in view and somebody at it.
+// Seconds of work: time with the page visible and in use.
 
 const IDLE_MS = 60_000;
 const TICK_MS = 1000;

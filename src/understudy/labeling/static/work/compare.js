@@ -1,4 +1,4 @@
-// Two answers side by side: one is marked, then another, and their difference is shown.
+// Two responses side by side: one is marked, then another, and their difference is shown.
 import { h } from "../lib/dom.js";
 import { numWords } from "../lib/fold.js";
 import { keyCap, openDialog } from "../lib/keys.js";
@@ -6,19 +6,19 @@ import { say } from "../lib/say.js";
 import { difference, side } from "./difference.js";
 
 /**
- * Marks answers to compare: the returned function marks one or takes its mark away, and shows the
+ * Marks responses to compare: the returned function marks one or takes its mark away, and shows the
  * difference when two are marked. `cards` are offered the comparison.
  */
-export function comparing(answers, letters, cards) {
+export function comparing(responses, letters, cards) {
   let marked = [];
   return function toggle(id) {
     marked = marked.includes(id) ? marked.filter((other) => other !== id) : [...marked, id];
     if (marked.length === 2) {
-      const chosen = marked.map((one) => answers.find((answer) => answer.id === one));
+      const chosen = marked.map((one) => responses.find((response) => response.id === one));
       showDifference(chosen, letters);
       marked = [];
     } else if (marked.length) {
-      say(`Answer ${letters[id]} chosen; choose another to compare it with.`);
+      say(`Response ${letters[id]} chosen; choose another to compare it with.`);
     }
     for (const other of Object.keys(cards))
       cards[other].offer(marked.includes(other), letters[marked[0]]);
@@ -28,8 +28,8 @@ export function comparing(answers, letters, cards) {
 /** A dialog with both, their differences marked by words. */
 function showDifference([left, right], letters) {
   const parts = difference(left.text, right.text);
-  const both = { class: "columns", tabindex: 0, role: "group", "aria-label": "Both answers" };
-  const title = `Answers ${letters[left.id]} and ${letters[right.id]}`;
+  const both = { class: "columns", tabindex: 0, role: "group", "aria-label": "Both responses" };
+  const title = `Responses ${letters[left.id]} and ${letters[right.id]}`;
   const head = h(
     "header",
     {},
@@ -52,15 +52,15 @@ function showDifference([left, right], letters) {
   );
 }
 
-const column = (answer, letter, marked) =>
+const column = (response, letter, marked) =>
   h(
     "section",
-    { "aria-label": `Answer ${letter}` },
+    { "aria-label": `Response ${letter}` },
     h(
       "h3",
       {},
       h("b", { class: "letter" }, letter),
-      h("span", { class: "soft small" }, ` ${numWords(answer.text)} words`),
+      h("span", { class: "soft small" }, ` ${numWords(response.text)} words`),
     ),
     h("div", { class: "prose", dir: "auto", translate: "no" }, marked),
   );

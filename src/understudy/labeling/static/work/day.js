@@ -1,4 +1,4 @@
-// The day in the bar: what is done, the pace, what is left.
+// The day's progress in the bar: tasks done, the pace, tasks left.
 import { $, h, put } from "../lib/dom.js";
 import { get } from "../lib/net.js";
 import { KINDS } from "./frame.js";
@@ -9,14 +9,14 @@ export function duration(seconds) {
   return minutes ? `${minutes} min${rest && minutes < 10 ? ` ${rest} s` : ""}` : `${rest} s`;
 }
 
-/** When the day began where the labeler is. */
+/** The start of the labeler's local day. */
 function midnight() {
   const start = new Date();
   start.setHours(0, 0, 0, 0);
   return start;
 }
 
-/** Ask for the day and show it; without the network the old one stays. */
+/** Fetch the day and show it; without the network the old one stays. */
 export async function showDay(kind) {
   let day = null;
   try {
@@ -60,7 +60,7 @@ function trial(day) {
     : [];
 }
 
-/** Links to the kinds of work that wait, for an empty page or a change of work. */
+/** Links to the kinds of waiting work, for an empty page or a change of work. */
 export function kindLinks(day, chosen) {
   const kinds = Object.entries(day?.left ?? {}).filter(([, number]) => number > 0);
   const link = (kind, text) =>

@@ -3,7 +3,7 @@ import { h } from "../lib/dom.js";
 
 const MAX_CELLS = 4_000_000;
 
-/** Words with the space after them: joined they are the text again. */
+/** Words with the space after them; joined, they give the text back. */
 export function words(text) {
   return text.match(/\s*\S+|\s+$/g) ?? [];
 }

@@ -8,7 +8,7 @@ const NEAR = 0.9;
 
 /**
  * A field labeled `label`: {node, field, sync(text), over()}. `write(text)` gets each change. The
- * server counts (its tokenizer is the model's); while it cannot be asked, words are shown instead.
+ * server counts tokens with the model's tokenizer; while it is unreachable, words are shown instead.
  */
 export function editor({ label, hint = "", limit = null, rows = 10, write }) {
   const [fieldId, countId] = [newId("editor"), newId("count")];
@@ -63,7 +63,7 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
       const reply = await post("/api/tokens", { text: field.value });
       if (mine === asked) showCount(reply.count, reply.limit, reply.unit);
     } catch {
-      counted.textContent = `${numWords(field.value)} words (the count comes back with the network)`;
+      counted.textContent = `${numWords(field.value)} words (tokens are counted once you are online)`;
     }
   }
 

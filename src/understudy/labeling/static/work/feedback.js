@@ -19,7 +19,7 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
       "h1",
       { tabindex: -1 },
       share === null
-        ? "How a researcher answered"
+        ? "The researcher's answer"
         : `You agree with the researcher on ${share}% of the pairs`,
     ),
     h(
@@ -29,7 +29,7 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
       h(
         "p",
         { class: "prose", dir: "auto", translate: "no" },
-        feedback.why || "The researcher has written no reason for this one.",
+        feedback.why || "The researcher gave no reason for this one.",
       ),
     ),
     promptCard(assignment, { fold: true }),
@@ -41,7 +41,7 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
       h(
         "button",
         { class: "primary", type: "button", id: "next-task", on: { click: next } },
-        "Go on",
+        "Continue",
       ),
     ),
   );
@@ -55,8 +55,8 @@ function sideBySide(assignment, expected, mine, letters) {
     return h(
       "div",
       { class: "halves" },
-      column("Your answer", foldable(mine.text ?? "").node),
-      column("The researcher's answer", foldable(expected?.text ?? "").node),
+      column("Your response", foldable(mine.text ?? "").node),
+      column("The researcher's response", foldable(expected?.text ?? "").node),
     );
   const answer = Object.fromEntries(assignment.answers.map((one) => [one.id, one]));
   const prose = ({ text, tree }) => foldable(text, { tree }).node;
@@ -114,7 +114,7 @@ function table(expected, mine, letters) {
         h(
           "tr",
           {},
-          ["Answer", "Your tier", "Theirs", "Your quality", "Theirs", "Flags that differ"].map(
+          ["Response", "Your tier", "Theirs", "Your quality", "Theirs", "Flags that differ"].map(
             (name) => h("th", { scope: "col" }, name),
           ),
         ),

@@ -1,4 +1,4 @@
-// What every task looks like: its head, the prompt, the two panels, the row of buttons.
+// The frame of every task: its head, the prompt, the two panels, the row of buttons.
 import { $, h } from "../lib/dom.js";
 import { conversation, togglePlain } from "../lib/fold.js";
 import { keyCap } from "../lib/keys.js";
@@ -11,13 +11,13 @@ const STAGES = { practice: "Practice", screening: "Screening" };
 export const priorityText = (priorities) =>
   priorities.map((name, index) => `${index ? "then" : "first"} ${name}`).join(", ");
 
-/** Letters for the answers in the order they are shown: {a1: "A", …}. */
+/** Letters for the responses in the order shown: {a1: "A", …}. */
 export const lettersOf = (assignment) =>
   Object.fromEntries(
     (assignment.answers ?? []).map(({ id }, index) => [id, String.fromCharCode(65 + index)]),
   );
 
-/** The line over a task; `extra` stands at its right (the steps). */
+/** The line above a task; `extra` (the steps) goes to its right. */
 export function taskHead(assignment, extra = null) {
   const stage = STAGES[assignment.stage];
   return h(
@@ -83,7 +83,7 @@ export function button(label, run, { key = null, main = false, id = null } = {})
   );
 }
 
-/** A button that looks like a link, for what is seldom wanted. */
+/** A button that looks like a link, for rare actions. */
 export const linkButton = (label, run) =>
   h("button", { type: "button", class: "link", on: { click: run } }, label);
 
@@ -117,16 +117,16 @@ export const generalKeys = (task, page) => [
     key: "y",
     does: "redo",
     run: () => {
-      say(task.redo() ? "Done again" : "Nothing to redo");
+      say(task.redo() ? "Redone" : "Nothing to redo");
     },
   },
   { key: "x", does: "skip the task", run: () => page.skip() },
   ...((task.assignment.answers ?? []).some(({ tree }) => tree)
-    ? [{ key: "p", does: "plain text, or Markdown again", run: togglePlain }]
+    ? [{ key: "p", does: "switch between plain text and Markdown", run: togglePlain }]
     : []),
 ];
 
-/** Let nobody touch the task while an answer is on its way. */
+/** Block the task while an answer is being sent. */
 export const pauseDesk = (on) => {
   $("#stage").inert = on;
 };

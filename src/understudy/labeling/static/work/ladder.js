@@ -1,4 +1,4 @@
-// The ladder: K tiers, the best on top, with a chip per answer that is dragged by mouse or touch.
+// The ladder: K tiers, the best on top, with a chip per response that is dragged by mouse or touch.
 import { $$, h, put } from "../lib/dom.js";
 import { tiedWith, unplaced } from "./tiers.js";
 
@@ -50,7 +50,7 @@ export function ladder({ ids, letters, starts, act }) {
       const where = places[id]
         ? `tier ${places[id]}${ties.length ? `, tied with ${ties.join(" and ")}` : ""}`
         : "not placed";
-      chips[id].setAttribute("aria-label", `Answer ${letters[id]}, ${where}. Go to it.`);
+      chips[id].setAttribute("aria-label", `Response ${letters[id]}, ${where}. Go to it.`);
     }
   }
   return { node, sync, grip };

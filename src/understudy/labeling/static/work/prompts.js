@@ -24,8 +24,8 @@ export function promptsView(task) {
     write: (text) => set({ prompt: text }),
   });
   const response = editor({
-    label: "Answer",
-    hint: "if you would like to write one",
+    label: "Response",
+    hint: "optional",
     limit,
     rows: 6,
     write: (text) => set({ response: text }),
@@ -71,7 +71,7 @@ export function promptsView(task) {
       if (styleOf(body) === "few_shot" && blank)
         return "Each example needs a query and a response.";
       return prompt.over() || response.over()
-        ? "The text is longer than the limit: shorten it."
+        ? "The text is longer than the limit; shorten it."
         : "";
     },
     focus: () => prompt.field.focus(),

@@ -1,7 +1,7 @@
-// All answers together: into tiers by dragging, by the tier's number, or by the arrows; ties share a tier.
+// All responses together: put into tiers by dragging, by number or by the arrows; ties share a tier.
 import { h, put } from "../lib/dom.js";
 import { say } from "../lib/say.js";
-import { answerCard } from "./card.js";
+import { responseCard } from "./card.js";
 import { comparing } from "./compare.js";
 import { ladder } from "./ladder.js";
 import { insert, nudge, place, tiedWith, tieWithAbove, unplaced } from "./tiers.js";
@@ -10,8 +10,8 @@ const START_CHARACTERS = 60;
 
 /** The ranking of `task`: {cards, panel, sync(body), keys, goTo(id)}. */
 export function rankView(task, letters) {
-  const { answers } = task.assignment;
-  const ids = answers.map(({ id }) => id);
+  const { answers: responses } = task.assignment;
+  const ids = responses.map(({ id }) => id);
   const places = () => task.body().places ?? {};
   let current = ids[0];
 
@@ -40,9 +40,9 @@ export function rankView(task, letters) {
     place: (id, tier) => settle(id, (now) => place(now, id, tier)),
     insert: (id, gap) => settle(id, (now) => insert(now, id, gap, ids.length)),
   };
-  const rungs = ladder({ ids, letters, act, starts: startsOf(answers) });
-  const cards = cardsOf(answers, letters, act, rungs);
-  const compare = comparing(answers, letters, cards);
+  const rungs = ladder({ ids, letters, act, starts: startsOf(responses) });
+  const cards = cardsOf(responses, letters, act, rungs);
+  const compare = comparing(responses, letters, cards);
 
   const step = (by) => goTo(ids[(ids.indexOf(current) + by + ids.length) % ids.length]);
   const keys = rankKeys(ids, letters, {
@@ -65,28 +65,28 @@ export function rankView(task, letters) {
   return { cards: list, panel: rungs.node, sync, keys, goTo };
 }
 
-/** The first words of each answer. */
-const startsOf = (answers) =>
-  Object.fromEntries(answers.map(({ id, text }) => [id, text.slice(0, START_CHARACTERS)]));
+/** The first words of each response. */
+const startsOf = (responses) =>
+  Object.fromEntries(responses.map(({ id, text }) => [id, text.slice(0, START_CHARACTERS)]));
 
-/** A card for each answer, which can be dragged by its letter. */
-function cardsOf(answers, letters, act, rungs) {
-  const cards = answers.map((answer) => [answer.id, answerCard(answer, letters, act)]);
+/** A card for each response, which can be dragged by its letter. */
+function cardsOf(responses, letters, act, rungs) {
+  const cards = responses.map((response) => [response.id, responseCard(response, letters, act)]);
   for (const [id, card] of cards) rungs.grip(card.handle, id);
   return Object.fromEntries(cards);
 }
 
-/** "Answer B in tier 2, tied with D. 1 left to place." */
+/** "Response B in tier 2, tied with D. 1 left to place." */
 function whereIs(places, id, letters) {
   const left = unplaced(places, Object.keys(letters)).length;
   const ties = tiedWith(places, id).map((other) => letters[other]);
   const where = places[id]
     ? `in tier ${places[id]}${ties.length ? `, tied with ${ties.join(" and ")}` : ""}`
     : "taken out";
-  return `Answer ${letters[id]} ${where}. ${left ? `${left} left to place.` : "All are placed."}`;
+  return `Response ${letters[id]} ${where}. ${left ? `${left} left to place.` : "All are placed."}`;
 }
 
-/** The keys of the ranking; `act` says what they do to the answer at hand. */
+/** The keys of the ranking; `act` says what they do to the current response. */
 function rankKeys(ids, letters, act) {
   const [up, down] = [() => act.nudge(-1), () => act.nudge(1)];
   const last = letters[ids.at(-1)].toLowerCase();
@@ -96,13 +96,13 @@ function rankKeys(ids, letters, act) {
       ids.map((_, index) => [String(index + 1), () => act.place(index + 1)]),
     ),
     ...many(
-      { shown: ["a", last], does: "go to that answer" },
+      { shown: ["a", last], does: "go to that response" },
       ids.map((id) => [letters[id].toLowerCase(), () => act.goTo(id)]),
     ),
     {
       key: "ArrowRight",
       shown: ["ArrowLeft", "ArrowRight"],
-      does: "previous, next answer",
+      does: "previous, next response",
       run: () => act.step(1),
     },
     unlisted("ArrowLeft", () => act.step(-1)),
@@ -110,12 +110,12 @@ function rankKeys(ids, letters, act) {
     unlisted("ArrowDown", down),
     { key: "=", does: "tie with the next better one", run: act.tie },
     { key: "0", does: "take out of the ranking", run: () => act.place(0) },
-    { key: "v", does: "compare: mark this answer, then another one", run: act.compare },
-    { key: "z", does: "fold or unfold the marked answer", run: act.fold },
+    { key: "v", does: "compare: mark this response, then another one", run: act.compare },
+    { key: "z", does: "fold or unfold the marked response", run: act.fold },
   ];
 }
 
-const TIER_KEYS = "put the marked answer into that tier (two in one tier are tied)";
+const TIER_KEYS = "put the marked response into that tier (two in one tier are tied)";
 const unlisted = (key, run) => ({ key, hidden: true, does: "", run });
 
 /** Keys of one kind, of which the list shows the first and the last. */

@@ -1,4 +1,4 @@
-// A task of rating and ranking: a step for each answer alone, then one for all of them.
+// A task of rating and ranking: a step for each response alone, then one for all of them.
 import { $, h } from "../lib/dom.js";
 import { foldable, numWords } from "../lib/fold.js";
 import { useKeys } from "../lib/keys.js";
@@ -20,7 +20,7 @@ import { makeStepper, RANK } from "./stepper.js";
 import { tagsOf } from "./tags.js";
 import { tiersOf, unplaced } from "./tiers.js";
 
-/** Draw it; returns what `drawTask` does. */
+/** Draw the task; returns what `drawTask` does. */
 export function drawRanking(task, page) {
   const view = viewOf(task, page);
   const { ids, steps } = view;
@@ -38,7 +38,7 @@ export function drawRanking(task, page) {
   };
 }
 
-/** What all steps share; `step`, `form`, `bottom` and `keys` are those of the step that is shown. */
+/** What all steps share; `step`, `form`, `bottom` and `keys` belong to the current step. */
 function viewOf(task, page) {
   const { assignment } = task;
   const letters = lettersOf(assignment);
@@ -80,28 +80,28 @@ function show(view, to) {
   view.keys?.();
   view.step = to;
   if (to === RANK) showRanking(view);
-  else showAnswer(view, to);
+  else showResponse(view, to);
   sync(view, view.task.body());
   scrollTo({ top: 0 });
   $("#stage h2.step-title").focus({ preventScroll: true });
 }
 
-function showAnswer(view, id) {
+function showResponse(view, id) {
   const { task, page, assignment, letters, tags, stepper } = view;
   const [on, back] = [() => goOn(view, 1), () => goOn(view, -1)];
   view.form = rateForm(task, id, letters[id]);
-  view.bottom = answerFoot(view, id, on, back);
+  view.bottom = responseFoot(view, id, on, back);
   page.put(
     taskHead(assignment, stepper.node),
     desk(
-      [promptCard(assignment, { fold: true }), answerAlone(view, id), tags.node],
+      [promptCard(assignment, { fold: true }), responseAlone(view, id), tags.node],
       [h("div", { class: "card" }, view.form.node), view.bottom.node],
       "rating",
     ),
   );
-  view.keys = useKeys("This answer", [
+  view.keys = useKeys("This response", [
     ...view.form.keys,
-    { key: "Enter", does: "next answer", run: on },
+    { key: "Enter", does: "next response", run: on },
     { key: "ArrowRight", hidden: true, does: "", run: on },
     { key: "ArrowLeft", does: "back", run: back },
     { key: "Control+Enter", hidden: true, does: "", run: on },
@@ -109,8 +109,8 @@ function showAnswer(view, id) {
   ]);
 }
 
-function answerAlone({ assignment, letters, ids }, id) {
-  const { text, tree } = assignment.answers.find((answer) => answer.id === id);
+function responseAlone({ assignment, letters, ids }, id) {
+  const { text, tree } = assignment.answers.find((response) => response.id === id);
   const place = `${ids.indexOf(id) + 1} of ${ids.length} · ${numWords(text)} words`;
   return h(
     "article",
@@ -119,14 +119,14 @@ function answerAlone({ assignment, letters, ids }, id) {
       "header",
       {},
       h("b", { class: "letter" }, letters[id]),
-      h("h2", { class: "step-title", tabindex: -1 }, `Answer ${letters[id]}`),
+      h("h2", { class: "step-title", tabindex: -1 }, `Response ${letters[id]}`),
       h("span", { class: "soft small" }, place),
     ),
     foldable(text, { folded: false, tree }).node,
   );
 }
 
-function answerFoot({ page, ids }, id, on, back) {
+function responseFoot({ page, ids }, id, on, back) {
   const place = ids.indexOf(id);
   const next = place === ids.length - 1 ? "Rank all" : "Next";
   return foot(
@@ -141,7 +141,7 @@ function showRanking(view) {
   view.form = null;
   view.bottom = rankingFoot(view);
   view.bottom.node.prepend(view.order);
-  const title = h("h2", { class: "step-title unseen", tabindex: -1 }, "All answers");
+  const title = h("h2", { class: "step-title unseen", tabindex: -1 }, "All responses");
   const rungs = h(
     "div",
     { class: "card ladder-card" },
@@ -192,21 +192,21 @@ function sync(view, body) {
   view.bottom.tell("");
 }
 
-/** Go to what is missing and say so; an empty string when nothing is. */
+/** Go to what is missing and say so; returns an empty string if nothing is. */
 function missing(view) {
   const { task, ids, letters } = view;
   const body = task.body();
   const unrated = ids.find((id) => !ratingOf(body, id).likert);
   if (unrated) {
     go(view, unrated);
-    view.bottom.tell(`Answer ${letters[unrated]} has no quality yet.`);
+    view.bottom.tell(`Response ${letters[unrated]} has no quality yet.`);
     return "unrated";
   }
   const [id] = unplaced(body.places ?? {}, ids);
   if (!id) return "";
   go(view, RANK);
   view.ranking.goTo(id);
-  view.bottom.tell(`Answer ${letters[id]} has no tier yet.`);
+  view.bottom.tell(`Response ${letters[id]} has no tier yet.`);
   return "unplaced";
 }
 

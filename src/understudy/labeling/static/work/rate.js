@@ -1,4 +1,4 @@
-// One answer alone: quality from 1 to 7, the paper's flags, a note.
+// One response alone: quality from 1 to 7, the paper's flags, a note.
 import { h, newId, $$ } from "../lib/dom.js";
 import { keyCap } from "../lib/keys.js";
 import { say } from "../lib/say.js";
@@ -20,7 +20,7 @@ export const FLAG_KEYS = {
 };
 const EMPTY = { likert: null, flags: {}, note: "" };
 
-/** What has been said of an answer so far. */
+/** The rating of a response so far. */
 export const ratingOf = (body, id) => ({ ...EMPTY, ...body.ratings?.[id] });
 
 /** A rating as it is sent: every flag is answered, yes or no. */
@@ -33,7 +33,7 @@ export function completeRating(rating, flags) {
 }
 
 /**
- * The form for answer `id` (its letter is `letter`): {node, sync(body), keys, focus()}. `task.change`
+ * The form for response `id` (its letter is `letter`): {node, sync(body), keys, focus()}. `task.change`
  * gets the new body.
  */
 export function rateForm(task, id, letter) {
@@ -68,7 +68,7 @@ export function rateForm(task, id, letter) {
     "div",
     { class: "judge" },
     scale,
-    h("fieldset", { class: "flags" }, h("legend", {}, "True of this answer"), boxes),
+    h("fieldset", { class: "flags" }, h("legend", {}, "True of this response"), boxes),
     h(
       "div",
       { class: "field" },
@@ -76,7 +76,7 @@ export function rateForm(task, id, letter) {
         "label",
         { for: note.id },
         "Note ",
-        h("span", { class: "soft" }, "if something should be said "),
+        h("span", { class: "soft" }, "optional "),
         keyCap("n"),
       ),
       note,
@@ -118,7 +118,7 @@ function likert(letter, choose) {
   return h(
     "fieldset",
     { class: "likert" },
-    h("legend", {}, `Overall quality of answer ${letter}`),
+    h("legend", {}, `Overall quality of response ${letter}`),
     h(
       "div",
       { class: "segments scale" },

@@ -1,7 +1,7 @@
-// The steps of a ranking task as buttons: an answer each, then all of them.
+// The steps of a ranking task as buttons: a response each, then all of them.
 import { h } from "../lib/dom.js";
 
-/** The step on which all answers are ranked. */
+/** The step on which all responses are ranked. */
 export const RANK = "rank";
 
 /** The buttons: {node, sync(current, isDone)}; `go(step)` is called for a click. */
@@ -28,7 +28,7 @@ export function makeStepper(steps, letters, go) {
       button.classList.toggle("done", done);
       button.toggleAttribute("aria-current", false);
       if (step === current) button.setAttribute("aria-current", "step");
-      const name = step === RANK ? "Rank all" : `Rate answer ${letters[step]}`;
+      const name = step === RANK ? "Rank all" : `Rate response ${letters[step]}`;
       button.setAttribute("aria-label", `${name}${done ? ", done" : ""}`);
     });
   }

@@ -1,7 +1,7 @@
 // Questions about the prompt itself: use case, and yes, no or unanswered for each tag.
 import { $$, h, newId } from "../lib/dom.js";
 
-/** The panel of `task`, which keeps what is answered. */
+/** The panel of `task`, which stores the answers. */
 export const tagsOf = (task) =>
   tagsPanel(task.assignment.questions, (tags) => task.change((body) => ({ ...body, tags })));
 
@@ -18,7 +18,7 @@ function tagsPanel(questions, change) {
       id: newId("use-case"),
       on: { change: (event) => answer("use_case", event.target.value || null) },
     },
-    h("option", { value: "" }, "not said"),
+    h("option", { value: "" }, "not answered"),
     questions.use_cases.map(({ name, title }) => h("option", { value: name }, title)),
   );
   const rows = questions.tags.map(({ name, question }) => tagRow(name, question, answer));

@@ -1,4 +1,4 @@
-// One assignment in the browser: its answers so far, undo, autosave, the clock and the lease.
+// One assignment in the browser: its state, undo, autosave, the clock and the lease.
 import { openDraft } from "../lib/draft.js";
 import { forget, keep, kept } from "../lib/keep.js";
 import { post } from "../lib/net.js";
@@ -57,7 +57,7 @@ export function openTask(assignment, view) {
     view.draw(now);
   }
 
-  /** The choices before the last one; what was typed and the step that is shown stay. */
+  /** Undo or redo a choice; typed text and the current step stay. */
   function goBack(from, to) {
     if (!from.length) return false;
     to.push(now);
@@ -70,7 +70,7 @@ export function openTask(assignment, view) {
     try {
       view.lease((await post(`/api/assignments/${assignment.id}/heartbeat`)).state);
     } catch {
-      /* the next beat will say */
+      /* the next beat will tell */
     }
   }, HEARTBEAT_MS);
 
@@ -81,13 +81,13 @@ export function openTask(assignment, view) {
     tab,
     finished,
     unsent: unsent !== null,
-    /** Sent, or given up: the change needs to be kept no more. */
+    /** Drop the stored change, once it is sent or discarded. */
     forgetEdit: () => forget(edit),
     body: () => now,
     seconds: () => clock.seconds(),
     undo: () => goBack(past, future),
     redo: () => goBack(future, past),
-    /** Remember which step is shown; not a change of the answer. */
+    /** Remember the current step; this does not change the answer. */
     setStep: (step) => {
       if (finished) now = { ...now, step };
       else change((body) => ({ ...body, step }), { undoable: false });
@@ -104,7 +104,7 @@ export function openTask(assignment, view) {
   };
 }
 
-/** A change of this answer that was never sent; null when it has been sent or changed elsewhere. */
+/** An unsent change of this answer; null if it was sent or changed elsewhere. */
 export function unsentEdit(assignment) {
   const found = kept(`edit:${assignment.id}`);
   return found?.of === assignment.submitted?.id ? (found?.body ?? null) : null;
@@ -112,7 +112,7 @@ export function unsentEdit(assignment) {
 
 const TYPED = ["step", "note", "text", "prompt", "response", "examples"];
 
-/** `body` with the typed parts of `now`: a text field has an undo of its own. */
+/** `body` with the typed parts of `now`: text fields have their own undo. */
 function withTexts(body, now) {
   const typed = Object.fromEntries(
     TYPED.filter((name) => name in now).map((name) => [name, now[name]]),
@@ -124,7 +124,7 @@ function withTexts(body, now) {
   return { ...body, ...typed, ...(ids.length ? { ratings } : {}) };
 }
 
-/** What a submission says, as the body that the views draw. */
+/** A submission as the body that the views draw. */
 function bodyOf(submission) {
   const { tiers, ratings, text, prompt, response, style, examples, tags, note, seconds } =
     submission;

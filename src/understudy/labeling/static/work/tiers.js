@@ -1,20 +1,20 @@
-// The ranking as a value: `places` maps an answer's id to its tier, 1 the best; 0 or nothing means
-// not placed. With K answers there are K tiers; empty ones are closed up when the ranking is sent.
+// The ranking as a value: `places` maps a response's id to its tier, 1 the best; 0 or nothing means
+// not placed. With K responses there are K tiers; empty ones are closed up when the ranking is sent.
 // All functions are pure and return new objects.
 
-/** The answer in that tier (0 takes it out). */
+/** The response in that tier (0 takes it out). */
 export function place(places, id, tier) {
   return { ...places, [id]: tier };
 }
 
-/** One tier up (-1) or down (+1); an answer without a place starts at the top or at the bottom. */
+/** One tier up (-1) or down (+1); a response without a place starts at the top or at the bottom. */
 export function nudge(places, id, by, numTiers) {
   const tier = places[id] || 0;
   if (!tier) return place(places, id, by < 0 ? 1 : Math.min(numTiers, lastTier(places) + 1));
   return place(places, id, Math.min(numTiers, Math.max(1, tier + by)));
 }
 
-/** Into the tier of the next better answer: a tie with the one above. */
+/** Into the tier of the next better response: a tie with the one above. */
 export function tieWithAbove(places, id) {
   const mine = places[id] || Infinity;
   const better = Object.entries(places).filter(
@@ -25,7 +25,7 @@ export function tieWithAbove(places, id) {
 }
 
 /**
- * Alone between two tiers: after tier `gap` (0 is above all). Others move towards the nearest empty
+ * Put it alone between two tiers, after tier `gap` (0 is above all). Others move towards the nearest empty
  * tier, which there always is: K - 1 others cannot fill K tiers.
  */
 export function insert(places, id, gap, numTiers) {
@@ -42,7 +42,7 @@ export function insert(places, id, gap, numTiers) {
   return place(shift(others, above + 1, gap, -1), id, gap);
 }
 
-/** The ranking to send: lists of ids, best first, no empty tier; answers without a place left out. */
+/** The ranking to send: lists of ids, best first, no empty tier; responses without a place left out. */
 export function tiersOf(places, ids) {
   const placed = ids.filter((id) => places[id]);
   const used = [...new Set(placed.map((id) => places[id]))].sort((a, b) => a - b);

@@ -1,4 +1,4 @@
-// The work page: ask for a task, draw it, keep it, send it, ask for the next.
+// The work page: fetch a task, draw it, save it, send it, fetch the next.
 import { $, h, put, uuid } from "../lib/dom.js";
 import { showKeys, useKeys } from "../lib/keys.js";
 import { get, post, Unreached } from "../lib/net.js";
@@ -33,15 +33,15 @@ async function boot() {
   if (sent)
     toast(
       sent === 1
-        ? "An answer that had waited here was sent."
-        : `${sent} answers that had waited here were sent.`,
+        ? "An answer kept in this browser has been sent."
+        : `${sent} answers kept in this browser have been sent.`,
     );
   await open(location.pathname);
 }
 
 /**
- * Open what the address says: one assignment, or the next one. Whoever has gone elsewhere before the reply
- * is there (taken a skip back, say, while the next task was loading) is left where they are.
+ * Open the address: one assignment, or the next one. If the person navigates before the reply arrives
+ * (by undoing a skip while the next task loads, say), they stay where they are.
  */
 async function open(path) {
   const turn = ++page.turn;
@@ -96,8 +96,8 @@ async function begin(assignment, fromQueue) {
     "",
   );
   if (task.unsent)
-    toast("Your change of this answer has not been sent yet; it was kept here.", {
-      action: { label: "Drop the change", run: () => dropEdit(task) },
+    toast("Your change to this answer has not been sent yet; this browser kept it.", {
+      action: { label: "Discard the change", run: () => dropEdit(task) },
     });
   showLease(assignment.state);
   stage.setAttribute("aria-busy", "false");
@@ -106,7 +106,7 @@ async function begin(assignment, fromQueue) {
   if (left) await deliver(left);
 }
 
-/** Check the answers and send them; what is missing is shown instead. */
+/** Check the answers and send them, or show what is missing. */
 async function submit(outcome = null, note = null) {
   const { task, drawn } = page;
   const missing = outcome ? "" : drawn.missing();
@@ -133,7 +133,7 @@ async function skip() {
   if (answer) await deliver(lay(task.assignment.id, "skip", { id: uuid(), ...answer }));
 }
 
-/** Send until it is acknowledged; while the server is away the page says so and tries again. */
+/** Send until acknowledged; while the server is unreachable the page says so and retries. */
 async function deliver(entry) {
   const { task } = page;
   stage.setAttribute("aria-busy", "true");
@@ -152,7 +152,7 @@ async function deliver(entry) {
 
 async function sent(entry, reply) {
   const { assignment } = page.task;
-  let text = reply.late ? "Sent late, and kept all the same." : "Sent.";
+  let text = reply.late ? "Sent late, but kept." : "Sent.";
   let action = null;
   if (entry.action === "skip") {
     text = "Skipped: it goes to somebody else.";
@@ -199,7 +199,7 @@ async function takeBack(id) {
   }
 }
 
-/** The answer is kept here and sent when the server is back. */
+/** Keep the answer here and send it when the server is back. */
 function wait(entry, error) {
   page.drawn?.pause(true);
   const again = () => {
@@ -225,7 +225,7 @@ function wait(entry, error) {
       "p",
       {},
       h("b", {}, "Your answer is kept in this browser. "),
-      `${error.message} It is sent as soon as that has changed.`,
+      `${error.message} It will be sent as soon as possible.`,
     ),
     h(
       "div",
@@ -263,8 +263,8 @@ function taken(id) {
     h(
       "div",
       { class: "narrow empty" },
-      h("h1", { tabindex: -1 }, "You went on in another tab"),
-      h("p", {}, "This task is open there now, with all that you had entered here."),
+      h("h1", { tabindex: -1 }, "You are working in another tab"),
+      h("p", {}, "This task is now open there, with everything that you entered here."),
       h(
         "button",
         { type: "button", class: "primary", on: { click: () => open(`/work/${id}`) } },
@@ -290,7 +290,7 @@ async function nothing(sentence) {
     h(
       "div",
       { class: "narrow empty" },
-      h("h1", { tabindex: -1 }, "Nothing to do just now"),
+      h("h1", { tabindex: -1 }, "Nothing to do right now"),
       h("p", {}, sentence),
       page.kind ? kindLinks(day, page.kind) : null,
       h(
@@ -327,7 +327,7 @@ const SAVED = {
   kept: ["Kept in this browser", "kept"],
   problem: ["Not saved", "problem"],
   sent: ["Sent", "saved"],
-  changed: ["Changed, not sent yet", "saving"],
+  changed: ["Changed, not sent", "saving"],
   none: ["", ""],
 };
 
@@ -351,7 +351,7 @@ function showLease(state) {
       h(
         "p",
         {},
-        "The time for this task has run out and it may go to somebody else. Go on if you like: what you send is kept.",
+        "Your time for this task has run out, and somebody else may get it. You can still finish: what you send is kept.",
       ),
     ),
   );

@@ -1,4 +1,4 @@
-// A task that is written: a demonstration, or prompts.
+// A writing task: a demonstration, or prompts.
 import { h } from "../lib/dom.js";
 import { useKeys } from "../lib/keys.js";
 import { demonstrateView } from "./demonstrate.js";
