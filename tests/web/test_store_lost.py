@@ -95,7 +95,7 @@ def test_a_text_is_kept_and_sent_once_when_the_store_is_back(project: Lossy, ope
     page.keyboard.press("Control+Enter")
     line = page.locator(".waiting p")
     expect(line).to_have_text(
-        "Your answer is kept in this browser. The store cannot be used now; nothing was stored. "
+        "Your answer is kept in this browser. The store is unavailable; nothing was saved. "
         "It will be sent as soon as possible."
     )
     assert page.locator("[role=alert]:visible").all_text_contents() in ([], [""])  # one line
@@ -144,7 +144,7 @@ def test_a_page_that_is_opened_meanwhile_says_so_and_opens_later(project: Lossy,
     project.lose()
     page.goto("/work?kind=demonstrate")
     main = page.get_by_role("main")
-    expect(main).to_contain_text("The store cannot be used now; nothing was stored.")
+    expect(main).to_contain_text("The store is unavailable; nothing was saved.")
     project.restore()
     page.reload()
     page.locator(".desk").wait_for()

@@ -1,1 +1,2 @@
-"""The gateway: an OpenAI-compatible server that answers and, with consent, records prompts."""
+"""The gateway: an OpenAI-compatible server that, with consent, records the prompts that it
+answers."""

@@ -1,11 +1,11 @@
-"""Where the gateway may connect to: checked on the very address that is connected to.
+"""Checks the addresses that the gateway connects to.
 
-The upstream's name comes from the config, but what it leads to is the name server's word, and that
-may change while the gateway runs (DNS rebinding). So each new connection resolves the name, looks
-at what came, and connects to that address, not to the name again. A name may lead to public
-addresses only, unless `private` says that the upstream is on a network of one's own. An address in
-the config (or localhost) speaks for itself. Link-local addresses, where clouds keep their metadata,
-and multicast and unspecified ones are refused in any case.
+The upstream's name comes from the config, but the name server decides where it leads, and that may
+change while the gateway runs (DNS rebinding). So each new connection resolves the name, checks the
+address, and connects to that address rather than to the name. A name may lead only to public
+addresses, unless `private` allows a private network. An address in the config (or localhost) is
+always allowed. Link-local addresses, where clouds serve metadata, and multicast and unspecified
+ones are always refused.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 async def ask_system(host: str, port: int) -> list[str]:
-    """What the system's resolver says."""
+    """The addresses that the system's resolver gives."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -27,7 +27,7 @@ async def ask_system(host: str, port: int) -> list[str]:
 async def checked_addresses(
     host: str, port: int, *, private: bool, resolve: Resolve = ask_system
 ) -> list[str]:
-    """Addresses of the upstream; ValueError if one of them is none to connect to."""
+    """Addresses of the upstream; ValueError if any is not allowed."""
     literal = parse_address(host)
     found = [host] if literal else await resolve(host, port)
     own = private or literal is not None or host.lower() == "localhost"
@@ -39,19 +39,19 @@ async def checked_addresses(
 
 
 def why_refused(text: str, *, private: bool) -> str:
-    """Why no connection goes to this address; empty if one may."""
+    """Why this address is refused; empty if it is allowed."""
     address = parse_address(text)
     if address is None:
-        return "which is no address"
+        return "which is not an address"
     if address.is_link_local or address.is_multicast or address.is_unspecified:
-        return "which is link-local, multicast or unspecified: never an upstream"
+        return "which is link-local, multicast or unspecified and never allowed"
     if not address.is_global and not private:
-        return "which is not public; pass --upstream-private if that is meant"
+        return "which is not public; pass --upstream-private to allow it"
     return ""
 
 
 def parse_address(text: str) -> Address | None:
-    """An IP address, or the IPv4 address that an IPv6 one stands for; None for a name."""
+    """An IP address, or the IPv4 address embedded in an IPv6 one; None for a name."""
     try:
         address = ip_address(text.strip("[]").partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
 """The gateway's routes.
 
-A request: whose key is it, may they; write the prompt down (with consent) while the model answers;
-nothing of the answer leaves before the prompt is in the log.
+A request is authenticated and checked against limits; the prompt is logged (with consent) while the
+model answers, and no part of the response leaves before the prompt is in the log.
 """
 
 import asyncio
@@ -50,26 +50,26 @@ Result = TypeVar("Result")
 
 
 class Backend(Protocol):
-    """What answers: a model in this process or another server."""
+    """What generates responses: a model in this process or another server."""
 
     name: str
 
     async def answer(self, request: Asked, request_id: str) -> Json:
-        """The whole answer."""
+        """The whole response."""
 
     def stream(self, request: Asked, request_id: str) -> AsyncIterator[Json]:
-        """The answer in chunks, the last with the usage."""
+        """The response in chunks, the last with the usage."""
 
     def state(self) -> Json:
         """For the health page."""
 
     async def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What the application needs to know."""
+    """The application's settings."""
 
     log: Path
     """The log's file."""
@@ -78,19 +78,19 @@ class Settings:
     log_sync: bool = False
     """Flush the log to the disk with every batch."""
     retention_days: int | None = None
-    """How long the log keeps what it has; None is for good."""
+    """How long the log keeps rows; None for forever."""
     requests_per_minute: int = 60
-    """Of a key without a limit of its own."""
+    """Requests per minute for keys without their own limit."""
     tokens_per_day: int = 1_000_000
-    """Of a key without a quota of its own."""
+    """Tokens per day for keys without their own quota."""
     max_body_bytes: int = 1 << 20
-    """Largest request."""
+    """Largest request body, in bytes."""
     timeout_s: float = 120
-    """Longest time to a whole answer."""
+    """Longest time to a whole response."""
     stall_s: float = 20
-    """Longest time that a client may take to send, or to read, the next piece."""
+    """Longest time that a client may take to send or read the next piece."""
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call from a browser; "*" is every one."""
+    """Origins whose pages may call from a browser; "*" allows all."""
 
 
 class Gateway:
@@ -125,7 +125,7 @@ class Gateway:
             chunks = self._chunks(asked, caller, request_id, written)
             first = await _unless_gone(request, anext(chunks, None))  # its error is a plain one
             if first is None:
-                raise ApiError(502, "the model's server said nothing", kind="server_error")
+                raise ApiError(502, "the model's server sent nothing", kind="server_error")
             return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
         texts: list[str] = []
         counts: Json | None = None
@@ -142,7 +142,7 @@ class Gateway:
         return JSONResponse(body, headers=headers)
 
     def check_model(self, name: str, param: str) -> None:
-        """ApiError unless it is the one model."""
+        """ApiError unless the name is the served model's."""
         if name != self.backend.name:
             raise ApiError(
                 404,
@@ -152,7 +152,7 @@ class Gateway:
             )
 
     def describe_model(self) -> Json:
-        """The one model as OpenAI's clients read it."""
+        """The model in OpenAI's format."""
         return {
             "id": self.backend.name,
             "object": "model",
@@ -167,7 +167,7 @@ class Gateway:
         request_id: str,
         written: "asyncio.Future[bool] | None",
     ) -> AsyncIterator[Json]:
-        """The chunks, once the prompt is in the log; at the end, whatever ends it, what was said
+        """The chunks, once the prompt is in the log; however the stream ends, the response so far
         is recorded."""
         wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
         texts: dict[int, str] = {}
@@ -176,7 +176,7 @@ class Gateway:
         deadline = asyncio.get_running_loop().time() + self.settings.timeout_s
         try:
             while True:
-                try:  # around each step, not around all: others than one task may ask for steps
+                try:  # around each step, not the whole: different tasks may request steps
                     async with asyncio.timeout_at(deadline):
                         chunk = await anext(source, None)
                         await _in_log(written)
@@ -220,7 +220,8 @@ class Gateway:
         texts: list[str],
         counts: Json | None,
     ) -> None:
-        """Count what was used, about if the backend does not say, and record what was said."""
+        """Count the tokens used, estimated if the backend does not tell, and record the
+        response."""
         tokens = (counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1
         self.callers.count(caller, tokens)
         if written is None or not texts:
@@ -235,10 +236,10 @@ class Gateway:
         self.journal.put(Event("answer", request_id, caller.user_id, now(), body), urgent=False)
 
     async def take_feedback(self, given: Feedback, caller: Caller) -> Json:
-        """Record feedback on one of the caller's own recorded answers."""
+        """Record feedback on one of the caller's own recorded responses."""
         owner = await asyncio.to_thread(self.journal.owner, given.id)
-        if owner != caller.user_id:  # somebody else's looks like nobody's
-            raise ApiError(404, f"you have no recorded answer {given.id!r}", param="id")
+        if owner != caller.user_id:  # somebody else's response looks like an unknown one
+            raise ApiError(404, f"you have no recorded response {given.id!r}", param="id")
         kind, value = given.value()
         body = {"kind": kind, "value": value, "index": given.index}
         event = Event("feedback", given.id, caller.user_id, now(), body)
@@ -246,7 +247,7 @@ class Gateway:
         return {"object": "feedback", "id": given.id, kind: value}
 
     def health(self) -> Json:
-        """Whether all is well, and what is done when the log is not."""
+        """The health report, with the policy for a failing log."""
         log, accounts, model = self.journal.state(), self.callers.state(), self.backend.state()
         kept: Json = {"days": None} if self.expiry is None else self.expiry.state()
         parts = (log["state"], accounts["state"], model["state"])
@@ -260,7 +261,7 @@ class Gateway:
 
 
 def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
-    """The ASGI application; it closes the backend when it ends."""
+    """The ASGI application; it closes the backend on shutdown."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -344,7 +345,7 @@ ROUTES = [
     Route("/health", _health),
     Route("/openapi.json", _openapi),
 ]
-"""Plain ones: what FastAPI does around a route costs more than all that happens in it."""
+"""Plain Starlette routes: FastAPI's overhead would exceed the work of the route itself."""
 
 
 def _key(request: Request) -> str | None:
@@ -357,12 +358,12 @@ def _address(request: Request) -> str:
 
 
 def _withheld(request: Request) -> bool:
-    """Whether the header withholds consent: anything but yes does, once or among several."""
+    """Whether any value of the header withholds consent: anything but yes does."""
     return any(said.strip().lower() != "yes" for said in request.headers.getlist(CONSENT))
 
 
 async def _read(request: Request, kind: type[Body]) -> Body:
-    """The request's body; ApiError says what is wrong with it."""
+    """The request's body; ApiError says what is wrong."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != "application/json":
         raise ApiError(415, "send JSON, with Content-Type: application/json")
@@ -410,7 +411,7 @@ HANDLERS: dict[Any, Any] = {
 
 
 class _Streamed(StreamingResponse):
-    """A stream that is closed when nobody reads it any more, and not when somebody tidies up."""
+    """Closes the generator on disconnect rather than at garbage collection."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -420,7 +421,8 @@ class _Streamed(StreamingResponse):
 
 
 async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:
-    """Server-sent events; an error half-way is one more event, as the status has gone out."""
+    """Server-sent events; an error mid-stream becomes an event, since the status is already
+    sent."""
     try:
         yield f"data: {json.dumps(first)}\n\n"
         async for chunk in rest:
@@ -436,13 +438,13 @@ async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives. When the client leaves first it is cancelled, and ClientGone raised."""
+    """The result of the work. If the client disconnects first, cancels it and raises ClientGone."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.receive())  # the body is read: only the end can come
+    gone = asyncio.ensure_future(request.receive())  # only a disconnect can follow
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ClientGone("the client has left")
+            raise ClientGone("the client has disconnected")
         return task.result()
     finally:
         gone.cancel()
@@ -462,4 +464,4 @@ def _text_of(choice: Json) -> str:
 
 
 def _too_slow() -> ApiError:
-    return ApiError(504, "the answer took too long", kind="server_error", code="timeout")
+    return ApiError(504, "the response took too long", kind="server_error", code="timeout")

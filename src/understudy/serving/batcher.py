@@ -1,10 +1,10 @@
-"""Continuous batching: requests join the running batch between two tokens and leave when they end.
+"""Continuous batching: requests join the running batch between two tokens and leave when done.
 
-One thread owns the model. Each turn it lets waiting requests in (one prefill of as many as there
-are free slots, up to a number of tokens, so that nobody's next token waits long), then draws one
-token for every running request. The running rows and the noise are the rollout engine's
-(`engines/rows.py`, `engines/noise.py`): a request with a seed gets the same answer whoever runs
-beside it, within rounding.
+One thread owns the model. Each turn it admits waiting requests (one prefill for as many as there
+are free slots, up to a number of tokens, so that running requests do not wait long), then draws one
+token for every running request. The rows and the noise are the rollout engine's (`engines/rows.py`,
+`engines/noise.py`): a request with a seed gets the same response whatever runs beside it, within
+rounding.
 
 Shapes: B live rows, V vocabulary, D hidden size, K alternatives.
 """
@@ -33,18 +33,19 @@ class Token:
     id: int
     """The token."""
     logprob: float
-    """Its log-probability at temperature 1, as the model has it."""
+    """Its log-probability under the model, at temperature 1."""
     top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens with theirs, where asked for."""
+    """The likeliest tokens with theirs, if requested."""
     last: bool = False
-    """Whether the sequence ends here: by a stop token, at its limit, or as the model failed."""
+    """Whether the sequence ends here: at a stop token, at its limit, or because the model
+    failed."""
     error: str | None = None
     """Why it ended, if the model failed."""
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One sequence to be continued; `emit` is called from the model's thread for each token."""
+    """One sequence to continue; the model's thread calls `emit` for each token."""
 
     prompt: Sequence[int]
     """The tokens to continue."""
@@ -53,23 +54,23 @@ class Job:
     temperature: float
     """0 takes the likeliest token."""
     top_p: float
-    """Only the likeliest tokens that have this much probability together are drawn."""
+    """Draw only from the likeliest tokens that together have this probability."""
     seed: int
     """Seed of its noise."""
     number: int
-    """Which of several answers to one request it is."""
+    """Which of several responses to one request it is."""
     num_top: int
     """How many alternatives `Token.top` names."""
     emit: Callable[[Token], None]
     """Receives each token."""
     cancelled: bool = False
-    """Set by anyone to end it."""
+    """Set by any thread to end it."""
     count: int = 0
     """Tokens drawn so far."""
 
     @property
     def state(self) -> int:
-        """What its noise depends on."""
+        """The key of its noise."""
         return int(stream_states(self.seed, [(self.number,)])[0])
 
 
@@ -97,17 +98,17 @@ class Batcher:
         self.thread.start()
 
     def submit(self, sequences: Sequence[Job]) -> None:
-        """Let sequences wait for a slot."""
+        """Queue sequences for a slot."""
         with self.wake:
             self.waiting.extend(sequences)
             self.wake.notify()
 
     def num_unfinished(self) -> int:
-        """Sequences that wait or run."""
+        """The number of waiting and running sequences."""
         return len(self.waiting) + len(self.live)
 
     def close(self) -> None:
-        """Stop after the token at hand."""
+        """Stop after the current token."""
         with self.wake:
             self.stopping = True
             self.wake.notify()
@@ -142,7 +143,7 @@ class Batcher:
                     self.rows.clear()
 
     def _choose(self) -> list[Job]:
-        """Those who wait and fit, first come first served; cancelled ones are let go."""
+        """Waiting sequences that fit, first come, first served; drops cancelled ones."""
         self.waiting = deque(sequence for sequence in self.waiting if not sequence.cancelled)
         chosen: list[Job] = []
         longest = 0
@@ -164,12 +165,12 @@ class Batcher:
         self._leave()
 
     def _step(self) -> None:
-        """One token for every live row."""
+        """Draw one token for every live row."""
         self.rows.token_B = self._draw(self.rows.step(), self.live)
         self._leave()
 
     def _draw(self, hidden_BD: Tensor, rows: Sequence[Job]) -> np.ndarray:
-        """The rows' next tokens; each is handed to its request."""
+        """Draw the rows' next tokens and emit each to its request."""
         logits_BV = logits_of(self.head, hidden_BD)
         logprobs_BV = torch.log_softmax(logits_BV, dim=-1)
         token_B = choose_tokens(logits_BV, rows)
@@ -187,7 +188,7 @@ class Batcher:
         return tokens
 
     def _leave(self) -> None:
-        """Let the rows go that ended or were cancelled."""
+        """Drop rows that ended or were cancelled."""
         ended_B = np.array(
             [
                 row.cancelled or row.count >= row.max_new_tokens or int(token) in self.stop_ids
@@ -222,7 +223,7 @@ def choose_tokens(logits_BV: Tensor, rows: Sequence[Job]) -> Tensor:
 
 
 def keep_top_p(weights_BV: Tensor, top_p_B: Tensor) -> Tensor:
-    """Probabilities with all but the fewest likeliest tokens that reach top_p set to 0."""
+    """Probabilities, set to 0 outside the smallest set of likeliest tokens that reaches top_p."""
     sorted_BV, order_BV = weights_BV.sort(dim=-1, descending=True)
     before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
     kept_BV = torch.where(before_BV < top_p_B.unsqueeze(1), sorted_BV, 0.0)

@@ -1,4 +1,4 @@
-"""Who calls, and how much they may: keys, requests per minute, tokens per day."""
+"""Authenticates callers and limits them: keys, requests per minute, tokens per day."""
 
 import asyncio
 import math
@@ -14,26 +14,26 @@ from understudy.store import Store
 from understudy.store.keys import Caller, add_usage, caller_of, tokens_used
 
 KEY_SECONDS = 2.0
-"""How long a key's look-up is believed: a revoked key works no longer than this."""
+"""How long a key look-up is cached: a revoked key works no longer than this."""
 MAX_KNOWN = 10_000
-"""Look-ups that are remembered."""
+"""Most look-ups in the cache."""
 WRONG_KEYS = 50
-"""Wrong keys that an address may try in a minute; after that it is told to wait. Right keys are let
-in all the same, so nobody can lock others out who share an address."""
+"""Wrong keys that an address may try per minute before it must wait. Right keys still work, so
+nobody can lock out others at a shared address."""
 FLUSH_SECONDS = 1.0
-"""How often the day's counts are written down; a crash forgets no more than this."""
+"""How often the day's counts are stored; a crash loses no more than this."""
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """Requests that a user may still make, refilled as time passes."""
+    """A token bucket of requests, refilled over time."""
 
     left: float
     at: float
 
 
 class Callers:
-    """Keys and limits of everybody who calls. Used on the event loop."""
+    """Keys and limits of all callers. Used on the event loop."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Callers:
         return {"state": "failing" if self.error else "ok", "error": self.error}
 
     async def identify(self, plain: str | None, address: str = "") -> Caller:
-        """Whose key it is; 401 for none, a wrong, a revoked or an expired one, all alike, and 429
-        for too many of them from one address."""
+        """The key's owner; 401, always the same, for a missing, wrong, revoked or expired key, and
+        429 for too many of these from one address."""
         caller = None
         if plain:
             name = sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
@@ -73,7 +73,7 @@ class Callers:
             self._count_wrong(address)
             raise ApiError(
                 401,
-                "this needs a valid API key: Authorization: Bearer us-...",
+                "a valid API key is required: Authorization: Bearer us-...",
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
@@ -93,7 +93,7 @@ class Callers:
             )
 
     def _take(self, buckets: dict[str, _Bucket], name: str, rate: int) -> float:
-        """Take one of `rate` per minute: 0, or the seconds until there is one."""
+        """Take one of `rate` per minute; returns 0, or the seconds until one is free."""
         now = self.clock()
         bucket = buckets.setdefault(name, _Bucket(rate, now))
         bucket.left = min(rate, bucket.left + (now - bucket.at) * rate / 60)
@@ -104,12 +104,12 @@ class Callers:
         return 0.0
 
     async def admit(self, caller: Caller) -> None:
-        """Count a request; 429 when it is one too many for the minute, or the quota is used up."""
+        """Count a request; 429 if it exceeds the minute's limit or the quota is used up."""
         rate, quota = self._limits(caller)
         if await self._tokens_today(caller.user_id) >= quota:
             raise ApiError(
                 429,
-                f"the {quota} tokens of today (UTC) are used up",
+                f"today's quota of {quota} tokens (UTC) is used up",
                 kind="insufficient_quota",
                 code="insufficient_quota",
                 headers=self.headers(caller),
@@ -125,8 +125,8 @@ class Callers:
             )
 
     def headers(self, caller: Caller) -> dict[str, str]:
-        """What is left of the minute's requests and the day's tokens, as OpenAI's clients read
-        it."""
+        """Headers with the rest of the minute's requests and the day's tokens, as OpenAI names
+        them."""
         rate, quota = self._limits(caller)
         bucket = self._buckets.get(caller.user_id, _Bucket(rate, 0.0))
         used = self._used.get((caller.user_id, self.today()), 0)
@@ -148,7 +148,7 @@ class Callers:
         )
 
     def count(self, caller: Caller, tokens: int) -> None:
-        """Note what an answered request used."""
+        """Record the tokens that a request used."""
         day = self.today()
         key = (caller.user_id, day)
         self._used[key] = self._used.get(key, 0) + tokens
@@ -157,13 +157,13 @@ class Callers:
         entry[1] += tokens
 
     async def flush(self) -> None:
-        """Write the counts down; what cannot be written now is kept for the next time."""
+        """Store the counts; what cannot be stored now is kept for the next time."""
         for day in list(self._unwritten):
             taken = self._unwritten.pop(day)
             used = {name: (requests, tokens) for name, (requests, tokens) in taken.items()}
             try:
                 await asyncio.to_thread(add_usage, self.store, day, used)
-            except Exception as error:  # whatever it is, it must not end the counting
+            except Exception as error:  # whatever the error, counting must go on
                 self.error = type(error).__name__
                 for name, (requests, tokens) in used.items():
                     entry = self._unwritten[day].setdefault(name, [0, 0])
@@ -173,7 +173,7 @@ class Callers:
                 self.error = None
 
     async def keep_flushing(self) -> None:
-        """Flush for as long as the gateway runs."""
+        """Flush periodically while the gateway runs."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await self.flush()

@@ -1,5 +1,5 @@
-"""The retention clock of the gateway's own log: once a day, what is older than the project keeps it
-is deleted (`[privacy] retention_days` in project.toml)."""
+"""Retention of the gateway's own log: once a day, deletes rows older than
+`[privacy] retention_days` in project.toml."""
 
 import asyncio
 import sqlite3
@@ -19,8 +19,8 @@ def _now() -> datetime:
 
 
 class Expiry:
-    """Deletes rows of a log by their age, on a connection of its own and a few at a time, so that
-    requests are recorded meanwhile."""
+    """Deletes old rows of a log on a separate connection, a few at a time, so that recording
+    continues."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Expiry:
         return {"days": self.days, "deleted": self.num_deleted, "error": self.error}
 
     async def keep(self) -> None:
-        """Delete now and once a day from now on; a day on which it fails shows in `state`."""
+        """Delete now and once a day from now on; `state` shows a failure."""
         while True:
             try:
                 self.num_deleted += await asyncio.to_thread(self._delete)

@@ -1,6 +1,6 @@
-"""Limits on the connection itself: how large a request may be, how slowly it may be sent or read.
+"""Limits on the connection: the size of a request, and how slowly it may be sent or read.
 
-Plain ASGI, around the whole application, so that no route can be without it.
+Plain ASGI around the whole application, so that every route has them.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ Scope = dict[str, Any]
 
 
 class ClientGone(OSError):
-    """Nobody reads the answer any more."""
+    """The client no longer reads the response."""
 
 
 class Guard:
@@ -27,8 +27,8 @@ class Guard:
         self.stall_s, self.timeout_s = stall_s, timeout_s
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Pass a request on; 413 for one too large, 408 for one that stalls, an end for a reader
-        that does."""
+        """Pass a request on; 413 if it is too large, 408 if it stalls; disconnects a reader that
+        stalls."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -38,12 +38,12 @@ class Guard:
             return
         taken, complete, gone = 0, False, False
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.timeout_s  # of the whole body, a byte at a time or not
+        deadline = loop.time() + self.timeout_s  # for the whole body, however slow
 
         async def bounded() -> Any:
             nonlocal taken, complete, gone
             if complete:
-                message = await receive()  # only the end of the connection is left to hear of
+                message = await receive()  # only a disconnect can follow
                 gone = gone or message["type"] == "http.disconnect"
                 return message
             try:
@@ -60,13 +60,13 @@ class Guard:
         async def steady(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            if gone:  # the server would take the message and say nothing
+            if gone:  # the server would accept the message silently
                 raise ClientGone("the client has closed the connection")
             try:
                 async with asyncio.timeout(self.stall_s):
                     await send(message)
             except TimeoutError:
-                raise ClientGone("the client takes nothing") from None
+                raise ClientGone("the client reads nothing") from None
 
         with suppress(ClientGone):
             await self.app(scope, bounded, steady)

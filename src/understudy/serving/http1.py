@@ -1,8 +1,8 @@
-"""HTTP/1.1 to one server: as much of it as the gateway needs to ask its upstream.
+"""A minimal HTTP/1.1 client for the gateway's upstream.
 
-Redirects are not followed, nothing is decompressed, no proxy and no cookie is used. Connections are
-kept and used again, one request at a time each; a request that meets one that the server is just
-closing is sent again on a new one, as long as nothing has been answered.
+It follows no redirects, decompresses nothing, and uses no proxies or cookies. Connections are
+reused, one request at a time each; a request on a connection that the server is closing is retried
+on a new one, as long as no part of a response has arrived.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from httptools import HttpParserError, HttpResponseParser
 from understudy.serving.addresses import Resolve, ask_system, checked_addresses
 
 IDLE_SECONDS = 2.0
-"""How long an idle connection is kept: less than servers keep theirs (Uvicorn 5 s)."""
+"""How long an idle connection is kept: less than servers do (Uvicorn 5 s)."""
 CONNECT_SECONDS = 10.0
-"""Longest time until a connection is there."""
+"""Timeout for connecting."""
 MAX_RESPONSE = 64 << 20
-"""Largest answer that is read whole, in bytes."""
+"""Largest response that is read whole, in bytes."""
 MAX_WAITING = 1 << 18
-"""Bytes of an answer that wait to be taken before reading pauses."""
+"""Unread bytes of a response at which reading pauses."""
 
 
 class Unreachable(Exception):
@@ -35,14 +35,14 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A whole response."""
 
     status: int
     """HTTP status."""
     body: bytes
-    """What was said."""
+    """The body."""
     retry_after: str = ""
-    """When to ask again, if the server said so."""
+    """Retry-After, if the server sent it."""
 
 
 class Connection(asyncio.Protocol):
@@ -64,14 +64,14 @@ class Connection(asyncio.Protocol):
         self.until_close = True
         self.problem, self.retry_after = "", ""
 
-    # asyncio's side
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        """Connected."""
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass of it
 
     def data_received(self, data: bytes) -> None:
-        """Some of an answer, or something that nobody asked for."""
+        """A part of a response, or unsolicited data."""
         if self.complete or self.idle_since:
             self.close()
             return
@@ -79,12 +79,12 @@ class Connection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except HttpParserError as error:
-            self.problem = f"the answer is not HTTP ({error})"
+            self.problem = f"the response is not HTTP ({error})"
             self.close()
         self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The end, which may be that of an answer without a length."""
+        """Disconnected, which may end a response without a length."""
         self.closed = True
         if not self.complete:
             if self.status and self.until_close and error is None and not self.problem:
@@ -93,36 +93,36 @@ class Connection(asyncio.Protocol):
                 self.problem = self.problem or "the connection was closed"
         self._wake()
 
-    # The parser's side
+    # Called by the parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; those that say where the answer ends, or when to ask again, are noticed."""
+        """A header; keeps those on the response's length and on retrying."""
         if name.lower() == b"retry-after":
             self.retry_after = value.decode("latin-1")
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self.until_close = False
 
     def on_headers_complete(self) -> None:
-        """The status is known; 1xx is only a beginning."""
+        """The head is complete; a 1xx response is only interim."""
         status = self.parser.get_status_code()
         self.status = status if status >= 200 else 0
 
     def on_body(self, piece: bytes) -> None:
-        """Some of the body."""
+        """A part of the body."""
         self.pieces.append(piece)
         self.waiting += len(piece)
         if self.waiting > MAX_WAITING and self.transport is not None:
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """The whole answer is there."""
+        """The response is complete."""
         if self.status:
             self.complete, self.keep = True, self.parser.should_keep_alive()
 
-    # The asker's side
+    # Called by the client
 
     async def ask(self, data: bytes) -> int:
-        """Send a request: the answer's status. Unreachable if none comes."""
+        """Send a request; returns the response's status. Unreachable if none comes."""
         self._begin()
         self.idle_since = 0.0
         if self.closed or self.transport is None:
@@ -145,13 +145,13 @@ class Connection(asyncio.Protocol):
         return piece
 
     def close(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         if self.transport is not None:
             self.transport.abort()
         self.closed = True
 
     async def _change(self) -> None:
-        """Wait until something has come."""
+        """Wait until data has arrived."""
         if self.closed or self.problem:
             raise Unreachable(self.problem or "the connection was closed")
         self._waiter = self.loop.create_future()
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
 
 
 class Client:
-    """Asks one server; used on the event loop."""
+    """A client of one server; used on the event loop."""
 
     def __init__(
         self,
@@ -194,19 +194,19 @@ class Client:
         self.head = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
 
     async def post(self, path: str, body: bytes) -> Answer:
-        """The whole answer; Unreachable or ValueError (a refused address) if there is none."""
+        """The whole response; Unreachable or ValueError (a refused address) if there is none."""
         async with self.asking(path, body) as (status, connection):
             pieces, size = [], 0
             while piece := await connection.take():
                 size += len(piece)
                 if size > MAX_RESPONSE:
-                    raise Unreachable(f"the answer is larger than {MAX_RESPONSE} bytes")
+                    raise Unreachable(f"the response is larger than {MAX_RESPONSE} bytes")
                 pieces.append(piece)
             return Answer(status, b"".join(pieces), connection.retry_after)
 
     @asynccontextmanager
     async def asking(self, path: str, body: bytes) -> AsyncIterator[tuple[int, Connection]]:
-        """(status, connection with the body to take); used again once the body was taken whole."""
+        """(status, connection from which to read the body); reused once the body has been read."""
         head = f"POST {self.path}{path} HTTP/1.1\r\n{self.head}Content-Length: {len(body)}\r\n\r\n"
         data = head.encode("latin-1") + body
         connection = self._kept() or await self._connect()
@@ -216,7 +216,7 @@ class Client:
             except Unreachable:
                 if connection.begun:
                     raise
-                connection.close()  # it was being closed; nothing of an answer has come
+                connection.close()  # it was closing; no part of a response has arrived
                 connection = await self._connect()
                 status = await connection.ask(data)
             yield status, connection
@@ -228,12 +228,12 @@ class Client:
                 connection.close()
 
     def close(self) -> None:
-        """Close what is kept."""
+        """Close idle connections."""
         while self.idle:
             self.idle.pop().close()
 
     def _kept(self) -> Connection | None:
-        """The connection that was used last, if it is still good; older ones are let go."""
+        """The connection used last, if still good; closes older ones."""
         oldest = time.monotonic() - IDLE_SECONDS
         while self.idle and (self.idle[0].closed or self.idle[0].idle_since < oldest):
             self.idle.popleft().close()

@@ -1,9 +1,8 @@
 """The gateway's side of the log: events queue up, and one thread commits them in batches.
 
-While one batch is being written the next one gathers, so under load a commit holds many events and
-without load it holds one, at once. A future per event says when it is committed. When the log
-cannot be written, the policy decides: "refuse" fails the request, "serve" answers it and counts the
-loss.
+While one batch is written, the next one gathers, so a commit holds many events under load, and
+otherwise one, immediately. A future per event says when it is committed. If the log cannot be
+written, the policy decides: "refuse" fails the request, "serve" answers it and counts the loss.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from understudy.store.log import Event, PromptLog
 BATCH = 100
 """Events in one commit."""
 LAZY_SECONDS = 0.05
-"""How long an event that nobody waits for may lie before it is written."""
+"""How long an event that nobody awaits may wait to be written."""
 Policy = Literal["refuse", "serve"]
 
 
@@ -36,7 +35,7 @@ class Journal:
         self.path, self.policy, self.max_pending = path, policy, max_pending
         self.sync = sync
         self.loop = asyncio.get_running_loop()
-        self.reader = PromptLog(path)  # for looking up; also says at once what is wrong with it
+        self.reader = PromptLog(path)  # for look-ups; also reports a broken file immediately
         self.pending: deque[tuple[Event, asyncio.Future[bool]]] = deque()
         self.wake = threading.Condition()
         self.stopping, self.urgent = False, False
@@ -46,9 +45,9 @@ class Journal:
         self.thread.start()
 
     def put(self, event: Event, *, urgent: bool = True) -> "asyncio.Future[bool]":
-        """Queue an event: the future tells whether it is written, or raises LogUnavailable.
+        """Queue an event; the future tells whether it was written, or raises LogUnavailable.
 
-        One that is not urgent goes with the next one that is, or after a moment.
+        An event that is not urgent is written with the next urgent one, or after a moment.
         """
         future: asyncio.Future[bool] = self.loop.create_future()
         future.add_done_callback(_retrieve)
@@ -64,7 +63,7 @@ class Journal:
         return future
 
     def owner(self, request_id: str) -> str | None:
-        """Whose recorded request this is."""
+        """The user of a recorded request."""
         return self.reader.owner(request_id)
 
     def state(self) -> Json:
@@ -79,7 +78,7 @@ class Journal:
         }
 
     def close(self) -> None:
-        """Write what is queued, and close."""
+        """Write queued events, and close."""
         with self.wake:
             self.stopping = True
             self.wake.notify()
@@ -132,6 +131,6 @@ class Journal:
 
 
 def _retrieve(future: "asyncio.Future[bool]") -> None:
-    """Nobody waits for an answer's event; its failure is on the health page."""
+    """Nobody awaits a response's event; the health page shows its failure."""
     if not future.cancelled():
         future.exception()

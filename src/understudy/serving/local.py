@@ -1,4 +1,4 @@
-"""Answers from a model in this process."""
+"""Responses from a model in this process."""
 
 import asyncio
 import secrets
@@ -25,25 +25,25 @@ from understudy.serving.wire import (
 )
 
 BYTES = {char: byte for byte, char in bytes_to_unicode().items()}
-"""The bytes that the characters of byte-level vocabularies (GPT-2's) stand for."""
+"""The bytes represented by the characters of byte-level vocabularies (GPT-2's)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a token added to one of the answers."""
+    """What a token added to one of the responses."""
 
     index: int
-    """Which answer."""
+    """Index of the response."""
     text: str
     """New text; "" while something is held back."""
     token: Token | None
-    """The token, if the text has it (a stop token is no text)."""
+    """The token, if it is part of the text (a stop token is not)."""
     finish: str | None
-    """Why the answer ends here: stop or length."""
+    """Why the response ends here: stop or length."""
 
 
 class LocalModel:
-    """A model that answers requests, several at a time."""
+    """A model that serves several requests at a time."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class LocalModel:
     async def stream(
         self, request: ChatRequest | CompletionRequest, request_id: str
     ) -> AsyncIterator[Json]:
-        """The answer in chunks; the last has the usage and no choice."""
+        """The response in chunks; the last has the usage and no choice."""
         prompts = await self._prompts(request)
         chat = isinstance(request, ChatRequest)
         kind = "chat.completion.chunk" if chat else "text_completion"
@@ -132,14 +132,14 @@ class LocalModel:
         yield {**head, "usage": usage(sum(map(len, prompts)), drawn)}
 
     async def _prompts(self, request: ChatRequest | CompletionRequest) -> list[list[int]]:
-        """Token ids of each prompt, or an error that says which limit it breaks."""
+        """Token ids of each prompt; ApiError if it exceeds a limit."""
         prompts = await asyncio.to_thread(self._encode, request)
         limit = min(self.max_prompt, self.context - 1)
         for ids in prompts:
             if not 1 <= len(ids) <= limit:
                 raise ApiError(
                     400,
-                    f"the prompt has {len(ids)} tokens; the most that fit are {limit}",
+                    f"the prompt has {len(ids)} tokens; the limit is {limit}",
                     code="context_length_exceeded",
                     param="messages" if isinstance(request, ChatRequest) else "prompt",
                 )
@@ -147,7 +147,7 @@ class LocalModel:
         if self.batcher.num_unfinished() + number > self.max_waiting:
             raise ApiError(
                 503,
-                "too many requests wait for an answer; try again",
+                "too many requests are waiting; try again",
                 kind="server_error",
                 code="overloaded",
                 headers={"Retry-After": "1"},
@@ -164,13 +164,13 @@ class LocalModel:
             return [list(ids) for ids in encoded["input_ids"]]
         except ApiError:
             raise
-        except Exception as error:  # a chat template may refuse a role in words of its own
+        except Exception as error:  # a template may refuse a role
             raise ApiError(400, f"the model cannot read this conversation: {error}") from None
 
     async def _pieces(
         self, request: ChatRequest | CompletionRequest, prompts: Sequence[list[int]]
     ) -> AsyncIterator[Piece]:
-        """Pieces of all answers as they come; leaving early ends them."""
+        """Pieces of all responses as they come; closing the generator cancels them."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[tuple[int, Token]] = asyncio.Queue()
         seed = secrets.randbits(62) if request.seed is None else request.seed
@@ -237,7 +237,7 @@ class LocalModel:
     def _logprobs(
         self, request: ChatRequest | CompletionRequest, tokens: Sequence[Token]
     ) -> Json | None:
-        """The tokens' log-probabilities in the shape of the request's kind."""
+        """The tokens' log-probabilities in the format of the request's kind."""
         if isinstance(request, ChatRequest):
             if not request.logprobs:
                 return None
@@ -267,12 +267,12 @@ class LocalModel:
         return {"token": text, "logprob": logprob, "bytes": self._token_bytes(token_id, text)}
 
     def _token_bytes(self, token_id: int, text: str) -> list[int]:
-        """The token's bytes, also where they are only part of a character, which `text` then cannot
+        """The token's bytes, even if they are only part of a character, which `text` cannot
         show."""
         piece = str(self.tokenizer.convert_ids_to_tokens(token_id))
         if "\ufffd" not in text or piece == text:
             return list(text.encode())
-        if piece.startswith("<0x"):  # SentencePiece's name of a byte
+        if piece.startswith("<0x"):  # SentencePiece's notation for a byte
             return [int(piece[3:-1], 16)]
         return [BYTES[char] for char in piece if char in BYTES]
 

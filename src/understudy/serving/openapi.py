@@ -10,22 +10,22 @@ from understudy.serving.wire import ChatRequest, CompletionRequest, Feedback, Js
 ERRORS = {
     "400": "the request is not valid",
     "401": "no valid key",
-    "404": "no such model or answer",
+    "404": "no such model or response",
     "408": "the request did not arrive in time",
     "413": "the request is too large",
     "415": "the request is not JSON",
     "422": "the model's server refused the request",
-    "429": "over the limit or the quota; Retry-After says when to try again",
+    "429": "over the limit or the quota; Retry-After says when to retry",
     "502": "the model's server failed",
     "503": "the prompt cannot be recorded",
-    "504": "the answer took too long",
+    "504": "the response took too long",
 }
 CONSENT = "X-Understudy-Consent"
 
 
 @cache
 def description() -> Json:
-    """Every route with what it takes and gives."""
+    """Every route with its parameters and responses."""
     models: list[Any] = [
         (kind, "validation") for kind in (ChatRequest, CompletionRequest, Feedback)
     ]
@@ -35,16 +35,16 @@ def description() -> Json:
         "openapi": "3.1.0",
         "info": {"title": "Understudy", "version": "1"},
         "paths": {
-            "/v1/chat/completions": {"post": _asks("Answer a conversation.", "ChatRequest")},
+            "/v1/chat/completions": {"post": _asks("Respond to a conversation.", "ChatRequest")},
             "/v1/completions": {"post": _asks("Continue a text.", "CompletionRequest")},
-            "/v1/models": {"get": _keyed("The one model.", _object("object", "data"))},
+            "/v1/models": {"get": _keyed("The served model.", _object("object", "data"))},
             "/v1/feedback": {
                 "post": {
-                    **_keyed("Say what the user thought of an answer.", _object("object", "id")),
+                    **_keyed("Give feedback on a response.", _object("object", "id")),
                     "requestBody": _body("Feedback"),
                 }
             },
-            "/health": {"get": _open("Whether all is well; needs no key.")},
+            "/health": {"get": _open("The gateway's health; needs no key.")},
         },
         "components": {
             "schemas": schemas,
@@ -109,7 +109,7 @@ def _keyed(summary: str, given: Json) -> Json:
 
 
 def _asks(summary: str, model: str) -> Json:
-    """A route that a model answers, whole or in a stream."""
+    """A route that generates text, whole or streamed."""
     route = _keyed(summary, {"$ref": "#/components/schemas/Answer"})
     route["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     consent = {

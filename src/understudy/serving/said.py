@@ -1,8 +1,8 @@
-"""What another server said, made safe: rebuilt from the fields that the gateway knows.
+"""Sanitises another server's responses: rebuilds them from the fields that the gateway knows.
 
-An upstream may send anything: an error where an answer should be, `choices: null`, counts that no
-answer can have, half a character. What is left here can be counted, recorded and sent; what cannot
-be is a BadResponse, which the client is told of in an error's shape.
+An upstream may send anything: an error in place of a response, `choices: null`, impossible counts,
+half a character. The result can be counted, recorded and sent; anything else raises BadResponse,
+which the client receives as an error.
 """
 
 import json
@@ -12,22 +12,23 @@ from typing import Any, Literal
 from understudy.serving.wire import ANSWER_FIELDS, Json, printable, usage
 
 MOST_TOKENS = 10**8
-"""More tokens than one request can have used."""
+"""Most tokens that a request can plausibly use."""
 Part = Literal["message", "delta", "text"]
 
 
 class BadResponse(ValueError):
-    """What another server said is no answer."""
+    """The other server's reply is not a valid response."""
 
 
 class Halves:
-    """Text that comes in pieces, each of which may end in half a surrogate pair."""
+    """Text in pieces, each of which may end in half a surrogate pair."""
 
     def __init__(self) -> None:
         self.held: dict[int, str] = {}
 
     def join(self, index: int, text: str) -> str:
-        """The text of a piece of answer `index`, without a half that the next may complete."""
+        """The text of a piece of response `index`, without a half that the next piece may
+        complete."""
         text = self.held.pop(index, "") + text
         if text and "\ud800" <= text[-1] <= "\udbff":
             self.held[index] = text[-1]
@@ -36,25 +37,25 @@ class Halves:
 
 
 def parse(data: bytes) -> Any:
-    """The JSON of an answer; NaN and infinities are null. BadResponse for anything else."""
+    """The JSON of a response; NaN and infinities become null. BadResponse for anything else."""
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
-        raise BadResponse("no JSON") from None
+        raise BadResponse("not JSON") from None
 
 
 def choices_of(said: Any, part: Part, number: int, halves: Halves | None = None) -> list[Json]:
-    """The choices of an answer or a chunk, at most `number` different ones."""
+    """The choices of a response or chunk, at most `number` different ones."""
     if not isinstance(said, dict) or said.get("error"):
-        raise BadResponse("an error instead of an answer")
+        raise BadResponse("an error instead of a response")
     found = said.get("choices") or []
     if not isinstance(found, list):
-        raise BadResponse("choices are no list")
+        raise BadResponse("choices is not a list")
     choices = []
     for choice in found:
         index = choice.get("index", 0) if isinstance(choice, dict) else None
         if not isinstance(index, int) or not 0 <= index < number:
-            raise BadResponse("a choice that was not asked for")
+            raise BadResponse("a choice that was not requested")
         reason = choice.get("finish_reason")
         choices.append(
             {
@@ -68,7 +69,7 @@ def choices_of(said: Any, part: Part, number: int, halves: Halves | None = None)
 
 
 def usage_of(said: Json) -> Json | None:
-    """Token counts; None unless they can be true."""
+    """Token counts; None unless plausible."""
     counts = said.get("usage")
     if not isinstance(counts, dict):
         return None
@@ -81,7 +82,7 @@ def usage_of(said: Json) -> Json | None:
 
 
 def _part(given: Any, part: Part, index: int, halves: Halves) -> Any:
-    """The text of a choice, or the message or delta that holds it."""
+    """The text of a choice, or the message or delta that contains it."""
     if part == "text":
         return _text(given, index, halves) or ""
     if not isinstance(given, dict):
@@ -98,7 +99,7 @@ def _text(given: Any, index: int, halves: Halves) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str):
-        raise BadResponse("content is no text")
+        raise BadResponse("content is not text")
     return halves.join(index, given)
 
 

@@ -17,68 +17,68 @@ if TYPE_CHECKING:
     from understudy.serving.app import Backend
 
 LAST_WORDS_S = 5
-"""How long answers have, after their own `timeout_s`, to say that they end."""
+"""How long responses have, after `timeout_s`, to send their final event."""
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeConfig:
-    """Answer requests like OpenAI's API does and, with consent, record the prompts."""
+    """Serve OpenAI's API and, with consent, record the prompts."""
 
     project: Path = Path()
     """The project's folder: users, keys and the log."""
     model: str | None = None
-    """Model folder, run folder or hub name; answered in this process."""
+    """Model folder, run folder or hub name; runs in this process."""
     upstream: str | None = None
     """Instead of a model: address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1.
-    Its key is read from the variable UNDERSTUDY_UPSTREAM_KEY."""
+    Its key is read from the environment variable UNDERSTUDY_UPSTREAM_KEY."""
     upstream_model: str | None = None
-    """What the upstream calls the model; `name` without it."""
+    """The upstream's name of the model; `name` by default."""
     upstream_private: bool = False
-    """The upstream's name may lead to a private network or this machine. Without it a name must
-    lead to public addresses; an address (or localhost) in `upstream` speaks for itself."""
+    """Allow the upstream's name to lead to a private network or this machine. By default a name
+    must lead to public addresses; an address (or localhost) in `upstream` is always allowed."""
     name: str = "understudy"
-    """What requests call the model."""
+    """The model's name in requests."""
     host: str = "127.0.0.1"
-    """Address to listen at. Put a server that speaks TLS in front before you open it to others."""
+    """Address to listen at. Put a TLS reverse proxy in front before you open it to others."""
     port: int = 8000
     """Port to listen at."""
     device: str = "auto"
-    """Where the model in this process computes: "auto" (CUDA where there is one), "cpu", "cuda"."""
+    """Device of the model in this process: "auto" (CUDA if there is one), "cpu", "cuda"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
     slots: int = 32
-    """Answers that the model in this process works on at the same time."""
+    """Responses that the model in this process generates at the same time."""
     max_prompt_tokens: int = 1024
     """Longest prompt for the model in this process (C: prompts over 1k tokens are dropped)."""
     max_response_tokens: int = 1024
-    """Longest answer, in tokens (C)."""
+    """Longest response, in tokens (C)."""
     requests_per_minute: int = 60
-    """Of a user whose key has no limit of its own."""
+    """Limit for keys without their own."""
     tokens_per_day: int = 1_000_000
-    """Of a user whose key has no quota of its own; a day in UTC."""
+    """Quota for keys without their own; days are in UTC."""
     max_body_bytes: int = 1 << 20
-    """Largest request."""
+    """Largest request body, in bytes."""
     max_connections: int = 1024
-    """Most connections at a time; more are turned away with 503. Half of them may be without a
-    request: then the one that has waited longest is closed."""
+    """Most connections at a time; more get 503. Half of them may be without a request; beyond that,
+    the one that has waited longest is closed."""
     timeout_s: float = 120.0
-    """Longest time to a whole answer, in seconds."""
+    """Longest time to a whole response, in seconds."""
     stall_s: float = 20.0
-    """Longest time in which a client may send, or read, nothing; in seconds."""
+    """Longest time that a client may send or read nothing, in seconds."""
     on_log_failure: Literal["refuse", "serve"] = "refuse"
-    """When the log cannot be written: refuse requests that should be recorded, or serve them and
-    lose the record."""
+    """If the log cannot be written: refuse requests that should be recorded, or serve them without
+    recording."""
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call the gateway from a browser, like https://app.example.com; "*" is
-    every one."""
+    """Origins whose pages may call the gateway from a browser, like https://app.example.com; "*"
+    allows all."""
     log_sync: bool = False
-    """Flush the log to the disk with every batch, so that a recorded prompt survives the loss of
-    power too; without it, it survives any end of the gateway itself."""
+    """Flush the log to disk with every batch, so that recorded prompts survive power loss. Without
+    it, they survive any crash of the gateway itself."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.upstream is None):
-            raise ValueError("serve needs --model or --upstream, and not both")
+            raise ValueError("serve needs either --model or --upstream")
         for name in (
             "slots",
             "max_prompt_tokens",
@@ -103,8 +103,7 @@ class ServeConfig:
 
 
 def serve(config: ServeConfig) -> None:
-    """Run until SIGINT or SIGTERM; the answers at hand are finished first, as
-    far as `timeout_s` allows."""
+    """Run until SIGINT or SIGTERM; running responses finish first, as far as `timeout_s` allows."""
     import uvicorn
 
     from understudy.serving.app import Settings, build_app
@@ -147,12 +146,14 @@ def serve(config: ServeConfig) -> None:
 
 
 def make_backend(config: ServeConfig) -> "Backend":
-    """The model in this process, or the client of the other server; ValueError if that one is
-    where the gateway may not connect to."""
+    """The model in this process, or the client of the other server; ValueError if the gateway may
+    not connect to that."""
     if config.upstream is not None:
         from understudy.serving.upstream import Upstream, check_upstream
 
-        with suppress(OSError):  # a name that leads nowhere yet is asked again with each request
+        with suppress(
+            OSError
+        ):  # a name that does not resolve yet is looked up again with each request
             asyncio.run(check_upstream(config.upstream, private=config.upstream_private))
         return Upstream(
             config.upstream,

@@ -1,6 +1,4 @@
-"""From tokens to text as they come: whole characters only, no stop sequence, no white space at the
-ends.
-"""
+"""Streams text from tokens: whole characters only, no stop sequence, no white space at the ends."""
 
 from collections.abc import Sequence
 
@@ -10,23 +8,23 @@ from understudy.models.chat import text_of
 
 
 class TextStream:
-    """The text of one answer: `push` a token, get the text that is now certain.
+    """The text of one response: `push` a token, get the text that is now certain.
 
-    What may still turn out to be the start of a stop sequence, half a character or white space at
-    the end is held back until it is decided. `stopped` says that a stop sequence has come.
+    Holds back a possible start of a stop sequence, half a character, and trailing white space until
+    they are resolved. `stopped` says that a stop sequence has come.
     """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), *, strip: bool) -> None:
         self.tokenizer, self.stops, self.strip = tokenizer, [s for s in stops if s], strip
         self.ids: list[int] = []
         self.read = 0  # ids before this one are in `text`
-        self.context = 0  # ids from here on are decoded again, for what spans tokens
+        self.context = 0  # ids from here on are decoded again, since characters may span tokens
         self.text = ""
         self.sent = 0
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """The new text that is certain; "" while there is none."""
+        """The new certain text; "" while there is none."""
         self.ids.append(token)
         before = self._decode(self.ids[self.context : self.read])
         now = self._decode(self.ids[self.context :])
@@ -37,7 +35,7 @@ class TextStream:
         return self._send(len(self.text) - self._held())
 
     def finish(self) -> str:
-        """The rest."""
+        """The remaining text."""
         if not self.stopped:
             before = self._decode(self.ids[self.context : self.read])
             self._add(self._decode(self.ids[self.context :])[len(before) :])
@@ -54,7 +52,7 @@ class TextStream:
             self.text, self.stopped = self.text[: min(found)], True
 
     def _held(self) -> int:
-        """Characters at the end that may still go."""
+        """The number of characters at the end that may still be removed."""
         if self.stopped:
             return len(self.text) - len(self.text.rstrip()) if self.strip else 0
         held = 0

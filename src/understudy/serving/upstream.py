@@ -1,8 +1,8 @@
-"""Answers from another OpenAI-compatible server, whose address only the config can set.
+"""Responses from another OpenAI-compatible server, whose address only the config sets.
 
-Redirects are not followed, the environment's proxies are not used, and nothing in a request reaches
-the address: a request cannot make the gateway talk to anybody else. What comes back is trusted as
-little (`said.py`).
+The client follows no redirects and ignores the environment's proxies, and nothing in a request
+affects the address: a request cannot make the gateway contact any other server. Replies are not
+trusted either (`said.py`).
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from understudy.serving.wire import (
 )
 
 PASSED_ON = {400, 404, 413, 422, 429}
-"""What an upstream may blame on the client; anything else is the gateway's trouble."""
+"""Upstream errors that are the client's fault; any other is the gateway's."""
 MAX_LINE = 1 << 22
-"""Longest line of a streamed answer, in bytes."""
+"""Longest line of a streamed response, in bytes."""
 END_S = 1.0
-"""How long the end of a stream is awaited after its last word, so that its connection can be used
-again."""
+"""How long to wait for the end of a stream after its last event, so that its connection can be
+reused."""
 
 
 class Upstream:
@@ -57,7 +57,7 @@ class Upstream:
         self.client.close()
 
     def state(self) -> Json:
-        """For the health page: whether the last answer failed; the address stays unsaid."""
+        """For the health page: whether the last response failed. Omits the upstream's address."""
         return {
             "kind": "upstream",
             "state": "failing" if self.error else "ok",
@@ -65,7 +65,7 @@ class Upstream:
         }
 
     async def answer(self, request: ChatRequest | CompletionRequest, request_id: str) -> Json:
-        """The upstream's answer under our id and model name."""
+        """The upstream's response under our id and model name."""
         chat = isinstance(request, ChatRequest)
         try:
             reply = await self.client.post(self._path(request), self._body(request))
@@ -114,7 +114,7 @@ class Upstream:
         self.error = None
 
     def _refused(self, status: int, content: bytes, retry_after: str) -> ApiError:
-        """What a client is told of an upstream's refusal."""
+        """The error that a client gets when the upstream refuses."""
         headers = None
         if retry_after.isascii() and retry_after.isprintable() and 0 < len(retry_after) < 40:
             headers = {"Retry-After": retry_after}
@@ -132,9 +132,10 @@ class Upstream:
         return ApiError(502, message, kind=kind, code=code, headers=headers)
 
     def _failed(self, error: Exception) -> ApiError:
-        """What a client is told of an upstream that cannot be understood; no word of its own."""
+        """The error that a client gets for an unintelligible upstream; quotes nothing that it
+        sent."""
         self.error = type(error).__name__
-        what = "sent no answer" if isinstance(error, BadResponse) else "cannot be reached"
+        what = "sent no valid response" if isinstance(error, BadResponse) else "cannot be reached"
         message = f"the model's server {what}"
         return ApiError(502, message, kind="server_error", code="upstream_failed")
 
@@ -150,7 +151,7 @@ class Upstream:
 
 
 def _number(request: ChatRequest | CompletionRequest) -> int:
-    """How many answers are asked for."""
+    """The number of requested responses."""
     prompts = 1 if isinstance(request, ChatRequest) else len(request.prompts)
     return prompts * (request.n or 1)
 
@@ -160,7 +161,7 @@ def _with_usage(counts: Json | None) -> Json:
 
 
 async def _drain(connection: Connection) -> None:
-    """Take what is left, if it comes at once."""
+    """Read the rest, if it arrives quickly."""
     with suppress(TimeoutError):
         async with asyncio.timeout(END_S):
             while await connection.take():
@@ -168,19 +169,19 @@ async def _drain(connection: Connection) -> None:
 
 
 async def _lines(connection: Connection) -> AsyncIterator[bytes]:
-    """The lines of an answer as they come."""
+    """The lines of a response as they come."""
     rest = b""
     while piece := await connection.take():
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > MAX_LINE:
-            raise BadResponse(f"a line of the answer is longer than {MAX_LINE} bytes")
+            raise BadResponse(f"a line of the response is longer than {MAX_LINE} bytes")
         for line in lines:
             yield line
     yield rest
 
 
 async def check_upstream(url: str, *, private: bool, resolve: Resolve = ask_system) -> None:
-    """ValueError, with the way out, if no connection may go to where the URL leads now."""
+    """ValueError that says what to do if the URL's present address is not allowed."""
     parts = urlsplit(check_url(url))
     port = parts.port or (443 if parts.scheme == "https" else 80)
     await checked_addresses(str(parts.hostname), port, private=private, resolve=resolve)

@@ -1,6 +1,6 @@
-"""The API's shapes: what a request may say, what an answer and an error look like.
+"""The API's schemas: requests, responses and errors.
 
-A parameter that the gateway does not honour is refused by name, unless its value asks for nothing
+The gateway refuses a parameter that it does not honour by name, unless its value requests nothing
 (`tools=[]`, `response_format={"type": "text"}`): clients send such values by default.
 """
 
@@ -25,13 +25,13 @@ OWN_FIELDS = {
     "stream_options",
     "user",
 }
-"""Fields of a request that are for the gateway and go no further."""
+"""Fields of a request that are for the gateway only and not passed on."""
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Stop = str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None
 
 
 class ApiError(HTTPException):
-    """An error that the client is told of, in OpenAI's shape."""
+    """An error for the client, in OpenAI's format."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class ApiError(HTTPException):
 
 
 def printable(text: str) -> str:
-    """A text that can be encoded: half of a surrogate pair becomes U+FFFD."""
+    """A text that can be encoded: an unpaired surrogate becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> Json:
-    """`{"error": {...}}` as OpenAI's clients read it."""
+    """`{"error": {...}}` in OpenAI's format."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -85,15 +85,15 @@ def _named(error: ErrorDetails) -> list[int | str]:
 
 UNSUPPORTED = "unsupported_value"
 NO_TOOLS = "the gateway has no tools"
-NO_MEDIA = "the gateway answers with text only"
+NO_MEDIA = "the gateway supports text only"
 Idle = dict[str, tuple[tuple[Any, ...], str]]
 IDLE: Idle = {
     "frequency_penalty": ((0,), "penalties are not supported"),
     "logit_bias": (({},), "it is not supported"),
     "presence_penalty": ((0,), "penalties are not supported"),
-    "service_tier": (("auto", "default"), "there is one tier"),
+    "service_tier": (("auto", "default"), "there is only one tier"),
 }
-"""Parameters that are accepted only with a value that asks for nothing: values and why no other."""
+"""Parameters accepted only with a value that requests nothing: those values, and why no others."""
 CHAT_IDLE: Idle = {
     **IDLE,
     "audio": ((), NO_MEDIA),
@@ -103,7 +103,7 @@ CHAT_IDLE: Idle = {
     "moderation": ((), "it is not supported"),
     "parallel_tool_calls": ((True, False), NO_TOOLS),
     "prediction": ((), "it is not supported"),
-    "reasoning_effort": (("none",), "the model does not reason apart from its answer"),
+    "reasoning_effort": (("none",), "the model does not reason separately from its response"),
     "response_format": (({"type": "text"},), 'only {"type": "text"} is supported'),
     "tool_choice": (("none", "auto"), NO_TOOLS),
     "tools": (([],), NO_TOOLS),
@@ -112,14 +112,13 @@ CHAT_IDLE: Idle = {
 }
 COMPLETION_IDLE: Idle = {
     **IDLE,
-    "echo": ((False,), "the prompt is not repeated"),
-    "suffix": (("",), "texts are continued at their end only"),
+    "echo": ((False,), "the prompt is not echoed"),
+    "suffix": (("",), "texts are only continued at their end"),
 }
 
 
 def drop_idle(given: Any, idle: Idle) -> Any:
-    """A request without the parameters that ask for nothing; ApiError names one that asks for
-    something."""
+    """A request without the parameters that request nothing; ApiError names one that does."""
     if not isinstance(given, dict):
         return given
     for name, (values, why) in idle.items():
@@ -139,7 +138,7 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """Options of a streamed answer."""
+    """Options of a streamed response."""
 
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
@@ -164,7 +163,7 @@ def _text(content: Any) -> Any:
 
 
 class ChatMessage(_Strict):
-    """One turn. An answer of the gateway may be sent back as it came."""
+    """One turn. A response of the gateway may be sent back unchanged."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
@@ -177,7 +176,7 @@ class ChatMessage(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _as_sent(cls, given: Any) -> Any:
-        """Leave out what an answer carries beside its text; refuse turns of tools."""
+        """Drop what a response carries beside its text; refuse turns of tools."""
         if not isinstance(given, dict):
             return given
         if given.get("role") in ("tool", "function"):
@@ -198,7 +197,7 @@ class ChatMessage(_Strict):
         return self
 
     def plain(self) -> tuple[str, str]:
-        """(role, text) as a record has them."""
+        """(role, text) for a record."""
         return "system" if self.role == "developer" else self.role, self.content or ""
 
 
@@ -211,7 +210,7 @@ ANSWER_FIELDS = {
     "refusal",
     "tool_calls",
 }
-"""Beside its text, what OpenAI-compatible servers put into an answer's message."""
+"""Fields beside the text that OpenAI-compatible servers add to a response's message."""
 
 
 def _is_own(name: str) -> bool:
@@ -231,7 +230,7 @@ class _Request(_Strict):
     store: bool | None = None
     """False keeps this request out of the log."""
     user: Any = None
-    """This and the rest: what a client tells about itself; it changes nothing and is not kept."""
+    """This and the following describe the client; they change nothing and are not kept."""
     metadata: Any = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
@@ -245,7 +244,7 @@ class _Request(_Strict):
         return self
 
     def sent(self) -> Json:
-        """What an upstream is asked: only what the gateway honours."""
+        """The body sent to an upstream: only what the gateway honours."""
         return self.model_dump(exclude_none=True, exclude=OWN_FIELDS)
 
     @property
@@ -278,7 +277,7 @@ class ChatRequest(_Request):
         return self
 
     def sent(self) -> Json:
-        """What an upstream is asked: only what the gateway honours."""
+        """The body sent to an upstream: only what the gateway honours."""
         messages = [
             m.model_dump(exclude_none=True) | {"content": m.content or ""} for m in self.messages
         ]
@@ -286,7 +285,7 @@ class ChatRequest(_Request):
 
     @property
     def limit(self) -> int | None:
-        """The most tokens asked for."""
+        """The most tokens requested."""
         return self.max_completion_tokens or self.max_tokens
 
 
@@ -305,7 +304,7 @@ class CompletionRequest(_Request):
     @model_validator(mode="after")
     def _check(self) -> "CompletionRequest":
         if self.best_of not in (None, self.n or 1):
-            raise ValueError("best_of must be n: every answer that is drawn is sent")
+            raise ValueError("best_of must equal n: every response drawn is sent")
         if not all(prompt.strip() for prompt in self.prompts):
             raise ValueError("a prompt is empty")
         return self
@@ -317,7 +316,7 @@ class CompletionRequest(_Request):
 
     @property
     def limit(self) -> int | None:
-        """The most tokens asked for."""
+        """The most tokens requested."""
         return self.max_tokens
 
 
@@ -325,12 +324,12 @@ class Feedback(_Strict):
     """POST /v1/feedback: exactly one of thumb, choice and correction."""
 
     id: str
-    """The answer's id."""
+    """The response's id."""
     index: Annotated[int, Field(ge=0, le=10**6)] = 0
-    """Which of several answers the thumb or the correction is for."""
+    """Index of the response that the thumb or the correction is for."""
     thumb: Literal["up", "down"] | None = None
     choice: Annotated[int, Field(ge=0, le=10**6)] | None = None
-    """Index of the answer that the user chose."""
+    """Index of the response that the user chose."""
     correction: Annotated[str, Field(min_length=1)] | None = None
     """What the user would have wanted."""
 
@@ -352,7 +351,7 @@ class Feedback(_Strict):
 
 
 def envelope(kind: str, request_id: str, model: str, choices: list[Json]) -> Json:
-    """A whole answer without its usage."""
+    """A whole response without its usage."""
     return {
         "id": request_id,
         "object": kind,

@@ -1,7 +1,7 @@
-"""What a web app is made of: routes that each say who may use them, and what a route is given.
+"""The parts of a web app: routes that each declare who may use them, and their calls and replies.
 
-A route cannot be written without an access level, and whatever is no route is refused: the default
-is deny. `tests/unit/labeling/test_matrix.py` walks the table of routes.
+Every route needs an access level, and anything without a route is refused: the default is deny.
+`tests/unit/labeling/test_matrix.py` walks the table of routes.
 """
 
 import re
@@ -23,37 +23,37 @@ class Access(Enum):
     PUBLIC = "public"
     """Anybody."""
     ACCOUNT = "account"
-    """Whoever is signed in."""
+    """Any signed-in account."""
     WORKER = "worker"
-    """Accounts that may take items: in practice, in screening or at work."""
+    """Accounts that may take items: in practice, in screening or active."""
     OWNER = "owner"
-    """Accounts that run the project."""
+    """Owners of the project."""
 
 
 WORKING = ("practice", "screening", "active")
-"""Stages of an account that takes items."""
+"""Stages in which an account takes items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who is signed in: `Account("lab-1", "Ann", "training", False, "active")`."""
+    """A signed-in account: `Account("lab-1", "Ann", "training", False, "active")`."""
 
     id: str
     """Opaque id; the labeler's id once there is a role."""
     name: str
-    """What the person is called here and signs in with."""
+    """Display and sign-in name."""
     role: str | None
     """training, held_out or researcher; None until it is given."""
     owner: bool
-    """Whether this account runs the project."""
+    """Whether this account owns the project."""
     stage: str
     """instructions, practice, screening, waiting, active or rejected."""
     rubric: str | None = None
-    """The version of the instructions that holds now; read, if the stage says so."""
+    """The current version of the instructions; whether it was read depends on the stage."""
 
     @property
     def home(self) -> str:
-        """The page to go to."""
+        """The page to go to next."""
         if self.stage in ("instructions", "waiting"):
             return f"/{self.stage}"
         if self.stage in WORKING and not (self.owner and self.role is None):
@@ -61,7 +61,7 @@ class Account:
         return "/owner" if self.owner else "/waiting"
 
     def to_json(self) -> Json:
-        """As the browser sees it."""
+        """The JSON for the browser."""
         return {
             "id": self.id,
             "name": self.name,
@@ -89,7 +89,7 @@ class ApiError(Exception):
 
     @property
     def body(self) -> Json:
-        """`go` is part of the error, anything else stands beside it."""
+        """`go` becomes part of the error; anything else goes beside it."""
         error = {"code": self.code, "message": self.message}
         rest = dict(self.more)
         if "go" in rest:
@@ -98,14 +98,14 @@ class ApiError(Exception):
 
 
 class Body(BaseModel):
-    """The JSON body of a request; what it does not know it refuses."""
+    """The JSON body of a request; refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An HTML page: a template's name; the data come as JSON."""
+    """An HTML page: a template's name; the page fetches its data as JSON."""
 
     template: str
     status: int = 200
@@ -113,23 +113,23 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The browser is sent elsewhere in this app."""
+    """A redirect within this app."""
 
     to: str
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file for the person to keep; never shown as a page of this app."""
+    """A file to download; never shown as a page of this app."""
 
     path: Path
     name: str
-    """What it will be called."""
+    """The file's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes of a type of their own, like the SVG of a plot."""
+    """Bytes of another type, like the SVG of a plot."""
 
     data: bytes
     media_type: str
@@ -152,7 +152,7 @@ class SignedOut:
 
 @dataclass(frozen=True, slots=True)
 class WithToken:
-    """A JSON reply to which the CSRF token is added, for a page whose own has grown old."""
+    """A JSON reply with a fresh CSRF token, for pages whose token expired."""
 
     body: Json
 
@@ -162,26 +162,26 @@ Reply = Page | Redirect | Download | Content | SignedIn | SignedOut | WithToken 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as a route sees it, after access and CSRF were checked."""
+    """A request as a route gets it, after the access and CSRF checks."""
 
     app: Any
-    """The application's own parts."""
+    """The application's own state."""
     account: Account | None
-    """Who is signed in."""
+    """The signed-in account, or None."""
     path: Mapping[str, str]
     """Parameters in the path."""
     query: Mapping[str, str]
-    """Parameters after the question mark."""
+    """Query parameters."""
     body: Any
     """An instance of the route's body class, None for GET."""
     token: str
     """The session cookie's value."""
     address: str
-    """Where the request comes from."""
+    """The client's address."""
 
     @property
     def me(self) -> Account:
-        """Who is signed in, on a route that only signed-in people reach."""
+        """The signed-in account, on a route that requires one."""
         assert self.account is not None
         return self.account
 
@@ -201,21 +201,21 @@ class Route:
     handler: Callable[[Call], Reply] = field(compare=False)
     """A plain function, run in a thread."""
     body: type[BaseModel] = Nothing
-    """What the request's JSON must be; not looked at for GET."""
+    """The class of the request's JSON; ignored for GET."""
     max_bytes: int = 256 * 1024
-    """Largest body."""
+    """Largest body, in bytes."""
     apart: bool = False
-    """Whether it takes long, so that a process beside the server answers it (`web/apart.py`)."""
+    """Whether it is slow, so that a separate process answers it (`web/apart.py`)."""
 
     def __post_init__(self) -> None:
         if self.apart and self.changes_state:
-            raise ValueError(f"{self.method} {self.path} cannot be apart: it may be asked again")
+            raise ValueError(f"{self.method} {self.path} cannot be apart: it may be repeated")
         if not re.fullmatch(r"(/[\w.{}:-]*)+", self.path):
             raise ValueError(f"path {self.path!r} must be like /work/{{assignment_id}}")
 
     @property
     def is_api(self) -> bool:
-        """Whether it speaks JSON."""
+        """Whether it is a JSON route."""
         return self.path.startswith("/api/") or self.path == "/health"
 
     @property
@@ -225,17 +225,17 @@ class Route:
 
 
 def refusal(access: Access, account: Account | None) -> ApiError | None:
-    """Why an account may not use a route with this access, None if it may."""
+    """Why an account may not use a route with this access; None if it may."""
     if access is Access.PUBLIC:
         return None
     if account is None:
-        return ApiError(401, "signed_out", "You are signed out; sign in to go on.")
+        return ApiError(401, "signed_out", "You are signed out; sign in to continue.")
     if access is Access.ACCOUNT:
         return None
     if access is Access.OWNER:
         if account.owner:
             return None
-        return ApiError(403, "forbidden", "Only the owner of the project may do this.")
+        return ApiError(403, "forbidden", "Only an owner of the project may do this.")
     if account.stage in WORKING and not (account.owner and account.role is None):
         return None
-    return ApiError(403, "gate", "There is something to do first.", go=account.home)
+    return ApiError(403, "gate", "You have to complete another step first.", go=account.home)

@@ -1,11 +1,11 @@
-"""Routes that take long, answered in a process beside the server: nobody at work waits for them.
+"""Answers slow routes in a separate process, so that no labeler waits for them.
 
-The process is started by the first such request, does one after the other, is niced, and ends with
-the server; one that died is started again. What it computed it keeps as the server would. It is
-spoken to over its pipes, a line of JSON for each call, a line of JSON and a body for each answer:
-replies go to the browser as they come, unread by the server.
+The first such request starts the process; it runs one call at a time at a lower priority, ends with
+the server, and is restarted if it dies. It caches results as the server would. It communicates over
+pipes: a line of JSON per call, a line of JSON and a body per reply. The server passes replies to
+the browser without parsing them.
 
-A browser that would have to wait is told so (202, `{"pending": true}`) and asks again.
+A browser that would have to wait gets 202 with `{"pending": true}` and polls.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from understudy.web.access import Account, ApiError, Call, Content, Reply, Route
 from understudy.web.bugs import report
 
 PATIENCE_S = 2.0
-"""A browser is let wait so long before it is told to ask again."""
+"""How long a browser waits before it is told to poll."""
 KEPT_S = 30.0
-"""An answer that nobody has asked for again is kept so long."""
+"""How long a reply is kept for a browser that polls."""
 NICE = 5
 
 
 class Apart:
-    """The process and what it was asked, one call at a time."""
+    """The process and its calls, one at a time."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
@@ -42,10 +42,10 @@ class Apart:
         self.asked: dict[str, Future[Response]] = {}
 
     async def answer(self, route: Route, call: Call, *, patient: bool) -> Response:
-        """The response, or (unless `patient`) that it is not there yet.
+        """The response or, unless `patient`, a reply that it is pending.
 
-        The same call asked by the same account meanwhile is one call. OSError when the process
-        died over it.
+        Identical concurrent calls by one account are merged. OSError if the process died during the
+        call.
         """
         line = _call_line(route, call)
         asked = self.asked.get(line)
@@ -55,13 +55,13 @@ class Apart:
         waiting = asyncio.wrap_future(asked)
         found, _ = await asyncio.wait({waiting}, timeout=None if patient else PATIENCE_S)
         if not found:
-            waiting.add_done_callback(lambda done: done.exception())  # whoever asks again sees it
+            waiting.add_done_callback(lambda done: done.exception())  # whoever polls sees it
             return JSONResponse({"pending": True}, status_code=202)
         self._forget(line, asked)
         return waiting.result()
 
     def close(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, even during a call."""
         self.thread.shutdown(wait=False, cancel_futures=True)
         if self.process is not None:
             self.process.kill()
@@ -69,7 +69,7 @@ class Apart:
             self._bury(self.process)
 
     def _ask(self, line: str) -> Response:
-        """In the thread."""
+        """Runs in the thread."""
         if self.process is not None and self.process.poll() is not None:
             self._bury(self.process)
             self.process = None
@@ -84,16 +84,16 @@ class Apart:
             calls.write(line.encode() + b"\n")
             calls.flush()
             head = json.loads(answers.readline() or b"null")
-        except (BrokenPipeError, ValueError):  # gone, or gone in the middle of a line
+        except (BrokenPipeError, ValueError):  # ended, perhaps in the middle of a line
             head = None
         body = answers.read(head["length"]) if head else b""
         if head is None or len(body) < head["length"]:
             code = self._bury(self.process)
-            raise OSError(f"the process that works numbers out has ended ({code})")
+            raise OSError(f"the process that computes the numbers has ended ({code})")
         return Response(body, head["status"], head["headers"], head["media_type"])
 
     def _bury(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for its end; its exit status."""
+        """Wait for its end; returns its exit status."""
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):
@@ -101,7 +101,7 @@ class Apart:
         return process.wait()
 
     def _forget_later(self, line: str, asked: Future[Response]) -> None:
-        """An answer that nobody has come back for is of no use later."""
+        """Drop replies that nobody came back for."""
 
         def look() -> None:
             if asked.done():
@@ -117,18 +117,18 @@ class Apart:
 
 
 def _call_line(route: Route, call: Call) -> str:
-    """A call as a line: who asks and what for."""
+    """A call as a line of JSON: the account and the request."""
     account = None if call.account is None else asdict(call.account)
     said = {"route": route.path, "path": dict(call.path), "query": dict(call.query)}
     return json.dumps({**said, "account": account}, sort_keys=True)
 
 
 def answer_calls(routes: Sequence[Route], parts: Any) -> None:
-    """The process's own side: answer on its pipes until they are closed."""
+    """Run in the process: answer calls on its pipes until they close."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends this process
     os.nice(NICE)
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a handler prints is no answer
+    os.dup2(2, 1)  # a handler's prints must not mix with replies
     known = {route.path: route for route in routes if route.apart}
     while line := calls.readline():
         said = json.loads(line)
@@ -171,16 +171,16 @@ def _write(answers: BinaryIO, response: Response) -> None:
 
 
 def unavailable(error: OSError) -> ApiError:
-    """What a browser is told when the store cannot be used."""
+    """The reply when the store cannot be used."""
     print(f"understudy: {error}", file=sys.stderr, flush=True)
     return ApiError(
         503,
         "store_unavailable",
-        "The store cannot be used now; nothing was stored.",
+        "The store is unavailable; nothing was saved.",
         headers={"Retry-After": "2"},
     )
 
 
 def internal() -> ApiError:
-    """What a browser is told of a bug."""
-    return ApiError(500, "internal", "Something went wrong here; it was written down.")
+    """The reply after a bug."""
+    return ApiError(500, "internal", "Something went wrong on the server; it was logged.")

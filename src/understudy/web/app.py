@@ -1,8 +1,8 @@
-"""A table of routes becomes an ASGI application: sign-in, access, CSRF and limits around each.
+"""Turns a table of routes into an ASGI application with sign-in, access, CSRF and limits.
 
-What a route's function returns becomes a response here, and so does what it raises: an `ApiError`
-its own status, a store that cannot be used 503 (nothing was kept, the browser tries again), a bug
-500 with no word about it. Pages get the same few things each; all else comes as JSON.
+Converts what a route's function returns or raises into a response: an `ApiError` has its own
+status, an unavailable store gives 503 (nothing was saved, the browser retries), a bug gives 500
+without details. Pages get the same few variables each; all other data comes as JSON.
 """
 
 import asyncio
@@ -53,42 +53,42 @@ from understudy.web.static import Static
 
 CSRF_HEADER = "x-csrf-token"
 THREADS = 8
-"""Requests that are worked on at the same time; more only make each other slower."""
+"""Requests handled at the same time; more would only slow each other down."""
 
 
 class Door(Protocol):
-    """Knows who is behind a cookie."""
+    """Looks up the account behind a cookie."""
 
     def account_of(self, token: str) -> Account | None:
-        """Who is signed in with it, if its session lives."""
+        """The account signed in with the cookie, if its session is valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebSettings:
-    """What an application needs to know of where it runs."""
+    """How an application is deployed."""
 
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
-    """Names that it answers under."""
+    """Host names that it serves."""
     tls: bool = False
-    """Whether browsers reach it by https."""
+    """Whether browsers use https."""
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
-    """Of a sign-in."""
+    """Lifetimes of a sign-in."""
     stall_s: float = 20.0
-    """Longest time in which a body may not arrive."""
+    """Timeout for receiving a body."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
-    """What is around every route."""
+    """What surrounds every route."""
 
     parts: Any
-    """The application's own parts, `Call.app`."""
+    """The application's own state, `Call.app`."""
     door: Door
     settings: WebSettings
     pages: Environment
     threads: ThreadPoolExecutor
     apart: Apart | None
-    """Who answers routes that take long; None: we do."""
+    """The process that answers slow routes; None to answer them here."""
 
     @property
     def cookie(self) -> Cookie:
@@ -106,10 +106,10 @@ def build_app(
     static: Path,
     apart: Sequence[str] | None = None,
 ) -> FastAPI:
-    """The application with these routes and no others.
+    """An application with exactly these routes.
 
     `apart` is the command of a process that calls `answer_calls` with the same routes; it answers
-    those that take long.
+    the slow ones.
     """
     _check_unique(routes)
     frame = Frame(
@@ -148,7 +148,7 @@ def _check_unique(routes: Sequence[Route]) -> None:
     seen = set()
     for route in routes:
         if (route.method, route.path) in seen:
-            raise ValueError(f"{route.method} {route.path} is there twice")
+            raise ValueError(f"{route.method} {route.path} is defined twice")
         seen.add((route.method, route.path))
 
 
@@ -194,11 +194,12 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
 def _answer(
     route: Route, frame: Frame, request: Request, token: str, raw: bytes
 ) -> tuple[Reply | Call, Account | None]:
-    """What the route says, or the call for who is apart, and who asked; in a thread."""
+    """The route's reply, or the call for the separate process, and the account; runs in a
+    thread."""
     if route.changes_state:
         _check_origin(request)
         if not csrf_ok(token, request.headers.get(CSRF_HEADER)):
-            raise ApiError(403, "csrf", "This page has grown old; load it again.")
+            raise ApiError(403, "csrf", "This page has expired; reload it.")
     account = frame.door.account_of(token)
     refused = refusal(route.access, account)
     if refused is not None:
@@ -218,7 +219,7 @@ def _answer(
 
 
 def _token_of(request: Request, frame: Frame) -> str:
-    """The cookie's value, or a new one for a browser that has none."""
+    """The cookie's value, or a new one for a browser without one."""
     given = request.cookies.get(frame.cookie.name, "")
     if is_token(given):
         return given
@@ -226,7 +227,7 @@ def _token_of(request: Request, frame: Frame) -> str:
 
 
 async def _read(request: Request, route: Route, frame: Frame) -> bytes:
-    """The body, before anything looks at it no longer than the route allows."""
+    """The body, cut off with an error if it exceeds the route's limit."""
     declared = request.headers.get("content-length", "0")
     too_large = ApiError(413, "too_large", f"This is larger than {route.max_bytes:,} bytes.")
     if not declared.isdigit() or int(declared) > route.max_bytes:
@@ -265,7 +266,7 @@ def _parse(route: Route, raw: bytes) -> Any:
 
 
 def _check_origin(request: Request) -> None:
-    """A browser says where a request comes from; another site's is refused, token or not."""
+    """Refuse requests that the browser says come from another site, even with a valid token."""
     origin = request.headers.get("origin")
     if origin is not None:
         host = origin.partition("://")[2]
@@ -318,7 +319,7 @@ def _with_cookie(response: Response, frame: Frame, token: str) -> Response:
 
 
 def _refused(frame: Frame, error: ApiError, request: Request, *, is_api: bool) -> Response:
-    """JSON for programs; for people the page where they can go on, or one that says why not."""
+    """JSON for programs; for people a redirect to the page that they need, or an error page."""
     if is_api:
         return JSONResponse(error.body, status_code=error.status, headers=error.headers)
     if error.status == 401:
@@ -332,14 +333,14 @@ def _refused(frame: Frame, error: ApiError, request: Request, *, is_api: bool) -
 
 
 async def _no_route(frame: Frame, request: Request, error: Exception) -> Response:
-    """Whatever is no route: the default is deny."""
+    """The reply for unknown routes: the default is deny."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    messages = {404: "There is no such page.", 405: "This cannot be done here."}
+    messages = {404: "There is no such page.", 405: "This method is not allowed here."}
     codes = {404: "not_found", 405: "not_allowed"}
     failure = ApiError(
         status,
         codes.get(status, "internal"),
-        messages.get(status, "Something went wrong here."),
+        messages.get(status, "Something went wrong on the server."),
         headers=getattr(error, "headers", None),
     )
     return _refused(frame, failure, request, is_api=request.url.path.startswith("/api/"))

@@ -1,6 +1,6 @@
-"""What no JSON body may hold, whatever its fields.
+"""Checks that apply to every JSON body.
 
-Numbers that other programs read differently, and characters that a database refuses.
+They refuse numbers that programs read differently, and characters that a database refuses.
 """
 
 import math
@@ -12,13 +12,13 @@ from pydantic_core import from_json
 _SUSPECT = re.compile(rb"\d{16}|NaN|Infinity|[eE]\+?\d{3}")
 _NUL = b"\\u0000"
 LARGEST = 2**63 - 1
-"""Largest integer: what databases and most programs hold."""
+"""Largest integer that databases and most programs support."""
 
 
 def check_body(raw: bytes, *, nul: bool = False) -> None:
     """ValueError for NaN, infinities and integers of more than 64 bits, and unless `nul` for NUL.
 
-    Broken JSON is left to whoever reads it.
+    Invalid JSON is left to the parser.
     """
     if not _SUSPECT.search(raw) and (nul or _NUL not in raw):
         return
@@ -33,9 +33,9 @@ def _check(value: Any, nul: bool) -> None:
     if isinstance(value, int) and not -LARGEST - 1 <= value <= LARGEST:
         raise ValueError("a number has more than 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("NaN and infinities are no JSON numbers")
+        raise ValueError("NaN and infinities are not JSON numbers")
     if isinstance(value, str) and not nul and "\0" in value:
-        raise ValueError("A text holds a NUL character; take it out.")
+        raise ValueError("A text contains a NUL character; remove it.")
     if isinstance(value, dict):
         for pair in value.items():
             _check(pair[0], nul)

@@ -1,4 +1,4 @@
-"""Reports of bugs without anybody's words: an exception's message may quote what a person wrote."""
+"""Reports bugs without exception messages, which may quote what a person wrote."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def frames(error: BaseException) -> str:
-    """Where it was raised and of which type, with all that led to it, and no message."""
+    """The types and locations of an exception and its causes, without messages."""
     lines: list[str] = []
     one: BaseException | None = error
     seen: set[int] = set()
@@ -21,20 +21,20 @@ def frames(error: BaseException) -> str:
 
 
 def report(error: BaseException) -> None:
-    """Write it down on stderr."""
+    """Report a bug on stderr."""
     print(f"understudy: a bug\n{frames(error)}", end="", file=sys.stderr, flush=True)
 
 
 class WordlessFormatter(logging.Formatter):
-    """Formats log records of libraries, whose tracebacks would hold messages too."""
+    """Formats libraries' log records without the messages in their tracebacks."""
 
     def formatException(self, ei: Any) -> str:
-        """The traceback's places and types."""
+        """The traceback's locations and types."""
         return frames(ei[1]).rstrip()
 
 
 def log_without_words() -> None:
-    """Let every library's log of this process go to stderr through the formatter."""
+    """Send the logs of all libraries to stderr through the formatter."""
     handler = logging.StreamHandler()
     handler.setFormatter(WordlessFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -1,6 +1,6 @@
 """Headers on every response, and limits on every request, whatever the route.
 
-Plain ASGI around the whole application, so that no route can be without them.
+Plain ASGI around the whole application, so that every route has them.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ NO_STORE = "no-store"
 
 
 class SecureHeaders:
-    """Wraps an ASGI application: a request for another host is refused, headers are added."""
+    """Wraps an ASGI application: refuses requests for other hosts and adds headers."""
 
     def __init__(self, app: Any, *, hosts: tuple[str, ...], tls: bool) -> None:
         self.app, self.hosts = app, frozenset(host.lower() for host in hosts)
@@ -42,7 +42,7 @@ class SecureHeaders:
         self.headers = [(name.encode(), value.encode()) for name, value in every.items()]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass a request on; 421 for a host that is not ours (DNS rebinding)."""
+        """Pass a request on; 421 for an unknown host (DNS rebinding)."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -59,7 +59,7 @@ class SecureHeaders:
         if host_name(host) not in self.hosts:
             head = [(b"content-type", b"text/plain; charset=utf-8")]
             await with_headers({"type": "http.response.start", "status": 421, "headers": head})
-            body = b"This server does not answer under that name."
+            body = b"This server does not serve that host name."
             await send({"type": "http.response.body", "body": body})
             return
         await self.app(scope, receive, with_headers)

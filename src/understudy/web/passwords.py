@@ -1,6 +1,6 @@
 """Passwords: argon2id with OWASP's parameters, at most two at a time, so that memory is bounded.
 
-A password is normalised (NFC): systems write the same accented letter in different ways.
+Passwords are normalised (NFC), since systems encode the same accented letter differently.
 """
 
 import threading
@@ -16,7 +16,7 @@ _nobody: list[str] = []
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash; ValueError for a password too short or too long."""
+    """The argon2id hash; ValueError if the password is too short or too long."""
     password = normalize("NFC", password)
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise ValueError(
@@ -28,7 +28,7 @@ def hash_password(password: str) -> str:
 
 
 def verify(hashed: str | None, password: str) -> bool:
-    """Whether a password is right; takes as long for an account that does not exist (None)."""
+    """Whether a password is right; takes equally long for an unknown account (None)."""
     with _at_once:
         try:
             right = _hasher.verify(hashed or _hash_of_nobody(), _bytes(password))
@@ -38,7 +38,7 @@ def verify(hashed: str | None, password: str) -> bool:
 
 
 def outdated(hashed: str) -> bool:
-    """Whether a hash was made with other parameters than today's."""
+    """Whether a hash was made with outdated parameters."""
     return _hasher.check_needs_rehash(hashed)
 
 

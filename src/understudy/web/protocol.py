@@ -1,9 +1,9 @@
-"""Uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may be, and on
-how many connections may wait for one.
+"""Uvicorn's HTTP protocol with limits on the time and size of a request's head and on the number of
+connections without a request.
 
-Uvicorn itself waits for a head without end, so that connections that send one byte a minute
-(slowloris), or nothing, would take every place there is. Here the one that has waited longest makes
-room for a new one. The body's limits are each server's own.
+Uvicorn itself waits for a head forever, so connections that send one byte a minute (slowloris), or
+nothing, could use up all connections. Here the one that has waited longest is closed for a new one.
+Each server sets its own limits on the body.
 """
 
 import socket
@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from understudy.web import sockets
 
 MAX_HEAD = 1 << 16
-"""Bytes that the line and the headers of a request may have."""
+"""Most bytes of a request's line and headers."""
 _END = b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _LATE = b"HTTP/1.1 408 Request Timeout" + _END
 _LARGE = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
@@ -27,16 +27,16 @@ class PatientProtocol(HttpToolsProtocol):
     head_seconds = 20.0
     most_idle = 512
     idle: dict["PatientProtocol", None]
-    """The connections between requests, the one that has waited longest first."""
+    """Connections without a request, the one that has waited longest first."""
 
     def connection_made(self, transport: Any) -> None:
-        """A head is awaited from now on."""
+        """Start waiting for a head."""
         self._timer: TimerHandle | None = None
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head."""
+        """Count the bytes of a head."""
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
         self._head_bytes += len(data)
@@ -45,18 +45,18 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse(_LARGE)
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """The head is complete."""
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Nothing to do until the next request, if there is one."""
+        """Wait for the next request, if any."""
         super().on_response_complete()
         if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
             self._is_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more."""
+        """Stop waiting."""
         self._stop_waiting()
         super().connection_lost(exc)
 
@@ -84,16 +84,16 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 def patient(seconds: float, most_idle: int = 512) -> type[PatientProtocol]:
-    """The protocol that waits so long for a head, on so many connections at a time."""
+    """A protocol class with this timeout for a head and this many connections."""
     values = {"head_seconds": seconds, "most_idle": most_idle, "idle": {}}
     return type("PatientProtocol", (PatientProtocol,), values)
 
 
 def listen(host: str, port: int, *, backlog: int, stall_s: float) -> socket.socket:
-    """A listening socket on whose connections the kernel gives up a client that takes nothing;
-    ValueError where there can be none.
+    """A listening socket whose connections the kernel drops if the client reads nothing; ValueError
+    if it cannot listen.
 
-    That holds for whole answers, which Uvicorn hands to the kernel at once and then forgets.
+    This covers whole responses, which Uvicorn hands to the kernel in one piece.
     """
     listener = sockets.listen(host, port, backlog=backlog)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; inherited by every connection

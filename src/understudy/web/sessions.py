@@ -1,8 +1,8 @@
 """Sign-in sessions: a random cookie, kept on the server as a hash, with two lifetimes.
 
-The CSRF token is derived from the cookie, which no other site can read: a page holds it in a meta
-tag, and every request that changes something sends it back in a header. Somebody who is not signed
-in has a cookie as well, of which the server keeps nothing.
+The CSRF token is derived from the cookie, which no other site can read: a page has it in a meta
+tag, and every modifying request sends it back in a header. Browsers that are not signed in have a
+cookie too, which the server does not store.
 """
 
 import hmac
@@ -19,14 +19,14 @@ class Lifetimes:
     """How long a sign-in lasts."""
 
     idle: timedelta = timedelta(hours=8)
-    """Without any request."""
+    """Longest time without a request."""
     absolute: timedelta = timedelta(days=7)
-    """In all."""
+    """Longest time in total."""
     touch: timedelta = timedelta(minutes=1)
-    """How often a request is written down: not more, as every page would then wait for the disk."""
+    """How often a session's last use is stored; more often, every page would wait for the disk."""
 
     def over(self, created: datetime, seen: datetime, now: datetime) -> bool:
-        """Whether a session has ended; one from the future (a clock that was set back) has."""
+        """Whether a session has ended; one from the future (after the clock was set back) has."""
         if max(created, seen) - now > self.touch:
             return True
         return now - seen >= self.idle or now - created >= self.absolute
@@ -34,13 +34,13 @@ class Lifetimes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cookie:
-    """The session cookie. With TLS it belongs to this host alone and never travels in the clear."""
+    """The session cookie. With TLS it is bound to this host and never sent in the clear."""
 
     secure: bool
 
     @property
     def name(self) -> str:
-        """The browser holds a __Host- cookie to Secure, this host and all paths."""
+        """The cookie's name: browsers require Secure, this host and path / for a __Host- cookie."""
         return "__Host-understudy" if self.secure else "understudy"
 
     def set(self, token: str, lifetime: timedelta) -> str:
@@ -56,12 +56,12 @@ def new_token() -> str:
 
 
 def is_token(text: str) -> bool:
-    """Whether a text can be one of ours."""
+    """Whether a text has the form of a token."""
     return len(text) == 43 and all(c.isascii() and (c.isalnum() or c in "-_") for c in text)
 
 
 def session_id(token: str) -> str:
-    """What the server keeps of a cookie, so that a stolen database signs nobody in."""
+    """The stored hash of a cookie, so that a stolen database signs nobody in."""
     return sha256(token.encode()).hexdigest()
 
 

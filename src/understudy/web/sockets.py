@@ -1,10 +1,10 @@
-"""The socket that a server listens at, bound before anybody is told of it."""
+"""The socket that a server listens at, bound before its address is announced."""
 
 import socket
 
 
 def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
-    """A listening socket; ValueError with the way out where there can be none."""
+    """A listening socket; ValueError that says what to do if it cannot listen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=backlog)
@@ -16,6 +16,6 @@ def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
 
 
 def check_port(port: int) -> None:
-    """ValueError unless something can listen at `port`."""
+    """ValueError unless `port` is a valid port to listen at."""
     if not 1 <= port <= 65535:
         raise ValueError(f"port is {port}; it must be from 1 to 65535")

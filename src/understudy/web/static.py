@@ -1,4 +1,4 @@
-"""The app's own files: only those that were there at the start, each as what its name says."""
+"""The app's static files: only those present at startup, with the type of their suffix."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ TYPES = {
 
 
 class Static:
-    """Serves a folder under /static; a path from a request is looked up, never opened."""
+    """Serves a folder under /static; looks a request's path up in a table and never opens it."""
 
     def __init__(self, folder: Path) -> None:
         self.files = {
@@ -29,7 +29,7 @@ class Static:
         self.route = Route("/static/{name:path}", self.answer, methods=["GET"])
 
     async def answer(self, request: Request) -> Response:
-        """The file, 304 when the browser has it, 404 when there is none."""
+        """The file; 304 if the browser has it, 404 if there is none."""
         path = self.files.get(request.path_params["name"])
         if path is None:
             return PlainTextResponse("There is no such file.", status_code=404)

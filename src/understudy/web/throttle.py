@@ -1,8 +1,8 @@
 """How long to wait after wrong passwords.
 
-Failures in a row are counted by (name, address), by address and by name. The first is strict, so
-guessing one password stops soon; the others are lenient, since an office shares an address and
-nobody shall lock a colleague out by typing their name: by name alone a wait is never longer than
+Consecutive failures are counted by (name, address), by address and by name. The first count is
+strict, to stop the guessing of one password; the others are lenient, since an office shares an
+address and nobody should be able to lock out a colleague: by name alone a wait never exceeds
 `NAME_MAX_S`.
 """
 
@@ -15,8 +15,8 @@ NAME_MAX_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """After `free` failures the wait is 1 s and doubles up to `most_s`; `forget` without one ends
-    it."""
+    """After `free` failures the wait is 1 s and doubles up to `most_s`; it ends after `forget`
+    without one."""
 
     free: int
     most_s: float
@@ -31,7 +31,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def keys_of(name: str, address: str) -> dict[str, str]:
-    """What failures of a name from an address are counted under, by rule."""
+    """The keys, by rule, under which failures of a name from an address are counted."""
     return {
         "both": f"both:{name}|{address}",
         "address": f"address:{address}",
@@ -40,7 +40,7 @@ def keys_of(name: str, address: str) -> dict[str, str]:
 
 
 def wait_s(rule: Rule, failures: int, last: datetime, now: datetime) -> float:
-    """Seconds until the next try is looked at; 0 for at once."""
+    """Seconds until the next attempt is allowed; 0 if it is now."""
     if failures < rule.free or now - last >= rule.forget:
         return 0.0
     wait = min(2.0 ** min(failures - rule.free, 30), rule.most_s)

@@ -1,7 +1,7 @@
-"""States and the ways on from them: no person and no request is ever at a dead end.
+"""States and the next steps from them: no person and no request ever reaches a dead end.
 
-`labeling/ways.py` and `serving/ways.py` list them; the documentation's table is made from those
-(`tests/docs/generate.py`), and tests hold them to the states that the code knows.
+`labeling/ways.py` and `serving/ways.py` list them; the documentation's table is generated from
+those (`tests/docs/generate.py`), and tests check them against the states in the code.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ class Way:
     """One state: `Way("item", "set_aside", "the owner, on the queue's page", "*Send back*")`."""
 
     of: str
-    """What is in the state: candidate, labeler, item, task, export or gateway request."""
+    """The kind of thing: candidate, labeler, item, task, export or gateway request."""
     state: str
-    """As the code calls it."""
+    """The state's name in the code."""
     seen: str
     """Who sees it, and where."""
     on: str
-    """The way on, in Markdown."""
+    """The next step, in Markdown."""
     means: tuple[str, ...] = ()
-    """What it takes: routes like "POST /api/owner/queue/fill", commands like "labelers decide"."""
+    """Its means: routes like "POST /api/owner/queue/fill", commands like "labelers decide"."""
 
 
 def ways_table(ways: Sequence[Way]) -> str:
     """The table in Markdown."""
     rows = [f"| {way.of} | `{way.state}` | {way.seen} | {way.on} |" for way in ways]
-    return "\n".join(["| what | state | who sees it | way on |", "|---|---|---|---|", *rows])
+    return "\n".join(["| what | state | who sees it | next step |", "|---|---|---|---|", *rows])

@@ -125,4 +125,4 @@ def test_settings_that_make_no_sense(options, why, capsys):
 
 def test_ratings_need_rankings(capsys):
     assert main(["labels", "agreement", "--ratings", "r.jsonl"]) == 2
-    assert "goes with --rankings" in capsys.readouterr().err
+    assert "needs --rankings" in capsys.readouterr().err

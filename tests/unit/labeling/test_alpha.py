@@ -105,7 +105,7 @@ def test_a_number_without_an_interval_says_why():
     assert "5 prompts" in few.undefined
     perfect = alpha(_marks([[1, 2] * 5, [1, 2] * 5]), "nominal")
     assert (perfect.value, perfect.low) == (1.0, None)
-    assert "nobody disagrees" in perfect.undefined
+    assert "no labelers disagree" in perfect.undefined
 
 
 def test_the_interval_counts_prompts_and_not_answers():

@@ -278,7 +278,7 @@ def test_accounts_are_invited_disabled_and_reset(site):
     assert site.boss.post(f"/api/owner/labelers/{new}/enable") == {"disabled": False}
     link = site.boss.post(f"/api/owner/labelers/{new}/reset")["link"]
     assert link.startswith("/invitation#")
-    with pytest.raises(Unwelcome, match="yourself out"):
+    with pytest.raises(Unwelcome, match="disable your own account"):
         site.boss.post(f"/api/owner/labelers/{site.id_of('Olga')}/disable")
     with pytest.raises(Unwelcome, match="called"):
         site.boss.post("/api/owner/labelers", {"name": "ann"})

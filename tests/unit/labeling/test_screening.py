@@ -73,7 +73,7 @@ def test_flag_agreement_counts_sensitive_flags_that_the_key_answers():
     key = {"r": _rating(sexual_content=True, encourages_harm=False, hallucination=True)}
     assert flag_agreement([_rating(sexual_content=True, encourages_harm=True)], key) == 0.5
     assert flag_agreement([_rating(sexual_content=True)], key) == 0.5
-    with pytest.raises(ValueError, match="none of the flags"):
+    with pytest.raises(ValueError, match="have no flags"):
         flag_agreement([_rating()], {"r": _rating(hallucination=True)})
 
 
@@ -114,7 +114,7 @@ def test_a_criterion_without_answers_says_so_and_waits():
     found = criteria([], grades=[[7.0]], num_ungraded=2)
     assert [(c.score, c.passes) for c in found] == [(None, None)] * 3
     assert found[2].why == "2 wait for a grade"
-    assert "nothing was answered" in found[0].why
+    assert "answered nothing" in found[0].why
     assert proposal(found) == "not_yet"
     assert (
         proposal(criteria([Score(ranking=(6.0, 6))], grades=[[6.0]], num_ungraded=1)) == "not_yet"

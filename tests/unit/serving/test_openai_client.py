@@ -229,7 +229,7 @@ def test_conversations_keep_their_turns(client, project) -> None:
         (
             {"messages": [{"role": "user", "content": "word " * 200}]},
             openai.BadRequestError,
-            "the most that fit are 100",
+            "the limit is 100",
         ),
     ],
 )

@@ -139,5 +139,5 @@ def test_an_earlier_answer_comes_back_as_its_text(turn: dict, text: str) -> None
 
 def test_best_of_is_n_or_refused() -> None:
     assert "best_of" not in CompletionRequest(model="m", prompt="x", n=3, best_of=3).sent()
-    with pytest.raises(ValidationError, match="best_of must be n"):
+    with pytest.raises(ValidationError, match="best_of must equal n"):
         CompletionRequest(model="m", prompt="x", best_of=2)

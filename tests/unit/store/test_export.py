@@ -65,7 +65,7 @@ def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
         for kind in KINDS:
             config = ExportConfig(kind=kind, project=project.folder, labelers=("l1", name))
             for ask in (lambda c=config: freeze(store, c), lambda c=config: export(c)):
-                with pytest.raises(ValueError, match=f"'{name}' is {role}: .* never enter"):
+                with pytest.raises(ValueError, match=f"'{name}' is {role}: .* never takes"):
                     ask()
     config = ExportConfig(kind="rankings", project=project.folder)
     dataset_id, number = freeze(store, config)

@@ -126,7 +126,7 @@ def test_a_run_that_was_cut_short_is_made_good_by_the_next(used, monkeypatch) ->
         with pytest.raises(KeyboardInterrupt):
             forget(ForgetConfig(user="leaving", project=used.folder))
     assert b"7f3a9" in data.read_bytes()
-    assert "a removal left something" in check(CheckConfig(project=used.folder))
+    assert "a removal is unfinished" in check(CheckConfig(project=used.folder))
     result = forget(ForgetConfig(user="leaving", project=used.folder))
     assert result.num_prompts == 0
     assert len(result.datasets) == 2  # which nothing in the store says any more

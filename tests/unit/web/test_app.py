@@ -88,7 +88,7 @@ def test_a_page_sends_who_may_not_see_it_where_they_can_go_on(browser) -> None:
     reply = browser.get("/all")
     assert (reply.status_code, reply.text) == (
         403,
-        "403 Only the owner of the project may do this.",
+        "403 Only an owner of the project may do this.",
     )
     browser.cookies.clear()
     reply = browser.get("/mine")
@@ -104,7 +104,7 @@ def test_a_page_sends_who_may_not_see_it_where_they_can_go_on(browser) -> None:
         ({}, 400, "text: Field required"),
         ({"text": "x", "other": 1}, 400, "other: Extra inputs are not permitted"),
         ([], 400, "Input should be an object"),
-        ({"text": "a\0b"}, 400, "A text holds a NUL character; take it out."),
+        ({"text": "a\0b"}, 400, "A text contains a NUL character; remove it."),
         ({"text": "x" * 2000}, 413, "This is larger than 2,000 bytes."),
     ],
 )
@@ -186,7 +186,7 @@ def test_whatever_is_no_route_is_refused(browser) -> None:
 
 def test_a_route_stands_in_the_table_once() -> None:
     route = Route("GET", "/x", Access.PUBLIC, lambda call: {})
-    with pytest.raises(ValueError, match="GET /x is there twice"):
+    with pytest.raises(ValueError, match="GET /x is defined twice"):
         build_app(
             [route, route],
             parts=None,
