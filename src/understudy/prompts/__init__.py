@@ -1,5 +1,5 @@
-"""Intake: users' prompts become a clean, capped, deduplicated, user-split prompt set. Free of
-torch."""
+"""Intake: turns users' prompts into a clean, capped, deduplicated prompt set, split by user. Free
+of torch."""
 
 from understudy.prompts.build import BuildConfig, IntakeConfig, build_files, build_prompts
 from understudy.prompts.pii import Finding, find_pii, redact

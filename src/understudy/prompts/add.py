@@ -1,7 +1,7 @@
-"""`understudy prompts add`: users' prompts into a project's store, from files and from the log.
+"""`understudy prompts add`: adds users' prompts to a project's store, from files and the log.
 
-Adding the same thing twice changes nothing. From the log come, with the prompts, the answers that
-were given and the feedback on them.
+Re-adding identical prompts changes nothing. The log also provides the responses and the feedback on
+them.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from understudy.store.repository import Added, FeedbackRow
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddConfig:
-    """Add users' prompts to a project's store; those without consent are left out."""
+    """Add users' prompts to a project's store, except those without consent."""
 
     project: Path = Path()
     """The project's folder."""
     data: tuple[str, ...] = ()
-    """Files of prompts, .jsonl, .parquet or .csv (columns prompt and best id, user_id,
+    """Files of prompts, .jsonl, .parquet or .csv (columns prompt and, preferably, id, user_id,
     organization_id, created_at), or a data set by name."""
     log: bool = False
-    """Also what the project's gateway has recorded."""
+    """Also add what the project's gateway has recorded."""
 
     def __post_init__(self) -> None:
         if not self.data and not self.log:
@@ -32,7 +32,7 @@ class AddConfig:
 
 
 def add_prompts(config: AddConfig) -> str:
-    """Add; a line per source."""
+    """Add; returns a line per source."""
     project = open_project(config.project)
     store = project.open_store()
     lines = []
@@ -47,12 +47,12 @@ def add_prompts(config: AddConfig) -> str:
 def _counts(added: Added) -> str:
     text = f"{added.new:,} new, {added.known:,} known"
     return text + (
-        f", {added.refused:,} without consent or answer left out" if added.refused else ""
+        f", {added.refused:,} without consent or response left out" if added.refused else ""
     )
 
 
 def add_from_log(project: Project, store: Store) -> list[str]:
-    """Prompts, answers and feedback of the gateway's log."""
+    """Add the log's prompts, responses and feedback."""
     if not project.log.is_file():
         raise ValueError(f"{project.log} does not exist; the gateway has recorded nothing yet")
     log = PromptLog(project.log)
@@ -62,7 +62,7 @@ def add_from_log(project: Project, store: Store) -> list[str]:
         )
         responses = store.add_responses(
             (response for event in _of_kind(log, "answer") for response in responses_of(event)),
-            leave_out_orphans=True,  # the user has taken the consent back since
+            leave_out_orphans=True,  # the user has withdrawn consent since
         )
         feedback = store.add_feedback(feedback_of(event) for event in _of_kind(log, "feedback"))
     finally:
@@ -79,7 +79,7 @@ def _of_kind(log: PromptLog, kind: str) -> Iterator[Event]:
 
 
 def prompts_of(event: Event) -> Iterator[Prompt]:
-    """The prompts of a request: one, or several of a completion."""
+    """The prompts of a request: one, or several for a completion."""
     for number, prompt in enumerate(event.body["prompts"]):
         single = isinstance(prompt, list) and len(prompt) == 1
         yield Prompt.from_json(
@@ -96,14 +96,14 @@ def prompts_of(event: Event) -> Iterator[Prompt]:
 
 
 def responses_of(event: Event) -> Iterator[Response]:
-    """The answers to a request; prompt by prompt, `n` of each."""
+    """The responses to a request, prompt by prompt, `n` for each."""
     body = event.body
     for index, text in enumerate(body["responses"]):
         name = prompt_id(event.request_id, index // body["n"])
         yield Response(
             id=response_id(event.request_id, index),
             prompt_id=name,
-            prompt="(in the store)",  # the store keeps it once, with the prompt
+            prompt="(in the store)",  # the store keeps the text once, with the prompt
             response=text,
             model=body["model"],
             temperature=body["temperature"],
@@ -112,7 +112,7 @@ def responses_of(event: Event) -> Iterator[Response]:
 
 
 def feedback_of(event: Event) -> FeedbackRow:
-    """What a user said of an answer."""
+    """A user's feedback on a response."""
     body = event.body
     index = body["value"] if body["kind"] == "choice" else body["index"]
     return FeedbackRow(
@@ -130,5 +130,5 @@ def prompt_id(request_id: str, number: int) -> str:
 
 
 def response_id(request_id: str, index: int) -> str:
-    """The id of a request's answer in the store."""
+    """The id of a request's response in the store."""
     return f"r-{request_id}-{index}"

@@ -1,15 +1,14 @@
-"""Intake: users' prompts become a clean, capped, deduplicated, split prompt set (s3.2, A.1-A.3, C).
+"""Intake: turns users' prompts into a clean, capped, deduplicated, split set (s3.2, A.1-A.3, C).
 
-The steps, in order: consent, length, personal data, duplicates, the cap per user, use case,
-split. What is kept and where it lands depends on the prompts alone, not on the order in which
-they come: wherever one of several must be chosen, it is the earliest by (created_at, id), so a
-later build never takes back what an earlier one let in. `created_at` is compared as text: give
-all times in one time zone (UTC).
+The steps, in order: consent, length, personal data, duplicates, the cap per user, use case, split.
+The result depends on the prompts alone, not on their order of arrival: wherever one of several must
+be chosen, it is the earliest by (created_at, id), so a later build never removes what an earlier
+one kept. `created_at` is compared as text: give all times in UTC.
 
 Departures: the paper filters personal data from the training split only, and so does the default;
-`pii="drop"` or `"redact"` treats all splits alike. Its threshold for a "long common prefix" is
-not published. Prompts that labelers wrote (source "labeler") count for no cap, as the paper's
-11,295 of 40 labelers show.
+`pii="drop"` or `"redact"` treats all splits alike. Its threshold for a "long common prefix" is not
+published. Prompts that labelers wrote (source "labeler") are exempt from the cap, as the paper's
+11,295 prompts by 40 labelers show.
 """
 
 import json
@@ -33,7 +32,7 @@ from understudy.records.schema import Split
 from understudy.records.written import WRITER
 
 BATCH = 1024
-"""Prompts whose tokens are counted together."""
+"""Prompts per batch when counting tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,44 +42,45 @@ class IntakeConfig:
     max_prompt_tokens: int = 1024
     """Longer prompts are dropped (C: prompts over 1k tokens are filtered out)."""
     tokenizer: str | None = None
-    """tokenizer.json, or a model folder that has one; without it a token is taken for 4 bytes."""
+    """tokenizer.json, or a model folder that has one; by default a token is estimated as 4
+    bytes."""
     pii: Literal["drop_train", "drop", "redact"] = "drop_train"
     """Prompts with personal data: dropped from the training split (A.1), dropped everywhere, or
     redacted everywhere."""
     presidio_model: str | None = None
     """spaCy model, installed or a folder, with which Presidio also finds names and places (extra
-    `presidio`); without it the rules alone decide what is personal."""
+    `presidio`); by default only the rules find personal data."""
     presidio_language: str = "en"
-    """The language of that model."""
+    """The model's language."""
     duplicate_scope: Literal["all", "user"] = "all"
-    """Whether a prompt can repeat anybody's earlier prompt or only one of the same user (or
-    organisation)."""
+    """Whether duplicates are sought among everybody's prompts or only within a user's (or
+    organisation's)."""
     prefix_chars: int = 80
-    """A common prefix of fewer characters makes no duplicate; 0 leaves only exact ones (s3.2, no
-    number given)."""
+    """Shortest common prefix, in characters, that makes a duplicate; 0 turns this check off (s3.2,
+    no number given)."""
     prefix_share: float = 0.8
-    """Part of the longer prompt that the common prefix must make up, to within 10% (not
+    """Share of the longer prompt that the common prefix must cover, to within 10% (not
     published)."""
     near_duplicates: float | None = None
     """Also drop prompts whose word triples overlap by this much (Jaccard, e.g. 0.8); off, as in
     the paper."""
     group_by: Literal["user", "organization"] = "user"
-    """Whose id the cap and the splits go by: user (s3.2) or organization (A.3; the paper says
+    """The id that the cap and the splits go by: user (s3.2) or organization (A.3; the paper says
     both)."""
     max_per_group: int = 200
-    """Most prompts of one user or organisation (s3.2); 0 is no cap. Labelers' prompts are not
-    counted."""
+    """Most prompts of one user or organisation (s3.2); 0 turns the cap off. Labelers' prompts do
+    not count."""
     use_case_url: str | None = None
-    """Address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1, whose model says the
-    use case where no labeler has; prompts are sent there. Without it rules decide."""
+    """Address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1, whose model picks the
+    use case where no labeler has; prompts are sent there. By default rules decide."""
     use_case_model: str = "understudy"
-    """What that server calls the model; its key is read from UNDERSTUDY_USE_CASE_KEY."""
+    """The model's name on that server, whose key is read from UNDERSTUDY_USE_CASE_KEY."""
     split_key: str = "understudy"
     """Key of the hash that splits users; choose your own, keep it secret, never change it."""
     valid_share: float = 0.1
     """Share of users in the valid split."""
     test_share: float = 0.1
-    """Share of users in the test split, whom only evaluation sees (s3.6)."""
+    """Share of users in the test split, used only for evaluation (s3.6)."""
 
     def __post_init__(self) -> None:
         _check(
@@ -110,12 +110,11 @@ def build_prompts(
     count_tokens: Callable[[str], int] | None = None,
     on_drop: Callable[[str, Prompt], None] | None = None,
 ) -> tuple[list[Prompt], IntakeReport]:
-    """The prompts that are kept, by (created_at, id), each with its use case and split, and the
-    report.
+    """The kept prompts by (created_at, id), each with its use case and split, and the report.
 
-    `prompts` is read once, so a generator does. A split that a prompt already names is replaced.
-    `count_tokens` takes the place of `config.tokenizer`; ValueError if both are given. `on_drop` is
-    called with the step and the prompt that it drops.
+    `prompts` is read once, so it may be a generator. Replaces any split that a prompt already has.
+    `count_tokens` replaces `config.tokenizer`; ValueError if both are given. `on_drop` gets each
+    dropped prompt with its step.
     """
     config = config or IntakeConfig()
     find = pii_finder(config.presidio_model, config.presidio_language)
@@ -135,7 +134,8 @@ def build_prompts(
 
 
 def _use_cases(prompts: list[Prompt], config: IntakeConfig) -> Iterator[str]:
-    """The labeler's tag, or else the model's word if there is a model, or else the rules'."""
+    """Use cases from the labeler's tag, else from the model if there is one, else from the
+    rules."""
     asked: Iterator[str | None] = iter(())
     if config.use_case_url is not None:
         untagged = [prompt.prompt for prompt in prompts if not prompt.use_case]
@@ -152,16 +152,16 @@ def _steps(config: IntakeConfig) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildConfig(IntakeConfig):
-    """Turn raw users' prompts into a clean, capped, deduplicated, split prompt set."""
+    """Turn users' raw prompts into a clean, capped, deduplicated, split prompt set."""
 
     data: tuple[Path, ...] = ()
-    """Files of prompts, .jsonl, .parquet or .csv, or data sets by name; read as one."""
+    """Files of prompts, .jsonl, .parquet or .csv, or data sets by name; read as one set."""
     out: Path | None = None
-    """File of the kept prompts, .jsonl or .parquet. Beside it: one file per split (for NAME.jsonl
-    NAME.train.jsonl and so on) and NAME.report.json, which says what was dropped."""
+    """File for the kept prompts, .jsonl or .parquet. Beside it go one file per split (for
+    NAME.jsonl, NAME.train.jsonl and so on) and NAME.report.json, which lists what was dropped."""
     project: Path | None = None
-    """Instead of files: the folder of a project, whose store's prompts are marked with what
-    happened to them. Its project.toml has the split key."""
+    """Instead of files: the folder of a project; intake marks its store's prompts with the result.
+    Its project.toml has the split key."""
 
     def __post_init__(self) -> None:
         IntakeConfig.__post_init__(self)
@@ -172,8 +172,7 @@ class BuildConfig(IntakeConfig):
 
 
 def build_files(config: BuildConfig) -> IntakeReport:
-    """`build_prompts` from files to files, or in a store; the report is kept beside and
-    returned."""
+    """Run `build_prompts` from files to files, or in a store; writes and returns the report."""
     if config.project is not None:
         from understudy.prompts.in_store import build_in_store
 
@@ -229,13 +228,13 @@ def _without_pii(
 
 
 def _arrival(prompt: Prompt) -> tuple[str, str, str, str]:
-    """Earliest first, prompts without a time last; the rest settles what shares time and id."""
+    """Sort key: earliest first, prompts without a time last; further fields break ties."""
     return prompt.created_at or "~", prompt.id, prompt.user_id, prompt_text(prompt.prompt)
 
 
 def _in_one_organization(prompts: list[Prompt], config: IntakeConfig, tally: Tally) -> list[Prompt]:
-    """Each user's prompts under the organisation of the earliest: or a user could be in two
-    splits."""
+    """Each user's prompts under the organisation of the earliest one: otherwise a user could be in
+    two splits."""
     group_of: dict[str, str] = {}
     kept = []
     for prompt in prompts:
@@ -293,14 +292,15 @@ def _counter(config: IntakeConfig, count_tokens: Callable[[str], int] | None) ->
 
 
 def _group(prompt: Prompt, config: IntakeConfig) -> str:
-    """Whose cap and split a prompt falls under; a user without organisation is one of their own."""
+    """The id for a prompt's cap and split; a user without an organisation counts as one."""
     if config.group_by == "user" or prompt.organization_id is None:
         return f"user {prompt.user_id}"
     return f"organization {prompt.organization_id}"
 
 
 def _split(prompt: Prompt, config: IntakeConfig) -> Split:
-    """Of the prompt's group; what labelers wrote is never in test, as in the paper (Table 6)."""
+    """The split of the prompt's group; labelers' prompts are never in test, as in the paper (Table
+    6)."""
     group = _group(prompt, config)
     return split_of(
         group,

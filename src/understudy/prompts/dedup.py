@@ -1,12 +1,12 @@
 """Duplicates: the same text, a long common prefix, or (optionally) nearly the same words.
 
 The paper drops prompts that share a long common prefix and does not publish how long (s3.2, A.3).
-Here two prompts are prefix duplicates when they begin with the same text of at least
-`prefix_chars` characters that makes up at least `prefix_share` of the longer one. A template with
-a different tail counts as a duplicate only while the tail stays short beside it.
+Here two prompts are prefix duplicates when they begin with the same text of at least `prefix_chars`
+characters that makes up at least `prefix_share` of the longer one. A template with a different tail
+counts as a duplicate only if the tail is short.
 
-A `DuplicateFinder` is shown prompts one by one, the first to be kept first, and compares each
-with those that it let through. It remembers hashes, not texts.
+A `DuplicateFinder` checks prompts one by one, in order of precedence, and compares each with those
+that it kept. It remembers hashes, not texts.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ from understudy.prompts.minhash import NearDuplicates
 from understudy.records import Conversation
 
 GRID = 1.1
-"""Prefixes are compared at lengths that grow by this factor, so `prefix_share` is met to within
+"""Prefixes are compared at lengths that grow by this factor, so `prefix_share` holds to within
 10%."""
 MAX_CHARS = 100_000
 """Longest prefix compared."""
@@ -39,7 +39,7 @@ def normalize(text: str) -> str:
 
 
 def comparison_texts(prompt: Conversation) -> tuple[str, str]:
-    """What is compared as a whole, and what is compared from its beginning.
+    """The text to compare as a whole, and the text to compare by prefix.
 
     The second leaves system turns out: all users of one application share them.
     """
@@ -54,7 +54,7 @@ def comparison_texts(prompt: Conversation) -> tuple[str, str]:
 
 
 class DuplicateFinder:
-    """Finds what repeats an earlier prompt; see the module's text for what that means.
+    """Finds prompts that repeat an earlier one, as the module's docstring defines it.
 
     >>> finder = DuplicateFinder(prefix_chars=0, prefix_share=0.8, near_duplicates=None)
     >>> finder.check("p1", "Name a prime."), finder.check("p2", "name  a prime.")
@@ -74,10 +74,10 @@ class DuplicateFinder:
     def check(
         self, prompt_id: str, prompt: Conversation, scope: str = "", *, exact_only: bool = False
     ) -> Duplicate | None:
-        """What `prompt` repeats, or None, and then it is remembered.
+        """The prompt that `prompt` repeats; None for a new one, which is then remembered.
 
         Prompts of different `scope` are never duplicates of each other. With `exact_only` only the
-        same text is one: the examples of a few-shot prompt are meant to have much in common.
+        same text counts: the examples of a few-shot prompt are meant to have much in common.
         """
         whole, body = comparison_texts(prompt)
         key = _hash(scope, whole)
@@ -100,9 +100,9 @@ class DuplicateFinder:
         return None
 
     def _prefix_lengths(self, length: int) -> Iterator[int]:
-        """The grid's lengths that a common prefix may have to cover `prefix_share` of this text.
+        """The grid's lengths at which a common prefix covers `prefix_share` of this text.
 
-        Both prompts of a pair are looked up at their own lengths, so a shared one covers both.
+        Each prompt of a pair is looked up at its own lengths, so a shared length covers both.
         """
         shortest = self._share * length
         return (point for point in self._lengths if shortest <= point <= length)
@@ -117,6 +117,6 @@ def _grid(first: int) -> tuple[int, ...]:
 
 
 def _hash(scope: str, text: str) -> int:
-    """64 bits: among a million prompts two different ones collide with probability 3e-8."""
+    """A 64-bit hash: among a million prompts, a collision has probability 3e-8."""
     data = f"{scope}\0{text}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(data, digest_size=8).digest())

@@ -1,8 +1,8 @@
 """Check digits of the numbers that identify a person or an account.
 
-Each function takes the number without its separators and says whether its check digits, and the
-parts of it that have a fixed meaning, are right. They are what keeps a rule for, say, card
-numbers from firing on every long number.
+Each function takes the number without separators and tells whether its check digits, and the parts
+with a fixed meaning, are valid. They keep a rule for card numbers, say, from matching every long
+number.
 """
 
 IBAN_LENGTHS = {
@@ -77,7 +77,7 @@ def us_ssn(digits: str) -> bool:
 
 
 def uk_nino(text: str) -> bool:
-    """A British national insurance number: letters that are given out, six digits, A to D."""
+    """A British national insurance number: valid letters, six digits, A to D."""
     return text[:2] not in ("BG", "GB", "KN", "NK", "NT", "TN", "ZZ")
 
 
@@ -177,7 +177,7 @@ def uk_nhs(digits: str) -> bool:
 
 
 def br_cnpj(digits: str) -> bool:
-    """A Brazilian CNPJ, which a one-person business has: two check digits modulo 11."""
+    """A Brazilian CNPJ, as of a one-person business: two check digits modulo 11."""
     for length in (12, 13):
         weights = [(length - 1 - i) % 8 + 2 for i in range(length)]
         rest = sum(int(d) * w for d, w in zip(digits[:length], weights, strict=True)) % 11

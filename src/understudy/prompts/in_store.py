@@ -14,8 +14,8 @@ def build_in_store(folder: Path, config: IntakeConfig) -> IntakeReport:
     """Build all prompts of the store and mark each: split and use case, or the step that dropped
     it.
 
-    Run again when prompts were added: who is in which split stays. The split key is the project's.
-    The report is also kept in PROJECT/intake.report.json.
+    Run it again after adding prompts: no user changes split. The split key is the project's. The
+    report is also kept in PROJECT/intake.report.json.
     """
     project = open_project(folder)
     if config.split_key not in (IntakeConfig().split_key, project.split_key):

@@ -1,4 +1,4 @@
-"""How long a prompt is, in tokens of the tokenizer that will read it, without loading a model."""
+"""The length of a prompt in tokens of a given tokenizer, without loading a model."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,16 +8,16 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 """Texts in, numbers of tokens out."""
 
 BYTES_PER_TOKEN = 4
-"""What English text takes in a byte-pair encoding of GPT-2's size; the estimate's only number."""
+"""Bytes per token of English text in a byte-pair encoding of GPT-2's size."""
 
 
 def estimate_tokens(texts: Sequence[str]) -> list[int]:
-    """UTF-8 bytes over 4, rounded up: for when no tokenizer is chosen yet."""
+    """UTF-8 bytes over 4, rounded up: an estimate without a tokenizer."""
     return [math.ceil(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN) for text in texts]
 
 
 def tokenizer_counter(path: str) -> CountTokens:
-    """Counts with `tokenizer.json`, given as the file or as the folder of a model that holds it.
+    """Counts with `tokenizer.json`, given as the file or a model folder that contains it.
 
     ValueError if there is none.
     """
@@ -44,7 +44,7 @@ def tokenizer_counter(path: str) -> CountTokens:
 def within(texts: Sequence[str], limit: int, count: CountTokens) -> list[bool]:
     """Whether each text has at most `limit` tokens.
 
-    A text of ASCII characters never has more tokens than characters, so short ones are not counted.
+    An ASCII text never has more tokens than characters, so short ones need no tokenizer.
     """
     unsure = [i for i, text in enumerate(texts) if not text.isascii() or len(text) >= limit]
     fits = [True] * len(texts)

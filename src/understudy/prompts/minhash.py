@@ -24,8 +24,8 @@ _BAND_MULTIPLIERS = _RANDOM.integers(0, 2**63, ROWS_PER_BAND, dtype=np.uint64) *
 class NearDuplicates:
     """The texts kept so far, by the bands of their signatures.
 
-    A band value remembers the latest text that has it, so that masses of one template cost no
-    more than other texts: at most 16 comparisons and about 2 kB each.
+    Each band value keeps only the latest text, so that many copies of a template cost no more than
+    other texts: at most 16 comparisons and about 2 kB each.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -34,7 +34,8 @@ class NearDuplicates:
         self._shingles: dict[int, npt.NDArray[np.uint32]] = {}
 
     def check(self, text: str, number: int, scope: str = "") -> int | None:
-        """The number of an earlier text at or above the threshold, else None and `text` is kept."""
+        """The number of an earlier text at or above the threshold; else None, and `text` is
+        kept."""
         shingles = shingle(text)
         salt = _BAND_SALTS ^ np.uint64(zlib.crc32(scope.encode()))
         keys = (band_values(shingles) ^ salt).tolist()

@@ -1,15 +1,15 @@
-"""Personal data and secrets in a prompt, by rules that are always on (A.1; the paper's are not
+"""Finds personal data and secrets in a prompt by rules that are always on (A.1; the paper's are not
 published).
 
 Found: e-mail addresses, also obfuscated ones (`jane [at] example [dot] com`), phone numbers,
 payment cards (Luhn), IBANs (mod 97), IPv4 and IPv6 addresses, national ids of twenty kinds (most
 with check digits; those that look like any number only beside a word that names them), passport
 numbers beside such a word, keys, tokens, passwords and private keys. Not found: names, addresses,
-dates of birth, and whatever is spelled out in words; that takes a model (`presidio.py` finds names
-and places with one).
+dates of birth, and whatever is spelled out in words; that takes a model (`presidio.py` uses one to
+find names and places).
 
-The rules lean to finding too much over too little where a checksum cannot decide, since a prompt
-lost costs little. Numbers without any mark of what they are (ten bare digits) are left alone.
+Where no checksum can decide, the rules err towards finding too much, since losing a prompt costs
+little. They ignore numbers without any sign of what they are (ten bare digits).
 """
 
 import ipaddress
@@ -46,9 +46,9 @@ class _Rule:
     kind: str
     find: Callable[[str], Iterator[Span]]
     hints: tuple[str, ...] = ()
-    """The rule runs only if one of these is in the lower-cased text."""
+    """The rule runs only if the lower-cased text contains one of these."""
     num_digits: int = 0
-    """The rule runs only if the text has so many digits."""
+    """The rule runs only if the text has this many digits."""
 
 
 _start = attrgetter("start")
@@ -154,7 +154,7 @@ _PHONE_CUE = re.compile(
     r"(?:\s+(?:is|at|on|under|est|le|la|ist|lautet|es|el|il|to|\u00e8|\u00e9)|[\u662f\u306f])*[\s:.#\uff1a]*$",
     re.IGNORECASE,
 )
-"""Nouns, and verbs with an object: "text 12345678 characters" is about no phone."""
+"""Nouns, and verbs with an object: "text 12345678 characters" is not about a phone."""
 _DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(?!\1?\d)")
 
 
@@ -166,7 +166,7 @@ def _find_phones(text: str) -> Iterator[Span]:
 
 
 def _is_phone(text: str) -> bool:
-    """Whether a number is written as phone numbers are: +49 30 1234567, (212) 555-0123, 020 7946
+    """Whether a number is formatted like a phone number: +49 30 1234567, (212) 555-0123, 020 7946
     0018."""
     groups = re.findall(r"\d+", text)
     digits = "".join(groups)
@@ -194,13 +194,14 @@ _ADDRESS_WORD = re.compile(
     re.IGNORECASE,
 )
 _SMALL = 64
-"""Four numbers below this are more often a version than an address, unless a word says so."""
+"""Four numbers below this are more often a version than an address, unless a nearby word says
+otherwise."""
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w)(?!\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 
 
 def _find_ips(text: str) -> Iterator[Span]:
-    """Addresses, less those that identify nobody: loopback, unspecified, network masks."""
+    """Addresses, except those that identify nobody: loopback, unspecified, network masks."""
     for match in _IPV4.finditer(text):
         version = bool(_VERSION.search(text, max(0, match.start() - 40), match.start()))
         nobody = match[0].startswith(("0.", "127.", "255."))
@@ -347,16 +348,16 @@ _NUMBER_WORD = (
 )
 _IS = r"\s*(?:\s(?:is|was|are|i[s]t|est|es|\u00e8|\u00e9)\s|[:=#,\uff1a])?\s*"
 _LOOSE = r"(?:\W{1,3}[^\W\d]{1,12}\.?){0,2}[\W_]{1,3}"
-"""Up to two words between, where a checksum decides."""
+"""Up to two words in between, where a checksum decides."""
 
 
 def _beside(words: str, number: str) -> str:
-    """A number that only a word before it makes personal: group 1 is the number."""
+    """A number that only a preceding word makes personal: group 1 is the number."""
     return rf"(?<!\w)(?:{words}){_NUMBER_WORD}{_IS}({number})(?![\w-])"
 
 
 def _near(words: str, number: str) -> str:
-    """The same for a number with a checksum: words may stand between."""
+    """The same for a number with a checksum: words may come in between."""
     return rf"(?<!\w)(?:{words}){_NUMBER_WORD}(?:{_IS}|{_LOOSE})({number})(?![\w-])"
 
 

@@ -1,6 +1,6 @@
 """Names and places in a prompt, which no rule can find: Presidio with a spaCy model, as an extra.
 
-What the rules of `pii.py` look for stays with them: they are always on, and quicker.
+The rules of `pii.py`, which are always on and faster, keep finding everything else.
 """
 
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from typing import Any
 from understudy.prompts.pii import Finder, Finding, find_pii
 
 ENTITIES = {"PERSON": "name", "LOCATION": "place"}
-"""Presidio's names of what is looked for, and ours."""
+"""Presidio's entity names, and ours."""
 
 
 def pii_finder(model: str | None, language: str = "en") -> Finder:
@@ -39,7 +39,7 @@ def _analyzer(model: str, language: str) -> Finder:
             "presidio_model is set, but Presidio is not installed; pip install "
             '"understudy[presidio]"'
         )
-    import spacy  # slow, and only there with the extra
+    import spacy  # slow, and only installed with the extra
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
     from presidio_analyzer.predefined_recognizers import SpacyRecognizer

@@ -1,5 +1,4 @@
-"""What intake did, in numbers that a person can check: how many prompts each step dropped, and
-why."""
+"""The report of intake: how many prompts each step dropped, and why."""
 
 import dataclasses
 from bisect import insort
@@ -53,14 +52,14 @@ class StepReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntakeReport:
-    """What went in, what each step dropped, what is left and how it is split."""
+    """Prompts in, prompts dropped by each step, prompts kept, and their splits."""
 
     num_in: int
     """Prompts that went in."""
     steps: tuple[StepReport, ...]
     """The dropping steps, in order."""
     num_kept: int
-    """Prompts that are left."""
+    """Kept prompts."""
     num_redacted: int
     """Of these, prompts in which personal data was replaced."""
     num_pii_outside_training: int
@@ -68,7 +67,7 @@ class IntakeReport:
     splits: Mapping[str, Mapping[str, int]]
     """Number of prompts and of users in each split."""
     use_cases: Mapping[str, int]
-    """Prompts left, by use case."""
+    """Kept prompts, by use case."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -135,7 +134,7 @@ class Tally:
             del examples[EXAMPLES_PER_REASON:]
 
     def report(self, kept: Sequence[Prompt]) -> IntakeReport:
-        """The report on what is left."""
+        """The report, given the kept prompts."""
         steps, num_in = [], self.num_in
         for name, dropped in self._dropped.items():
             examples = (self._examples[name, reason] for reason in sorted(dropped))
@@ -148,7 +147,7 @@ class Tally:
                 )
             )
             num_in -= dropped.total()
-        assert num_in == len(kept), "a step lost prompts without saying so"
+        assert num_in == len(kept), "a step lost prompts without reporting them"
         return IntakeReport(
             num_in=self.num_in,
             steps=tuple(steps),
@@ -178,7 +177,7 @@ def use_case_lines(use_cases: Mapping[str, int]) -> list[str]:
 
 
 def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
-    """Prompts and users of each split, and of none if there are such."""
+    """Prompts and users of each split, and of no split if there are any."""
     prompts = Counter(prompt.split or "no split" for prompt in kept)
     pairs = {(prompt.split or "no split", prompt.user_id) for prompt in kept}
     users = Counter(split for split, _ in pairs)
@@ -188,7 +187,7 @@ def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
 
 def beginning(prompt: Prompt, find: Finder = find_pii) -> str:
     """How a prompt begins, in one line, with personal data redacted."""
-    # Redacted first and cut afterwards, or the cut could leave half an address that no rule knows.
+    # Redact before cutting: a cut could leave half an address, which no rule finds.
     text = visible(" ".join(redact(prompt_text(prompt.prompt), find).split()))
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 3] + "..."
 

@@ -1,4 +1,4 @@
-"""What is in a file of prompts, before or after intake: splits, users, use cases, personal data,
+"""Summarises a file of prompts, before or after intake: splits, users, use cases, personal data,
 examples."""
 
 from collections import Counter
@@ -13,12 +13,12 @@ from understudy.records import Prompt, RecordError, iter_records, prompt_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShowConfig:
-    """Say what is in a file of prompts."""
+    """Summarise a file of prompts."""
 
     data: Path
     """Prompts, .jsonl, .parquet or .csv, or a data set by name."""
     examples: int = 1
-    """Prompts shown of each use case, the first by id, with personal data redacted."""
+    """Examples per use case, the first by id, with personal data redacted."""
 
     def __post_init__(self) -> None:
         if self.examples < 0:
@@ -26,7 +26,7 @@ class ShowConfig:
 
 
 def show_prompts(config: ShowConfig) -> str:
-    """The summary as text; a prompt without a use case is put under that of the rules."""
+    """The summary as text; rules supply missing use cases."""
     prompts = sorted(iter_records(config.data, Prompt), key=lambda prompt: prompt.id)
     if not prompts:
         raise RecordError(f"{config.data} has no rows; it must hold at least one prompt")

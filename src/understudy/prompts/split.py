@@ -1,7 +1,7 @@
 """Which split a user belongs to, as a keyed hash of the user's id.
 
-The answer depends on nothing but id, key and shares: a user keeps it whatever arrives later and in
-whatever order, and nobody who lacks the key can choose an id that lands in the test split.
+The split depends only on id, key and shares: a user keeps it whatever arrives later and in any
+order, and nobody without the key can choose an id that lands in the test split.
 """
 
 from hashlib import blake2b

@@ -1,8 +1,8 @@
-"""The ten use cases of the paper's Table 1, told apart by rules.
+"""Rules that assign one of the ten use cases of the paper's Table 1.
 
-A labeler's tag always wins over the rules (the paper's shares come from labelers). The rules read
-the first and last words of the prompt, in the order below, and the first that matches decides;
-they are a rough guide to the mix of prompts, not a label to train on.
+A labeler's tag always overrides the rules (the paper's shares come from labelers). The rules read
+the first and last words of the prompt in the order below, and the first match decides; they are a
+rough guide to the mix of prompts, not labels to train on.
 """
 
 import re
@@ -33,7 +33,7 @@ _QUESTION = (
 _TEXT = r"(?:text|passage|article|paragraph|story|document|email|e-mail|review|tweet|sentence)"
 _SOME = r"(?:some|a few|several|\d+|two|three|four|five|six|seven|eight|ten)\b"
 _START = ""
-"""Marks a rule for how the prompt begins, after words like "please" and "could you"."""
+"""Marks a rule for the prompt's beginning, after words like "please" and "could you"."""
 _POLITE = re.compile(
     r"\W*(?:(?:please|hello|hi|hey|ok|now|kindly|can you|could you|would you)\b\W*){0,3}"
 )
@@ -97,7 +97,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("chat", ":", r"(?:human|ai|you|user|bot|assistant|friend) ?:"),
     ("open_qa", _START, rf"{_QUESTION}|(?:explain|define|describe|tell me)\b"),
 )
-"""Use case, what must occur in the lower-cased text (a quick test), and the rule."""
+"""Use case, text that must occur in the lower-cased prompt (a quick test), and the rule."""
 _COMPILED = tuple(
     (
         name,
@@ -127,7 +127,7 @@ def use_case_of(prompt: Conversation) -> str:
 
 
 def _by_second_clause(text: str, start: int) -> str | None:
-    """The rules for beginnings once more, past an opening such as "Be brief."."""
+    """Apply the rules for beginnings again, after an opening such as "Be brief."."""
     first = _CLAUSE.match(text, start)
     if not first:
         return None

@@ -1,6 +1,6 @@
-"""`understudy prompts write`: what labelers wrote becomes prompts and demonstrations (A.2).
+"""`understudy prompts write`: turns what labelers wrote into prompts and demonstrations (A.2).
 
-`records/written.py` has the three kinds and how a few-shot prompt is expanded.
+`records/written.py` defines the three kinds and the expansion of a few-shot prompt.
 """
 
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ class WriteConfig:
     data: tuple[str, ...]
     """Files of written prompts, .jsonl or .parquet (kind, labeler_id and what the kind needs)."""
     project: Path | None = None
-    """The folder of a project, whose store takes the prompts and the demonstrations. The labelers
-    must be in it (understudy labels add --labelers)."""
+    """The folder of a project, to whose store the prompts and demonstrations are added. The
+    labelers must be in it (understudy labels add --labelers)."""
     out: Path | None = None
-    """Instead of a project: file of the prompts, .jsonl or .parquet."""
+    """Instead of a project: file for the prompts, .jsonl or .parquet."""
     demonstrations: Path | None = None
-    """Beside `out`: file of the demonstrations, .jsonl or .parquet."""
+    """With `out`: file for the demonstrations, .jsonl or .parquet."""
     layout: Layout = "text"
-    """A few-shot prompt as one text, or as turns of a conversation with the instruction as the
-    system's."""
+    """A few-shot prompt as one text, or as a conversation with the instruction as the system
+    turn."""
 
     def __post_init__(self) -> None:
         if (self.project is None) == (self.out is None) or (
             self.project is not None and self.demonstrations is not None
         ):
             raise ValueError(
-                "prompts write needs --project, or --out (and best --demonstrations) instead of it"
+                "prompts write needs --project, or --out (and preferably --demonstrations) instead"
             )
 
 
 def write_prompts(config: WriteConfig) -> str:
-    """Expand, and add to the store or write to files; says how many."""
+    """Expand, and add to the store or write to files; reports how many."""
     pieces = [
         piece
         for source in config.data

@@ -16,7 +16,7 @@ from typing import Any, Literal, Union
 
 Json = dict[str, Any]
 UNLESS_DEFAULT = "unless_default"
-"""Key of a field's metadata: it is written only where it differs from its default."""
+"""Metadata key of a field that is written only if it differs from its default."""
 
 
 class RecordError(ValueError):
@@ -42,7 +42,7 @@ def defaults_of(kind: type) -> frozenset[str]:
 
 
 def read_field(value: Any, hint: Any, name: str) -> Any:
-    """`value` from JSON as the Python value that `hint` asks for."""
+    """`value` from JSON as the Python type that `hint` requires."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return _read_union(value, args, name)
@@ -57,7 +57,7 @@ def read_field(value: Any, hint: Any, name: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise _wrong(value, "an object", name)
-        # Parquet gives every row every key of a struct column, null where the row has none.
+        # Parquet gives every row all keys of a struct column, null where the row lacks one.
         items = ((key, item) for key, item in value.items() if item is not None)
         return {str(key): read_field(item, args[1], f"{name}.{key}") for key, item in items}
     if dataclasses.is_dataclass(hint):
@@ -68,8 +68,8 @@ def read_field(value: Any, hint: Any, name: str) -> Any:
 
 
 def read_row(kind: type, row: Mapping[str, Any], prefix: str = "") -> Any:
-    """A dataclass from a JSON object: missing optional fields take their defaults, extra keys are
-    left out."""
+    """A dataclass from a JSON object: missing optional fields take their defaults; extra keys are
+    ignored."""
     values: Json = {}
     missing = []
     for name, hint in hints_of(kind).items():
@@ -79,7 +79,7 @@ def read_row(kind: type, row: Mapping[str, Any], prefix: str = "") -> Any:
                 missing.append(name)
             continue
         values[name] = read_field(row[name], hint, prefix + name)
-    if missing:  # ids are made where all else is there
+    if missing:  # ids can be derived if all else is present
         name = next((name for name in missing if not name.endswith("id")), missing[0])
         raise RecordError(f"field '{prefix}{name}' is missing")
     return kind(**values)
@@ -138,7 +138,7 @@ def _read_plain(value: Any, hint: Any, name: str) -> Any:
 
 
 def check_text(value: Any, name: str) -> None:
-    """RecordError if some text in a JSON value holds half of a surrogate pair, which no file can
+    """RecordError if a text in a JSON value contains half of a surrogate pair, which no file can
     store."""
     if isinstance(value, str):
         try:
@@ -146,7 +146,7 @@ def check_text(value: Any, name: str) -> None:
         except UnicodeEncodeError as error:
             raise RecordError(
                 f"field '{name}' has half of a surrogate pair at character {error.start + 1} "
-                f"(\\u{ord(value[error.start]):04x}), which is no text; repair or delete the row"
+                f"(\\u{ord(value[error.start]):04x}), which is not text; repair or delete the row"
             ) from None
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -162,13 +162,13 @@ def _wrong(value: Any, expected: str, name: str) -> RecordError:
 
 
 def shortened(value: Any) -> str:
-    """A value as a message shows it: at most 60 characters, control characters escaped."""
+    """A value for an error message: at most 60 characters, control characters escaped."""
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def visible(text: str) -> str:
-    r"""Text as a terminal may print it: control and direction characters escaped, line ends too.
+    r"""Text safe for a terminal: control and direction characters and line ends are escaped.
 
     >>> print(visible("a\x1b[2Jb\n"))
     a\x1b[2Jb\n

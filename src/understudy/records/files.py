@@ -28,7 +28,7 @@ from understudy.records.names import COMPRESSED, SUFFIXES, base_suffix, shards
 Rows = Iterator[tuple[str, Any]]
 Note = Callable[[str], None]
 JSON_COLUMNS = b"understudy.json_columns"
-"""Key of a Parquet file's metadata: which of its columns hold JSON text."""
+"""Key of a Parquet file's metadata that lists the columns with JSON text."""
 _CELLS_OF_JSON = frozenset(
     "messages conversations conversation chosen rejected responses completions tiers ranks scores "
     "margin score_chosen score_rejected label kto_tag weight tags likert flags temperature seed "
@@ -42,8 +42,8 @@ _CHUNK = 1 << 20
 def iter_rows(path: Path | str, note: Note = lambda text: None) -> Rows:
     """(place, row) of each row, such as ("line 7", {...}).
 
-    `note` is told what a reader of the file had to assume. RecordError names the place of what
-    cannot be read.
+    `note` gets the assumptions that the reader had to make. RecordError names the place that cannot
+    be read.
     """
     files, left_out = shards(path)
     if files is None and is_dataset(path):
@@ -66,7 +66,7 @@ def _rows_of(path: Path, note: Note) -> Rows:
     if suffix not in SUFFIXES:
         raise RecordError(
             f"{path} must be JSON Lines (.jsonl), JSON, Parquet, CSV or plain text: "
-            f"{', '.join(SUFFIXES)}, as they are or with {', '.join(COMPRESSED)}"
+            f"{', '.join(SUFFIXES)}, plain or compressed as {', '.join(COMPRESSED)}"
         )
     if suffix == ".parquet":
         return _read_parquet(path)
@@ -77,7 +77,7 @@ def _rows_of(path: Path, note: Note) -> Rows:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of a file; RecordError where they are damaged."""
+    """The decompressed bytes of a file; RecordError if they are damaged."""
     try:
         with _open(path) as stream:
             yield stream
@@ -102,7 +102,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _read_json(path: Path, suffix: str) -> Rows:
-    """Objects line by line; or, where the first line is no object of its own, one JSON value."""
+    """Objects line by line; or, if the first line is not a complete object, one JSON value."""
     with _opened(path) as stream:
         lines = _decoded_lines(path, stream)
         filled = ((number, line) for number, line in lines if line.strip())
@@ -152,7 +152,7 @@ def _loads(path: Path, number: int, line: str) -> Any:
             f"{path} line {number}: not valid JSON ({error.msg} at column {error.colno}); "
             "each line must be one JSON object"
         ) from None
-    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
+    except (ValueError, RecursionError) as error:  # an absurdly long number or deep nesting
         raise RecordError(f"{path} line {number}: not valid JSON ({error})") from None
 
 
@@ -190,7 +190,9 @@ def _decoded_lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
         with io.TextIOWrapper(cast(Any, stream), encoding, newline="\n") as text_stream:
             yield from enumerate(text_stream, start=1)
     except UnicodeError as error:
-        raise RecordError(f"{path}: not {encoding} text, as it says ({error})") from None
+        raise RecordError(
+            f"{path}: not {encoding}, as its byte order mark says ({error})"
+        ) from None
 
 
 def _marked_encoding(head: bytes) -> str | None:
@@ -210,7 +212,7 @@ def _marked_encoding(head: bytes) -> str | None:
 
 
 def _read_csv(path: Path, suffix: str, note: Note) -> Rows:
-    """Rows by the names in the first line; an empty cell is None, one that is missing too."""
+    """Rows keyed by the names in the first line; an empty or missing cell is None."""
     encoding = _csv_encoding(path, note)
     with (
         _opened(path) as stream,
@@ -236,7 +238,7 @@ def _read_csv(path: Path, suffix: str, note: Note) -> Rows:
         except csv.Error as error:
             number = start + (reader.line_num if reader else 1) - 1
             raise RecordError(
-                f"{path} line {number}: {error}; a cell that holds a quote, a line end or the "
+                f"{path} line {number}: {error}; a cell that contains a quote, a line end or the "
                 'delimiter needs quotes around it, and "" for a quote'
             ) from None
         except UnicodeError as error:
@@ -249,7 +251,7 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def _csv_encoding(path: Path, note: Note) -> str:
-    """The encoding that a byte order mark says, else UTF-8, else a guess, which is noted."""
+    """The encoding of the byte order mark, else UTF-8, else a guess, which is noted."""
     with _opened(path) as stream:
         head = cast(Any, stream).peek(4)[:4]
         marked = _marked_encoding(head)
@@ -276,7 +278,7 @@ def _csv_encoding(path: Path, note: Note) -> str:
 
 
 def _guessed_encoding(sample: bytes) -> str:
-    """Western where accents are few among Latin letters, as in French; else what is likeliest."""
+    """Western European if accents are few among Latin letters, as in French; else the likeliest."""
     letters = len(re.findall(rb"[A-Za-z]", sample))
     others = len(re.findall(rb"[\x80-\xff]", sample))
     undefined = re.search(rb"[\x81\x8d\x8f\x90\x9d]", sample)
@@ -298,7 +300,7 @@ def _delimiter(line: str, suffix: str) -> str:
 
 
 def _header(path: Path, names: list[str]) -> list[str]:
-    """The columns' names as records have them: "User ID" is user_id."""
+    """The columns' names in the records' form: "User ID" is user_id."""
     header = [re.sub(r"[\s-]+", "_", name.strip()).lower() for name in names]
     header = [name or f"unnamed column {place}" for place, name in enumerate(header, start=1)]
     doubled = next((name for name in header if header.count(name) > 1), None)
@@ -312,8 +314,8 @@ def _cells(
 ) -> dict[str, Any]:
     if any(cell.strip() for cell in cells[len(header) :]):
         raise RecordError(
-            f"{path} line {number}: {len(cells)} cells under {len(header)} column names, the first "
-            f"too many is {shortened(cells[len(header)])}; put quotes around a cell that holds "
+            f"{path} line {number}: {len(cells)} cells under {len(header)} column names; the first "
+            f"extra one is {shortened(cells[len(header)])}; put quotes around a cell that contains "
             f"{delimiter!r}"
         )
     row: dict[str, Any] = {}
@@ -358,7 +360,7 @@ def _read_parquet(path: Path) -> Rows:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a table as JSON has it: times as ISO text, decimals as numbers."""
+    """A value of a table in JSON's types: times as ISO text, decimals as numbers."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, dict):

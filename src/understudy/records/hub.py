@@ -1,7 +1,7 @@
 """Data sets by name, through the optional `datasets` package.
 
-A source is `ORG/NAME`, with `@CONFIG` and `#SPLIT` where they are needed (the split is "train"
-unless given), or a folder that `datasets` saved. No data set's own code is run.
+A source is `ORG/NAME`, with `@CONFIG` and `#SPLIT` if needed (the split is "train" by default), or
+a folder that `datasets` saved. No data set's own code is run.
 """
 
 import re
@@ -42,8 +42,8 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
         import datasets
     except ImportError:
         raise RecordError(
-            f"{source} is no file, and to read it as a data set by name the package 'datasets' is "
-            "needed: pip install 'understudy[datasets]'; or give a file"
+            f"{source} is not a file, and reading it as a data set by name needs the package "
+            "'datasets': pip install 'understudy[datasets]'; or give a file"
         ) from None
     text = str(source)
     split = text.partition("#")[2] or "train"
@@ -60,7 +60,7 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
             assert match is not None
             with _offline_unless_reached(match["base"]):
                 data = datasets.load_dataset(match["base"], match["config"], split=split)
-    except Exception as error:  # the package raises kinds of its own for each failure
+    except Exception as error:  # the package raises its own error types
         reason = " ".join(str(error).split())[:200]
         raise RecordError(f"data set {source} (split {split}) cannot be read: {reason}") from None
     for number, row in enumerate(data, start=1):
@@ -69,8 +69,8 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _offline_unless_reached(name: str) -> Iterator[None]:
-    """Only this machine's copies if the hub does not answer one question: the packages would repeat
-    each of theirs for half a minute, and say so.
+    """Use only this machine's copies if the hub does not respond to one request: otherwise the
+    packages would retry each of theirs for half a minute, with warnings.
     """
     import datasets
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
@@ -79,9 +79,9 @@ def _offline_unless_reached(name: str) -> Iterator[None]:
     reached = True
     try:
         get_hf_file_metadata(hf_hub_url(name, "README.md", repo_type="dataset"))
-    except HfHubHTTPError:  # it has no such file, or wants to know who asks
+    except HfHubHTTPError:  # it has no such file, or requires authentication
         pass
-    except Exception:  # the packages raise kinds of their own for each failure
+    except Exception:  # the packages raise their own error types
         reached = False
     before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
     if not reached:
@@ -91,6 +91,6 @@ def _offline_unless_reached(name: str) -> Iterator[None]:
     except Exception:
         if reached:
             raise
-        raise ValueError("the hub cannot be reached, and there is no copy here") from None
+        raise ValueError("the hub cannot be reached, and there is no local copy") from None
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before

@@ -1,5 +1,5 @@
-"""Reads records from anything that `files` reads, in any of the `shapes`; writes JSON Lines
-(.jsonl) or Parquet (.parquet).
+"""Reads records from all formats of `files` in all `shapes`; writes JSON Lines (.jsonl) or Parquet
+(.parquet).
 
 Writing is atomic: a reader sees the old file or the complete new one. A Parquet column cannot mix
 text and lists, so fields that are not plain values are stored as JSON text and named in the file's
@@ -30,8 +30,8 @@ T = TypeVar("T", bound=_Storable)
 
 
 def read_records(path: Path | str, kind: type[T]) -> list[T]:
-    """All records of a file; RecordError names file and line of a bad row, or says that there is
-    none."""
+    """All records of a file; RecordError names file and line of a bad row, or says that there are
+    no records."""
     found = Found()
     records = [record for _, record in read_found(path, kind, found)]
     say(found, path)
@@ -44,8 +44,8 @@ def read_records(path: Path | str, kind: type[T]) -> list[T]:
 
 
 def iter_records(path: Path | str, kind: type[T]) -> Iterator[T]:
-    """The records of a file one by one; RecordError as in `read_records`. Rows that are right but
-    not for training are left out and counted on standard error."""
+    """The records of a file one by one; RecordError as in `read_records`. Valid rows that are not
+    for training are left out and counted on standard error."""
     found = Found()
     for _, record in read_found(path, kind, found):
         yield record
@@ -53,7 +53,7 @@ def iter_records(path: Path | str, kind: type[T]) -> Iterator[T]:
 
 
 def write_records(path: Path | str, records: Iterable[_Storable]) -> Path:
-    """Write records atomically to a .jsonl or .parquet file; its folder is made when missing."""
+    """Write records atomically to a .jsonl or .parquet file; creates its folder if missing."""
     path = Path(path)
     write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(path.suffix)
     if write is None:

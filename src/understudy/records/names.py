@@ -1,4 +1,4 @@
-"""Which files hold rows, by suffix, and which files of a folder belong to a split."""
+"""Which suffixes mark files of rows, and which files of a folder belong to a split."""
 
 import re
 from pathlib import Path
@@ -6,22 +6,22 @@ from pathlib import Path
 from understudy.records.convert import RecordError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt")
-"""Of files that hold rows."""
+"""Suffixes of files of rows."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-"""Which may follow."""
+"""Suffixes of compression, which may follow."""
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
-"""How the names of splits begin, and what each is here."""
+"""Prefixes of splits' names, and our split for each."""
 _SAVED = ("dataset_info.json", "dataset_dict.json")
 
 
 def base_suffix(path: Path | str) -> str:
-    """The suffix that says what a file holds, without that of its compression."""
+    """The suffix of a file's format, without that of its compression."""
     path = Path(path)
     return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
 
 def split_named(text: str) -> str | None:
-    """The split of ours that a name means: "validation" is valid, "test_prefs" is test.
+    """Our split for a name: "validation" is valid, "test_prefs" is test.
 
     >>> [split_named(name) for name in ("validation", "train-00000-of-00002", "holdout")]
     ['valid', 'train', None]
@@ -36,11 +36,11 @@ def is_saved(folder: Path) -> bool:
 
 
 def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
-    """(the files of `FOLDER` or `FOLDER#SPLIT` in the order of their names, the names of those left
-    out); None for the files if `source` is no such folder.
+    """(the files of `FOLDER` or `FOLDER#SPLIT` in name order, the names of those left out); None
+    for the files if `source` is not such a folder.
 
-    Files whose names begin with a split's are of that split, which is train unless it is given;
-    a folder without such names is read as a whole. Text files count where there are no others.
+    Files whose names begin with a split's belong to that split; the split is train by default. A
+    folder without such names is read as a whole. Text files count only if there are no others.
     """
     name, _, split = str(source).partition("#")
     folder = Path(name)

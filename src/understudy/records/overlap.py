@@ -12,12 +12,12 @@ Placed = Sequence[tuple[str, Any]]
 
 
 def prompt_key(prompt: Conversation) -> Hashable:
-    """Equal for prompts that say the same, as text or as turns."""
+    """A key that is equal for prompts with the same content, as text or as turns."""
     return tuple((turn.role, turn.content.strip()) for turn in as_messages(prompt))
 
 
 def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
-    """Places of the records whose prompt is one of the other records' prompts too."""
+    """Places of the records whose prompt is also among the other records' prompts."""
     known = {prompt_key(record.prompt) for record in others if not isinstance(record, str)}
     return [
         place
@@ -27,11 +27,11 @@ def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
 
 
 def note_overlap(train: Sequence[Any], valid: Sequence[Any], source: Path) -> None:
-    """Say on standard error how many validation records ask what the training set asks."""
+    """Report on standard error how many validation records share a prompt with the training set."""
     shared = overlap([("", record) for record in valid], train)
     if shared:
         print(
             f"note: {len(shared):,} of the {len(valid):,} rows of {source} have a prompt that is "
-            "in the training data too, so what is measured on them is better than on new prompts",
+            "also in the training data, so results on them are better than on new prompts",
             file=sys.stderr,
         )

@@ -21,10 +21,10 @@ class Labeler(Protocol):
 
     @property
     def info(self) -> LabelerInfo:
-        """Who this is and in which role."""
+        """The labeler's id and role."""
 
     def demonstrate(self, prompt: Prompt) -> Demonstration | None:
-        """The answer this labeler would want, or None to skip."""
+        """The response that this labeler would want, or None to skip."""
 
     def rate(self, prompt: Prompt, response: Response) -> Rating:
         """Likert 1-7 and flags for one response on its own."""

@@ -20,37 +20,37 @@ from understudy.records.shapes import SHAPES, LeftOut, Shape, find_shape
 from understudy.records.turns import blank, with_system
 
 _SHAPED = (Demonstration, Ranking, Prompt, str)
-"""Kinds that come in several shapes."""
+"""Kinds with several shapes."""
 _SYSTEM = ("system", "system_prompt", "system_message")
 _LABEL = ("label", "kto_tag")
 _REFUSED = {
-    "tools": "tool use is not learned here",
-    "functions": "tool use is not learned here",
-    "images": "only text is learned here",
-    "videos": "only text is learned here",
-    "audios": "only text is learned here",
-    "history": "earlier turns belong into the prompt, as a list of turns",
+    "tools": "tool use is not supported",
+    "functions": "tool use is not supported",
+    "images": "only text is supported",
+    "videos": "only text is supported",
+    "audios": "only text is supported",
+    "history": "earlier turns belong in the prompt, as a list of turns",
     "input": "it is not part of the prompt; join the two, or call the prompt 'instruction'",
 }
-"""Keys that would change what a row means, where its shape does not read them."""
+"""Keys that would change a row's meaning, if its shape does not read them."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found in a file beside its records."""
+    """What was found in a file besides its records."""
 
     lenient: bool = False
-    """Whether bad rows are set aside in `bad` instead of raised."""
+    """Whether bad rows are collected in `bad` instead of raised."""
     shapes: Counter[str] = field(default_factory=Counter)
     """Rows by shape."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Rows by key that nothing reads."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Rows that are right and not for training, by the reason."""
+    """Valid rows that are not for training, by reason."""
     bad: list[str] = field(default_factory=list)
-    """What is wrong with each bad row, its place included."""
+    """The error of each bad row, with its place."""
     notes: list[str] = field(default_factory=list)
-    """What a reader had to assume."""
+    """Assumptions that the reader had to make."""
 
     @property
     def num_rows(self) -> int:
@@ -66,8 +66,8 @@ class Found:
 def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str, Any]]:
     """(place, record) of each record of one kind, or of each row's own kind if that is None.
 
-    RecordError names file and place of the first bad row, unless `found` is lenient. Bytes that are
-    no rows at all are always raised.
+    RecordError names file and place of the first bad row, unless `found` is lenient. Unreadable
+    bytes always raise.
     """
     held: dict[str, tuple[Shape, str, list[Json]]] = {}
     for place, row in iter_rows(path, found.notes.append):
@@ -99,7 +99,7 @@ def _refuse(found: Found, problem: str, path: Path | str) -> None:
 
 
 def say(found: Found, path: Path | str) -> None:
-    """Print what nobody should miss: rows that were left out, and what was assumed."""
+    """Print what matters to everybody: rows left out, and assumptions."""
     for line in found.lines():
         print(f"note: {line if line in found.notes else f'{path}: {line}'}", file=sys.stderr)
 
@@ -107,11 +107,11 @@ def say(found: Found, path: Path | str) -> None:
 def _records(
     row: Any, kind: Any, found: Found, held: dict[str, tuple[Shape, str, list[Json]]], place: str
 ) -> list[Any]:
-    """The records of a row; none if it is held back until all rows are there."""
+    """The records of a row; none if it is held back until all rows are read."""
     if kind is not None and kind not in _SHAPED:
         found.shapes[kind.noun] += 1
         return [kind.from_json(_tidy(row, kind) if isinstance(row, Mapping) else row)]
-    if isinstance(row, str):  # a file of bare texts
+    if isinstance(row, str):  # a file of plain texts
         row = {"text": row} if kind is str else {"prompt": row}
     shape = find_shape(row, kind) or (find_shape(row) if kind is Prompt else None)
     found.shapes["an unknown shape" if shape is None else shape.name] += 1
@@ -127,7 +127,7 @@ def _records(
         found.left_out[str(reason)] += 1
         return []
     if not made:
-        found.left_out[f"no {shape.kind.noun} in it"] += 1
+        found.left_out[f"without a {shape.kind.noun}"] += 1
     return [_record(kind or shape.kind, item) for item in made]
 
 
@@ -140,9 +140,9 @@ def _record(kind: Any, row: Json) -> Any:
 
 
 def rows_of(row: Json, shape: Shape) -> list[Json]:
-    """The rows of records that a row of this shape becomes; LeftOut if it is none to train on.
+    """The rows of records that a row of this shape becomes; LeftOut if it is not for training.
 
-    RecordError if a key that its shape does not read would change what it means.
+    RecordError if a key that its shape does not read would change its meaning.
     """
     if shape.kind is str:
         return shape.convert(row)
@@ -169,23 +169,23 @@ def _is_within(row: Json, key: str) -> bool:
 
 
 def _check_label(row: Json, shape: Shape) -> None:
-    """A label says whether a demonstration is a good answer (KTO); LeftOut if it is not."""
+    """Apply a label, which says whether a demonstration is good (KTO); LeftOut if it is not."""
     for key in _LABEL:
         if blank(row.get(key)) or shape.kind is Prompt or key in shape.keys:
             continue
         if shape.kind is not Demonstration:
             raise RecordError(
-                f"field '{key}' is {shortened(row[key])}, and which answer is better is said "
-                "already; delete or rename it"
+                f"field '{key}' is {shortened(row[key])}, but the row already says which "
+                "response is better; delete or rename it"
             )
         try:
             desirable = read_yes(row[key], key)
         except RecordError as error:
             raise RecordError(
-                f"{error} (whether the answer is a good one); rename it if it is something else"
+                f"{error} (whether the response is good); rename it if it means something else"
             ) from None
         if not desirable:
-            raise LeftOut(f"{key} is false: an answer that nobody should learn")
+            raise LeftOut(f"{key} is false: a response that must not be learned")
 
 
 def _ignored(row: Json, shape: Shape, kind: Any) -> list[str]:
@@ -206,8 +206,7 @@ def _split(value: Any) -> str | None:
 
 
 def _tidy(row: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
-    """Names of splits and shapes of tags as others have them, in our words; a split of another
-    name is none."""
+    """Other conventions for splits and tags, converted to ours; drops unknown names of splits."""
     if row.get("split") is not None and "split" in hints_of(kind):
         row = {**row, "split": _split(row["split"])}
     if "tags" in hints_of(kind) and not isinstance(row.get("tags"), Mapping | None):
@@ -216,7 +215,7 @@ def _tidy(row: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
 
 
 def _unknown(row: Any, kind: Any) -> str:
-    """What keys a row has, what they are nearest to, and what the kind needs."""
+    """An error message: the row's keys, the nearest shape, and what the kind needs."""
     needs = "" if kind in (None, str) else f"; each {kind.noun} needs {kind.needs}"
     if not isinstance(row, Mapping):
         return f"this is {shortened(row)}, not an object{needs}"
@@ -231,7 +230,7 @@ def _unknown(row: Any, kind: Any) -> str:
 
 
 def _missing(row: Mapping[str, Any], kind: Any) -> str:
-    """What the nearest shape needs beside the keys that are there."""
+    """What the nearest shape needs besides the present keys."""
     keys = [str(key) for key in row]
     shapes = [shape for shape in SHAPES if kind is None or shape.kind is kind]
     shapes = [shape for shape in shapes if any(row.get(name) is None for name in shape.keys)]

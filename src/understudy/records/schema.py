@@ -1,9 +1,9 @@
 """Records: one frozen dataclass per noun, each a row of JSON Lines or Parquet.
 
-Ids are opaque strings. A row that a person wrote by hand may leave ids out: `from_json` then
-derives them from the content (`id`, `prompt_id`), calls the labeler "unknown", and counts a prompt
-without `user_id` as the only prompt of its own user. Keys that a record does not know are ignored.
-The shapes that public data sets have are turned into these rows by `shapes`.
+Ids are opaque strings. A handwritten row may leave ids out: `from_json` then derives them from the
+content (`id`, `prompt_id`), calls the labeler "unknown", and counts a prompt without `user_id` as
+the only prompt of its own user. Keys that a record does not know are ignored. `shapes` converts the
+shapes of public data sets to these rows.
 """
 
 import json
@@ -51,7 +51,7 @@ class _Record:
     needs: ClassVar[str] = ""
 
     def to_json(self) -> Json:
-        """This record as a JSON object; fields that are None are left out."""
+        """This record as a JSON object without fields that are None."""
         row: Json = write_value(self)
         return {name: value for name, value in row.items() if value is not None}
 
@@ -79,15 +79,15 @@ class Message:
     """One turn of a conversation: `Message("user", "Name a prime.")`."""
 
     role: Literal["system", "user", "assistant"]
-    """Who speaks."""
+    """The speaker."""
     content: str
-    """What is said."""
+    """The text."""
     weight: Literal[0, 1] = field(default=1, metadata={UNLESS_DEFAULT: True})
-    """0 for a turn of the assistant that is context only and not learned."""
+    """0 for an assistant turn that is context only and not learned."""
 
 
 Conversation = str | tuple[Message, ...]
-"""What a model answers: a plain string is one user turn. In JSON a string or a list of {role,
+"""What a model responds to: a plain string is one user turn. In JSON a string or a list of {role,
 content}."""
 
 
@@ -108,12 +108,12 @@ class Prompt(_Record):
     """What a user asked: `Prompt(id="p1", prompt="Name a prime.", user_id="u1")`."""
 
     noun: ClassVar[str] = "prompt"
-    needs: ClassVar[str] = "prompt (and best id and user_id: splits and caps go by user)"
+    needs: ClassVar[str] = "prompt (and preferably id and user_id: splits and caps go by user)"
 
     id: str
     """Opaque id."""
     prompt: Conversation
-    """What the model is to answer."""
+    """What the model is to respond to."""
     user_id: str
     """Who sent it; splits and the cap of prompts go by this id (s3.2)."""
     organization_id: str | None = None
@@ -125,11 +125,11 @@ class Prompt(_Record):
     source: str = "user"
     """Where it comes from: user, or labeler for plain, few_shot and user_based prompts (A.2)."""
     consent: bool = True
-    """Whether the user agreed that it is used; a field that is there and blank means no."""
+    """Whether the user agreed to its use; a blank value means no."""
     created_at: str | None = None
-    """ISO 8601 time, in UTC where it names a time zone; read from a number it is Unix time."""
+    """ISO 8601 time, in UTC if it names a time zone; a number is read as Unix time."""
     tags: Mapping[str, Any] = field(default_factory=dict)
-    """Prompt-level answers of labelers (Table 7) and whatever intake adds."""
+    """Labelers' answers about the prompt (Table 7) and whatever intake adds."""
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
@@ -148,15 +148,15 @@ class Prompt(_Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demonstration(_Record):
-    """A labeler's own answer, the target of SFT.
+    """A labeler's own response, the target of SFT.
 
     `Demonstration(id="d1", prompt_id="p1", prompt="Name a prime.", response="7", labeler_id="l1")`
     """
 
     noun: ClassVar[str] = "demonstration"
     needs: ClassVar[str] = (
-        "prompt and response (or completion), or messages that end with the assistant's (and best "
-        "id, prompt_id and labeler_id)"
+        "prompt and response (or completion), or messages that end with the assistant's, "
+        "preferably with id, prompt_id and labeler_id"
     )
 
     id: str
@@ -166,7 +166,7 @@ class Demonstration(_Record):
     prompt: Conversation
     """The prompt itself."""
     response: str
-    """The demonstrated answer."""
+    """The demonstrated response."""
     labeler_id: str
     """Who wrote it."""
     split: Split | None = None
@@ -179,7 +179,7 @@ class Demonstration(_Record):
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
         if not self.response.strip():
-            raise RecordError("field 'response' is empty; delete the row or write the answer")
+            raise RecordError("field 'response' is empty; delete the row or write the response")
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
@@ -188,13 +188,13 @@ class Demonstration(_Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response(_Record):
-    """A model's sampled answer.
+    """A response sampled from a model.
 
     `Response(id="r1", prompt_id="p1", prompt="Name a prime.", response="9", model="sft")`
     """
 
     noun: ClassVar[str] = "response"
-    needs: ClassVar[str] = "prompt, response and model (and best id and prompt_id)"
+    needs: ClassVar[str] = "prompt, response and model (and preferably id and prompt_id)"
 
     id: str
     """Opaque id."""
@@ -203,15 +203,15 @@ class Response(_Record):
     prompt: Conversation
     """The prompt itself."""
     response: str
-    """The answer, without the end-of-sequence token."""
+    """The text, without the end-of-sequence token."""
     model: str
-    """Name of the model that answered."""
+    """Name of the model."""
     temperature: float = 1.0
     """Sampling temperature; 0 means greedy."""
     seed: int = 0
     """Sampling seed."""
     finished: bool = True
-    """Whether the model ended the answer itself (False: cut at the length limit)."""
+    """Whether the model ended the response itself (False: cut at the length limit)."""
     logprob: float | None = None
     """Sum of the sampled tokens' log-probabilities, in nats, at `temperature`."""
 
@@ -246,7 +246,7 @@ class Rating(_Record):
     likert: int
     """Overall quality, 1 (worst) to 7 (best)."""
     flags: Mapping[str, bool] = field(default_factory=dict)
-    """Answers to the questions in FLAGS; one left out was not asked."""
+    """Answers to the questions in FLAGS; a missing one was not asked."""
     note: str = ""
     """Free text of the labeler."""
     rubric: str | None = None
@@ -296,7 +296,7 @@ class Ranking(_Record):
     labeler_role: Role = "training"
     """Whether this labeler's records may train a model."""
     scores: tuple[float, ...] | None = None
-    """A number per response, highest best, where the labeler gave one: how much better it is."""
+    """A number per response, highest best, if the labeler gave them: how much better it is."""
     split: Split | None = None
     """Split of the prompt's user."""
     rubric: str | None = None
@@ -432,11 +432,11 @@ class Judgment(_Record):
     helpful: float
     """Task done and constraints met."""
     truthful: float
-    """Facts right; closed-domain answers only from the text given."""
+    """Facts right; closed-domain responses use only the given text."""
     harmless: float
     """Nothing rude or harmful."""
     finished: float
-    """Whether the answer is complete."""
+    """Whether the response is complete."""
     total: float
     """The overall score, comparable between responses to one prompt."""
     flags: Mapping[str, bool] = field(default_factory=dict)
@@ -451,7 +451,7 @@ def _check_prompt(prompt: Conversation) -> None:
         if not prompt.strip():
             raise RecordError("field 'prompt' is empty; delete the row")
     elif not prompt or prompt[-1].role != "user":
-        raise RecordError("field 'prompt' must end with a user turn; the answer goes elsewhere")
+        raise RecordError("field 'prompt' must end with a user turn; the response goes elsewhere")
 
 
 def _check_flags(flags: Mapping[str, bool]) -> None:
@@ -461,7 +461,7 @@ def _check_flags(flags: Mapping[str, bool]) -> None:
 
 
 def read_yes(value: Any, name: str) -> bool:
-    """A yes or no in any of the usual spellings; a blank is a no.
+    """A yes or no in any of the usual spellings; blank means no.
 
     >>> read_yes("Yes", "consent"), read_yes(0, "consent"), read_yes(" ", "consent")
     (True, False, False)

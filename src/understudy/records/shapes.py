@@ -26,7 +26,7 @@ Convert = Callable[[Json], list[Json]]
 
 
 class LeftOut(Exception):
-    """A row that is right and is not for training; the message says why."""
+    """A valid row that is not for training; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Shape:
     """How a public data set lays out its rows."""
 
     name: str
-    """As `understudy data check` prints it."""
+    """The name that `understudy data check` prints."""
     kind: Any
     """The record that a row becomes; str for plain text."""
     keys: frozenset[str]
@@ -44,7 +44,7 @@ class Shape:
     convert: Convert = field(default=lambda row: [row])
     """The rows of records that a row becomes."""
     when: Callable[[Json], bool] = field(default=lambda row: True)
-    """What else tells the shape."""
+    """A further test for the shape."""
     whole: bool = False
     """Whether `convert` takes {"rows": all rows of the file} at once."""
 
@@ -78,12 +78,12 @@ def _read_ranks(row: Json) -> list[Json]:
 
 
 def _text_of(value: Any, name: str) -> Any:
-    """An answer given as text, or as the only turn of a list."""
+    """A response given as text, or as the only turn of a list."""
     if isinstance(value, str):
         return value
     history, text = split_response(turns_of(value, name), name)
     if history:
-        raise RecordError(f"field '{name}' has several turns; an answer has one")
+        raise RecordError(f"field '{name}' has several turns; a response has one")
     return text
 
 
@@ -98,7 +98,7 @@ def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
 
 
 _HUGE = 1e300
-"""Beyond any score, and within what a float holds; NaN is not below it."""
+"""Above any score, and within a float's range; NaN is not below it."""
 
 
 def _is_number(value: Any) -> bool:
@@ -117,7 +117,7 @@ def _read_pair(row: Json) -> list[Json]:
     )
     if history != other:
         raise RecordError(
-            "fields 'chosen' and 'rejected' differ before the last answer, and a ranking compares "
+            "fields 'chosen' and 'rejected' differ before the last response; a ranking compares "
             "responses to one prompt; understudy data convert --skip-bad leaves such rows out"
         )
     made = {"prompt": as_prompt(history, given), "responses": [better, worse], "tiers": [[0], [1]]}
@@ -127,7 +127,7 @@ def _read_pair(row: Json) -> list[Json]:
     if all(score is not None for score in scores):
         tiers = tiers_of(scores, name, best_is_high=True)
         if tiers == [[1], [0]]:
-            raise RecordError(f"the scores {scores} contradict which answer was chosen")
+            raise RecordError(f"the scores {scores} contradict which response was chosen")
         made["scores"] = scores
     return [row | made]
 
@@ -139,8 +139,8 @@ def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
         if turns is None:
             if base is None:
                 raise RecordError(
-                    f"field 'prompt' is missing, and '{name}' is no list of turns and no "
-                    "transcript that would hold it"
+                    f"field 'prompt' is missing, and '{name}' is neither a list of turns nor a "
+                    "transcript that contains it"
                 )
             return base, value.strip() if value[:1] == " " else value
         whole = after_prompt(turns, base, name)
@@ -172,7 +172,7 @@ def _read_response(row: Json) -> list[Json]:
 
 
 def _demonstration(row: Json, turns: Turns, name: str, given: Any = None) -> list[Json]:
-    """A conversation as a demonstration; it ends with the last answer that is to be learned."""
+    """A conversation as a demonstration; it ends with the last response to be learned."""
     split_response(turns, name)
     _check_turns(turns, name)
     while turns and (turns[-1]["role"] != "assistant" or turns[-1].get("weight") == 0):
@@ -187,7 +187,7 @@ def _check_turns(turns: Turns, name: str) -> None:
     for place, turn in enumerate(turns):
         if turn["role"] == "assistant" and not turn["content"].strip() and place < len(turns) - 1:
             raise RecordError(
-                f"field '{name}[{place}]' is an answer without text, which would be learned; "
+                f"field '{name}[{place}]' is a turn without text, which would be learned; "
                 "delete the turn or give it a weight of 0"
             )
 
@@ -224,7 +224,7 @@ def _asked(row: Json) -> Any:
     turns: Turns = []
     for place, pair in enumerate(row["history"]):
         if not isinstance(pair, list | tuple) or [type(text) for text in pair] != [str, str]:
-            raise RecordError(f"field 'history[{place}]' must be a question and its answer")
+            raise RecordError(f"field 'history[{place}]' must be a prompt and its response")
         roles = ("user", "assistant")
         turns += [{"role": r, "content": t} for r, t in zip(roles, pair, strict=True)]
     return [*turns, {"role": "user", "content": text}]

@@ -33,7 +33,7 @@ def rankings(row: Json) -> list[Json]:
 
 
 def demonstrations(row: Json) -> list[Json]:
-    """The best reply to each message; one without a rank only where there is no other."""
+    """The best reply to each message; an unranked one only if there is no other."""
     made = []
     for path, replies in _asked(row["prompt"], []):
         ranked = [(rank, place) for place, (_, rank) in enumerate(replies) if rank is not None]
@@ -77,7 +77,7 @@ def _asked(message: Any, before: Turns) -> Iterator[tuple[Turns, list[tuple[str,
 
 def _kept(message: Any) -> bool:
     if not isinstance(message, Mapping):
-        raise RecordError(f"{shortened(message)} is no message; it must be an object")
+        raise RecordError(f"{shortened(message)} is not a message; it must be an object")
     return not message.get("deleted") and message.get("review_result") is not False
 
 
@@ -103,7 +103,7 @@ def _rank(message: Json) -> Any:
 
 
 def _trees(rows: list[Json]) -> Iterator[Json]:
-    """Messages put under their parents; those whose parent is not there are refused."""
+    """Nest messages under their parents; RecordError for a missing parent."""
     nodes = {_id(row, "message_id"): {**row, "replies": []} for row in rows}
     roots = []
     for node in nodes.values():
@@ -114,7 +114,7 @@ def _trees(rows: list[Json]) -> Iterator[Json]:
             nodes[parent]["replies"].append(node)
         else:
             raise RecordError(
-                f"message {node['message_id']!r} answers {parent!r}, which is missing"
+                f"message {node['message_id']!r} replies to {parent!r}, which is missing"
             )
     return ({"prompt": root} for root in roots)
 

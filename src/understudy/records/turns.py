@@ -30,7 +30,7 @@ _SPEAKER = re.compile(r"(?:^\s*|\n\n)(Human|Assistant):")
 
 
 def blank(value: Any) -> bool:
-    """Whether a value says nothing: null, white space, an empty list or object."""
+    """Whether a value is empty: null, white space, an empty list or object."""
     if isinstance(value, str):
         return value.strip() in ("", "[]", "{}", "null")
     return value is None or (isinstance(value, list | tuple | Mapping) and not value)
@@ -42,7 +42,7 @@ def turns_of(value: Any, name: str) -> Turns:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise RecordError(f"field '{name}' is text that is no list of turns") from None
+            raise RecordError(f"field '{name}' is text, not a list of turns") from None
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list | tuple):
@@ -56,11 +56,11 @@ def _turn(turn: Any, name: str) -> Json:
     role_key, text_key = ("from", "value") if "from" in turn else ("role", "content")
     for key in _CALLS:
         if not blank(turn.get(key)):
-            raise RecordError(f"field '{name}.{key}' is a tool call, which no trainer here learns")
+            raise RecordError(f"field '{name}.{key}' is a tool call, which no trainer supports")
     for key in _THOUGHTS:
         if not blank(turn.get(key)):
             raise RecordError(
-                f"field '{name}.{key}' is text apart from the answer; put it into '{text_key}' if "
+                f"field '{name}.{key}' is text outside the response; put it into '{text_key}' if "
                 "it is to be learned, or delete it"
             )
     said = turn.get(role_key)
@@ -75,7 +75,7 @@ def _turn(turn: Any, name: str) -> Json:
 
 
 def _content(value: Any, name: str) -> str:
-    """The text of a turn, also where it is the only part of a list."""
+    """The text of a turn, also as the only part of a list."""
     parts = value if isinstance(value, list) else []
     if len(parts) == 1 and isinstance(parts[0], Mapping) and parts[0].get("type") == "text":
         value = parts[0].get("text")
@@ -125,7 +125,7 @@ def conversation(prompt: Any, name: str = "prompt") -> Turns:
 
 
 def as_prompt(turns: Turns, given: Any = None) -> Any:
-    """Turns as the field `prompt`: as it was `given` where that says the same, else as a list."""
+    """Turns as the field `prompt`: unchanged if `given` has the same content, else as a list."""
     if isinstance(given, str) and turns == [{"role": "user", "content": given}]:
         return given
     if len(turns) == 1 and isinstance(given, str) and turns[0]["role"] == "user":
@@ -147,7 +147,7 @@ def with_system(prompt: Any, system: Any, name: str) -> Any:
 
 
 def same_turns(first: Sequence[Json], second: Sequence[Json]) -> bool:
-    """Whether two histories say the same, but for white space around the turns."""
+    """Whether two histories are equal up to white space around the turns."""
     return [_bare(turn) for turn in first] == [_bare(turn) for turn in second]
 
 
@@ -156,24 +156,25 @@ def _bare(turn: Json) -> tuple[str, str]:
 
 
 def split_response(turns: Turns, name: str) -> tuple[Turns, str]:
-    """(the turns before it, the last answer); RecordError if the last turn is no answer."""
+    """(the turns before it, the last response); RecordError if the last turn is not the
+    assistant's."""
     if not turns or turns[-1]["role"] != "assistant":
         raise RecordError(f"field '{name}' must be a list of turns that ends with the assistant's")
     return turns[:-1], turns[-1]["content"]
 
 
 def after_prompt(turns: Turns, base: Turns | None, name: str) -> Turns:
-    """The whole conversation of a prompt and of turns that repeat it or go on from it."""
+    """The whole conversation of a prompt and of turns that repeat or continue it."""
     if base is None or not turns:
         return turns
     if turns[0]["role"] == "assistant":
         return [*base, *turns]
-    for start in (0, 1):  # a system turn may stand in the turns only
+    for start in (0, 1):  # a system turn may be in the turns only
         if start and turns[0]["role"] != "system":
             break
         if same_turns(turns[start : start + len(base)], base):
             return turns
     raise RecordError(
-        f"field '{name}' neither begins with the prompt nor goes on from it; delete the prompt if "
+        f"field '{name}' neither begins with the prompt nor continues it; delete the prompt if "
         f"'{name}' is the whole conversation"
     )

@@ -1,17 +1,17 @@
 """Prompts that labelers wrote themselves, of the paper's three kinds (A.2), and their expansion.
 
-Users of a base model seldom ask for anything in so many words, so the paper's labelers wrote the
-first prompts:
+Users of a base model seldom give explicit instructions, so the paper's labelers wrote the first
+prompts:
 
-* plain: any task, as varied as can be;
+* plain: any task, as varied as possible;
 * few-shot: an instruction with K pairs of a query and a response. It becomes K prompts, one for
   each query with the other K-1 pairs as context, and K demonstrations;
-* user-based: a prompt for a use case from the applications to the API's waiting list, once another
-  labeler has put that use case into vague words that point to nobody.
+* user-based: a prompt for a use case from applications to the API's waiting list, after another
+  labeler has rewritten that use case in vague words that identify nobody.
 
 A written prompt with a response is a demonstration too. The paper does not say how a few-shot
-prompt is laid out. Here the context begins with the pair after the query's own and goes round, so
-that the K prompts do not share a long beginning; `Layout` puts it into one text or into turns.
+prompt is laid out. Here the context begins with the pair after the query's own and wraps around, so
+that the K prompts do not share a long beginning; `Layout` chooses one text or turns.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from understudy.records.schema import Conversation, Demonstration, Message, Prom
 Layout = Literal["text", "turns"]
 Piece = tuple[Prompt, Demonstration | None]
 WRITER = "labeler-"
-"""How the user id of a labeler's own prompts begins."""
+"""Prefix of the user id of a labeler's own prompts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +33,9 @@ class Pair:
     """One worked example of a few-shot instruction: `Pair(query="2 + 2", response="4")`."""
 
     query: str
-    """What is asked."""
+    """The query."""
     response: str
-    """What should be answered."""
+    """The right response."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,17 +51,17 @@ class Written:
     id: str | None = None
     """Opaque id; a hash of the content without it."""
     prompt: Conversation | None = None
-    """Plain and user-based: what a model is to answer."""
+    """Plain and user-based: what a model is to respond to."""
     response: str | None = None
-    """Plain and user-based: the labeler's own answer, if there is one."""
+    """Plain and user-based: the labeler's own response, if there is one."""
     instruction: str | None = None
-    """Few-shot: what is to be done with every query."""
+    """Few-shot: what to do with every query."""
     pairs: tuple[Pair, ...] = ()
     """Few-shot: the K worked examples."""
     application: str | None = None
     """User-based: the use case in vague words."""
     anonymized_by: str | None = None
-    """User-based: the labeler who put it so; not the one who wrote the prompt."""
+    """User-based: the labeler who rewrote it; not the one who wrote the prompt."""
     use_case: str | None = None
     """One of the paper's ten use cases (Table 1)."""
     rubric: str | None = None
@@ -69,7 +69,7 @@ class Written:
     created_at: str | None = None
     """ISO 8601 time."""
     tags: dict[str, Any] = field(default_factory=dict)
-    """Whatever else is to be kept with the prompts."""
+    """Anything else to keep with the prompts."""
 
     def __post_init__(self) -> None:
         few_shot = self.kind == "few_shot"
@@ -108,8 +108,8 @@ class Written:
                 raise RecordError(f"field 'pairs[{place}]' has an empty query or response")
             if query in queries[:place]:
                 raise RecordError(
-                    f"field 'pairs[{place}]' asks the same as an earlier one, whose answer would "
-                    "stand in its context"
+                    f"field 'pairs[{place}]' repeats the query of an earlier one, whose response "
+                    "would be in its context"
                 )
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Written:
 
 
 def expand(written: Written, layout: Layout = "text") -> Iterator[Piece]:
-    """The prompts of a written one, each with its demonstration if it has an answer.
+    """The prompts of a written one, each with its demonstration if it has a response.
 
     >>> pairs = tuple(Pair(query=q, response=r) for q, r in (("2", "two"), ("3", "three")))
     >>> few = Written(kind="few_shot", labeler_id="l", id="w", instruction="Spell", pairs=pairs)

@@ -59,7 +59,7 @@ def test_the_log_brings_prompts_answers_and_feedback_once(project) -> None:
     assert said.splitlines() == [
         "log: prompts 4 new, 0 known",
         "log: responses 7 new, 0 known",
-        "log: feedback 2 new, 0 known, 1 without consent or answer left out",
+        "log: feedback 2 new, 0 known, 1 without consent or response left out",
     ]
     again = add_prompts(AddConfig(project=project.folder, log=True))
     assert "prompts 0 new, 4 known" in again
@@ -80,7 +80,7 @@ def test_who_took_the_consent_back_is_left_out_with_the_answers(project) -> None
     recorded(project)
     project.open_store().add_user(User("ann", None, False))
     said = add_prompts(AddConfig(project=project.folder, log=True)).splitlines()
-    assert said[0] == "log: prompts 1 new, 0 known, 3 without consent or answer left out"
+    assert said[0] == "log: prompts 1 new, 0 known, 3 without consent or response left out"
     assert said[1].startswith("log: responses 1 new, 0 known, 6 ")
 
 
@@ -92,7 +92,7 @@ def test_csv_jsonl_and_parquet(project, tmp_path: Path) -> None:
     files = [write_records(tmp_path / name, [given]) for name in ("a.jsonl", "b.parquet")]
     said = add_prompts(AddConfig(project=project.folder, data=(str(path), *map(str, files))))
     assert [line.split(": ")[1] for line in said.splitlines()] == [
-        "1 new, 0 known, 1 without consent or answer left out",
+        "1 new, 0 known, 1 without consent or response left out",
         "1 new, 0 known",
         "0 new, 1 known",
     ]

@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_row_is_said(row: dict, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "problem"), [(("Q0 ", "R"), "asks the same"), (("Q", " "), "has an empty query")]
+    ("second", "problem"), [(("Q0 ", "R"), "repeats the query"), (("Q", " "), "has an empty query")]
 )
 def test_pairs_that_would_give_the_answer_away_are_refused(second, problem: str) -> None:
     pairs = (PAIRS[0], Pair(query=second[0], response=second[1]))

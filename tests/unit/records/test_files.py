@@ -73,7 +73,7 @@ def test_json_files_may_hold_one_object_or_lines(tmp_path):
         ("a.jsonl", b'{"a": 1}\n{"a": ' + b"[" * 100_000, "line 2: not valid JSON"),
         ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "line 1: not valid JSON"),
         ("a.json", b'[{"a": 1},\n{"a": }]', "line 2: not valid JSON .* array of objects"),
-        ("a.json", b"\xff\xfe\x00", "not utf-16 text"),
+        ("a.json", b"\xff\xfe\x00", "not utf-16, as"),
         ("a.csv", b'prompt,n\nx,1\n"y,2\n', "line 3: .*quote"),
         ("a.csv", b"prompt,prompt\nx,y\n", "two columns are called 'prompt'"),
         ("a.csv", b"prompt,n\nx,1\nhello, world,2\n", "line 3: 3 cells under 2 column names"),

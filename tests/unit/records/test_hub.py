@@ -55,5 +55,5 @@ def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "understudy: error: data set org/name (split train) cannot be read: "
-        "the hub cannot be reached, and there is no copy here"
+        "the hub cannot be reached, and there is no local copy"
     ]

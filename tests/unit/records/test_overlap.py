@@ -24,6 +24,6 @@ def test_a_trainer_says_how_many_rows_of_its_validation_set_it_has_seen(capsys):
     assert capsys.readouterr().err == ""
     note_overlap(train, [demo("x", "other"), demo("z", "a")], Path("v.jsonl"))
     assert (
-        "1 of the 2 rows of v.jsonl have a prompt that is in the training"
+        "1 of the 2 rows of v.jsonl have a prompt that is also in the training"
         in capsys.readouterr().err
     )

@@ -210,7 +210,7 @@ def test_turns_of_weight_0_are_context(tmp_path):
         (
             Demonstration,
             {"messages": [USER, ANSWER | {"content": " "}, USER, ANSWER]},
-            r"'messages\[1\]' is an answer without text",
+            r"'messages\[1\]' is a turn without text",
         ),
         (Demonstration, {"messages": [USER, ANSWER | {"weight": 0.5}]}, "it must be 1"),
         (Demonstration, {"messages": [USER, ANSWER], "prompt": "z"}, "'prompt' is not among"),
@@ -236,7 +236,11 @@ def test_turns_of_weight_0_are_context(tmp_path):
         (Ranking, {"prompt": "x", "chosen": "a"}, "'rejected' is missing"),
         (Ranking, {"chosen": "a", "rejected": "b"}, "'prompt' is missing"),
         (Ranking, {"chosen": [ANSWER], "rejected": [OTHER]}, "'prompt' is missing"),
-        (Ranking, {"prompt": "x", "chosen": "a", "rejected": "b", "label": 1}, "better is said al"),
+        (
+            Ranking,
+            {"prompt": "x", "chosen": "a", "rejected": "b", "label": 1},
+            "already says which",
+        ),
         (
             Ranking,
             {"prompt": "x", "chosen": "a", "rejected": "b", "margin": float("nan")},
@@ -245,7 +249,7 @@ def test_turns_of_weight_0_are_context(tmp_path):
         (
             Ranking,
             {"prompt": "x", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 2},
-            "contradict which answer was chosen",
+            "contradict which response was chosen",
         ),
         (
             Ranking,

@@ -70,11 +70,11 @@ def test_the_first_message_is_the_prompt(tmp_path):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"message_id": "a", "parent_id": "b", "text": "x", "role": "prompter"}, "answers 'b'"),
+        ({"message_id": "a", "parent_id": "b", "text": "x", "role": "prompter"}, "replies to 'b'"),
         ({"message_id": "a", "text": "x", "role": "robot"}, "'role' is 'robot'"),
         ({"message_id": ["a"], "text": "x", "role": "prompter"}, "'message_id' is"),
         ({"prompt": message("a", 3, role="prompter")}, "'text' is 3"),
-        ({"prompt": message("a", "x", None, "no", role="prompter")}, "is no message"),
+        ({"prompt": message("a", "x", None, "no", role="prompter")}, "is not a message"),
         (
             {"prompt": message("a", "x", None, message("b", "y", "first"), role="prompter")},
             "'rank'",
