@@ -74,7 +74,7 @@ def test_a_leaning_to_what_stands_first():
         work.append(rank(n, order=order, k=5))
     (alarm,) = alarms(work)
     assert alarm.kind == "order_bias"
-    assert "stood first" in alarm.text
+    assert "came first" in alarm.text
 
 
 def shares(accuracies, seed=0, pairs=6):

@@ -14,7 +14,7 @@ from understudy.labeling.serve import LabelConfig, make_app
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        (dict(host="0.0.0.0"), "host is 0.0.0.0, which others can reach"),
+        (dict(host="0.0.0.0"), "other machines can reach host 0.0.0.0"),
         (dict(host="labels.example"), "put a TLS reverse proxy in front"),
         (dict(tls=True), "give the host name"),
         (dict(port=0), "port is 0; it must be from 1 to 65535"),
