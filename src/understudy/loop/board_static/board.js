@@ -1,4 +1,4 @@
-// The board: asks for what is new every two seconds and draws a curve per metric and chosen run.
+// The board: fetches additions every two seconds and draws a curve per metric and selected run.
 /* global uPlot */
 const EVERY_MS = 2000;
 const COLOURS = ["#c0392b", "#1f77b4", "#2a9d5c", "#8e5bd0", "#d08a00", "#00858a", "#b0487f", "#6b6b6b"];
@@ -190,7 +190,7 @@ function drawSettings() {
 }
 
 function complain(error) {
-  at("state").textContent = `The board does not answer (${error.message}); trying again.`;
+  at("state").textContent = `The board does not respond (${error.message}); trying again.`;
 }
 
 async function live() {
