@@ -104,7 +104,7 @@ def test_a_setting_that_cannot_be_is_refused(setting: dict, says: str) -> None:
 def test_the_way_from_the_command_line(project, capsys) -> None:
     at = ("--project", str(project.folder))
     assert main(["labelers", "list", *at]) == 0
-    assert "nobody" in capsys.readouterr().out
+    assert "no accounts" in capsys.readouterr().out
     assert main(["labelers", "invite", "Ann", "--role", "training", *at]) == 0
     link = capsys.readouterr().out
     assert link.startswith("http://127.0.0.1:8080/invitation#")
