@@ -280,7 +280,7 @@ def test_accounts_are_invited_disabled_and_reset(site):
     assert link.startswith("/invitation#")
     with pytest.raises(Unwelcome, match="disable your own account"):
         site.boss.post(f"/api/owner/labelers/{site.id_of('Olga')}/disable")
-    with pytest.raises(Unwelcome, match="called"):
+    with pytest.raises(Unwelcome, match="the name ann is taken"):
         site.boss.post("/api/owner/labelers", {"name": "ann"})
 
 

@@ -325,7 +325,7 @@ def test_a_demonstration_with_tags(pages: Site) -> None:
     said = ann.post("/api/tokens", {"text": "one two  three"}).json()
     assert said == {"count": 3, "limit": 1024, "unit": "words"}
     long = ann.submit(item, demonstrated("word " * 1025))
-    assert "the answer has 1,025 words; at most 1,024" in long.json()["error"]["message"]
+    assert "the response has 1,025 words; the limit is 1,024" in long.json()["error"]["message"]
     assert "is empty" in ann.submit(item, demonstrated(" \n")).json()["error"]["message"]
     tags = {"use_case": "chat", "closed_domain": True, "sensitive": False, "ambiguous": None}
     assert ann.submit(item, demonstrated("Good.\n", tags=tags)).status_code == 200
