@@ -13,7 +13,6 @@ import sys
 import traceback
 import typing
 from collections.abc import Sequence
-from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +90,8 @@ def run(arguments: list[str]) -> int:
         print(completion_script(" ".join(arguments[1:]), COMMANDS))
         return 0
     if arguments[0] == "--version":
+        from importlib.metadata import version
+
         print(version("understudy"))
         return 0
     command, rest = _find(arguments)
@@ -113,15 +114,17 @@ def run(arguments: list[str]) -> int:
 
 
 def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
-    from understudy.loop.runner import PlanFailed, PlanInterrupted
-
     try:
         result = function(config)
-    except PlanFailed as error:
-        return _complain(str(error), FAILURE)
-    except PlanInterrupted as error:
-        by_hand = error.signum == signal.SIGINT
-        return _complain(str(error), INTERRUPTED if by_hand else SAVED_AND_STOPPED)
+    except RuntimeError as error:
+        from understudy.loop.runner import PlanFailed, PlanInterrupted
+
+        if isinstance(error, PlanFailed):
+            return _complain(str(error), FAILURE)
+        if isinstance(error, PlanInterrupted):
+            by_hand = error.signum == signal.SIGINT
+            return _complain(str(error), INTERRUPTED if by_hand else SAVED_AND_STOPPED)
+        raise
     if result is not None and _is_rank_0():
         print(result.table() if hasattr(result, "table") else result)
     return 0
@@ -129,6 +132,8 @@ def _call(function: typing.Callable[[Any], Any], config: Any) -> int:
 
 def extra_with(module: str) -> str:
     """The first of this package's extras that installs a module; "" if none."""
+    from importlib.metadata import requires
+
     top = module.partition(".")[0]
     for requirement in requires("understudy") or ():
         found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)

@@ -5,19 +5,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from understudy.labeling.agreement import Ties, votes_of_rankings
 from understudy.labeling.agreement_table import Judgements, agreement_lines, as_text
 from understudy.labeling.pairs import Mark
-from understudy.labeling.standing import read_standing
 from understudy.labeling.topics import FIELDS, group_weights
 from understudy.labeling.trust import LEAST_WEIGHT, Consensus, consensus
 from understudy.records import Ranking, Rating, iter_records
-from understudy.store import Store, open_project
-from understudy.store.rows import now
-from understudy.store.work_reads import descriptions
+from understudy.store import open_project
+
+if TYPE_CHECKING:
+    from understudy.labeling.standing import Standing
+    from understudy.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +51,17 @@ def show_agreement(config: AgreementConfig) -> str:
         judgements = judgements_of_files(config.rankings, config.ratings)
     else:
         store = open_project(config.project).open_store()
-        judgements = read_standing(store, now()).judgements
+        judgements = _standing(store).judgements
     if not judgements.role_of:
         raise ValueError("there are no labelers; see understudy labels add, understudy label")
     return as_text(agreement_lines(judgements, ties=config.ties))
+
+
+def _standing(store: "Store") -> "Standing":
+    from understudy.labeling.standing import read_standing
+    from understudy.store.rows import now
+
+    return read_standing(store, now())
 
 
 def judgements_of_files(rankings: Path, ratings: Path | None) -> Judgements:
@@ -122,7 +131,7 @@ def write_weights(config: WeightsConfig) -> str:
         found = consensus(votes_of_rankings(ranked))
     else:
         store = open_project(config.project).open_store()
-        standing = read_standing(store, now())
+        standing = _standing(store)
         role_of, found = standing.role_of, standing.consensus
         if config.field is not None:
             factors = group_weights(_said(store), config.field, shares_of(config.shares))
@@ -153,7 +162,9 @@ def shares_of(texts: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
-def _said(store: Store) -> dict[str, dict[str, str | list[str]]]:
+def _said(store: "Store") -> dict[str, dict[str, str | list[str]]]:
+    from understudy.store.work_reads import descriptions
+
     return {
         row["account_id"]: json.loads(row["body"])
         for row in descriptions(store)

@@ -3,22 +3,16 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from understudy.labeling.clock import stamp, utc_now
 from understudy.records.schema import Role
-from understudy.store import Store, open_project
-from understudy.store.accounts import (
-    NewAccount,
-    account_named,
-    all_accounts,
-    decide,
-    invite,
-    reset_link,
-    set_disabled,
-)
+from understudy.store import open_project
+
+if TYPE_CHECKING:
+    from understudy.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +47,8 @@ class InviteConfig:
 
 def invite_labeler(config: InviteConfig) -> str:
     """The link."""
+    from understudy.store.accounts import NewAccount, invite
+
     store = open_project(config.project).open_store()
     trusted = config.owner or config.role in ("held_out", "researcher")
     new = NewAccount(
@@ -78,6 +74,8 @@ class ListConfig:
 
 def list_labelers(config: ListConfig) -> str:
     """A line per account."""
+    from understudy.store.accounts import all_accounts
+
     rows = all_accounts(open_project(config.project).open_store())
     lines = []
     for row in rows:
@@ -111,6 +109,8 @@ class DecideConfig:
 
 def decide_labeler(config: DecideConfig) -> str:
     """Decide."""
+    from understudy.store.accounts import account_named, decide
+
     store = open_project(config.project).open_store()
     row = account_named(store, config.name)
     account_id = _id_of(store, config.name)
@@ -133,6 +133,8 @@ class DisableConfig:
 
 def disable_labeler(config: DisableConfig) -> str:
     """Disable."""
+    from understudy.store.accounts import set_disabled
+
     store = open_project(config.project).open_store()
     set_disabled(store, _id_of(store, config.name), True, by=None, at=stamp(utc_now()))
     return f"{config.name} can no longer sign in"
@@ -150,6 +152,8 @@ class EnableConfig:
 
 def enable_labeler(config: EnableConfig) -> str:
     """Enable."""
+    from understudy.store.accounts import set_disabled
+
     store = open_project(config.project).open_store()
     set_disabled(store, _id_of(store, config.name), False, by=None, at=stamp(utc_now()))
     return f"{config.name} can sign in again"
@@ -171,6 +175,8 @@ class ResetConfig:
 
 def reset_labeler(config: ResetConfig) -> str:
     """The link."""
+    from understudy.store.accounts import reset_link
+
     store = open_project(config.project).open_store()
     now = utc_now()
     token = reset_link(
@@ -183,7 +189,9 @@ def reset_labeler(config: ResetConfig) -> str:
     return f"{config.address.rstrip('/')}/invitation#{token}"
 
 
-def _id_of(store: Store, name: str) -> str:
+def _id_of(store: "Store", name: str) -> str:
+    from understudy.store.accounts import account_named
+
     row = account_named(store, name)
     if row is None:
         raise ValueError(f"no account is named {name!r}; see understudy labelers list")

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 
 from understudy.labeling.parts import LabelApp
 from understudy.store.audit import verify
-from understudy.store.repository import EVALUATION_PRIORITIES
+from understudy.store.people import EVALUATION_PRIORITIES
 from understudy.store.trust_reads import audit_page, labels_by_rubric, rubric_rows
 from understudy.store.trust_writes import publish_rubric
 from understudy.store.work_reads import names, read_by

@@ -10,7 +10,7 @@ from understudy.labeling.clock import Clock, stamp, utc_now
 from understudy.labeling.tokens import Length
 from understudy.store import Project, Store
 from understudy.store.accounts import newest_version, rubric_of
-from understudy.store.repository import EVALUATION_PRIORITIES
+from understudy.store.people import EVALUATION_PRIORITIES
 from understudy.store.sessions import session_of, touch_session
 from understudy.store.views import note_views
 from understudy.web.access import Account

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from understudy.labeling.clock import stamp, utc_now
-from understudy.store import Store, open_project
-from understudy.store.accounts import all_accounts
-from understudy.store.new_responses import SETTING, How, late_responses, queue_late
-from understudy.store.plan import NewItem, Overlap, add_items, to_demonstrate, to_rank
-from understudy.store.settings import setting
+from understudy.store import open_project
+
+if TYPE_CHECKING:
+    from understudy.store import Store
+    from understudy.store.plan import NewItem, Overlap
 
 STYLES = ("plain", "few_shot")
 
@@ -37,7 +37,7 @@ class PlanConfig:
     """Most responses in one ranking (K = 4 to 9, s3.5)."""
     num_prompts: int = 100
     """With the kind write: number of prompts for labelers to write."""
-    new_responses: How | None = None
+    new_responses: Literal["together", "apart", "leave"] | None = None
     """Responses added after their prompt was queued: rank them together with the earlier ones,
     apart from them (two or more), or leave them out; by default as set on the queue's page,
     initially together."""
@@ -62,6 +62,8 @@ class PlanConfig:
 
 def plan(config: PlanConfig) -> str:
     """Add the items; reports how many of each kind."""
+    from understudy.store.plan import Overlap, add_items, to_demonstrate, to_rank
+
     store = open_project(config.project).open_store()
     new: list[NewItem] = []
     if "demonstrate" in config.kinds:
@@ -88,8 +90,11 @@ def plan(config: PlanConfig) -> str:
     return "\n".join([*lines, *_too_few(store, config)])
 
 
-def _late(store: Store, config: PlanConfig, overlap: Overlap, at: str) -> list[str]:
+def _late(store: "Store", config: PlanConfig, overlap: "Overlap", at: str) -> list[str]:
     """Queue responses added later; returns a line if there are any."""
+    from understudy.store.new_responses import SETTING, late_responses, queue_late
+    from understudy.store.settings import setting
+
     late = late_responses(store)
     if not late:
         return []
@@ -106,8 +111,10 @@ def _late(store: Store, config: PlanConfig, overlap: Overlap, at: str) -> list[s
     return [line + alone]
 
 
-def _too_few(store: Store, config: PlanConfig) -> list[str]:
+def _too_few(store: "Store", config: PlanConfig) -> list[str]:
     """A line for each purpose with fewer people than an item needs."""
+    from understudy.store.accounts import all_accounts
+
     team = [row for row in all_accounts(store) if not row["disabled_at"]]
     lines = []
     for purpose, roles in (("training", "training"), ("evaluation", "held_out")):
@@ -122,8 +129,10 @@ def _too_few(store: Store, config: PlanConfig) -> list[str]:
     return lines
 
 
-def _to_write(config: PlanConfig) -> list[NewItem]:
+def _to_write(config: PlanConfig) -> list["NewItem"]:
     """Prompts to write, the styles in rotation."""
+    from understudy.store.plan import NewItem
+
     briefs: list[dict[str, str]] = [{"style": style} for style in STYLES]
     if config.use_cases is not None:
         lines = config.use_cases.read_text(encoding="utf-8").splitlines()

@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from understudy.store import open_project
 
-from understudy.store import Store, open_project
-from understudy.store.accounts import account_named
-from understudy.store.engine import glancing
-from understudy.store.labeling_tables import accounts
-from understudy.store.tables import prompts
-from understudy.store.views import Seen, views
+if TYPE_CHECKING:
+    from understudy.store import Store
+    from understudy.store.views import Seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +32,8 @@ class SeenConfig:
 
 def show_seen(config: SeenConfig) -> str:
     """The lines; ValueError for an unknown prompt or account."""
+    from understudy.store.views import views
+
     store = open_project(config.project).open_store()
     if config.prompt is not None:
         _check_prompt(store, config.prompt)
@@ -42,7 +42,7 @@ def show_seen(config: SeenConfig) -> str:
     return as_text(found)
 
 
-def as_text(found: list[Seen]) -> str:
+def as_text(found: list["Seen"]) -> str:
     """A line per view: time, name, prompt, page."""
     if not found:
         return "nobody was shown it"
@@ -56,14 +56,25 @@ def as_text(found: list[Seen]) -> str:
     return "\n".join([*lines, f"{len(found):,} views, {people:,} people, {shown:,} prompts"])
 
 
-def _check_prompt(store: Store, prompt_id: str) -> None:
+def _check_prompt(store: "Store", prompt_id: str) -> None:
+    from sqlalchemy import select
+
+    from understudy.store.engine import glancing
+    from understudy.store.tables import prompts
+
     query = select(prompts.c.id).where(prompts.c.id == prompt_id)
     with glancing(store.engine) as connection:
         if connection.execute(query).first() is None:
             raise ValueError(f"there is no prompt {prompt_id!r}; it may have been forgotten")
 
 
-def _account_id(store: Store, name: str) -> str:
+def _account_id(store: "Store", name: str) -> str:
+    from sqlalchemy import select
+
+    from understudy.store.accounts import account_named
+    from understudy.store.engine import glancing
+    from understudy.store.labeling_tables import accounts
+
     row = account_named(store, name)
     if row is not None:
         return str(row["id"])

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from understudy.store import Project, Store, open_project
-from understudy.store.accounts import all_accounts
-from understudy.store.audit import verify
-from understudy.store.engine import is_sqlite, sqlite_file
-from understudy.store.maintenance import backups_of
+from understudy.store import Project, open_project
+
+if TYPE_CHECKING:
+    from understudy.store import Store
 
 TIMEOUT_S = 10.0
 CERTIFICATE_DAYS = 14
@@ -104,7 +103,10 @@ def _files(project: Project) -> Finding:
     return "ok", "files", "only this user can read them"
 
 
-def _store(project: Project, store: Store) -> Iterator[Finding]:
+def _store(project: Project, store: "Store") -> Iterator[Finding]:
+    from understudy.store.accounts import all_accounts
+    from understudy.store.audit import verify
+
     broken = verify(store)
     if broken:
         yield "missing", "store", f"the audit log was changed: {broken}; compare with a backup"
@@ -123,7 +125,10 @@ def _store(project: Project, store: Store) -> Iterator[Finding]:
         yield "missing", "owner", "none: `understudy labelers invite NAME --owner`, open the link"
 
 
-def _backup(project: Project, store: Store, oldest: timedelta) -> Finding:
+def _backup(project: Project, store: "Store", oldest: timedelta) -> Finding:
+    from understudy.store.engine import is_sqlite, sqlite_file
+    from understudy.store.maintenance import backups_of
+
     made = [
         (datetime.fromisoformat(at), path)
         for path, at in backups_of(project)
@@ -142,7 +147,9 @@ def _backup(project: Project, store: Store, oldest: timedelta) -> Finding:
     return "ok", "backup", f"{path} from {at:%Y-%m-%d %H:%M}"
 
 
-def _disk(project: Project, store: Store) -> Finding:
+def _disk(project: Project, store: "Store") -> Finding:
+    from understudy.store.engine import is_sqlite, sqlite_file
+
     size = sqlite_file(store.engine).stat().st_size if is_sqlite(store.engine) else 0
     free, wanted = shutil.disk_usage(project.folder).free, max(FREE_BYTES, 2 * size)
     if free < wanted:

@@ -39,7 +39,11 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     with _errors_in_one_line():
         parsed: Any
         parsed, unknown = tyro.cli(
-            _shadow(config_class, from_file), args=arguments, prog=prog, return_unknown_args=True
+            _shadow(config_class, from_file),
+            args=arguments,
+            prog=prog,
+            description="",  # only help shows it
+            return_unknown_args=True,
         )
     if unknown:
         raise ValueError(f"{prog} does not know what to do with '{unknown[0]}'; see {prog} --help")
@@ -122,15 +126,24 @@ def _shown(hint: Any) -> Any:
 
     if typing.get_origin(hint) is typing.Annotated:
         inner, *marks = typing.get_args(hint)
+        inner = _as_typing_writes(inner)
         kinds = [kind for kind in typing.get_args(inner) if kind is not type(None)]
         if _takes_none(inner) and len(kinds) == 1 and kinds[0] in _WORDS:  # positional, may be left
-            return typing.Annotated[(inner, *marks, arg(metavar=f"[{_WORDS[kinds[0]]}]"))]
-        return hint
+            marks.append(arg(metavar=f"[{_WORDS[kinds[0]]}]"))
+        return typing.Annotated[(inner, *marks)]
+    hint = _as_typing_writes(hint)
     rest = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     if not _takes_none(hint) or not all(kind in _WORDS for kind in rest):
         return hint
     word = "|".join([*(_WORDS[kind] for kind in rest), "none"])
     return typing.Annotated[hint, arg(metavar=word)]
+
+
+def _as_typing_writes(hint: Any) -> Any:
+    """`str | None` as `Union[str, None]`, which tyro checks without loading typeguard."""
+    if not isinstance(hint, types.UnionType):
+        return hint
+    return typing.Union[typing.get_args(hint)]  # noqa: UP007 - the other form is what it was
 
 
 def _with_none(config_class: type, arguments: list[str]) -> list[str]:

@@ -7,11 +7,15 @@ them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from understudy.records import Prompt, Response, iter_records, sha256_of
-from understudy.store import Project, Store, open_project
-from understudy.store.log import Event, PromptLog
-from understudy.store.repository import Added, FeedbackRow
+from understudy.store import Project, open_project
+
+if TYPE_CHECKING:
+    from understudy.store import Store
+    from understudy.store.log import Event, PromptLog
+    from understudy.store.repository import Added, FeedbackRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,15 +48,17 @@ def add_prompts(config: AddConfig) -> str:
     return "\n".join(lines)
 
 
-def _counts(added: Added) -> str:
+def _counts(added: "Added") -> str:
     text = f"{added.new:,} new, {added.known:,} known"
     return text + (
         f", {added.refused:,} without consent or response left out" if added.refused else ""
     )
 
 
-def add_from_log(project: Project, store: Store) -> list[str]:
+def add_from_log(project: Project, store: "Store") -> list[str]:
     """Add the log's prompts, responses and feedback."""
+    from understudy.store.log import PromptLog
+
     if not project.log.is_file():
         raise ValueError(f"{project.log} does not exist; the gateway has recorded nothing yet")
     log = PromptLog(project.log)
@@ -74,11 +80,11 @@ def add_from_log(project: Project, store: Store) -> list[str]:
     ]
 
 
-def _of_kind(log: PromptLog, kind: str) -> Iterator[Event]:
+def _of_kind(log: "PromptLog", kind: str) -> Iterator["Event"]:
     return (event for _, event in log.events() if event.kind == kind)
 
 
-def prompts_of(event: Event) -> Iterator[Prompt]:
+def prompts_of(event: "Event") -> Iterator[Prompt]:
     """The prompts of a request: one, or several for a completion."""
     for number, prompt in enumerate(event.body["prompts"]):
         single = isinstance(prompt, list) and len(prompt) == 1
@@ -95,7 +101,7 @@ def prompts_of(event: Event) -> Iterator[Prompt]:
         )
 
 
-def responses_of(event: Event) -> Iterator[Response]:
+def responses_of(event: "Event") -> Iterator[Response]:
     """The responses to a request, prompt by prompt, `n` for each."""
     body = event.body
     for index, text in enumerate(body["responses"]):
@@ -111,8 +117,10 @@ def responses_of(event: Event) -> Iterator[Response]:
         )
 
 
-def feedback_of(event: Event) -> FeedbackRow:
+def feedback_of(event: "Event") -> "FeedbackRow":
     """A user's feedback on a response."""
+    from understudy.store.repository import FeedbackRow
+
     body = event.body
     index = body["value"] if body["kind"] == "choice" else body["index"]
     return FeedbackRow(

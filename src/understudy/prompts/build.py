@@ -19,7 +19,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from understudy.prompts.ask_use_case import asked_use_cases
 from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
 from understudy.prompts.pii import Finder, redact_conversation
@@ -138,6 +137,8 @@ def _use_cases(prompts: list[Prompt], config: IntakeConfig) -> Iterator[str]:
     rules."""
     asked: Iterator[str | None] = iter(())
     if config.use_case_url is not None:
+        from understudy.prompts.ask_use_case import asked_use_cases
+
         untagged = [prompt.prompt for prompt in prompts if not prompt.use_case]
         url, model = config.use_case_url, config.use_case_model
         asked = asked_use_cases(untagged, url=url, model=model)

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from understudy.prompts.minhash import NearDuplicates
 from understudy.records import Conversation
 
 GRID = 1.1
@@ -66,7 +65,11 @@ class DuplicateFinder:
     ) -> None:
         self._lengths = _grid(prefix_chars) if prefix_chars else ()
         self._share = prefix_share
-        self._near = None if near_duplicates is None else NearDuplicates(near_duplicates)
+        self._near = None
+        if near_duplicates is not None:
+            from understudy.prompts.minhash import NearDuplicates  # needs NumPy
+
+            self._near = NearDuplicates(near_duplicates)
         self._ids: list[str] = []
         self._exact: dict[int, int] = {}
         self._prefixes: dict[int, int] = {}

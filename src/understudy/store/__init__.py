@@ -1,7 +1,21 @@
-"""The store: the record chain in a database, and what enters and leaves it. Free of torch."""
+"""The store: the record chain in a database, and what enters and leaves it. Free of torch.
 
-import understudy.store.labeling_tables  # noqa: F401 - the metadata is whole from here on
+SQLAlchemy, half of what a command takes to start, is loaded where a store is opened.
+"""
+
+from typing import TYPE_CHECKING, Any
+
 from understudy.store.project import Project, open_project
-from understudy.store.repository import Store
+
+if TYPE_CHECKING:
+    from understudy.store.repository import Store
 
 __all__ = ["Project", "Store", "open_project"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Store":
+        from understudy.store.repository import Store
+
+        return Store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

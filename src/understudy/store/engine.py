@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -79,6 +81,12 @@ def make_engine(url: str, *, pooled: bool = False) -> Engine:
 def is_sqlite(engine: Engine | Connection) -> bool:
     """Whether the backend is SQLite (else PostgreSQL)."""
     return engine.dialect.name == "sqlite"
+
+
+def dialect_of(engine: Engine | Connection) -> ModuleType:
+    """SQLAlchemy's module for the backend, whose `insert` can leave or change what is there."""
+    name = "sqlite" if is_sqlite(engine) else "postgresql"
+    return import_module(f"sqlalchemy.dialects.{name}")  # each takes a while to load
 
 
 @contextmanager
@@ -192,6 +200,7 @@ __all__ = [
     "SQLITE_PRAGMAS",
     "StoreRefused",
     "bare",
+    "dialect_of",
     "glancing",
     "is_sqlite",
     "make_engine",

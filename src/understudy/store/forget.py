@@ -3,15 +3,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select
 from tyro.conf import Positional
 
-from understudy.store.engine import reading
-from understudy.store.log import of_user
 from understudy.store.project import open_project
-from understudy.store.removal import Chosen, Removed, planned, remove
-from understudy.store.tables import prompts, users
+
+if TYPE_CHECKING:
+    from understudy.store.removal import Removed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +25,18 @@ class ForgetConfig:
     """Only list what would be deleted."""
 
 
-def forget(config: ForgetConfig) -> Removed:
+def forget(config: ForgetConfig) -> "Removed":
     """Delete the user; ValueError if neither the store nor the log knows them.
 
     Running it again for the same user finishes an interrupted removal.
     """
+    from sqlalchemy import select
+
+    from understudy.store.engine import reading
+    from understudy.store.log import of_user
+    from understudy.store.removal import Chosen, planned, remove
+    from understudy.store.tables import prompts, users
+
     project = open_project(config.project)
     store = project.open_store()
     mine = users.c.id == config.user

@@ -177,8 +177,8 @@ assignments = Table(
         "item_id",
         "slot",
         unique=True,
+        # On PostgreSQL too, as 0003 says; said here as well, it would load that dialect always.
         sqlite_where=text("stage = 'work' AND state IN ('leased', 'done')"),
-        postgresql_where=text("stage = 'work' AND state IN ('leased', 'done')"),
     ),
     Index("ix_assignments_live", "state", "expires_at"),
     Index("ix_assignments_of_account", "account_id", "state", "done_at"),

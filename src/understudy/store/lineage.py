@@ -8,15 +8,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select
 from tyro.conf import Positional
 
-from understudy.store.engine import reading
 from understudy.store.project import open_project
-from understudy.store.repository import Store
-from understudy.store.tables import dataset_files, dataset_records, datasets, labels, prompts
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from understudy.store.repository import Store
 
 SHOWN = 20
 """Ids that a line lists before it counts the rest."""
@@ -75,7 +76,7 @@ def run_record(run: Path) -> dict[str, Any]:
     return record
 
 
-def _tree(store: Store, run: Path, indent: str, above: set[Path]) -> Iterator[str]:
+def _tree(store: "Store", run: Path, indent: str, above: set[Path]) -> Iterator[str]:
     record = run_record(run)
     facts = f"stage {record.get('stage')}, code {record.get('code_version')}"
     yield f"{indent}run {run} ({facts}, seed {record.get('seed')})"
@@ -97,8 +98,13 @@ def _tree(store: Store, run: Path, indent: str, above: set[Path]) -> Iterator[st
             yield f"{indent}  {name}: {source.get('path')} (not from this store)"
 
 
-def dataset_of(store: Store, sha256: str | None) -> DatasetFacts | None:
+def dataset_of(store: "Store", sha256: str | None) -> DatasetFacts | None:
     """The dataset whose file has this hash, or had it before a user was forgotten."""
+    from sqlalchemy import select
+
+    from understudy.store.engine import reading
+    from understudy.store.tables import dataset_files
+
     if sha256 is None:
         return None
     query = select(dataset_files.c.dataset_id).where(dataset_files.c.sha256 == sha256)
@@ -107,7 +113,11 @@ def dataset_of(store: Store, sha256: str | None) -> DatasetFacts | None:
         return None if found is None else _facts(connection, found)
 
 
-def _facts(connection: Connection, dataset_id: str) -> DatasetFacts:
+def _facts(connection: "Connection", dataset_id: str) -> DatasetFacts:
+    from sqlalchemy import func, select
+
+    from understudy.store.tables import dataset_records, datasets, labels, prompts
+
     head = select(datasets).where(datasets.c.id == dataset_id)
     row = connection.execute(head).mappings().one()
     members = dataset_records.c.dataset_id == dataset_id

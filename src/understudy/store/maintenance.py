@@ -8,26 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from sqlalchemy import Engine, func, select
 from tyro.conf import Positional
 
 from understudy.records import file_hash
-from understudy.store.engine import bare, is_sqlite, make_engine, reading
-from understudy.store.export import stored_path
-from understudy.store.migrate import newest_version, upgrade, version_of
 from understudy.store.project import Project, open_project
-from understudy.store.repository import Store
-from understudy.store.rows import now
-from understudy.store.tables import (
-    dataset_files,
-    dataset_records,
-    labelers,
-    labels,
-    metadata,
-    ranked_responses,
-)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from understudy.store.repository import Store
 
 
 class StoreDamaged(OSError):
@@ -44,6 +36,11 @@ class CheckConfig:
 
 def check(config: CheckConfig) -> str:
     """A summary; StoreDamaged names the first problems."""
+    from sqlalchemy import func, select
+
+    from understudy.store.engine import reading
+    from understudy.store.tables import metadata
+
     project = open_project(config.project)
     store = project.open_store()
     problems = [*_database_problems(store), *_chain_problems(store), *_file_problems(project)]
@@ -64,8 +61,10 @@ def check(config: CheckConfig) -> str:
     return "\n".join([*lines, "the store is sound"])
 
 
-def _database_problems(store: Store) -> Iterator[str]:
+def _database_problems(store: "Store") -> Iterator[str]:
     """Problems that SQLite finds in its own file; PostgreSQL checks its pages as it reads them."""
+    from understudy.store.engine import bare, is_sqlite
+
     if not is_sqlite(store.engine):
         return
     with bare(store.engine) as connection:
@@ -76,8 +75,13 @@ def _database_problems(store: Store) -> Iterator[str]:
             yield f"table {row[0]} row {row[1]} names a missing row of {row[2]}"
 
 
-def _chain_problems(store: Store) -> Iterator[str]:
+def _chain_problems(store: "Store") -> Iterator[str]:
     """Invariants that no single constraint expresses."""
+    from sqlalchemy import select
+
+    from understudy.store.engine import reading
+    from understudy.store.tables import dataset_records, labelers, labels, ranked_responses
+
     ranked = select(ranked_responses.c.label_id).where(ranked_responses.c.label_id == labels.c.id)
     unranked = select(labels.c.id).where(labels.c.kind == "ranking", ~ranked.exists())
     sneaked = (
@@ -95,6 +99,11 @@ def _chain_problems(store: Store) -> Iterator[str]:
 
 
 def _file_problems(project: Project) -> Iterator[str]:
+    from sqlalchemy import select
+
+    from understudy.store.engine import reading
+    from understudy.store.tables import dataset_files
+
     query = select(dataset_files.c.path, dataset_files.c.sha256).where(dataset_files.c.current)
     with reading(project.open_store().engine) as connection:
         rows = list(connection.execute(query))
@@ -118,6 +127,8 @@ class BackupConfig:
 
 def backup(config: BackupConfig) -> str:
     """Copy one snapshot of each, atomically."""
+    from understudy.store.engine import is_sqlite, make_engine
+
     project = open_project(config.project)
     engine = project.open_store().engine
     log_copy = config.out.with_name(config.out.name + ".log")
@@ -136,6 +147,9 @@ def backup(config: BackupConfig) -> str:
 
 def _note_backup(project: Project, out: Path) -> None:
     """Record where a copy goes, before it is made, for `backups_of`."""
+    from understudy.store.export import stored_path
+    from understudy.store.rows import now
+
     row = {"path": stored_path(project, out), "at": now()}
     with open(os.open(project.backups, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
         file.write(json.dumps(row) + "\n")
@@ -155,7 +169,9 @@ def backups_of(project: Project) -> list[tuple[Path, str]]:
     return sorted(made.items())
 
 
-def _copy_sqlite(engine: Engine, out: Path) -> None:
+def _copy_sqlite(engine: "Engine", out: Path) -> None:
+    from understudy.store.engine import bare
+
     partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
     partial.touch(mode=0o600)  # VACUUM INTO takes an empty file
     try:
@@ -168,7 +184,7 @@ def _copy_sqlite(engine: Engine, out: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _dump_postgresql(engine: Engine, out: Path) -> None:
+def _dump_postgresql(engine: "Engine", out: Path) -> None:
     program = shutil.which("pg_dump") or next(
         (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))), None
     )
@@ -200,6 +216,9 @@ class UpgradeConfig:
 
 def upgrade_store(config: UpgradeConfig) -> str:
     """Upgrade; ValueError for an unknown schema."""
+    from understudy.store.engine import make_engine
+    from understudy.store.migrate import newest_version, upgrade, version_of
+
     engine = make_engine(open_project(config.project).url)
     before = version_of(engine)
     upgrade(engine)

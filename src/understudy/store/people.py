@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -13,9 +14,13 @@ from understudy.records import (
     Response,
     iter_records,
 )
-from understudy.store.keys import add_key, keys_of, revoke_key
 from understudy.store.project import open_project
-from understudy.store.repository import EVALUATION_PRIORITIES, Added, User
+
+if TYPE_CHECKING:
+    from understudy.store.repository import Added, User
+
+EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
+"""What counts most first in the final evaluation, where a rubric does not say (B.2)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +43,8 @@ class AddUserConfig:
 
 def add_user(config: AddUserConfig) -> str:
     """Add or change."""
+    from understudy.store.repository import User
+
     store = open_project(config.project).open_store()
     store.add_user(User(config.user, config.organization, config.consent))
     return f"{config.user}: consent {'given' if config.consent else 'not given'}"
@@ -67,6 +74,8 @@ class KeyConfig:
 
 def make_key(config: KeyConfig) -> str:
     """The key."""
+    from understudy.store.keys import add_key
+
     return add_key(
         open_project(config.project).open_store(),
         config.user,
@@ -100,6 +109,8 @@ class RevokeConfig:
 
 def revoke(config: RevokeConfig) -> str:
     """Revoke."""
+    from understudy.store.keys import revoke_key
+
     revoke_key(open_project(config.project).open_store(), config.key)
     return f"revoked {config.key}"
 
@@ -114,6 +125,8 @@ class ListUsersConfig:
 
 def list_users(config: ListUsersConfig) -> str:
     """A line per user and per key."""
+    from understudy.store.keys import keys_of
+
     store = open_project(config.project).open_store()
     lines = {user.id: [_user_line(user)] for user in store.users()}
     for key in keys_of(store):
@@ -123,7 +136,7 @@ def list_users(config: ListUsersConfig) -> str:
     return "\n".join(line for group in lines.values() for line in group) or "no users"
 
 
-def _user_line(user: User) -> str:
+def _user_line(user: "User") -> str:
     organization = f" ({user.organization_id})" if user.organization_id else ""
     return f"{user.id}{organization}: consent {'given' if user.consent else 'not given'}"
 

@@ -13,13 +13,12 @@ import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from understudy.store.engine import is_sqlite, make_engine, sqlite_file
-from understudy.store.migrate import check_version, upgrade, version_of
-from understudy.store.repository import Store
+if TYPE_CHECKING:
+    from understudy.store.repository import Store
 
 FILE = "project.toml"
 MAX_DAYS = 36_500
@@ -77,8 +76,12 @@ class Project:
             return self.store
         return f"sqlite:///{(self.folder / file).resolve()}"
 
-    def open_store(self, *, pooled: bool = False) -> Store:
+    def open_store(self, *, pooled: bool = False) -> "Store":
         """The store; ValueError unless this version knows its schema."""
+        from understudy.store.engine import make_engine
+        from understudy.store.migrate import check_version
+        from understudy.store.repository import Store
+
         if self.url.startswith("sqlite:///") and not Path(self.url[len("sqlite:///") :]).is_file():
             raise ValueError(f"{self.url} does not exist; restore a backup")
         engine = make_engine(self.url, pooled=pooled)
@@ -109,6 +112,9 @@ class NewConfig:
 
 def new_project(config: NewConfig) -> str:
     """Make it; ValueError if there already is a project or a store."""
+    from understudy.store.engine import is_sqlite, make_engine, sqlite_file
+    from understudy.store.migrate import upgrade, version_of
+
     path = config.folder / FILE
     if path.exists():
         raise ValueError(f"{path} exists; choose another folder")

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -37,7 +37,9 @@ from understudy.store.tables import (
     prompts,
     responses,
 )
-from understudy.store.traces import Texts, files_with
+
+if TYPE_CHECKING:
+    from understudy.store.traces import Texts
 
 SHOWN = 20
 """Prompts that a dry run lists."""
@@ -142,6 +144,8 @@ def remove(
     project: Project, store: Store, chosen: Chosen, delete: Callable[[Connection], Any]
 ) -> Removed:
     """Delete them; `delete` does so in the store, within a transaction."""
+    from understudy.store.traces import Texts, files_with  # needs NumPy
+
     result = _found(project, store, chosen)
     _begin(project, result)
     with reading(store.engine) as connection:
@@ -197,7 +201,7 @@ def _found(project: Project, store: Store, chosen: Chosen) -> Removed:
     return found
 
 
-def _remove_logged(project: Project, rows: Rows, texts: Texts, left: list[str]) -> int:
+def _remove_logged(project: Project, rows: Rows, texts: "Texts", left: list[str]) -> int:
     """Delete rows of the log, and add their texts to the search; returns how many rows."""
     log = PromptLog(project.log)
     try:

@@ -14,11 +14,10 @@ from itertools import chain, groupby, islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, Table, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.records import LabelerInfo, Prompt, Ranking, Rating, Response, sha256_of
 from understudy.store.border import clean_json, stamp
-from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.engine import dialect_of, reading, writing
 from understudy.store.labeling_tables import withdrawals
 from understudy.store.rows import (
     Label,
@@ -49,8 +48,6 @@ from understudy.store.tables import (
     users,
 )
 
-EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
-"""Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
 BATCH = 500
 """Records added per transaction, and rows read per query."""
 
@@ -140,7 +137,7 @@ class Store:
         evaluation_priorities: Sequence[str] | None = None,
     ) -> Added:
         """Add a version of the instructions, with priorities, most important first, for training
-        labels and for evaluation (EVALUATION_PRIORITIES by default)."""
+        labels and for evaluation (people.EVALUATION_PRIORITIES by default)."""
         evaluate = packed(list(evaluation_priorities)) if evaluation_priorities else None
         row = {
             "version": version,
@@ -377,8 +374,8 @@ def labels_of(connection: Connection, rows: Sequence[RowMapping]) -> Iterator[La
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows; leaves rows with a known key as they are."""
     if rows:
-        dialect = sqlite if is_sqlite(connection) else postgresql
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+        insert = dialect_of(connection).insert(table)
+        connection.execute(insert.on_conflict_do_nothing(), list(rows))
 
 
 def add_rows(

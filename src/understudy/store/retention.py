@@ -14,17 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, collate, func, or_, select
-
-from understudy.store.border import stamp
-from understudy.store.engine import is_sqlite, reading, writing
-from understudy.store.log import before
 from understudy.store.project import Project, check_days, open_project
-from understudy.store.removal import Chosen, Removed, planned, remove
-from understudy.store.repository import Store
-from understudy.store.tables import prompts
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from understudy.store.removal import Removed
+    from understudy.store.repository import Store
 
 DATED = "____-__-__T__:__:__.______+00:00"
 """The pattern (SQL's LIKE) of times that can be compared."""
@@ -46,8 +44,12 @@ class ExpireConfig:
             check_days("days", self.days)
 
 
-def expire(config: ExpireConfig, *, at: datetime | None = None) -> Removed:
+def expire(config: ExpireConfig, *, at: datetime | None = None) -> "Removed":
     """Delete what is too old `at` a time, now by default; ValueError if no retention is set."""
+    from understudy.store.log import before
+    from understudy.store.removal import Chosen, planned, remove
+    from understudy.store.tables import prompts
+
     project = open_project(config.project)
     days = project.retention_days if config.days is None else config.days
     if days is None:
@@ -80,16 +82,27 @@ def cutoff(days: int, at: datetime) -> str:
     return (at.astimezone(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
 
 
-def _older(store: Store, limit: str) -> ColumnElement[bool]:
+def _older(store: "Store", limit: str) -> "ColumnElement[bool]":
     """Times are UTC text, compared byte by byte on both databases."""
+    from sqlalchemy import and_, collate
+
+    from understudy.store.engine import is_sqlite
+    from understudy.store.tables import prompts
+
     time: Any = prompts.c.created_at
     if not is_sqlite(store.engine):
         time = collate(time, "C")
     return and_(prompts.c.source != "labeler", prompts.c.created_at.like(DATED), time < limit)
 
 
-def _date(store: Store) -> None:
+def _date(store: "Store") -> None:
     """Normalise the times that can be parsed."""
+    from sqlalchemy import select
+
+    from understudy.store.border import stamp
+    from understudy.store.engine import writing
+    from understudy.store.tables import prompts
+
     query = select(prompts.c.created_at).where(prompts.c.created_at.not_like(DATED)).distinct()
     with writing(store.engine) as connection:
         for text in connection.execute(query).scalars().all():
@@ -98,8 +111,13 @@ def _date(store: Store) -> None:
                 connection.execute(prompts.update().where(same).values(created_at=stamp(text)))
 
 
-def _undated(project: Project, store: Store) -> list[str]:
+def _undated(project: Project, store: "Store") -> list[str]:
     """Lines on prompts of unknown age, with an example of an unusable time."""
+    from sqlalchemy import and_, func, or_, select
+
+    from understudy.store.engine import reading
+    from understudy.store.tables import prompts
+
     time = prompts.c.created_at
     undated = and_(prompts.c.source != "labeler", or_(time.is_(None), time.not_like(DATED)))
     query = select(func.count(), func.count(time), func.min(time)).where(undated)

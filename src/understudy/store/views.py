@@ -9,17 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Select, case, literal, select, union_all
-from sqlalchemy.dialects import postgresql, sqlite
 
-from understudy.store.engine import glancing, is_sqlite, writing
+from understudy.store.engine import glancing, writing
 from understudy.store.labeling_tables import accounts, assignments, items, prompt_views
-from understudy.store.repository import Store
-
-_INSERT = {
-    True: sqlite.insert(prompt_views).on_conflict_do_nothing(),
-    False: postgresql.insert(prompt_views).on_conflict_do_nothing(),
-}
-"""Keyed by whether the backend is SQLite."""
+from understudy.store.repository import Store, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,7 @@ def note_views(
     ]
     if rows:
         with writing(store.engine) as connection:
-            connection.execute(_INSERT[is_sqlite(connection)], rows)
+            insert_new(connection, prompt_views, rows)
 
 
 def views(

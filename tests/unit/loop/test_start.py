@@ -1,26 +1,79 @@
-"""What a command loads before it runs: nothing that only its work, or other commands, need."""
+"""What a command loads: nothing that only its work, or other commands, need."""
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from understudy.cli import COMMANDS
+from understudy.store.people import AddUserConfig, add_user
+from understudy.store.project import NewConfig, new_project
 
-HEAVY = ("torch", "transformers", "alembic", "fastapi", "pydantic", "uvicorn", "sqlalchemy.orm")
-"""Each takes a tenth of a second or more."""
+NEVER = ("torch", "transformers", "matplotlib", "pandas", "fastapi", "pydantic", "uvicorn")
+"""What no command of people's work needs; each takes a tenth of a second or more."""
+SQL = ("sqlalchemy", "alembic")
+"""What only a store that is opened, or made, needs."""
 OF_PEOPLE = ("store", "labeling", "serving", "prompts")
+OTHERS = ("data check", "data convert", "check-deployment", "report", "board", "doctor", "launch")
+SPEAKS_SQL = ("export",)
+"""Commands whose module cannot be loaded without SQLAlchemy."""
 PROGRAM = """
 import sys
 from understudy.cli import main
-for name in sys.argv[2].split(","):
-    assert main([*name.split(), "--help"]) == 0, name
+for line in sys.argv[2:]:
+    assert main(line.split()) == 0, line
     loaded = sorted(set(sys.argv[1].split(",")) & sys.modules.keys())
-    assert not loaded, f"{name} loads {loaded}"
+    assert not loaded, f"{line} loads {loaded}"
 """
 
 
-def test_help_loads_nothing_heavy() -> None:
-    names = [c.name for c in COMMANDS if c.module.split(".")[1] in OF_PEOPLE]
-    assert len(names) > 20
-    command = [sys.executable, "-c", PROGRAM, ",".join(HEAVY), ",".join(names)]
+def run(unwanted: tuple[str, ...], *lines: str) -> None:
+    """The commands, one after the other in a new process that must load nothing unwanted."""
+    command = [sys.executable, "-c", PROGRAM, ",".join(unwanted), *lines]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_help_opens_no_store() -> None:
+    names = [c.name for c in COMMANDS if c.module.split(".")[1] in OF_PEOPLE]
+    assert len(names) > 20
+    shown = [f"{name} --help" for name in (*names, *OTHERS) if name not in SPEAKS_SQL]
+    run((*NEVER, *SQL), *shown)
+    run((*NEVER, "alembic"), *(f"{name} --help" for name in SPEAKS_SQL))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    new_project(NewConfig(folder=folder))
+    add_user(AddUserConfig(user="ann", project=folder, consent=True))
+    return folder
+
+
+def test_work_on_a_store_loads_what_it_needs(project: Path) -> None:
+    unwanted = (*NEVER, "alembic", "numpy", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql")
+    lines = (
+        "users list",
+        "users key ann",
+        "users forget ann --dry-run",
+        "prompts expire --days 9 --dry-run",
+        "labelers invite Olga --owner",
+        "labelers list",
+        "labels plan",
+        "labels seen --labeler Olga",
+        "store check",
+    )
+    run(unwanted, *(f"{line} --project {project}" for line in lines))
+
+
+def test_work_on_files_opens_no_store(tmp_path: Path) -> None:
+    data = tmp_path / "prompts.jsonl"
+    data.write_text('{"id": "p1", "prompt": "Name a prime.", "user_id": "ann", "consent": true}\n')
+    built = tmp_path / "built.jsonl"
+    run(
+        (*NEVER, *SQL, "numpy", "urllib.request"),
+        f"prompts show --data {data}",
+        f"prompts build --data {data} --out {built} --split-key key",
+        f"data check {data}",
+    )
