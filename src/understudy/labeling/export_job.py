@@ -19,7 +19,8 @@ from uuid import uuid4
 
 from understudy.labeling.parts import LabelApp
 from understudy.store import Project, Store, open_project
-from understudy.store.export import ExportConfig, freeze, stored_path, write_dataset
+from understudy.store.datasets import freeze
+from understudy.store.export import ExportConfig, stored_path, write_dataset
 from understudy.store.export_jobs import UNFINISHED, finish_job, job, request_of, set_job
 from understudy.store.rows import now
 from understudy.web.bugs import report

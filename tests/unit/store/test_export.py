@@ -9,8 +9,9 @@ from sqlalchemy import insert, select
 from tests.stores import LABELERS, fill, labels_of
 
 from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
+from understudy.store.datasets import dataset_members, freeze
 from understudy.store.engine import StoreRefused, reading, writing
-from understudy.store.export import ExportConfig, dataset_members, export, freeze, write_dataset
+from understudy.store.export import ExportConfig, export, write_dataset
 from understudy.store.formats import SUFFIXES
 from understudy.store.maintenance import CheckConfig, StoreDamaged, check
 from understudy.store.tables import dataset_records, labels
