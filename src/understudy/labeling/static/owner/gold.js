@@ -4,6 +4,7 @@ import { openDialog } from "../lib/keys.js";
 import { post } from "../lib/net.js";
 import {
   actButton,
+  clip,
   field,
   measure,
   plain,
@@ -29,10 +30,10 @@ const draw = (gold) => [
       "Gold items",
       ["Prompt", "Kind", "Use", "Why", "By", ["Answered", true], "Right", ""],
       gold.items.map((item) => [
-        h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
+        clip(item.excerpt),
         plain(item.kind),
         h("span", { class: "badge plain" }, item.retired_at ? "retired" : item.use),
-        h("span", { class: "clip", dir: "auto", translate: "no" }, item.why),
+        clip(item.why),
         item.author,
         item.answered,
         measure(item.accuracy),
@@ -54,7 +55,7 @@ const draw = (gold) => [
       "Could become gold",
       ["Prompt", "Kind", "By", "When", ""],
       gold.could_be.map((item) => [
-        h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
+        clip(item.excerpt),
         plain(item.kind),
         item.author,
         when(item.at),

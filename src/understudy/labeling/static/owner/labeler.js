@@ -5,6 +5,7 @@ import { toast } from "../lib/say.js";
 import {
   actButton,
   alarmList,
+  clip,
   copyable,
   field,
   measure,
@@ -122,7 +123,7 @@ function screeningSection(screening) {
       "Answers",
       ["Prompt", "Kind", "Scores", "Grade"],
       screening.trials.map((trial) => [
-        h("span", { class: "clip", dir: "auto", translate: "no" }, trial.excerpt),
+        clip(trial.excerpt),
         plain(trial.kind),
         Object.entries(trial.scores)
           .map(([name, value]) => `${name} ${Math.round(value * 100)}%`)

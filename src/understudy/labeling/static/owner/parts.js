@@ -15,6 +15,8 @@ export const when = (at) =>
         new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }),
       )
     : "–";
+/** Somebody's text, cut after two lines. */
+export const clip = (text) => h("span", { class: "clip", dir: "auto", translate: "no" }, text);
 export const plain = (name) => String(name ?? "–").replaceAll("_", " ");
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 

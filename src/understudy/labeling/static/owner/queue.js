@@ -5,6 +5,7 @@ import { toast } from "../lib/say.js";
 import { paceText } from "./pace.js";
 import {
   actButton,
+  clip,
   count,
   field,
   plain,
@@ -75,7 +76,7 @@ const draw = (queue) => [
       "Set aside and closed",
       ["Prompt", "Kind", "Reasons", ""],
       queue.set_aside.map((item) => [
-        h("span", { class: "clip", dir: "auto", translate: "no" }, item.excerpt),
+        clip(item.excerpt),
         plain(item.kind),
         reasons(item),
         h(
