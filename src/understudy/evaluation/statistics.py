@@ -202,19 +202,6 @@ def student_quantile(probability: float, freedom: float) -> float:
     return math.sqrt(freedom) * math.tan(angle)
 
 
-def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:
-    """Expected calibration error: |mean outcome - mean probability| per bin, weighted by size.
-
-    Never negative, so its expectation is above 0 for a calibrated model too: about 0.03 at 1,000
-    observations in 10 bins, 0.1 at 100. Compare it with that, not with 0.
-    """
-    probabilities_N = _checked(probabilities, 0.0, 1.0)
-    outcomes_N = _checked(outcomes, 0.0, 1.0)
-    bins_N = np.minimum((probabilities_N * num_bins).astype(int), num_bins - 1)
-    gaps = np.bincount(bins_N, weights=outcomes_N - probabilities_N, minlength=num_bins)
-    return float(np.abs(gaps).sum() / probabilities_N.size)
-
-
 def _wilson(rate: float, effective: float, quantile: float) -> tuple[float, float]:
     """Wilson's interval from an effective number of observations (ties may make it exceed n)."""
     shrink = quantile**2 / effective

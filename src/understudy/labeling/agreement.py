@@ -28,7 +28,7 @@ from understudy.labeling.pairs import (
     ratio,
     totals,
 )
-from understudy.records import Comparison, Ranking
+from understudy.records import Ranking
 
 Ties = Literal["drop", "half", "exact"]
 
@@ -68,14 +68,6 @@ def votes_of_ranking(ranking: Ranking, at: str = "") -> list[Vote]:
 def votes_of_rankings(rankings: Iterable[Ranking]) -> list[Vote]:
     """The votes of all rankings."""
     return [vote for ranking in rankings for vote in votes_of_ranking(ranking)]
-
-
-def votes_of_comparisons(comparisons: Iterable[Comparison]) -> list[Vote]:
-    """The vote of each comparison; equal texts make no vote."""
-    value = {"first": 1, "tie": 0, "second": -1}
-    return [
-        _vote(c, c.first, c.second, value[c.preferred]) for c in comparisons if c.first != c.second
-    ]
 
 
 def agreement(
@@ -144,9 +136,7 @@ def accuracy_from_agreement(rate: float) -> float:
     return float((1 + np.sqrt(2 * rate - 1)) / 2)
 
 
-def _vote(
-    source: Ranking | Comparison, first: str, second: str, difference: int, at: str = ""
-) -> Vote:
+def _vote(source: Ranking, first: str, second: str, difference: int, at: str = "") -> Vote:
     value = (difference > 0) - (difference < 0)
     if first > second:
         first, second, value = second, first, -value

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from understudy.labeling.agreement import Ties, votes_of_rankings
 from understudy.labeling.agreement_table import Judgements, agreement_lines, as_text
 from understudy.labeling.pairs import Mark
+from understudy.labeling.screening import careless_labelers
 from understudy.labeling.topics import FIELDS, group_weights
 from understudy.labeling.trust import LEAST_WEIGHT, Consensus, consensus
 from understudy.records import Ranking, Rating, iter_records
@@ -54,7 +55,9 @@ def show_agreement(config: AgreementConfig) -> str:
         judgements = _standing(store).judgements
     if not judgements.role_of:
         raise ValueError("there are no labelers; see understudy labels add, understudy label")
-    return as_text(agreement_lines(judgements, ties=config.ties))
+    table = as_text(agreement_lines(judgements, ties=config.ties))
+    careless = ", ".join(careless_labelers(judgements.votes))
+    return f"{table}\n\nmay be careless (docs/trust.md): {careless}" if careless else table
 
 
 def _standing(store: "Store") -> "Standing":

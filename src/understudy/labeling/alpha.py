@@ -11,7 +11,7 @@ bootstrapped over prompts (see pairs.py) rather than over pairs of answers as in
 Legend: N pairs, V values that occur, P prompts, S resamples.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -21,7 +21,6 @@ from understudy.labeling.pairs import (
     FEW_PROMPTS,
     Answer,
     Floats,
-    Mark,
     Measure,
     Pairs,
     pairs_of,
@@ -32,19 +31,6 @@ from understudy.labeling.pairs import (
 Metric = Literal["nominal", "ordinal", "interval"]
 NO_INTERVAL_ABOVE = 0.05
 """Share of resamples without variation above which there is no interval."""
-
-
-def krippendorff_alpha(
-    values: Iterable[tuple[Hashable, float]], metric: Metric = "nominal"
-) -> float | None:
-    """Alpha of (unit, value) labels, each by a different labeler; None if undefined."""
-    marks = [Mark(unit, str(unit), str(i), value) for i, (unit, value) in enumerate(values)]
-    pairs = pairs_of(marks)
-    if not len(pairs):
-        return None
-    levels = _levels(pairs)
-    coincidence_VV = _coincidences(pairs, levels, both_ways=False).sum(0)
-    return _finite(_alpha(coincidence_VV[None], levels, metric)[0])
 
 
 def alpha(

@@ -5,7 +5,6 @@ Bodies hold ids and settings, never text by users or labelers, so the log surviv
 forgotten.
 """
 
-import json
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
@@ -74,8 +73,3 @@ def entries(store: Store, *, after: int = 0, limit: int = PAGE) -> list[RowMappi
     query = select(audit_log).where(audit_log.c.seq > after).order_by(audit_log.c.seq).limit(limit)
     with reading(store.engine) as connection:
         return list(connection.execute(query).mappings())
-
-
-def body_of(row: RowMapping) -> Any:
-    """A row's details."""
-    return json.loads(row["body"])

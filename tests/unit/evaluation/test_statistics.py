@@ -8,7 +8,6 @@ from scipy import stats
 
 from understudy.evaluation.statistics import (
     Interval,
-    calibration_error,
     degrees_of_freedom,
     mean_interval,
     paired_difference,
@@ -156,12 +155,6 @@ def test_paired_difference_removes_what_is_shared():
         paired_difference([1, 2, 3, 4], [1, 2, 3])
 
 
-def test_calibration_error_by_hand():
-    # bin .2-.3: two of mean .25, outcome .5 -> gap .5 in sum; bin .9-1: two of .95, both won -> .1.
-    error = calibration_error([0.25, 0.25, 0.95, 0.95], [1, 0, 1, 1])
-    assert error == pytest.approx((0.5 + 0.1) / 4)
-
-
 # Coverage: how often the interval holds the rate from which the outcomes are drawn
 
 
@@ -258,15 +251,3 @@ def test_the_rate_per_prompt_covers_less_where_a_few_users_are_a_world_of_their_
     per_prompt, per_user = np.mean([trial() for _ in range(800)], axis=0)
     assert 0.75 <= per_prompt <= 0.92
     assert per_user >= 0.925
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("num", "expected"), [(100, 0.1), (1000, 0.031), (3000, 0.018)])
-def test_the_calibration_error_of_a_calibrated_model_is_not_zero(num, expected):
-    rng = np.random.default_rng(3)
-
-    def trial():
-        probabilities = rng.random(num)
-        return calibration_error(probabilities, rng.random(num) < probabilities)
-
-    assert np.mean([trial() for _ in range(300)]) == pytest.approx(expected, rel=0.1)

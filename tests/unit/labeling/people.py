@@ -4,7 +4,6 @@ import random
 from dataclasses import dataclass
 
 from understudy.records import (
-    Comparison,
     Demonstration,
     LabelerInfo,
     Prompt,
@@ -84,10 +83,3 @@ class Person:
 
     def compare(self, prompt, first, second):
         raise NotImplementedError
-
-
-def comparison(prompt_id, first, second, preferred, labeler):
-    return Comparison(
-        prompt_id=prompt_id, prompt="Q", first=first, second=second, preferred=preferred,
-        labeler_id=labeler,
-    )  # fmt: skip

@@ -1,5 +1,6 @@
 """Invitations, sign-in, sessions and what wrong passwords cost."""
 
+import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,7 @@ from sqlalchemy import func, select
 from tests.labelers import PASSWORD, Browser, Site
 
 from understudy.store.accounts import NewAccount, invite, name_key, reset_link, set_disabled
-from understudy.store.audit import body_of, entries, verify
+from understudy.store.audit import entries, verify
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import accounts, audit_log, invitations, sessions
 
@@ -240,7 +241,7 @@ def test_the_audit_log_says_who_did_what_and_breaks_when_it_is_touched(pages: Si
     rows = entries(pages.store)
     assert [row["action"] for row in rows] == ["account.invited", "invitation.used", "signed_in"]
     assert rows[1]["account_id"] == ann.account
-    assert body_of(rows[0]) == {"role": "training", "owner": False, "screen": False}
+    assert json.loads(rows[0]["body"]) == {"role": "training", "owner": False, "screen": False}
     assert verify(pages.store) is None
     for change in (
         "UPDATE audit_log SET action = 'nothing' WHERE seq = 2",

@@ -3,14 +3,12 @@
 import random
 
 import pytest
-from tests.unit.labeling.people import comparison
 
 from understudy.labeling.agreement import (
     Vote,
     accuracy_from_agreement,
     agreement,
     agreement_by_labeler,
-    votes_of_comparisons,
     votes_of_rankings,
 )
 from understudy.records import Ranking
@@ -37,13 +35,10 @@ def test_votes_do_not_depend_on_the_order_shown():
     one = votes_of_rankings([_ranking("l", ("a", "b", "c"), ((0,), (1,), (2,)))])
     other = votes_of_rankings([_ranking("l", ("c", "a", "b"), ((1,), (2,), (0,)))])
     assert set(one) == set(other)
-    shown = comparison("p", "a", "b", "first", "l")
-    assert votes_of_comparisons([shown]) == votes_of_comparisons([shown.swap()])
 
 
 def test_equal_texts_make_no_vote():
     assert votes_of_rankings([_ranking("l", ("a", "a"), ((0,), (1,)))]) == []
-    assert votes_of_comparisons([comparison("p", "a", "a", "first", "l")]) == []
 
 
 # Two labelers on two prompts: same preference, opposite, one tie, both tie.

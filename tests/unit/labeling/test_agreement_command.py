@@ -48,6 +48,18 @@ def test_agreement_of_files(files, capsys):
     assert "nan" not in table
 
 
+def test_careless_labelers_are_named_below_the_table(tmp_path, capsys):
+    good = [Person(f"l{number}", mistakes=0.2) for number in range(6)]
+    prompts, file = [prompt(i) for i in range(120)], tmp_path / "rankings.jsonl"
+    for team, named in (([*good, Person("bad", mistakes=0.95)], ["bad"]), (good, [])):
+        rankings = collect_rankings(team, prompts, responses(prompts), overlap=1.0, seed=0)
+        write_records(file, rankings)
+        assert main(["labels", "agreement", "--rankings", str(file)]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        careless = [line.rpartition(": ")[2] for line in shown if "may be careless" in line]
+        assert careless == named
+
+
 def test_agreement_of_a_project_without_shared_labels(tmp_path, capsys):
     project = make_project("sqlite", tmp_path / "project")
     assert main(["labels", "agreement", "--project", str(project.folder)]) == 2
