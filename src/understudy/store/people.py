@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from understudy.store.repository import Added, User
 
 EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
-"""What counts most first in the final evaluation, where a rubric does not say (B.2)."""
+"""Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
