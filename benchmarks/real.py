@@ -205,7 +205,7 @@ tokenizer.save_pretrained(out)
 
 
 def sft(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
-    """Runs per second of the whole command on 16 demonstrations, start-up and saving included."""
+    """Runs per hour of the whole command on 16 demonstrations, start-up and saving included."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         data = write_records(work / "d.jsonl", demonstrations(16))
@@ -215,16 +215,16 @@ def sft(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
 
         def ours() -> int:
             subprocess.run(common, check=True, capture_output=True)
-            return 1
+            return 3600
 
         def theirs() -> int:
             out = str(work / "theirs")
             command = [sys.executable, "-c", PLAIN_SFT, folder, str(data), out]
             subprocess.run(command, check=True, capture_output=True)
-            return 1
+            return 3600
 
         rates = take_turns({"ours": ours, "plain": theirs}, repeats)[""]
-    record(figures, ratios, "sft_command", "runs_per_s", rates, "plain")
+    record(figures, ratios, "sft_command", "runs_per_hour", rates, "plain")
 
 
 def reward(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
@@ -333,7 +333,7 @@ def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
         command += ["--out", f"{work}/run", "--overwrite"]
         command += ["--episodes", "96", "--batch-size", "32"]
         command += ["--num-minibatches", "4", "--max-response-tokens", "48"]
-        command += ["--micro-batch-tokens", "1024", "--ema", "0", "--save-every", "1000"]
+        command += ["--micro-batch-tokens", "512", "--ema", "0", "--save-every", "1000"]
         mixed = ["--pretrain-data", f"{work}/text.txt", "--ptx-coef", "0.5"]
         mixed += ["--ptx-sequences-per-episode", "0.25", "--ptx-length", "64"]
 

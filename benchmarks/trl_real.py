@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
+    PreTrainedTokenizerFast,
     TrainerCallback,
 )
 
@@ -54,7 +54,8 @@ def main() -> None:
     kind, path = sys.argv[1:]
     with open(path, encoding="utf-8") as file:
         job = json.load(file)
-    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+    # AutoTokenizer of transformers 4 does not know the class that transformers 5 writes.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(job["model"])
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
     clock, batch = StepClock(), int(job["batch"])

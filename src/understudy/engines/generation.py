@@ -1,6 +1,7 @@
 """Rollouts in process, on the live weights of any causal language model with a standard cache.
 
-What makes it fast: prompts are prefilled sorted by length and equal prompts once; a sequence that
+What makes it fast: prompts are prefilled sorted by length, equal prompts once and a common
+beginning, such as a system turn, once; a sequence that
 ends leaves its slot at once, so no step works on finished rows; free slots are refilled; a decode
 step reads its cache as a view; one token costs one forward pass of the trunk, the head on live
 rows only, and one pass over the logits that draws the token and its log-probability together.
@@ -14,18 +15,22 @@ Shapes: N sequences, B rows, V vocabulary, T columns.
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from understudy.engines.noise import draw, num_numbers, stream_states, uniforms
-from understudy.engines.rows import PREFILL_TOKENS, LiveRows, moved
+from understudy.engines.rows import LEAST_TOKENS, PREFILL_TOKENS, LiveRows, moved
 from understudy.engines.slots import decoding
 from understudy.models.cpu.allocator import keep_freed_memory
+from understudy.models.cpu.products import applies_to, times
 from understudy.models.policies import Head, Policy
 from understudy.models.trunk import context_length
 
+LEAST_PREFIX = 16
+"""Tokens that all prompts must share for a pass of their own."""
 REFILL_SHARE = 8
 """Free slots are refilled once they are 1/8 of all slots, so each prefill is worth its cost."""
 
@@ -77,10 +82,23 @@ def generate(
             pad_id=pad_id,
             mask_by_hand=mask_by_hand,
         )
+        prefix = _common_prefix(prompts)
+        if len(prefix) >= LEAST_PREFIX:
+            rows.share(prefix)
         sampler = _Sampler(model, seed, keys, max_new_tokens, temperature, greedy)
         engine = _Engine(rows, prompts, sampler, stop_ids, on_end)
         engine.run()
         return engine.results()
+
+
+def _common_prefix(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """What all prompts begin with, short of the shortest one's last token; empty where all are
+    equal."""
+    low, high = min(prompts, key=tuple), max(prompts, key=tuple)
+    if list(low) == list(high):
+        return []
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False))
+    return low[: min(sum(1 for _ in shared), min(map(len, prompts)) - 1)]
 
 
 def _check(
@@ -109,7 +127,8 @@ def _check(
 
 def logits_of(head: Head, hidden_BD: Tensor) -> Tensor:
     """The head on hidden states, in fp32."""
-    logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
+    product = times if applies_to(head.weight_VD) else nn.functional.linear
+    logits_BV = product(hidden_BD, head.weight_VD, head.bias_V).float()
     if head.scale != 1.0:
         logits_BV.mul_(head.scale)
     if head.softcap is not None:
@@ -213,10 +232,13 @@ class _Engine:
         new = [self.queue.popleft()]
         unique = [new[0]]
         source = [0]
+        longest = len(self.prompts[new[0]]) - self.rows.cache.prefix
         while self.queue and len(new) < free:
             prompt, last = self.prompts[self.queue[0]], self.prompts[unique[-1]]
             if list(prompt) != list(last):
-                if (len(unique) + 1) * len(self.prompts[unique[0]]) > PREFILL_TOKENS:
+                length, filled = len(prompt) - self.rows.cache.prefix, len(unique) * longest
+                ragged = filled >= LEAST_TOKENS and length < 0.75 * longest
+                if ragged or filled + longest > PREFILL_TOKENS:
                     break
                 unique.append(self.queue[0])
             source.append(len(unique) - 1)

@@ -19,7 +19,9 @@ from understudy.models.policies import Policy
 from understudy.models.trunk import device_of
 
 PREFILL_TOKENS = 4096
-"""Padded tokens in one prefill pass."""
+"""Most tokens in one prefill pass, padding included."""
+LEAST_TOKENS = 256
+"""A pass with so many tokens takes no prompt that is shorter than 3/4 of its longest."""
 
 
 class LiveRows:
@@ -52,21 +54,29 @@ class LiveRows:
     def __len__(self) -> int:
         return len(self.column_B)
 
+    def share(self, prefix: Sequence[int]) -> None:
+        """Compute a prefix of all prompts to come, once; call it while no row is live."""
+        self.prefill([prefix])
+        self.cache.keep_prefix(len(prefix))
+
     def prefill(self, prompts: Sequence[Sequence[int]], source: list[int] | None = None) -> Tensor:
-        """Last hidden state (U, D) of each prompt; keys and values go to the slots after the live
-        rows, each prompt's to one slot, or `source[i]`'s to the i-th of len(source) slots.
+        """Last hidden state (U, D) of each prompt, which begins with the shared prefix; keys and
+        values go to the slots after the live rows, each prompt's to one slot, or `source[i]`'s to
+        the i-th of len(source) slots.
 
         `enter` makes those slots live.
         """
+        first = self.cache.prefix
+        prompts = [prompt[first:] for prompt in prompts]
         lengths = np.array([len(prompt) for prompt in prompts])
         ids_UT = np.full((len(prompts), lengths.max()), self.pad_id, dtype=np.int64)
         for row, prompt in enumerate(prompts):
             ids_UT[row, : lengths[row]] = prompt
         rows = None if source is None else torch.tensor(source, device=self.device)
         length = ids_UT.shape[1]
-        self.cache.begin_prefill(len(self), rows, length)
-        positions_UT = torch.arange(length, device=self.device).expand(*ids_UT.shape)
-        mask = self.masks.prefill(length)
+        self.cache.begin_prefill(len(self), rows, first + length)
+        positions_UT = torch.arange(first, first + length, device=self.device).expand(*ids_UT.shape)
+        mask = self.masks.prefill(length, first)
         last_U = self.tensor(np.arange(len(prompts)) * length + lengths - 1)
         return self.forward(Inputs(self.tensor(ids_UT), positions_UT, mask, self.cache, last_U))
 

@@ -47,10 +47,24 @@ class SlotCache(Cache):
         self._start = 0
         self._columns: Tensor | None = None
         self._rows: Tensor | None = None
+        self.prefix = 0
+        """Columns that every prompt shares (`keep_prefix`); a prefill computes those after it."""
+        self._shared: list[tuple[Tensor, Tensor]] = []
+
+    def keep_prefix(self, length: int) -> None:
+        """Every later prefill continues the first columns of slot 0 as they are now."""
+        self._shared = [
+            (
+                keys.view(self.width)[:1, :, :length].clone(),
+                values.view(self.width)[:1, :, :length].clone(),
+            )
+            for keys, values in zip(self._keys, self._values, strict=True)
+        ]
+        self.prefix = length
 
     def begin_prefill(self, start: int, source_rows: Tensor | None, length: int) -> None:
-        """The next forward fills slots from `start` on: its rows of `length` columns, or
-        `source_rows` of them in order.
+        """The next forward fills slots from `start` on: its rows of `length` columns with the
+        prefix, or `source_rows` of them in order.
         """
         self._start, self._source, self._columns = start, source_rows, None
         self._fit(start, max(length, self.width) if start else length)
@@ -79,6 +93,13 @@ class SlotCache(Cache):
         keys = self._keys[layer_idx].view(self.width)
         values = self._values[layer_idx].view(self.width)
         if self._columns is None:
+            if self.prefix:
+                key_states, value_states = (
+                    torch.cat([shared.expand(len(new), -1, -1, -1), new], 2)
+                    for shared, new in zip(
+                        self._shared[layer_idx], (key_states, value_states), strict=True
+                    )
+                )
             self._fill(keys, key_states)
             self._fill(values, value_states)
             return key_states, value_states

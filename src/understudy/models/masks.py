@@ -29,11 +29,12 @@ class Masks:
         self.device = next(model.parameters()).device
         self.layer_types = sorted(set(getattr(config, "layer_types", None) or ()))
 
-    def prefill(self, length: int) -> Mask:
-        """Causal mask of rows that start at column 0."""
-        if self.window is None and not self.by_hand:
+    def prefill(self, length: int, first: int = 0) -> Mask:
+        """Causal mask of rows of so many tokens, which start at column `first`."""
+        if self.window is None and not self.by_hand and not first:
             return None
-        return self._build(torch.arange(length, device=self.device).unsqueeze(0), length)
+        queries_1Q = torch.arange(first, first + length, device=self.device).unsqueeze(0)
+        return self._build(queries_1Q, first + length)
 
     def decode(self, columns_B: Tensor, length: int) -> Mask:
         """Mask of one query per row, at its own column."""

@@ -15,6 +15,10 @@ def ragged_prompts(count, seed=0, longest=12):
     return [torch.randint(2, VOCAB, (n,), generator=generator).tolist() for n in lengths]
 
 
+SYSTEM = [2 + i % 13 for i in range(21)]
+"""A beginning that is long enough to be computed once for all prompts."""
+
+
 def sample(model, prompts, **kwargs):
     options = dict(max_new_tokens=10, seed=3, stop_ids=[EOS], pad_id=PAD) | kwargs
     return generate(model, prompts, **options)
@@ -30,19 +34,21 @@ def naive_greedy(model, prompt, limit):
     return ids[len(prompt) :]
 
 
+@pytest.mark.parametrize("shared", [[], SYSTEM])
 @pytest.mark.parametrize("kind", KINDS)
-def test_greedy_equals_greedy_without_a_cache(kind):
+def test_greedy_equals_greedy_without_a_cache(kind, shared):
     model = make_policy(kind, vocab_size=VOCAB)
-    prompts = ragged_prompts(7, longest=26)
+    prompts = [shared + prompt for prompt in ragged_prompts(7, longest=26)]
     found = sample(model, prompts, greedy=True, slots=3)
     assert [g.ids for g in found] == [naive_greedy(model, p, 10) for p in prompts]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("shared", [[], SYSTEM])
 @pytest.mark.parametrize("kind", KINDS)
-def test_logprobs_are_the_trainers(kind, temperature):
+def test_logprobs_are_the_trainers(kind, temperature, shared):
     model = make_policy(kind, vocab_size=VOCAB)
-    prompts = ragged_prompts(8, longest=26)
+    prompts = [shared + prompt for prompt in ragged_prompts(8, longest=26)]
     found = sample(model, prompts, temperature=temperature, slots=5)
     rows = [p + g.ids for p, g in zip(prompts, found, strict=True)]
     ids, mask = pad(rows, PAD)
@@ -72,17 +78,38 @@ def test_equal_prompts_are_prefilled_once_and_answered_apart():
     model = make_policy("llama", vocab_size=VOCAB)
     prompts = [p for p in ragged_prompts(4) for _ in range(5)]
     keys = [(i,) for i in range(20)]
+    found = sample(model, prompts, keys=keys)
+    assert lengths_of_passes(model, prompts)[0][0] == 4
+    alone = [sample(model, [p], keys=[k])[0].ids for p, k in zip(prompts, keys, strict=True)]
+    assert [g.ids for g in found] == alone
+    assert len({tuple(g.ids) for g in found}) > 10
+
+
+def lengths_of_passes(model, prompts):
+    """(rows, tokens) of each prefill pass."""
     passes = []
     handle = model.trunk.register_forward_pre_hook(
         lambda module, args, kwargs: passes.append(tuple(kwargs["input_ids"].shape)),
         with_kwargs=True,
     )
-    found = sample(model, prompts, keys=keys)
+    sample(model, prompts, max_new_tokens=1)
     handle.remove()
-    assert passes[0][0] == 4
-    alone = [sample(model, [p], keys=[k])[0].ids for p, k in zip(prompts, keys, strict=True)]
-    assert [g.ids for g in found] == alone
-    assert len({tuple(g.ids) for g in found}) > 10
+    return passes
+
+
+def test_a_beginning_that_all_prompts_share_is_computed_once():
+    model = make_policy("llama", vocab_size=VOCAB)
+    assert lengths_of_passes(model, [[*SYSTEM, 5, 6], [*SYSTEM, 7]]) == [(1, 21), (2, 2)]
+    # One prompt is the beginning of the other: each keeps a token of its own to read from.
+    assert lengths_of_passes(model, [SYSTEM, [*SYSTEM, 7]]) == [(1, 20), (2, 2)]
+    assert lengths_of_passes(model, [SYSTEM, SYSTEM]) == [(1, 21)]
+    assert lengths_of_passes(model, [[5, *SYSTEM], [6, *SYSTEM]]) == [(2, 22)]
+
+
+def test_prompts_of_very_different_lengths_are_not_padded_to_each_other():
+    model = make_policy("llama", vocab_size=VOCAB)
+    short, long = [[2 + i] for i in range(9)], [[2 + i] * 40 for i in range(9)]
+    assert lengths_of_passes(model, [*short, *long]) == [(9, 40), (9, 1)]
 
 
 def test_ends_at_eos_or_at_the_limit():

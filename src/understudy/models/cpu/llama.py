@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
-from understudy.models.cpu.products import rows_to_spare, times
+from understudy.models.cpu.products import applies_to, rows_to_spare, times
 from understudy.models.masks import Mask
 from understudy.models.sharding import is_sharded
 
@@ -148,8 +148,7 @@ class _Layer:
 
 def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
     """The output of a linear map, wrapped or not, added to `onto`."""
-    plain = type(projection) is nn.Linear and projection.weight.dtype == torch.float32
-    if plain and not torch.is_autocast_enabled("cpu"):
+    if type(projection) is nn.Linear and applies_to(projection.weight):
         return times(x_NK, projection.weight, projection.bias, onto_NM)
     found_NM: Tensor = projection(x_NK)
     return found_NM if onto_NM is None else onto_NM.add_(found_NM)

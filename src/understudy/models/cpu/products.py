@@ -1,8 +1,9 @@
 """Products of activations with weights, by the faster of the two libraries that PyTorch ships.
 
 On the measured processor, an AMD EPYC, oneDNN's kernel is up to 1.2 times as fast as the library
-behind `torch.mm` at a small model's shapes, and more at a large one's (benchmarks/products.py). It
-prepares a kernel for each new shape, which takes as long as a small product, so it runs only on
+behind `torch.mm` at a small model's shapes, and more at a large one's (benchmarks/products.py): 32
+rows by SmolLM2's head, 49,152 x 576, take 20 ms instead of 34 on two cores. It prepares a kernel
+for each new shape, which takes as long as a small product, so it runs only on large weights and on
 recurring numbers of rows: multiples of `ROW_STEP`. Callers round up where the extra rows cost less
 than they save. The kernel has no public name (PyTorch's compiler calls it); in builds without it
 all products use `torch.mm`.
@@ -19,7 +20,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ROW_STEP = 32
-"""oneDNN runs on numbers of rows that are multiples of it."""
+"""oneDNN runs on numbers of rows that are multiples of it, and on any for large weights."""
+_LARGE = 2**19
+"""Elements of a weight whose products repay a kernel for any number of rows."""
 _MANY = 1024
 """Least number of rows for which rounding up pays."""
 
@@ -43,7 +46,7 @@ def times(
 ) -> Tensor:
     """x @ weight.T + bias, added to `onto`; without gradients."""
     linear = _onednn()
-    if linear is None or len(x_NK) % ROW_STEP:
+    if linear is None or (len(x_NK) % ROW_STEP and weight_MK.numel() < _LARGE):
         found_NM = F.linear(x_NK, weight_MK, bias_M)
         return found_NM if onto_NM is None else found_NM.add_(onto_NM)
     if onto_NM is None:
@@ -51,6 +54,12 @@ def times(
     else:
         found_NM = linear.binary(x_NK, onto_NM, weight_MK, bias_M, "add")
     return found_NM
+
+
+def applies_to(weight: Tensor) -> bool:
+    """Whether `times` computes what a linear map with this weight would here."""
+    plain = weight.dtype == torch.float32 and weight.device.type == "cpu"
+    return plain and not torch.is_autocast_enabled("cpu")
 
 
 def rows_to_spare(count: int) -> int:
