@@ -333,7 +333,7 @@ def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
         command += ["--out", f"{work}/run", "--overwrite"]
         command += ["--episodes", "96", "--batch-size", "32"]
         command += ["--num-minibatches", "4", "--max-response-tokens", "48"]
-        command += ["--micro-batch-tokens", "512", "--ema", "0", "--save-every", "1000"]
+        command += ["--micro-batch-tokens", "1024", "--ema", "0", "--save-every", "1000"]
         mixed = ["--pretrain-data", f"{work}/text.txt", "--ptx-coef", "0.5"]
         mixed += ["--ptx-sequences-per-episode", "0.25", "--ptx-length", "64"]
 
