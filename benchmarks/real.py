@@ -34,11 +34,11 @@ from understudy.models.dropout import set_dropout
 from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel
 from understudy.records import Demonstration, Prompt, Ranking, write_records
-from understudy.reward.data import encode_rankings
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import backward_batch as sft_backward
 from understudy.training.optim import make_optimizer
+from understudy.training.rankings import encode_rankings
 from understudy.training.run import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,7 +21,7 @@ from understudy.loop.options import nearest, parse
 
 USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
 
-SEVERAL = ("sft", "reward", "ppo")
+SEVERAL = ("sft", "reward", "ppo", "dpo")
 """Commands that run on several ranks."""
 
 

@@ -19,10 +19,10 @@ from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.rollout import measure, sample
 from understudy.ppo.update import Learners
-from understudy.reward.data import Element
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.loss import backward_batch as sft_backward
 from understudy.training.optim import clip_and_step, make_optimizer
+from understudy.training.rankings import Element
 from understudy.training.steps import Learner
 
 EOS, PAD, WORDS, RATE = 0, 1, 3000, 1e-3

@@ -8,9 +8,9 @@ from tests.fixtures_models import KINDS, make_policy
 
 from understudy.models.chat import Example
 from understudy.models.scalar import ScalarModel
-from understudy.reward.data import Element
 from understudy.reward.train import backward_batch as reward_backward
 from understudy.sft.loss import backward_batch as sft_backward
+from understudy.training.rankings import Element
 
 
 def examples(count=12, seed=0):

@@ -322,6 +322,13 @@ COMMANDS: tuple[Command, ...] = (
         "optimise a model against a reward model, PPO or PPO-ptx (step 3)",
     ),
     Command(
+        "dpo",
+        "understudy.dpo.train",
+        "DPOConfig",
+        "train_dpo",
+        "optimise a model on rankings directly, without a reward model",
+    ),
+    Command(
         "evaluate",
         "understudy.evaluation.run",
         "EvaluateConfig",

@@ -72,8 +72,10 @@ def examine(
         if _has(run, "results.json"):
             results = json.loads((run / "results.json").read_text(encoding="utf-8"))
             found += [*f.no_better_than_length(results), f.misses_held_out_labelers(results)]
+    elif stage == "dpo":
+        found = [f.skipped_steps(rows), f.preferred_less_likely(rows)]
     else:
-        raise ValueError(f"doctor reads SFT, reward and PPO runs; {run} is a {stage} run")
+        raise ValueError(f"doctor reads SFT, reward, PPO and DPO runs; {run} is a {stage} run")
     return [finding for finding in found if finding is not None]
 
 

@@ -392,12 +392,34 @@ def _reward_groups(results: Mapping[str, Any]) -> list[str]:
     return [k for k, v in results.items() if isinstance(v, Mapping) and "accuracy_length_only" in v]
 
 
+# DPO
+
+
+def preferred_less_likely(rows: Rows) -> Finding | None:
+    """The preferred responses themselves lost probability: only the gap to the others grew."""
+    better, worse = series(rows, "dpo/better"), series(rows, "dpo/worse")
+    if not better:
+        return None
+    last = max(1, len(better) // 10)
+    ours, theirs = fmean(better[-last:]), fmean(worse[-last:])
+    if ours > -1.0:
+        return None
+    return Finding(
+        "preferred responses became less likely",
+        f"their implicit score is {ours:.2f} in the last {last} steps (0 at the start), that of the "
+        f"others {theirs:.2f}: probability went to texts that nobody has ranked",
+        "a lower lr or fewer epochs; a higher beta; SFT on the preferred responses first",
+    )
+
+
 # Any stage
 
 
 def skipped_steps(rows: Rows) -> Finding | None:
     """Steps with non-finite gradients."""
-    names = [n for n in ("sft", "reward", "ppo") if any(f"{n}/skipped_steps" in r for r in rows)]
+    names = [
+        n for n in ("sft", "reward", "ppo", "dpo") if any(f"{n}/skipped_steps" in r for r in rows)
+    ]
     count = sum(sum(series(rows, f"{name}/skipped_steps")) for name in names)
     if not count:
         return None

@@ -20,7 +20,7 @@ import tyro
 
 from understudy.training.stop import EXIT_STOPPED, LAUNCHED_BY
 
-TRAINERS = ("sft", "reward", "ppo")
+TRAINERS = ("sft", "reward", "ppo", "dpo")
 """Commands that run on several ranks."""
 EXIT_CODES = "UNDERSTUDY_EXIT_CODES"
 """Environment variable: the folder in which each rank leaves its exit code for the launcher."""
@@ -32,7 +32,7 @@ class LaunchConfig:
     """Start a training command on several cards or machines."""
 
     command: tyro.conf.Positional[tuple[str, ...]] = ()
-    """The command to start, after --: sft, reward or ppo, with its options."""
+    """The command to start, after --: sft, reward, ppo or dpo, with its options."""
     cards: int = 0
     """Processes on this machine, one per card; 0: as many as it has cards, at least one."""
     nodes: int = 1

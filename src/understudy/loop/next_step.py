@@ -78,6 +78,10 @@ AFTER: dict[str, Callable[[Settings], str]] = {
         "--out runs/ppo"
     ),
     "ppo": _after_ppo,
+    "dpo": lambda s: (
+        f"understudy doctor {s['out']}, then understudy evaluate --models sft={s['model']} "
+        f"dpo={s['out']}/model --prompts TEST_PROMPTS.jsonl --out runs/evaluation"
+    ),
     "evaluate": _after_evaluate,
     "benchmark": lambda s: f"understudy report EVALUATION --benchmark {s['out']}",
     "world pretrain": lambda s: f"understudy chat {s['out']}/model",

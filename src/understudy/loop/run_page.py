@@ -1,4 +1,4 @@
-"""A training run's own page: `understudy report RUN` for a folder of `sft`, `reward` or `ppo`.
+"""A training run's own page: `understudy report RUN` for a trainer's folder.
 
 One self-contained HTML file: the doctor's findings, a curve per metric with its meaning, samples
 over time, results, settings and inputs. The run may be unfinished.
@@ -19,10 +19,11 @@ from understudy.training.run import read_lines, read_record, write_atomic
 
 Rows = Sequence[Mapping[str, Any]]
 
-STAGES = {"sft": "Supervised fine-tuning", "reward": "The reward model", "ppo": "PPO"}
+STAGES = {"sft": "Supervised fine-tuning", "reward": "The reward model", "ppo": "PPO", "dpo": "DPO"}
 FIRST = {
     "sft": ("sft/loss", "sft/valid_loss", "sft/valid_score"),
     "reward": ("reward/accuracy", "reward/loss", "reward/margin"),
+    "dpo": ("dpo/accuracy", "dpo/margin", "dpo/better", "dpo/valid_accuracy"),
     "ppo": ("ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_tokens", "ppo/eval_score"),
 }
 """The most important metrics; the others are collapsed."""
@@ -31,7 +32,7 @@ NUM_SAMPLED = 4
 
 
 def is_training_run(folder: Path) -> bool:
-    """Whether the folder holds a run of one of the three trainers."""
+    """Whether the folder holds a run of a trainer."""
     record = read_record(folder)
     return record is not None and record.get("stage") in STAGES
 

@@ -19,8 +19,8 @@ from understudy.models.trunk import context_length
 from understudy.records.io import read_records
 from understudy.records.schema import Ranking
 from understudy.reward.accuracy import longer_wins
-from understudy.reward.data import Element, encode_rankings
 from understudy.reward.evaluate import lengths, measure, pair_values, score_elements
+from understudy.training.rankings import Element, encode_rankings
 from understudy.training.run import clean, write_atomic
 
 RULES = ("auto", "longer", "shorter")

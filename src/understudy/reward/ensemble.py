@@ -9,8 +9,8 @@ import numpy as np
 from understudy.models.chat import padding_id
 from understudy.models.scalar import load_scalar
 from understudy.reward.accuracy import pairwise_accuracy
-from understudy.reward.data import Element
 from understudy.reward.evaluate import score_elements
+from understudy.training.rankings import Element
 
 
 def measure_ensemble(

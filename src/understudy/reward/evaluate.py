@@ -14,7 +14,7 @@ from understudy.reward.accuracy import (
     longer_wins,
     pairwise_accuracy,
 )
-from understudy.reward.data import Element
+from understudy.training.rankings import Element
 from understudy.training.ranks import ALONE, Ranks
 
 CHANCE = 0.5

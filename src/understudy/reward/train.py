@@ -32,19 +32,18 @@ from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
 from understudy.reward.config import RewardConfig
-from understudy.reward.data import (
-    Demonstrated,
+from understudy.reward.data import Demonstrated, encode_demonstrations
+from understudy.reward.evaluate import evaluate
+from understudy.reward.folds import labeler_groups
+from understudy.training.optim import cosine_to
+from understudy.training.pairs import make_pairs, pairwise_loss
+from understudy.training.rankings import (
     Element,
     Elements,
-    encode_demonstrations,
     encode_rankings,
     read_labeler_weights,
     refuse_held_out,
 )
-from understudy.reward.evaluate import evaluate
-from understudy.reward.folds import labeler_groups
-from understudy.reward.loss import make_pairs, pairwise_loss
-from understudy.training.optim import cosine_to
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.run import Run
 from understudy.training.steps import Learner, Metrics, Steps

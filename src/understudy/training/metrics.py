@@ -64,6 +64,19 @@ METRICS: dict[str, str] = {
     "ppo/seconds_score": "wall time of reward model, reference, old log-probs and values",
     "ppo/seconds_update": "wall time of the minibatch steps, pretraining gradient included",
     "ppo/episodes_per_second": "episodes per second of the whole iteration",
+    # dpo: one line per step, before its update; validation before the first (step 0) and per epoch
+    "dpo/loss": "mean over prompts of the mean over pairs of -log sigmoid(better - worse)",
+    "dpo/accuracy": "share of the batch's pairs in which the preferred response scores higher",
+    "dpo/margin": "mean of better - worse over the batch's pairs",
+    "dpo/better": "implicit score of preferred responses: beta * log(policy / reference)",
+    "dpo/worse": "the same of the other responses",
+    "dpo/pairs": "pairs in the batch after ties are left out",
+    "dpo/lr": "learning rate of the step",
+    "dpo/grad_norm": "norm of the whole gradient before clipping",
+    "dpo/skipped_steps": "1 if the step was skipped because its gradient was not finite",
+    "dpo/valid_loss": "the loss on valid_data; log 2 at step 0",
+    "dpo/valid_accuracy": "the accuracy on valid_data; a half at step 0",
+    "dpo/pairs_per_second": "pairs per second of the step",
 }
 
 

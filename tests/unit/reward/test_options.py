@@ -13,10 +13,10 @@ from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.records import Ranking, RecordError, read_records
 from understudy.reward.config import RewardConfig
-from understudy.reward.data import encode_rankings, read_labeler_weights
 from understudy.reward.ensemble import agreement
 from understudy.reward.run import train_reward
 from understudy.reward.train import backward_batch
+from understudy.training.rankings import encode_rankings, read_labeler_weights
 from understudy.training.run import read_lines
 
 

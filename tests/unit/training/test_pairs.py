@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.reward.loss import make_pairs, pairwise_loss
+from understudy.training.pairs import make_pairs, pairwise_loss
 
 
 def sigmoid(x):

@@ -1,0 +1,1 @@
+"""Direct preference optimisation: a policy from rankings, without a reward model or sampling."""

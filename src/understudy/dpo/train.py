@@ -1,0 +1,163 @@
+"""DPO (Rafailov et al. 2023): rankings in, a policy out, without a reward model and sampling.
+
+The reference is the model that training starts from. Its log-probs of all responses are computed
+once, before the first step, so training holds one network.
+
+Departures: rankings of K responses give all their pairs, as the reward model's do (s3.5); AdamW
+stands for RMSprop, and short runs warm up over a tenth of their steps.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.dpo.config import DPOConfig
+from understudy.dpo.loss import Sums, reference_logprobs, summed
+from understudy.models.batching import derived_seed, shuffled
+from understudy.models.chat import padding_id
+from understudy.models.compute import checkpoint_activations, place
+from understudy.models.dropout import set_dropout
+from understudy.models.lora import add_adapter
+from understudy.models.policies import Policy, load_policy, save_policy
+from understudy.models.sharding import shard
+from understudy.models.trunk import context_length
+from understudy.records.io import read_records
+from understudy.records.overlap import note_overlap
+from understudy.records.schema import Ranking
+from understudy.training.rankings import (
+    Elements,
+    encode_rankings,
+    read_labeler_weights,
+    refuse_held_out,
+)
+from understudy.training.settings import prepare_trainer_run
+from understudy.training.steps import Learner, Metrics, Steps
+
+
+def train_dpo(config: DPOConfig) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+    # 1. Open the run, the policy, the rankings.
+    run = prepare_trainer_run("dpo", config, ("model", "data", "valid_data", "labeler_weights"))
+    if run.done:
+        return run.dir
+    ranks = run.ranks
+    with ranks.together():
+        model, tokenizer = load_policy(config.model)
+        add_adapter(model.model, config, derived_seed(config.seed, "dpo/lora"))
+        place(model, config)
+        if config.activation_checkpointing:
+            checkpoint_activations(model)
+        set_dropout(model, 0.0)
+        train, valid = _read_data(config, model, tokenizer)
+    run.claim()
+    shard(model.model, ranks.mesh)
+    pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
+
+    # 2. The reference's log-probs, by the policy as it is now.
+    model.eval()
+    reference = reference_logprobs(model, train.rows, pad_id, budget, ranks)
+    held_back = [] if valid is None else valid.rows
+    valid_reference = reference_logprobs(model, held_back, pad_id, budget, ranks)
+
+    def measured() -> dict[str, float]:
+        """Loss and accuracy on the validation rankings."""
+        if valid is None:
+            return {}
+        with torch.no_grad():
+            sums = summed(model, held_back, valid_reference, pad_id, config.beta, budget, ranks)
+        return {
+            "dpo/valid_loss": float(sums["loss"]),
+            "dpo/valid_accuracy": float(sums["right"] / sums["pairs"]),
+        }
+
+    # 3. Optimizer and schedule; load the newest checkpoint.
+    learner = Learner.of(model, config.lr, config.weight_decay)
+    per_epoch = -(-len(train.rows) // config.batch_size)
+    steps = Steps(run, learner, config.epochs * per_epoch, config.save_every)
+    steps.resume()
+    if steps.step == 0 and valid is not None:
+        run.log(0, measured())
+    warmup = min(config.warmup_steps, steps.total // 10)
+
+    # 4. One optimizer step per batch of prompts.
+    model.train()
+    with steps.shown("DPO"):
+        while steps.left:
+            started = time.monotonic()
+            lr = config.lr * min(1.0, (steps.step + 1) / max(warmup, 1))
+            epoch, number = divmod(steps.step, per_epoch)
+            order = shuffled(len(train.rows), config.seed, "dpo/order", epoch)
+            chosen = order[number * config.batch_size : (number + 1) * config.batch_size]
+            rows, known = [train.rows[i] for i in chosen], [reference[i] for i in chosen]
+            metrics = _metrics(summed(model, rows, known, pad_id, config.beta, budget, ranks))
+            result = learner.step(config.max_grad_norm, lr)
+            metrics |= {
+                "dpo/lr": lr,
+                "dpo/grad_norm": result.grad_norm,
+                "dpo/skipped_steps": float(result.skipped),
+                "dpo/pairs_per_second": metrics["dpo/pairs"] / (time.monotonic() - started),
+            }
+            # 5. After each epoch: measure. Log, save.
+            if number == per_epoch - 1:
+                model.eval()
+                metrics |= measured()
+                model.train()
+            steps.done(metrics)
+    save_policy(model, tokenizer, run.dir / "model")
+    run.finish(
+        {
+            **{name.removeprefix("dpo/"): value for name, value in measured().items()},
+            "num_rankings": len(train.rows),
+            "num_pairs": sum(len(row.pairs) for row in train.rows),
+            "num_dropped_long_prompts": train.num_dropped,
+            "num_all_tied": train.num_all_tied,
+            "num_cut_responses": train.num_cut,
+        }
+    )
+    return run.dir
+
+
+def _metrics(sums: Sums) -> Metrics:
+    """A step's metrics from the sums over its pairs."""
+    better: Tensor = sums["better"] / sums["pairs"]
+    margin = sums["margin"] / sums["pairs"]
+    return {
+        "dpo/loss": sums["loss"],
+        "dpo/accuracy": sums["right"] / sums["pairs"],
+        "dpo/margin": margin,
+        "dpo/better": better,
+        "dpo/worse": better - margin,
+        "dpo/pairs": sums["pairs"],
+    }
+
+
+def _read_data(
+    config: DPOConfig, model: Policy, tokenizer: Tokenizer
+) -> tuple[Elements, Elements | None]:
+    """Training and validation rankings."""
+    weights: dict[str, float] = {}
+
+    def encode(path: Path, rankings: list[Ranking]) -> Elements:
+        return encode_rankings(
+            tokenizer,
+            rankings,
+            max_prompt_tokens=config.max_prompt_tokens,
+            max_response_tokens=config.max_response_tokens,
+            context=context_length(model),
+            where=str(path),
+            labeler_weights=weights,
+        )
+
+    rankings = read_records(config.data, Ranking)
+    if config.labeler_weights is not None:
+        weights = read_labeler_weights(config.labeler_weights, rankings)
+    refuse_held_out(rankings, str(config.data))
+    train, valid = encode(config.data, rankings), None
+    if config.valid_data is not None:
+        held_back = read_records(config.valid_data, Ranking)
+        note_overlap(rankings, held_back, config.valid_data)
+        valid = encode(config.valid_data, held_back)
+    return train, valid

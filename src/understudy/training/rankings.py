@@ -1,0 +1,152 @@
+"""Rankings as training elements: one prompt, K encoded responses, all pairs that are kept."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.models.chat import check_prompt_length, encode_responses, records_of
+from understudy.records.schema import Ranking, Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Element:
+    """One ranking, encoded: what the paper calls a single batch element (s3.5)."""
+
+    prompt_ids: list[int]
+    """The rendered prompt."""
+    response_ids: list[list[int]]
+    """The K responses, each with the token that closes it unless it was cut."""
+    pairs: list[tuple[int, int]]
+    """(better, worse) response indices; ties left out."""
+    margins: list[float]
+    """How much better, pair by pair: the difference of the labeler's scores, else of tiers."""
+    ties: list[tuple[int, int]]
+    """Tied pairs of response indices."""
+    labeler_id: str
+    """Who ranked."""
+    labeler_role: Role
+    """The labeler's role."""
+    prompt_key: str
+    """Id of the prompt: intervals are clustered by it."""
+    weight: float = 1.0
+    """Weight of its labeler in the loss."""
+
+    @property
+    def size(self) -> int:
+        """K, the number of responses."""
+        return len(self.response_ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Elements:
+    """Encoded rankings and what was left out."""
+
+    rows: list[Element]
+    """Kept rankings, in the file's order."""
+    num_dropped: int
+    """Rankings left out because the prompt is too long (C: over 1k tokens)."""
+    num_all_tied: int
+    """Rankings left out because every pair is tied, so that nothing is learned from them."""
+    num_cut: int
+    """Responses cut at the limit."""
+
+
+def encode_rankings(
+    tokenizer: Tokenizer,
+    rankings: Sequence[Ranking],
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    context: int | None,
+    where: str,
+    keep_all_tied: bool = False,
+    labeler_weights: Mapping[str, float] | None = None,
+) -> Elements:
+    """Encode, drop long prompts and rankings without pairs, cut long responses.
+
+    Labelers who are not in `labeler_weights` have weight 1. ValueError when a prompt exceeds the
+    context or when nothing is left.
+    """
+    name = records_of(where)
+    encoded = encode_responses(
+        tokenizer, [r.prompt for r in rankings], [r.responses for r in rankings], name
+    )
+    weights = labeler_weights or {}
+    rows: list[Element] = []
+    num_dropped = num_all_tied = num_cut = 0
+    for index, (ranking, (prompt, ids)) in enumerate(zip(rankings, encoded, strict=True)):
+        if len(prompt) > max_prompt_tokens:
+            num_dropped += 1
+            continue
+        check_prompt_length(ranking.prompt, prompt, context, name(index))
+        if not (ranking.pairs() or keep_all_tied):
+            num_all_tied += 1
+            continue
+        room = max_response_tokens if context is None else context - len(prompt)
+        limit = min(room, max_response_tokens)
+        num_cut += sum(len(response) > limit for response in ids)
+        weight = weights.get(ranking.labeler_id, 1.0)
+        rows.append(_element(ranking, prompt, [response[:limit] for response in ids], weight))
+    if not rows:
+        raise ValueError(
+            f"{where}: none of {len(rankings)} rankings can be used ({num_dropped} have prompts "
+            f"over max_prompt_tokens={max_prompt_tokens}, {num_all_tied} are all ties)"
+        )
+    return Elements(rows=rows, num_dropped=num_dropped, num_all_tied=num_all_tied, num_cut=num_cut)
+
+
+def _element(
+    ranking: Ranking, prompt: list[int], responses: list[list[int]], weight: float
+) -> Element:
+    levels = ranking.scores or [-float(rank) for rank in ranking.ranks]
+    ties = [
+        (first, second)
+        for tier in ranking.tiers
+        for position, first in enumerate(tier)
+        for second in tier[position + 1 :]
+    ]
+    return Element(
+        prompt_ids=prompt,
+        response_ids=responses,
+        pairs=ranking.pairs(),
+        margins=[max(levels[better] - levels[worse], 0.0) for better, worse in ranking.pairs()],
+        ties=ties,
+        labeler_id=ranking.labeler_id,
+        labeler_role=ranking.labeler_role,
+        prompt_key=ranking.prompt_id,
+        weight=weight,
+    )
+
+
+def refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
+    """ValueError for rankings by held-out labelers, who only evaluate (s3.4)."""
+    for number, ranking in enumerate(rankings, start=1):
+        if ranking.labeler_role == "held_out":
+            raise ValueError(
+                f"{where} record {number}: labeler {ranking.labeler_id} is held out, and held-out "
+                "labelers' rankings may only be in valid_data"
+            )
+
+
+def read_labeler_weights(path: Path, rankings: Sequence[Ranking]) -> dict[str, float]:
+    """Weights by labeler id from a JSON object; ValueError for an invalid weight or an unknown
+    labeler."""
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(weights, dict):
+        raise ValueError(f'{path} must be a JSON object such as {{"labeler-1": 0.5}}')
+    known = {ranking.labeler_id for ranking in rankings}
+    for labeler, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+            raise ValueError(
+                f"{path}: the weight of {labeler} is {weight!r}; it must be a number above 0 (to "
+                "leave a labeler out, leave their rankings out)"
+            )
+        if labeler not in known:
+            raise ValueError(f"{path}: no ranking is by labeler {labeler!r}")
+    return {labeler: float(weight) for labeler, weight in weights.items()}
