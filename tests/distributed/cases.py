@@ -17,9 +17,11 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
+import understudy.dpo.train as dpo
 import understudy.ppo.state as ppo
 import understudy.reward.train as reward
 import understudy.sft.train as sft
+from understudy.dpo.config import DPOConfig
 from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar
 from understudy.ppo.train import train_ppo
@@ -34,6 +36,7 @@ TIES = dict(ties="model", margin=0.1, batch_size=5)
 FEW: dict[str, dict] = {
     "sft-fp64": dict(kind="llama_tied", dropout=0.2, **TEXT),
     "reward-fp64": dict(kind="llama", **TIES),
+    "dpo-fp64": dict(kind="llama_tied", batch_size=5),
     "ppo-fp64": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
     "sft-fp32": dict(kind="gpt2", dropout=0.0, dtype="float32", activation_checkpointing=True),
     "reward-fp32": dict(kind="gpt2", dtype="float32", batch_size=7),
@@ -48,6 +51,8 @@ MANY = {
     for kind in KINDS
     for dtype in ("float64", "float32")
 }
+MANY["dpo"] = dict(kind="llama", epochs=5, batch_size=5)
+MANY["dpo-fp32"] = dict(kind="gpt2", dtype="float32", epochs=5, batch_size=7)
 MANY["ppo"] = dict(ptx_coef=0.0, episodes=40)
 MANY["ppo-ptx"] = dict(episodes=40, inner_epochs=2)
 MANY["ppo-fp32"] = dict(episodes=16, dtype="float32", activation_checkpointing=True)
@@ -78,6 +83,7 @@ def precision(dtype: torch.dtype) -> Iterator[None]:
     """Trainers load their models in this precision, which no setting of theirs asks for."""
     load, scalar = partial(load_policy, dtype=dtype), partial(load_scalar, dtype=dtype)
     with (
+        patch.object(dpo, "load_policy", load),
         patch.object(ppo, "load_policy", load),
         patch.object(ppo, "load_scalar", scalar),
         patch.object(sft, "load_policy", load),
@@ -101,6 +107,8 @@ def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
         common |= dict(epochs=1, batch_size=5, data=demos, valid_data=demos)
         return sft.train_sft(SFTConfig(**(common | settings)))
     common |= dict(data=folder / "rankings.jsonl", valid_data=folder / "valid.jsonl")
+    if name.startswith("dpo"):
+        return dpo.train_dpo(DPOConfig(**(common | settings)))
     return train_reward(RewardConfig(demonstrations=demos, **(common | settings)))
 
 

@@ -18,6 +18,8 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
+from understudy.dpo.config import DPOConfig
+from understudy.dpo.train import train_dpo
 from understudy.ppo.train import train_ppo
 from understudy.records import file_hash
 from understudy.reward.config import RewardConfig
@@ -32,7 +34,7 @@ from understudy.training.checkpoint import (
 )
 from understudy.training.origin import code_version
 
-STAGES = ("sft", "reward", "ppo", "ppo_ptx")
+STAGES = ("sft", "reward", "dpo", "ppo", "ppo_ptx")
 FAILED = 3
 """Exit code of a child whose training raised."""
 
@@ -60,6 +62,8 @@ def train(stage: str, folder: Path, out: Path, *, resume: bool) -> None:
     demos = folder / "demos.jsonl"
     if stage == "sft":
         train_sft(SFTConfig(data=demos, valid_data=demos, epochs=3, batch_size=4, **common))
+    elif stage == "dpo":
+        train_dpo(DPOConfig(data=folder / "rankings.jsonl", batch_size=2, epochs=2, **common))
     elif stage == "reward":
         train_reward(
             RewardConfig(

@@ -24,8 +24,7 @@ class DoctorConfig:
     """Report what is wrong with a run and what to try; without a run, check the installation."""
 
     run: Positional[Path | None] = None
-    """Folder of an SFT, reward or PPO run, finished or not; without it the installation is
-    checked."""
+    """Folder of a training run, finished or not; without it the installation is checked."""
     judge: Path | None = None
     """A second reward model, preferably of other labelers, that compares a PPO run's held-out
     responses (samples.jsonl) with its first ones; finds scores that rise while responses get worse.

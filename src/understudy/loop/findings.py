@@ -406,8 +406,8 @@ def preferred_less_likely(rows: Rows) -> Finding | None:
         return None
     return Finding(
         "preferred responses became less likely",
-        f"their implicit score is {ours:.2f} in the last {last} steps (0 at the start), that of the "
-        f"others {theirs:.2f}: probability went to texts that nobody has ranked",
+        f"their implicit score is {ours:.2f} in the last {last} steps (0 at the start), that of "
+        f"the others {theirs:.2f}: probability went to texts that nobody has ranked",
         "a lower lr or fewer epochs; a higher beta; SFT on the preferred responses first",
     )
 

@@ -13,8 +13,7 @@ class ReportConfig:
     """Write a run's report.html: of a comparison, or of a training run's curves and samples."""
 
     run: Positional[Path]
-    """Folder of a demo, an evaluation or a benchmark, or of an SFT, reward or PPO run, finished or
-    not."""
+    """Folder of a demo, an evaluation, a benchmark or a training run, finished or not."""
     out: Path | None = None
     """The report; RUN/report.html without it."""
     benchmark: Path | None = None

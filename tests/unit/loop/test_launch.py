@@ -9,9 +9,9 @@ from understudy.loop.launch import LaunchConfig, _exit_code, _said
     [
         (
             ["--cards", "2"],
-            "launch starts sft, reward, ppo: understudy launch --cards 2 -- sft --model ...",
+            "launch starts sft, reward, ppo, dpo: understudy launch --cards 2 -- sft --model ...",
         ),
-        (["--cards", "2", "--", "demo"], "launch starts sft, reward, ppo; got 'demo': "),
+        (["--cards", "2", "--", "demo"], "launch starts sft, reward, ppo, dpo; got 'demo': "),
         (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name the place where"),
         (["--cards", "-1", "--", "sft"], "cards must be at least 0"),
     ],
