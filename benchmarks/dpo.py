@@ -60,7 +60,7 @@ def main() -> None:
                 lr=lr,
                 beta=beta,
                 seed=seed,
-                overwrite=True,
+                resume=True,
             )
         )
         seconds[name], folders[name] = time.monotonic() - started, run / "model"
