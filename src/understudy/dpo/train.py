@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.dpo.config import DPOConfig
 from understudy.dpo.loss import Sums, reference_logprobs, summed
@@ -21,18 +20,10 @@ from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import Policy, load_policy, save_policy
+from understudy.models.policies import load_policy, save_policy
 from understudy.models.sharding import shard
 from understudy.models.trunk import context_length
-from understudy.records.io import read_records
-from understudy.records.overlap import note_overlap
-from understudy.records.schema import Ranking
-from understudy.training.rankings import (
-    Elements,
-    encode_rankings,
-    read_labeler_weights,
-    refuse_held_out,
-)
+from understudy.training.rankings import read_rankings
 from understudy.training.settings import prepare_trainer_run
 from understudy.training.steps import Learner, Metrics, Steps
 
@@ -51,7 +42,7 @@ def train_dpo(config: DPOConfig) -> Path:
         if config.activation_checkpointing:
             checkpoint_activations(model)
         set_dropout(model, 0.0)
-        train, valid = _read_data(config, model, tokenizer)
+        train, valid = read_rankings(config, tokenizer, context_length(model))
     run.claim()
     shard(model.model, ranks.mesh)
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
@@ -132,32 +123,3 @@ def _metrics(sums: Sums) -> Metrics:
         "dpo/worse": better - margin,
         "dpo/pairs": sums["pairs"],
     }
-
-
-def _read_data(
-    config: DPOConfig, model: Policy, tokenizer: Tokenizer
-) -> tuple[Elements, Elements | None]:
-    """Training and validation rankings."""
-    weights: dict[str, float] = {}
-
-    def encode(path: Path, rankings: list[Ranking]) -> Elements:
-        return encode_rankings(
-            tokenizer,
-            rankings,
-            max_prompt_tokens=config.max_prompt_tokens,
-            max_response_tokens=config.max_response_tokens,
-            context=context_length(model),
-            where=str(path),
-            labeler_weights=weights,
-        )
-
-    rankings = read_records(config.data, Ranking)
-    if config.labeler_weights is not None:
-        weights = read_labeler_weights(config.labeler_weights, rankings)
-    refuse_held_out(rankings, str(config.data))
-    train, valid = encode(config.data, rankings), None
-    if config.valid_data is not None:
-        held_back = read_records(config.valid_data, Ranking)
-        note_overlap(rankings, held_back, config.valid_data)
-        valid = encode(config.valid_data, held_back)
-    return train, valid

@@ -22,7 +22,7 @@ _NAME = "default"
 
 
 class LoraOptions(Protocol):
-    """The settings that the three trainers share."""
+    """The settings that the trainers share."""
 
     @property
     def lora_rank(self) -> int:

@@ -12,7 +12,6 @@ historical reasons" (C.2); here it starts from any policy folder, usually the SF
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ from understudy.models.scalar import ScalarModel, ranking_batches, score_ids, sh
 from understudy.models.sharding import compute, shard
 from understudy.models.trunk import context_length, device_of
 from understudy.records.io import read_records
-from understudy.records.overlap import note_overlap
 from understudy.records.schema import Demonstration, Ranking
 from understudy.reward.config import RewardConfig
 from understudy.reward.data import Demonstrated, encode_demonstrations
@@ -40,9 +38,7 @@ from understudy.training.pairs import make_pairs, pairwise_loss
 from understudy.training.rankings import (
     Element,
     Elements,
-    encode_rankings,
-    read_labeler_weights,
-    refuse_held_out,
+    read_rankings,
 )
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.run import Run
@@ -267,32 +263,15 @@ def _read_data(
     config: RewardConfig, tokenizer: Any, context: int | None
 ) -> tuple[Elements, Elements | None, Demonstrated]:
     """Training and validation rankings, and the demonstrations whose mean score becomes 0."""
-    weights: dict[str, float] = {}
 
-    def encode(path: Path, rankings: list[Ranking], keep_all_tied: bool) -> Elements:
-        return encode_rankings(
-            tokenizer,
-            rankings,
-            max_prompt_tokens=config.max_prompt_tokens,
-            max_response_tokens=config.max_response_tokens,
-            context=context,
-            where=str(path),
-            keep_all_tied=keep_all_tied,
-            labeler_weights=weights,
-        )
+    def check(rankings: list[Ranking]) -> None:
+        if config.folds:  # too few labelers: fail now, not later
+            labeler_groups(rankings, config.folds, config.seed)
 
-    rankings = read_records(config.data, Ranking)
-    if config.labeler_weights is not None:
-        weights = read_labeler_weights(config.labeler_weights, rankings)
-    refuse_held_out(rankings, str(config.data))
-    if config.folds:
-        labeler_groups(rankings, config.folds, config.seed)  # too few labelers: fail now, not later
-    train = encode(config.data, rankings, config.ties == "model")
-    valid, demonstrations = None, Demonstrated()
-    if config.valid_data is not None:
-        held_back = read_records(config.valid_data, Ranking)
-        note_overlap(rankings, held_back, config.valid_data)
-        valid = encode(config.valid_data, held_back, False)
+    train, valid = read_rankings(
+        config, tokenizer, context, keep_all_tied=config.ties == "model", check=check
+    )
+    demonstrations = Demonstrated()
     if config.demonstrations is not None:
         demonstrations = encode_demonstrations(
             tokenizer,

@@ -1,13 +1,16 @@
 """Rankings as training elements: one prompt, K encoded responses, all pairs that are kept."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import check_prompt_length, encode_responses, records_of
+from understudy.records.io import read_records
+from understudy.records.overlap import note_overlap
 from understudy.records.schema import Ranking, Role
 
 
@@ -52,6 +55,67 @@ class Elements:
     """Rankings left out because every pair is tied, so that nothing is learned from them."""
     num_cut: int
     """Responses cut at the limit."""
+
+
+class RankingFiles(Protocol):
+    """Settings that `read_rankings` needs."""
+
+    @property
+    def data(self) -> Path:
+        """Rankings by training labelers."""
+
+    @property
+    def valid_data(self) -> Path | None:
+        """Rankings to measure on."""
+
+    @property
+    def labeler_weights(self) -> Path | None:
+        """JSON object of weights by labeler id."""
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Rankings with longer prompts are left out."""
+
+    @property
+    def max_response_tokens(self) -> int:
+        """Longer responses are cut."""
+
+
+def read_rankings(
+    files: RankingFiles,
+    tokenizer: Tokenizer,
+    context: int | None,
+    *,
+    keep_all_tied: bool = False,
+    check: Callable[[list[Ranking]], object] = lambda rankings: None,
+) -> tuple[Elements, Elements | None]:
+    """(training, validation) rankings, encoded; ValueError for training rankings by held-out
+    labelers. `check` sees the training rankings before they are encoded."""
+    weights: dict[str, float] = {}
+
+    def encode(path: Path, rankings: list[Ranking], keep: bool) -> Elements:
+        return encode_rankings(
+            tokenizer,
+            rankings,
+            max_prompt_tokens=files.max_prompt_tokens,
+            max_response_tokens=files.max_response_tokens,
+            context=context,
+            where=str(path),
+            keep_all_tied=keep,
+            labeler_weights=weights,
+        )
+
+    rankings = read_records(files.data, Ranking)
+    if files.labeler_weights is not None:
+        weights = read_labeler_weights(files.labeler_weights, rankings)
+    _refuse_held_out(rankings, str(files.data))
+    check(rankings)
+    train = encode(files.data, rankings, keep_all_tied)
+    if files.valid_data is None:
+        return train, None
+    held_back = read_records(files.valid_data, Ranking)
+    note_overlap(rankings, held_back, files.valid_data)
+    return train, encode(files.valid_data, held_back, False)
 
 
 def encode_rankings(
@@ -121,7 +185,7 @@ def _element(
     )
 
 
-def refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
+def _refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
     """ValueError for rankings by held-out labelers, who only evaluate (s3.4)."""
     for number, ranking in enumerate(rankings, start=1):
         if ranking.labeler_role == "held_out":
