@@ -37,6 +37,8 @@ from understudy.models.trunk import TrunkModel, device_of
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """Errors that the library raises for an invalid folder."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+SCALAR_HEAD = "scalar_head.safetensors"
+"""The head's file in a reward model's folder."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
@@ -48,6 +50,8 @@ def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["
     the same tokens.
     """
     path = check_folder(path)
+    if (Path(path) / SCALAR_HEAD).exists():
+        raise ValueError(f"{path} is a reward model; give a language model, such as runs/sft/model")
     tokenizer = load_tokenizer(path)
     check_weights(path)
     with quiet_library():

@@ -33,6 +33,7 @@ from understudy.models.lora import merged_weights
 from understudy.models.ops import at_least_fp32
 from understudy.models.policies import (
     LOAD_ERRORS,
+    SCALAR_HEAD,
     Policy,
     atomic_folder,
     check_finite,
@@ -47,8 +48,6 @@ from understudy.models.saving import save_shards, write_weights
 from understudy.models.sharding import Dealer, compute, is_sharded, whole
 from understudy.models.trunk import TrunkModel, context_length, device_of
 from understudy.records.schema import Conversation
-
-_HEAD_FILE = "scalar_head.safetensors"
 
 
 class ScalarModel(TrunkModel):
@@ -156,7 +155,7 @@ class ScalarModel(TrunkModel):
             self.trunk.save_pretrained(fresh, state_dict={} if sharded else dict(tensors))
             if sharded:
                 write_weights(fresh, tensors, self.trunk)
-            save_file(head, fresh / _HEAD_FILE)
+            save_file(head, fresh / SCALAR_HEAD)
             tokenizer.save_pretrained(fresh)
             name_architecture(fresh / "config.json", name or "UnderstudyScalarModel")
         for key, value in saved.items():
@@ -168,9 +167,9 @@ def check_scalar(folder: Path | str) -> Path:
     """The folder of a scalar model; ValueError if it is not one."""
     folder = Path(folder)
     check_folder(folder)
-    if not (folder / _HEAD_FILE).exists():
+    if not (folder / SCALAR_HEAD).exists():
         raise ValueError(
-            f"{folder} is not a reward model (no {_HEAD_FILE}); train one with `understudy reward`"
+            f"{folder} is not a reward model (no {SCALAR_HEAD}); train one with `understudy reward`"
         )
     return folder
 
@@ -186,7 +185,7 @@ def load_scalar(
             trunk = AutoModel.from_pretrained(
                 str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
-            head = load_file(folder / _HEAD_FILE)
+            head = load_file(folder / SCALAR_HEAD)
         except LOAD_ERRORS as error:
             raise ValueError(f"{folder} cannot be read: {one_line(error)}") from None
     model = ScalarModel(trunk)

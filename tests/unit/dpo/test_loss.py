@@ -1,5 +1,6 @@
 import pytest
 import torch
+from benchmarks.trl_losses import BETA, PAIRS, sine_model
 from tests.fixtures_models import KINDS, make_policy
 from torch.nn.functional import logsigmoid
 
@@ -7,8 +8,6 @@ from understudy.dpo.loss import passes_of, reference_logprobs, response_logprobs
 from understudy.models.policies import Policy
 from understudy.training.rankings import Element
 from understudy.training.ranks import ALONE
-
-BETA = 0.3
 
 
 def element(prompt, responses, pairs, weight=1.0):
@@ -98,40 +97,17 @@ def test_passes_hold_every_prompt_once_with_all_its_responses():
     for some in passes:
         longest = max(len(ROWS[i].prompt_ids) + max(map(len, ROWS[i].response_ids)) for i in some)
         assert len(some) == 1 or longest * sum(ROWS[i].size for i in some) <= 20
-    assert passes_of(ROWS, 4096) == [[0, 1, 2]] or len(passes_of(ROWS, 4096)[0]) == 3
-
-
-def sine_model(phase):
-    """The model of benchmarks/trl_losses.py."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config).float()
-    with torch.no_grad():
-        for weight in model.parameters():
-            count = torch.arange(weight.numel(), dtype=torch.float64)
-            weight.copy_(torch.sin(count * count + phase).view_as(weight))
-    return Policy(model)
+    assert len(passes_of(ROWS, 4096)) == 1
 
 
 def test_one_batch_of_pairs_gives_what_trl_gives():
     """Recorded with TRL 1.16 by benchmarks/trl_losses.py."""
     rows = [
-        element([5, 9, 21], [[7, 3, 2], [11, 2]], [(0, 1)]),
-        element([8, 30], [[4, 2], [6, 6, 13, 17, 2]], [(0, 1)]),
-        element([12, 14, 15, 16, 18], [[19, 2], [20, 2]], [(0, 1)]),
+        element(pair["prompt_ids"], [pair["chosen_ids"], pair["rejected_ids"]], [(0, 1)])
+        for pair in PAIRS
     ]
-    model = sine_model(0.0)
-    reference = reference_logprobs(sine_model(0.5), rows, 1, 4096, ALONE)
+    model, other = (Policy(sine_model(phase)) for phase in (0.0, 0.5))
+    reference = reference_logprobs(other, rows, 1, 4096, ALONE)
     sums = summed(model, rows, reference, 1, BETA, 4096)
     norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
     better = sums["better"] / 3

@@ -6,13 +6,13 @@ import torch
 from safetensors.torch import load_file
 from tests.fixtures_data import write_rankings
 from tests.fixtures_models import save_model_folder
+from tests.stopping import check_resume_is_exact
 
 from understudy.dpo.config import DPOConfig
 from understudy.dpo.train import train_dpo
 from understudy.loop.doctor import DoctorConfig, doctor
 from understudy.models.policies import load_policy
 from understudy.records import Ranking, read_records
-from understudy.training import steps
 from understudy.training.run import read_lines
 
 
@@ -64,29 +64,9 @@ def test_counts_and_schedule(config):
     assert rates[:4] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
 
 
-class _Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_resume_is_exact_from_any_step(config, monkeypatch, after):
-    straight = train_dpo(replace(config, out=config.out.with_name("straight")))
-    step, calls = steps.clip_and_step, []
-
-    def dying(*args):
-        if len(calls) == after:
-            raise _Stopped
-        calls.append(1)
-        return step(*args)
-
-    monkeypatch.setattr(steps, "clip_and_step", dying)
-    with pytest.raises(_Stopped):
-        train_dpo(config)
-    monkeypatch.setattr(steps, "clip_and_step", step)
-    resumed = train_dpo(replace(config, resume=True))
-    assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
-    assert (resumed / "results.json").read_bytes() == (straight / "results.json").read_bytes()
-    assert all(torch.equal(w, weights(straight)[name]) for name, w in weights(resumed).items())
+def test_resume_is_exact_from_any_step(config, after):
+    check_resume_is_exact(train_dpo, config, after)
 
 
 def test_an_adapter_is_trained_alone(config):

@@ -3,11 +3,12 @@ import signal
 from dataclasses import replace
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import save_model_folder
+from tests.stopping import check_resume_is_exact
 
+from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Demonstration, Ranking, read_records, write_records
 from understudy.reward.config import RewardConfig
@@ -64,6 +65,12 @@ def test_demonstrations_score_zero_on_average_also_after_loading(config):
     assert results["bias_shift"] != 0
 
 
+def test_a_reward_model_is_refused_as_a_language_model(config):
+    out = train_reward(config)
+    with pytest.raises(ValueError, match="run/model is a reward model; give a language model"):
+        load_policy(out / "model")
+
+
 def test_long_demonstrations_are_cut_as_in_sft(config, tmp_path):
     demos = read_records(config.demonstrations, Demonstration)
     long = replace(demos[0], response="word " * 400)  # more than the model's context of 256
@@ -107,29 +114,9 @@ def test_modelled_ties_use_all_tied_rankings(config):
     assert results["num_rankings"] == dropped["num_rankings"] + dropped["num_all_tied"]
 
 
-class _Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_resume_is_exact_from_any_step(config, monkeypatch, after):
-    straight = train_reward(replace(config, out=config.out.with_name("straight")))
-    step, calls = steps.clip_and_step, []
-
-    def dying(*args):
-        if len(calls) == after:
-            raise _Stopped
-        calls.append(1)
-        return step(*args)
-
-    monkeypatch.setattr(steps, "clip_and_step", dying)
-    with pytest.raises(_Stopped):
-        train_reward(config)
-    monkeypatch.setattr(steps, "clip_and_step", step)
-    resumed = train_reward(replace(config, resume=True))
-    assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
-    assert (resumed / "results.json").read_bytes() == (straight / "results.json").read_bytes()
-    assert all(torch.equal(w, weights(straight)[name]) for name, w in weights(resumed).items())
+def test_resume_is_exact_from_any_step(config, after):
+    check_resume_is_exact(train_reward, config, after)
 
 
 def test_sigterm_saves_and_exits_with_75(config, monkeypatch):

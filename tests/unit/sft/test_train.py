@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tests.fixtures_data import write_demonstrations
 from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
+from tests.stopping import check_resume_is_exact
 from transformers import AutoModelForCausalLM
 
 import understudy.sft.train as sft
@@ -148,31 +149,10 @@ def test_every_demonstration_and_text_row_once_per_epoch(config, tmp_path):
     assert all(texts.count(row) == data.num_text for row in data.text_NT.tolist())
 
 
-class _Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after", [1, 2, 3, 5])
-def test_resume_is_exact_from_any_step(config, monkeypatch, after):
-    """Stopped after step `after` and resumed: same weights, same metrics, bit for bit."""
+def test_resume_is_exact_from_any_step(config, after):
     config = replace(config, valid_data=config.data, save_every=2)
-    straight = train_sft(replace(config, out=config.out.with_name("straight")))
-    step, calls = steps.clip_and_step, []
-
-    def dying(*args):
-        if len(calls) == after:
-            raise _Stopped
-        calls.append(1)
-        return step(*args)
-
-    monkeypatch.setattr(steps, "clip_and_step", dying)
-    with pytest.raises(_Stopped):
-        train_sft(config)
-    monkeypatch.setattr(steps, "clip_and_step", step)
-    resumed = train_sft(replace(config, resume=True))
-    assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
-    assert (resumed / "results.json").read_bytes() == (straight / "results.json").read_bytes()
-    assert all(torch.equal(w, weights(straight)[name]) for name, w in weights(resumed).items())
+    check_resume_is_exact(train_sft, config, after)
 
 
 def test_sigterm_saves_and_exits_with_75(config, monkeypatch):
