@@ -11,7 +11,6 @@ not include the reward model's.
 
 import argparse
 import json
-import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -28,6 +27,7 @@ from understudy.models.chat import encode_responses
 from understudy.models.policies import Policy, load_policy
 from understudy.records import Prompt, Response, read_records
 from understudy.training.rankings import Element
+from understudy.training.run import read_lines
 from understudy.world.world import World
 
 
@@ -50,7 +50,6 @@ def main() -> None:
         seconds[name] = json.loads((demo / name / "stage.json").read_text())["seconds"]
     for lr, beta in product(options.lr, options.beta):
         name = f"dpo lr {lr:g} beta {beta:g}"
-        started = time.monotonic()
         run = train_dpo(
             DPOConfig(
                 model=str(start),
@@ -63,7 +62,7 @@ def main() -> None:
                 resume=True,
             )
         )
-        seconds[name], folders[name] = time.monotonic() - started, run / "model"
+        seconds[name], folders[name] = spent(run), run / "model"
         policy, tokenizer = load_policy(run / "model")
         responses[name] = draw_responses(
             policy, tokenizer, prompts, num_samples=1, seed=seed, max_new_tokens=48,
@@ -79,6 +78,13 @@ def main() -> None:
         kl = divergence(folders[name], start, prompts, rows)
         cells = [shown(tables[group][name]) for group in ("gold", "held_out")]
         print(f"| {name} | {' | '.join(cells)} | {kl:.1f} | {words:.1f} | {seconds[name]:.0f} |")
+
+
+def spent(run: Path) -> float:
+    """Seconds of a run's steps, however often it was resumed."""
+    pairs = (row["dpo/pairs"] for row in read_lines(run / "metrics.jsonl") if "dpo/pairs" in row)
+    rates = (row["dpo/pairs_per_second"] for row in read_lines(run / "timings.jsonl"))
+    return sum(count / rate for count, rate in zip(pairs, rates, strict=True))
 
 
 def of(demo: Path, name: str, prompts: list[Prompt]) -> list[Response]:
@@ -107,14 +113,9 @@ def divergence(folder: Path, start: Path, prompts: list[Prompt], rows: list[Resp
         )
         for prompt, ids in encoded
     ]  # fmt: skip
-    return fmean(
-        float((logprobs(policy, part) - logprobs(base, part)).mean()) for part in batches(elements)
-    )
-
-
-def batches(elements: list[Element]) -> list[list[Element]]:
-    """Fifty at a time; the last ones short of that are left out of the estimate."""
-    return [elements[i : i + 50] for i in range(0, len(elements) - 49, 50)]
+    parts = [elements[i : i + 50] for i in range(0, len(elements), 50)]
+    total = sum(float((logprobs(policy, part) - logprobs(base, part)).sum()) for part in parts)
+    return total / len(elements)
 
 
 @torch.no_grad()

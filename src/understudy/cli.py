@@ -16,13 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.loop.commands import COMMANDS, Command
+from understudy.loop.commands import COMMANDS, TRAINERS, Command
 from understudy.loop.options import nearest, parse
 
 USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
-
-SEVERAL = ("sft", "reward", "ppo", "dpo")
-"""Commands that run on several ranks."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,9 +95,9 @@ def run(arguments: list[str]) -> int:
     if command is None:
         print(_overview(arguments[0]))
         return 0
-    if _is_one_of_several() and command.name not in SEVERAL:
+    if _is_one_of_several() and command.name not in TRAINERS:
         raise ValueError(
-            f"{command.name} runs in one process, not under a launcher; {' and '.join(SEVERAL)} "
+            f"{command.name} runs in one process, not under a launcher; {', '.join(TRAINERS)} "
             "can run on several cards"
         )
     config_class, function = command.load()

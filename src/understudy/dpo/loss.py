@@ -67,8 +67,9 @@ def reference_logprobs(
             parts = logprobs_N.cpu().double().split([row.size for row in some])
             for index, part in zip(groups[share.number], parts, strict=True):
                 found[index] = part
-    of_all = torch.tensor(ranks.sum([float(x) for part in found for x in part]))
-    return list(of_all.double().split([row.size for row in rows])) if rows else []
+    flat = ranks.sum([float(x) for part in found for x in part])
+    of_all = torch.tensor(flat, dtype=torch.float64)
+    return list(of_all.split([row.size for row in rows])) if rows else []
 
 
 def dpo_loss(

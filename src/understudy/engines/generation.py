@@ -1,10 +1,10 @@
 """Rollouts in process, on the live weights of any causal language model with a standard cache.
 
-What makes it fast: prompts are prefilled sorted by length, equal prompts once and a common
-beginning, such as a system turn, once; a sequence that
-ends leaves its slot at once, so no step works on finished rows; free slots are refilled; a decode
-step reads its cache as a view; one token costs one forward pass of the trunk, the head on live
-rows only, and one pass over the logits that draws the token and its log-probability together.
+What makes it fast: prompts are prefilled sorted by length; equal prompts are prefilled once, as is
+a common beginning such as a system turn; a sequence that ends leaves its slot at once, so no step
+works on finished rows; free slots are refilled; a decode step reads its cache as a view; one token
+costs one forward pass of the trunk, the head on live rows only, and one pass over the logits that
+draws the token and its log-probability together.
 
 What makes it exact: the noise for token t of a sequence depends only on (seed, key, t), see
 noise.py.
@@ -30,7 +30,7 @@ from understudy.models.policies import Head, Policy
 from understudy.models.trunk import context_length
 
 LEAST_PREFIX = 16
-"""Tokens that all prompts must share for a pass of their own."""
+"""Least length in tokens of a common beginning that gets a pass of its own."""
 REFILL_SHARE = 8
 """Free slots are refilled once they are 1/8 of all slots, so each prefill is worth its cost."""
 

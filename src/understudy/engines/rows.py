@@ -21,7 +21,7 @@ from understudy.models.trunk import device_of
 PREFILL_TOKENS = 4096
 """Most tokens in one prefill pass, padding included."""
 LEAST_TOKENS = 256
-"""A pass with so many tokens takes no prompt that is shorter than 3/4 of its longest."""
+"""Tokens from which on a pass takes no prompt shorter than 3/4 of its longest."""
 
 
 class LiveRows:

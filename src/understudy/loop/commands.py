@@ -26,6 +26,9 @@ class Command:
         return getattr(module, self.config), getattr(module, self.function)
 
 
+TRAINERS = ("sft", "reward", "ppo", "dpo")
+"""Commands that train a model, and so run on several ranks."""
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "demo",

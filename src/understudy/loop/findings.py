@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
+from understudy.loop.commands import TRAINERS
+
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 
@@ -417,9 +419,7 @@ def preferred_less_likely(rows: Rows) -> Finding | None:
 
 def skipped_steps(rows: Rows) -> Finding | None:
     """Steps with non-finite gradients."""
-    names = [
-        n for n in ("sft", "reward", "ppo", "dpo") if any(f"{n}/skipped_steps" in r for r in rows)
-    ]
+    names = [n for n in TRAINERS if any(f"{n}/skipped_steps" in r for r in rows)]
     count = sum(sum(series(rows, f"{name}/skipped_steps")) for name in names)
     if not count:
         return None

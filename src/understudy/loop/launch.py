@@ -18,10 +18,9 @@ from typing import NoReturn
 
 import tyro
 
+from understudy.loop.commands import TRAINERS
 from understudy.training.stop import EXIT_STOPPED, LAUNCHED_BY
 
-TRAINERS = ("sft", "reward", "ppo", "dpo")
-"""Commands that run on several ranks."""
 EXIT_CODES = "UNDERSTUDY_EXIT_CODES"
 """Environment variable: the folder in which each rank leaves its exit code for the launcher."""
 SIGNALS = "SIGTERM,SIGINT,SIGUSR1,SIGHUP"

@@ -35,11 +35,7 @@ from understudy.reward.evaluate import evaluate
 from understudy.reward.folds import labeler_groups
 from understudy.training.optim import cosine_to
 from understudy.training.pairs import make_pairs, pairwise_loss
-from understudy.training.rankings import (
-    Element,
-    Elements,
-    read_rankings,
-)
+from understudy.training.rankings import Element, Elements, read_rankings
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.run import Run
 from understudy.training.steps import Learner, Metrics, Steps

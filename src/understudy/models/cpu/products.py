@@ -3,10 +3,10 @@
 On the measured processor, an AMD EPYC, oneDNN's kernel is up to 1.2 times as fast as the library
 behind `torch.mm` at a small model's shapes, and more at a large one's (benchmarks/products.py): 32
 rows by SmolLM2's head, 49,152 x 576, take 20 ms instead of 34 on two cores. It prepares a kernel
-for each new shape, which takes time and memory, so it runs only on recurring numbers of rows:
-multiples of `ROW_STEP`, and any number up to `_FEW` by a large weight. Callers round up where the
-extra rows cost less than they save. The kernel has no public name (PyTorch's compiler calls it); in
-builds without it all products use `torch.mm`.
+for each new shape, which takes as long as a small product, so it runs only on recurring numbers of
+rows: multiples of `ROW_STEP`, and any number up to `_FEW` by a large weight. Callers round up where
+the extra rows cost less than they save. The kernel has no public name (PyTorch's compiler calls
+it); in builds without it all products use `torch.mm`.
 
 Shapes: N rows, K inputs, M outputs.
 """
@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 ROW_STEP = 32
 """oneDNN runs on numbers of rows that are multiples of it."""
-_FEW, _LARGE = 64, 2**19
-"""It also runs on so few rows, such as those of a decode step, by a weight of so many elements."""
+_FEW = 64
+"""Rows up to which, as in a decode step, oneDNN runs on any number by a `_LARGE` weight."""
+_LARGE = 2**19
+"""Elements of a large weight."""
 _MANY = 1024
 """Least number of rows for which rounding up pays."""
 
