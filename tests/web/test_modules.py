@@ -3,6 +3,8 @@
 import pytest
 from tests.web.site import Site
 
+from understudy.labeling.tokens import num_words
+
 
 @pytest.fixture(scope="module")
 def module(browser, site: Site):
@@ -102,3 +104,12 @@ def test_markup_and_handlers_cannot_be_written(module) -> None:
     for name in ("innerHTML", "onclick", "style", "srcdoc"):
         with pytest.raises(Exception, match="is not allowed"):
             module("lib/dom", "h", "p", {name: "x"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Mixed.", "two  words", "don't - stop", "東京 is big", "สวัสดีครับ", "مرحبا بك 3 …"],
+)
+def test_the_browser_counts_words_as_the_server_does(module, text) -> None:
+    number = num_words(text)
+    assert module("lib/fold", "inWords", text) == ("1 word" if number == 1 else f"{number} words")

@@ -10,9 +10,11 @@ const LONG_LINES = 18;
 const PIECES =
   /[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{1,4}|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+/gu;
 
-/** The number of words, as `labeling/tokens.py` counts them. */
-export const numWords = (text) =>
-  (text.match(PIECES) ?? []).filter((piece) => /[\p{L}\p{N}]/u.test(piece)).length;
+/** "1 word", "12 words": as `labeling/tokens.py` counts them. */
+export function inWords(text) {
+  const pieces = (text.match(PIECES) ?? []).filter((piece) => /[\p{L}\p{N}]/u.test(piece));
+  return pieces.length === 1 ? "1 word" : `${pieces.length} words`;
+}
 export const isLong = (text) =>
   text.length > LONG_CHARACTERS || text.split("\n").length > LONG_LINES;
 
@@ -56,7 +58,7 @@ export function foldable(text, { folded = isLong(text), tree = null, onToggle = 
   const toggle = (open = body.classList.contains("folded")) => {
     body.classList.toggle("folded", !open);
     button.setAttribute("aria-expanded", String(open));
-    button.textContent = open ? "Fold" : `Show all ${numWords(text)} words`;
+    button.textContent = open ? "Fold" : `Show all ${inWords(text)}`;
     onToggle(open);
   };
   button.addEventListener("click", () => toggle());

@@ -1,6 +1,6 @@
 // Two responses side by side: one is marked, then another, and their difference is shown.
 import { h } from "../lib/dom.js";
-import { numWords } from "../lib/fold.js";
+import { inWords } from "../lib/fold.js";
 import { keyCap, openDialog } from "../lib/keys.js";
 import { say } from "../lib/say.js";
 import { difference, side } from "./difference.js";
@@ -60,7 +60,7 @@ const column = (response, letter, marked) =>
       "h3",
       {},
       h("b", { class: "letter" }, letter),
-      h("span", { class: "soft small" }, ` ${numWords(response.text)} words`),
+      h("span", { class: "soft small" }, ` ${inWords(response.text)}`),
     ),
     h("div", { class: "prose", dir: "auto", translate: "no" }, marked),
   );

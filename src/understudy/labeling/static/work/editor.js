@@ -1,6 +1,6 @@
 // A text field that grows, with the count of tokens against the limit.
 import { h, newId } from "../lib/dom.js";
-import { numWords } from "../lib/fold.js";
+import { inWords } from "../lib/fold.js";
 import { post } from "../lib/net.js";
 
 const PAUSE_MS = 300;
@@ -53,7 +53,7 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
 
   function count() {
     clearTimeout(timer);
-    if (!limit) return void (counted.textContent = `${numWords(field.value)} words`);
+    if (!limit) return void (counted.textContent = inWords(field.value));
     timer = setTimeout(ask, PAUSE_MS);
   }
 
@@ -63,7 +63,7 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
       const reply = await post("/api/tokens", { text: field.value });
       if (mine === asked) showCount(reply.count, reply.limit, reply.unit);
     } catch {
-      counted.textContent = `${numWords(field.value)} words (tokens are counted once you are online)`;
+      counted.textContent = `${inWords(field.value)} (tokens are counted once you are online)`;
     }
   }
 

@@ -1,6 +1,6 @@
 // A task of rating and ranking: a step for each response alone, then one for all of them.
 import { $, h } from "../lib/dom.js";
-import { foldable, numWords } from "../lib/fold.js";
+import { foldable, inWords } from "../lib/fold.js";
 import { useKeys } from "../lib/keys.js";
 import { askNoRanking } from "./ask.js";
 import {
@@ -111,7 +111,7 @@ function showResponse(view, id) {
 
 function responseAlone({ assignment, letters, ids }, id) {
   const { text, tree } = assignment.answers.find((response) => response.id === id);
-  const place = `${ids.indexOf(id) + 1} of ${ids.length} · ${numWords(text)} words`;
+  const place = `${ids.indexOf(id) + 1} of ${ids.length} · ${inWords(text)}`;
   return h(
     "article",
     { class: "card answer alone" },
