@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
@@ -37,7 +38,7 @@ def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
             digest.update(packed(list(found)).encode())
             number += 1
         if not number:
-            raise ValueError(f"the store has no {config.kind} for {packed(config.query)}")
+            raise ValueError(_why_empty(connection, config))
         dataset_id = f"ds-{digest.hexdigest()[:16]}"
         known = select(datasets.c.id).where(datasets.c.id == dataset_id)
         if connection.execute(known).first() is None:
@@ -52,6 +53,25 @@ def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
             connection.execute(datasets.insert(), row)
         _name_members(connection, dataset_id, number, config.purpose, chosen)
     return dataset_id, number
+
+
+def _why_empty(connection: Connection, config: ExportConfig) -> str:
+    """Why an export has no records, and what to do."""
+    if config.purpose == "training":
+        wider = _chosen(connection, replace(config, purpose="evaluation")).order_by(None).subquery()
+        left_out = connection.execute(select(func.count()).select_from(wider)).scalar_one()
+        if left_out:
+            return (
+                f"none of the {left_out:,} {config.kind} may be used in training: they are of test "
+                "users, by held-out labelers, or of prompts that intake dropped; pass --purpose "
+                "evaluation to export them for evaluation"
+            )
+    unsplit = select(func.count()).select_from(prompts).where(prompts.c.split.is_(None))
+    waiting = unsplit.where(prompts.c.dropped_by.is_(None))
+    if config.kind == "prompts" and connection.execute(waiting).scalar_one():
+        build = f"understudy prompts build --project {config.project}"
+        return f"no prompt has a split yet; run `{build}` first"
+    return f"the store has no {config.kind} for {packed(config.query)}"
 
 
 def _name_members(

@@ -189,6 +189,23 @@ def test_an_interrupted_export_goes_on(filled, tmp_path: Path) -> None:
         assert out.read_bytes() == whole.read_bytes(), done
 
 
+def test_an_empty_training_export_says_why(project) -> None:
+    store = project.open_store()
+    fill(store, 6)
+    prompts = ExportConfig(kind="prompts", project=project.folder)
+    with pytest.raises(
+        ValueError, match="no prompt has a split yet; run `understudy prompts build"
+    ):
+        freeze(store, prompts)
+    store.set_intake([replace(p, split="test") for p in store.prompts(built=False)], [])
+    for kind, number in (("prompts", 6), ("rankings", 12)):
+        config = ExportConfig(kind=kind, project=project.folder)
+        with pytest.raises(ValueError, match=f"none of the {number} {kind} may be .* evaluation"):
+            freeze(store, config)
+    assert freeze(store, replace(prompts, purpose="evaluation"))[1] == 6
+    store.engine.dispose()
+
+
 def test_nothing_to_export_and_wrong_asks(filled) -> None:
     project, store = filled
     with pytest.raises(ValueError, match="the store has no rankings"):
