@@ -18,8 +18,8 @@ from tests.fixtures_models import save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
 import understudy.dpo.train as dpo
-import understudy.ppo.state as ppo
 import understudy.reward.train as reward
+import understudy.rl.models as rl
 import understudy.sft.train as sft
 from understudy.dpo.config import DPOConfig
 from understudy.models.policies import load_policy
@@ -84,8 +84,8 @@ def precision(dtype: torch.dtype) -> Iterator[None]:
     load, scalar = partial(load_policy, dtype=dtype), partial(load_scalar, dtype=dtype)
     with (
         patch.object(dpo, "load_policy", load),
-        patch.object(ppo, "load_policy", load),
-        patch.object(ppo, "load_scalar", scalar),
+        patch.object(rl, "load_policy", load),
+        patch.object(rl, "load_scalar", scalar),
         patch.object(sft, "load_policy", load),
         patch.object(reward, "load_policy", load),
     ):

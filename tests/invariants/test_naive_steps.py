@@ -17,9 +17,9 @@ from understudy.models.chat import Example
 from understudy.models.scalar import ScalarModel
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.rewards import token_rewards
-from understudy.ppo.rollout import measure, sample
 from understudy.ppo.update import Learners
 from understudy.reward.train import backward_batch as reward_backward
+from understudy.rl.rollout import measure, sample
 from understudy.sft.loss import backward_batch as sft_backward
 from understudy.training.optim import clip_and_step, make_optimizer
 from understudy.training.rankings import Element
@@ -226,10 +226,10 @@ def test_ppo_ptx(kind, tmp_path):
     # Adam does not see that all is divided by the mean length of a response.
     ((policy_total / 5 + 27.8 * nll) / (len(flat) / 5)).backward()
     (value_total / len(flat)).backward()
-    assert metrics["ppo/policy_loss"] == pytest.approx(
+    assert metrics["policy_loss"] == pytest.approx(
         float(policy_total.detach()) / len(flat), abs=1e-4
     )
-    assert metrics["ppo/ptx_loss"] == pytest.approx(float(nll.detach()), rel=1e-5)
-    assert metrics["ppo/clip_fraction"] > 0
-    check_step(policy, naive, metrics["ppo/policy_grad_norm"])
-    check_step(critic, naive_critic, metrics["ppo/critic_grad_norm"])
+    assert metrics["ptx_loss"] == pytest.approx(float(nll.detach()), rel=1e-5)
+    assert metrics["clip_fraction"] > 0
+    check_step(policy, naive, metrics["policy_grad_norm"])
+    check_step(critic, naive_critic, metrics["critic_grad_norm"])

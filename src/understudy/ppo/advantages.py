@@ -59,7 +59,7 @@ def advantages_and_returns(
     advantages_BR, returns_BR = gae(
         rewards_BR, values_BR, mask_BR, discount=discount, gae_lambda=gae_lambda
     )
-    metrics = {"ppo/value_explained_variance": explained_variance(values_BR, returns_BR, mask_BR)}
+    metrics = {"value_explained_variance": explained_variance(values_BR, returns_BR, mask_BR)}
     if whiten_advantages:
         advantages_BR = whiten(advantages_BR, mask_BR)
     return advantages_BR, returns_BR, metrics

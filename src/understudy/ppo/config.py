@@ -3,19 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.training.settings import TrainerSettings
+from understudy.rl.settings import RolloutSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PPOConfig(TrainerSettings):
+class PPOConfig(RolloutSettings):
     """PPO, and PPO-ptx with a pretraining mix."""
 
-    model: str
-    """Folder or hub name of the policy to start from; a frozen copy is the KL reference (C.3)."""
     reward_model: Path
     """Reward model folder; the critic starts from a copy of it (C.4)."""
-    prompts: Path
-    """Prompts of the training split, .jsonl or .parquet."""
     pretrain_data: Path | None = None
     """Plain text (.txt or .jsonl) for PPO-ptx; needed while `ptx_coef` is above 0."""
     ptx_coef: float = 27.8
@@ -27,23 +23,13 @@ class PPOConfig(TrainerSettings):
     """Pretraining rows for each episode of a minibatch (C.4)."""
     ptx_length: int = 256
     """Tokens in a pretraining row (not published)."""
-    episodes: int = 256_000
-    """Episodes in all (C.4); rounded up to whole iterations."""
-    batch_size: int = 512
-    """Episodes per iteration (C.4)."""
     num_minibatches: int = 8
     """Optimiser steps per iteration and inner epoch (C.4: minibatches of 64)."""
-    inner_epochs: int = 1
-    """Passes over an iteration's episodes (C.4)."""
     lr: float = 8.05e-6
     """Policy learning rate. The paper's is not published; this is the middle of its sweep, above
     which runs without ptx diverged (E.9)."""
     critic_lr: float = 9e-6
     """Critic learning rate (C.4)."""
-    warmup_iterations: int = 10
-    """Iterations over which both rates rise from a tenth to their peak, then constant (C.4)."""
-    beta: float = 0.02
-    """KL coefficient (C.4)."""
     adaptive_kl_target: float | None = None
     """Adapt beta towards this KL per response (LHP used 6); none keeps beta fixed (C.4)."""
     adaptive_kl_horizon: int = 10_000
@@ -64,25 +50,10 @@ class PPOConfig(TrainerSettings):
     """Rewards of an iteration to variance 1, mean kept (LHP on, NP off)."""
     ema: float = 0.992
     """Decay of the averaged weights (C.4), once per optimiser step; 0 saves the last weights."""
-    temperature: float = 1.0
-    """Sampling temperature (C.4); logits are divided by it in rollout, reference and update."""
-    missing_eos_score: float | None = -1.0
-    """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
-    eval_prompts: Path | None = None
-    """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
-    eval_every: int = 0
-    """Iterations between evaluations (also before the first and after the last); 0 for none."""
-    rollout_slots: int = 256
-    """Responses sampled side by side; changes memory and speed, not the result."""
 
     def __post_init__(self) -> None:
-        TrainerSettings.__post_init__(self)
+        RolloutSettings.__post_init__(self)
         self._check_ranges()
-        if self.batch_size % self.num_minibatches:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not divisible by num_minibatches "
-                f"{self.num_minibatches}; choose a multiple of it"
-            )
         if self.ptx_coef > 0 and self.pretrain_data is None:
             raise ValueError(
                 f"ptx_coef is {self.ptx_coef} but there is no pretrain_data; give plain text for "
@@ -92,25 +63,12 @@ class PPOConfig(TrainerSettings):
             raise ValueError(
                 "pretrain_data is given but ptx_coef is 0, so it would not be used; leave one out"
             )
-        if (self.eval_every > 0) != (self.eval_prompts is not None):
-            raise ValueError("eval_every and eval_prompts need each other; give both or none")
 
     def _check_ranges(self) -> None:
-        positive = (
-            *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
-            *("ptx_sequences_per_episode", "adaptive_kl_horizon", "rollout_slots", "clip"),
-        )
-        for name in positive:
+        for name in ("ptx_sequences_per_episode", "adaptive_kl_horizon", "clip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in (
-            "lr",
-            "critic_lr",
-            "beta",
-            "ptx_coef",
-            "warmup_iterations",
-            "eval_every",
-        ):
+        for name in ("critic_lr", "ptx_coef"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("discount", "gae_lambda", "ema"):
@@ -126,11 +84,6 @@ class PPOConfig(TrainerSettings):
             )
         if self.ptx_length < 2:
             raise ValueError(f"ptx_length is {self.ptx_length}; it must be at least 2")
-
-    @property
-    def num_iterations(self) -> int:
-        """Iterations of `batch_size` episodes."""
-        return -(-self.episodes // self.batch_size)
 
     @property
     def minibatch_size(self) -> int:

@@ -27,10 +27,10 @@ def policy_loss(
     loss = torch.maximum(plain_loss_N, clipped_loss_N).sum() / num_tokens
     with torch.no_grad():
         metrics = {
-            "ppo/policy_loss": loss.detach(),
-            "ppo/ratio": ratio_N.sum() / num_tokens,
-            "ppo/clip_fraction": (clipped_loss_N > plain_loss_N).sum() / num_tokens,
-            "ppo/approx_kl": ((ratio_N - 1) - log_ratio_N).sum() / num_tokens,
+            "policy_loss": loss.detach(),
+            "ratio": ratio_N.sum() / num_tokens,
+            "clip_fraction": (clipped_loss_N > plain_loss_N).sum() / num_tokens,
+            "approx_kl": ((ratio_N - 1) - log_ratio_N).sum() / num_tokens,
         }
     return loss, metrics
 
@@ -55,4 +55,4 @@ def value_loss(
         share = (clipped_errors_N > errors_N).sum() / num_tokens
         errors_N = torch.maximum(errors_N, clipped_errors_N)
     loss = 0.5 * errors_N.sum() / num_tokens
-    return loss, {"ppo/value_loss": loss.detach(), "ppo/value_clip_fraction": share.detach()}
+    return loss, {"value_loss": loss.detach(), "value_clip_fraction": share.detach()}

@@ -4,22 +4,9 @@ Shapes: B episodes, R response tokens. A mask is 1 at an episode's response toke
 column 0; its EOS, if there is one, is the last of them.
 """
 
-import torch
 from torch import Tensor
 
 Metrics = dict[str, Tensor]
-
-
-def final_scores(
-    raw_scores_B: Tensor, finished_B: Tensor, missing_eos_score: float | None
-) -> Tensor:
-    """Scores with a fixed one in place of the reward model's where a response did not end.
-
-    As in LHP and NP, a fixed score, so that leaving a response unfinished never pays.
-    """
-    if missing_eos_score is None:
-        return raw_scores_B
-    return torch.where(finished_B, raw_scores_B, missing_eos_score)
 
 
 def token_rewards(
@@ -39,9 +26,9 @@ def token_rewards(
     rewards_BR = (-beta * log_ratio_BR).scatter_add(1, last_B, scores_B.unsqueeze(1))
     kl_B = log_ratio_BR.sum(dim=1)
     return rewards_BR, {
-        "ppo/kl": kl_B.mean(),
-        "ppo/reward": rewards_BR.sum(dim=1).mean(),
-        "ppo/score": scores_B.mean(),
+        "kl": kl_B.mean(),
+        "reward": rewards_BR.sum(dim=1).mean(),
+        "score": scores_B.mean(),
     }
 
 

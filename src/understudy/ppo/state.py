@@ -1,4 +1,4 @@
-"""Everything that a PPO run must remember, in one table, and the models it trains.
+"""Everything that a PPO run must remember, in one table, and the critic.
 
 All randomness is counter-based: the order of prompts, the noise of a token, the minibatches and the
 rows of text follow from (seed, iteration, ...), so there is no generator or cursor to save. The
@@ -18,25 +18,22 @@ frozen reference and reward model are inputs of the run, held by hash in run.jso
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.engines.replica import Replica
 from understudy.models.batching import derived_seed
-from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import Policy, load_policy
-from understudy.models.scalar import ScalarModel, load_scalar
-from understudy.models.sharding import fill, shard
+from understudy.models.policies import Policy
+from understudy.models.scalar import ScalarModel
+from understudy.models.sharding import fill
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.update import Learners
-from understudy.training.ranks import ALONE, Ranks
+from understudy.rl.models import Models
 from understudy.training.steps import Learner
 
 
@@ -82,98 +79,31 @@ class State:
         self.beta = counters["beta"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Models:
-    """The four networks. Dropout is off in all, and stays off: they never leave eval mode."""
+def load_critic(config: PPOConfig, models: Models) -> ScalarModel:
+    """The critic, a copy of the reward model (C.4); unsharded, and in eval mode for good.
 
-    policy: Policy
-    """The network that is trained."""
-    reference: Policy
-    """The policy as it was at the start; KL is measured against it."""
-    reward_model: ScalarModel
-    """Scores responses; frozen."""
-    critic: ScalarModel
-    """Predicts returns; starts as a copy of the reward model (C.4)."""
-    replica: Replica
-    """The policy's weights for rollouts; on one process the policy itself."""
-    tokenizer: Tokenizer = field(repr=False)
-    """Shared by policy and reward model."""
-    ranks: Ranks = ALONE
-    """The processes over which weights and passes are divided."""
-
-    def shard(self) -> None:
-        """Keep this rank's shard of each network; a no-op on one process."""
-        policies = (self.policy.model, self.reference.model)
-        for model in (*policies, self.reward_model, self.critic):
-            shard(model, self.ranks.mesh)
-
-    @property
-    def pad_id(self) -> int:
-        """Token id of padding."""
-        return padding_id(self.tokenizer)
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """Ids of the tokens that end a response."""
-        return self.policy.stop_ids
-
-
-def load_models(config: PPOConfig, ranks: Ranks = ALONE) -> Models:
-    """All four networks from the run's inputs, unsharded."""
-    policy, tokenizer = load_policy(config.model)
-    reward_model, reward_tokenizer = load_scalar(config.reward_model)
-    check_same_tokenizer(config, tokenizer, reward_tokenizer)
-    add_adapter(policy.model, config, derived_seed(config.seed, "ppo/lora"))
+    With adapters it is the reward model's trunk with an adapter, and a head of its own.
+    """
+    reward_model = models.reward_model
     add_adapter(reward_model.trunk, config, derived_seed(config.seed, "ppo/lora", 1))
-    place(policy, config)
-    place(reward_model, config)
-    reward_model.head.requires_grad_(False)
-    models = Models(
-        policy=policy,
-        # With adapters the frozen network is the same weights with the adapter off.
-        reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
-        reward_model=reward_model,
-        critic=reward_model.twin() if config.lora_rank else copy.deepcopy(reward_model),
-        replica=Replica(policy, several=ranks.world > 1),
-        tokenizer=tokenizer,
-        ranks=ranks,
-    )
-    models.critic.head.requires_grad_(True)
-    for model in (policy, models.reference, reward_model, models.critic):
-        set_dropout(model, 0.0)
-        model.eval()
+    if config.lora_rank:
+        place(reward_model, config)
+        critic = reward_model.twin()
+    else:
+        critic = copy.deepcopy(reward_model).requires_grad_(True)
+    critic.head.requires_grad_(True)
+    set_dropout(critic, 0.0)
+    critic.eval()
     if config.activation_checkpointing:
-        checkpoint_activations(policy)
-        checkpoint_activations(models.critic)
-    if not config.lora_rank:
-        reward_model.requires_grad_(False)
-    return models
+        checkpoint_activations(critic)
+    return critic
 
 
-def check_same_tokenizer(config: PPOConfig, policy: Tokenizer, reward: Tokenizer) -> None:
-    """ValueError if the tokenizers differ: the reward model reads the policy's token ids."""
-    differs = [
-        name
-        for name, of in (
-            ("vocabulary", lambda t: t.get_vocab()),
-            ("end-of-sequence token", lambda t: t.eos_token_id),
-            ("chat template", lambda t: t.chat_template),
-        )
-        if of(policy) != of(reward)
-    ]
-    if differs:
-        raise ValueError(
-            f"reward_model {config.reward_model} has another tokenizer than model {config.model} "
-            f"(they differ in {', '.join(differs)}); train the reward model from a model of the "
-            "same family"
-        )
-
-
-def new_state(config: PPOConfig, models: Models) -> State:
+def new_state(config: PPOConfig, models: Models, critic: ScalarModel) -> State:
     """The state before the first iteration."""
     learners = Learners(
         Learner.of(models.policy, config.lr),
-        Learner.of(models.critic, config.critic_lr),
+        Learner.of(critic, config.critic_lr),
         models.ranks,
     )
     average = {

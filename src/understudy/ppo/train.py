@@ -11,28 +11,26 @@ missing EOS scores a fixed -1.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from understudy.models.batching import shuffled
-from understudy.models.chat import never_ended
-from understudy.models.policies import save_policy, say_once
-from understudy.models.trunk import context_length
+from understudy.models.policies import save_policy
+from understudy.models.sharding import shard
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
-from understudy.ppo.episodes import Episodes
-from understudy.ppo.holdout import evaluate
-from understudy.ppo.prompts import Prompts, read_prompts
 from understudy.ppo.ptx import read_rows, rows_of_step
-from understudy.ppo.rewards import adapted_beta, final_scores, token_rewards
-from understudy.ppo.rollout import measure, prompts_of, sample
-from understudy.ppo.state import Models, State, averaged_policy, load_models, new_state
+from understudy.ppo.rewards import adapted_beta, token_rewards
+from understudy.ppo.state import State, averaged_policy, load_critic, new_state
 from understudy.ppo.update import update_average
+from understudy.rl.episodes import Episodes
+from understudy.rl.holdout import evaluate_if_due
+from understudy.rl.metrics import named, results, shape, timings
+from understudy.rl.models import Models, load_models
+from understudy.rl.prompts import read_both
+from understudy.rl.rollout import judge, roll_out
+from understudy.rl.scores import check_finite, final_scores
+from understudy.rl.update import minibatches, summary
 from understudy.training.checkpoint import crash_point
 from understudy.training.optim import constant_with_warmup, set_lr
 from understudy.training.settings import prepare_trainer_run
@@ -48,42 +46,34 @@ def train_ppo(config: PPOConfig) -> Path:
         return run.dir
     text_NT = None
     with run.ranks.together():
-        models = load_models(config, run.ranks)
-        prompts = _read(config, models, config.prompts, training=True)
-        held_out = _read(config, models, config.eval_prompts, training=False)
+        models = load_models(config, "ppo", run.ranks)
+        critic = load_critic(config, models)
+        prompts, held_out = read_both(config, models)
         if config.pretrain_data is not None:
             text_NT = read_rows(
                 config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
             )
-    assert prompts is not None
     run.claim()
     models.shard()
+    shard(critic, run.ranks.mesh)
 
     # 2. Optimisers and moving average; load the newest checkpoint.
-    state = new_state(config, models)
+    state = new_state(config, models, critic)
     steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
     if steps.step == 0 and held_out is not None:
-        run.log(0, evaluate(run, config, models, held_out, 0))
+        run.log(0, named("ppo", evaluate_if_due(run, config, models, held_out, 0)))
 
     stopped_by = "episodes"
     with steps.shown("PPO-ptx" if config.ptx_coef > 0 else "PPO"):
         while steps.left:
             started = time.monotonic()
             # 3. Sample one response to each prompt of the iteration.
-            episodes = _sample(config, models, prompts, steps.step)
+            episodes = roll_out(config, models, prompts, steps.step)
             crash_point("ppo/rollout")
             sampled = time.monotonic()
             # 4. Score with the reward model; measure log-probs under the reference, and values.
-            measure(
-                episodes,
-                models.reference,
-                models.reward_model,
-                models.critic,
-                temperature=config.temperature,
-                micro_batch_tokens=config.micro_batch_tokens,
-                ranks=run.ranks,
-            )
+            judge(config, models, episodes, critic)
             scores_B = final_scores(
                 episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
             )
@@ -95,7 +85,7 @@ def train_ppo(config: PPOConfig) -> Path:
                 episodes.mask_BR,
                 beta=state.beta,
             )
-            _check_finite(rewards_BR, config)
+            check_finite(rewards_BR, config.reward_model)
             # 6. Advantages and the critic's targets.
             episodes.advantages_BR, episodes.returns_BR, value_metrics = advantages_and_returns(
                 rewards_BR,
@@ -107,7 +97,7 @@ def train_ppo(config: PPOConfig) -> Path:
                 whiten_advantages=config.whiten_advantages,
             )
             scored = time.monotonic()
-            kl = float(metrics["ppo/kl"])
+            kl = float(metrics["kl"])
             # 7. Stop before the update if the KL exceeds its limit.
             if config.target_kl is not None and kl > config.target_kl:
                 stopped_by = "target_kl"
@@ -115,79 +105,16 @@ def train_ppo(config: PPOConfig) -> Path:
             # 8. One optimiser step per minibatch: PPO's gradient plus the pretraining gradient.
             updated = _update(config, models, state, episodes, text_NT, steps.step)
             # 9. Log, evaluate, save.
-            logged = metrics | value_metrics | _shape(episodes) | {"ppo/beta": state.beta} | updated
-            logged |= _timings(config, started, sampled, scored)
+            logged = metrics | value_metrics | shape(episodes) | {"beta": state.beta} | updated
+            logged |= timings(config, started, sampled, scored)
             state.beta = _next_beta(config, state.beta, kl)
-            done = steps.step + 1
-            if held_out is not None and _due(config, done, config.eval_every):
-                logged |= evaluate(run, config, models, held_out, done)
-            steps.done(logged)
+            logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1)
+            steps.done(named("ppo", logged))
 
     # 10. Save the averaged policy.
     save_policy(averaged_policy(state), models.tokenizer, run.dir / "model")
-    run.finish(_results(config, steps, prompts, stopped_by))
+    run.finish(results(config, steps, prompts) | {"stopped_by": stopped_by})
     return run.dir
-
-
-def _due(config: PPOConfig, iteration: int, every: int) -> bool:
-    return iteration % every == 0 or iteration == config.num_iterations
-
-
-def _read(
-    config: PPOConfig, models: Models, path: Path | None, *, training: bool
-) -> Prompts | None:
-    if path is None:
-        return None
-    contexts = [context_length(m) for m in (models.policy, models.reward_model)]
-    return read_prompts(
-        path,
-        models.tokenizer,
-        max_prompt_tokens=config.max_prompt_tokens,
-        max_response_tokens=config.max_response_tokens,
-        context=min((c for c in contexts if c is not None), default=None),
-        training=training,
-    )
-
-
-def _sample(config: PPOConfig, models: Models, prompts: Prompts, iteration: int) -> Episodes:
-    """An iteration's episodes; a token's noise depends on (seed, iteration, episode, token) only.
-
-    Warns on standard error if none of the first responses ends by itself.
-    """
-    chosen = prompts_of(iteration, config.batch_size, len(prompts.ids), config.seed)
-    episodes = sample(
-        models.policy,
-        [prompts.ids[i] for i in chosen],
-        keys=[(iteration, episode) for episode in range(config.batch_size)],
-        seed=config.seed,
-        temperature=config.temperature,
-        max_response_tokens=config.max_response_tokens,
-        stop_ids=models.stop_ids,
-        pad_id=models.pad_id,
-        slots=config.rollout_slots,
-        replica=models.replica,
-        ranks=models.ranks,
-    )
-    if models.ranks.is_first and iteration == 0 and not episodes.finished_B.any():
-        say_once(f"{config.model}: {never_ended(models.tokenizer, config.max_response_tokens)}")
-    return episodes
-
-
-def _check_finite(rewards_BR: Tensor, config: PPOConfig) -> None:
-    if not bool(torch.isfinite(rewards_BR).all()):
-        raise FloatingPointError(
-            "a reward is not finite, so nothing can be learned from it; check the reward model "
-            f"{config.reward_model}"
-        )
-
-
-def _shape(episodes: Episodes) -> Metrics:
-    """Metrics of the responses' form, regardless of their scores."""
-    return {
-        "ppo/raw_score": episodes.raw_scores_B.mean(),
-        "ppo/response_tokens": episodes.mask_BR.sum(dim=1).float().mean(),
-        "ppo/eos_rate": episodes.finished_B.float().mean(),
-    }
 
 
 def _update(
@@ -202,19 +129,18 @@ def _update(
     rate = constant_with_warmup(config.warmup_iterations)(iteration)
     set_lr(state.learners.policy.optimizer, config.lr * rate)
     set_lr(state.learners.critic.optimizer, config.critic_lr * rate)
-    num_steps = config.inner_epochs * config.num_minibatches
-    steps: list[Metrics] = []
-    for number in range(num_steps):
-        rows = _minibatch(config, iteration, number)
+    found: list[Metrics] = []
+    every = minibatches(config, "ppo", iteration, range(config.batch_size))
+    for number, rows in enumerate(every):
         text_rows = None
         if text_NT is not None:
-            step = iteration * num_steps + number
+            step = iteration * len(every) + number
             text_rows = rows_of_step(text_NT, step, config.ptx_rows, config.seed)
-        steps.append(state.learners.step(config, episodes, rows, text_rows))
+        found.append(state.learners.step(config, episodes, rows, text_rows))
         if state.average:
             update_average(state.average, models.policy, config.ema)
         crash_point("ppo/minibatch")
-    return _summary(steps) | {"ppo/lr": config.lr * rate}
+    return summary(found) | {"lr": config.lr * rate}
 
 
 def _next_beta(config: PPOConfig, beta: float, kl: float) -> float:
@@ -227,45 +153,3 @@ def _next_beta(config: PPOConfig, beta: float, kl: float) -> float:
         horizon=config.adaptive_kl_horizon,
         episodes=config.batch_size,
     )
-
-
-def _minibatch(config: PPOConfig, iteration: int, number: int) -> Sequence[int]:
-    """The episodes of an iteration's `number`-th step; each inner epoch has its own order."""
-    epoch, part = divmod(number, config.num_minibatches)
-    order = shuffled(config.batch_size, config.seed, "ppo/minibatch", iteration, epoch)
-    start = part * config.minibatch_size
-    return order[start : start + config.minibatch_size]
-
-
-def _summary(steps: list[Metrics]) -> Metrics:
-    """An iteration's metrics from those of its steps: means, except for those listed below."""
-    columns: dict[str, list[float]] = defaultdict(list)
-    for step in steps:
-        for name, value in step.items():
-            columns[name].append(float(value))
-    means: Metrics = {name: sum(values) / len(values) for name, values in columns.items()}
-    return means | {
-        "ppo/ratio_max": max(columns["ppo/ratio_max"]),
-        "ppo/first_ratio_error": columns["ppo/first_ratio_error"][0],
-        "ppo/skipped_steps": sum(columns["ppo/skipped_steps"]),
-    }
-
-
-def _timings(config: PPOConfig, started: float, sampled: float, scored: float) -> Metrics:
-    now = time.monotonic()
-    return {
-        "ppo/seconds_rollout": sampled - started,
-        "ppo/seconds_score": scored - sampled,
-        "ppo/seconds_update": now - scored,
-        "ppo/episodes_per_second": config.batch_size / (now - started),
-    }
-
-
-def _results(config: PPOConfig, steps: Steps, prompts: Prompts, stopped_by: str) -> dict[str, Any]:
-    return {
-        "iterations": steps.step,
-        "episodes": steps.step * config.batch_size,
-        "stopped_by": stopped_by,
-        "num_prompts": len(prompts.ids),
-        "num_dropped_long_prompts": prompts.num_dropped,
-    }

@@ -1,6 +1,6 @@
 """One optimiser step of policy and critic on a minibatch of episodes.
 
-Shapes: B episodes, R response tokens, N response tokens of a pass.
+Shapes: N response tokens of a pass.
 """
 
 from collections.abc import Sequence
@@ -13,50 +13,16 @@ from torch import Tensor
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.policies import Policy
 from understudy.models.scalar import ScalarModel
-from understudy.models.sharding import compute, within
+from understudy.models.sharding import compute
 from understudy.ppo.config import PPOConfig
-from understudy.ppo.episodes import Episodes
 from understudy.ppo.losses import policy_loss, value_loss
-from understudy.ppo.passes import Pass
 from understudy.ppo.ptx import add_ptx_gradient
+from understudy.rl.episodes import Episodes
+from understudy.rl.passes import Pass
+from understudy.rl.update import add_to, policy_gradient
 from understudy.training.optim import gradient_norm
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.steps import Learner, Metrics
-
-
-def policy_gradient(
-    policy: Policy,
-    episodes: Episodes,
-    passes: Sequence[Pass],
-    *,
-    num_tokens: int,
-    clip: float,
-    temperature: float,
-    ranks: Ranks = ALONE,
-) -> Metrics:
-    """Add the gradient of the clipped surrogate over a minibatch; its metrics, sums in fp64."""
-    sums: dict[str, Tensor] = {}
-    logprobs_at = within(policy.model, policy.logprobs_at)
-    ratio_max, ratio_error = (torch.zeros((), device=episodes.device) for _ in range(2))
-    for share in ranks.deal(len(passes)):
-        batch = passes[share.number]
-        new_logprobs_N, entropy_N = logprobs_at(*batch.where, batch.labels_N, temperature)
-        old_logprobs_N = episodes.take(episodes.old_logprobs_BR, batch)
-        advantages_N = episodes.take(episodes.advantages_BR, batch)
-        loss, metrics = policy_loss(
-            new_logprobs_N, old_logprobs_N, advantages_N, clip=clip, num_tokens=num_tokens
-        )
-        (loss * share.weight).backward()
-        entropy = entropy_N.detach().sum() / num_tokens
-        _add(sums, metrics | {"ppo/entropy": entropy}, share.weight)
-        ratio_N = (new_logprobs_N.detach() - old_logprobs_N).exp()
-        ratio_max = torch.fmax(ratio_max, ratio_N.max())
-        ratio_error = torch.fmax(ratio_error, (ratio_N - 1).abs().max())
-    return {
-        **{name: ranks.sum_tensor(value) for name, value in sums.items()},
-        "ppo/ratio_max": ranks.max_tensor(ratio_max),
-        "ppo/first_ratio_error": ranks.max_tensor(ratio_error),
-    }
 
 
 def value_gradient(
@@ -80,13 +46,8 @@ def value_gradient(
             num_tokens=num_tokens,
         )
         (loss * share.weight).backward()
-        _add(sums, metrics, share.weight)
+        add_to(sums, metrics, share.weight)
     return {name: ranks.sum_tensor(value) for name, value in sums.items()}
-
-
-def _add(sums: dict[str, Tensor], metrics: dict[str, Tensor], weight: float) -> None:
-    for name, value in metrics.items():
-        sums[name] = sums.get(name, 0.0) + value.double() * weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +82,23 @@ class Learners:
         budget = ranks.budget([lengths[i] for i in rows], max(budget, 1))
         passes = episodes.passes(rows, budget)
         num_tokens = episodes.num_tokens(rows)
+
+        def clipped(batch: Pass, new_logprobs_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return policy_loss(
+                new_logprobs_N,
+                episodes.take(episodes.old_logprobs_BR, batch),
+                episodes.take(episodes.advantages_BR, batch),
+                clip=config.clip,
+                num_tokens=num_tokens,
+            )
+
         surrogate = partial(
             policy_gradient,
             policy,
             episodes,
             passes,
+            clipped,
             num_tokens=num_tokens,
-            clip=config.clip,
             temperature=config.temperature,
             ranks=ranks,
         )
@@ -137,8 +108,8 @@ class Learners:
         else:
             metrics, critic_metrics = surrogate(), critic_step()
         if ptx_ids_NT is not None:
-            metrics["ppo/surrogate_grad_norm"] = gradient_norm(policy.parameters())
-            metrics["ppo/ptx_loss"] = add_ptx_gradient(
+            metrics["surrogate_grad_norm"] = gradient_norm(policy.parameters())
+            metrics["ptx_loss"] = add_ptx_gradient(
                 policy,
                 ptx_ids_NT,
                 coef=ptx_weight(config, num_tokens / len(rows)),
@@ -146,8 +117,8 @@ class Learners:
                 ranks=ranks,
             )
         result = self.policy.step(config.max_grad_norm)
-        critic_metrics["ppo/skipped_steps"] += float(result.skipped)
-        return metrics | critic_metrics | {"ppo/policy_grad_norm": result.grad_norm}
+        critic_metrics["skipped_steps"] += float(result.skipped)
+        return metrics | critic_metrics | {"policy_grad_norm": result.grad_norm}
 
     def _critic_step(
         self, config: PPOConfig, episodes: Episodes, passes: Sequence[Pass], num_tokens: int
@@ -162,8 +133,8 @@ class Learners:
         )
         result = self.critic.step(config.max_grad_norm)
         return metrics | {
-            "ppo/critic_grad_norm": result.grad_norm,
-            "ppo/skipped_steps": float(result.skipped),
+            "critic_grad_norm": result.grad_norm,
+            "skipped_steps": float(result.skipped),
         }
 
     def _take_as_long(self, config: PPOConfig) -> bool:

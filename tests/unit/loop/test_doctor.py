@@ -19,6 +19,7 @@ from understudy.records import Demonstration, Ranking, read_records, write_recor
 from understudy.records.shapes import tiers_of
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
+from understudy.rl import rollout as rl_rollout
 from understudy.sft.train import SFTConfig, train_sft
 
 
@@ -124,8 +125,8 @@ def test_log_probabilities_at_another_temperature(world, tmp_path, monkeypatch):
         rollout = original(*args, **kwargs)
         return replace(rollout, old_logprobs_BR=rollout.old_logprobs_BR * 0.8)
 
-    original = ppo_train.sample
-    monkeypatch.setattr(ppo_train, "sample", sample)
+    original = rl_rollout.sample
+    monkeypatch.setattr(rl_rollout, "sample", sample)
     report = examined(ppo(world, tmp_path / "run"))
     assert "ratio is not 1 in the first minibatch" in report
     assert "KL is not 0 at the start" in report
@@ -144,8 +145,8 @@ def test_samples_from_old_weights_make_a_negative_kl(world, tmp_path, monkeypatc
             rollout.put(new_BR, batch, logprobs_N)
         return replace(rollout, old_logprobs_BR=new_BR)
 
-    original = ppo_train.sample
-    monkeypatch.setattr(ppo_train, "sample", sample)
+    original = rl_rollout.sample
+    monkeypatch.setattr(rl_rollout, "sample", sample)
     report = examined(ppo(world, tmp_path / "run", episodes=64, lr=1e-2, beta=0.0))
     assert "KL is negative" in report
     assert "ratio is not 1" not in report

@@ -15,11 +15,12 @@ from transformers import AutoModel, AutoModelForCausalLM
 from understudy.models.lora import adapter_off, add_adapter, check_lora, has_adapter, weights_of
 from understudy.models.policies import load_policy, save_policy
 from understudy.models.scalar import load_scalar
-from understudy.ppo.state import load_models, new_state
+from understudy.ppo.state import load_critic, new_state
 from understudy.ppo.train import train_ppo
 from understudy.records import Demonstration, file_hash, read_records
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
+from understudy.rl.models import load_models
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import backward_batch
 from understudy.sft.train import SFTConfig, train_sft
@@ -192,20 +193,26 @@ def frozen(model) -> dict[str, torch.Tensor]:
     return {n: w.clone() for n, w in model.state_dict().items() if n not in trained}
 
 
+def loaded(config):
+    models = load_models(config, "ppo")
+    return models, load_critic(config, models)
+
+
 def test_ppo_leaves_the_base_and_starts_at_kl_0(world, tmp_path, monkeypatch):
     config = config_of("ppo", world, tmp_path / "run")
-    models = load_models(config)
+    models, critic = loaded(config)
     assert models.reference is models.policy
-    assert models.critic.trunk is models.reward_model.trunk
-    before = frozen(models.policy) | {f"critic/{k}": v for k, v in frozen(models.critic).items()}
+    assert critic.trunk is models.reward_model.trunk
+    before = frozen(models.policy) | {f"critic/{k}": v for k, v in frozen(critic).items()}
     head = models.reward_model.head.weight.clone()
     monkeypatch.setattr("understudy.ppo.train.load_models", lambda *_: models)
+    monkeypatch.setattr("understudy.ppo.train.load_critic", lambda *_: critic)
     out = train_ppo(config)
-    after = frozen(models.policy) | {f"critic/{k}": v for k, v in frozen(models.critic).items()}
+    after = frozen(models.policy) | {f"critic/{k}": v for k, v in frozen(critic).items()}
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert torch.equal(models.reward_model.head.weight, head)
-    assert not torch.equal(models.critic.head.weight, head)
+    assert not torch.equal(critic.head.weight, head)
     rows = read_lines(out / "metrics.jsonl")
     assert rows[0]["ppo/kl"] == pytest.approx(0, abs=1e-5)
     assert all(row["ppo/first_ratio_error"] < 1e-4 for row in rows)  # sampled with the adapter
@@ -215,9 +222,9 @@ def test_ppo_leaves_the_base_and_starts_at_kl_0(world, tmp_path, monkeypatch):
 
 def bytes_of(config) -> int:
     """Weights (each storage once), gradients, Adam's two moments, and the moving average."""
-    models = load_models(config)
-    state = new_state(config, models)
-    every = (models.policy, models.reference, models.reward_model, models.critic)
+    models, critic = loaded(config)
+    state = new_state(config, models, critic)
+    every = (models.policy, models.reference, models.reward_model, critic)
     weights = {p.data_ptr(): p.nbytes for model in every for p in model.parameters()}
     trained = {p for model in every for p in model.parameters() if p.requires_grad}
     average = sum(tensor.nbytes for tensor in state.average.values())
@@ -230,10 +237,8 @@ def test_ppo_holds_two_trunks_and_not_four(world, tmp_path):
     policy = sum(p.nbytes for p in load_policy(config.model)[0].parameters())
     scalar = sum(p.nbytes for p in load_scalar(config.reward_model)[0].parameters())
     assert bytes_of(full) == (4 + 1 + 1) * policy + (4 + 1) * scalar
-    models = load_models(config)
-    adapters = [
-        sum(w.nbytes for w in weights_of(m).values()) for m in (models.policy, models.critic)
-    ]
+    models, critic = loaded(config)
+    adapters = [sum(w.nbytes for w in weights_of(m).values()) for m in (models.policy, critic)]
     head = sum(p.nbytes for p in models.reward_model.head.parameters())
     assert bytes_of(config) == policy + 5 * adapters[0] + scalar + 4 * adapters[1]
     assert adapters[1] > head

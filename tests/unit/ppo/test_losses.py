@@ -16,10 +16,10 @@ def test_policy_loss_by_hand():
     old = torch.full((5,), -2.0)
     loss, metrics = policy_loss(old + ratios.log(), old, advantages, clip=0.2, num_tokens=5)
     assert loss == pytest.approx((-1 - 1.2 + 1.5 - 0.5 + 0.8) / 5)
-    assert metrics["ppo/clip_fraction"] == pytest.approx(2 / 5)
-    assert metrics["ppo/ratio"] == pytest.approx(1.0)
+    assert metrics["clip_fraction"] == pytest.approx(2 / 5)
+    assert metrics["ratio"] == pytest.approx(1.0)
     expected_kl = (2 * (0.5 - math.log(1.5)) + 2 * (-0.5 - math.log(0.5))) / 5
-    assert metrics["ppo/approx_kl"] == pytest.approx(expected_kl, abs=1e-6)
+    assert metrics["approx_kl"] == pytest.approx(expected_kl, abs=1e-6)
 
 
 def test_policy_gradient_is_the_advantage_at_ratio_one_and_zero_where_clipped():
@@ -35,10 +35,10 @@ def test_value_loss_by_hand():
     new, old, returns = torch.tensor([0.9, 0.4]), torch.tensor([0.5, 0.5]), torch.ones(2)
     loss, metrics = value_loss(new, old, returns, value_clip=0.2, num_tokens=2)
     assert loss == pytest.approx(0.5 * (0.09 + 0.36) / 2)
-    assert metrics["ppo/value_clip_fraction"] == pytest.approx(0.5)
+    assert metrics["value_clip_fraction"] == pytest.approx(0.5)
     loss, metrics = value_loss(new, old, returns, value_clip=None, num_tokens=2)
     assert loss == pytest.approx(0.5 * (0.01 + 0.36) / 2)
-    assert metrics["ppo/value_clip_fraction"] == 0
+    assert metrics["value_clip_fraction"] == 0
 
 
 def test_parts_add_up_to_the_whole():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from understudy.ppo.rewards import adapted_beta, final_scores, token_rewards
+from understudy.ppo.rewards import adapted_beta, token_rewards
 
 
 def test_rewards_by_hand():
@@ -14,15 +14,9 @@ def test_rewards_by_hand():
     # Log-ratios 0.5, -1, 0 and 2: minus a tenth of each, plus the score at the end.
     expected = torch.tensor([[-0.05, 0.1, 2.0], [-1.2, 0.0, 0.0]])
     assert torch.allclose(rewards, expected)
-    assert metrics["ppo/kl"] == pytest.approx((-0.5 + 2.0) / 2)
-    assert metrics["ppo/reward"] == pytest.approx((2.05 - 1.2) / 2)
-    assert metrics["ppo/score"] == pytest.approx(0.5)
-
-
-def test_missing_eos_gets_the_fixed_score():
-    raw, finished = torch.tensor([3.0, 4.0]), torch.tensor([True, False])
-    assert final_scores(raw, finished, -1.0).tolist() == [3.0, -1.0]
-    assert final_scores(raw, finished, None).tolist() == [3.0, 4.0]
+    assert metrics["kl"] == pytest.approx((-0.5 + 2.0) / 2)
+    assert metrics["reward"] == pytest.approx((2.05 - 1.2) / 2)
+    assert metrics["score"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

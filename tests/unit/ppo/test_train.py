@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from tests.fixtures_ppo import TARGET, counting_reward_model, tiny_config, write_world
 from transformers import AutoModelForCausalLM
 
-from understudy.ppo.state import load_models, new_state
+from understudy.ppo.state import load_critic, new_state
 from understudy.ppo.train import train_ppo
 from understudy.records.io import read_records, write_records
 from understudy.records.schema import Prompt
+from understudy.rl.models import load_models
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint, tree_hash
 from understudy.training.run import Run, read_lines
 from understudy.training.stop import EXIT_STOPPED
@@ -145,7 +146,8 @@ def test_every_part_of_the_state_matters(world, tmp_path):
     train_ppo(config)
     good = tree_hash(final_state(config.out, 3))
     trees, counters = final_state(config.out, 2)
-    fresh = new_state(config, load_models(config))
+    models = load_models(config, "ppo")
+    fresh = new_state(config, models, load_critic(config, models))
     assert set(trees) == set(fresh.trees())
     started = fresh.counters() | {"iteration": 0}
     assert set(counters) == set(started)
@@ -239,7 +241,7 @@ def test_another_tokenizer_is_refused(world, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 9}, "batch_size 9 is not divisible by num_minibatches 2"),
+        ({"batch_size": 9}, "num_minibatches 2 does not divide the 9 responses"),
         ({"pretrain_data": None}, "ptx_coef is 0.5 but there is no pretrain_data"),
         ({"eval_every": 3}, "eval_every and eval_prompts need each other"),
         ({"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
@@ -274,7 +276,7 @@ def test_non_finite_reward_stops_with_a_clear_line(world, tmp_path):
     model = counting_reward_model()
     with torch.no_grad():  # a weight that is finite, and a score that is not
         model.trunk.norm.weight[2] = 3e38
-    model.save(tmp_path / "reward", load_models(tiny_config(world, tmp_path)).tokenizer)
+    model.save(tmp_path / "reward", load_models(tiny_config(world, tmp_path), "ppo").tokenizer)
     config = tiny_config(world | {"reward_model": tmp_path / "reward"}, tmp_path / "run")
     with pytest.raises(FloatingPointError, match="a reward is not finite"):
         train_ppo(config)

@@ -19,9 +19,11 @@ from understudy.models.lora import add_adapter
 from understudy.models.scalar import ScalarModel
 from understudy.ppo import update as update_module
 from understudy.ppo.advantages import advantages_and_returns
+from understudy.ppo.losses import policy_loss
 from understudy.ppo.rewards import token_rewards
-from understudy.ppo.rollout import measure, prompts_of, sample
-from understudy.ppo.update import Learners, policy_gradient, update_average, value_gradient
+from understudy.ppo.update import Learners, update_average, value_gradient
+from understudy.rl.rollout import measure, sample
+from understudy.rl.update import policy_gradient
 from understudy.training.steps import Learner
 
 PROMPTS = [[4 + i % 9] * (1 + i % 5) + [3] for i in range(12)]
@@ -77,24 +79,29 @@ def gradients(model):
 
 
 def policy_step(policy, episodes, rows, budget):
+    num_tokens = episodes.num_tokens(rows)
+
+    def clipped(batch, new_logprobs):
+        old, advantages = (
+            episodes.take(grid, batch)
+            for grid in (episodes.old_logprobs_BR, episodes.advantages_BR)
+        )
+        return policy_loss(new_logprobs, old, advantages, clip=0.2, num_tokens=num_tokens)
+
+    passes = episodes.passes(rows, budget)
     metrics = policy_gradient(
-        policy,
-        episodes,
-        episodes.passes(rows, budget),
-        num_tokens=episodes.num_tokens(rows),
-        clip=0.2,
-        temperature=1.0,
+        policy, episodes, passes, clipped, num_tokens=num_tokens, temperature=1.0
     )
     return gradients(policy), {name: float(value) for name, value in metrics.items()}
 
 
 def test_ratio_is_one_and_kl_zero_at_the_start():
     episodes, metrics = judged(random_policy())
-    assert metrics["ppo/kl"] == pytest.approx(0, abs=1e-5)
+    assert metrics["kl"] == pytest.approx(0, abs=1e-5)
     _, found = policy_step(random_policy(), episodes, range(12), 64)
-    assert found["ppo/first_ratio_error"] < 1e-5
-    assert found["ppo/ratio"] == pytest.approx(1, abs=1e-5)
-    assert found["ppo/clip_fraction"] == 0
+    assert found["first_ratio_error"] < 1e-5
+    assert found["ratio"] == pytest.approx(1, abs=1e-5)
+    assert found["clip_fraction"] == 0
 
 
 def test_measured_against_one_row_at_a_time():
@@ -132,7 +139,7 @@ def test_policy_gradient_against_a_naive_one():
         losses.append(torch.max(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.2)))
     loss = torch.cat(losses).mean()
     loss.backward()
-    assert metrics["ppo/policy_loss"] == pytest.approx(loss.item(), abs=1e-5)
+    assert metrics["policy_loss"] == pytest.approx(loss.item(), abs=1e-5)
     for name, grad in gradients(policy).items():
         assert torch.allclose(found[name], grad, atol=1e-5)
 
@@ -205,7 +212,7 @@ def test_non_finite_gradient_leaves_the_policy_as_it_was(tmp_path):
     policy = random_policy()
     learners = learners_of(policy)
     metrics = learners.step(config, episodes, range(12), None)
-    assert metrics["ppo/skipped_steps"] == 1
+    assert metrics["skipped_steps"] == 1
     assert learners.policy.guard.in_a_row == 1
     for parameter, same in zip(policy.parameters(), random_policy().parameters(), strict=True):
         assert torch.equal(parameter, same)
@@ -219,13 +226,6 @@ def test_average_recursion_by_hand():
         update_average(average, layer, decay=0.992)
     # 0.992 * (0.008 * 1) + 0.008 * 2
     assert average["weight"].item() == pytest.approx(0.992 * 0.008 + 0.016, abs=1e-7)
-
-
-def test_prompts_come_once_before_any_comes_again():
-    seen = [i for iteration in range(5) for i in prompts_of(iteration, 4, 10, seed=3)]
-    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
-    assert prompts_of(2, 4, 10, seed=3) == seen[8:12]
-    assert prompts_of(0, 4, 10, seed=4) != seen[:4]
 
 
 def test_rollout_does_not_depend_on_its_company():

@@ -11,14 +11,18 @@ import torch
 from understudy.engines.generation import Generation, generate
 from understudy.engines.replica import Replica
 from understudy.models.batching import derived_seed, pad, shuffled
+from understudy.models.chat import never_ended
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.lora import adapter_off, has_adapter
-from understudy.models.policies import Policy
+from understudy.models.policies import Policy, say_once
 from understudy.models.scalar import ScalarModel
 from understudy.models.sharding import compute
 from understudy.models.trunk import device_of
-from understudy.ppo.episodes import Episodes
-from understudy.ppo.passes import Ids
+from understudy.rl.episodes import Episodes
+from understudy.rl.models import Models
+from understudy.rl.passes import Ids
+from understudy.rl.prompts import Prompts
+from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import ALONE, Ranks
 
 PARITY_PROMPTS = 4
@@ -27,12 +31,64 @@ NUM_JOBS = 2
 """Parts of about equal token counts in which episodes are measured side by side."""
 
 
-def prompts_of(iteration: int, batch_size: int, num_prompts: int, seed: int) -> list[int]:
+def prompts_of(iteration: int, count: int, num_prompts: int, seed: int, stage: str) -> list[int]:
     """Indices of an iteration's prompts: random order, each once before any repeats."""
     return [
-        shuffled(num_prompts, seed, "ppo/prompts", episode // num_prompts)[episode % num_prompts]
-        for episode in range(iteration * batch_size, (iteration + 1) * batch_size)
+        shuffled(num_prompts, seed, f"{stage}/prompts", number // num_prompts)[number % num_prompts]
+        for number in range(iteration * count, (iteration + 1) * count)
     ]
+
+
+def roll_out(
+    config: RolloutSettings, models: Models, prompts: Prompts, iteration: int, copies: int = 1
+) -> Episodes:
+    """An iteration's episodes, `copies` responses to each prompt, which stand next to each other.
+
+    A token's noise depends on (seed, iteration, episode, token) only. Warns on standard error if
+    none of the first responses ends by itself.
+    """
+    chosen = prompts_of(
+        iteration, config.batch_size // copies, len(prompts.ids), config.seed, models.stage
+    )
+    ids = [prompts.ids[i] for i in chosen for _ in range(copies)]
+    episodes = responses_to(config, models, ids, [(iteration, i) for i in range(len(ids))])
+    if models.ranks.is_first and iteration == 0 and not episodes.finished_B.any():
+        say_once(f"{config.model}: {never_ended(models.tokenizer, config.max_response_tokens)}")
+    return episodes
+
+
+def responses_to(
+    config: RolloutSettings, models: Models, prompt_ids: Sequence[Ids], keys: list[tuple[int, ...]]
+) -> Episodes:
+    """`sample` as configured."""
+    return sample(
+        models.policy,
+        prompt_ids,
+        keys=keys,
+        seed=derived_seed(config.seed, f"{models.stage}/rollout"),
+        temperature=config.temperature,
+        max_response_tokens=config.max_response_tokens,
+        stop_ids=models.stop_ids,
+        pad_id=models.pad_id,
+        slots=config.rollout_slots,
+        replica=models.replica,
+        ranks=models.ranks,
+    )
+
+
+def judge(
+    config: RolloutSettings, models: Models, episodes: Episodes, critic: ScalarModel | None = None
+) -> None:
+    """`measure` as configured."""
+    measure(
+        episodes,
+        models.reference,
+        models.reward_model,
+        critic,
+        temperature=config.temperature,
+        micro_batch_tokens=config.micro_batch_tokens,
+        ranks=models.ranks,
+    )
 
 
 def sample(
@@ -69,7 +125,7 @@ def sample(
         [prompt_ids[i] for i in mine],
         max_new_tokens=max_response_tokens,
         temperature=temperature,
-        seed=derived_seed(seed, "ppo/rollout"),
+        seed=seed,
         keys=[keys[i] for i in mine],
         stop_ids=stop_ids,
         pad_id=pad_id,

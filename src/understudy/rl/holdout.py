@@ -9,44 +9,34 @@ curve. Every evaluation uses the same sampling noise.
 import torch
 
 from understudy.models.chat import decode_response
-from understudy.ppo.config import PPOConfig
-from understudy.ppo.prompts import Prompts
-from understudy.ppo.rewards import final_scores
-from understudy.ppo.rollout import measure, sample
-from understudy.ppo.state import Models
+from understudy.rl.models import Models
+from understudy.rl.prompts import Prompts
+from understudy.rl.rollout import judge, responses_to
+from understudy.rl.scores import final_scores
+from understudy.rl.settings import RolloutSettings
 from understudy.training.run import Run
 
 
+def evaluate_if_due(
+    run: Run, config: RolloutSettings, models: Models, prompts: Prompts | None, step: int
+) -> dict[str, float]:
+    """`evaluate` every `eval_every` iterations, before the first and after the last; else {}."""
+    if prompts is None or (step % config.eval_every and step != config.num_iterations):
+        return {}
+    return evaluate(run, config, models, prompts, step)
+
+
 def evaluate(
-    run: Run, config: PPOConfig, models: Models, prompts: Prompts, step: int
+    run: Run, config: RolloutSettings, models: Models, prompts: Prompts, step: int
 ) -> dict[str, float]:
     """Sample one response to every held-out prompt, append the rows, and return the means."""
-    episodes = sample(
-        models.policy,
-        prompts.ids,
-        keys=[(-1, i) for i in range(len(prompts.ids))],
-        seed=config.seed,
-        temperature=config.temperature,
-        max_response_tokens=config.max_response_tokens,
-        stop_ids=models.stop_ids,
-        pad_id=models.pad_id,
-        slots=config.rollout_slots,
-        replica=models.replica,
-        ranks=models.ranks,
-    )
-    measure(
-        episodes,
-        models.reference,
-        models.reward_model,
-        None,
-        temperature=config.temperature,
-        micro_batch_tokens=config.micro_batch_tokens,
-        ranks=models.ranks,
-    )
+    keys: list[tuple[int, ...]] = [(-1, i) for i in range(len(prompts.ids))]
+    episodes = responses_to(config, models, prompts.ids, keys)
+    judge(config, models, episodes)
     raw_scores_B = episodes.raw_scores_B
     scores_B = final_scores(raw_scores_B, episodes.finished_B, config.missing_eos_score)
-    kl_BR = (episodes.old_logprobs_BR - episodes.ref_logprobs_BR) * episodes.mask_BR
-    columns = (episodes.finished_B, scores_B, raw_scores_B, kl_BR.sum(dim=1))
+    kl_B = episodes.kl_B()
+    columns = (episodes.finished_B, scores_B, raw_scores_B, kl_B)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     for i, (finished, score, raw_score, kl) in enumerate(rows):
         run.append(
@@ -62,7 +52,7 @@ def evaluate(
             },
         )
     return {
-        "ppo/eval_score": float(scores_B.mean()),
-        "ppo/eval_kl": float(kl_BR.sum(dim=1).mean()),
-        "ppo/eval_eos_rate": float(episodes.finished_B.to(torch.float32).mean()),
+        "eval_score": float(scores_B.mean()),
+        "eval_kl": float(kl_B.mean()),
+        "eval_eos_rate": float(episodes.finished_B.to(torch.float32).mean()),
     }

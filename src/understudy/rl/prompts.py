@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import records_of, render_prompts
+from understudy.models.trunk import context_length
 from understudy.records.io import read_records
 from understudy.records.schema import Prompt
+from understudy.rl.models import Models
+from understudy.rl.settings import RolloutSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,10 +27,26 @@ class Prompts:
     """Number of prompts left out as too long."""
 
 
+def read_both(config: RolloutSettings, models: Models) -> tuple[Prompts, Prompts | None]:
+    """(training, held-out) prompts."""
+    contexts = [context_length(model) for model in (models.policy, models.reward_model)]
+    read = partial(
+        read_prompts,
+        tokenizer=models.tokenizer,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+        context=min((c for c in contexts if c is not None), default=None),
+    )
+    train = read(config.prompts, training=True)
+    if config.eval_prompts is None:
+        return train, None
+    return train, read(config.eval_prompts, training=False)
+
+
 def read_prompts(
     path: Path,
-    tokenizer: Tokenizer,
     *,
+    tokenizer: Tokenizer,
     max_prompt_tokens: int,
     max_response_tokens: int,
     context: int | None,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from understudy.engines.generation import Generation
 from understudy.models.batching import pad
-from understudy.ppo.passes import Ids, Pass, make_passes
+from understudy.rl.passes import Ids, Pass, make_passes
 
 
 @dataclass(kw_only=True, slots=True)
@@ -81,6 +81,11 @@ class Episodes:
     def device(self) -> torch.device:
         """The device of the grids."""
         return self.mask_BR.device
+
+    def kl_B(self) -> Tensor:
+        """Each response's sum of log(policy / reference): an unbiased estimate of the KL, which can
+        be negative."""
+        return ((self.old_logprobs_BR - self.ref_logprobs_BR) * self.mask_BR).sum(dim=1)
 
     def lengths(self) -> list[int]:
         """Tokens of prompt and response together, per episode."""

@@ -1,6 +1,6 @@
 import torch
 
-from understudy.ppo.passes import make_passes
+from understudy.rl.passes import make_passes
 
 PROMPTS = [[5, 6], [7], [8, 9, 10]]
 RESPONSES = [[11, 0], [12, 13, 0], [14]]

@@ -1,7 +1,7 @@
 import torch
 
 from understudy.engines.generation import Generation
-from understudy.ppo.episodes import Episodes
+from understudy.rl.episodes import Episodes
 
 PROMPTS = [[5, 6], [7], [8, 9, 10]]
 

@@ -1,0 +1,1 @@
+"""Group relative policy optimisation: PPO's surrogate with advantages from a group's scores."""

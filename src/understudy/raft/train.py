@@ -1,0 +1,47 @@
+"""RAFT (Dong et al. 2023): sample K responses to each prompt, fine-tune on the best, repeat.
+
+    understudy raft --model runs/sft/model --reward-model runs/reward/model \\
+        --prompts prompts.jsonl --out runs/raft
+
+With one iteration over all prompts this is best-of-n distillation, with several it is expert
+iteration. The loss is SFT's, the mean negative log-likelihood of the response tokens.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from understudy.raft.config import RAFTConfig
+from understudy.rl.groups import Groups, train_on_groups
+from understudy.rl.passes import Pass
+from understudy.rl.update import Loss
+from understudy.training.steps import Metrics
+
+
+def train_raft(config: RAFTConfig) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+
+    def learn(groups: Groups) -> Metrics:
+        episodes = groups.episodes
+        rewards_B = groups.scores_B - config.beta * episodes.kl_B()
+        best = best_of_each(groups.in_groups(rewards_B))
+
+        def loss_for(rows: Sequence[int]) -> Loss:
+            num_tokens = episodes.num_tokens(rows)
+
+            def loss_of(batch: Pass, new_logprobs_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+                loss = -new_logprobs_N.sum() / num_tokens
+                return loss, {"loss": loss.detach()}
+
+            return loss_of
+
+        return {"best_score": groups.scores_B[best].mean(), **groups.update(loss_for, best)}
+
+    return train_on_groups("raft", "RAFT", config, learn)
+
+
+def best_of_each(rewards_GK: Tensor) -> list[int]:
+    """Index, among all episodes, of the best response to each prompt; the first among equals."""
+    best_G: list[int] = rewards_GK.argmax(dim=1).tolist()
+    return [group * rewards_GK.shape[1] + best for group, best in enumerate(best_G)]

@@ -1,0 +1,111 @@
+"""Training on groups of responses to one prompt, the same for every rule of what is learned.
+
+Shapes: B episodes; the K responses to a prompt stand next to each other.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from understudy.models.policies import Policy, save_policy
+from understudy.rl.episodes import Episodes
+from understudy.rl.holdout import evaluate_if_due
+from understudy.rl.metrics import named, results, shape, timings
+from understudy.rl.models import Models, load_models
+from understudy.rl.prompts import read_both
+from understudy.rl.rollout import judge, roll_out
+from understudy.rl.scores import check_finite, final_scores
+from understudy.rl.settings import GroupSettings
+from understudy.rl.update import Loss, update_policy
+from understudy.training.checkpoint import crash_point
+from understudy.training.settings import prepare_trainer_run
+from understudy.training.steps import Learner, Metrics, Steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Groups:
+    """An iteration's episodes, scored, and a way to learn from them."""
+
+    config: GroupSettings
+    models: Models
+    learner: Learner[Policy]
+    iteration: int
+    """Iterations done before this one."""
+    episodes: Episodes
+    """K responses to each prompt, with their log-probs under policy and reference."""
+    scores_B: Tensor
+    """Scores, with a fixed one for a response that did not end."""
+
+    def in_groups(self, values_B: Tensor) -> Tensor:
+        """(prompts, K) of one value per episode."""
+        return values_B.view(-1, self.config.responses_per_prompt)
+
+    def update(
+        self, loss_for: Callable[[Sequence[int]], Loss], rows: Sequence[int] | None = None
+    ) -> Metrics:
+        """The iteration's optimiser steps (`update_policy`)."""
+        return update_policy(
+            self.config, self.models, self.learner, self.episodes, loss_for, self.iteration, rows
+        )
+
+
+def train_on_groups(
+    stage: str, title: str, config: GroupSettings, learn: Callable[[Groups], Metrics]
+) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop.
+
+    `learn` takes an iteration's optimiser steps and returns their metrics.
+    """
+    # 1. Open the run; load policy, reference, reward model; read prompts.
+    inputs = ("model", "reward_model", "prompts", "eval_prompts")
+    run = prepare_trainer_run(stage, config, inputs)
+    if run.done:
+        return run.dir
+    with run.ranks.together():
+        models = load_models(config, stage, run.ranks)
+        prompts, held_out = read_both(config, models)
+    run.claim()
+    models.shard()
+
+    # 2. Optimiser; load the newest checkpoint.
+    learner = Learner.of(models.policy, config.lr)
+    steps = Steps(run, learner, config.num_iterations, config.save_every, unit="iteration")
+    steps.resume()
+    if steps.step == 0 and held_out is not None:
+        run.log(0, named(stage, evaluate_if_due(run, config, models, held_out, 0)))
+
+    with steps.shown(title):
+        while steps.left:
+            started = time.monotonic()
+            # 3. Sample K responses to each prompt of the iteration.
+            episodes = roll_out(config, models, prompts, steps.step, config.responses_per_prompt)
+            crash_point(f"{stage}/rollout")
+            sampled = time.monotonic()
+            # 4. Score with the reward model; measure log-probs under the reference.
+            judge(config, models, episodes)
+            scores_B = final_scores(
+                episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
+            )
+            check_finite(scores_B, config.reward_model)
+            scored = time.monotonic()
+            # 5. Learn.
+            groups = Groups(
+                config=config,
+                models=models,
+                learner=learner,
+                iteration=steps.step,
+                episodes=episodes,
+                scores_B=scores_B,
+            )
+            logged = {"score": scores_B.mean(), "kl": episodes.kl_B().mean()} | learn(groups)
+            # 6. Log, evaluate, save.
+            logged |= shape(episodes) | timings(config, started, sampled, scored)
+            logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1)
+            steps.done(named(stage, logged))
+
+    save_policy(models.policy, models.tokenizer, run.dir / "model")
+    run.finish(results(config, steps, prompts))
+    return run.dir

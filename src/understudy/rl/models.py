@@ -1,0 +1,99 @@
+"""The networks of a trainer that samples from the policy."""
+
+import copy
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.engines.replica import Replica
+from understudy.models.batching import derived_seed
+from understudy.models.chat import padding_id
+from understudy.models.compute import checkpoint_activations, place
+from understudy.models.dropout import set_dropout
+from understudy.models.lora import add_adapter
+from understudy.models.policies import Policy, load_policy
+from understudy.models.scalar import ScalarModel, load_scalar
+from understudy.models.sharding import shard
+from understudy.rl.settings import RolloutSettings
+from understudy.training.ranks import ALONE, Ranks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Models:
+    """Three networks. Dropout is off in all, and stays off: they never leave eval mode."""
+
+    policy: Policy
+    """The network that is trained."""
+    reference: Policy
+    """The policy as it was at the start; KL is measured against it."""
+    reward_model: ScalarModel
+    """Scores responses; frozen."""
+    replica: Replica
+    """The policy's weights for rollouts; on one process the policy itself."""
+    tokenizer: Tokenizer = field(repr=False)
+    """Shared by policy and reward model."""
+    stage: str
+    """The trainer's name, from which its random numbers and its metrics have theirs."""
+    ranks: Ranks = ALONE
+    """The processes over which weights and passes are divided."""
+
+    def shard(self) -> None:
+        """Keep this rank's shard of each network; a no-op on one process."""
+        for model in (self.policy.model, self.reference.model, self.reward_model):
+            shard(model, self.ranks.mesh)
+
+    @property
+    def pad_id(self) -> int:
+        """Token id of padding."""
+        return padding_id(self.tokenizer)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids of the tokens that end a response."""
+        return self.policy.stop_ids
+
+
+def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Models:
+    """The networks from the run's inputs, unsharded."""
+    policy, tokenizer = load_policy(config.model)
+    reward_model, reward_tokenizer = load_scalar(config.reward_model)
+    check_same_tokenizer(config, tokenizer, reward_tokenizer)
+    add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
+    place(policy, config)
+    place(reward_model, config)
+    reward_model.requires_grad_(False)
+    models = Models(
+        policy=policy,
+        # With adapters the frozen network is the same weights with the adapter off.
+        reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
+        reward_model=reward_model,
+        replica=Replica(policy, several=ranks.world > 1),
+        tokenizer=tokenizer,
+        stage=stage,
+        ranks=ranks,
+    )
+    for model in (policy, models.reference, reward_model):
+        set_dropout(model, 0.0)
+        model.eval()
+    if config.activation_checkpointing:
+        checkpoint_activations(policy)
+    return models
+
+
+def check_same_tokenizer(config: RolloutSettings, policy: Tokenizer, reward: Tokenizer) -> None:
+    """ValueError if the tokenizers differ: the reward model reads the policy's token ids."""
+    differs = [
+        name
+        for name, of in (
+            ("vocabulary", lambda t: t.get_vocab()),
+            ("end-of-sequence token", lambda t: t.eos_token_id),
+            ("chat template", lambda t: t.chat_template),
+        )
+        if of(policy) != of(reward)
+    ]
+    if differs:
+        raise ValueError(
+            f"reward_model {config.reward_model} has another tokenizer than model {config.model} "
+            f"(they differ in {', '.join(differs)}); train the reward model from a model of the "
+            "same family"
+        )

@@ -1,0 +1,92 @@
+"""The settings that the trainers share that sample from the policy and score by a reward model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.training.settings import TrainerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutSettings(TrainerSettings):
+    """What is sampled, how it is scored, and how episodes become optimiser steps."""
+
+    model: str
+    """Folder or hub name of the policy to start from; a frozen copy is the KL reference (C.3)."""
+    reward_model: Path
+    """Reward model folder."""
+    prompts: Path
+    """Prompts of the training split, .jsonl or .parquet."""
+    episodes: int = 256_000
+    """Episodes in all (C.4); rounded up to whole iterations."""
+    batch_size: int = 512
+    """Episodes per iteration (C.4)."""
+    num_minibatches: int = 1
+    """Optimiser steps per iteration and inner epoch."""
+    inner_epochs: int = 1
+    """Passes over an iteration's episodes (C.4)."""
+    lr: float = 1e-6
+    """Policy learning rate."""
+    warmup_iterations: int = 10
+    """Iterations over which rates rise from a tenth to their peak, then constant (C.4)."""
+    beta: float = 0.02
+    """KL coefficient (C.4)."""
+    temperature: float = 1.0
+    """Sampling temperature (C.4); logits are divided by it in rollout, reference and update."""
+    missing_eos_score: float | None = -1.0
+    """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
+    eval_prompts: Path | None = None
+    """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
+    eval_every: int = 0
+    """Iterations between evaluations (also before the first and after the last); 0 for none."""
+    rollout_slots: int = 256
+    """Responses sampled side by side; changes memory and speed, not the result."""
+
+    def __post_init__(self) -> None:
+        TrainerSettings.__post_init__(self)
+        for name in (
+            *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
+            "rollout_slots",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("lr", "beta", "warmup_iterations", "eval_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if (self.eval_every > 0) != (self.eval_prompts is not None):
+            raise ValueError("eval_every and eval_prompts need each other; give both or none")
+        if self.num_learned % self.num_minibatches:
+            raise ValueError(
+                f"num_minibatches {self.num_minibatches} does not divide the {self.num_learned} "
+                "responses that an iteration learns from; change it or batch_size"
+            )
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of `batch_size` episodes."""
+        return -(-self.episodes // self.batch_size)
+
+    @property
+    def num_learned(self) -> int:
+        """Episodes of an iteration that the policy learns from."""
+        return self.batch_size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSettings(RolloutSettings):
+    """Several responses to each prompt, compared with each other; there is no critic."""
+
+    responses_per_prompt: int = 4
+    """Responses to each prompt of an iteration; `batch_size` counts all of them."""
+
+    def __post_init__(self) -> None:
+        if self.responses_per_prompt < 2:
+            raise ValueError(
+                f"responses_per_prompt is {self.responses_per_prompt}; it must be at least 2, "
+                "since a response is compared with the others to its prompt"
+            )
+        if self.batch_size % self.responses_per_prompt:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of responses_per_prompt "
+                f"{self.responses_per_prompt}"
+            )
+        RolloutSettings.__post_init__(self)
