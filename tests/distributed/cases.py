@@ -22,11 +22,17 @@ import understudy.reward.train as reward
 import understudy.rl.models as rl
 import understudy.sft.train as sft
 from understudy.dpo.config import DPOConfig
+from understudy.grpo.config import GRPOConfig
+from understudy.grpo.train import train_grpo
 from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar
 from understudy.ppo.train import train_ppo
+from understudy.raft.config import RAFTConfig
+from understudy.raft.train import train_raft
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
+from understudy.rloo.config import RLOOConfig
+from understudy.rloo.train import train_rloo
 from understudy.sft.train import SFTConfig
 from understudy.training.ranks import join_ranks, leave_ranks
 
@@ -38,6 +44,9 @@ FEW: dict[str, dict] = {
     "reward-fp64": dict(kind="llama", **TIES),
     "dpo-fp64": dict(kind="llama_tied", batch_size=5),
     "ppo-fp64": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
+    "rloo-fp64": dict(num_minibatches=2),
+    "grpo-fp64": dict(inner_epochs=2),
+    "raft-fp64": dict(beta=0.1),
     "sft-fp32": dict(kind="gpt2", dropout=0.0, dtype="float32", activation_checkpointing=True),
     "reward-fp32": dict(kind="gpt2", dtype="float32", batch_size=7),
 }
@@ -56,8 +65,17 @@ MANY["dpo-fp32"] = dict(kind="gpt2", dtype="float32", epochs=5, batch_size=7)
 MANY["ppo"] = dict(ptx_coef=0.0, episodes=40)
 MANY["ppo-ptx"] = dict(episodes=40, inner_epochs=2)
 MANY["ppo-fp32"] = dict(episodes=16, dtype="float32", activation_checkpointing=True)
+MANY["rloo"] = dict(episodes=160)
+MANY["grpo-fp32"] = dict(episodes=80, dtype="float32", activation_checkpointing=True)
+MANY["raft"] = dict(episodes=160, inner_epochs=2)
 MANY["sft-bf16"] = dict(kind="llama", dropout=0.0, dtype="float32", bf16=True)
 """What the slow test runs, for 20 steps or more."""
+GROUPS = {
+    "rloo": (RLOOConfig, train_rloo),
+    "grpo": (GRPOConfig, train_grpo),
+    "raft": (RAFTConfig, train_raft),
+}
+"""Trainers on groups of responses."""
 
 
 def prepare(folder: Path, cases: dict[str, dict]) -> None:
@@ -99,6 +117,13 @@ def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
         world |= dict(prompts=prompts, eval_prompts=prompts, pretrain_data=folder / "text.txt")
         settings |= dict(micro_batch_tokens=40, eval_every=settings.get("eval_every", 2))
         return train_ppo(tiny_config(world, out, **settings))
+    if (trainer := name.partition("-")[0]) in GROUPS:
+        config, run = GROUPS[trainer]
+        world = dict(model=str(folder / "policy"), reward_model=folder / "reward", out=out)
+        prompts = folder / "prompts.jsonl"
+        world |= dict(prompts=prompts, eval_prompts=prompts, eval_every=2, micro_batch_tokens=40)
+        small = dict(episodes=16, batch_size=8, responses_per_prompt=4, inner_epochs=1, lr=3e-3)
+        return run(config(**(world | small | dict(max_response_tokens=6) | settings)))
     kind, demos = settings.pop("kind"), folder / "demos.jsonl"
     common = dict(model=str(folder / kind), out=out, lr=1e-3, micro_batch_tokens=64)
     if name.startswith("sft"):

@@ -20,6 +20,8 @@ from tests.fixtures_ppo import tiny_config, write_world
 
 from understudy.dpo.config import DPOConfig
 from understudy.dpo.train import train_dpo
+from understudy.grpo.config import GRPOConfig
+from understudy.grpo.train import train_grpo
 from understudy.ppo.train import train_ppo
 from understudy.records import file_hash
 from understudy.reward.config import RewardConfig
@@ -34,7 +36,7 @@ from understudy.training.checkpoint import (
 )
 from understudy.training.origin import code_version
 
-STAGES = ("sft", "reward", "dpo", "ppo", "ppo_ptx")
+STAGES = ("sft", "reward", "dpo", "ppo", "ppo_ptx", "grpo")
 FAILED = 3
 """Exit code of a child whose training raised."""
 
@@ -77,6 +79,11 @@ def train(stage: str, folder: Path, out: Path, *, resume: bool) -> None:
             "prompts": folder / "prompts.jsonl",
             "pretrain_data": folder / "text.txt",
         }
+        if stage == "grpo":
+            del world["pretrain_data"]
+            groups = dict(episodes=32, batch_size=8, responses_per_prompt=4, max_response_tokens=6)
+            train_grpo(GRPOConfig(**(common | world | groups | dict(save_every=1))))
+            return
         coef = 0.5 if stage == "ppo_ptx" else 0.0
         train_ppo(tiny_config(world, out, ptx_coef=coef, adaptive_kl_target=2.0, resume=resume))
 

@@ -31,9 +31,10 @@ POINTS = {
     "sft": [f"checkpoint/{point}{n}" for point in SAVING for n in ("", "@2")],
     "ppo": ["ppo/rollout@2", "ppo/minibatch", "ppo/minibatch@4", "ppo/iteration@3"],
 }
-POINTS["reward"] = POINTS["sft"]
+POINTS["reward"] = POINTS["dpo"] = POINTS["sft"]
 POINTS["ppo"] += POINTS["sft"]
 POINTS["ppo_ptx"] = POINTS["ppo"]
+POINTS["grpo"] = ["grpo/rollout@2", "grpo/minibatch@3", "grpo/iteration@3", *POINTS["sft"]]
 NUM_RANDOM = 50
 """Random kills that strike, per stage: 200 in all."""
 NUM_STOPPED = 5

@@ -26,7 +26,7 @@ class Command:
         return getattr(module, self.config), getattr(module, self.function)
 
 
-TRAINERS = ("sft", "reward", "ppo", "dpo")
+TRAINERS = ("sft", "reward", "ppo", "rloo", "grpo", "raft", "dpo")
 """Commands that train a model, and so run on several ranks."""
 
 COMMANDS: tuple[Command, ...] = (
@@ -323,6 +323,27 @@ COMMANDS: tuple[Command, ...] = (
         "PPOConfig",
         "train_ppo",
         "optimise a model against a reward model, PPO or PPO-ptx (step 3)",
+    ),
+    Command(
+        "rloo",
+        "understudy.rloo.train",
+        "RLOOConfig",
+        "train_rloo",
+        "optimise a model against a reward model, REINFORCE leave-one-out",
+    ),
+    Command(
+        "grpo",
+        "understudy.grpo.train",
+        "GRPOConfig",
+        "train_grpo",
+        "optimise a model against a reward model, group-relative PPO",
+    ),
+    Command(
+        "raft",
+        "understudy.raft.train",
+        "RAFTConfig",
+        "train_raft",
+        "fine-tune a model on the best of its own responses, by a reward model",
     ),
     Command(
         "dpo",

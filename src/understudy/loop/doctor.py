@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from understudy.sft.data import Examples
 
 
+SAMPLING = ("ppo", "rloo", "grpo", "raft")
+"""Trainers that sample from the policy."""
+JUDGE_READS = f"judge reads the responses of a {', '.join(SAMPLING)} run"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorConfig:
     """Report what is wrong with a run and what to try; without a run, check the installation."""
@@ -26,16 +31,16 @@ class DoctorConfig:
     run: Positional[Path | None] = None
     """Folder of a training run, finished or not; without it the installation is checked."""
     judge: Path | None = None
-    """A second reward model, preferably of other labelers, that compares a PPO run's held-out
-    responses (samples.jsonl) with its first ones; finds scores that rise while responses get worse.
-    """
+    """A second reward model, preferably of other labelers, that compares the held-out responses
+    (samples.jsonl) of a run that samples with its first ones; finds scores that rise while
+    responses get worse."""
 
 
 def doctor(config: DoctorConfig) -> str:
     """The findings in a run, or the state of the installation, as text."""
     if config.run is None:
         if config.judge is not None:
-            raise ValueError("judge reads the responses of a PPO run; give its folder")
+            raise ValueError(f"{JUDGE_READS}; give its folder")
         return check_installation(Path())
     from understudy.training.run import read_lines, read_record
 
@@ -57,13 +62,14 @@ def examine(
 ) -> list[Finding]:
     """All findings of a run."""
     stage = record["stage"]
-    if judge is not None and stage != "ppo":
-        raise ValueError(f"judge reads the responses of a PPO run; {run} is a {stage} run")
-    if stage == "ppo":
-        found = [check(rows) for check in f.PPO_CHECKS]
-        found.append(f.responses_alike(*_first_and_last_responses(run)))
+    if judge is not None and stage not in SAMPLING:
+        raise ValueError(f"{JUDGE_READS}; {run} is a {stage} run")
+    if stage in SAMPLING:
+        named = f.bare(rows, stage)
+        found = [check(named) for check in f.ROLLOUT_CHECKS]
+        found += [f.skipped_steps(rows), f.responses_alike(*_first_and_last_responses(run))]
         if judge is not None:
-            found.append(f.score_up_win_rate_down(rows, _win_rates(run, judge, record)))
+            found.append(f.score_up_win_rate_down(named, _win_rates(run, judge, record)))
     elif stage == "sft":
         found = _sft(record["config"], rows)
     elif stage == "reward":
@@ -74,7 +80,7 @@ def examine(
     elif stage == "dpo":
         found = [f.skipped_steps(rows), f.preferred_less_likely(rows)]
     else:
-        raise ValueError(f"doctor reads SFT, reward, PPO and DPO runs; {run} is a {stage} run")
+        raise ValueError(f"doctor reads training runs; {run} is a {stage} run")
     return [finding for finding in found if finding is not None]
 
 
@@ -122,7 +128,7 @@ def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
 
 
 def _first_and_last_responses(run: Path) -> tuple[list[str], list[str]]:
-    """A PPO run's responses to its held-out prompts at the first and at the last measurement."""
+    """A run's responses to its held-out prompts at the first and at the last measurement."""
     from understudy.training.run import read_lines
 
     samples = read_lines(run / "samples.jsonl") if _has(run, "samples.jsonl") else []

@@ -45,6 +45,12 @@ EXAMPLES: dict[str, str] = {
     "reward-check": "--model runs/reward/model --data rankings.jsonl",
     "ppo": "--model runs/rl-init/model --reward-model runs/reward/model "
     "--prompts prompts.train.jsonl --pretrain-data pages.txt --out runs/ppo",
+    "rloo": "--model runs/sft/model --reward-model runs/reward/model "
+    "--prompts prompts.train.jsonl --out runs/rloo",
+    "grpo": "--model runs/sft/model --reward-model runs/reward/model "
+    "--prompts prompts.train.jsonl --out runs/grpo",
+    "raft": "--model runs/sft/model --reward-model runs/reward/model "
+    "--prompts prompts.train.jsonl --out runs/raft",
     "dpo": "--model runs/sft/model --data rankings.jsonl --out runs/dpo",
     "evaluate": "--models sft=runs/sft/model ppo=runs/ppo/model --prompts prompts.test.jsonl "
     "--out runs/evaluation",

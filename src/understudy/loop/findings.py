@@ -44,12 +44,17 @@ def start_and_end(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values[:part]), fmean(values[-part:])
 
 
-# PPO
+# PPO and the other trainers that sample; rows have metrics without the trainer's name
+
+
+def bare(rows: Rows, stage: str) -> list[dict[str, Any]]:
+    """Rows with the metrics of a trainer, without its name before each."""
+    return [{name.removeprefix(f"{stage}/"): value for name, value in r.items()} for r in rows]
 
 
 def ratio_not_one(rows: Rows) -> Finding | None:
     """The first minibatch uses the weights that sampled: new / old probability must be 1."""
-    errors = series(rows, "ppo/first_ratio_error")
+    errors = series(rows, "first_ratio_error")
     # fp32 rounding is near 1e-6, bf16 near 1e-2; a mismatch of temperature or mask gives tenths.
     if not errors or max(errors) < 0.05:
         return None
@@ -63,20 +68,20 @@ def ratio_not_one(rows: Rows) -> Finding | None:
 
 def kl_not_zero_at_start(rows: Rows) -> Finding | None:
     """Before the first update the policy is the reference."""
-    kl = series(rows[:1], "ppo/kl")
+    kl = series(rows[:1], "kl")
     if not kl or abs(kl[0]) < 1e-2:
         return None
     return Finding(
         "KL is not 0 at the start",
         f"{kl[0]:.3g} nats per response in the first iteration",
-        "the reference is not the model that PPO starts from, or one of the two ran with dropout "
-        "or another temperature",
+        "the reference is not the model that training starts from, or one of the two ran with "
+        "dropout or another temperature",
     )
 
 
 def kl_negative(rows: Rows) -> Finding | None:
     """On the policy's own samples the mean of log(policy / reference) estimates a KL: >= 0."""
-    kl = series(rows, "ppo/kl")[1:]
+    kl = series(rows, "kl")[1:]
     if len(kl) < 3:
         return None
     # Below 0 by more than the noise of the mean over iterations.
@@ -93,7 +98,7 @@ def kl_negative(rows: Rows) -> Finding | None:
 
 def kl_exploding(rows: Rows) -> Finding | None:
     """The policy has left the region where the reward model has data."""
-    kl, lengths = series(rows, "ppo/kl"), series(rows, "ppo/response_tokens")
+    kl, lengths = series(rows, "kl"), series(rows, "response_tokens")
     if not kl or not lengths:
         return None
     per_token = start_and_end(kl)[1] / max(start_and_end(lengths)[1], 1.0)
@@ -109,7 +114,7 @@ def kl_exploding(rows: Rows) -> Finding | None:
 
 def nothing_ends(rows: Rows) -> Finding | None:
     """Every response reaches the length limit, so each gets the score of a missing EOS."""
-    rates = series(rows, "ppo/eos_rate")
+    rates = series(rows, "eos_rate")
     if not rates or max(rates) > 0:
         return None
     return Finding(
@@ -123,7 +128,7 @@ def nothing_ends(rows: Rows) -> Finding | None:
 
 def eos_rate_falling(rows: Rows) -> Finding | None:
     """Ever fewer responses end by themselves."""
-    rates = series(rows, "ppo/eos_rate")
+    rates = series(rows, "eos_rate")
     if len(rates) < 2:
         return None
     first, last = start_and_end(rates)
@@ -132,21 +137,21 @@ def eos_rate_falling(rows: Rows) -> Finding | None:
     return Finding(
         "fewer responses end by themselves",
         f"{first:.0%} ended at the start, {last:.0%} at the end",
-        "missing_eos_score below what a poor response gets (compare ppo/raw_score); a higher "
+        "missing_eos_score below what a poor response gets (compare raw_score); a higher "
         "max_response_tokens; SFT data whose responses all end in EOS (understudy data check)",
     )
 
 
 def length_collapse(rows: Rows) -> Finding | None:
     """Ending at once can earn more than responding: nothing is cut, and little can be wrong."""
-    lengths = series(rows, "ppo/response_tokens")
+    lengths = series(rows, "response_tokens")
     if len(lengths) < 2:
         return None
     # Only the first iteration is the untrained policy's; a collapse takes a few.
     first, last = lengths[0], start_and_end(lengths)[1]
     if last > 0.6 * first:
         return None
-    cut = 1 - (series(rows, "ppo/eos_rate") or [1.0])[0]
+    cut = 1 - (series(rows, "eos_rate") or [1.0])[0]
     why = f"; {cut:.0%} of the first were cut at max_response_tokens, so ending early paid"
     return Finding(
         "responses have become short",
@@ -175,7 +180,7 @@ def responses_alike(first: Sequence[str], last: Sequence[str]) -> Finding | None
 
 def length_creeping(rows: Rows) -> Finding | None:
     """The reward model may be paying for length."""
-    lengths = series(rows, "ppo/response_tokens")
+    lengths = series(rows, "response_tokens")
     if len(lengths) < 2:
         return None
     first, last = start_and_end(lengths)
@@ -191,7 +196,7 @@ def length_creeping(rows: Rows) -> Finding | None:
 
 def entropy_collapse(rows: Rows) -> Finding | None:
     """The policy has become almost deterministic."""
-    entropy = series(rows, "ppo/entropy")
+    entropy = series(rows, "entropy")
     if len(entropy) < 2:
         return None
     first, last = start_and_end(entropy)
@@ -207,20 +212,20 @@ def entropy_collapse(rows: Rows) -> Finding | None:
 
 def critic_explains_nothing(rows: Rows) -> Finding | None:
     """Values that predict returns worse than their mean does add noise to every advantage."""
-    explained = series(rows, "ppo/value_explained_variance")
+    explained = series(rows, "value_explained_variance")
     if len(explained) < 3 or start_and_end(explained)[1] > 0:
         return None
     return Finding(
         "the critic explains nothing",
         f"explained variance of the returns is {start_and_end(explained)[1]:.2g} at the end",
-        "a lower critic_lr if ppo/value_loss jumps, a higher one if it falls slowly; no value_clip "
-        "(or a wider one) if ppo/value_clip_fraction is high; larger batches",
+        "a lower critic_lr if value_loss jumps, a higher one if it falls slowly; no value_clip "
+        "(or a wider one) if value_clip_fraction is high; larger batches",
     )
 
 
 def steps_too_large(rows: Rows) -> Finding | None:
     """With one inner epoch a few per cent of the tokens are clipped; a third is far too many."""
-    clipped = series(rows, "ppo/clip_fraction")
+    clipped = series(rows, "clip_fraction")
     if not clipped or max(clipped) < 0.3:
         return None
     return Finding(
@@ -232,7 +237,7 @@ def steps_too_large(rows: Rows) -> Finding | None:
 
 def score_up_win_rate_down(rows: Rows, win_rates: Sequence[tuple[int, float]]) -> Finding | None:
     """Over-optimisation: (iteration, win rate against the first responses) by a second judge."""
-    scores = series(rows, "ppo/score")
+    scores = series(rows, "score")
     if len(scores) < 2 or len(win_rates) < 2:
         return None
     first, last = start_and_end(scores)
@@ -419,8 +424,7 @@ def preferred_less_likely(rows: Rows) -> Finding | None:
 
 def skipped_steps(rows: Rows) -> Finding | None:
     """Steps with non-finite gradients."""
-    names = [n for n in TRAINERS if any(f"{n}/skipped_steps" in r for r in rows)]
-    count = sum(sum(series(rows, f"{name}/skipped_steps")) for name in names)
+    count = sum(sum(series(rows, f"{name}/skipped_steps")) for name in TRAINERS)
     if not count:
         return None
     return Finding(
@@ -430,7 +434,7 @@ def skipped_steps(rows: Rows) -> Finding | None:
     )
 
 
-PPO_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
+ROLLOUT_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
     ratio_not_one,
     kl_not_zero_at_start,
     kl_negative,
@@ -442,6 +446,5 @@ PPO_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
     entropy_collapse,
     critic_explains_nothing,
     steps_too_large,
-    skipped_steps,
 )
-"""The checks on the metrics of a PPO run."""
+"""The checks on the metrics of PPO, and of the other trainers that sample."""

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 EXTRAS: dict[str, str] = {
-    "train": "`sft`, `sample`, `reward`, `ppo`, `dpo`, `evaluate`, `demo`, serving a model folder",
+    "train": "all trainers, `sample`, `evaluate`, `demo`, serving a model folder",
     "label": "the labelers' pages: `label`",
     "serve": "the gateway: `serve`",
     "parquet": "records in Parquet files",

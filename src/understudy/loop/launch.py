@@ -31,7 +31,7 @@ class LaunchConfig:
     """Start a training command on several cards or machines."""
 
     command: tyro.conf.Positional[tuple[str, ...]] = ()
-    """The command to start, after --: sft, reward, ppo or dpo, with its options."""
+    """The command to start, after --: a trainer such as sft or ppo, with its options."""
     cards: int = 0
     """Processes on this machine, one per card; 0: as many as it has cards, at least one."""
     nodes: int = 1

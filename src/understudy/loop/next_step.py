@@ -44,11 +44,11 @@ def _after_export(settings: Settings) -> str:
     }[settings["kind"]].replace("FILE", str(settings["out"] or "the file above"))
 
 
-def _after_ppo(settings: Settings) -> str:
-    return (
-        f"understudy doctor {settings['out']}, then understudy evaluate --models "
-        f"sft={settings['model']} ppo={settings['out']}/model --prompts TEST_PROMPTS.jsonl "
-        f"--reward-model {settings['reward_model']} --out runs/evaluation"
+def _after_rollouts(name: str) -> Callable[[Settings], str]:
+    return lambda s: (
+        f"understudy doctor {s['out']}, then understudy evaluate --models "
+        f"sft={s['model']} {name}={s['out']}/model --prompts TEST_PROMPTS.jsonl "
+        f"--reward-model {s['reward_model']} --out runs/evaluation"
     )
 
 
@@ -77,7 +77,7 @@ AFTER: dict[str, Callable[[Settings], str]] = {
         f"understudy ppo --model SFT_MODEL --reward-model {s['model']} --prompts PROMPTS.jsonl "
         "--out runs/ppo"
     ),
-    "ppo": _after_ppo,
+    **{name: _after_rollouts(name) for name in ("ppo", "rloo", "grpo", "raft")},
     "dpo": lambda s: (
         f"understudy doctor {s['out']}, then understudy evaluate --models sft={s['model']} "
         f"dpo={s['out']}/model --prompts TEST_PROMPTS.jsonl --out runs/evaluation"

@@ -19,12 +19,21 @@ from understudy.training.run import read_lines, read_record, write_atomic
 
 Rows = Sequence[Mapping[str, Any]]
 
-STAGES = {"sft": "Supervised fine-tuning", "reward": "The reward model", "ppo": "PPO", "dpo": "DPO"}
+STAGES = {
+    "sft": "Supervised fine-tuning",
+    "reward": "The reward model",
+    "ppo": "PPO",
+    "rloo": "RLOO",
+    "grpo": "GRPO",
+    "raft": "RAFT",
+    "dpo": "DPO",
+}
+SAMPLING = ("score", "kl", "entropy", "response_tokens", "eval_score")
 FIRST = {
     "sft": ("sft/loss", "sft/valid_loss", "sft/valid_score"),
     "reward": ("reward/accuracy", "reward/loss", "reward/margin"),
     "dpo": ("dpo/accuracy", "dpo/margin", "dpo/better", "dpo/valid_accuracy"),
-    "ppo": ("ppo/score", "ppo/kl", "ppo/entropy", "ppo/response_tokens", "ppo/eval_score"),
+    **{n: tuple(f"{n}/{m}" for m in SAMPLING) for n in ("ppo", "rloo", "grpo", "raft")},
 }
 """The most important metrics; the others are collapsed."""
 NUM_SAMPLED = 4

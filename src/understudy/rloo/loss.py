@@ -29,7 +29,7 @@ def rloo_loss(
     The ratio is that of the whole response. While the weights are those that sampled it is 1, and
     the gradient is REINFORCE's: -A * grad log p(response).
     """
-    zeros_b = torch.zeros_like(advantages_b)
+    zeros_b = new_logprobs_N.new_zeros(len(advantages_b))
     log_ratio_b = zeros_b.index_add(0, row_N, new_logprobs_N - old_logprobs_N)
     ratio_b = log_ratio_b.exp()
     plain_b = -advantages_b * ratio_b

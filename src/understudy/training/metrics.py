@@ -6,6 +6,28 @@
 byte.
 """
 
+ROLLOUTS: dict[str, str] = {
+    "score": "reward model's score of a response; a missing EOS counts as its fixed score",
+    "raw_score": "reward model's own score of a response, whether or not it ended",
+    "kl": "sum over a response of log(policy / reference) at the sampled tokens; 0 at start",
+    "entropy": "entropy of the policy at a response token, in nats",
+    "response_tokens": "tokens in a response, EOS included",
+    "eos_rate": "share of responses that ended by themselves within the length limit",
+    "first_ratio_error": "largest |ratio - 1| in the first minibatch; rounding if all is well",
+    "ratio_max": "largest ratio of new to old probability of a token in the iteration",
+    "grad_norm": "norm of the gradient before clipping, mean over steps",
+    "skipped_steps": "optimiser steps skipped because a gradient was not finite",
+    "lr": "policy learning rate of the iteration",
+    "eval_score": "score on the held-out prompts (missing EOS counts as its fixed score)",
+    "eval_kl": "KL sum per response on the held-out prompts",
+    "eval_eos_rate": "share of the held-out responses that ended by themselves",
+    "seconds_rollout": "wall time of sampling",
+    "seconds_score": "wall time of reward model and reference",
+    "seconds_update": "wall time of the optimiser steps",
+    "episodes_per_second": "episodes per second of the whole iteration",
+}
+"""Of every trainer on groups of responses: one line per iteration, means over its episodes."""
+
 METRICS: dict[str, str] = {
     # pretrain: one line per step; the benchmarks every `eval_every` steps
     "pretrain/loss": "next-token loss of the step's batch, in nats per token",
@@ -64,6 +86,19 @@ METRICS: dict[str, str] = {
     "ppo/seconds_score": "wall time of reward model, reference, old log-probs and values",
     "ppo/seconds_update": "wall time of the minibatch steps, pretraining gradient included",
     "ppo/episodes_per_second": "episodes per second of the whole iteration",
+    # rloo, grpo, raft: one line per iteration; means over its episodes unless said otherwise
+    **{f"rloo/{name}": meaning for name, meaning in ROLLOUTS.items()},
+    "rloo/reward": "a response's reward: score minus beta times KL",
+    "rloo/policy_loss": "mean over responses of the clipped -advantage * ratio, over minibatches",
+    "rloo/clip_fraction": "share of responses whose ratio is clipped",
+    **{f"grpo/{name}": meaning for name, meaning in ROLLOUTS.items()},
+    "grpo/score_std": "standard deviation of the scores of one prompt's responses, mean of prompts",
+    "grpo/policy_loss": "clipped surrogate: mean over a response's tokens, then over responses",
+    "grpo/kl_penalty": "beta times the loss's KL estimate, averaged likewise",
+    "grpo/clip_fraction": "share of tokens whose ratio is clipped, averaged likewise",
+    **{f"raft/{name}": meaning for name, meaning in ROLLOUTS.items()},
+    "raft/best_score": "score of the best response to a prompt, mean over prompts",
+    "raft/loss": "negative log-likelihood per token of the best responses, mean over minibatches",
     # dpo: one line per step, before its update; validation before the first (step 0) and per epoch
     "dpo/loss": "mean over prompts of the mean over pairs of -log sigmoid(better - worse)",
     "dpo/accuracy": "share of the batch's pairs in which the preferred response scores higher",

@@ -113,7 +113,7 @@ def test_a_policy_that_learns_to_end_at_once(cut_short):
 
 def test_lengths_that_stay_are_no_finding():
     def found(*tokens):
-        return findings.length_collapse([{"ppo/response_tokens": t} for t in tokens])
+        return findings.length_collapse([{"response_tokens": t} for t in tokens])
 
     assert found(40, 38, 30) is None
     assert found(40, 30, 20).seen == "40 tokens at the start, 20 at the end"
@@ -313,7 +313,7 @@ def test_what_is_no_run_or_needs_no_judge(world, base, tmp_path, capsys):
 
 
 def test_no_answer_that_ends_is_found():
-    rows = [{"ppo/eos_rate": 0.0}] * 3
+    rows = [{"eos_rate": 0.0}] * 3
     assert "0% ended within the length limit in 3 iterations" in str(nothing_ends(rows))
-    assert nothing_ends([*rows, {"ppo/eos_rate": 0.1}]) is None
+    assert nothing_ends([*rows, {"eos_rate": 0.1}]) is None
     assert nothing_ends([]) is None

@@ -7,11 +7,9 @@ from understudy.loop.launch import LaunchConfig, _exit_code, _said
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            ["--cards", "2"],
-            "launch starts sft, reward, ppo, dpo: understudy launch --cards 2 -- sft --model ...",
-        ),
-        (["--cards", "2", "--", "demo"], "launch starts sft, reward, ppo, dpo; got 'demo': "),
+        (["--cards", "2"], "raft, dpo: understudy launch --cards 2 -- sft --model ..."),
+        (["--cards", "2", "--", "demo"], "launch starts sft, reward, ppo, rloo, "),
+        (["--cards", "2", "--", "demo"], "; got 'demo': understudy launch --cards 2 -- sft"),
         (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name the place where"),
         (["--cards", "-1", "--", "sft"], "cards must be at least 0"),
     ],
