@@ -32,8 +32,14 @@ MODELS = {
     "ppo": "PPO",
     "ppo_ptx": "PPO-ptx",
     "best_of_n": "Best-of-n",
+    "rloo": "RLOO",
+    "grpo": "GRPO",
+    "raft": "RAFT",
+    "dpo": "DPO",
+    "kto": "KTO",
 }
-"""Known models in the order of the paper's figures, with their display names."""
+"""Known models in the order of the paper's figures, then those it did not have, with their display
+names."""
 
 VARIANTS = {
     "base_07": ("base", "Base at 0.7"),

@@ -217,6 +217,7 @@ ABLATION = {
     "score": ("Reward-model score", None),
     "kl": ("KL, nats", None),
     "pretraining_loss": ("Pretraining loss, nats", None),
+    "seconds": ("Seconds of training", None),
 }
 """Panels of an ablation: key of an arm -> title, and the value of no difference."""
 
@@ -249,7 +250,7 @@ def ablation_section(results: Results) -> str:
             drawn.append(page.figure(svg, title, caption, alt, numbers, reading=reading))
     text = (
         f"One setting at a time: {ablation['axis']}. Everything else is the demo's, whose own PPO "
-        "and PPO-ptx are points of these curves. Dashed: no preference."
+        "runs are points of these curves. Dashed: no preference."
     )
     return page.paragraph(text) + page.figures(*drawn)
 

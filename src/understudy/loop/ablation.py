@@ -71,8 +71,10 @@ def ablation_plan(recipe: Recipe, seed: int, name: Ablation, label: int = 0) -> 
     arms = list(arms_of(recipe, name))
     for arm in arms:
         add_arm(build, arm)
-    add_sft_responses(build)
-    add_ablation_report(build, name, arms)
+    add_test_responses(build, "sft")
+    stages = dict.fromkeys(arm.stage for arm in arms)
+    samples = {f"samples_{stage}": build[f"{stage}/run/samples.jsonl"] for stage in stages}
+    add_report(build, f"ablation_{name}", name, AXES[name], arms, samples)
     wanted = needed(build, f"ablation_{name}")
     return Plan(tuple(stage for stage in build.stages.values() if stage.name in wanted))
 
@@ -115,48 +117,48 @@ def add_arm(build: Build, arm: Arm) -> None:
         add_rl_init(build, start, arm.init)
     if arm.stage not in build.stages:
         add_rl(build, arm.stage, arm.series, start, arm.rl)
-    if f"ablated_{arm.stage}" not in build.stages:
-        add_responses(
-            build,
-            f"ablated_{arm.stage}",
-            "responses to the prompts of unseen users, at temperature 1",
-            group="ablated_answers",
-            model=model_of(build, arm.stage),
-            prompts=build["prompts/test.jsonl"],
-            name=arm.stage,
-        )
-        build.add(
-            f"tax_{arm.stage}",
-            "the alignment tax: benchmarks and pretraining loss",
-            "measure:tax",
-            ("tax.json",),
-            {
-                "model": model_of(build, arm.stage),
-                "benchmarks": build["benchmarks/items"],
-                "text": build["text/held_out.jsonl"],
-            },
-            group="tax",
-        )
+    add_measurements(build, arm.stage)
 
 
-def add_sft_responses(build: Build) -> None:
-    """SFT's responses, the baseline of all comparisons."""
-    add_responses(
-        build,
-        "ablated_sft",
-        "responses to the prompts of unseen users, at temperature 1",
-        group="ablated_answers",
-        model=model_of(build, "sft"),
-        prompts=build["prompts/test.jsonl"],
-        name="sft",
+def add_measurements(build: Build, stage: str) -> None:
+    """A model's responses to the test prompts, and its benchmarks."""
+    if f"ablated_{stage}" in build.stages:
+        return
+    add_test_responses(build, stage)
+    build.add(
+        f"tax_{stage}",
+        "the alignment tax: benchmarks and pretraining loss",
+        "measure:tax",
+        ("tax.json",),
+        {
+            "model": model_of(build, stage),
+            "benchmarks": build["benchmarks/items"],
+            "text": build["text/held_out.jsonl"],
+        },
+        group="tax",
     )
 
 
-def add_ablation_report(build: Build, name: Ablation, arms: list[Arm]) -> None:
-    """Curves of an ablation."""
+def add_test_responses(build: Build, stage: str) -> None:
+    """A model's responses to the test prompts; SFT's are the baseline of all comparisons."""
+    add_responses(
+        build,
+        f"ablated_{stage}",
+        "responses to the prompts of unseen users, at temperature 1",
+        group="ablated_answers",
+        model=model_of(build, stage),
+        prompts=build["prompts/test.jsonl"],
+        name=stage,
+    )
+
+
+def add_report(
+    build: Build, stage: str, name: str, axis: str, arms: list[Arm], inputs: Mapping[str, Any]
+) -> None:
+    """The curves of some arms, with what else they show."""
     stages = list(dict.fromkeys(arm.stage for arm in arms))
     build.add(
-        f"ablation_{name}",
+        stage,
         "the curves, and a report of them",
         "ablated:report",
         ("results.json", "report.html"),
@@ -168,10 +170,10 @@ def add_ablation_report(build: Build, name: Ablation, arms: list[Arm]) -> None:
                 build[f"ablated_{stage}/responses.jsonl"] for stage in ("sft", *stages)
             ),
             **{f"tax_{stage}": build[f"tax_{stage}/tax.json"] for stage in stages},
-            **{f"samples_{stage}": build[f"{stage}/run/samples.jsonl"] for stage in stages},
+            **inputs,
         },
         name=name,
-        axis=AXES[name],
+        axis=axis,
         arms=[{"stage": a.stage, "series": a.series, "value": a.value} for a in arms],
         labels_per_comparison=build.recipe.evaluate.labels_per_comparison,
     )

@@ -21,6 +21,7 @@ from understudy.loop.link import WithLink
 from understudy.loop.plan import Plan, check_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.runner import run_plan
+from understudy.loop.study import Study, study_plan
 
 PRELOAD = (
     "torch",
@@ -53,12 +54,17 @@ class DemoConfig:
     ablation: Ablation | None = None
     """Instead of the demo's report, one of the paper's ablations of RL (E.6 to E.11): beta, ptx,
     lr, init or epochs; it reuses the demo's stages and writes its own report."""
+    study: Study | None = None
+    """Instead of the demo's report, a study of what the paper left open: methods (PPO beside RLOO,
+    GRPO, RAFT and DPO); it reuses the demo's stages and writes its own report."""
     overwrite: bool = False
     """Reuse a folder with a demo of another seed or recipe; stages that are still valid stay."""
 
     def __post_init__(self) -> None:
         if self.quick and self.recipe is not None:
             raise ValueError("--quick is the recipe quick; give --quick or --recipe, not both")
+        if self.ablation is not None and self.study is not None:
+            raise ValueError("give --ablation or --study, not both")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")
         if self.label < 0:
@@ -82,8 +88,13 @@ def run_demo(config: DemoConfig) -> str | None:
 
     recipe = load_recipe(config.recipe_name)
     root = config.folder
+    own_report = None
     if config.ablation is not None:
+        own_report = f"ablation_{config.ablation}"
         plan = ablation_plan(recipe, config.seed, config.ablation, config.label)
+    elif config.study is not None:
+        own_report = f"study_{config.study}"
+        plan = study_plan(recipe, config.seed, config.study, config.label)
     else:
         plan = demo_plan(recipe, config.seed, config.label)
     if config.show_plan:
@@ -95,8 +106,8 @@ def run_demo(config: DemoConfig) -> str | None:
         words = f"Rank {config.label} prompts in your browser, then the demo continues:"
         shown = WithLink(display, root / YOUR_LABELS, words) if config.label else display
         run_plan(plan, root, workers=config.workers, display=shown, preload=PRELOAD)
-    if config.ablation is not None:
-        return f"\nreport: {root / f'ablation_{config.ablation}' / 'report.html'}"
+    if own_report is not None:
+        return f"\nreport: {root / own_report / 'report.html'}"
     for name in ("results.json", "report.html"):
         shutil.copyfile(root / "report" / name, root / name)
     return headline(json.loads((root / "results.json").read_text()), root)

@@ -306,7 +306,7 @@ def test_what_is_no_run_or_needs_no_judge(world, base, tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
     out = sft(tmp_path, base, write_demonstrations(tmp_path / "d.jsonl"), epochs=1)
-    with pytest.raises(ValueError, match="judge reads the responses of a PPO run"):
+    with pytest.raises(ValueError, match="judge reads the responses of a ppo, rloo"):
         examined(out, judge=tmp_path)
     assert main(["doctor", str(out)]) == 0
     assert "nothing wrong found" in capsys.readouterr().out

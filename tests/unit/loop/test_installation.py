@@ -105,7 +105,7 @@ def test_a_machine_without_a_browser_is_told_so(tmp_path, monkeypatch):
 
 def test_a_judge_needs_a_run(capsys):
     assert main(["doctor", "--judge", "somewhere"]) == 2
-    assert "judge reads the responses of a PPO run" in capsys.readouterr().err
+    assert "judge reads the responses of a ppo, rloo" in capsys.readouterr().err
 
 
 def test_every_extra_has_a_purpose():

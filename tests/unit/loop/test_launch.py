@@ -1,15 +1,17 @@
 import pytest
 
 from understudy.cli import main
+from understudy.loop.commands import TRAINERS
 from understudy.loop.launch import LaunchConfig, _exit_code, _said
+
+NAMES = ", ".join(TRAINERS)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--cards", "2"], "raft, dpo: understudy launch --cards 2 -- sft --model ..."),
-        (["--cards", "2", "--", "demo"], "launch starts sft, reward, ppo, rloo, "),
-        (["--cards", "2", "--", "demo"], "; got 'demo': understudy launch --cards 2 -- sft"),
+        (["--cards", "2"], f"launch starts {NAMES}: understudy launch --cards 2 -- sft "),
+        (["--cards", "2", "--", "demo"], f"launch starts {NAMES}; got 'demo': "),
         (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name the place where"),
         (["--cards", "-1", "--", "sft"], "cards must be at least 0"),
     ],

@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from understudy.evaluation.compare import likert_by_model, rate_responses, win_rate_table
 from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import mean_interval
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.judging import compare, judges, responses_by_model
+from understudy.loop.stages.judging import (
+    compare,
+    judges,
+    responses_by_model,
+    training_curve,
+)
 from understudy.loop.stages.results import processor
 from understudy.records import Prompt, read_records
 from understudy.training.origin import code_version
@@ -21,6 +27,7 @@ TITLES = {
     "lr": "Effect of RL's learning rate",
     "init": "Effect of the RL init",
     "epochs": "Effect of longer RL",
+    "methods": "PPO beside other methods",
 }
 CAVEATS = (
     "Each point is one training run with one seed: the intervals cover other users and prompts, "
@@ -31,7 +38,8 @@ CAVEATS = (
 
 def report(call: StageCall) -> None:
     """results.json and report.html. Inputs prompts, eval_prompts, labelers, answers (SFT's and each
-    arm's), and per arm tax_STAGE and samples_STAGE."""
+    arm's), and per arm tax_STAGE; optional, per arm samples_STAGE, kl_STAGE and model_STAGE, and
+    best_of, whose curve is drawn beside the arms."""
     config, world = call.config, World(call.config["seed"])
     prompts = read_records(call.path("prompts"), Prompt)
     responses = responses_by_model(call.paths("answers"))
@@ -51,14 +59,20 @@ def report(call: StageCall) -> None:
                 "win_rate": rates["held_out"][stage],
                 "win_rate_gold": rates["gold"][stage],
                 "likert": likert[stage].to_json("mean"),
-                **at_the_end(read_lines(call.path(f"samples_{stage}")), users),
                 **json.loads(call.path(f"tax_{stage}").read_text()),
             }
         )
+        for path in call.paths(f"samples_{stage}"):
+            arms[-1] |= at_the_end(read_lines(path), users)
+        for path in call.paths(f"kl_{stage}"):
+            arms[-1] |= json.loads(path.read_text())
+        for path in call.paths(f"model_{stage}"):
+            arms[-1] |= spent(path.parent)
     results = {
         "title": TITLES[config["name"]],
         "users": "unseen",
         "ablation": {"name": config["name"], "axis": config["axis"], "arms": arms},
+        **against_kl(call, arms, world),
         "caveats": list(CAVEATS),
         "processor": processor(),
         "seed": config["seed"],
@@ -66,6 +80,21 @@ def report(call: StageCall) -> None:
     }
     (call.out / "results.json").write_text(json.dumps(results, indent=1))
     write_report(results, call.out / "report.html")
+
+
+def against_kl(call: StageCall, arms: Sequence[Mapping[str, Any]], world: World) -> dict[str, Any]:
+    """Beside a best-of-n curve: the training curve of each series' best arm by the gold judge."""
+    if not call.paths("best_of"):
+        return {}
+    prompts = read_records(call.path("eval_prompts"), Prompt)
+    curves = {}
+    for series in dict.fromkeys(arm["series"] for arm in arms):
+        ours = [arm for arm in arms if arm["series"] == series]
+        best = max(ours, key=lambda arm: float(arm["win_rate_gold"]["rate"]))
+        for path in call.paths(f"samples_{best['stage']}"):
+            curves[series] = training_curve(world.judge, prompts, path)
+    best_of = json.loads(call.path("best_of").read_text())["curve"]
+    return {"ppo_curve": curves, "best_of_n": best_of}
 
 
 def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> dict[str, Any]:
@@ -77,4 +106,22 @@ def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> d
         key: mean_interval([row[key] for row in last], None, by).to_json("mean")
         for key in ("score", "kl")
         if last
+    }
+
+
+def spent(run: Path) -> dict[str, float]:
+    """What a training run took: responses sampled, and seconds of its steps however often it was
+    resumed."""
+    steps, times = (read_lines(run / name) for name in ("metrics.jsonl", "timings.jsonl"))
+    seconds = 0.0
+    for name in {name for row in times for name in row if "/seconds_" in name}:
+        seconds += sum(row.get(name, 0.0) for row in times)
+    results = json.loads((run / "results.json").read_text())
+    if "episodes" in results:
+        return {"samples": results["episodes"], "seconds": seconds}
+    counts = [row["dpo/pairs"] for row in steps if "dpo/pairs" in row]
+    rates = [row["dpo/pairs_per_second"] for row in times]
+    return {
+        "samples": 0,
+        "seconds": sum(n / rate for n, rate in zip(counts, rates, strict=True)),
     }

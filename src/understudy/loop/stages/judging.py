@@ -22,6 +22,7 @@ from understudy.evaluation.compare import (
     win_rate_table,
 )
 from understudy.evaluation.flags import flag_rates, judged, observations_of, rude_rates
+from understudy.evaluation.statistics import mean_interval
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.labels import accepted_labelers
 from understudy.loop.stages.project import put_labels, store_of
@@ -35,6 +36,8 @@ from understudy.records import (
     write_records,
 )
 from understudy.store import tables
+from understudy.training.run import read_lines
+from understudy.world.judge import GoldJudge
 from understudy.world.language import RUDE_WORDS
 from understudy.world.world import World
 
@@ -216,3 +219,30 @@ def _json(intervals: Mapping[str, Any], name: str = "rate") -> dict[str, Any]:
 
 def _nested(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {model: _json(flags) for model, flags in table.items()}
+
+
+def training_curve(
+    judge: GoldJudge, prompts: Sequence[Prompt], samples: Path
+) -> list[dict[str, Any]]:
+    """Score, KL and gold of the held-out responses during training: the over-optimisation curve."""
+    by_id = {prompt.id: prompt for prompt in prompts}
+    by_step: dict[int, list[dict[str, Any]]] = {}
+    for row in read_lines(samples):
+        by_step.setdefault(row["step"], []).append(row)
+    points = []
+    for step, rows in sorted(by_step.items()):
+        asked = [by_id[row["prompt_id"]] for row in rows]
+        gold = [
+            judge.score(prompt.prompt, row["response"]).total
+            for prompt, row in zip(asked, rows, strict=True)
+        ]
+        users = [prompt.user_id for prompt in asked]
+        points.append(
+            {
+                "iteration": step,
+                "score": sum(row["score"] for row in rows) / len(rows),
+                "kl": sum(row["kl"] for row in rows) / len(rows),
+                "gold": mean_interval(gold, None, users).to_json("mean"),
+            }
+        )
+    return points

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from understudy.evaluation import side_by_side
-from understudy.evaluation.statistics import mean_interval
 from understudy.loop.plan import read_stamp
 from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.judging import training_curve
 from understudy.records import Prompt, Response, read_records
 from understudy.training.origin import code_version
-from understudy.training.run import read_lines
 from understudy.world.world import World
 
 NUM_EXAMPLES = 10
@@ -85,29 +84,10 @@ def by_group(judged: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def curve(call: StageCall, name: str) -> list[dict[str, Any]]:
-    """Score, KL and gold of the held-out responses during training: the over-optimisation curve."""
+    """The training curve of a PPO run."""
     judge = World(call.config["seed"]).judge
-    prompts = {p.id: p for p in read_records(call.path("curve_prompts"), Prompt)}
-    by_step: dict[int, list[dict[str, Any]]] = {}
-    for row in read_lines(call.path(f"samples_{name}")):
-        by_step.setdefault(row["step"], []).append(row)
-    points = []
-    for step, rows in sorted(by_step.items()):
-        asked = [prompts[row["prompt_id"]] for row in rows]
-        gold = [
-            judge.score(prompt.prompt, row["response"]).total
-            for prompt, row in zip(asked, rows, strict=True)
-        ]
-        users = [prompt.user_id for prompt in asked]
-        points.append(
-            {
-                "iteration": step,
-                "score": sum(row["score"] for row in rows) / len(rows),
-                "kl": sum(row["kl"] for row in rows) / len(rows),
-                "gold": mean_interval(gold, None, users).to_json("mean"),
-            }
-        )
-    return points
+    prompts = read_records(call.path("curve_prompts"), Prompt)
+    return training_curve(judge, prompts, call.path(f"samples_{name}"))
 
 
 def data(call: StageCall) -> dict[str, int]:
