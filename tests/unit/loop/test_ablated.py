@@ -3,7 +3,7 @@
 import json
 
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.ablated import at_the_end, report
+from understudy.loop.stages.ablated import at_the_end, report, spent
 from understudy.records import Response, write_records
 from understudy.world.world import World
 
@@ -53,6 +53,24 @@ def test_every_arm_is_judged_against_sft_and_has_its_numbers(tmp_path):
     assert good["benchmarks"] == {"zog": {"rate": 0.5}}
     assert any("not training noise" in text for text in found["caveats"])
     assert "KL coefficient" in (tmp_path / "report.html").read_text()
+
+
+def test_what_a_run_took(tmp_path):
+    """Seconds of all its steps, by the phases that it logged or by its pairs."""
+    rows = {
+        "metrics": [{"dpo/valid_loss": 0.7}, {"dpo/pairs": 60}, {"dpo/pairs": 30}],
+        "timings": [{"dpo/pairs_per_second": 20.0}, {"dpo/pairs_per_second": 30.0}],
+    }
+    for name, lines in rows.items():
+        text = "".join(json.dumps(row) + "\n" for row in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    (tmp_path / "results.json").write_text("{}")
+    assert spent(tmp_path) == {"samples": 0, "seconds": 4.0}
+    phases = [{"rloo/seconds_rollout": 1.0, "rloo/seconds_update": 2.0}] * 3
+    text = "".join(json.dumps(row) + "\n" for row in phases)
+    (tmp_path / "timings.jsonl").write_text(text)
+    (tmp_path / "results.json").write_text(json.dumps({"episodes": 64}))
+    assert spent(tmp_path) == {"samples": 64, "seconds": 9.0}
 
 
 def test_without_evaluations_on_the_way_there_is_no_score():
