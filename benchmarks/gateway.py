@@ -1,10 +1,12 @@
 """Load on the gateway beside its upstream alone: requests/s, p50 and p99, failures, and the log.
 
-    python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256] [--load 0.5]
+    python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256] [--load 0.5] [--workers 1]
+    python benchmarks/gateway.py --beside ../other-tree [--turns 5]
 
 The upstream responds at once, so the figures show the gateway's overhead: key, limits, JSON, the
-log's commit and a second hop. "cpu ms" is the server's own CPU time per request, which a busy
-machine affects little. Upstream, gateway and load are three processes on this machine.
+log's commit and a second hop. "cpu ms" is the server's own CPU time per request, of all its
+processes, which a busy machine affects little. Upstream, gateway and load are separate processes on
+this machine.
 
 In the first round each connection sends its next request as soon as it has the last response, which
 shows a server's throughput; at that load every request waits for all the others. The latency that
@@ -12,6 +14,9 @@ the gateway adds is therefore measured in a second round, in which both servers 
 requests per second: `--load` times the gateway's throughput, spread evenly over the connections. At
 the end the gateway is killed (SIGKILL) under load, and every acknowledged prompt is looked up in
 the log.
+
+`--beside` measures the gateway of another source tree in turns with this one's, each with a project
+of its own, and prints the medians of the turns and their ratio.
 """
 
 import argparse
@@ -25,8 +30,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from understudy.store.keys import add_key
@@ -62,6 +71,16 @@ async def upstream(scope: Any, receive: Any, send: Any) -> None:
 
 
 BODY = json.dumps(ANSWER).encode()
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    key: str = ""
+    log: Path = Path()
 
 
 class Load:
@@ -129,9 +148,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
-    """Start a server in its own process; returns once it listens."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def start(command: list[str], port: int, tree: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a server in its own process, of another source tree if given; returns once it
+    listens."""
+    paths = {} if tree is None else {"PYTHONPATH": str(tree / "src")}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **paths})
     for _ in range(600):
         try:
             socket.create_connection(("127.0.0.1", port)).close()
@@ -144,15 +165,17 @@ def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """CPU time that a process has used, of all its threads."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time that a process and its children have used, of all their threads."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ticks = 0
+    for pid in (process.pid, *children):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(
-    server: subprocess.Popen[bytes],
-    port: int,
-    key: str,
+    server: Server,
     connections: int,
     seconds: float,
     rate: float | None = None,
@@ -160,9 +183,9 @@ def measure(
     """Load a server, after a short warm-up: at full speed, or with `rate` requests/s."""
     pause = connections / rate if rate else 0.0
     warm_up = time.perf_counter() + min(1.0, seconds / 4)
-    asyncio.run(Load(port, key, pause).run(connections, warm_up))
-    load = Load(port, key, pause)
-    used = cpu_seconds(server)
+    asyncio.run(Load(server.port, server.key, pause).run(connections, warm_up))
+    load = Load(server.port, server.key, pause)
+    used = cpu_seconds(server.process)
     begun = time.perf_counter()
     asyncio.run(load.run(connections, begun + seconds))
     took = time.perf_counter() - begun
@@ -171,41 +194,50 @@ def measure(
         "rate": len(ordered) / took,
         "p50": 1000 * ordered[len(ordered) // 2],
         "p99": 1000 * ordered[int(len(ordered) * 0.99)],
-        "cpu": 1000 * (cpu_seconds(server) - used) / len(ordered),
+        "cpu": 1000 * (cpu_seconds(server.process) - used) / len(ordered),
         "failures": load.failures.total(),
     }
 
 
 def kill_under_load(gateway: subprocess.Popen[bytes], port: int, key: str) -> list[str]:
-    """SIGKILL the gateway after a second of load; returns the acknowledged prompts."""
+    """SIGKILL the gateway, all processes of it, after a second of load; returns the acknowledged
+    prompts."""
+    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
     load = Load(port, key)
 
     async def go() -> None:
-        asyncio.get_running_loop().call_later(1.0, gateway.send_signal, signal.SIGKILL)
+        for pid in (gateway.pid, *map(int, children)):
+            asyncio.get_running_loop().call_later(1.0, os.kill, pid, signal.SIGKILL)
         await load.run(32, time.perf_counter() + 3)
 
     asyncio.run(go())
     return load.acknowledged
 
 
-NAMES = ("upstream", "gateway")
-
-
 def _row(connections: int, label: str, rate: float | None, found: dict[str, float]) -> str:
     offered = f"{rate:.0f}" if rate else "all"
     return (
         f"{connections:>11} {label:<9}{offered:>11}{found['rate']:>8.0f}{found['p50']:>9.2f}"
-        f"{found['p99']:>9.2f}{found['cpu']:>9.2f}{found['failures']:>8.0f}"
+        f"{found['p99']:>9.2f}{found['cpu']:>9.3f}{found['failures']:>8.0f}"
     )
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 256])
-    parser.add_argument("--load", type=float, default=0.5)
-    options = parser.parse_args()
+HEAD = "connections server   offered/s   req/s   p50 ms   p99 ms   cpu ms  failed"
+
+
+@contextmanager
+def upstream_server() -> Iterator[Server]:
+    """The upstream."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--log-level", "critical", "--no-access-log"]
+    command += ["--app-dir", str(Path(__file__).parent), "gateway:upstream", "--port", str(port)]
+    with _running(start(command, port)) as process:
+        yield Server(process, port)
+
+
+@contextmanager
+def gateway_server(upstream: Server, workers: int, tree: Path | None = None) -> Iterator[Server]:
+    """A gateway before it, with a project of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
         new_project(NewConfig(folder=folder))
@@ -215,42 +247,81 @@ def main() -> None:
         many = 10**9
         key = add_key(store, "load", requests_per_minute=many, tokens_per_day=many)
         store.engine.dispose()
-        ports = free_port(), free_port()
-        uvicorn = ["-m", "uvicorn", "--log-level", "critical", "--no-access-log"]
-        app = ["--app-dir", str(Path(__file__).parent), "gateway:upstream", "--port", str(ports[0])]
-        serve = ["-m", "understudy.cli", "serve", "--project", str(folder), "--name", "m"]
-        serve += ["--upstream", f"http://127.0.0.1:{ports[0]}/v1", "--port", str(ports[1])]
-        servers = [start([sys.executable, *uvicorn, *app], ports[0])]
-        try:
-            servers.append(start([sys.executable, *serve], ports[1]))
-            acknowledged: list[str] = []
-            print("connections server   offered/s   req/s   p50 ms   p99 ms   cpu ms  failed")
-            for connections in options.connections:
-                rate = None
-                for _ in range(2):
-                    for label, port, server in zip(NAMES, ports, servers, strict=True):
-                        load, found = measure(server, port, key, connections, options.seconds, rate)
-                        if load.failures:
-                            print(dict(load.failures), file=sys.stderr)
-                        acknowledged += load.acknowledged if label == "gateway" else []
-                        print(_row(connections, label, rate, found), flush=True)
-                    rate = options.load * found["rate"]
-            acknowledged += kill_under_load(servers[1], ports[1], key)
-        finally:
-            for server in servers:
-                server.kill()
-                server.wait()
-        log = PromptLog(project.log)
-        recorded = {
-            event.body["prompts"][0][0]["content"]
-            for _, event in log.events()
-            if event.kind == "prompt"
-        }
+        port = free_port()
+        command = [sys.executable, "-m", "understudy.cli", "serve", "--project", str(folder)]
+        command += ["--upstream", f"http://127.0.0.1:{upstream.port}/v1", "--port", str(port)]
+        command += ["--name", "m", *(["--workers", str(workers)] if workers > 1 else [])]
+        with _running(start(command, port, tree)) as process:
+            yield Server(process, port, key, project.log)
+
+
+@contextmanager
+def _running(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def compare(options: argparse.Namespace) -> None:
+    """This tree's gateway and another's in turns."""
+    with (
+        upstream_server() as upstream,
+        gateway_server(upstream, options.workers) as ours,
+        gateway_server(upstream, 1, options.beside) as theirs,
+    ):
+        print(HEAD)
+        for connections in options.connections:
+            used: dict[str, list[float]] = {"this": [], "other": []}
+            for _ in range(options.turns):
+                for (label, values), server in zip(used.items(), (ours, theirs), strict=True):
+                    _, found = measure(server, connections, options.seconds)
+                    values.append(found["cpu"])
+                    print(_row(connections, label, None, found), flush=True)
+            this, other = median(used["this"]), median(used["other"])
+            print(f"CPU per request: {this:.3f} ms, other {other:.3f} ms: {this / other:.2f}")
+
+
+def check(options: argparse.Namespace) -> None:
+    """The gateway beside its upstream, and the log after a kill."""
+    with upstream_server() as upstream, gateway_server(upstream, options.workers) as gateway:
+        acknowledged: list[str] = []
+        print(HEAD)
+        for connections in options.connections:
+            rate = None
+            for _ in range(2):
+                for label, server in (("upstream", upstream), ("gateway", gateway)):
+                    load, found = measure(server, connections, options.seconds, rate)
+                    if load.failures:
+                        print(dict(load.failures), file=sys.stderr)
+                    acknowledged += load.acknowledged if server is gateway else []
+                    print(_row(connections, label, rate, found), flush=True)
+                rate = options.load * found["rate"]
+        acknowledged += kill_under_load(gateway.process, gateway.port, gateway.key)
+        log = PromptLog(gateway.log)
+        said = [e.body["prompts"][0][0]["content"] for _, e in log.events() if e.kind == "prompt"]
         log.close()
-        missing = sum(text not in recorded for text in acknowledged)
-        print(f"{len(acknowledged):,} acknowledged prompts, {missing} of them not in the log")
-        if missing:
-            raise SystemExit(1)
+    missing = len(set(acknowledged) - set(said))
+    print(f"{len(acknowledged):,} acknowledged prompts, {missing} of them not in the log")
+    if missing or len(said) > len(set(said)):
+        raise SystemExit("a prompt is missing or doubled")
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 256])
+    parser.add_argument("--load", type=float, default=0.5)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--beside", type=Path)
+    parser.add_argument("--turns", type=int, default=5)
+    options = parser.parse_args()
+    if options.beside is None:
+        check(options)
+    else:
+        compare(options)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ model answers, and no part of the response leaves before the prompt is in the lo
 import asyncio
 import json
 import secrets
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from understudy.serving.expiry import Expiry
 from understudy.serving.guard import ClientGone, Guard
 from understudy.serving.journal import Journal, LogUnavailable, Policy
 from understudy.serving.openapi import CONSENT, description
+from understudy.serving.shared import Board
 from understudy.serving.wire import (
     ApiError,
     ChatRequest,
@@ -96,17 +96,19 @@ class Settings:
 class Gateway:
     """The parts that the routes share, made when the application starts."""
 
-    def __init__(self, settings: Settings, store: Store, backend: Backend) -> None:
-        self.settings, self.backend = settings, backend
-        self.started = int(time.time())
-        self.journal = Journal(settings.log, policy=settings.on_log_failure, sync=settings.log_sync)
+    def __init__(self, settings: Settings, store: Store, backend: Backend, board: Board) -> None:
+        self.settings, self.backend, self.board = settings, backend, board
+        self.journal = Journal(
+            settings.log, policy=settings.on_log_failure, sync=settings.log_sync, board=board
+        )
         self.callers = Callers(
             store,
             requests_per_minute=settings.requests_per_minute,
             tokens_per_day=settings.tokens_per_day,
+            board=board,
         )
         days = settings.retention_days
-        self.expiry = None if days is None else Expiry(settings.log, days)
+        self.expiry = None if days is None else Expiry(settings.log, days, board=board)
 
     async def reply(self, request: Request, asked: Asked, caller: Caller) -> Response:
         """Answer a request, recorded if the user agreed and did not withhold it."""
@@ -156,7 +158,7 @@ class Gateway:
         return {
             "id": self.backend.name,
             "object": "model",
-            "created": self.started,
+            "created": self.board.started,
             "owned_by": "understudy",
         }
 
@@ -260,14 +262,18 @@ class Gateway:
         }
 
 
-def build_app(settings: Settings, store: Store, backend: Backend) -> Starlette:
-    """The ASGI application; it closes the backend on shutdown."""
+def build_app(
+    settings: Settings, store: Store, backend: Backend, board: Board | None = None
+) -> Starlette:
+    """The ASGI application; it closes the backend on shutdown. Workers give the board they
+    share."""
+    board = board or Board()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        gateway = app.state.gateway = Gateway(settings, store, backend)
+        gateway = app.state.gateway = Gateway(settings, store, backend, board)
         tasks = [asyncio.create_task(gateway.callers.keep_flushing())]
-        if gateway.expiry is not None:
+        if gateway.expiry is not None and board.index == 0:
             tasks.append(asyncio.create_task(gateway.expiry.keep()))
         yield
         for task in tasks:

@@ -5,10 +5,10 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
+from understudy.serving.shared import Board
 from understudy.serving.wire import ApiError, Json
 from understudy.store import Store
 from understudy.store.keys import Caller, add_usage, caller_of, tokens_used
@@ -24,16 +24,9 @@ FLUSH_SECONDS = 1.0
 """How often the day's counts are stored; a crash loses no more than this."""
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """A token bucket of requests, refilled over time."""
-
-    left: float
-    at: float
-
-
 class Callers:
-    """Keys and limits of all callers. Used on the event loop."""
+    """Keys and limits of all callers, the limits those of all workers together. Used on the event
+    loop."""
 
     def __init__(
         self,
@@ -43,19 +36,19 @@ class Callers:
         tokens_per_day: int,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
+        board: Board | None = None,
     ) -> None:
+        board = board or Board()
         self.store, self.clock, self.today = store, clock, today
         self.requests_per_minute, self.tokens_per_day = requests_per_minute, tokens_per_day
         self._known: dict[str, tuple[float, Caller | None]] = {}
-        self._buckets: dict[str, _Bucket] = {}
-        self._wrong: dict[str, _Bucket] = {}
-        self._used: dict[tuple[str, str], int] = {}
+        self._users, self._addresses = board.users, board.addresses
         self._unwritten: dict[str, dict[str, list[int]]] = defaultdict(dict)
-        self.error: str | None = None
+        self._outcome = board.outcomes["accounts"]
 
     def state(self) -> Json:
         """For the health page."""
-        return {"state": "failing" if self.error else "ok", "error": self.error}
+        return {"state": self._outcome.state, "error": self._outcome.error}
 
     async def identify(self, plain: str | None, address: str = "") -> Caller:
         """The key's owner; 401, always the same, for a missing, wrong, revoked or expired key, and
@@ -80,9 +73,7 @@ class Callers:
         return caller
 
     def _count_wrong(self, address: str) -> None:
-        if len(self._wrong) >= MAX_KNOWN:
-            self._wrong.clear()
-        wait = self._take(self._wrong, address, WRONG_KEYS)
+        wait = self._addresses.take(address, WRONG_KEYS, self.clock)
         if wait:
             raise ApiError(
                 429,
@@ -91,17 +82,6 @@ class Callers:
                 code="too_many_wrong_keys",
                 headers=_retry_after(wait),
             )
-
-    def _take(self, buckets: dict[str, _Bucket], name: str, rate: int) -> float:
-        """Take one of `rate` per minute; returns 0, or the seconds until one is free."""
-        now = self.clock()
-        bucket = buckets.setdefault(name, _Bucket(rate, now))
-        bucket.left = min(rate, bucket.left + (now - bucket.at) * rate / 60)
-        bucket.at = now
-        if bucket.left < 1:
-            return (1 - bucket.left) * 60 / rate
-        bucket.left -= 1
-        return 0.0
 
     async def admit(self, caller: Caller) -> None:
         """Count a request; 429 if it exceeds the minute's limit or the quota is used up."""
@@ -114,7 +94,7 @@ class Callers:
                 code="insufficient_quota",
                 headers=self.headers(caller),
             )
-        wait = self._take(self._buckets, caller.user_id, rate)
+        wait = self._users.take(caller.user_id, rate, self.clock)
         if wait:
             raise ApiError(
                 429,
@@ -128,13 +108,13 @@ class Callers:
         """Headers with the rest of the minute's requests and the day's tokens, as OpenAI names
         them."""
         rate, quota = self._limits(caller)
-        bucket = self._buckets.get(caller.user_id, _Bucket(rate, 0.0))
-        used = self._used.get((caller.user_id, self.today()), 0)
+        spent = self._users.spent(caller.user_id)
+        used = self._users.used(caller.user_id, _number(self.today())) or 0
         midnight = 86_400 - time.time() % 86_400
         return {
             "x-ratelimit-limit-requests": str(rate),
-            "x-ratelimit-remaining-requests": str(int(bucket.left)),
-            "x-ratelimit-reset-requests": _duration((rate - bucket.left) * 60 / rate),
+            "x-ratelimit-remaining-requests": str(max(0, int(rate - spent))),
+            "x-ratelimit-reset-requests": _duration(spent * 60 / rate),
             "x-ratelimit-limit-tokens": str(quota),
             "x-ratelimit-remaining-tokens": str(max(0, quota - used)),
             "x-ratelimit-reset-tokens": _duration(midnight),
@@ -150,8 +130,7 @@ class Callers:
     def count(self, caller: Caller, tokens: int) -> None:
         """Record the tokens that a request used."""
         day = self.today()
-        key = (caller.user_id, day)
-        self._used[key] = self._used.get(key, 0) + tokens
+        self._users.add(caller.user_id, _number(day), tokens)
         entry = self._unwritten[day].setdefault(caller.user_id, [0, 0])
         entry[0] += 1
         entry[1] += tokens
@@ -164,13 +143,13 @@ class Callers:
             try:
                 await asyncio.to_thread(add_usage, self.store, day, used)
             except Exception as error:  # whatever the error, counting must go on
-                self.error = type(error).__name__
+                self._outcome.failed(type(error).__name__)
                 for name, (requests, tokens) in used.items():
                     entry = self._unwritten[day].setdefault(name, [0, 0])
                     entry[0] += requests
                     entry[1] += tokens
             else:
-                self.error = None
+                self._outcome.succeeded()
 
     async def keep_flushing(self) -> None:
         """Flush periodically while the gateway runs."""
@@ -180,11 +159,16 @@ class Callers:
 
     async def _tokens_today(self, user_id: str) -> int:
         day = self.today()
-        if (user_id, day) not in self._used:
+        used = self._users.used(user_id, _number(day))
+        if used is None:
             stored = await asyncio.to_thread(tokens_used, self.store, user_id, day)
-            self._used = {key: n for key, n in self._used.items() if key[1] == day}
-            self._used[user_id, day] = self._used.get((user_id, day), 0) + stored
-        return self._used[user_id, day]
+            used = self._users.seed(user_id, _number(day), stored)
+        return used
+
+
+def _number(day: str) -> int:
+    """2026-11-24 as 20261124."""
+    return int(day.replace("-", ""))
 
 
 def _duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from understudy.serving.shared import Board
 from understudy.serving.wire import Json
 from understudy.store.log import PromptLog, before
 from understudy.store.retention import cutoff
@@ -29,23 +30,25 @@ class Expiry:
         *,
         clock: Callable[[], datetime] = _now,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        board: Board | None = None,
     ) -> None:
         self.log, self.days, self.clock, self.pause = log, days, clock, pause
-        self.num_deleted = 0
-        self.error: str | None = None
+        self.board = board or Board()
+        self.outcome = self.board.outcomes["retention"]
 
     def state(self) -> Json:
         """For the health page."""
-        return {"days": self.days, "deleted": self.num_deleted, "error": self.error}
+        deleted = self.board.total("deleted")
+        return {"days": self.days, "deleted": deleted, "error": self.outcome.error}
 
     async def keep(self) -> None:
         """Delete now and once a day from now on; `state` shows a failure."""
         while True:
             try:
-                self.num_deleted += await asyncio.to_thread(self._delete)
-                self.error = None
+                self.board.count("deleted", await asyncio.to_thread(self._delete))
+                self.outcome.succeeded()
             except (sqlite3.Error, OSError, ValueError) as error:
-                self.error = str(error)
+                self.outcome.failed(str(error))
             await self.pause(DAY_SECONDS)
 
     def _delete(self) -> int:

@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Literal
 
+from understudy.serving.shared import Board
 from understudy.serving.wire import Json
 from understudy.store.log import Event, PromptLog
 
@@ -30,17 +31,22 @@ class Journal:
     """An open log with its writing thread. Made and used on the event loop."""
 
     def __init__(
-        self, path: Path, *, policy: Policy, sync: bool = False, max_pending: int = 10_000
+        self,
+        path: Path,
+        *,
+        policy: Policy,
+        sync: bool = False,
+        max_pending: int = 10_000,
+        board: Board | None = None,
     ) -> None:
         self.path, self.policy, self.max_pending = path, policy, max_pending
-        self.sync = sync
+        self.sync, self.board = sync, board or Board()
+        self.outcome = self.board.outcomes["log"]
         self.loop = asyncio.get_running_loop()
         self.reader = PromptLog(path)  # for look-ups; also reports a broken file immediately
         self.pending: deque[tuple[Event, asyncio.Future[bool]]] = deque()
         self.wake = threading.Condition()
         self.stopping, self.urgent = False, False
-        self.num_put, self.num_written, self.num_lost = 0, 0, 0
-        self.error: str | None = None
         self.thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.thread.start()
 
@@ -51,7 +57,7 @@ class Journal:
         """
         future: asyncio.Future[bool] = self.loop.create_future()
         future.add_done_callback(_retrieve)
-        self.num_put += 1
+        self.board.count("put")
         if len(self.pending) >= self.max_pending:
             self._lose([(event, future)], "the queue is full")
             return future
@@ -67,14 +73,15 @@ class Journal:
         return self.reader.owner(request_id)
 
     def state(self) -> Json:
-        """For the health page."""
+        """For the health page, of all workers."""
+        put, written, lost = map(self.board.total, ("put", "written", "lost"))
         return {
-            "state": "failing" if self.error else "ok",
+            "state": self.outcome.state,
             "on_failure": self.policy,
-            "written": self.num_written,
-            "lost": self.num_lost,
-            "pending": self.num_put - self.num_written - self.num_lost,
-            "error": self.error,
+            "written": written,
+            "lost": lost,
+            "pending": put - written - lost,
+            "error": self.outcome.error,
         }
 
     def close(self) -> None:
@@ -112,15 +119,15 @@ class Journal:
             log.close()
 
     def _done(self, batch: list[tuple[Event, "asyncio.Future[bool]"]]) -> None:
-        self.error = None
-        self.num_written += len(batch)
+        self.outcome.succeeded()
+        self.board.count("written", len(batch))
         for _, future in batch:
             if not future.done():
                 future.set_result(True)
 
     def _lose(self, batch: list[tuple[Event, "asyncio.Future[bool]"]], reason: str) -> None:
-        self.error = reason
-        self.num_lost += len(batch)
+        self.outcome.failed(reason)
+        self.board.count("lost", len(batch))
         for _, future in batch:
             if future.done():
                 continue

@@ -3,7 +3,8 @@
 import asyncio
 import math
 import os
-from contextlib import suppress
+import socket
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,10 +15,16 @@ from understudy.web.bugs import log_without_words
 from understudy.web.sockets import check_port
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from understudy.serving.app import Backend
+    from understudy.serving.shared import Board
+    from understudy.store.project import Project
 
 LAST_WORDS_S = 5
 """How long responses have, after `timeout_s`, to send their final event."""
+MOST_WORKERS = 256
+"""More would only be a mistake."""
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
 
 
@@ -43,6 +50,9 @@ class ServeConfig:
     """Address to listen at. Put a TLS reverse proxy in front before you open it to others."""
     port: int = 8000
     """Port to listen at."""
+    workers: int = 1
+    """Processes that answer at the port, with one log and one set of limits; about one per core is
+    of use. More than one needs `upstream`."""
     device: str = "auto"
     """Device of the model in this process: "auto" (CUDA if there is one), "cpu", "cuda"."""
     bf16: bool = False
@@ -93,6 +103,14 @@ class ServeConfig:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         check_port(self.port)
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise ValueError(f"workers is {self.workers}; it must be from 1 to {MOST_WORKERS}")
+        if self.workers > 1 and self.model is not None:
+            raise ValueError(
+                f"workers is {self.workers}, but a model answers in one process: each would hold "
+                "it again, and they would share its cores or card; leave out --workers, or give "
+                "--upstream"
+            )
         for origin in self.cors_origins:
             parts = urlsplit(origin)
             if origin != "*" and origin != f"{parts.scheme}://{parts.netloc}":
@@ -104,13 +122,53 @@ class ServeConfig:
 
 def serve(config: ServeConfig) -> None:
     """Run until SIGINT or SIGTERM; running responses finish first, as far as `timeout_s` allows."""
+    from understudy.serving.shared import Board
+    from understudy.store.log import PromptLog
+    from understudy.web.protocol import listen
+
+    project = open_project(config.project)
+    project.open_store().engine.dispose()
+    PromptLog(project.log).close()
+    log_without_words()
+    check_backend(config)
+    board = Board(config.workers)
+    where = f"serving {config.name} at http://{config.host}:{config.port}/v1"
+    if config.workers == 1:
+        server = make_server(config, project, board)
+        listener = listen(
+            config.host, config.port, backlog=config.max_connections, stall_s=config.stall_s
+        )
+        print(where, flush=True)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+        return
+
+    from understudy.serving.workers import Supervisor, listen_together
+
+    def work(listener: socket.socket) -> None:
+        PromptLog(project.log).close()  # its error is a line; Uvicorn would print a traceback
+        make_server(config, project, board).run(sockets=[listener])
+
+    listeners = listen_together(
+        config.host,
+        config.port,
+        config.workers,
+        backlog=config.max_connections,
+        stall_s=config.stall_s,
+    )
+    print(f"{where} with {config.workers} workers", flush=True)
+    with closing(board):
+        Supervisor(board, listeners, work, patience_s=config.timeout_s + LAST_WORDS_S).run()
+
+
+def make_server(config: ServeConfig, project: "Project", board: "Board") -> "uvicorn.Server":
+    """The server of this process."""
     import uvicorn
 
     from understudy.serving.app import Settings, build_app
-    from understudy.web.protocol import listen, patient
+    from understudy.serving.workers import Worker, counted
+    from understudy.web.protocol import patient
 
-    project = open_project(config.project)
-    store = project.open_store(pooled=True)
     settings = Settings(
         log=project.log,
         on_log_failure=config.on_log_failure,
@@ -123,38 +181,37 @@ def serve(config: ServeConfig) -> None:
         stall_s=config.stall_s,
         cors_origins=config.cors_origins,
     )
-    log_without_words()
-    app = build_app(settings, store, make_backend(config))
-    listener = listen(
-        config.host, config.port, backlog=config.max_connections, stall_s=config.stall_s
+    store = project.open_store(pooled=True)
+    protocol = patient(config.stall_s, max(1, config.max_connections // 2 // config.workers))
+    if config.workers > 1:
+        protocol = counted(protocol, board, config.max_connections)
+    options = uvicorn.Config(
+        build_app(settings, store, make_backend(config, board), board),
+        http=protocol,
+        limit_concurrency=config.max_connections,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=math.ceil(config.timeout_s) + LAST_WORDS_S,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=patient(config.stall_s, max(1, config.max_connections // 2)),
-            limit_concurrency=config.max_connections,
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            log_config=None,
-            timeout_graceful_shutdown=math.ceil(config.timeout_s) + LAST_WORDS_S,
-        )
-    )
-    print(f"serving {config.name} at http://{config.host}:{config.port}/v1", flush=True)
-    with suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
+    return uvicorn.Server(options) if config.workers == 1 else Worker(options, board)
 
 
-def make_backend(config: ServeConfig) -> "Backend":
-    """The model in this process, or the client of the other server; ValueError if the gateway may
-    not connect to that."""
+def check_backend(config: ServeConfig) -> None:
+    """ValueError if the gateway may not connect to its upstream."""
     if config.upstream is not None:
-        from understudy.serving.upstream import Upstream, check_upstream
+        from understudy.serving.upstream import check_upstream
 
-        with suppress(
-            OSError
-        ):  # a name that does not resolve yet is looked up again with each request
+        with suppress(OSError):  # a name that does not resolve yet is looked up by each request
             asyncio.run(check_upstream(config.upstream, private=config.upstream_private))
+
+
+def make_backend(config: ServeConfig, board: "Board") -> "Backend":
+    """The model in this process, or the client of the other server."""
+    if config.upstream is not None:
+        from understudy.serving.upstream import Upstream
+
         return Upstream(
             config.upstream,
             name=config.name,
@@ -162,6 +219,7 @@ def make_backend(config: ServeConfig) -> "Backend":
             key=os.environ.get(KEY_VARIABLE),
             private=config.upstream_private,
             max_response_tokens=config.max_response_tokens,
+            board=board,
         )
     from understudy.models.compute import place
     from understudy.models.policies import load_policy

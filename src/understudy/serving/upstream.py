@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from understudy.serving.addresses import Resolve, ask_system, checked_addresses
 from understudy.serving.http1 import Client, Connection, Unreachable
 from understudy.serving.said import BadResponse, Halves, Part, choices_of, parse, usage_of
+from understudy.serving.shared import Board
 from understudy.serving.wire import (
     ApiError,
     ChatRequest,
@@ -45,10 +46,11 @@ class Upstream:
         private: bool = False,
         max_response_tokens: int = 1024,
         resolve: Resolve = ask_system,
+        board: Board | None = None,
     ) -> None:
         self.name, self.model = name, model or name
         self.max_response = max_response_tokens
-        self.error: str | None = None
+        self.outcome = (board or Board()).outcomes["backend"]
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = Client(check_url(url), headers=headers, private=private, resolve=resolve)
 
@@ -60,8 +62,8 @@ class Upstream:
         """For the health page: whether the last response failed. Omits the upstream's address."""
         return {
             "kind": "upstream",
-            "state": "failing" if self.error else "ok",
-            "error": self.error,
+            "state": self.outcome.state,
+            "error": self.outcome.error,
         }
 
     async def answer(self, request: ChatRequest | CompletionRequest, request_id: str) -> Json:
@@ -77,7 +79,7 @@ class Upstream:
                 raise BadResponse("no choices")
         except (Unreachable, ValueError) as error:
             raise self._failed(error) from None
-        self.error = None
+        self.outcome.succeeded()
         kind = "chat.completion" if chat else "text_completion"
         counts = usage_of(said)
         whole = envelope(kind, request_id, self.name, choices)
@@ -111,7 +113,7 @@ class Upstream:
                 await _drain(connection)
         except (Unreachable, ValueError) as error:
             raise self._failed(error) from None
-        self.error = None
+        self.outcome.succeeded()
 
     def _refused(self, status: int, content: bytes, retry_after: str) -> ApiError:
         """The error that a client gets when the upstream refuses."""
@@ -126,7 +128,7 @@ class Upstream:
             kind = "rate_limit_error" if status == 429 else "invalid_request_error"
             code = "upstream_refused"
             return ApiError(status, printable(message), kind=kind, code=code, headers=headers)
-        self.error = f"status {status}"
+        self.outcome.failed(f"status {status}")
         message = "the model's server failed"
         kind, code = "server_error", "upstream_failed"
         return ApiError(502, message, kind=kind, code=code, headers=headers)
@@ -134,7 +136,7 @@ class Upstream:
     def _failed(self, error: Exception) -> ApiError:
         """The error that a client gets for an unintelligible upstream; quotes nothing that it
         sent."""
-        self.error = type(error).__name__
+        self.outcome.failed(type(error).__name__)
         what = "sent no valid response" if isinstance(error, BadResponse) else "cannot be reached"
         message = f"the model's server {what}"
         return ApiError(502, message, kind="server_error", code="upstream_failed")

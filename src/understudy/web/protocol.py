@@ -89,13 +89,15 @@ def patient(seconds: float, most_idle: int = 512) -> type[PatientProtocol]:
     return type("PatientProtocol", (PatientProtocol,), values)
 
 
-def listen(host: str, port: int, *, backlog: int, stall_s: float) -> socket.socket:
+def listen(
+    host: str, port: int, *, backlog: int, stall_s: float, reuse_port: bool = False
+) -> socket.socket:
     """A listening socket whose connections the kernel drops if the client reads nothing; ValueError
     if it cannot listen.
 
     This covers whole responses, which Uvicorn hands to the kernel in one piece.
     """
-    listener = sockets.listen(host, port, backlog=backlog)
+    listener = sockets.listen(host, port, backlog=backlog, reuse_port=reuse_port)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; inherited by every connection
         milliseconds = max(1, int(1000 * stall_s))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -3,11 +3,13 @@
 import socket
 
 
-def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
+def listen(host: str, port: int, *, backlog: int = 2048, reuse_port: bool = False) -> socket.socket:
     """A listening socket; ValueError that says what to do if it cannot listen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=backlog)
+        return socket.create_server(
+            (host, port), family=family, backlog=backlog, reuse_port=reuse_port
+        )
     except OSError as error:
         raise ValueError(
             f"cannot listen at {host}:{port} ({error.strerror}); stop what listens there, or give "

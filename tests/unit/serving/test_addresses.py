@@ -12,7 +12,7 @@ from tests.stores import make_project
 from understudy.serving.addresses import checked_addresses, parse_address, why_refused
 from understudy.serving.app import Settings, build_app
 from understudy.serving.http1 import Answer, Client, Unreachable
-from understudy.serving.serve import ServeConfig, make_backend
+from understudy.serving.serve import ServeConfig, check_backend
 from understudy.serving.upstream import Upstream, check_upstream
 from understudy.serving.wire import ApiError, ChatRequest
 
@@ -98,7 +98,7 @@ def test_serve_refuses_such_an_upstream_at_once(monkeypatch) -> None:
     monkeypatch.setitem(check_upstream.__kwdefaults__, "resolve", at_home)
     config = ServeConfig(upstream="http://vllm.internal:8000/v1")
     with pytest.raises(ValueError, match=r"vllm\.internal leads to 192\.168\.1\.7.*private"):
-        make_backend(config)
+        check_backend(config)
 
 
 def test_a_redirect_is_not_followed_and_nothing_else_is_asked(tmp_path) -> None:

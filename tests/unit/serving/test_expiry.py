@@ -69,7 +69,7 @@ def test_every_day_a_day_goes(tmp_path: Path) -> None:
         expiry = Expiry(path, 4, clock=fake.clock, pause=fake.pause)
         keep(expiry)
         assert days_in(path) == [f"r{day}" for day in left]
-    assert expiry.num_deleted == 6
+    assert expiry.board.total("deleted") == 6
     assert timedelta(seconds=DAY_SECONDS) == timedelta(days=1)
     for file in tmp_path.iterdir():
         assert b"18e6b" not in file.read_bytes(), file
