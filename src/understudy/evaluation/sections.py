@@ -252,7 +252,30 @@ def ablation_section(results: Results) -> str:
         f"One setting at a time: {ablation['axis']}. Everything else is the demo's, whose own PPO "
         "runs are points of these curves. Dashed: no preference."
     )
-    return page.paragraph(text) + page.figures(*drawn)
+    return _best_arms(arms, panels) + page.paragraph(text) + page.figures(*drawn)
+
+
+def _best_arms(arms: Sequence[Mapping[str, Any]], panels: Mapping[str, Any]) -> str:
+    """A study's methods, each at its best setting; "" for an ablation."""
+    if any("seconds" not in arm for arm in arms):
+        return ""
+    rows = []
+    for series in in_order(list(dict.fromkeys(arm["series"] for arm in arms))):
+        ours = [arm for arm in arms if arm["series"] == series]
+        best = max(ours, key=lambda arm: value_of(arm["win_rate_gold"]) or 0.0)
+        numbers = (_number(key, best.get(key)) for key in panels)
+        rows.append((label_of(series), best["value"], f"{best['samples']:,}", *numbers))
+    head = (
+        "method",
+        "learning rate",
+        "responses sampled",
+        *(title for title, _ in panels.values()),
+    )
+    text = (
+        f"Each method at the best of its {len(ours)} learning rates by the gold judge, on these "
+        "same prompts, so each is a little flattered by the choice."
+    )
+    return page.table(head, rows) + page.paragraph(text)
 
 
 def _arms_in_words(arms: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> str:

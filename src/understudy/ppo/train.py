@@ -30,6 +30,7 @@ from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
 from understudy.rl.rollout import judge, roll_out
 from understudy.rl.scores import check_finite, final_scores
+from understudy.rl.stopping import Watched, open_watch, trained
 from understudy.rl.update import minibatches, summary
 from understudy.training.checkpoint import crash_point
 from understudy.training.optim import constant_with_warmup, set_lr
@@ -40,7 +41,10 @@ from understudy.training.steps import Metrics, Steps
 def train_ppo(config: PPOConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     # 1. Open the run; load policy, reference, reward model, critic; read prompts and text.
-    inputs = ("model", "reward_model", "prompts", "pretrain_data", "eval_prompts")
+    inputs = (
+        *("model", "reward_model", "reward_ensemble", "judge"),
+        *("prompts", "pretrain_data", "eval_prompts"),
+    )
     run = prepare_trainer_run("ppo", config, inputs)
     if run.done:
         return run.dir
@@ -59,14 +63,16 @@ def train_ppo(config: PPOConfig) -> Path:
 
     # 2. Optimisers and moving average; load the newest checkpoint.
     state = new_state(config, models, critic)
-    steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
+    watch = open_watch(config, state.average or trained(models.policy), run.ranks)
+    kept = Watched(state, watch)
+    steps = Steps(run, kept, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
     if steps.step == 0 and held_out is not None:
-        run.log(0, named("ppo", evaluate_if_due(run, config, models, held_out, 0)))
+        run.log(0, named("ppo", evaluate_if_due(run, config, models, held_out, 0, watch)))
 
-    stopped_by = "episodes"
+    ended = {}
     with steps.shown("PPO-ptx" if config.ptx_coef > 0 else "PPO"):
-        while steps.left:
+        while steps.left and not (watch and watch.is_over):
             started = time.monotonic()
             # 3. Sample one response to each prompt of the iteration.
             episodes = roll_out(config, models, prompts, steps.step)
@@ -100,7 +106,7 @@ def train_ppo(config: PPOConfig) -> Path:
             kl = float(metrics["kl"])
             # 7. Stop before the update if the KL exceeds its limit.
             if config.target_kl is not None and kl > config.target_kl:
-                stopped_by = "target_kl"
+                ended = {"stopped_by": "target_kl"}
                 break
             # 8. One optimiser step per minibatch: PPO's gradient plus the pretraining gradient.
             updated = _update(config, models, state, episodes, text_NT, steps.step)
@@ -108,12 +114,15 @@ def train_ppo(config: PPOConfig) -> Path:
             logged = metrics | value_metrics | shape(episodes) | {"beta": state.beta} | updated
             logged |= timings(config, started, sampled, scored)
             state.beta = _next_beta(config, state.beta, kl)
-            logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1)
+            logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1, watch)
             steps.done(named("ppo", logged))
 
-    # 10. Save the averaged policy.
-    save_policy(averaged_policy(state), models.tokenizer, run.dir / "model")
-    run.finish(results(config, steps, prompts) | {"stopped_by": stopped_by})
+    # 10. Save the averaged policy: the last, or the best by the judge.
+    policy = averaged_policy(state)
+    if watch is not None:
+        watch.restore_best(policy)
+    save_policy(policy, models.tokenizer, run.dir / "model")
+    run.finish(results(config, steps, prompts, watch) | ended)
     return run.dir
 
 

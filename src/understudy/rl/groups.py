@@ -19,6 +19,7 @@ from understudy.rl.prompts import read_both
 from understudy.rl.rollout import judge, roll_out
 from understudy.rl.scores import check_finite, final_scores
 from understudy.rl.settings import GroupSettings
+from understudy.rl.stopping import Watched, open_watch, trained
 from understudy.rl.update import Loss, update_policy
 from understudy.training.checkpoint import crash_point
 from understudy.training.settings import prepare_trainer_run
@@ -60,7 +61,7 @@ def train_on_groups(
     `learn` takes an iteration's optimiser steps and returns their metrics.
     """
     # 1. Open the run; load policy, reference, reward model; read prompts.
-    inputs = ("model", "reward_model", "prompts", "eval_prompts")
+    inputs = ("model", "reward_model", "reward_ensemble", "judge", "prompts", "eval_prompts")
     run = prepare_trainer_run(stage, config, inputs)
     if run.done:
         return run.dir
@@ -72,13 +73,15 @@ def train_on_groups(
 
     # 2. Optimiser; load the newest checkpoint.
     learner = Learner.of(models.policy, config.lr)
-    steps = Steps(run, learner, config.num_iterations, config.save_every, unit="iteration")
+    watch = open_watch(config, trained(models.policy), run.ranks)
+    state = Watched(learner, watch)
+    steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
     if steps.step == 0 and held_out is not None:
-        run.log(0, named(stage, evaluate_if_due(run, config, models, held_out, 0)))
+        run.log(0, named(stage, evaluate_if_due(run, config, models, held_out, 0, watch)))
 
     with steps.shown(title):
-        while steps.left:
+        while steps.left and not (watch and watch.is_over):
             started = time.monotonic()
             # 3. Sample K responses to each prompt of the iteration.
             episodes = roll_out(config, models, prompts, steps.step, config.responses_per_prompt)
@@ -103,9 +106,12 @@ def train_on_groups(
             logged = {"score": scores_B.mean(), "kl": episodes.kl_B().mean()} | learn(groups)
             # 6. Log, evaluate, save.
             logged |= shape(episodes) | timings(config, started, sampled, scored)
-            logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1)
+            logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1, watch)
             steps.done(named(stage, logged))
 
+    # 7. Save the policy: the last, or the best by the judge.
+    if watch is not None:
+        watch.restore_best(models.policy)
     save_policy(models.policy, models.tokenizer, run.dir / "model")
-    run.finish(results(config, steps, prompts))
+    run.finish(results(config, steps, prompts, watch))
     return run.dir

@@ -2,8 +2,8 @@
 
 Each row of samples.jsonl is one response of the live policy: step (iterations done), prompt_id,
 response, finished, score (with the fixed score of a missing EOS), raw_score, kl (sum of log-ratios
-over the response's tokens). Scoring the texts with a gold judge later gives the over-optimisation
-curve. Every evaluation uses the same sampling noise.
+over the response's tokens), and judge_score if there is a judge. Scoring the texts with a gold
+judge later gives the over-optimisation curve. Every evaluation uses the same sampling noise.
 """
 
 import torch
@@ -14,20 +14,31 @@ from understudy.rl.prompts import Prompts
 from understudy.rl.rollout import judge, responses_to
 from understudy.rl.scores import final_scores
 from understudy.rl.settings import RolloutSettings
+from understudy.rl.stopping import Watch
 from understudy.training.run import Run
 
 
 def evaluate_if_due(
-    run: Run, config: RolloutSettings, models: Models, prompts: Prompts | None, step: int
+    run: Run,
+    config: RolloutSettings,
+    models: Models,
+    prompts: Prompts | None,
+    step: int,
+    watch: Watch | None,
 ) -> dict[str, float]:
     """`evaluate` every `eval_every` iterations, before the first and after the last; else {}."""
     if prompts is None or (step % config.eval_every and step != config.num_iterations):
         return {}
-    return evaluate(run, config, models, prompts, step)
+    return evaluate(run, config, models, prompts, step, watch)
 
 
 def evaluate(
-    run: Run, config: RolloutSettings, models: Models, prompts: Prompts, step: int
+    run: Run,
+    config: RolloutSettings,
+    models: Models,
+    prompts: Prompts,
+    step: int,
+    watch: Watch | None,
 ) -> dict[str, float]:
     """Sample one response to every held-out prompt, append the rows, and return the means."""
     keys: list[tuple[int, ...]] = [(-1, i) for i in range(len(prompts.ids))]
@@ -36,22 +47,18 @@ def evaluate(
     raw_scores_B = episodes.raw_scores_B
     scores_B = final_scores(raw_scores_B, episodes.finished_B, config.missing_eos_score)
     kl_B = episodes.kl_B()
-    columns = (episodes.finished_B, scores_B, raw_scores_B, kl_B)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    for i, (finished, score, raw_score, kl) in enumerate(rows):
-        run.append(
-            "samples.jsonl",
-            {
-                "step": step,
-                "prompt_id": prompts.records[i].id,
-                "response": decode_response(models.tokenizer, episodes.response_ids[i]),
-                "finished": finished,
-                "score": score,
-                "raw_score": raw_score,
-                "kl": kl,
-            },
-        )
-    return {
+    columns = {"finished": episodes.finished_B, "score": scores_B, "raw_score": raw_scores_B}
+    table = {name: column.tolist() for name, column in columns.items()} | {"kl": kl_B.tolist()}
+    texts = [decode_response(models.tokenizer, ids) for ids in episodes.response_ids]
+    judged = {}
+    if watch is not None:
+        asked = [record.prompt for record in prompts.records]
+        table["judge_score"] = watch.score(asked, texts, table["finished"])
+        judged = {"eval_judge": watch.note(step, table["judge_score"])}
+    for i, (record, text) in enumerate(zip(prompts.records, texts, strict=True)):
+        row = {"step": step, "prompt_id": record.id, "response": text}
+        run.append("samples.jsonl", row | {name: values[i] for name, values in table.items()})
+    return judged | {
         "eval_score": float(scores_B.mean()),
         "eval_kl": float(kl_B.mean()),
         "eval_eos_rate": float(episodes.finished_B.to(torch.float32).mean()),

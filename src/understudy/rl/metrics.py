@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from understudy.rl.episodes import Episodes
 from understudy.rl.prompts import Prompts
 from understudy.rl.settings import RolloutSettings
+from understudy.rl.stopping import Watch
 from understudy.training.steps import Metrics, Steps
 
 V = TypeVar("V")
@@ -37,9 +38,13 @@ def named(stage: str, metrics: Mapping[str, V]) -> dict[str, V]:
     return {f"{stage}/{name}": value for name, value in metrics.items()}
 
 
-def results(config: RolloutSettings, steps: Steps, prompts: Prompts) -> dict[str, Any]:
-    """The counts for results.json."""
+def results(
+    config: RolloutSettings, steps: Steps, prompts: Prompts, watch: Watch | None
+) -> dict[str, Any]:
+    """For results.json: counts, and why the run ended."""
     return {
+        "stopped_by": "judge" if watch and watch.is_over else "episodes",
+        **(watch.results() if watch else {}),
         "iterations": steps.step,
         "episodes": steps.step * config.batch_size,
         "num_prompts": len(prompts.ids),

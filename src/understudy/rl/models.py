@@ -28,6 +28,8 @@ class Models:
     """The policy as it was at the start; KL is measured against it."""
     reward_model: ScalarModel
     """Scores responses; frozen."""
+    members: tuple[ScalarModel, ...] = ()
+    """Further reward models, whose scores count as well; frozen."""
     replica: Replica
     """The policy's weights for rollouts; on one process the policy itself."""
     tokenizer: Tokenizer = field(repr=False)
@@ -39,7 +41,10 @@ class Models:
 
     def shard(self) -> None:
         """Keep this rank's shard of each network; a no-op on one process."""
-        for model in (self.policy.model, self.reference.model, self.reward_model):
+        for model in (
+            *(self.policy.model, self.reference.model, self.reward_model),
+            *self.members,
+        ):
             shard(model, self.ranks.mesh)
 
     @property
@@ -61,18 +66,26 @@ def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Mo
     add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
     place(policy, config)
     place(reward_model, config)
-    reward_model.requires_grad_(False)
+    members = []
+    for folder in config.reward_ensemble:
+        member, member_tokenizer = load_scalar(folder)
+        check_same_tokenizer(config, tokenizer, member_tokenizer)
+        place(member, config)
+        members.append(member)
+    for scorer in (reward_model, *members):
+        scorer.requires_grad_(False)
     models = Models(
         policy=policy,
         # With adapters the frozen network is the same weights with the adapter off.
         reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
         reward_model=reward_model,
+        members=tuple(members),
         replica=Replica(policy, several=ranks.world > 1),
         tokenizer=tokenizer,
         stage=stage,
         ranks=ranks,
     )
-    for model in (policy, models.reference, reward_model):
+    for model in (policy, models.reference, reward_model, *members):
         set_dropout(model, 0.0)
         model.eval()
     if config.activation_checkpointing:

@@ -3,10 +3,11 @@
 Shapes: B episodes, R tokens of the longest response, T columns of a pass, N its response tokens.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from understudy.engines.generation import Generation, generate
 from understudy.engines.replica import Replica
@@ -22,6 +23,7 @@ from understudy.rl.episodes import Episodes
 from understudy.rl.models import Models
 from understudy.rl.passes import Ids
 from understudy.rl.prompts import Prompts
+from understudy.rl.scores import combined
 from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import ALONE, Ranks
 
@@ -85,6 +87,8 @@ def judge(
         models.reference,
         models.reward_model,
         critic,
+        members=models.members,
+        combine=partial(combined, rule=config.ensemble_rule, penalty=config.ensemble_penalty),
         temperature=config.temperature,
         micro_batch_tokens=config.micro_batch_tokens,
         ranks=models.ranks,
@@ -167,12 +171,15 @@ def measure(
     reward_model: ScalarModel,
     critic: ScalarModel | None,
     *,
+    members: Sequence[ScalarModel] = (),
+    combine: Callable[[Tensor], Tensor] = combined,
     temperature: float,
     micro_batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> None:
     """Fill in the reference's log-probs, the raw scores and the critic's values: one forward pass
-    each over all episodes, divided among the ranks."""
+    each over all episodes, divided among the ranks. With further reward models as `members` a raw
+    score is what `combine` makes of all of them."""
     lengths = episodes.lengths()
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     budget = ranks.budget(lengths, micro_batch_tokens)
@@ -192,6 +199,9 @@ def measure(
                     temperature,
                 )
                 scores_B = compute(reward_model, reward_model.scores, *inputs)
+            if members:
+                others = [compute(one, one.scores, *inputs) for one in members]
+                scores_B = combine(torch.stack([scores_B, *others]))
             values_N = None if critic is None else compute(critic, critic.values_at, *batch.where)
             if not share.counts:
                 continue

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from understudy.training.settings import TrainerSettings
 
+ENSEMBLE_RULES = ("mean", "min", "uncertainty")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutSettings(TrainerSettings):
@@ -38,6 +40,18 @@ class RolloutSettings(TrainerSettings):
     """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
     eval_every: int = 0
     """Iterations between evaluations (also before the first and after the last); 0 for none."""
+    judge: Path | None = None
+    """A second reward model, best of other labelers, that compares the held-out responses of each
+    evaluation with the first; the run ends when they get no better, and saves the best weights."""
+    judge_patience: int = 3
+    """Evaluations in a row without a new best win rate by the judge, after which the run ends."""
+    reward_ensemble: tuple[Path, ...] = ()
+    """Further reward models; a response's score is that of all together, by `ensemble_rule`."""
+    ensemble_rule: str = "mean"
+    """Score of several reward models: "mean", "min", or "uncertainty", the mean minus
+    `ensemble_penalty` times the variance (Coste et al. 2023)."""
+    ensemble_penalty: float = 0.1
+    """Factor on the variance of the members' scores (Coste et al. 2023, with PPO)."""
     rollout_slots: int = 256
     """Responses sampled side by side; changes memory and speed, not the result."""
 
@@ -45,15 +59,22 @@ class RolloutSettings(TrainerSettings):
         TrainerSettings.__post_init__(self)
         for name in (
             *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
-            "rollout_slots",
+            *("rollout_slots", "judge_patience"),
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("lr", "beta", "warmup_iterations", "eval_every"):
+        for name in ("lr", "beta", "warmup_iterations", "eval_every", "ensemble_penalty"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if (self.eval_every > 0) != (self.eval_prompts is not None):
             raise ValueError("eval_every and eval_prompts need each other; give both or none")
+        if self.judge is not None and self.eval_every == 0:
+            raise ValueError("judge compares held-out responses; give eval_prompts and eval_every")
+        if self.ensemble_rule not in ENSEMBLE_RULES:
+            raise ValueError(
+                f"ensemble_rule is {self.ensemble_rule!r}; it must be one of "
+                f"{', '.join(ENSEMBLE_RULES)}"
+            )
         if self.num_learned % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches {self.num_minibatches} does not divide the {self.num_learned} "

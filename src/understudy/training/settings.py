@@ -1,6 +1,6 @@
 """The settings that all trainers share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,9 +87,22 @@ def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[st
         config.out,
         stage=stage,
         config=config,
-        inputs={name: getattr(config, name) for name in inputs},
+        inputs=dict(_named_inputs(config, inputs)),
         seed=config.seed,
         resume=config.resume,
         overwrite=config.overwrite,
         ranks=ranks,
     )
+
+
+def _named_inputs(
+    config: TrainerSettings, inputs: Sequence[str]
+) -> Iterator[tuple[str, str | Path | None]]:
+    """Inputs by name; those of a field that holds several are numbered."""
+    for name in inputs:
+        value = getattr(config, name)
+        if not isinstance(value, tuple):
+            yield name, value
+            continue
+        for number, path in enumerate(value, start=1):
+            yield f"{name}_{number}", path

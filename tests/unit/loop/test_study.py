@@ -1,11 +1,13 @@
 """The plan of a study: what its arms share, and where they differ."""
 
 import importlib
+import re
 from dataclasses import replace
 
 import pytest
 
 from understudy.cli import main
+from understudy.evaluation.sections import ablation_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.study import FACTORS, study_plan
@@ -48,3 +50,26 @@ def test_ppos_arms_are_those_of_the_ablation_of_its_rate(recipe):
 def test_a_study_and_an_ablation_exclude_each_other(capsys):
     assert main(["demo", "--study", "methods", "--ablation", "lr"]) == 2
     assert "give --ablation or --study, not both" in capsys.readouterr().err
+
+
+def test_the_report_has_a_row_per_method_at_its_best_rate():
+    arm = {"benchmarks": {}, "samples": 6144, "seconds": 90.0, "win_rate": {"rate": 0.5}}
+    arms = [
+        {**arm, "series": series, "value": value, "win_rate_gold": {"rate": rate}}
+        for series, value, rate in (
+            ("ppo", "0.1", 0.61),
+            ("ppo", "0.2", 0.64),
+            ("dpo", "0.1", 0.66),
+            ("dpo", "0.2", 0.58),
+        )
+    ]
+    html = ablation_section({"ablation": {"axis": "rate", "arms": arms}})
+    table = html[: html.index("</table>")]
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in table.split("<tr>")[2:]]
+    assert [row[:4] for row in rows] == [
+        ["PPO", "0.2", "6,144", "50%"],
+        ["DPO", "0.1", "6,144", "50%"],
+    ]
+    assert "best of its 2 learning rates" in html
+    del arms[0]["seconds"]
+    assert "best of its" not in ablation_section({"ablation": {"axis": "rate", "arms": arms}})

@@ -1,0 +1,128 @@
+"""Stopping in time: training ends when a judge that it does not optimise stops following the score.
+
+The judge is a reward model that gives no reward, best trained on other labelers' rankings. At every
+evaluation it compares the held-out responses with the first evaluation's. The run ends after
+`judge_patience` evaluations in a row without a new best win rate, and saves the weights of the best
+one. Scores rise on after that, by the reward model's mistakes (Gao et al. 2023).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.models.compute import place
+from understudy.models.scalar import ScalarModel, load_scalar, score_texts
+from understudy.models.sharding import fill
+from understudy.records.schema import Conversation
+from understudy.rl.settings import RolloutSettings
+from understudy.training.ranks import Ranks
+from understudy.training.steps import State
+
+
+@dataclass(slots=True)
+class Watch:
+    """The judge, and what it has seen."""
+
+    judge: ScalarModel
+    tokenizer: Tokenizer = field(repr=False)
+    patience: int
+    """Evaluations without a new best after which the run ends."""
+    ranks: Ranks
+    weights: Mapping[str, Tensor]
+    """The weights that would be saved now; they change as training goes on."""
+    best: dict[str, Tensor]
+    """Those of the best evaluation."""
+    first_scores: list[float] = field(default_factory=list)
+    """The judge's scores of the first evaluation's responses."""
+    best_rate: float = 0.5
+    best_step: int = 0
+    """Iterations done at the best evaluation."""
+    misses: int = 0
+    """Evaluations since then."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the judge has stopped following."""
+        return self.misses >= self.patience
+
+    def score(
+        self, prompts: Sequence[Conversation], responses: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]:
+        """The judge's scores."""
+        return score_texts(self.judge, self.tokenizer, prompts, responses, finished=finished)
+
+    def note(self, step: int, scores: Sequence[float]) -> float:
+        """The share of prompts whose response now scores above the first one; a tie counts half."""
+        if not self.first_scores:
+            self.first_scores = list(scores)
+        pairs = zip(scores, self.first_scores, strict=True)
+        rate = sum((now > then) + 0.5 * (now == then) for now, then in pairs) / len(scores)
+        (rate,) = self.ranks.sum([rate if self.ranks.is_first else 0.0])  # one number on all ranks
+        if rate > self.best_rate:
+            self.best_rate, self.best_step, self.misses = rate, step, 0
+            for name, tensor in self.weights.items():
+                self.best[name].copy_(tensor.detach())
+        elif step > 0:
+            self.misses += 1
+        return rate
+
+    @torch.no_grad()
+    def restore_best(self, model: nn.Module) -> None:
+        """Load the weights of the best evaluation."""
+        for name, parameter in model.named_parameters():
+            if name in self.best:
+                parameter.copy_(self.best[name])
+
+    def results(self) -> dict[str, Any]:
+        """For results.json."""
+        return {"judge_best_iteration": self.best_step, "judge_win_rate": self.best_rate}
+
+
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that learn, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def open_watch(
+    config: RolloutSettings, weights: Mapping[str, Tensor], ranks: Ranks
+) -> Watch | None:
+    """The judge of a run, before its first evaluation; None without one."""
+    if config.judge is None:
+        return None
+    judge, tokenizer = load_scalar(config.judge)
+    judge.requires_grad_(False).eval()
+    place(judge, config)
+    best = {name: tensor.detach().clone() for name, tensor in weights.items()}
+    return Watch(judge, tokenizer, config.judge_patience, ranks, weights, best)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A trainer's state, with the watch's."""
+
+    state: State
+    watch: Watch | None
+
+    def trees(self) -> dict[str, Any]:
+        """The parts kept as tensors."""
+        return self.state.trees() | ({"best": self.watch.best} if self.watch else {})
+
+    def counters(self) -> dict[str, Any]:
+        """The parts kept as JSON."""
+        if self.watch is None:
+            return self.state.counters()
+        kept = ("first_scores", "best_rate", "best_step", "misses")
+        return self.state.counters() | {"watch": {n: getattr(self.watch, n) for n in kept}}
+
+    def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
+        """Take over what a checkpoint holds."""
+        self.state.load(trees, counters)
+        if self.watch is not None:
+            for name, tensor in self.watch.best.items():
+                fill(tensor, trees["best"][name])
+            for name, value in counters["watch"].items():
+                setattr(self.watch, name, value)

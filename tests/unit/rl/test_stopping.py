@@ -1,0 +1,128 @@
+"""Training that a judge ends, on a policy of two layers; and scores of several reward models."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenizer, write_world
+from tests.stopping import check_resume_is_exact
+
+from understudy.ppo.train import train_ppo
+from understudy.rl.stopping import Watch
+from understudy.rloo.config import RLOOConfig
+from understudy.rloo.train import train_rloo
+from understudy.training.ranks import ALONE
+from understudy.training.run import read_lines
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """With judges that like what the reward model likes, and the opposite."""
+    folder = tmp_path_factory.mktemp("world")
+    world = write_world(folder)
+    for name, scale in (("friend", 2.0), ("foe", -3.0)):
+        counting_reward_model(scale).save(folder / name, word_tokenizer())
+    return world | {"folder": folder}
+
+
+def ppo(world, out, judge, **changes):
+    files = {name: world[name] for name in ("model", "reward_model", "prompts")}
+    settings = dict(ptx_coef=0.0, beta=0.0, missing_eos_score=None, episodes=512, batch_size=64)
+    settings |= dict(eval_prompts=world["prompts"], eval_every=1, judge=world["folder"] / judge)
+    return tiny_config(files | {"pretrain_data": None}, out, **(settings | changes))
+
+
+def rloo(world, out, judge, **changes):
+    files = {name: world[name] for name in ("model", "reward_model", "prompts")}
+    settings = dict(episodes=512, batch_size=64, beta=0.0, lr=3e-3, missing_eos_score=None)
+    settings |= dict(max_response_tokens=6, save_every=1, warmup_iterations=0)
+    settings |= dict(eval_prompts=world["prompts"], eval_every=1, judge=world["folder"] / judge)
+    return RLOOConfig(**(files | settings | dict(out=out) | changes))
+
+
+TRAINERS = {"ppo": (ppo, train_ppo), "rloo": (rloo, train_rloo)}
+
+
+def results_of(run):
+    return json.loads((run / "results.json").read_text())
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_judge_that_disagrees_ends_the_run_and_keeps_the_first_weights(name, world, tmp_path):
+    config, train = TRAINERS[name]
+    out = train(config(world, tmp_path / "run", "foe", judge_patience=2))
+    found = results_of(out)
+    assert found["stopped_by"] == "judge"
+    assert found["iterations"] == found["judge_best_iteration"] + 2 < 8
+    rates = [row[f"{name}/eval_judge"] for row in read_lines(out / "metrics.jsonl")]
+    assert rates[0] == 0.5
+    assert max(rates) == found["judge_win_rate"]
+    assert all(rate <= found["judge_win_rate"] for rate in rates[-2:])
+    assert all("judge_score" in row for row in read_lines(out / "samples.jsonl"))
+    if found["judge_best_iteration"] == 0:
+        start = load_file(f"{world['model']}/model.safetensors")
+        saved = load_file(out / "model" / "model.safetensors")
+        assert all(torch.equal(saved[key], start[key]) for key in saved)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_judge_that_agrees_lets_it_go_on(name, world, tmp_path):
+    config, train = TRAINERS[name]
+    out = train(config(world, tmp_path / "run", "friend", judge_patience=8))
+    found = results_of(out)
+    assert found["stopped_by"] == "episodes"
+    assert found["judge_best_iteration"] > 3
+    assert found["judge_win_rate"] > 0.6
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_resume_is_exact(after, world, tmp_path):
+    changes = dict(judge_patience=3, episodes=320)
+    check_resume_is_exact(train_rloo, rloo(world, tmp_path / "run", "foe", **changes), after)
+
+
+def test_the_best_weights_are_those_of_the_best_evaluation():
+    """Rates 0.5, 0.75, 0.25, 0.5: the second is the best, and after two more it is over."""
+    weights = {"w": torch.tensor([0.0])}
+    judge = counting_reward_model()
+    best = {"w": torch.tensor([0.0])}
+    watch = Watch(judge, word_tokenizer(), 2, ALONE, weights, best)
+    scores = ([1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [2.0, 0.0])
+    rates = []
+    for step, values in enumerate(scores):
+        weights["w"].fill_(float(step))
+        assert not watch.is_over
+        rates.append(watch.note(step, values))
+    assert rates == [0.5, 0.75, 0.25, 0.5]
+    assert watch.is_over
+    assert watch.best["w"].item() == 1.0
+    assert watch.results() == {"judge_best_iteration": 1, "judge_win_rate": 0.75}
+
+
+def test_scores_of_several_reward_models(world, tmp_path):
+    """Scales 3 and -3 cancel in the mean; the lower of the two is never above 0."""
+    config = rloo(world, tmp_path / "mean", "foe", episodes=64)
+    config = replace(config, judge=None, reward_ensemble=(world["folder"] / "foe",))
+    rows = read_lines(train_rloo(config) / "samples.jsonl")
+    assert all(row["score"] == pytest.approx(0, abs=1e-5) for row in rows)
+    out = train_rloo(replace(config, out=tmp_path / "min", ensemble_rule="min"))
+    rows = read_lines(out / "samples.jsonl")
+    assert all(row["score"] <= 1e-6 for row in rows)
+    assert min(row["score"] for row in rows) < -0.1
+    assert "reward_ensemble_1" in json.loads((out / "run.json").read_text())["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"eval_every": 0, "eval_prompts": None}, "judge compares held-out responses; give eval_p"),
+        ({"judge_patience": 0}, "judge_patience is 0; it must be above 0"),
+        ({"ensemble_rule": "max"}, "ensemble_rule is 'max'; it must be one of mean, min, uncert"),
+        ({"ensemble_penalty": -1.0}, "ensemble_penalty is -1.0; it must not be negative"),
+    ],
+)
+def test_bad_settings(changes, message, world, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        replace(rloo(world, tmp_path, "foe"), **changes)
