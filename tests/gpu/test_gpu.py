@@ -10,15 +10,28 @@ from tests.fixtures_data import write_demonstrations, write_rankings
 from tests.fixtures_models import make_policy, save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
+from understudy.dpo.config import DPOConfig
+from understudy.dpo.train import train_dpo
 from understudy.engines.generation import generate
+from understudy.grpo.config import GRPOConfig
+from understudy.grpo.train import train_grpo
 from understudy.ppo.train import train_ppo
+from understudy.raft.config import RAFTConfig
+from understudy.raft.train import train_raft
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
+from understudy.rloo.config import RLOOConfig
+from understudy.rloo.train import train_rloo
 from understudy.sft.train import SFTConfig, train_sft
 
 pytestmark = pytest.mark.gpu
 
 DEVICES = ("cpu", "cuda")
+GROUPS: dict[str, Any] = {
+    "rloo": (RLOOConfig, train_rloo),
+    "grpo": (GRPOConfig, train_grpo),
+    "raft": (RAFTConfig, train_raft),
+}
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -77,6 +90,35 @@ def test_ppo_scores_as_on_a_cpu(tmp_path: Path) -> None:
         train_ppo(tiny_config(world, tmp_path / device, device=device)) for device in DEVICES
     )
     assert column(gpu, "ppo/score")[0] == pytest.approx(column(cpu, "ppo/score")[0], rel=0.05)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_score_as_on_a_cpu(tmp_path: Path, name: str) -> None:
+    world = write_world(tmp_path / "world")
+    del world["pretrain_data"]
+    config, train = GROUPS[name]
+    settings: dict[str, Any] = world | dict(
+        episodes=32, batch_size=16, responses_per_prompt=4, lr=3e-3, max_response_tokens=6
+    )
+    cpu, gpu = (
+        train(config(out=tmp_path / device, device=device, **settings)) for device in DEVICES
+    )
+    assert max(column(gpu, f"{name}/first_ratio_error")) < 1e-3
+    scores = (column(run, f"{name}/score")[0] for run in (gpu, cpu))
+    assert next(scores) == pytest.approx(next(scores), rel=0.05)
+
+
+def test_dpo(model: str, tmp_path: Path) -> None:
+    data = write_rankings(tmp_path / "rankings.jsonl")
+    cpu, gpu = (
+        train_dpo(
+            DPOConfig(
+                model=model, data=data, out=tmp_path / device, batch_size=4, lr=1e-3, device=device
+            )
+        )
+        for device in DEVICES
+    )
+    assert column(gpu, "dpo/loss") == pytest.approx(column(cpu, "dpo/loss"), rel=1e-3)
 
 
 def test_greedy_responses_equal_those_of_a_cpu() -> None:

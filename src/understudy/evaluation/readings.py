@@ -157,6 +157,19 @@ def arms_reading(
     )
 
 
+def tops_reading(panels: Mapping[str, Table]) -> str:
+    """The highest row of each panel, and whether its interval excludes the second's estimate."""
+    said = []
+    for title, table in panels.items():
+        top = _top(table)
+        others = [value_of(point) or 0.0 for name, point in table.items() if name != top]
+        ends = ends_of(table[top])
+        sure = ends is None or not others or ends[0] > max(others)
+        doubt = "" if sure else ", not distinguishable from the next"
+        said.append(f"{title}: {label_of(top)} is highest{doubt}")
+    return "; ".join(said) + "."
+
+
 def _side(point: Point) -> int:
     """1 if above 50% beyond the interval, -1 if below, else 0."""
     ends = ends_of(point)

@@ -27,6 +27,7 @@ from understudy.evaluation.sections import (
     explanations_section,
     flags_section,
     reward_section,
+    study_section,
     tax_section,
     training_section,
 )
@@ -58,6 +59,7 @@ STAGES = {
 """Each stage in a line."""
 
 ABLATION = "One setting at a time"
+STUDY = "What was found"
 MEANS = {
     "gold": "Gold score",
     "likert": "Likert, 1 to 7",
@@ -82,6 +84,7 @@ def render(results: Results) -> str:
     """The page as text."""
     makers: dict[str, Callable[[Results], str]] = {
         ABLATION: ablation_section,
+        STUDY: study_section,
         "Head to head": _wins,
         "What else could explain it": explanations_section,
         "Faults in the responses": flags_section,
@@ -95,8 +98,8 @@ def render(results: Results) -> str:
     }
     made = {title: make(results) for title, make in makers.items()}
     shown = {title: html for title, html in made.items() if html}
-    missing = [title for title, html in made.items() if not html and title != ABLATION]
-    if ABLATION in shown:  # it measures what its curves show, and nothing else
+    missing = [title for title, html in made.items() if not html and title not in (ABLATION, STUDY)]
+    if ABLATION in shown or STUDY in shown:  # it measures what it shows, and nothing else
         missing = []
     sections = [page.section(_anchor(title), title, html) for title, html in shown.items()]
     if missing:

@@ -23,6 +23,7 @@ from understudy.evaluation.readings import (
     loss_reading,
     overoptimisation_reading,
     shares_reading,
+    tops_reading,
     training_reading,
     tricks_reading,
     wins_reading,
@@ -253,6 +254,18 @@ def ablation_section(results: Results) -> str:
         "runs are points of these curves. Dashed: no preference."
     )
     return _best_arms(arms, panels) + page.paragraph(text) + page.figures(*drawn)
+
+
+def study_section(results: Results) -> str:
+    """The panels of a study, a row per variant."""
+    panels: Mapping[str, Table] = (results.get("study") or {}).get("panels") or {}
+    if not panels:
+        return ""
+    alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
+    svg, numbers = panels_figure(panels), by_model(panels)
+    caption = "Further right is better."
+    drawn = page.figure(svg, "Side by side.", caption, alt, numbers, reading=tops_reading(panels))
+    return page.figures(drawn)
 
 
 def _best_arms(arms: Sequence[Mapping[str, Any]], panels: Mapping[str, Any]) -> str:

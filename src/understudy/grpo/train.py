@@ -43,6 +43,6 @@ def train_grpo(config: GRPOConfig) -> Path:
 
             return loss_of
 
-        return {"score_std": scores_GK.std(dim=1).mean(), **groups.update(loss_for)}
+        return groups.update(loss_for)
 
     return train_on_groups("grpo", "GRPO", config, learn)

@@ -304,29 +304,40 @@ def add_best_of(build: Build) -> None:
             max_prompts=settings.num_best_of_prompts,
             shard=[shard, settings.num_shards],
         )
+    add_best_of_scores(build, "gate", build["reward/run/model"], settings.stop_at_gate)
+
+
+def add_best_of_scores(build: Build, name: str, reward_model: Artifact, stop_at_gate: bool) -> None:
+    """Best-of-n from SFT by a reward model, judged in stage `name`."""
+    settings = build.recipe.evaluate
+    shards = range(settings.num_shards)
+    prefix = "best_of_scores" if name == "gate" else f"{name}-scores"
+    for shard in shards:
         build.add(
-            f"best_of_scores-{shard}",
+            f"{prefix}-{shard}",
             "the reward model scores them",
             "responses:score",
             ("scores.json",),
             {
-                "reward_model": build["reward/run/model"],
+                "reward_model": reward_model,
                 "responses": build[f"best_of_answers-{shard}/responses.jsonl"],
             },
             group="best_of_scores",
         )
     build.add(
-        "gate",
-        "does choosing by its score give better responses? only then RL starts",
+        name,
+        "does choosing by its score give better responses?"
+        + (" only then RL starts" if name == "gate" else ""),
         "judging:best_of",
         ("best_of.json", "picked.jsonl"),
         {
             "prompts": build["prompts/test.jsonl"],
             "responses": tuple(build[f"best_of_answers-{i}/responses.jsonl"] for i in shards),
-            "scores": tuple(build[f"best_of_scores-{i}/scores.json"] for i in shards),
+            "scores": tuple(build[f"{prefix}-{i}/scores.json"] for i in shards),
         },
+        group="gate",
         best_of=settings.best_of,
-        stop_at_gate=settings.stop_at_gate,
+        stop_at_gate=stop_at_gate,
     )
 
 

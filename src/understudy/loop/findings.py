@@ -235,6 +235,22 @@ def steps_too_large(rows: Rows) -> Finding | None:
     )
 
 
+def groups_alike(rows: Rows) -> Finding | None:
+    """All responses to a prompt score the same, so that their comparison teaches nothing."""
+    spread = series(rows, "score_std")
+    if len(spread) < 2:
+        return None
+    first, last = start_and_end(spread)
+    if last > 0.1 * first:
+        return None
+    return Finding(
+        "the responses to a prompt score alike",
+        f"standard deviation of their scores {first:.3g} at the start, {last:.3g} at the end",
+        "a higher beta or a lower lr, so that the policy keeps several responses; a higher "
+        "temperature; more responses_per_prompt; harder prompts",
+    )
+
+
 def score_up_win_rate_down(rows: Rows, win_rates: Sequence[tuple[int, float]]) -> Finding | None:
     """Over-optimisation: (iteration, win rate against the first responses) by a second judge."""
     scores = series(rows, "score")
@@ -446,5 +462,6 @@ ROLLOUT_CHECKS: tuple[Callable[[Rows], Finding | None], ...] = (
     entropy_collapse,
     critic_explains_nothing,
     steps_too_large,
+    groups_alike,
 )
 """The checks on the metrics of PPO, and of the other trainers that sample."""

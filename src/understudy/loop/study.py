@@ -4,8 +4,10 @@
 
 methods: was PPO needed? PPO, RLOO, GRPO, RAFT and DPO from the same RL init, each at three learning
 rates, judged like the demo's models. Those that sample have the same prompts, reward model and
-number of episodes; DPO has the rankings that the reward model was trained on. A study has an
-ablation's form, with a method in place of each kind of RL.
+number of episodes; DPO has the rankings that the reward model was trained on. It has an ablation's
+form, with a method in place of each kind of RL.
+
+labelers: see study_labelers.py.
 """
 
 from collections.abc import Iterator
@@ -23,8 +25,9 @@ from understudy.loop.demo_evaluation import model_of
 from understudy.loop.demo_plan import add_rl, build_until_rl
 from understudy.loop.plan import Plan
 from understudy.loop.recipe import Recipe
+from understudy.loop.study_labelers import add_labelers_study
 
-Study = Literal["methods"]
+Study = Literal["methods", "labelers"]
 
 FACTORS = (0.5, 1.0, 2.0)
 """Multiples of the recipe's learning rate of PPO, for every method."""
@@ -43,7 +46,18 @@ AXIS = "learning rate of the policy"
 
 def study_plan(recipe: Recipe, seed: int, name: Study, label: int = 0) -> Plan:
     """The demo's stages until RL, then a study with its own report."""
-    build = build_until_rl(recipe, seed, label)
+    build, stage = build_until_rl(recipe, seed, label), f"study_{name}"
+    if name == "labelers":
+        add_labelers_study(build, stage)
+    else:
+        add_methods_study(build, stage)
+    wanted = needed(build, stage)
+    return Plan(tuple(one for one in build.stages.values() if one.name in wanted))
+
+
+def add_methods_study(build: Build, name: str) -> None:
+    """A run per method and learning rate, and the report."""
+    recipe = build.recipe
     arms = list(arms_of(recipe))
     for arm in arms:
         add_method(build, arm)
@@ -56,9 +70,7 @@ def study_plan(recipe: Recipe, seed: int, name: Study, label: int = 0) -> Plan:
         extra[f"model_{arm.stage}"] = model_of(build, arm.stage)
         if arm.series != "dpo":
             extra[f"samples_{arm.stage}"] = build[f"{arm.stage}/run/samples.jsonl"]
-    add_report(build, f"study_{name}", name, AXIS, arms, extra)
-    wanted = needed(build, f"study_{name}")
-    return Plan(tuple(stage for stage in build.stages.values() if stage.name in wanted))
+    add_report(build, name, "methods", AXIS, arms, extra)
 
 
 def arms_of(recipe: Recipe) -> Iterator[Arm]:

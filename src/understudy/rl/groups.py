@@ -103,7 +103,9 @@ def train_on_groups(
                 episodes=episodes,
                 scores_B=scores_B,
             )
-            logged = {"score": scores_B.mean(), "kl": episodes.kl_B().mean()} | learn(groups)
+            spread = groups.in_groups(scores_B).std(dim=1).mean()
+            logged = {"score": scores_B.mean(), "score_std": spread} | learn(groups)
+            logged["kl"] = episodes.kl_B().mean()
             # 6. Log, evaluate, save.
             logged |= shape(episodes) | timings(config, started, sampled, scored)
             logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1, watch)

@@ -9,6 +9,7 @@ byte.
 ROLLOUTS: dict[str, str] = {
     "score": "reward model's score of a response; a missing EOS counts as its fixed score",
     "raw_score": "reward model's own score of a response, whether or not it ended",
+    "score_std": "standard deviation of the scores of one prompt's responses, mean over prompts",
     "kl": "sum over a response of log(policy / reference) at the sampled tokens; 0 at start",
     "entropy": "entropy of the policy at a response token, in nats",
     "response_tokens": "tokens in a response, EOS included",
@@ -94,7 +95,6 @@ METRICS: dict[str, str] = {
     "rloo/policy_loss": "mean over responses of the clipped -advantage * ratio, over minibatches",
     "rloo/clip_fraction": "share of responses whose ratio is clipped",
     **{f"grpo/{name}": meaning for name, meaning in ROLLOUTS.items()},
-    "grpo/score_std": "standard deviation of the scores of one prompt's responses, mean of prompts",
     "grpo/policy_loss": "clipped surrogate: mean over a response's tokens, then over responses",
     "grpo/kl_penalty": "beta times the loss's KL estimate, averaged likewise",
     "grpo/clip_fraction": "share of tokens whose ratio is clipped, averaged likewise",

@@ -317,3 +317,10 @@ def test_no_answer_that_ends_is_found():
     assert "0% ended within the length limit in 3 iterations" in str(nothing_ends(rows))
     assert nothing_ends([*rows, {"eos_rate": 0.1}]) is None
     assert nothing_ends([]) is None
+
+
+def test_groups_whose_responses_score_alike():
+    rows = [{"grpo/score_std": value} for value in (1.0, 0.9, 0.3, 0.05, 0.04)]
+    found = findings.groups_alike(findings.bare(rows, "grpo"))
+    assert "1 at the start, 0.04 at the end" in str(found)
+    assert findings.groups_alike(findings.bare(rows[:3], "grpo")) is None

@@ -1,6 +1,7 @@
 """The plan of a study: what its arms share, and where they differ."""
 
 import importlib
+import json
 import re
 from dataclasses import replace
 
@@ -10,7 +11,12 @@ from understudy.cli import main
 from understudy.evaluation.sections import ablation_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
+from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.studied import mean_ranking, rank
 from understudy.loop.study import FACTORS, study_plan
+from understudy.loop.study_labelers import DESIGNS
+from understudy.records import Ranking, Response, read_records, write_records
+from understudy.world.world import World
 
 METHODS = {"ppo", "rloo", "grpo", "raft", "dpo"}
 
@@ -73,3 +79,77 @@ def test_the_report_has_a_row_per_method_at_its_best_rate():
     assert "best of its 2 learning rates" in html
     del arms[0]["seconds"]
     assert "best of its" not in ablation_section({"ablation": {"axis": "rate", "arms": arms}})
+
+
+def test_the_designs_of_labels_share_all_but_the_rankings(recipe):
+    plan = study_plan(recipe, 0, "labelers")
+    own = {design: plan[f"labeled-{design}"] for design in DESIGNS}
+    assert plan["labeled-majority"].config["epochs"] == 3 * recipe.reward.get("epochs", 1)
+    for design, run in own.items():
+        like = {**plan["labeled-once"].config, "epochs": run.config.get("epochs")}
+        assert {**run.config, "epochs": run.config.get("epochs")} == like
+        inputs = {name for name in run.inputs if name != "weights"}
+        assert inputs == {"model", "data", "valid_data", "demonstrations"}
+        assert ("weights" in run.inputs) == (design == "weighted")
+        assert plan[f"labeled-{design}-best"].config["stop_at_gate"] is False
+    for stage in plan.stages:
+        module, _, name = stage.function.partition(":")
+        assert callable(getattr(importlib.import_module(module), name)), stage.function
+
+
+def test_the_mean_of_three_rankings_by_hand():
+    """In another order each time; ties take the mean of their places."""
+    texts = ("a", "b", "c")
+
+    def ranking(order, *tiers):
+        at = {text: index for index, text in enumerate(order)}
+        indices = tuple(tuple(at[text] for text in tier) for tier in tiers)
+        return Ranking(
+            id="x", prompt_id="p", prompt="q", responses=tuple(order), tiers=indices, labeler_id="l"
+        )
+
+    # Places: a 0, b 1, c 2; c 0, a and b 1.5 each; a and c 0.5, b 2: in sum a 2, b 4.5, c 2.5.
+    rows = [
+        ranking(texts, "a", "b", "c"),
+        ranking(("c", "b", "a"), "c", "ab"),
+        ranking(("b", "a", "c"), "ac", "b"),
+    ]
+    found = mean_ranking(rows)
+    assert [tuple(found.responses[i] for i in tier) for tier in found.tiers] == [
+        ("a",),
+        ("c",),
+        ("b",),
+    ]
+    even = mean_ranking([ranking(texts, "a", "b", "c"), ranking(texts, "b", "a", "c")])
+    assert even.tiers == ((0, 1), (2,))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_every_design_has_the_same_number_of_labels(design, tmp_path):
+    world = World(0)
+    prompts = [replace(p, split="train") for p in world.closed_domain_prompts(30)]
+    write_records(tmp_path / "prompts.jsonl", prompts)
+    texts = ("you fool.", "the passage does not say.", "yes.")
+    rows = [
+        Response(id=f"{p.id}-{i}", prompt_id=p.id, prompt=p.prompt, response=text, model="m")
+        for p in prompts
+        for i, text in enumerate(texts)
+    ]
+    write_records(tmp_path / "responses.jsonl", rows)
+    names = [labeler.info.id for labeler in world.labelers("training")]
+    (tmp_path / "labelers.json").write_text(json.dumps({"accepted": names}))
+    inputs = {
+        "prompts": (tmp_path / "prompts.jsonl",),
+        "responses": (tmp_path / "responses.jsonl",),
+        "labelers": (tmp_path / "labelers.json",),
+    }
+    config = {"seed": 0, "design": design, "labels": 3}
+    rank(StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path))
+    rankings = read_records(tmp_path / "rankings.jsonl", Ranking)
+    asked = {ranking.prompt_id for ranking in rankings}
+    expected = {"once": (30, 30), "majority": (10, 10)}.get(design, (30, 10))
+    assert (len(rankings), len(asked)) == expected
+    weights = json.loads((tmp_path / "weights.json").read_text())
+    assert bool(weights) == (design == "weighted")
+    if design == "share":
+        assert len({(r.prompt_id, r.labeler_id) for r in rankings}) == 30

@@ -17,11 +17,7 @@ from understudy.world.world import World
 def reward(call: StageCall) -> None:
     """reward.json: the accuracies of results.json's `reward_model`."""
     world = World(call.config["seed"])
-    prompts = read_records(call.path("prompts"), Prompt)
-    ids = {p.id for p in prompts}
-    responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
-    of_prompt = by_prompt(r for r in responses if r.prompt_id in ids)
-    items = ranked((p, of_prompt.get(p.id, ())) for p in prompts)
+    items = pairs_of(call)
     team = accepted_labelers(world, call.path("labelers"))
     trained = json.loads(call.path("results").read_text())
     agreement = json.loads(call.path("agreement").read_text())
@@ -40,6 +36,15 @@ def reward(call: StageCall) -> None:
         "calibration": trained["training_labelers"]["calibration"],
     }
     (call.out / "reward.json").write_text(json.dumps(table, indent=1))
+
+
+def pairs_of(call: StageCall) -> Sequence[tuple[Prompt, Sequence[Response]]]:
+    """The input prompts that labelers would rank, with their responses."""
+    prompts = read_records(call.path("prompts"), Prompt)
+    ids = {p.id for p in prompts}
+    responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
+    of_prompt = by_prompt(r for r in responses if r.prompt_id in ids)
+    return ranked((p, of_prompt.get(p.id, ())) for p in prompts)
 
 
 def gold_accuracy(

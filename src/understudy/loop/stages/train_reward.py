@@ -17,6 +17,7 @@ def reward(call: StageCall) -> None:
         data=call.path("data"),
         valid_data=optional(call, "valid_data"),
         demonstrations=optional(call, "demonstrations"),
+        labeler_weights=optional(call, "weights"),
         **run_fields(call),
     )
     rows = len(read_records(config.data, Ranking))

@@ -1,0 +1,104 @@
+"""The study of labels per comparison: with a budget of labels, is it better to have more prompts
+ranked once, or fewer prompts ranked three times?
+
+    understudy demo --study labelers
+
+once      one labeler per prompt
+majority  a third of the prompts, the mean rank of three labelers
+share     the same rankings of three, each in the loss: the target is the share who prefer
+weighted  the same, each labeler weighted by an estimate of their reliability (Dawid and Skene)
+
+Every reward model sees the same number of rankings, and starts from the same model. It is measured
+by its accuracy, and by best-of-n from SFT: what choosing by its score is worth.
+"""
+
+from typing import Any
+
+from understudy.loop.demo_build import Build
+from understudy.loop.demo_plan import add_best_of_scores
+from understudy.loop.plan import Artifact
+
+DESIGNS = {
+    "once": "one label each",
+    "majority": "mean rank of three",
+    "share": "three labels, all in the loss",
+    "weighted": "three labels, weighted",
+}
+LABELS = 3
+"""Labels per prompt of all designs but the first."""
+
+
+def add_labelers_study(build: Build, stage: str) -> None:
+    """A reward model per design, and the report."""
+    inputs: dict[str, Any] = {}
+    for design in DESIGNS:
+        add_design(build, design)
+        inputs[f"accuracy_{design}"] = build[f"labeled-{design}-check/accuracy.json"]
+        inputs[f"best_of_{design}"] = build[f"labeled-{design}-best/best_of.json"]
+    build.add(
+        stage,
+        "the designs side by side, and a report of them",
+        "studied:labelers",
+        ("results.json", "report.html"),
+        inputs,
+        designs=DESIGNS,
+        best_of=build.recipe.evaluate.best_of,
+    )
+
+
+def add_design(build: Build, design: str) -> None:
+    """Rankings, a reward model, and its measurements."""
+    name, recipe = f"labeled-{design}", build.recipe
+    build.add(
+        f"{name}-rankings",
+        "labelers rank by this design",
+        "studied:rank",
+        ("rankings.jsonl", "weights.json"),
+        {
+            "labelers": build["screening/labelers.json"],
+            "prompts": build["prompts/rank.jsonl"],
+            "responses": sampled(build),
+        },
+        group="rankings",
+        design=design,
+        labels=LABELS,
+    )
+    start = "sft" if recipe.world.reward_size == recipe.world.policy_size else "sft_reward"
+    weights = {"weights": build[f"{name}-rankings/weights.json"]} if design == "weighted" else {}
+    # As many passes over the rankings of three as there are labels in each.
+    epochs = {"epochs": LABELS * recipe.reward.get("epochs", 1)} if design == "majority" else {}
+    build.add(
+        name,
+        "a model learns to score responses as the labelers rank them",
+        "train_reward:reward",
+        ("run/model", "run/results.json"),
+        {
+            "model": build[f"{start}/run/model"],
+            "data": build[f"{name}-rankings/rankings.jsonl"],
+            "valid_data": build["rankings/valid.jsonl"],
+            "demonstrations": build["demonstrations/demonstrations.jsonl"],
+            **weights,
+        },
+        group="reward",
+        **{**recipe.reward, **epochs},
+    )
+    build.add(
+        f"{name}-check",
+        "how often it agrees with labelers and the truth",
+        "studied:accuracy",
+        ("accuracy.json",),
+        {
+            "reward_model": build[f"{name}/run/model"],
+            "results": build[f"{name}/run/results.json"],
+            "responses": sampled(build),
+            "prompts": build["prompts/rank_valid.jsonl"],
+        },
+        group="reward_check",
+    )
+    add_best_of_scores(build, f"{name}-best", build[f"{name}/run/model"], stop_at_gate=False)
+
+
+def sampled(build: Build) -> tuple[Artifact, ...]:
+    """The responses that labelers rank."""
+    shards = range(build.recipe.sample.num_shards)
+    return tuple(build[f"sample-{shard}/responses.jsonl"] for shard in shards)
