@@ -7,7 +7,7 @@ rates, judged like the demo's models. Those that sample have the same prompts, r
 number of episodes; DPO has the rankings that the reward model was trained on. It has an ablation's
 form, with a method in place of each kind of RL.
 
-labelers: see study_labelers.py.
+labelers, overoptimisation: see study_labelers.py and study_overoptimisation.py.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,9 @@ from understudy.loop.demo_plan import add_rl, build_until_rl
 from understudy.loop.plan import Plan
 from understudy.loop.recipe import Recipe
 from understudy.loop.study_labelers import add_labelers_study
+from understudy.loop.study_overoptimisation import add_overoptimisation_study
 
-Study = Literal["methods", "labelers"]
+Study = Literal["methods", "labelers", "overoptimisation"]
 
 FACTORS = (0.5, 1.0, 2.0)
 """Multiples of the recipe's learning rate of PPO, for every method."""
@@ -49,6 +50,8 @@ def study_plan(recipe: Recipe, seed: int, name: Study, label: int = 0) -> Plan:
     build, stage = build_until_rl(recipe, seed, label), f"study_{name}"
     if name == "labelers":
         add_labelers_study(build, stage)
+    elif name == "overoptimisation":
+        add_overoptimisation_study(build, stage)
     else:
         add_methods_study(build, stage)
     wanted = needed(build, stage)

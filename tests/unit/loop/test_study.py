@@ -12,9 +12,10 @@ from understudy.evaluation.sections import ablation_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.studied import mean_ranking, rank
+from understudy.loop.stages.studied import halves, mean_ranking, rank
 from understudy.loop.study import FACTORS, study_plan
 from understudy.loop.study_labelers import DESIGNS
+from understudy.loop.study_overoptimisation import ARMS
 from understudy.records import Ranking, Response, read_records, write_records
 from understudy.world.world import World
 
@@ -153,3 +154,47 @@ def test_every_design_has_the_same_number_of_labels(design, tmp_path):
     assert bool(weights) == (design == "weighted")
     if design == "share":
         assert len({(r.prompt_id, r.labeler_id) for r in rankings}) == 30
+
+
+def test_the_runs_of_the_study_of_overoptimisation_differ_in_their_remedy(recipe):
+    plan = study_plan(recipe, 0, "overoptimisation")
+    plain = plan["far-plain"]
+    assert plain.config["beta"] == 0.0
+    for name in ARMS:
+        run = plan[f"far-{name}"]
+        changed = {key for key in run.config if run.config[key] != plain.config.get(key)}
+        assert changed <= {"ensemble_rule", "judge_patience"}
+        more = set(run.inputs) - set(plain.inputs)
+        expected = {"plain": set(), "judge": {"judge"}}.get(name, {"ensemble"})
+        assert more == expected
+    judge, scored = plan["far-reward-judge"], plan["far-reward-a"]
+    assert judge.input_lists()["data"][0].output == "judge.jsonl"
+    assert scored.input_lists()["data"][0].output == "a.jsonl"
+    members = [plan[f"far-reward-{name}"] for name in ("a", "a2", "a3")]
+    assert len({one.config["seed"] for one in members}) == 3
+    assert len({one.input_lists()["data"][0].output for one in members}) == 1
+
+
+def test_either_half_of_the_labelers_ranks_for_one_reward_model_only(tmp_path):
+    rankings = [
+        Ranking(
+            id=f"r{i}",
+            prompt_id=f"p{i}",
+            prompt="q",
+            responses=("a", "b"),
+            tiers=((0,), (1,)),
+            labeler_id=f"l{i % 5}",
+        )
+        for i in range(40)
+    ]
+    write_records(tmp_path / "rankings.jsonl", rankings)
+    inputs = {"rankings": (tmp_path / "rankings.jsonl",)}
+    config = {"seed": 0, "number": 10}
+    halves(StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path))
+    ours, judges = (
+        {row.labeler_id for row in read_records(tmp_path / f"{name}.jsonl", Ranking)}
+        for name in ("a", "judge")
+    )
+    assert ours <= {"l0", "l2", "l4"}
+    assert judges <= {"l1", "l3"}
+    assert len(read_records(tmp_path / "a.jsonl", Ranking)) == 10

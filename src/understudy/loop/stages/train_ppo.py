@@ -12,6 +12,8 @@ def ppo(call: StageCall) -> None:
         model=str(call.path("model")),
         reward_model=call.path("reward_model"),
         prompts=call.path("prompts"),
+        reward_ensemble=call.paths("ensemble"),
+        judge=optional(call, "judge"),
         pretrain_data=optional(call, "text"),
         eval_prompts=call.path("eval_prompts") if call.config.get("eval_every") else None,
         **run_fields(call),

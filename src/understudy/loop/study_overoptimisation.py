@@ -1,0 +1,114 @@
+"""The study of over-optimisation: what keeps RL from exploiting its reward model?
+
+    understudy demo --study overoptimisation
+
+A reward model of few labels, by half of the labelers, is optimised far: no KL penalty, a high
+learning rate. Beside that run stand the same one ended by a judge, a reward model of the other half
+of the labelers, and three whose reward is that of an ensemble: the mean, the lowest, and the mean
+minus the variance (Coste et al. 2023).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.loop.ablation import add_test_responses
+from understudy.loop.demo_build import Build
+
+ARMS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "plain": ("No remedy", {}),
+    "judge": ("Ended by a judge", {"judge_patience": 3}),
+    "mean": ("Mean of three", {"ensemble_rule": "mean"}),
+    "min": ("Lowest of three", {"ensemble_rule": "min"}),
+    "uncertainty": ("Mean minus variance", {"ensemble_rule": "uncertainty"}),
+}
+"""Runs by name: display name, and what differs from the first one's settings."""
+NUM_RANKINGS = 1000
+"""Rankings that each reward model is trained on."""
+FAR = {"beta": 0.0, "ptx_coef": 0.0, "eval_every": 2}
+RATE, LENGTH = 2, 2
+"""Learning rate and episodes, in multiples of the recipe's."""
+REWARD_MODELS = {"a": 0, "a2": 1, "a3": 2, "judge": 0}
+"""Reward models by name: offsets of their seeds. Those called a... share their rankings."""
+
+
+def add_overoptimisation_study(build: Build, stage: str) -> None:
+    """Reward models, runs, and the report."""
+    build.add(
+        "far-rankings",
+        "few rankings by either half of the labelers",
+        "studied:halves",
+        ("a.jsonl", "judge.jsonl"),
+        {"rankings": build["rankings/rankings.jsonl"]},
+        number=min(NUM_RANKINGS, build.recipe.labels.num_rankings // 3),
+    )
+    for name, offset in REWARD_MODELS.items():
+        add_reward_model(build, name, offset)
+    inputs: dict[str, Any] = {}
+    for name in ARMS:
+        add_run(build, name)
+        add_test_responses(build, f"far-{name}")
+        inputs[f"samples_{name}"] = build[f"far-{name}/run/samples.jsonl"]
+    add_test_responses(build, "sft")
+    names = ("sft", *(f"far-{name}" for name in ARMS))
+    build.add(
+        stage,
+        "the curves side by side, and a report of them",
+        "studied:overoptimisation",
+        ("results.json", "report.html"),
+        {
+            **inputs,
+            "prompts": build["prompts/test.jsonl"],
+            "eval_prompts": build["prompts/rank_valid.jsonl"],
+            "labelers": build["screening/labelers.json"],
+            "answers": tuple(build[f"ablated_{name}/responses.jsonl"] for name in names),
+        },
+        arms={name: label for name, (label, _) in ARMS.items()},
+        labels_per_comparison=build.recipe.evaluate.labels_per_comparison,
+    )
+
+
+def add_reward_model(build: Build, name: str, offset: int) -> None:
+    """A reward model on the few rankings of a half."""
+    recipe = build.recipe
+    start = "sft" if recipe.world.reward_size == recipe.world.policy_size else "sft_reward"
+    data = build[f"far-rankings/{'judge' if name == 'judge' else 'a'}.jsonl"]
+    build.add(
+        f"far-reward-{name}",
+        "a model learns to score responses as half of the labelers rank them",
+        "train_reward:reward",
+        ("run/model", "run/results.json"),
+        {
+            "model": build[f"{start}/run/model"],
+            "data": data,
+            "demonstrations": build["demonstrations/demonstrations.jsonl"],
+        },
+        group="far-reward",
+        **{**recipe.reward, "seed": build.seed + 1000 * offset},
+    )
+
+
+def add_run(build: Build, name: str) -> None:
+    """PPO, far, with this arm's remedy."""
+    ppo = build.recipe.ppo
+    settings = {**ppo, **FAR, "lr": RATE * ppo["lr"], "episodes": LENGTH * ppo["episodes"]}
+    _, changes = ARMS[name]
+    inputs = {
+        "model": build["rl_init/run/model"],
+        "reward_model": build["far-reward-a/run/model"],
+        "prompts": build["prompts/ppo.jsonl"],
+        "eval_prompts": build["prompts/rank_valid.jsonl"],
+    }
+    if name == "judge":
+        inputs["judge"] = build["far-reward-judge/run/model"]
+    extra: dict[str, Any] = {}
+    if "ensemble_rule" in changes:
+        extra["ensemble"] = tuple(build[f"far-reward-{m}/run/model"] for m in ("a2", "a3"))
+    build.add(
+        f"far-{name}",
+        "PPO without a KL penalty",
+        "train_ppo:ppo",
+        ("run/model", "run/samples.jsonl", "run/results.json"),
+        {**inputs, **extra},
+        group="far",
+        **{**settings, **changes},
+    )
