@@ -68,7 +68,18 @@ def _main(arguments: list[str]) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("UNDERSTUDY_TRACEBACK"):
             traceback.print_exc()
-        return _complain(str(error), USER_ERROR if isinstance(error, ValueError) else FAILURE)
+        return _complain(_in_words(error), USER_ERROR if isinstance(error, ValueError) else FAILURE)
+
+
+def _in_words(error: Exception) -> str:
+    """The system's errors as "FILE: reason", without a number; every other error's own text."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        advice = {
+            FileExistsError: "exists and is not a folder",
+            NotADirectoryError: "lies below a file, not below a folder",
+        }.get(type(error), error.strerror)
+        return f"{os.fsdecode(error.filename)}: {advice}"
+    return str(error)
 
 
 def run(arguments: list[str]) -> int:

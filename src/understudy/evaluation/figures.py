@@ -177,10 +177,12 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
 
 @matplotlib.rc_context(_STYLE)
 def training_figure(
-    curves: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[tuple[str, str]]
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    rows: Sequence[tuple[str, str]],
+    unit: str = "iteration",
 ) -> str:
-    """One panel per (key, title) over PPO's iterations, a line per run."""
-    return _lines(curves, rows, "iteration", "iteration", lambda axes: None)
+    """One panel per (key, title) over a trainer's steps, under the key `unit`, a line per run."""
+    return _lines(curves, rows, unit, unit, lambda axes: None)
 
 
 @matplotlib.rc_context(_STYLE)

@@ -28,12 +28,14 @@ STAGES = {
     "raft": "RAFT",
     "dpo": "DPO",
 }
+ROLLOUTS = ("ppo", "rloo", "grpo", "raft")
+"""Trainers that sample from the policy; they count iterations."""
 SAMPLING = ("score", "kl", "entropy", "response_tokens", "eval_score")
 FIRST = {
     "sft": ("sft/loss", "sft/valid_loss", "sft/valid_score"),
     "reward": ("reward/accuracy", "reward/loss", "reward/margin"),
     "dpo": ("dpo/accuracy", "dpo/margin", "dpo/better", "dpo/valid_accuracy"),
-    **{n: tuple(f"{n}/{m}" for m in SAMPLING) for n in ("ppo", "rloo", "grpo", "raft")},
+    **{n: tuple(f"{n}/{m}" for m in SAMPLING) for n in ROLLOUTS},
 }
 """The most important metrics; the others are collapsed."""
 NUM_SAMPLED = 4
@@ -103,20 +105,20 @@ def _curves(stage: str, rows: Rows) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row if name in METRICS))
     first = [name for name in FIRST[stage] if name in names]
     others = [name for name in names if name not in first]
-    drawn = page.figures(*(_curve(name, rows) for name in first))
+    unit = "iteration" if stage in ROLLOUTS else "step"
+    drawn = page.figures(*(_curve(name, rows, unit) for name in first))
     if others:
-        more = page.figures(*(_curve(name, rows) for name in others))
+        more = page.figures(*(_curve(name, rows, unit) for name in others))
         drawn += f"<details><summary>All other metrics</summary>{more}</details>"
     return drawn or page.paragraph("Nothing is logged yet.")
 
 
-def _curve(name: str, rows: Rows) -> str:
+def _curve(name: str, rows: Rows, unit: str) -> str:
     steps = [(row["step"], float(row[name])) for row in rows if row.get(name) is not None]
     if not steps:
         return ""
-    svg = training_figure(
-        {"run": [{"iteration": step, name: value} for step, value in steps]}, [(name, name)]
-    )
+    points = [{unit: step, name: value} for step, value in steps]
+    svg = training_figure({"run": points}, [(name, name)], unit)
     reading = curve_reading(name, steps)
     return page.figure(svg, f"{name}.", METRICS[name].capitalize() + ".", reading, reading=reading)
 

@@ -195,6 +195,13 @@ def test_exit_codes(error, code, monkeypatch, capsys):
     assert errors.count("\n") == (0 if isinstance(error, SystemExit) else 1)
 
 
+def test_a_folder_that_cannot_be_made_is_said_in_words(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("a file")
+    assert main(["new", str(tmp_path / "notes.txt" / "project")]) == 1
+    found = capsys.readouterr().err
+    assert found == f"understudy: error: {tmp_path}/notes.txt: exists and is not a folder\n"
+
+
 def test_our_own_bugs_keep_their_traceback(monkeypatch):
     def fail(config) -> None:
         raise TypeError("a bug")

@@ -57,6 +57,14 @@ def test_the_page_has_curves_with_readings_findings_and_samples(ppo):
     assert not re.search(r"<script|src=|https?://(?!www\.w3)", html)
 
 
+def test_curves_count_what_the_trainer_counts(ppo, tmp_path):
+    assert "iteration</text>" in page_of(ppo)
+    rows = [{"step": n, "dpo/accuracy": 0.5} for n in (1, 2)]
+    html = page_of(put_run(tmp_path / "dpo", "dpo", rows, data="x", model="y"))
+    assert "step</text>" in html
+    assert "iteration</text>" not in html
+
+
 def test_a_run_that_has_just_begun_has_a_page(tmp_path):
     html = page_of(put_run(tmp_path / "sft", "sft", [], status="running", data="x", model="y"))
     assert "running, 0 logged steps" in html
