@@ -19,7 +19,6 @@ from statistics import fmean
 import torch
 
 from understudy.dpo.config import DPOConfig
-from understudy.dpo.loss import response_logprobs
 from understudy.dpo.train import train_dpo
 from understudy.engines.sampling import draw_responses
 from understudy.evaluation.compare import gold_comparer, head_to_head, win_rate_table
@@ -27,6 +26,7 @@ from understudy.models.chat import encode_responses
 from understudy.models.policies import Policy, load_policy
 from understudy.records import Prompt, Response, read_records
 from understudy.training.rankings import Element
+from understudy.training.responses import response_logprobs
 from understudy.training.run import read_lines
 from understudy.world.world import World
 

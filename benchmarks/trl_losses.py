@@ -1,4 +1,4 @@
-"""TRL's losses and gradients on one batch; tests/unit/{dpo,rloo,grpo}/test_loss.py hold what it
+"""TRL's losses and gradients on one batch; tests/unit/{dpo,kto,rloo,grpo}/test_loss.py hold what it
 prints.
 
     .peers/trl/bin/python benchmarks/trl_losses.py     (TRL 1.16, `make bench-peers`)
@@ -22,7 +22,15 @@ PAIRS = [
     {"prompt_ids": [8, 30], "chosen_ids": [4, 2], "rejected_ids": [6, 6, 13, 17, 2]},
     {"prompt_ids": [12, 14, 15, 16, 18], "chosen_ids": [19, 2], "rejected_ids": [20, 2]},
 ]
+FEEDBACK = [
+    {"prompt_ids": [5, 9, 21], "completion_ids": [7, 3, 2], "label": True},
+    {"prompt_ids": [8, 30], "completion_ids": [6, 6, 13, 17, 2], "label": False},
+    {"prompt_ids": [12, 14, 15, 16, 18], "completion_ids": [19, 2], "label": True},
+    {"prompt_ids": [22, 23, 24], "completion_ids": [10, 25, 2], "label": False},
+]
+"""Each prompt meets the response before it in the estimate of the KL."""
 BETA = 0.3
+DESIRABLE, UNDESIRABLE = 1.2, 0.9
 
 PROMPTS = [[5, 9, 21], [5, 9, 21], [8, 30], [8, 30]]
 RESPONSES = [[7, 3, 2], [11, 2], [4, 2], [6, 6, 13, 17, 2]]
@@ -63,12 +71,33 @@ def words() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="t1", eos_token="t2")
 
 
-def dpo() -> dict[str, float]:
-    """What DPO's trainer logs of one step at a rate of 0."""
-    import trl  # not in our environment, whose tests take the models and the batch from here
+def offline(name: str) -> dict[str, float]:
+    """What DPO's or KTO's trainer logs of one step at a rate of 0."""
+    import trl  # not in our environment, whose tests take the models and the batches from here
     from datasets import Dataset
 
-    arguments = trl.DPOConfig(
+    last = [row["completion_ids"] for row in FEEDBACK]
+    before = zip(FEEDBACK, [last[-1], *last[:-1]], strict=True)
+    weights = {"desirable_weight": DESIRABLE, "undesirable_weight": UNDESIRABLE}
+    config, trainer_class, rows, texts, more, logged = {
+        "dpo": (
+            trl.DPOConfig,
+            trl.DPOTrainer,
+            PAIRS,
+            {"prompt": "t5", "chosen": "t7", "rejected": "t8"},
+            {},
+            "rewards/accuracies",
+        ),
+        "kto": (
+            trl.KTOConfig,
+            trl.KTOTrainer,
+            [row | {"KL_completion_ids": ids} for row, ids in before],
+            {"prompt": "t5", "completion": "t7", "label": True},
+            weights,
+            "kl",
+        ),
+    }[name]
+    arguments: Any = config(
         output_dir="trl_out",
         report_to=[],
         use_cpu=True,
@@ -77,24 +106,25 @@ def dpo() -> dict[str, float]:
         learning_rate=0.0,
         max_grad_norm=1e9,
         gradient_checkpointing=False,
-        per_device_train_batch_size=len(PAIRS),
+        per_device_train_batch_size=len(rows),
         max_steps=1,
         max_length=None,
         logging_steps=1,
         beta=BETA,
         disable_dropout=True,
+        **more,
     )
-    trainer = trl.DPOTrainer(
+    trainer = trainer_class(
         model=sine_model(0.0),
         ref_model=sine_model(0.5),
         args=arguments,
         processing_class=words(),
-        train_dataset=Dataset.from_list([{"prompt": "t5", "chosen": "t7", "rejected": "t8"}]),
+        train_dataset=Dataset.from_list([texts]),
     )
-    trainer.train_dataset = Dataset.from_list(PAIRS)  # the trainer itself takes texts only
+    trainer.train_dataset = Dataset.from_list(rows)  # the trainer itself takes texts only
     trainer.train()
     (row,) = [row for row in trainer.state.log_history if "grad_norm" in row]
-    names = ("loss", "grad_norm", "rewards/chosen", "rewards/rejected", "rewards/accuracies")
+    names = ("loss", "grad_norm", "rewards/chosen", "rewards/rejected", logged)
     return {name: row[name] for name in names}
 
 
@@ -184,7 +214,8 @@ def main() -> None:
     """A line per trainer."""
     import trl
 
-    for name, row in (("dpo", dpo()), *((name, rollout(name)) for name in BETAS)):
+    rows = {name: offline(name) for name in ("dpo", "kto")}
+    for name, row in (rows | {name: rollout(name) for name in BETAS}).items():
         print(json.dumps({"trl": trl.__version__, "trainer": name} | row))
 
 

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from understudy.records import Demonstration, Ranking, write_records
+from understudy.records import Demonstration, Feedback, Ranking, write_records
 
 _WORDS = ["seven", "eight", "cat", "dog", "bread", "soup", "Anna", "lives", "house", "river"]
 
@@ -49,6 +49,29 @@ def write_rankings(
                 prompt=some_text(rng, 2, 6),
                 responses=responses,
                 tiers=tiers,
+                labeler_id=f"{role}-{i % 3}",
+                labeler_role=role,  # type: ignore[arg-type]
+            )
+        )
+    return write_records(path, rows)
+
+
+def write_feedback(path: Path, count: int = 16, seed: int = 0, role: str = "training") -> Path:
+    """Feedback by people who like a response if "soup" is in it, two to each other prompt."""
+    rng = random.Random(seed)
+    rows, prompt = [], ""
+    for i in range(count):
+        prompt = prompt if i % 3 == 2 else some_text(rng, 2, 6)
+        words = some_text(rng, 1, 6).split()
+        desirable = i % 2 == 0
+        words = [word for word in words if word != "soup"] + ["soup"] * desirable
+        rows.append(
+            Feedback(
+                id=f"f{i}",
+                prompt_id=f"p{i}",
+                prompt=prompt,
+                response=" ".join(words),
+                desirable=desirable,
                 labeler_id=f"{role}-{i % 3}",
                 labeler_role=role,  # type: ignore[arg-type]
             )

@@ -18,12 +18,14 @@ from tests.fixtures_models import save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 
 import understudy.dpo.train as dpo
+import understudy.kto.train as kto
 import understudy.reward.train as reward
 import understudy.rl.models as rl
 import understudy.sft.train as sft
 from understudy.dpo.config import DPOConfig
 from understudy.grpo.config import GRPOConfig
 from understudy.grpo.train import train_grpo
+from understudy.kto.config import KTOConfig
 from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar
 from understudy.ppo.train import train_ppo
@@ -43,6 +45,7 @@ FEW: dict[str, dict] = {
     "sft-fp64": dict(kind="llama_tied", dropout=0.2, **TEXT),
     "reward-fp64": dict(kind="llama", **TIES),
     "dpo-fp64": dict(kind="llama_tied", batch_size=5),
+    "kto-fp64": dict(kind="gpt2", batch_size=12, undesirable_weight=1.5),
     "ppo-fp64": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
     "rloo-fp64": dict(num_minibatches=2),
     "grpo-fp64": dict(inner_epochs=2),
@@ -62,6 +65,8 @@ MANY = {
 }
 MANY["dpo"] = dict(kind="llama", epochs=5, batch_size=5)
 MANY["dpo-fp32"] = dict(kind="gpt2", dtype="float32", epochs=5, batch_size=7)
+MANY["kto"] = dict(kind="llama_tied", epochs=5, batch_size=7)
+MANY["kto-fp32"] = dict(kind="llama", dtype="float32", epochs=5, batch_size=9)
 MANY["ppo"] = dict(ptx_coef=0.0, episodes=40)
 MANY["ppo-ptx"] = dict(episodes=40, inner_epochs=2)
 MANY["ppo-fp32"] = dict(episodes=16, dtype="float32", activation_checkpointing=True)
@@ -102,6 +107,7 @@ def precision(dtype: torch.dtype) -> Iterator[None]:
     load, scalar = partial(load_policy, dtype=dtype), partial(load_scalar, dtype=dtype)
     with (
         patch.object(dpo, "load_policy", load),
+        patch.object(kto, "load_policy", load),
         patch.object(rl, "load_policy", load),
         patch.object(rl, "load_scalar", scalar),
         patch.object(sft, "load_policy", load),
@@ -134,6 +140,8 @@ def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
     common |= dict(data=folder / "rankings.jsonl", valid_data=folder / "valid.jsonl")
     if name.startswith("dpo"):
         return dpo.train_dpo(DPOConfig(**(common | settings)))
+    if name.startswith("kto"):
+        return kto.train_kto(KTOConfig(**(common | settings)))
     return train_reward(RewardConfig(demonstrations=demos, **(common | settings)))
 
 

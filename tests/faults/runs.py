@@ -1,4 +1,4 @@
-"""The four trainers on tiny models, each in a child process that can be killed.
+"""The trainers on tiny models, each in a child process that can be killed.
 
 Children are forked from a process that has imported everything, so that an attempt costs a fraction
 of a second and not the imports. When to strike is counted in the child's own CPU time (Linux), so
@@ -22,6 +22,8 @@ from understudy.dpo.config import DPOConfig
 from understudy.dpo.train import train_dpo
 from understudy.grpo.config import GRPOConfig
 from understudy.grpo.train import train_grpo
+from understudy.kto.config import KTOConfig
+from understudy.kto.train import train_kto
 from understudy.ppo.train import train_ppo
 from understudy.records import file_hash
 from understudy.reward.config import RewardConfig
@@ -36,7 +38,7 @@ from understudy.training.checkpoint import (
 )
 from understudy.training.origin import code_version
 
-STAGES = ("sft", "reward", "dpo", "ppo", "ppo_ptx", "grpo")
+STAGES = ("sft", "reward", "dpo", "kto", "ppo", "ppo_ptx", "grpo")
 FAILED = 3
 """Exit code of a child whose training raised."""
 
@@ -66,6 +68,8 @@ def train(stage: str, folder: Path, out: Path, *, resume: bool) -> None:
         train_sft(SFTConfig(data=demos, valid_data=demos, epochs=3, batch_size=4, **common))
     elif stage == "dpo":
         train_dpo(DPOConfig(data=folder / "rankings.jsonl", batch_size=2, epochs=2, **common))
+    elif stage == "kto":
+        train_kto(KTOConfig(data=folder / "rankings.jsonl", batch_size=4, epochs=2, **common))
     elif stage == "reward":
         train_reward(
             RewardConfig(

@@ -23,6 +23,7 @@ TREE = {"text": "Hi", "role": "prompter", "message_id": "m", "replies": [
 GOOD = [
     {"prompt": "Name a tree.", "response": "Oak.", "id": "d1", "split": "train"},
     {"prompt": [USER], "completion": [ANSWER], "label": True},
+    {"prompt": "Name a tree.", "response": "Car.", "desirable": False, "labeler_id": "u1"},
     {"messages": [USER, ANSWER, USER, ANSWER], "system": "Be brief.", "tools": []},
     {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
     {"instruction": "Sort.", "input": "3 1", "output": "1 3", "history": [["a", "b"]]},

@@ -80,6 +80,7 @@ TRAINERS = {
     "sft": ("--model", "{model}", "--data", "{data}", "--epochs", 1, *SMALL),
     "reward": ("--model", "{model}", "--data", "{data}", *SMALL),
     "dpo": ("--model", "{model}", "--data", "{data}", *SMALL),
+    "kto": ("--model", "{model}", "--data", "{data}", *SMALL),
     "evaluate": ("--models", "a={model}", "b={model}", "--prompts", "{data}",
                  "--max-response-tokens", 4),
 }  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from understudy.dpo.config import DPOConfig
-from understudy.dpo.loss import Sums, reference_logprobs, summed
+from understudy.dpo.loss import batch_sums
 from understudy.models.batching import derived_seed, shuffled
 from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
@@ -24,6 +24,7 @@ from understudy.models.policies import load_policy, save_policy
 from understudy.models.sharding import shard
 from understudy.models.trunk import context_length
 from understudy.training.rankings import read_rankings
+from understudy.training.responses import Sums, known_logprobs
 from understudy.training.settings import prepare_trainer_run
 from understudy.training.steps import Learner, Metrics, Steps
 
@@ -49,16 +50,16 @@ def train_dpo(config: DPOConfig) -> Path:
 
     # 2. The reference's log-probs, by the policy as it is now.
     model.eval()
-    reference = reference_logprobs(model, train.rows, pad_id, budget, ranks)
+    reference = known_logprobs(model, train.rows, pad_id, budget, ranks)
     held_back = [] if valid is None else valid.rows
-    valid_reference = reference_logprobs(model, held_back, pad_id, budget, ranks)
+    valid_reference = known_logprobs(model, held_back, pad_id, budget, ranks)
 
     def measured() -> dict[str, float]:
         """Loss and accuracy on the validation rankings."""
         if valid is None:
             return {}
         with torch.no_grad():
-            sums = summed(model, held_back, valid_reference, pad_id, config.beta, budget, ranks)
+            sums = batch_sums(model, held_back, valid_reference, pad_id, config.beta, budget, ranks)
         return {
             "dpo/valid_loss": float(sums["loss"]),
             "dpo/valid_accuracy": float(sums["right"] / sums["pairs"]),
@@ -83,7 +84,7 @@ def train_dpo(config: DPOConfig) -> Path:
             order = shuffled(len(train.rows), config.seed, "dpo/order", epoch)
             chosen = order[number * config.batch_size : (number + 1) * config.batch_size]
             rows, known = [train.rows[i] for i in chosen], [reference[i] for i in chosen]
-            metrics = _metrics(summed(model, rows, known, pad_id, config.beta, budget, ranks))
+            metrics = _metrics(batch_sums(model, rows, known, pad_id, config.beta, budget, ranks))
             result = learner.step(config.max_grad_norm, lr)
             metrics |= {
                 "dpo/lr": lr,

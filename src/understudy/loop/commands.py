@@ -26,7 +26,7 @@ class Command:
         return getattr(module, self.config), getattr(module, self.function)
 
 
-TRAINERS = ("sft", "reward", "ppo", "rloo", "grpo", "raft", "dpo")
+TRAINERS = ("sft", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto")
 """Commands that train a model, and so run on several ranks."""
 
 COMMANDS: tuple[Command, ...] = (
@@ -351,6 +351,13 @@ COMMANDS: tuple[Command, ...] = (
         "DPOConfig",
         "train_dpo",
         "optimise a model on rankings directly, without a reward model",
+    ),
+    Command(
+        "kto",
+        "understudy.kto.train",
+        "KTOConfig",
+        "train_kto",
+        "optimise a model on single responses, each desirable or not",
     ),
     Command(
         "evaluate",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from understudy.loop.data_problems import line, problems_of
-from understudy.records import Demonstration, Prompt, Ranking
+from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import visible
 from understudy.records.overlap import overlap
 from understudy.records.reading import Found, read_found
@@ -59,7 +59,7 @@ class Contents:
     """The contents of a file."""
 
     placed: list[tuple[str, Any]]
-    """(place, record) of the rows as demonstrations, rankings, prompts or text."""
+    """(place, record) of the rows as demonstrations, rankings, feedback, prompts or text."""
     found: Found
     """Shapes, bad rows, and ignored keys."""
 
@@ -87,7 +87,7 @@ def check_data(config: DataCheckConfig) -> None:
     print(f"{config.data}: {_listed(found.shapes)}")
     for text in [*_counts(contents), *found.lines(), *_ignored(found), *_bad_lines(found)]:
         print(f"  {text}")
-    problems = problems_of(contents.placed) + _kinds(contents)
+    problems = problems_of(contents.placed) + _kinds(contents) + _one_sided(contents)
     if config.valid_data is not None:
         others = read_contents(config.valid_data)
         if others.found.bad:
@@ -128,10 +128,16 @@ def _ignored(found: Found) -> list[str]:
 
 
 def _kinds(contents: Contents) -> list[str]:
-    kinds = [kind for kind in (Demonstration, Ranking, Prompt, str) if contents.of(kind)]
-    if len(kinds) < 2:
+    kinds = (Demonstration, Ranking, Feedback, Prompt, str)
+    if sum(bool(contents.of(kind)) for kind in kinds) < 2:
         return []
     return ["several kinds in one file: a trainer reads one kind and refuses others"]
+
+
+def _one_sided(contents: Contents) -> list[str]:
+    said = {f.desirable for f in contents.of(Feedback)}
+    name = "undesirable" if True in said else "desirable"
+    return [f"no response is {name}: KTO needs both kinds"] if len(said) == 1 else []
 
 
 def _counts(contents: Contents) -> list[str]:
@@ -144,6 +150,8 @@ def _counts(contents: Contents) -> list[str]:
         )
     if rankings := contents.of(Ranking):
         lines += _ranking_counts(rankings)
+    if feedback := contents.of(Feedback):
+        lines.append(_feedback_counts(feedback))
     if prompts := contents.of(Prompt):
         lines.append(
             f"{len(prompts):,} prompts of {len({p.user_id for p in prompts}):,} users for sampling "
@@ -176,6 +184,15 @@ def _ranking_counts(rankings: Sequence[Ranking]) -> list[str]:
     if held_out:
         lines.append(f"NOTE {held_out:,} rankings are by held-out labelers: for valid_data only")
     return lines
+
+
+def _feedback_counts(feedback: Sequence[Feedback]) -> str:
+    desirable = sum(f.desirable for f in feedback)
+    return (
+        f"{len(feedback):,} feedback records for KTO by {_people(f.labeler_id for f in feedback)}: "
+        f"{desirable:,} desirable, {len(feedback) - desirable:,} undesirable; SFT learns the "
+        "desirable ones from the same file"
+    )
 
 
 def _bad_lines(found: Found) -> list[str]:
@@ -214,7 +231,8 @@ def _word_lengths(contents: Contents) -> list[str]:
         for record in contents.records
         if not isinstance(record, str)
     ]
-    responses = [words(d.response) for d in contents.of(Demonstration)]
+    single = [*contents.of(Demonstration), *contents.of(Feedback)]
+    responses = [words(record.response) for record in single]
     responses += [words(text) for r in contents.of(Ranking) for text in r.responses]
     documents = [words(text) for text in contents.of(str)]
     named = {"prompts": prompts, "responses": responses, "documents": documents}
@@ -237,8 +255,9 @@ def _check_with_model(config: DataCheckConfig, contents: Contents) -> list[str]:
     print(f"  tokens of {config.model}, context {context or 'unlimited'}:")
     limits = Limits(config, context, _painter(config.color))
     problems: list[str] = []
-    if contents.of(Demonstration):
-        problems += _demonstrations(limits, contents, tokenizer)
+    for kind in (Demonstration, Feedback):
+        if contents.of(kind):
+            problems += _single_responses(limits, contents, tokenizer, kind)
     if contents.of(Ranking):
         problems += _rankings(limits, contents, tokenizer)
     if contents.of(str):
@@ -266,24 +285,28 @@ class Limits:
         return min(prompt_length + self.config.max_response_tokens, self.context or 2**31)
 
 
-def _demonstrations(limits: Limits, contents: Contents, tokenizer: Any) -> list[str]:
+def _single_responses(limits: Limits, contents: Contents, tokenizer: Any, kind: type) -> list[str]:
+    """Demonstrations, or feedback, of which the loss counts the last response only."""
     from understudy.models.chat import encode_examples
 
-    records = contents.of(Demonstration)
-    places = contents.places(Demonstration)
+    records, places = contents.of(kind), contents.places(kind)
     pairs = [(d.prompt, d.response) for d in records]
     rows = encode_examples(tokenizer, pairs, places.__getitem__)
     prompts = [row.prompt_length for row in rows]
     responses = [row.end - row.prompt_length for row in rows]
     problems = _check_prompts(limits, prompts, places)
     problems += _check_responses(limits, prompts, responses, places)
-    counted = sum(sum(row.loss_mask) for row in rows)
+    masks = [row.loss_mask for row in rows]
+    if kind is Feedback:
+        masks = [[0] * row.prompt_length + row.loss_mask[row.prompt_length :] for row in rows]
+    counted = sum(map(sum, masks))
     total = sum(len(row.input_ids) for row in rows)
     print(f"    the loss counts {counted:,} of {total:,} tokens ({counted / total:.0%})")
-    for record, row in list(zip(records, rows, strict=True))[: limits.config.examples]:
+    for record, row, mask in list(zip(records, rows, masks, strict=True))[: limits.config.examples]:
         end = min(len(row.input_ids), limits.room(row.prompt_length))
-        shown = limits.paint(tokenizer, row.input_ids[:end], row.loss_mask[:end])
-        print(f"  {visible(record.id)}:\n    {shown}")
+        label = f" ({'' if record.desirable else 'un'}desirable)" if kind is Feedback else ""
+        shown = limits.paint(tokenizer, row.input_ids[:end], mask[:end])
+        print(f"  {visible(record.id)}{label}:\n    {shown}")
     return problems
 
 

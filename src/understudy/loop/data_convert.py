@@ -8,13 +8,25 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from understudy.records import Demonstration, Prompt, Ranking, RecordError, write_records
+from understudy.records import (
+    Demonstration,
+    Feedback,
+    Prompt,
+    Ranking,
+    Rating,
+    RecordError,
+    Response,
+    read_records,
+    write_records,
+)
 from understudy.records.convert import visible
+from understudy.records.feedback import of_rating
 from understudy.records.reading import Found, read_found
 
 _KINDS: dict[str, Any] = {
     "demonstrations": Demonstration,
     "rankings": Ranking,
+    "feedback": Feedback,
     "prompts": Prompt,
 }
 _MOST_BAD_ROWS = 5
@@ -29,11 +41,15 @@ class ConvertConfig:
     """A file or folder of rows (docs/records.md), or a data set: ORG/NAME@CONFIG#SPLIT."""
     out: Path
     """The records, .jsonl or .parquet."""
-    kind: Literal["demonstrations", "rankings", "prompts"] | None = None
+    kind: Literal["demonstrations", "rankings", "feedback", "prompts"] | None = None
     """Kind of record to read the rows as; without it, their shape decides."""
     best: bool = False
     """Write the best response of each ranking as a demonstration; rankings whose best responses tie
     are dropped and counted."""
+    responses: Path | None = None
+    """The responses that `data`, a file of ratings, is about; writes feedback."""
+    desirable_from: int = 5
+    """Lowest Likert rating, of 1 to 7, that makes a response desirable; needs `responses`."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, instead of writing nothing."""
     overwrite: bool = False
@@ -42,6 +58,13 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         if self.best and self.kind not in (None, "rankings"):
             raise ValueError(f"--best takes rankings; leave out --kind {self.kind}")
+        if self.responses is not None and (self.best or self.kind not in (None, "feedback")):
+            raise ValueError("--responses makes feedback of ratings; leave out --best and --kind")
+        if not 2 <= self.desirable_from <= 7:
+            raise ValueError(
+                f"desirable_from is {self.desirable_from}; it must be 2 to 7, so that a rating can "
+                "be below it"
+            )
 
 
 def convert_data(config: ConvertConfig) -> str:
@@ -51,9 +74,12 @@ def convert_data(config: ConvertConfig) -> str:
     found = Found(lenient=config.skip_bad)
     kinds: Counter[str] = Counter()
     kind = None if config.kind is None else _KINDS[config.kind]
-    placed = read_found(config.data, Ranking if config.best else kind, found)
     if config.best:
-        placed = _best(placed, found)
+        placed = _best(read_found(config.data, Ranking, found), found)
+    elif config.responses is not None:
+        placed = _rated(config, read_found(config.data, Rating, found))
+    else:
+        placed = read_found(config.data, kind, found)
     records = _only_one_kind(config.data, placed, kinds)
     write_records(config.out, records)
     lines = [
@@ -80,6 +106,19 @@ def _best(placed: Iterator[tuple[str, Any]], found: Found) -> Iterator[tuple[str
         shared = {key: row[key] for key in ("prompt_id", "prompt", "labeler_id")}
         response = ranking.responses[ranking.tiers[0][0]]
         yield place, Demonstration.from_json({**shared, "response": response})
+
+
+def _rated(config: ConvertConfig, placed: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The rated responses as feedback."""
+    assert config.responses is not None
+    responses = {one.id: one for one in read_records(config.responses, Response)}
+    for place, rating in placed:
+        if rating.response_id not in responses:
+            raise RecordError(
+                f"{config.data} {place}: response {visible(rating.response_id)} is not in "
+                f"{config.responses}"
+            )
+        yield place, of_rating(rating, responses[rating.response_id], config.desirable_from)
 
 
 def _only_one_kind(

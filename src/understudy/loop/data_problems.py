@@ -5,7 +5,7 @@ import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from understudy.records import Demonstration, Prompt, Ranking
+from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import visible
 from understudy.records.overlap import Placed, prompt_key
 from understudy.records.schema import prompt_text
@@ -16,9 +16,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 
 def problems_of(placed: Placed) -> list[str]:
     """A line for each kind of problem, with the number of rows and the place of the first."""
-    demonstrations, rankings, prompts = (
+    demonstrations, rankings, feedback, prompts = (
         [(place, record) for place, record in placed if isinstance(record, kind)]
-        for kind in (Demonstration, Ranking, Prompt)
+        for kind in (Demonstration, Ranking, Feedback, Prompt)
     )
     found = [
         (_equal_responses(rankings), "rankings prefer a response to one with the same text"),
@@ -26,6 +26,9 @@ def problems_of(placed: Placed) -> list[str]:
         (_blank_responses(rankings), "rankings have a blank response"),
         (_repeated(rankings, _ranking_key), "rankings repeat an earlier one exactly"),
         (_repeated(demonstrations, _example_key), "demonstrations are exact duplicates"),
+        (_blank_responses(feedback), "feedback records have a blank response"),
+        (_repeated(feedback, _feedback_key), "feedback records repeat an earlier one exactly"),
+        (_reversed(feedback), "feedback records contradict an earlier one of the same response"),
         (_repeated(prompts, lambda p: prompt_key(p.prompt)), "prompts are exact duplicates"),
     ]
     lines = [line(places, text) for places, text in found if places]
@@ -43,6 +46,21 @@ def _example_key(record: Demonstration) -> Hashable:
 
 def _ranking_key(record: Ranking) -> Hashable:
     return prompt_key(record.prompt), record.responses, record.tiers, record.labeler_id
+
+
+def _feedback_key(record: Feedback) -> Hashable:
+    return prompt_key(record.prompt), record.response, record.desirable, record.labeler_id
+
+
+def _reversed(placed: Placed) -> list[str]:
+    seen: set[Hashable] = set()
+    places = []
+    for place, record in placed:
+        key = prompt_key(record.prompt), record.response.strip()
+        if (*key, not record.desirable) in seen:
+            places.append(place)
+        seen.add((*key, record.desirable))
+    return places
 
 
 def _repeated(placed: Placed, key: Any) -> list[str]:
@@ -79,7 +97,7 @@ def _contradictions(placed: Placed) -> list[str]:
 
 
 def _blank_responses(placed: Placed) -> list[str]:
-    return [place for place, record in placed if not all(map(str.strip, record.responses))]
+    return [place for place, record in placed if not all(map(str.strip, _responses(record)))]
 
 
 def _control_characters(placed: Placed) -> list[str]:
@@ -98,7 +116,10 @@ def _control_characters(placed: Placed) -> list[str]:
 def _texts(record: Any) -> list[str]:
     if isinstance(record, str):
         return [record]
-    texts = [prompt_text(record.prompt)]
-    if isinstance(record, Demonstration):
-        return [*texts, record.response]
-    return [*texts, *record.responses] if isinstance(record, Ranking) else texts
+    return [prompt_text(record.prompt), *_responses(record)]
+
+
+def _responses(record: Any) -> tuple[str, ...]:
+    if isinstance(record, Ranking):
+        return record.responses
+    return () if isinstance(record, Prompt) else (record.response,)

@@ -79,6 +79,8 @@ def examine(
             found += [*f.no_better_than_length(results), f.misses_held_out_labelers(results)]
     elif stage == "dpo":
         found = [f.skipped_steps(rows), f.preferred_less_likely(rows)]
+    elif stage == "kto":
+        found = [f.skipped_steps(rows), f.desirable_less_likely(rows)]
     else:
         raise ValueError(f"doctor reads training runs; {run} is a {stage} run")
     return [finding for finding in found if finding is not None]

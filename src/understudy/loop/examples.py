@@ -52,6 +52,7 @@ EXAMPLES: dict[str, str] = {
     "raft": "--model runs/sft/model --reward-model runs/reward/model "
     "--prompts prompts.train.jsonl --out runs/raft",
     "dpo": "--model runs/sft/model --data rankings.jsonl --out runs/dpo",
+    "kto": "--model runs/sft/model --data feedback.jsonl --out runs/kto",
     "evaluate": "--models sft=runs/sft/model ppo=runs/ppo/model --prompts prompts.test.jsonl "
     "--out runs/evaluation",
     "benchmark": "--models base=my-org/my-model sft=runs/sft/model --tasks paper "

@@ -435,6 +435,28 @@ def preferred_less_likely(rows: Rows) -> Finding | None:
     )
 
 
+# KTO
+
+
+def desirable_less_likely(rows: Rows) -> Finding | None:
+    """Desirable responses themselves lost probability, as with too high a rate (KTO, 4.2)."""
+    good, bad = series(rows, "kto/desirable"), series(rows, "kto/undesirable")
+    if not good:
+        return None
+    last = max(1, len(good) // 10)
+    ours, theirs = fmean(good[-last:]), fmean(bad[-last:]) if bad else 0.0
+    if ours > -0.5:
+        return None
+    points = series(rows, "kto/kl")
+    return Finding(
+        "desirable responses became less likely",
+        f"their reward is {ours:.2f} in the last {last} steps (0 at the start), that of "
+        f"undesirable ones {theirs:.2f}; the reference point was 0 in "
+        f"{points.count(0.0) / len(points):.0%} of steps, so nothing held the two apart",
+        "a lower lr; a higher desirable_weight or beta; SFT on the desirable responses first",
+    )
+
+
 # Any stage
 
 

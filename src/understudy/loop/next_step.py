@@ -82,6 +82,10 @@ AFTER: dict[str, Callable[[Settings], str]] = {
         f"understudy doctor {s['out']}, then understudy evaluate --models sft={s['model']} "
         f"dpo={s['out']}/model --prompts TEST_PROMPTS.jsonl --out runs/evaluation"
     ),
+    "kto": lambda s: (
+        f"understudy doctor {s['out']}, then understudy evaluate --models sft={s['model']} "
+        f"kto={s['out']}/model --prompts TEST_PROMPTS.jsonl --out runs/evaluation"
+    ),
     "evaluate": _after_evaluate,
     "benchmark": lambda s: f"understudy report EVALUATION --benchmark {s['out']}",
     "world pretrain": lambda s: f"understudy chat {s['out']}/model",

@@ -27,6 +27,7 @@ STAGES = {
     "grpo": "GRPO",
     "raft": "RAFT",
     "dpo": "DPO",
+    "kto": "KTO",
 }
 ROLLOUTS = ("ppo", "rloo", "grpo", "raft")
 """Trainers that sample from the policy; they count iterations."""
@@ -35,6 +36,7 @@ FIRST = {
     "sft": ("sft/loss", "sft/valid_loss", "sft/valid_score"),
     "reward": ("reward/accuracy", "reward/loss", "reward/margin"),
     "dpo": ("dpo/accuracy", "dpo/margin", "dpo/better", "dpo/valid_accuracy"),
+    "kto": ("kto/margin", "kto/desirable", "kto/undesirable", "kto/kl", "kto/valid_accuracy"),
     **{n: tuple(f"{n}/{m}" for m in SAMPLING) for n in ROLLOUTS},
 }
 """The most important metrics; the others are collapsed."""

@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, Union
 
@@ -135,6 +136,45 @@ def _read_plain(value: Any, hint: Any, name: str) -> Any:
     if hint is str:
         check_text(value, name)
     return value
+
+
+def read_yes(value: Any, name: str) -> bool:
+    """A yes or no in any of the usual spellings; blank means no.
+
+    >>> read_yes("Yes", "consent"), read_yes(0, "consent"), read_yes(" ", "consent")
+    (True, False, False)
+    """
+    word = "" if value is None else str(value).strip().lower()
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise RecordError(f"field '{name}' is {shortened(value)}; it must be true or false")
+
+
+_YES = frozenset(("true", "yes", "y", "1", "1.0", "on"))
+_NO = frozenset(("false", "no", "n", "0", "0.0", "off", ""))
+
+
+def read_time(value: Any, name: str) -> str | None:
+    """ISO 8601 text of ISO text or of Unix time in seconds, milli-, micro- or nanoseconds."""
+    text = str(value).strip()
+    if not text or re.fullmatch(r"\d{4}(-\d\d)?", text):
+        return text or None
+    try:
+        if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
+            seconds = float(text)
+            while seconds >= 1e11:
+                seconds /= 1000
+            return datetime.fromtimestamp(seconds, UTC).isoformat()
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise RecordError(
+            f"field '{name}' is {shortened(value)}; write the time as ISO 8601, like "
+            "2026-03-04T12:00:00Z"
+        ) from None
+    offset = moment.utcoffset()
+    return moment.astimezone(UTC).isoformat() if offset else text
 
 
 def check_text(value: Any, name: str) -> None:

@@ -31,8 +31,8 @@ JSON_COLUMNS = b"understudy.json_columns"
 """Key of a Parquet file's metadata that lists the columns with JSON text."""
 _CELLS_OF_JSON = frozenset(
     "messages conversations conversation chosen rejected responses completions tiers ranks scores "
-    "margin score_chosen score_rejected label kto_tag weight tags likert flags temperature seed "
-    "finished logprob history tools turns instances".split()
+    "margin score_chosen score_rejected label kto_tag desirable weight tags likert flags "
+    "temperature seed finished logprob history tools turns instances".split()
 )
 """CSV columns whose cells are read as JSON where they are valid JSON; all others are text."""
 _DELIMITERS = ",;\t|"

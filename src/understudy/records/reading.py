@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from understudy.records.convert import Json, RecordError, hints_of, shortened, visible
+from understudy.records.feedback import of_ranking
 from understudy.records.files import iter_rows
 from understudy.records.names import split_named
-from understudy.records.schema import Demonstration, Prompt, Ranking, read_yes
-from understudy.records.shapes import SHAPES, LeftOut, Shape, find_shape
+from understudy.records.schema import Demonstration, Feedback, Prompt, Ranking
+from understudy.records.shapes import LABELS, SHAPES, LeftOut, Shape, find_shape, is_desirable
 from understudy.records.turns import blank, with_system
 
-_SHAPED = (Demonstration, Ranking, Prompt, str)
+_SHAPED = (Demonstration, Ranking, Feedback, Prompt, str)
 """Kinds with several shapes."""
 _SYSTEM = ("system", "system_prompt", "system_message")
-_LABEL = ("label", "kto_tag")
+_ELSE = {Prompt: None, Feedback: Ranking}
+"""Kinds that rows of other shapes can be read as, and which: all or one kind."""
 _REFUSED = {
     "tools": "tool use is not supported",
     "functions": "tool use is not supported",
@@ -47,6 +49,8 @@ class Found:
     """Rows by key that nothing reads."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Valid rows that are not for training, by reason."""
+    between: int = 0
+    """Responses that are neither the best nor the worst of a ranking read as feedback."""
     bad: list[str] = field(default_factory=list)
     """The error of each bad row, with its place."""
     notes: list[str] = field(default_factory=list)
@@ -60,6 +64,8 @@ class Found:
     def lines(self) -> list[str]:
         """The notes, and how many rows were left out and why."""
         left = [f"{n:,} rows left out: {reason}" for reason, n in self.left_out.items()]
+        if self.between:
+            left.append(f"{self.between:,} responses left out: neither best nor worst")
         return [*self.notes, *left]
 
 
@@ -87,7 +93,8 @@ def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str,
             if not made and kind is None and other is not None:
                 shape, made = other, other.convert({"rows": rows})
             for item in made:
-                yield place, _record(shape.kind, item)
+                for record in _made(kind or shape.kind, shape, item, found):
+                    yield place, record
         except RecordError as error:
             _refuse(found, f"{place}: {error}", path)
 
@@ -113,7 +120,7 @@ def _records(
         return [kind.from_json(_tidy(row, kind) if isinstance(row, Mapping) else row)]
     if isinstance(row, str):  # a file of plain texts
         row = {"text": row} if kind is str else {"prompt": row}
-    shape = find_shape(row, kind) or (find_shape(row) if kind is Prompt else None)
+    shape = find_shape(row, kind) or (find_shape(row, _ELSE[kind]) if kind in _ELSE else None)
     found.shapes["an unknown shape" if shape is None else shape.name] += 1
     if shape is None:
         raise RecordError(_unknown(row, kind))
@@ -128,7 +135,20 @@ def _records(
         return []
     if not made:
         found.left_out[f"without a {shape.kind.noun}"] += 1
-    return [_record(kind or shape.kind, item) for item in made]
+    return [one for item in made for one in _made(kind or shape.kind, shape, item, found)]
+
+
+def _made(kind: Any, shape: Shape, row: Json, found: Found) -> list[Any]:
+    """The records of one kind that a converted row becomes."""
+    if not (kind is Feedback and shape.kind is Ranking):
+        return [_record(kind, row)]
+    ranking = _record(Ranking, row)
+    feedback = of_ranking(ranking)
+    if feedback:
+        found.between += len(ranking.responses) - len(feedback)
+    else:
+        found.left_out["all responses tie"] += 1
+    return feedback
 
 
 def _record(kind: Any, row: Json) -> Any:
@@ -170,22 +190,16 @@ def _is_within(row: Json, key: str) -> bool:
 
 def _check_label(row: Json, shape: Shape) -> None:
     """Apply a label, which says whether a demonstration is good (KTO); LeftOut if it is not."""
-    for key in _LABEL:
-        if blank(row.get(key)) or shape.kind is Prompt or key in shape.keys:
-            continue
-        if shape.kind is not Demonstration:
-            raise RecordError(
-                f"field '{key}' is {shortened(row[key])}, but the row already says which "
-                "response is better; delete or rename it"
-            )
-        try:
-            desirable = read_yes(row[key], key)
-        except RecordError as error:
-            raise RecordError(
-                f"{error} (whether the response is good); rename it if it means something else"
-            ) from None
-        if not desirable:
-            raise LeftOut(f"{key} is false: a response that must not be learned")
+    keys = [key for key in LABELS if key not in shape.keys and not blank(row.get(key))]
+    if not keys or shape.kind in (Prompt, Feedback):
+        return
+    if shape.kind is not Demonstration:
+        raise RecordError(
+            f"field '{keys[0]}' is {shortened(row[keys[0]])}, but the row already says which "
+            "response is better; delete or rename it"
+        )
+    if not is_desirable(row):
+        raise LeftOut(f"{keys[0]} is false: a response that must not be learned")
 
 
 def _ignored(row: Json, shape: Shape, kind: Any) -> list[str]:
@@ -193,7 +207,7 @@ def _ignored(row: Json, shape: Shape, kind: Any) -> list[str]:
     if kind is not str:
         used |= set(hints_of(kind))
     if kind is not Prompt:
-        used |= {*_LABEL}
+        used |= {*LABELS}
     ignored = [str(key) for key, value in row.items() if key not in used and value is not None]
     split = row.get("split")
     if split is not None and "split" in used and _split(split) is None:
@@ -233,9 +247,9 @@ def _missing(row: Mapping[str, Any], kind: Any) -> str:
     """What the nearest shape needs besides the present keys."""
     keys = [str(key) for key in row]
     shapes = [shape for shape in SHAPES if kind is None or shape.kind is kind]
-    shapes = [shape for shape in shapes if any(row.get(name) is None for name in shape.keys)]
+    shapes = [shape for shape in shapes if any(blank(row.get(name)) for name in shape.keys)]
     nearest = max(shapes, key=lambda shape: _likeness(shape, keys))
-    missing = sorted(name for name in nearest.keys if row.get(name) is None)
+    missing = sorted(name for name in nearest.keys if blank(row.get(name)))
     if _likeness(nearest, keys) < 0.5:
         return ""
     if missing[0] in row:

@@ -7,10 +7,8 @@ shapes of public data sets to these rows.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import combinations
 from typing import Any, ClassVar, Literal, Self
@@ -20,7 +18,8 @@ from understudy.records.convert import (
     Json,
     RecordError,
     read_row,
-    shortened,
+    read_time,
+    read_yes,
     write_value,
 )
 
@@ -139,7 +138,7 @@ class Prompt(_Record):
         if "consent" in row:
             row["consent"] = read_yes(row["consent"], "consent")
         if row.get("created_at") is not None:
-            row["created_at"] = _read_time(row["created_at"], "created_at")
+            row["created_at"] = read_time(row["created_at"], "created_at")
         _derive(row, "id", ("prompt",))
         if row.get("user_id") is None and row.get("id") is not None:
             row["user_id"] = f"user-of-{row['id']}"
@@ -345,6 +344,45 @@ class Ranking(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Feedback(_Record):
+    """Whether one response was desirable, as a person or a rule says: a thumb up or down.
+
+    `Feedback(id="f1", prompt_id="p1", prompt="Name a prime.", response="9", desirable=False,
+    labeler_id="u1")`
+    """
+
+    noun: ClassVar[str] = "feedback record"
+    needs: ClassVar[str] = (
+        "prompt, response (or completion) and desirable (or label): true or false; a ranking "
+        "serves too"
+    )
+
+    id: str
+    """Opaque id."""
+    prompt_id: str
+    """Id of the prompt."""
+    prompt: Conversation
+    """The prompt itself."""
+    response: str
+    """The response that was judged."""
+    desirable: bool
+    """Whether a model should respond like this."""
+    labeler_id: str
+    """Who judged: a labeler or a user."""
+    labeler_role: Role = "training"
+    """Whether this labeler's records may train a model."""
+    split: Split | None = None
+    """Split of the prompt's user."""
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+
+    @classmethod
+    def _complete(cls, row: Json) -> Json:
+        return _complete_label(row, ("prompt", "response", "desirable", "labeler_id"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison(_Record):
     """Which of two responses a labeler prefers; `swap` shows the same judgement in the other order.
 
@@ -458,45 +496,6 @@ def _check_flags(flags: Mapping[str, bool]) -> None:
     unknown = sorted(set(flags) - set(FLAGS))
     if unknown:
         raise RecordError(f"field 'flags' has {unknown[0]!r}; known flags: {', '.join(FLAGS)}")
-
-
-def read_yes(value: Any, name: str) -> bool:
-    """A yes or no in any of the usual spellings; blank means no.
-
-    >>> read_yes("Yes", "consent"), read_yes(0, "consent"), read_yes(" ", "consent")
-    (True, False, False)
-    """
-    word = "" if value is None else str(value).strip().lower()
-    if word in _YES:
-        return True
-    if word in _NO:
-        return False
-    raise RecordError(f"field '{name}' is {shortened(value)}; it must be true or false")
-
-
-_YES = frozenset(("true", "yes", "y", "1", "1.0", "on"))
-_NO = frozenset(("false", "no", "n", "0", "0.0", "off", ""))
-
-
-def _read_time(value: Any, name: str) -> str | None:
-    """ISO 8601 text of ISO text or of Unix time in seconds, milli-, micro- or nanoseconds."""
-    text = str(value).strip()
-    if not text or re.fullmatch(r"\d{4}(-\d\d)?", text):
-        return text or None
-    try:
-        if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
-            seconds = float(text)
-            while seconds >= 1e11:
-                seconds /= 1000
-            return datetime.fromtimestamp(seconds, UTC).isoformat()
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise RecordError(
-            f"field '{name}' is {shortened(value)}; write the time as ISO 8601, like "
-            "2026-03-04T12:00:00Z"
-        ) from None
-    offset = moment.utcoffset()
-    return moment.astimezone(UTC).isoformat() if offset else text
 
 
 def _complete_label(row: Json, names: tuple[str, ...]) -> Json:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.records import trees
-from understudy.records.convert import Json, RecordError, shortened
-from understudy.records.schema import Demonstration, Prompt, Ranking
+from understudy.records.convert import Json, RecordError, read_yes, shortened
+from understudy.records.schema import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.turns import (
     Turns,
     after_prompt,
@@ -23,6 +23,8 @@ from understudy.records.turns import (
 )
 
 Convert = Callable[[Json], list[Json]]
+LABELS = ("label", "kto_tag", "desirable")
+"""Keys that say whether a response is good (KTO)."""
 
 
 class LeftOut(Exception):
@@ -62,8 +64,25 @@ def find_shape(row: Any, kind: Any = None) -> Shape | None:
     """The first shape that a row has, among those of one kind if it is given."""
     if not isinstance(row, Mapping):
         return None
+    row = dict(row)
+    if labels := [row[key] for key in LABELS if not blank(row.get(key))]:
+        row["label"] = labels[0]
     shapes = (shape for shape in SHAPES if kind is None or shape.kind is kind)
-    return next((shape for shape in shapes if shape.fits(dict(row))), None)
+    return next((shape for shape in shapes if shape.fits(row)), None)
+
+
+def is_desirable(row: Json) -> bool | None:
+    """What a row's label says of its response; None without a label."""
+    keys = [key for key in LABELS if not blank(row.get(key))]
+    try:
+        said = {read_yes(row[key], key) for key in keys}
+    except RecordError as error:
+        raise RecordError(
+            f"{error} (whether the response is good); rename it if it means something else"
+        ) from None
+    if len(said) > 1:
+        raise RecordError(f"fields '{keys[0]}' and '{keys[-1]}' disagree; keep one")
+    return said.pop() if said else None
 
 
 def _read_ranks(row: Json) -> list[Json]:
@@ -157,7 +176,7 @@ def _read_response(row: Json) -> list[Json]:
     names = [name for name in ("response", "completion") if not blank(row.get(name))]
     if len(names) == 2 and row["response"] != row["completion"]:
         raise RecordError("fields 'response' and 'completion' differ; keep one of the two")
-    name = names[0] if names else "response"
+    name = names[0] if names else "response" if "response" in row else "completion"
     value, given = row.get(name), row["prompt"]
     if isinstance(value, list | tuple | Mapping):
         turns = after_prompt(turns_of(value, name), conversation(given), name)
@@ -352,9 +371,27 @@ def _asks_last(row: Json) -> bool:
     return isinstance(last, Mapping) and str(last.get("role")).lower() in ("user", "human")
 
 
+def _labelled(shape: Shape) -> Shape:
+    """A shape of demonstrations with a label beside the response, read as feedback."""
+    return Shape(
+        name=f"{shape.name} with a label",
+        kind=Feedback,
+        keys=shape.keys | {"label"},
+        reads=shape.reads,
+        convert=lambda row: [
+            item | {"desirable": is_desirable(row)} for item in shape.convert(row)
+        ],
+        when=lambda row: (
+            shape.when(row)
+            and not blank(row["label"])
+            and not ("messages" in shape.keys and _asks_last(row))
+        ),
+    )
+
+
 _SCORES = "margin score_chosen score_rejected"
 _ALPACA = "input context history"
-SHAPES: tuple[Shape, ...] = (
+_UNLABELLED: tuple[Shape, ...] = (
     _shape("K responses with tiers", Ranking, "prompt responses tiers", convert=_read_ranks),
     _shape("K responses with ranks", Ranking, "prompt responses ranks", convert=_read_ranks),
     _shape("K responses with scores", Ranking, "prompt responses scores", convert=_read_ranks),
@@ -469,5 +506,13 @@ SHAPES: tuple[Shape, ...] = (
     _shape("prompts", Prompt, "prompt", convert=_read_prompt),
     _shape("instructions", Prompt, "instruction", reads=_ALPACA, convert=_read_instruction),
     _shape("plain text", str, "text", convert=lambda row: [{"text": row["text"]}]),
+)
+SHAPES: tuple[Shape, ...] = (
+    *(
+        _labelled(shape)
+        for shape in _UNLABELLED
+        if shape.kind is Demonstration and not shape.name.startswith("OASST")
+    ),
+    *_UNLABELLED,
 )
 """Every shape, in the order in which a row is tried."""

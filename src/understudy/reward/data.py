@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.models.chat import check_prompt_length, encode_responses, records_of
 from understudy.records.schema import Demonstration
+from understudy.training.responses import encode_within
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,20 +36,17 @@ def encode_demonstrations(
 
     ValueError when a prompt exceeds the context or when nothing is left.
     """
-    name = records_of(where)
-    encoded = encode_responses(
-        tokenizer, [d.prompt for d in demonstrations], [[d.response] for d in demonstrations], name
+    fits = encode_within(
+        tokenizer,
+        [d.prompt for d in demonstrations],
+        [[d.response] for d in demonstrations],
+        max_prompt_tokens=max_prompt_tokens,
+        max_response_tokens=max_response_tokens,
+        context=context,
+        where=where,
     )
-    prompts, responses, num_cut = [], [], 0
-    for index, (row, (prompt, [response])) in enumerate(zip(demonstrations, encoded, strict=True)):
-        if len(prompt) > max_prompt_tokens:
-            continue
-        check_prompt_length(row.prompt, prompt, context, name(index))
-        room = max_response_tokens if context is None else context - len(prompt)
-        limit = min(room, max_response_tokens)
-        num_cut += len(response) > limit
-        prompts.append(prompt)
-        responses.append(response[:limit])
+    kept = [fit for fit in fits if fit is not None]
+    prompts, responses = [prompt for prompt, _, _ in kept], [ids for _, [ids], _ in kept]
     num_dropped = len(demonstrations) - len(prompts)
     if not prompts:
         raise ValueError(
@@ -57,6 +54,7 @@ def encode_demonstrations(
             f"{max_prompt_tokens}, so none is left to set the zero point; raise it or leave the "
             "file out"
         )
+    num_cut = sum(cut for _, _, cut in kept)
     return Demonstrated(
         prompts=prompts, responses=responses, num_dropped=num_dropped, num_cut=num_cut
     )

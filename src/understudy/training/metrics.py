@@ -114,6 +114,20 @@ METRICS: dict[str, str] = {
     "dpo/valid_loss": "the loss on valid_data; log 2 at step 0",
     "dpo/valid_accuracy": "the accuracy on valid_data; a half at step 0",
     "dpo/pairs_per_second": "pairs per second of the step",
+    # kto: one line per step, before its update; validation before the first (step 0) and per epoch
+    "kto/loss": "mean over responses of weight - weight * sigmoid(+-(reward - beta * kl))",
+    "kto/desirable": "mean reward of desirable responses: beta * log(policy / reference)",
+    "kto/undesirable": "the same of undesirable ones",
+    "kto/margin": "desirable - undesirable; these three where the batch has the kinds",
+    "kto/kl": "the reference point z0 in nats: log(policy / reference) of mismatched pairs, or 0",
+    "kto/responses": "responses in the batch",
+    "kto/lr": "learning rate of the step",
+    "kto/grad_norm": "norm of the whole gradient before clipping",
+    "kto/skipped_steps": "1 if the step was skipped because its gradient was not finite",
+    "kto/valid_loss": "the loss on valid_data; half the mean weight at step 0",
+    "kto/valid_accuracy": "share of pairs of a desirable and an undesirable response of valid_data "
+    "in which the desirable one has the higher reward; a half at step 0",
+    "kto/responses_per_second": "responses per second of the step",
 }
 
 

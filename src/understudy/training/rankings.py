@@ -8,10 +8,10 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.models.chat import check_prompt_length, encode_responses, records_of
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import Ranking, Role
+from understudy.training.responses import encode_within, refuse_held_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,7 @@ def read_rankings(
     rankings = read_records(files.data, Ranking)
     if files.labeler_weights is not None:
         weights = read_labeler_weights(files.labeler_weights, rankings)
-    _refuse_held_out(rankings, str(files.data))
+    refuse_held_out(rankings, str(files.data))
     check(rankings)
     train = encode(files.data, rankings, keep_all_tied)
     if files.valid_data is None:
@@ -134,26 +134,28 @@ def encode_rankings(
     Labelers who are not in `labeler_weights` have weight 1. ValueError when a prompt exceeds the
     context or when nothing is left.
     """
-    name = records_of(where)
-    encoded = encode_responses(
-        tokenizer, [r.prompt for r in rankings], [r.responses for r in rankings], name
+    fits = encode_within(
+        tokenizer,
+        [r.prompt for r in rankings],
+        [r.responses for r in rankings],
+        max_prompt_tokens=max_prompt_tokens,
+        max_response_tokens=max_response_tokens,
+        context=context,
+        where=where,
     )
     weights = labeler_weights or {}
     rows: list[Element] = []
     num_dropped = num_all_tied = num_cut = 0
-    for index, (ranking, (prompt, ids)) in enumerate(zip(rankings, encoded, strict=True)):
-        if len(prompt) > max_prompt_tokens:
+    for ranking, fit in zip(rankings, fits, strict=True):
+        if fit is None:
             num_dropped += 1
-            continue
-        check_prompt_length(ranking.prompt, prompt, context, name(index))
-        if not (ranking.pairs() or keep_all_tied):
+        elif not (ranking.pairs() or keep_all_tied):
             num_all_tied += 1
-            continue
-        room = max_response_tokens if context is None else context - len(prompt)
-        limit = min(room, max_response_tokens)
-        num_cut += sum(len(response) > limit for response in ids)
-        weight = weights.get(ranking.labeler_id, 1.0)
-        rows.append(_element(ranking, prompt, [response[:limit] for response in ids], weight))
+        else:
+            prompt, responses, cut = fit
+            num_cut += cut
+            weight = weights.get(ranking.labeler_id, 1.0)
+            rows.append(_element(ranking, prompt, responses, weight))
     if not rows:
         raise ValueError(
             f"{where}: none of {len(rankings)} rankings can be used ({num_dropped} have prompts "
@@ -183,16 +185,6 @@ def _element(
         prompt_key=ranking.prompt_id,
         weight=weight,
     )
-
-
-def _refuse_held_out(rankings: Sequence[Ranking], where: str) -> None:
-    """ValueError for rankings by held-out labelers, who only evaluate (s3.4)."""
-    for number, ranking in enumerate(rankings, start=1):
-        if ranking.labeler_role == "held_out":
-            raise ValueError(
-                f"{where} record {number}: labeler {ranking.labeler_id} is held out, and held-out "
-                "labelers' rankings may only be in valid_data"
-            )
 
 
 def read_labeler_weights(path: Path, rankings: Sequence[Ranking]) -> dict[str, float]:

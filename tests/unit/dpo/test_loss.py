@@ -1,13 +1,13 @@
 import pytest
 import torch
 from benchmarks.trl_losses import BETA, PAIRS, sine_model
-from tests.fixtures_models import KINDS, make_policy
+from tests.fixtures_models import make_policy
 from torch.nn.functional import logsigmoid
 
-from understudy.dpo.loss import passes_of, reference_logprobs, response_logprobs, summed
+from understudy.dpo.loss import batch_sums
 from understudy.models.policies import Policy
 from understudy.training.rankings import Element
-from understudy.training.ranks import ALONE
+from understudy.training.responses import known_logprobs
 
 
 def element(prompt, responses, pairs, weight=1.0):
@@ -54,18 +54,6 @@ def naive_loss(model, reference):
     return total
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("kind", KINDS)
-def test_log_probs_are_those_of_one_row_at_a_time(kind):
-    model = make_policy(kind).eval()
-    expected = [
-        float(logprob(model, row.prompt_ids, response))
-        for row in ROWS
-        for response in row.response_ids
-    ]
-    assert response_logprobs(model, ROWS, 1).tolist() == pytest.approx(expected, abs=1e-4)
-
-
 @pytest.mark.parametrize("micro_batch_tokens", [1, 20, 4096])
 def test_loss_and_gradient_are_the_papers_however_a_batch_is_divided(micro_batch_tokens):
     model, other = make_policy(seed=0), make_policy(seed=1)
@@ -73,8 +61,8 @@ def test_loss_and_gradient_are_the_papers_however_a_batch_is_divided(micro_batch
     loss.backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    reference = reference_logprobs(other, ROWS, 1, micro_batch_tokens, ALONE)
-    sums = summed(model, ROWS, reference, 1, BETA, micro_batch_tokens)
+    reference = known_logprobs(other, ROWS, 1, micro_batch_tokens)
+    sums = batch_sums(model, ROWS, reference, 1, BETA, micro_batch_tokens)
     assert float(sums["loss"]) == pytest.approx(loss.item(), abs=1e-6)
     assert int(sums["pairs"]) == 5
     for name, parameter in model.named_parameters():
@@ -83,21 +71,12 @@ def test_loss_and_gradient_are_the_papers_however_a_batch_is_divided(micro_batch
 
 def test_a_policy_that_is_its_reference_has_a_loss_of_log_2_and_no_preference():
     model = make_policy()
-    reference = reference_logprobs(model, ROWS, 1, 64, ALONE)
+    reference = known_logprobs(model, ROWS, 1, 64)
     with torch.no_grad():
-        sums = summed(model, ROWS, reference, 1, BETA, 64)
+        sums = batch_sums(model, ROWS, reference, 1, BETA, 64)
     assert float(sums["loss"]) == pytest.approx(0.693147, abs=1e-5)
     assert float(sums["margin"]) == pytest.approx(0.0, abs=1e-4)
     assert all(p.grad is None for p in model.parameters())
-
-
-def test_passes_hold_every_prompt_once_with_all_its_responses():
-    passes = passes_of(ROWS, 20)
-    assert sorted(index for some in passes for index in some) == [0, 1, 2]
-    for some in passes:
-        longest = max(len(ROWS[i].prompt_ids) + max(map(len, ROWS[i].response_ids)) for i in some)
-        assert len(some) == 1 or longest * sum(ROWS[i].size for i in some) <= 20
-    assert len(passes_of(ROWS, 4096)) == 1
 
 
 def test_one_batch_of_pairs_gives_what_trl_gives():
@@ -107,8 +86,8 @@ def test_one_batch_of_pairs_gives_what_trl_gives():
         for pair in PAIRS
     ]
     model, other = (Policy(sine_model(phase)) for phase in (0.0, 0.5))
-    reference = reference_logprobs(other, rows, 1, 4096, ALONE)
-    sums = summed(model, rows, reference, 1, BETA, 4096)
+    reference = known_logprobs(other, rows, 1, 4096)
+    sums = batch_sums(model, rows, reference, 1, BETA, 4096)
     norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
     better = sums["better"] / 3
     assert float(sums["loss"]) == pytest.approx(0.5889749526977539, abs=1e-5)

@@ -1,0 +1,1 @@
+"""Kahneman-Tversky optimisation: a policy from single responses, each desirable or not."""
