@@ -48,8 +48,9 @@ class ConvertConfig:
     are dropped and counted."""
     responses: Path | None = None
     """The responses that `data`, a file of ratings, is about; writes feedback."""
-    desirable_from: int = 5
-    """Lowest Likert rating, of 1 to 7, that makes a response desirable; needs `responses`."""
+    desirable_from: int | None = None
+    """Lowest Likert rating, of 1 to 7, that makes a response desirable: with `responses`, where
+    none is 5."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, instead of writing nothing."""
     overwrite: bool = False
@@ -60,11 +61,13 @@ class ConvertConfig:
             raise ValueError(f"--best takes rankings; leave out --kind {self.kind}")
         if self.responses is not None and (self.best or self.kind not in (None, "feedback")):
             raise ValueError("--responses makes feedback of ratings; leave out --best and --kind")
-        if not 2 <= self.desirable_from <= 7:
+        if self.desirable_from is not None and not 2 <= self.desirable_from <= 7:
             raise ValueError(
                 f"desirable_from is {self.desirable_from}; it must be 2 to 7, so that a rating can "
                 "be below it"
             )
+        if self.desirable_from is not None and self.responses is None:
+            raise ValueError("desirable_from needs responses, the file that the ratings are about")
 
 
 def convert_data(config: ConvertConfig) -> str:
@@ -118,7 +121,7 @@ def _rated(config: ConvertConfig, placed: Iterator[tuple[str, Any]]) -> Iterator
                 f"{config.data} {place}: response {visible(rating.response_id)} is not in "
                 f"{config.responses}"
             )
-        yield place, of_rating(rating, responses[rating.response_id], config.desirable_from)
+        yield place, of_rating(rating, responses[rating.response_id], config.desirable_from or 5)
 
 
 def _only_one_kind(

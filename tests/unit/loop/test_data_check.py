@@ -23,6 +23,8 @@ ROWS = {
     "K responses with tiers": {"prompt": "x", "responses": ["a", "b"], "tiers": [[1], [0]]},
     "K responses with ranks": {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
     "K responses with scores": {"prompt": "x", "responses": ["a", "b"], "scores": [0.5, -1]},
+    "prompt/completion with a label": {"prompt": "x", "completion": "a", "label": True},
+    "messages with a label": {"messages": [USER, ANSWER, USER, ANSWER], "kto_tag": False},
     "plain text": {"text": "the cat sat on the mat"},
     "prompts": {"prompt": "the cat"},
 }
@@ -69,6 +71,20 @@ def test_counts_say_what_a_reward_model_could_learn_instead(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "K=2: 1, K=3: 1" in out
     assert "3 pairs, 1 tied pairs left out; the preferred response is the longer one in 33%" in out
+
+
+def test_feedback_is_counted_by_kind_and_only_its_last_response_is_learned(model, tmp_path, capsys):
+    turns = {"messages": [USER, ANSWER, USER, {"role": "assistant", "content": "no"}]}
+    path = write(tmp_path / "f.jsonl", turns | {"label": False})
+    check_data(DataCheckConfig(data=path, model=model))
+    out = capsys.readouterr().out
+    assert "1 feedback records for KTO by 1 labeler: 0 desirable, 1 undesirable" in out
+    assert "PROBLEM no response is desirable: KTO needs both kinds" in out
+    assert "(undesirable):" in out
+    assert out.count("[[") == 1
+    write(path, turns | {"label": False}, {"prompt": "x", "completion": "a", "label": 1})
+    check_data(DataCheckConfig(data=path))
+    assert "PROBLEM" not in capsys.readouterr().out
 
 
 def test_bad_rows_are_named_and_the_exit_code_says_so(tmp_path, capsys):

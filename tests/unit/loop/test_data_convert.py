@@ -6,7 +6,7 @@ import json
 import pytest
 
 from understudy.cli import main
-from understudy.records import Demonstration, Prompt, Ranking, read_records
+from understudy.records import Demonstration, Feedback, Prompt, Ranking, read_records
 
 HUMAN, DIFFERENT = "\n\nHuman: Hi\n\nAssistant: ", "\n\nHuman: Ho\n\nAssistant: No"
 PAIR = {"chosen": HUMAN + "Good day", "rejected": HUMAN + "Go", "lang": "en"}
@@ -56,10 +56,68 @@ def test_the_kind_can_be_chosen(source, tmp_path, capsys):
     replies = [{"text": text, "role": "assistant", "rank": i} for i, text in enumerate("ab")]
     tree = {"prompt": {"text": "Hi", "role": "prompter", "replies": replies}}
     kinds = {"rankings": Ranking, "demonstrations": Demonstration, "prompts": Prompt}
-    for kind, record in kinds.items():
+    for kind, record in (kinds | {"feedback": Feedback}).items():
         out = tmp_path / f"{kind}.jsonl"
         assert convert(source(tree), out, "--kind", kind) == 0
-        assert len(read_records(out, record)) == 1
+        assert len(read_records(out, record)) == (2 if kind == "feedback" else 1)
+
+
+def test_a_file_of_thumbs_is_feedback_unless_demonstrations_are_wanted(source, tmp_path, capsys):
+    path = source(*({"prompt": "x", "completion": y, "label": y == "7"} for y in "789"))
+    out = tmp_path / "out.jsonl"
+    assert convert(path, out) == 0
+    said = capsys.readouterr().out
+    assert "3 rows of prompt/completion with a label" in said
+    assert f"{out}: 3 feedback records" in said
+    assert [one.desirable for one in read_records(out, Feedback)] == [True, False, False]
+    assert convert(out, out, "--overwrite", "--kind", "demonstrations") == 0
+    assert "2 rows left out: desirable is false" in capsys.readouterr().out
+    (kept,) = read_records(out, Demonstration)
+    assert kept.response == "7"
+
+
+RESPONSES = [
+    {"id": f"r{i}", "prompt": "Hi", "response": text, "model": "sft"} for i, text in enumerate("ab")
+]
+
+
+def rating(response, likert):
+    return {"prompt_id": "p", "response_id": response, "likert": likert, "labeler_id": "ann"}
+
+
+def test_ratings_become_feedback_from_a_threshold_on(source, tmp_path, capsys):
+    responses, out = tmp_path / "responses.jsonl", tmp_path / "out.jsonl"
+    responses.write_text("".join(json.dumps(row) + "\n" for row in RESPONSES))
+    path = source(rating("r0", 5), rating("r1", 4), rating("r1", 6))
+    assert convert(path, out, "--responses", str(responses)) == 0
+    found = read_records(out, Feedback)
+    assert [(one.response, one.desirable) for one in found] == [
+        ("a", True), ("b", False), ("b", True),
+    ]  # fmt: skip
+    assert {(one.prompt, one.labeler_id) for one in found} == {("Hi", "ann")}
+    more = ("--responses", str(responses), "--desirable-from", "6", "--overwrite")
+    assert convert(path, out, *more) == 0
+    assert [one.desirable for one in read_records(out, Feedback)] == [False, False, True]
+    before = out.read_bytes()
+    capsys.readouterr()
+    assert convert(source(rating("r7", 5)), out, *more) == 2
+    assert "line 1: response r7 is not in" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--responses", "r.jsonl", "--best"), "--responses makes feedback of ratings"),
+        (("--responses", "r.jsonl", "--kind", "prompts"), "--responses makes feedback of ratings"),
+        (("--desirable-from", "1"), "desirable_from is 1; it must be 2 to 7"),
+        (("--desirable-from", "8"), "desirable_from is 8; it must be 2 to 7"),
+        (("--desirable-from", "6"), "desirable_from needs responses"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(source, tmp_path, capsys, more, message):
+    assert convert(source(PAIR), tmp_path / "out.jsonl", *more) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_several_kinds_and_plain_text_are_refused(source, tmp_path, capsys):
@@ -69,9 +127,8 @@ def test_several_kinds_and_plain_text_are_refused(source, tmp_path, capsys):
         "this is a demonstration, and the rows before it were rankings" in capsys.readouterr().err
     )
     assert convert(source({"text": "x"}), tmp_path / "o.jsonl") == 2
-    assert (
-        convert(source({"prompt": "x", "completion": "y", "label": 0}), tmp_path / "o.jsonl") == 2
-    )
+    bad = source({"prompt": "x", "completion": "y", "label": 0})
+    assert convert(bad, tmp_path / "o.jsonl", "--kind", "demonstrations") == 2
     assert "has nothing to write" in capsys.readouterr().err
     assert not (tmp_path / "o.jsonl").exists()
 

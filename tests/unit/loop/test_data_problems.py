@@ -3,7 +3,7 @@
 import pytest
 
 from understudy.loop.data_problems import problems_of
-from understudy.records import Demonstration, Prompt, Ranking
+from understudy.records import Demonstration, Feedback, Prompt, Ranking
 
 
 def pair(prompt, chosen, rejected, labeler="l"):
@@ -13,6 +13,11 @@ def pair(prompt, chosen, rejected, labeler="l"):
 
 def demo(prompt, response):
     return Demonstration.from_json({"prompt": prompt, "response": response})
+
+
+def thumb(prompt, response, desirable, labeler="l"):
+    row = {"prompt": prompt, "response": response, "desirable": desirable}
+    return Feedback.from_json(row | {"labeler_id": labeler})
 
 
 def ask(prompt):
@@ -36,6 +41,16 @@ CASES = {
     "rankings have a blank response (first: line 1)": [pair("x", "", "b"), pair("y", "a", "b")],
     "rankings repeat an earlier one exactly (first: line 2)": [pair("x", "a", "b")] * 2,
     "demonstrations are exact duplicates (first: line 2)": [demo("x", "a"), demo("x", "a ")],
+    "feedback records have a blank response (first: line 2)": [
+        thumb("x", "a", True),
+        thumb("x", " ", False),
+    ],
+    "feedback records repeat an earlier one exactly (first: line 2)": [thumb("x", "a", True)] * 2,
+    "feedback records contradict an earlier one of the same response (first: line 3)": [
+        thumb("x", "a", True),
+        thumb("y", "a", False),
+        thumb("x", "a ", False),
+    ],
     "prompts are exact duplicates (first: line 3)": [ask("x"), ask("y"), ask("x")],
     "rows have control characters (first: line 2)": [
         demo("x", "a\n\tb\r\n"),

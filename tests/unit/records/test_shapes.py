@@ -6,6 +6,7 @@ import pytest
 
 from understudy.records import (
     Demonstration,
+    Feedback,
     Message,
     Prompt,
     Ranking,
@@ -98,6 +99,73 @@ def test_rankings(row, tmp_path):
     assert turns(ranking.prompt) == [("user", "x")]
     assert ranking.responses == ("a", "b")
     assert ranking.pairs() == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x", "completion": "a", "label": True},
+        {"prompt": [USER], "completion": [ANSWER], "label": True},
+        {"prompt": "x", "response": "a", "desirable": True, "labeler_id": "u1"},
+        {"prompt": "x", "completion": "a", "label": "Yes", "desirable": 1},
+        {"messages": [USER, ANSWER], "kto_tag": True},
+        {"conversations": SHAREGPT, "label": "true"},
+        {"instruction": "x", "input": "", "output": "a", "label": 1},
+        {"messages": [USER, ANSWER], "label": True, "system": ""},
+    ],
+)
+def test_feedback(row, tmp_path):
+    labels = [key for key in ("label", "kto_tag", "desirable") if key in row]
+    found = read(tmp_path, Feedback, row, row | dict.fromkeys(labels, False))
+    assert [turns(one.prompt) for one in found] == [[("user", "x")]] * 2
+    assert [(one.response, one.desirable) for one in found] == [("a", True), ("a", False)]
+    (learned,) = read(tmp_path, Demonstration, row, row | dict.fromkeys(labels, False))
+    assert learned.response == "a"
+    path = tmp_path / "rows.jsonl"
+    assert {type(record) for _, record in read_found(path, None, Found())} == {Feedback}
+
+
+def test_rankings_of_every_shape_are_feedback_too(tmp_path, capsys):
+    tree = {"prompt": {"text": "x", "role": "prompter", "replies": [
+        {"text": text, "role": "assistant", "rank": rank} for rank, text in enumerate("acb")
+    ]}}  # fmt: skip
+    root = {"message_id": "m", "parent_id": None, "role": "prompter", "text": "x", "rank": None}
+    replies = [
+        {"message_id": text, "parent_id": "m", "role": "assistant", "text": text, "rank": rank}
+        for rank, text in enumerate("ab")
+    ]
+    for rows in (
+        [{"prompt": "x", "chosen": "a", "rejected": "b"}],
+        [{"prompt": "x", "responses": ["b", "a"], "scores": [1, 2]}],
+        [{"input": "x", "output_1": "a", "output_2": "b", "label": 1}],
+        [tree],
+        [root, *replies],
+    ):
+        found = read(tmp_path, Feedback, *rows)
+        assert [(one.response, one.desirable) for one in found] == [("a", True), ("b", False)]
+    assert "1 responses left out: neither best nor worst" in capsys.readouterr().err
+
+
+def test_a_ranking_without_a_difference_is_no_feedback(tmp_path, capsys):
+    tied = {"prompt": "x", "responses": ["a", "b"], "tiers": [[0, 1]]}
+    ranked = {"prompt": "x", "responses": ["a", "b", "c"], "tiers": [[0], [1, 2]]}
+    found = read(tmp_path, Feedback, tied, ranked | {"labeler_role": "held_out", "split": "train"})
+    assert [one.desirable for one in found] == [True, False, False]
+    assert {(one.labeler_role, one.split) for one in found} == {("held_out", "train")}
+    assert len({one.id for one in found}) == 3
+    assert "1 rows left out: all responses tie" in capsys.readouterr().err
+
+
+def test_a_label_of_something_else_is_no_feedback(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"messages": [USER], "label": "maths"},
+        {"prompt": "x", "label": "maths"},
+        {"prompt": "x", "completion": "a", "label": ""},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kinds = [type(record) for _, record in read_found(path, None, Found())]
+    assert kinds == [Prompt, Prompt, Demonstration]
 
 
 def test_equal_scores_tie_and_margins_are_scores(tmp_path):
