@@ -31,7 +31,7 @@ POINTS = {
     "sft": [f"checkpoint/{point}{n}" for point in SAVING for n in ("", "@2")],
     "ppo": ["ppo/rollout@2", "ppo/minibatch", "ppo/minibatch@4", "ppo/iteration@3"],
 }
-POINTS["reward"] = POINTS["dpo"] = POINTS["sft"]
+POINTS["reward"] = POINTS["dpo"] = POINTS["kto"] = POINTS["sft"]
 POINTS["ppo"] += POINTS["sft"]
 POINTS["ppo_ptx"] = POINTS["ppo"]
 POINTS["grpo"] = ["grpo/rollout@2", "grpo/minibatch@3", "grpo/iteration@3", *POINTS["sft"]]

@@ -15,6 +15,8 @@ from understudy.dpo.train import train_dpo
 from understudy.engines.generation import generate
 from understudy.grpo.config import GRPOConfig
 from understudy.grpo.train import train_grpo
+from understudy.kto.config import KTOConfig
+from understudy.kto.train import train_kto
 from understudy.ppo.train import train_ppo
 from understudy.raft.config import RAFTConfig
 from understudy.raft.train import train_raft
@@ -32,6 +34,7 @@ GROUPS: dict[str, Any] = {
     "grpo": (GRPOConfig, train_grpo),
     "raft": (RAFTConfig, train_raft),
 }
+OFFLINE: dict[str, Any] = {"dpo": (DPOConfig, train_dpo), "kto": (KTOConfig, train_kto)}
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -108,17 +111,15 @@ def test_groups_score_as_on_a_cpu(tmp_path: Path, name: str) -> None:
     assert next(scores) == pytest.approx(next(scores), rel=0.05)
 
 
-def test_dpo(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OFFLINE)
+def test_training_on_labels_alone(model: str, tmp_path: Path, name: str) -> None:
     data = write_rankings(tmp_path / "rankings.jsonl")
+    config, train = OFFLINE[name]
+    settings: dict[str, Any] = dict(model=model, data=data, batch_size=4, lr=1e-3)
     cpu, gpu = (
-        train_dpo(
-            DPOConfig(
-                model=model, data=data, out=tmp_path / device, batch_size=4, lr=1e-3, device=device
-            )
-        )
-        for device in DEVICES
+        train(config(out=tmp_path / device, device=device, **settings)) for device in DEVICES
     )
-    assert column(gpu, "dpo/loss") == pytest.approx(column(cpu, "dpo/loss"), rel=1e-3)
+    assert column(gpu, f"{name}/loss") == pytest.approx(column(cpu, f"{name}/loss"), rel=1e-3)
 
 
 def test_greedy_responses_equal_those_of_a_cpu() -> None:
