@@ -56,7 +56,7 @@ class DemoConfig:
     lr, init or epochs; it reuses the demo's stages and writes its own report."""
     study: Study | None = None
     """Instead of the demo's report, a study of what the paper left open: methods (PPO beside RLOO,
-    GRPO, RAFT and DPO), labelers (one label per prompt, or three on a third of them) or
+    GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them) or
     overoptimisation (a judge and ensembles against an exploited reward model); it reuses the demo's
     stages and writes its own report."""
     overwrite: bool = False

@@ -2,10 +2,10 @@
 
     understudy demo --study methods
 
-methods: was PPO needed? PPO, RLOO, GRPO, RAFT and DPO from the same RL init, each at three learning
-rates, judged like the demo's models. Those that sample have the same prompts, reward model and
-number of episodes; DPO has the rankings that the reward model was trained on. It has an ablation's
-form, with a method in place of each kind of RL.
+methods: was PPO needed? PPO, RLOO, GRPO, RAFT, DPO and KTO from the same RL init, each at three
+learning rates, judged like the demo's models. Those that sample have the same prompts, reward model
+and number of episodes; DPO and KTO have the rankings that the reward model was trained on. It has
+an ablation's form, with a method in place of each kind of RL.
 
 labelers, overoptimisation: see study_labelers.py and study_overoptimisation.py.
 """
@@ -39,6 +39,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 }
 """What differs from the recipe's settings of PPO; RAFT learns from a quarter of its episodes, so a
 minibatch is of the same size."""
+OFFLINE: dict[str, dict[str, Any]] = {"dpo": {}, "kto": {"batch_size": 128}}
+"""The same for those that learn from rankings; a step of KTO has about as many responses as two in
+DPO's batch of 64 rankings."""
 RESPONSES_PER_PROMPT = 4
 SHARED = ("episodes", "batch_size", "warmup_iterations", "max_response_tokens", "eval_every")
 """Settings that the methods which sample share with PPO."""
@@ -71,14 +74,14 @@ def add_methods_study(build: Build, name: str) -> None:
     for arm in arms:
         extra[f"kl_{arm.stage}"] = build[f"kl_{arm.stage}/kl.json"]
         extra[f"model_{arm.stage}"] = model_of(build, arm.stage)
-        if arm.series != "dpo":
+        if arm.series not in OFFLINE:
             extra[f"samples_{arm.stage}"] = build[f"{arm.stage}/run/samples.jsonl"]
     add_report(build, name, "methods", AXIS, arms, extra)
 
 
 def arms_of(recipe: Recipe) -> Iterator[Arm]:
     """Each method at each learning rate; PPO's are those of the ablation of its rate."""
-    for method in ("ppo", *SAMPLERS, "dpo"):
+    for method in ("ppo", *SAMPLERS, *OFFLINE):
         for factor in FACTORS:
             lr = recipe.ppo["lr"] * factor
             stage = f"methods-{method}-{factor:g}"
@@ -93,19 +96,20 @@ def add_method(build: Build, arm: Arm) -> None:
     if arm.series == "ppo":
         if arm.stage not in build.stages:
             add_rl(build, arm.stage, "ppo", "rl_init", arm.rl)
-    elif arm.series == "dpo":
+    elif arm.series in OFFLINE:
         build.add(
             arm.stage,
             "the policy learns from the rankings themselves",
-            "train_dpo:dpo",
+            f"train_offline:{arm.series}",
             ("run/model",),
             {
                 "model": start,
                 "rankings": build["rankings/rankings.jsonl"],
                 "valid": build["rankings/valid.jsonl"],
             },
-            group="dpo",
+            group=arm.series,
             max_response_tokens=ppo["max_response_tokens"],
+            **OFFLINE[arm.series],
             **arm.rl,
         )
     else:

@@ -13,13 +13,13 @@ from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.studied import halves, mean_ranking, rank
-from understudy.loop.study import FACTORS, study_plan
+from understudy.loop.study import FACTORS, OFFLINE, study_plan
 from understudy.loop.study_labelers import DESIGNS
 from understudy.loop.study_overoptimisation import ARMS
 from understudy.records import Ranking, Response, read_records, write_records
 from understudy.world.world import World
 
-METHODS = {"ppo", "rloo", "grpo", "raft", "dpo"}
+METHODS = {"ppo", "rloo", "grpo", "raft", "dpo", "kto"}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_every_method_starts_alike_and_has_the_same_budget_and_sweep(recipe):
         runs = [plan[arm["stage"]] for arm in arms if arm["series"] == method]
         assert [run.config["lr"] / recipe.ppo["lr"] for run in runs] == list(FACTORS)
         assert {run.input_lists()["model"][0].stage for run in runs} == {"rl_init"}
-        if method != "dpo":
+        if method not in OFFLINE:
             assert {run.config["episodes"] for run in runs} == {recipe.ppo["episodes"]}
             assert {run.config["batch_size"] for run in runs} == {recipe.ppo["batch_size"]}
             assert {run.input_lists()["prompts"][0].output for run in runs} == {"ppo.jsonl"}

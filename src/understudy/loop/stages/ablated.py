@@ -119,9 +119,9 @@ def spent(run: Path) -> dict[str, float]:
     results = json.loads((run / "results.json").read_text())
     if "episodes" in results:
         return {"samples": results["episodes"], "seconds": seconds}
-    counts = [row["dpo/pairs"] for row in steps if "dpo/pairs" in row]
-    rates = [row["dpo/pairs_per_second"] for row in times]
-    return {
-        "samples": 0,
-        "seconds": sum(n / rate for n, rate in zip(counts, rates, strict=True)),
-    }
+    for rate in ("dpo/pairs_per_second", "kto/responses_per_second"):
+        counted = rate.removesuffix("_per_second")
+        counts = [row[counted] for row in steps if counted in row]
+        rates = [row[rate] for row in times if rate in row]
+        seconds += sum(n / speed for n, speed in zip(counts, rates, strict=True))
+    return {"samples": 0, "seconds": seconds}
