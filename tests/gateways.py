@@ -5,14 +5,20 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import httpx2
 import uvicorn
 
 from understudy.store.keys import add_key
 from understudy.store.project import Project
 from understudy.store.repository import User
 from understudy.web.protocol import listen
+
+plain_client = partial(httpx2.Client, trust_env=False, verify=False)
+"""A client of a server of this machine, without TLS: reading the authorities' certificates would
+take most of a short test's time."""
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-from tests.gateways import running
+from tests.gateways import plain_client, running
 
 from understudy.labeling.app import build_label_app
 from understudy.labeling.clock import stamp
@@ -79,7 +79,7 @@ class Site:
 
     def browser(self) -> Browser:
         """Nobody's yet, with the cookie that a first page gives."""
-        browser = Browser(httpx2.Client(base_url=self.url, trust_env=False))
+        browser = Browser(plain_client(base_url=self.url))
         self.browsers.append(browser)
         browser.get("/api/session")
         return browser

@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 import httpx2
 import pytest
-from tests.gateways import FakeUpstream, make_key, running
+from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.store.log import PromptLog
@@ -30,13 +30,14 @@ def start(folder: Path, upstream: str, workers: int) -> tuple[subprocess.Popen, 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline().startswith(b"serving")
     url = f"http://127.0.0.1:{port}"
-    while True:
-        try:
-            httpx2.get(f"{url}/health", trust_env=False)
-        except httpx2.TransportError:
-            assert process.poll() is None
-        else:
-            return process, url
+    with plain_client() as http:
+        while True:
+            try:
+                http.get(f"{url}/health")
+            except httpx2.TransportError:
+                assert process.poll() is None
+            else:
+                return process, url
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:
@@ -48,7 +49,7 @@ def ask_until_it_ends(url: str, key: str, name: str, told: Event, acknowledged: 
     """Ask for one prompt after another, none twice, until told, or until nobody is there."""
     number = 0
     while not told.is_set():
-        with httpx2.Client(headers={"Authorization": f"Bearer {key}"}, trust_env=False) as client:
+        with plain_client(headers={"Authorization": f"Bearer {key}"}) as client:
             while not told.is_set():
                 number += 1
                 text = f"{name}-{number}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlalchemy import select
+from tests.gateways import plain_client
 from tests.labelers import fill, ranked
 from tests.stores import make_project
 
@@ -45,7 +46,7 @@ class Person:
 
     def work(self, url: str, most: int = 10**6) -> None:
         """Answer items until none is left, or the server is gone."""
-        with httpx2.Client(base_url=url, trust_env=False) as http:
+        with plain_client(base_url=url) as http:
             http.cookies.set("understudy", self.cookie, domain="127.0.0.1")
             client = LabelingClient(http)
             try:
@@ -78,13 +79,14 @@ def start(folder: Path) -> tuple[subprocess.Popen, str]:
     process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith(b"labeling")
     url = f"http://127.0.0.1:{port}"
-    while True:
-        try:
-            httpx2.get(f"{url}/health", trust_env=False)
-        except httpx2.TransportError:
-            assert process.poll() is None
-        else:
-            return process, url
+    with plain_client() as http:
+        while True:
+            try:
+                http.get(f"{url}/health")
+            except httpx2.TransportError:
+                assert process.poll() is None
+            else:
+                return process, url
 
 
 def team(project: Project, store: Store) -> list[Person]:
@@ -127,7 +129,7 @@ def finish(people: list[Person], url: str) -> None:
 def test_no_acknowledged_label_is_lost_or_doubled(tmp_path: Path, backend: str, kills: int) -> None:
     project = make_project(backend, tmp_path / "project")
     store = project.open_store()
-    fill(store, kills * 25 + 10, overlap=Overlap(0.3, 3, 4))
+    fill(store, kills * 15 + 10, overlap=Overlap(0.3, 3, 4))
     people = team(project, store)
     count = 0
     for kill in range(kills):
@@ -147,7 +149,7 @@ def test_no_acknowledged_label_is_lost_or_doubled(tmp_path: Path, backend: str, 
     finish(people, url)
     check(store, people)
     for person in people:  # sent once more, everything gets the reply that it had
-        with httpx2.Client(base_url=url, trust_env=False) as http:
+        with plain_client(base_url=url) as http:
             http.cookies.set("understudy", person.cookie, domain="127.0.0.1")
             client = LabelingClient(http)
             name, reply = next(iter(person.acknowledged.items()))

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-import httpx2
 import pytest
 from tests.distributed.torchrun import Job
 from tests.docs.pages import DOCS, ROOT, code_blocks, commands
 from tests.fixtures_models import save_model_folder
+from tests.gateways import plain_client
 from tests.web.site import free_port
 from tests.web.team import Opinion
 
@@ -145,7 +145,7 @@ def test_your_own_labelers(folder: Path) -> None:
     assert len(links) == 3
     with (
         serving(tutorial.server(4)) as url,
-        httpx2.Client(base_url=url, trust_env=False, timeout=60) as http,
+        plain_client(base_url=url, timeout=60) as http,
     ):
         client = LabelingClient(http)
         client.accept(links[1].partition("#")[2], name="Ann", password="four good words here")

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-import httpx2
+from tests.gateways import plain_client
 from tests.web.site import PASSWORD, Site, answers, prompt
 
 from understudy.labeling.client import LabelingClient, work
@@ -85,7 +85,7 @@ def fill(site: Site) -> None:
 def at_work(site: Site, name: str, role: str = "training", slips: float = 0.15) -> str:
     """Somebody answers until nothing is left; the account's id."""
     account_id = site.account(name, role=role)
-    with httpx2.Client(base_url=site.url, trust_env=False, timeout=60) as http:
+    with plain_client(base_url=site.url, timeout=60) as http:
         client = LabelingClient(http)
         client.sign_in(name, PASSWORD)
         work(client, Opinion(account_id, slips, role), most=None)

@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
-import httpx2
 import pytest
 from playwright.sync_api import expect
+from tests.gateways import plain_client
 from tests.web.payloads import PAYLOADS
 from tests.web.site import PASSWORD, Site, answers, prompt
 
@@ -43,7 +43,7 @@ def project(site: Site) -> Site:
 
 def _label_all(site: Site, name: str, order: int) -> None:
     """Answers with a payload in each note; two people in opposite orders."""
-    with httpx2.Client(base_url=site.url, trust_env=False, timeout=60) as http:
+    with plain_client(base_url=site.url, timeout=60) as http:
         client = LabelingClient(http)
         client.sign_in(name, PASSWORD)
         number = 0

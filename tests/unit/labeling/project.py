@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
-from tests.gateways import running
+from tests.gateways import plain_client, running
 from tests.stores import make_project
 from tests.unit.labeling.people import Person
 
@@ -60,7 +60,7 @@ class Team:
 
     def client(self) -> LabelingClient:
         """A browser with nobody signed in."""
-        self.browsers.append(httpx2.Client(base_url=self.url, trust_env=False, timeout=30))
+        self.browsers.append(plain_client(base_url=self.url, timeout=30))
         return LabelingClient(self.browsers[-1])
 
     def join(self, name: str, **new) -> LabelingClient:

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-import httpx2
 import pytest
+from tests.gateways import plain_client
 from tests.labelers import Site
 
 from understudy.labeling.client import LabelingClient, Unwelcome, work
@@ -41,7 +41,7 @@ def test_simulated_labelers_say_by_http_what_they_say_by_call(small: Site, world
     new = [*to_rank(small.store, most=9), *to_demonstrate(small.store)]
     add_items(small.store, new, overlap=Overlap(0.0, 1, 1), seed=0, at=small.parts.now())
     token = small.invite(NewAccount(name="Sim", role="training", screen=False))
-    with httpx2.Client(base_url=small.url, trust_env=False) as http:
+    with plain_client(base_url=small.url) as http:
         client = LabelingClient(http)
         client.accept(token, name="Sim", password="a password of a simulation")
         client.read_instructions()
@@ -69,7 +69,7 @@ def test_simulated_labelers_say_by_http_what_they_say_by_call(small: Site, world
 
 
 def test_an_old_token_is_fetched_anew_and_a_refusal_has_its_code(small: Site) -> None:
-    with httpx2.Client(base_url=small.url, trust_env=False) as http:
+    with plain_client(base_url=small.url) as http:
         client = LabelingClient(http)
         client.token = "0" * 64
         with pytest.raises(Unwelcome) as caught:

@@ -12,11 +12,11 @@ from io import StringIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 from rich.console import Console
 from rich.live import Live
 from tests.fixtures_models import make_policy, make_tokenizer
+from tests.gateways import plain_client
 
 from understudy.evaluation.report import render
 from understudy.evaluation.your_labels import with_your_labels
@@ -89,7 +89,7 @@ def user(call: StageCall, most: int | None, *, then_stop: bool = False) -> Itera
             assert stat.S_IMODE((call.out / LINK_FILE).stat().st_mode) == 0o600
             address, _, token = link.partition("/invitation#")
             assert urlsplit(address).hostname == "127.0.0.1"
-            with httpx2.Client(base_url=address, timeout=30, trust_env=False) as http:
+            with plain_client(base_url=address, timeout=30) as http:
                 client = LabelingClient(http)
                 client.accept(token, name="Ann", password=PASSWORD)
                 client.read_instructions()

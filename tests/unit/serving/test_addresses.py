@@ -4,9 +4,8 @@ import asyncio
 import socket
 import threading
 
-import httpx2
 import pytest
-from tests.gateways import FakeUpstream, make_key, running
+from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.addresses import checked_addresses, parse_address, why_refused
@@ -118,7 +117,7 @@ def test_a_redirect_is_not_followed_and_nothing_else_is_asked(tmp_path) -> None:
     with scripted(answers) as url:
         backend = Upstream(f"{url}/v1", name="m")
         app = build_app(Settings(log=project.log), project.open_store(), backend)
-        with running(app) as gateway, httpx2.Client(trust_env=False, headers=header) as http:
+        with running(app) as gateway, plain_client(headers=header) as http:
             for _ in answers:
                 body = ASK.model_dump(exclude_none=True)
                 reply = http.post(f"{gateway}/v1/chat/completions", json=body)

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fixtures_models import make_policy, make_tokenizer
-from tests.gateways import FakeUpstream, make_key, running
+from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.app import Settings, build_app
@@ -71,7 +70,7 @@ def test_a_client_that_leaves_ends_the_upstreams_work(tmp_path: Path, words, str
             while b"You said" not in client.recv(1 << 16):
                 pass
         else:
-            with httpx2.Client(trust_env=False) as http:
+            with plain_client() as http:
                 while not upstream.seen:
                     http.get(f"{url}/health")
         client.close()
@@ -100,7 +99,7 @@ def test_a_client_that_leaves_ends_the_models_work(tmp_path: Path, stream, begun
     steps = Steps(policy)
     model = LocalModel(policy, make_tokenizer(), name="m", max_response_tokens=100)
     model.batcher.eos_id = -1  # so that it would go on
-    with gateway(project, model) as url, httpx2.Client(trust_env=False) as http:
+    with gateway(project, model) as url, plain_client() as http:
         client = connect(url)
         client.sendall(request(key, "Hello", stream=stream))
         if begun:
@@ -217,7 +216,7 @@ def hostile(tmp_path_factory):
     header = {"Authorization": f"Bearer {make_key(project, 'ann')}"}
     with (
         gateway(project, Upstream(upstream.url, name="m")) as url,
-        httpx2.Client(base_url=url, headers=header, trust_env=False, timeout=END) as http,
+        plain_client(base_url=url, headers=header, timeout=END) as http,
     ):
         yield upstream, http
     upstream.listener.close()
@@ -272,7 +271,7 @@ def test_pages_of_named_origins_may_call(tmp_path: Path) -> None:
     with running(FakeUpstream()) as address:
         backend = Upstream(f"{address}/v1", name="m")
         origins = ("https://app.example.com",)
-        with gateway(project, backend, cors_origins=origins) as url, httpx2.Client() as http:
+        with gateway(project, backend, cors_origins=origins) as url, plain_client() as http:
             for origin, allowed in (("https://app.example.com", True), ("https://evil.com", False)):
                 preflight = http.options(
                     f"{url}/v1/chat/completions",

@@ -4,8 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2
-from tests.gateways import FakeUpstream, running
+from tests.gateways import FakeUpstream, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.app import Settings, build_app
@@ -95,7 +94,7 @@ def test_the_gateway_applies_it_to_its_own_log(tmp_path: Path) -> None:
     with running(FakeUpstream()) as address:
         backend = Upstream(f"{address}/v1", name="m")
         app = build_app(settings, project.open_store(), backend)
-        with running(app) as url, httpx2.Client(base_url=url, trust_env=False, timeout=30) as http:
+        with running(app) as url, plain_client(base_url=url, timeout=30) as http:
             while not (kept := http.get("/health").json()["log"]["retention"])["deleted"]:
                 pass
     assert kept == {"days": 30, "deleted": 20, "error": None}

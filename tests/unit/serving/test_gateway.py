@@ -6,12 +6,11 @@ import sqlite3
 import threading
 from pathlib import Path
 
-import httpx2
 import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.gateways import FakeUpstream, make_key, running
+from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.app import Settings, build_app
@@ -29,7 +28,7 @@ class Site:
 
     def __init__(self, url: str, project, upstream: FakeUpstream) -> None:
         self.url, self.project, self.upstream = url, project, upstream
-        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=30)
+        self.http = plain_client(base_url=url, timeout=30)
 
     def post(self, key: str, body: object, path: str = "/v1/chat/completions", **headers: str):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -248,7 +247,7 @@ def test_a_connection_that_the_upstream_has_closed_is_no_failure(site, tmp_path:
     limits = Settings(log=tmp_path / "log.sqlite")
     app = build_app(limits, site.project.open_store(), backend)
     header = {"Authorization": f"Bearer {key}"}
-    with running(app) as url, httpx2.Client(headers=header, trust_env=False) as http:
+    with running(app) as url, plain_client(headers=header) as http:
         for _ in range(2):
             reply = http.post(f"{url}/v1/chat/completions", json=ASK)
             assert reply.status_code == 200, reply.text

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import httpx2
 import pytest
 from pydantic import ValidationError
-from tests.gateways import FakeUpstream, make_key, running
+from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.app import Settings, build_app
@@ -37,7 +36,7 @@ def test_a_recorded_conversation_of_ten_turns(tmp_path: Path, client: str) -> No
     with running(upstream) as address:
         backend = Upstream(f"{address}/v1", name="m")
         app = build_app(Settings(log=project.log), project.open_store(), backend)
-        with running(app) as url, httpx2.Client(headers=header, trust_env=False) as http:
+        with running(app) as url, plain_client(headers=header) as http:
             for sent in mine:
                 reply = http.request(
                     sent["method"],

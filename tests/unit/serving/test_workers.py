@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-from tests.gateways import FakeUpstream, make_key, running
+from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.serve import ServeConfig
@@ -42,7 +42,7 @@ class Several:
             self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         anew = httpx2.Limits(max_keepalive_connections=0)
-        self.http = httpx2.Client(trust_env=False, timeout=END, limits=anew)
+        self.http = plain_client(timeout=END, limits=anew)
         command = [sys.executable, "-m", "understudy.cli", "serve", "--port", str(self.port)]
         command += ["--project", str(folder), "--upstream", f"{upstream}/v1", "--name", "m"]
         self.process = subprocess.Popen(

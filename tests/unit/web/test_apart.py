@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.gateways import running
+from tests.gateways import plain_client, running
 
 from understudy.web import apart
 from understudy.web.access import Access, Account, Call, Route
@@ -77,7 +77,7 @@ def site(tmp_path: Path) -> Iterator[httpx2.Client]:
         static=tmp_path,
         apart=[sys.executable, str(script)],
     )
-    with running(app) as url, httpx2.Client(base_url=url, trust_env=False) as client:
+    with running(app) as url, plain_client(base_url=url) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.gateways import running
+from tests.gateways import plain_client, running
 
 from understudy.web.access import Access, Account, Body, Call, Content, Download, Page, Route
 from understudy.web.app import WebSettings, build_app
@@ -73,7 +73,7 @@ def url(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def browser(url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=url, trust_env=False) as client:
+    with plain_client(base_url=url) as client:
         client.cookies.set("understudy", TOKEN, domain="127.0.0.1")
         client.headers["X-CSRF-Token"] = csrf_token(TOKEN)
         yield client
