@@ -1,9 +1,11 @@
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from tests.distributed import cases
 from tests.distributed.checkpoint_worker import write_as_one
-from tests.distributed.torchrun import run_script
+from tests.distributed.torchrun import Job
 from tests.fixtures_data import write_demonstrations
 from tests.fixtures_models import save_model_folder
 
@@ -18,5 +20,7 @@ def quick(tmp_path_factory):
     cases.prepare(folder / "trainers", cases.FEW)
     save_model_folder(folder / "ends" / "base")
     write_demonstrations(folder / "ends" / "demos.jsonl")
-    run_script("quick_worker.py", folder, at=folder / "ends")
+    worker = Path(__file__).with_name("quick_worker.py")
+    ended = Job([sys.executable, str(worker), str(folder)], 1800).wait()
+    assert ended.code == 0, ended.stderr
     return folder

@@ -1,7 +1,8 @@
-"""All that the quick tests need of two ranks, in one pair of processes, as starting them is most of
-the work; run by torchrun.
+"""All that the quick tests need of two ranks, in one pair of processes, since starting them is most
+of the work. They are forked once PyTorch is imported, with torchrun's store and variables.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,19 +14,29 @@ from tests.distributed import (
     sft_ends_worker,
     sharding_worker,
 )
+from torch.distributed import TCPStore
+from torch.multiprocessing import start_processes
 
 from understudy.training.ranks import leave_ranks
 
+WORLD = 2
 
-def main(folder: Path) -> None:
+
+def rank_main(rank: int, folder: Path, port: int) -> None:
+    os.environ |= {
+        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
     ranks_worker.main(folder / "ranks")
     sharding_worker.main(folder / "sharding", replicas=1, kinds=("llama_tied", "gpt2"))
     replica_worker.main(folder / "replica")
     checkpoint_worker.main(folder / "checkpoint")
     cases.main(folder / "trainers", "few", replicas=1)
     sft_ends_worker.main(folder / "ends")
+    leave_ranks()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    leave_ranks()
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    start_processes(rank_main, (Path(sys.argv[1]), store.port), WORLD, start_method="fork")

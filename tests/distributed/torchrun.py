@@ -65,19 +65,14 @@ def torchrun(world: int, *words: Any) -> list[str]:
 
 
 def run_script(
-    script: str,
-    folder: Path,
-    *words: Any,
-    world: int = 2,
-    seconds: float = 1800,
-    at: Path | None = None,
+    script: str, folder: Path, *words: Any, world: int = 2, seconds: float = 1800
 ) -> list[Any]:
-    """What each rank of a script in this folder found out, `at` or in `folder`, which it is given
-    with `words`."""
+    """What each rank of a script in this folder found out, in `folder`, which it is given with
+    `words`."""
     path = Path(__file__).with_name(script)
     ended = Job(torchrun(world, path, folder, *words), seconds).wait()
     assert ended.code == 0, ended.stderr
-    return findings(at or folder, world)
+    return findings(folder, world)
 
 
 def findings(folder: Path, world: int = 2) -> list[Any]:
