@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from understudy.models.batching import pad
 from understudy.models.policies import Policy, load_policy, save_policy
 from understudy.models.text import lm_loss, pack_rows
 from understudy.models.trunk import device_of
@@ -255,15 +256,22 @@ def exact_share(
     """Share of items whose every answer token is the likeliest one: greedy decoding's exact
     match."""
     right = 0
-    for item in items:
-        context = tokenizer(item["context"] + item["question"], add_special_tokens=False)[
-            "input_ids"
-        ]
-        answer = tokenizer(" " + item["answer"], add_special_tokens=False)["input_ids"]
-        ids_1T = torch.tensor([context + answer], device=device_of(model))
-        hidden_1TD = model.hidden(ids_1T, torch.ones_like(ids_1T))
-        logits_TV = hidden_1TD[0, len(context) - 1 : -1] @ model.head.weight_VD.T
-        right += logits_TV.argmax(-1).tolist() == answer
+    for start in range(0, len(items), 100):
+        part = items[start : start + 100]
+        contexts, answers = (
+            tokenizer(texts, add_special_tokens=False)["input_ids"]
+            for texts in (
+                [item["context"] + item["question"] for item in part],
+                [" " + item["answer"] for item in part],
+            )
+        )
+        rows = [context + answer for context, answer in zip(contexts, answers, strict=True)]
+        ids_BT, mask_BT = pad(rows, tokenizer.pad_token_id)
+        hidden_BTD = model.hidden(ids_BT.to(device_of(model)), mask_BT.to(device_of(model)))
+        for hidden_TD, row, answer in zip(hidden_BTD, rows, answers, strict=True):
+            end = len(row) - 1
+            logits_TV = hidden_TD[end - len(answer) : end] @ model.head.weight_VD.T
+            right += logits_TV.argmax(-1).tolist() == answer
     return right / len(items)
 
 

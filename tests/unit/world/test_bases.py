@@ -44,6 +44,9 @@ def test_the_1m_model_reads():
     model, tokenizer = load_policy(bases.base_model_path("1m"))
     items = benchmark_items(Facts.of_seed(0), 400, seed=5)["reading"]
     assert exact_share(model, tokenizer, items) > 0.8
+    one_by_one = [exact_share(model, tokenizer, [item]) for item in items[:40]]
+    assert 0 < sum(one_by_one) < 40
+    assert exact_share(model, tokenizer, items[:40]) == sum(one_by_one) / 40
 
 
 def test_pretraining_goes_on_where_it_was_stopped(tmp_path):
@@ -52,7 +55,7 @@ def test_pretraining_goes_on_where_it_was_stopped(tmp_path):
         "tokens": 6 * 256,
         "row_length": 32,
         "batch_rows": 8,
-        "eval_every": 3,
+        "eval_every": 6,
     }
     whole = pretrain(PretrainConfig(out=tmp_path / "whole", **settings))
     again = pretrain(PretrainConfig(out=tmp_path / "again", **settings))
