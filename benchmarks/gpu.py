@@ -22,7 +22,8 @@ from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training.run import read_lines
 from workload import Workload
 

@@ -111,9 +111,8 @@ def run(arguments: list[str]) -> int:
             f"{command.name} runs in one process, not under a launcher; {', '.join(TRAINERS)} "
             "can run on several cards"
         )
-    config_class, function = command.load()
-    config = parse(config_class, rest, prog=f"understudy {command.name}")
-    code = _call(function, config)
+    config = parse(command.load_config(), rest, prog=f"understudy {command.name}")
+    code = _call(command.load_function(), config)
     if code == 0 and _is_rank_0():
         from understudy.loop.next_step import say_next
 

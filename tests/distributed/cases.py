@@ -35,7 +35,7 @@ from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 from understudy.rloo.config import RLOOConfig
 from understudy.rloo.train import train_rloo
-from understudy.sft.train import SFTConfig
+from understudy.sft.config import SFTConfig
 from understudy.training.ranks import join_ranks, leave_ranks
 
 KINDS = ("llama", "llama_tied", "qwen2", "gpt_neox", "opt", "gpt2")

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training.checkpoint import CRASH_VARIABLE
 from understudy.training.ranks import join_ranks, leave_ranks
 

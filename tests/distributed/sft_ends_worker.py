@@ -13,7 +13,8 @@ import torch
 
 import understudy.sft.train as sft
 from understudy.models.sharding import is_sharded
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training.checkpoint import list_checkpoints
 from understudy.training.ranks import join_ranks, leave_ranks
 from understudy.training.run import read_lines

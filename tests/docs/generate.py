@@ -57,7 +57,7 @@ def strings_of_fields(config: type) -> dict[str, str]:
 def settings_table(command: str) -> str:
     """A row per setting of a command: name, default, meaning."""
     (found,) = [one for one in COMMANDS if one.name == command]
-    config, _ = found.load()
+    config = found.load_config()
     strings, hints = strings_of_fields(config), typing.get_type_hints(config, include_extras=True)
     rows = [
         f"| `{f.name}`{' (positional)' if 'Positional' in str(hints[f.name]) else ''} "

@@ -26,7 +26,7 @@ def test_a_command_is_in_the_docs_and_in_the_list(command: Command) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_names_and_explains_every_setting(command: Command, capsys) -> None:
-    config, _ = command.load()
+    config = command.load_config()
     strings = strings_of_fields(config)
     names = [field.name for field in dataclasses.fields(config)]
     assert set(names) <= set(strings), "a setting has no string under it"
@@ -50,7 +50,7 @@ def test_a_command_that_a_page_shows_can_be_read(page: str, line: str) -> None:
     command, rest = _find(shlex.split(line)[1:])
     if command is None or {"-h", "--help"} & set(rest):
         return
-    config, _ = command.load()
+    config = command.load_config()
     parse(config, rest, prog=line)
 
 

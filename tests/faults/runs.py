@@ -28,7 +28,8 @@ from understudy.ppo.train import train_ppo
 from understudy.records import file_hash
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training import checkpoint
 from understudy.training.checkpoint import (
     CRASH_VARIABLE,

@@ -24,7 +24,8 @@ from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 from understudy.rloo.config import RLOOConfig
 from understudy.rloo.train import train_rloo
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 
 pytestmark = pytest.mark.gpu
 

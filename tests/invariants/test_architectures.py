@@ -15,7 +15,8 @@ from understudy.ppo.train import train_ppo
 from understudy.records import Demonstration, Prompt, read_records, write_records
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training.run import read_lines
 
 IDS = [5, 9, 200, 31, 7, 42]

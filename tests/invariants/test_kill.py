@@ -15,7 +15,8 @@ from understudy.training.checkpoint import CRASH_VARIABLE
 SCRIPT = """
 import sys
 from pathlib import Path
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 

@@ -19,7 +19,8 @@ from understudy.models.policies import load_tokenizer
 from understudy.reward.check import RewardCheckConfig, reward_check
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training.run import read_lines
 
 pytestmark = pytest.mark.slow

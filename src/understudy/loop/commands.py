@@ -14,16 +14,23 @@ class Command:
     """One word, or two as in "prompts build"."""
     module: str
     config: str
-    """Name of the config dataclass in `module`."""
+    """Name of the config dataclass, in `module` unless it names one of its own: MODULE:NAME."""
     function: str
     """Name of the function in `module` that takes the config."""
     summary: str
     """One line for `understudy --help`."""
 
-    def load(self) -> tuple[type, typing.Callable[[Any], Any]]:
-        """Import the module: (config class, function)."""
-        module = importlib.import_module(self.module)
-        return getattr(module, self.config), getattr(module, self.function)
+    def load_config(self) -> type:
+        """The config class. A trainer's loads no PyTorch, so help and mistakes come at once."""
+        module, _, name = self.config.rpartition(":")
+        found: type = getattr(importlib.import_module(module or self.module), name)
+        return found
+
+    def load_function(self) -> typing.Callable[[Any], Any]:
+        """What the command calls with its config."""
+        function: typing.Callable[[Any], Any]
+        function = getattr(importlib.import_module(self.module), self.function)
+        return function
 
 
 TRAINERS = ("sft", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto")
@@ -152,7 +159,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "sft",
         "understudy.sft.train",
-        "SFTConfig",
+        "understudy.sft.config:SFTConfig",
         "train_sft",
         "fine-tune a model on demonstrations (step 1)",
     ),
@@ -306,7 +313,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "reward",
         "understudy.reward.run",
-        "RewardConfig",
+        "understudy.reward.config:RewardConfig",
         "train_reward",
         "train a reward model on rankings (step 2)",
     ),
@@ -320,42 +327,42 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "ppo",
         "understudy.ppo.train",
-        "PPOConfig",
+        "understudy.ppo.config:PPOConfig",
         "train_ppo",
         "optimise a model against a reward model, PPO or PPO-ptx (step 3)",
     ),
     Command(
         "rloo",
         "understudy.rloo.train",
-        "RLOOConfig",
+        "understudy.rloo.config:RLOOConfig",
         "train_rloo",
         "optimise a model against a reward model, REINFORCE leave-one-out",
     ),
     Command(
         "grpo",
         "understudy.grpo.train",
-        "GRPOConfig",
+        "understudy.grpo.config:GRPOConfig",
         "train_grpo",
         "optimise a model against a reward model, group-relative PPO",
     ),
     Command(
         "raft",
         "understudy.raft.train",
-        "RAFTConfig",
+        "understudy.raft.config:RAFTConfig",
         "train_raft",
         "fine-tune a model on the best of its own responses, by a reward model",
     ),
     Command(
         "dpo",
         "understudy.dpo.train",
-        "DPOConfig",
+        "understudy.dpo.config:DPOConfig",
         "train_dpo",
         "optimise a model on rankings directly, without a reward model",
     ),
     Command(
         "kto",
         "understudy.kto.train",
-        "KTOConfig",
+        "understudy.kto.config:KTOConfig",
         "train_kto",
         "optimise a model on single responses, each desirable or not",
     ),

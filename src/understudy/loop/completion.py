@@ -17,7 +17,7 @@ class Named(Protocol):
     def name(self) -> str: ...
     @property
     def summary(self) -> str: ...
-    def load(self) -> tuple[type, Any]: ...
+    def load_config(self) -> type: ...
 
 
 def completion_script(shell: str, commands: Iterable[Named]) -> str:
@@ -45,7 +45,7 @@ def _add_options(parser: argparse.ArgumentParser, command: Named) -> None:
     import shtab
 
     try:
-        config_class, _ = command.load()
+        config_class = command.load_config()
         hints = typing.get_type_hints(config_class)
     except ModuleNotFoundError:
         return

@@ -108,9 +108,9 @@ class EvaluateSettings:
 
 
 TRAINERS = {
-    "sft": ("understudy.sft.train", "SFTConfig"),
-    "rl_init": ("understudy.sft.train", "SFTConfig"),
-    "sft_reward": ("understudy.sft.train", "SFTConfig"),
+    "sft": ("understudy.sft.config", "SFTConfig"),
+    "rl_init": ("understudy.sft.config", "SFTConfig"),
+    "sft_reward": ("understudy.sft.config", "SFTConfig"),
     "reward": ("understudy.reward.config", "RewardConfig"),
     "ppo": ("understudy.ppo.config", "PPOConfig"),
     "ppo_ptx": ("understudy.ppo.config", "PPOConfig"),

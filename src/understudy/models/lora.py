@@ -33,21 +33,6 @@ class LoraOptions(Protocol):
         """The products are scaled by alpha / rank; None is twice the rank."""
 
 
-def check_lora(options: LoraOptions) -> None:
-    """ValueError for invalid settings."""
-    if options.lora_rank < 0:
-        raise ValueError(f"lora_rank is {options.lora_rank}; it must be 0 (none) or above")
-    if options.lora_alpha is None:
-        return
-    if options.lora_alpha <= 0:
-        raise ValueError(f"lora_alpha is {options.lora_alpha}; it must be above 0, or none")
-    if options.lora_rank == 0:
-        raise ValueError(
-            f"lora_alpha is {options.lora_alpha} but lora_rank is 0, so it would not be used; "
-            "give a lora_rank such as 16"
-        )
-
-
 def add_adapter(model: PreTrainedModel, options: LoraOptions, seed: int) -> None:
     """Freeze `model` and add a low-rank product, initially 0, to each of its linear maps.
 

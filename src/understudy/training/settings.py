@@ -1,14 +1,14 @@
-"""The settings that all trainers share."""
+"""The settings that all trainers share. Reading them, or a mistake in them, loads no PyTorch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from understudy.models.lora import check_lora
-from understudy.training.opening import prepare_run
-from understudy.training.ranks import join_ranks
-from understudy.training.run import Run
 from understudy.training.track import TrackerName
+
+if TYPE_CHECKING:
+    from understudy.training.run import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,15 @@ class TrainerSettings:
     """Remove the run in `out` first."""
 
     def __post_init__(self) -> None:
-        check_lora(self)
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank is {self.lora_rank}; it must be 0 (none) or above")
+        if self.lora_alpha is not None and self.lora_alpha <= 0:
+            raise ValueError(f"lora_alpha is {self.lora_alpha}; it must be above 0, or none")
+        if self.lora_alpha is not None and self.lora_rank == 0:
+            raise ValueError(
+                f"lora_alpha is {self.lora_alpha} but lora_rank is 0, so it would not be used; "
+                "give a lora_rank such as 16"
+            )
         for name in ("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
@@ -70,12 +78,15 @@ class TrainerSettings:
             raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0, or none")
 
 
-def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[str]) -> Run:
+def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[str]) -> "Run":
     """`prepare_run` for a trainer; `inputs` are the fields that name files, folders or models.
 
     Ranks started by a launcher join here. ValueError for settings that several ranks do not
     support.
     """
+    from understudy.training.opening import prepare_run
+    from understudy.training.ranks import join_ranks
+
     ranks = join_ranks(replicas=config.replicas)
     with ranks.together():
         if ranks.world > 1 and config.lora_rank:

@@ -13,7 +13,8 @@ from understudy.cli import main
 from understudy.ppo.train import train_ppo
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 from understudy.training.config import to_plain
 from understudy.training.run import read_lines
 

@@ -13,7 +13,7 @@ from understudy.cli import extra_with, main, parse
 from understudy.loop.commands import COMMANDS
 from understudy.loop.examples import EXAMPLES
 from understudy.loop.runner import PlanFailed, PlanInterrupted
-from understudy.sft.train import SFTConfig
+from understudy.sft.config import SFTConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +51,8 @@ def test_help_lists_every_command_without_importing_torch():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_has_complete_help(command, capsys):
-    config_class, function = command.load()
-    assert callable(function)
+    config_class = command.load_config()
+    assert callable(command.load_function())
     assert main([*command.name.split(), "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
     for field in dataclasses.fields(config_class):
@@ -63,7 +63,7 @@ def test_every_command_has_complete_help(command, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_shows_an_example_that_can_be_read(command, capsys):
-    config, _ = command.load()
+    config = command.load_config()
     line = EXAMPLES[command.name]
     parse(config, shlex.split(line), prog=f"understudy {command.name}")
     assert main([*command.name.split(), "--help"]) == 0
@@ -83,7 +83,7 @@ def test_options_that_may_be_none_take_that_word(words):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_option_that_may_be_none_takes_that_word(command):
-    config, _ = command.load()
+    config = command.load_config()
     given = shlex.split(EXAMPLES[command.name])
     for field in dataclasses.fields(config):
         option = "--" + field.name.replace("_", "-")

@@ -20,7 +20,8 @@ from understudy.records.shapes import tiers_of
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 from understudy.rl import rollout as rl_rollout
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 
 
 def examined(out, **options) -> str:

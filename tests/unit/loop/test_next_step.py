@@ -55,8 +55,7 @@ def test_the_files_of_others_are_passed_over(tmp_path):
 @pytest.mark.parametrize("name", AFTER)
 def test_what_follows_a_command_names_a_real_command(name, capsys):
     (command,) = [command for command in COMMANDS if command.name == name]
-    config_class, _ = command.load()
-    config = parse(config_class, EXAMPLES[name].split(), prog=f"understudy {name}")
+    config = parse(command.load_config(), EXAMPLES[name].split(), prog=f"understudy {name}")
     say_next(name, config)
     said = capsys.readouterr().err
     assert said.startswith("next: ")

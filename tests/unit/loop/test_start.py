@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from understudy.cli import COMMANDS
+from understudy.loop.commands import TRAINERS
 from understudy.store.people import AddUserConfig, add_user
 from understudy.store.project import NewConfig, new_project
 
@@ -36,7 +37,7 @@ def run(unwanted: tuple[str, ...], *lines: str) -> None:
 def test_help_opens_no_store() -> None:
     names = [c.name for c in COMMANDS if c.module.split(".")[1] in OF_PEOPLE]
     assert len(names) > 20
-    run((*NEVER, *SQL), *(f"{name} --help" for name in (*names, *OTHERS)))
+    run((*NEVER, *SQL), *(f"{name} --help" for name in (*names, *OTHERS, *TRAINERS)))
 
 
 @pytest.fixture

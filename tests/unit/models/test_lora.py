@@ -12,7 +12,7 @@ from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
 from tests.fixtures_ppo import tiny_config, write_world
 from transformers import AutoModel, AutoModelForCausalLM
 
-from understudy.models.lora import adapter_off, add_adapter, check_lora, has_adapter, weights_of
+from understudy.models.lora import adapter_off, add_adapter, has_adapter, weights_of
 from understudy.models.policies import load_policy, save_policy
 from understudy.models.scalar import load_scalar
 from understudy.ppo.state import load_critic, new_state
@@ -21,9 +21,10 @@ from understudy.records import Demonstration, file_hash, read_records
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 from understudy.rl.models import load_models
+from understudy.sft.config import SFTConfig
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import backward_batch
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.train import train_sft
 from understudy.training.checkpoint import load_checkpoint, tree_hash
 from understudy.training.run import Run, read_lines
 
@@ -242,13 +243,3 @@ def test_ppo_holds_two_trunks_and_not_four(world, tmp_path):
     head = sum(p.nbytes for p in models.reward_model.head.parameters())
     assert bytes_of(config) == policy + 5 * adapters[0] + scalar + 4 * adapters[1]
     assert adapters[1] > head
-
-
-def test_settings_that_make_no_adapter_are_refused():
-    for options, message in (
-        (Options(lora_rank=-1), "lora_rank is -1"),
-        (Options(lora_alpha=0.0), r"lora_alpha is 0\.0"),
-        (Options(lora_rank=0, lora_alpha=8.0), "lora_rank is 0, so it would not be used"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            check_lora(options)

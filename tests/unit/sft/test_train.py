@@ -17,9 +17,10 @@ import understudy.sft.train as sft
 from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel
 from understudy.records import Demonstration, read_records
+from understudy.sft.config import SFTConfig
 from understudy.sft.data import encode_demonstrations
 from understudy.sft.loss import mean_loss
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.train import train_sft
 from understudy.training import steps
 from understudy.training.run import read_lines
 

@@ -5,7 +5,7 @@ import pytest
 
 from understudy.ppo.config import PPOConfig
 from understudy.reward.config import RewardConfig
-from understudy.sft.train import SFTConfig
+from understudy.sft.config import SFTConfig
 from understudy.training.settings import TrainerSettings, prepare_trainer_run
 
 
@@ -31,6 +31,8 @@ def test_the_trainers_say_none_of_them_again(config):
         ({"save_every": -2}, "save_every is -2; it must not be negative"),
         ({"max_grad_norm": 0.0}, r"max_grad_norm is 0\.0; it must be above 0, or none"),
         ({"lora_rank": -1}, "lora_rank is -1"),
+        ({"lora_rank": 4, "lora_alpha": 0.0}, r"lora_alpha is 0\.0"),
+        ({"lora_alpha": 8.0}, "lora_rank is 0, so it would not be used"),
     ],
 )
 def test_bad_values_are_refused(changes, message):

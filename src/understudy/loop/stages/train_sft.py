@@ -5,7 +5,8 @@ import math
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.training import optional, run_fields
 from understudy.records import Demonstration, read_records
-from understudy.sft.train import SFTConfig, train_sft
+from understudy.sft.config import SFTConfig
+from understudy.sft.train import train_sft
 
 
 def sft(call: StageCall) -> None:

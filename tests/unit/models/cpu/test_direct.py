@@ -6,7 +6,7 @@ from understudy.models.batching import ranking_batch
 from understudy.models.compute import checkpoint_activations
 from understudy.models.cpu.direct import Rows, direct_pass
 from understudy.models.lora import add_adapter
-from understudy.sft.train import SFTConfig
+from understudy.sft.config import SFTConfig
 
 LLAMAS = ["llama", "llama_tied", "qwen2", "qwen3", "mistral"]
 ROW, COLUMN = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 5, 2, 0, 4])
