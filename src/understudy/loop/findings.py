@@ -452,7 +452,7 @@ def desirable_less_likely(rows: Rows) -> Finding | None:
         "desirable responses became less likely",
         f"their reward is {ours:.2f} in the last {last} steps (0 at the start), that of "
         f"undesirable ones {theirs:.2f}; the reference point was 0 in "
-        f"{points.count(0.0) / len(points):.0%} of steps, so nothing held the two apart",
+        f"{points.count(0.0) / len(points):.0%} of steps",
         "a lower lr; a higher desirable_weight or beta; SFT on the desirable responses first",
     )
 
