@@ -171,6 +171,13 @@ COMMANDS: tuple[Command, ...] = (
         "start a training command on several cards or machines",
     ),
     Command(
+        "plan",
+        "understudy.loop.planner.config",
+        "PlanConfig",
+        "plan",
+        "say what a training run needs: memory per card, hours, price",
+    ),
+    Command(
         "sample",
         "understudy.loop.sample",
         "SampleConfig",

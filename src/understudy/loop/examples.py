@@ -21,6 +21,7 @@ EXAMPLES: dict[str, str] = {
     "data convert": "their-data.jsonl --out records.jsonl",
     "sft": "--model my-org/my-model --data demonstrations.jsonl --lr 2e-5 --out runs/sft",
     "launch": "--cards 8 -- sft --model my-org/my-model --data demonstrations.jsonl --out runs/sft",
+    "plan": "--model 6b --stage ppo --cards 8 --memory 141 -- --activation-checkpointing",
     "sample": "--model runs/sft/model --prompts prompts.train.jsonl --out responses.jsonl",
     "labels add": f"--labelers labelers.jsonl --rankings rankings.jsonl {_P}",
     "labels rubric": f"v1 --instructions rubric.txt --priorities helpful truthful harmless {_P}",

@@ -33,7 +33,7 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
         except SystemExit:
             print(_below_help(config_class, prog))
             raise
-    from_file, arguments = _read_config_option(config_class, arguments)
+    from_file, arguments = _read_config_option(config_class, arguments, prog.split()[-1])
     _check_options(config_class, arguments, from_file, prog)
     arguments = _with_none(config_class, arguments)
     with _errors_in_one_line():
@@ -56,17 +56,30 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     return config_class(**values)
 
 
-def _read_config_option(config_class: type, arguments: list[str]) -> tuple[dict, list[str]]:
-    """Take `--config FILE` out of the arguments: (its values, the other arguments)."""
+def _read_config_option(
+    config_class: type, arguments: list[str], command: str
+) -> tuple[dict, list[str]]:
+    """Take `--config FILE` out of the arguments: (its values, the other arguments).
+
+    FILE may also be one of the paper's sizes. A file with a section for the command, or with the
+    one named as in FILE#SECTION, holds the settings of several commands.
+    """
     if "--config" not in arguments:
         return {}, arguments
+    from understudy.loop.recipe import paper_recipe
     from understudy.training.config import build_values, read_toml
 
     at = arguments.index("--config")
     if at + 1 == len(arguments):
         raise ValueError("--config needs the name of a TOML file")
-    path = arguments[at + 1]
-    values = build_values(config_class, read_toml(path), source=path)
+    source = arguments[at + 1]
+    path, _, section = source.partition("#")
+    table = read_toml(paper_recipe(path) or path)
+    if section and not isinstance(table.get(section), dict):
+        raise ValueError(f"config file {path} has no section [{section}]")
+    if section or isinstance(table.get(command), dict):
+        table = table[section or command]
+    values = build_values(config_class, table, source=source)
     return values, arguments[:at] + arguments[at + 2 :]
 
 
@@ -96,7 +109,10 @@ def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
 
 def _below_help(config_class: type, prog: str) -> str:
     """The text below the options."""
-    lines = ["Options may also come from a TOML file, --config FILE; those given here win."]
+    lines = [
+        "Options may also come from a TOML file, --config FILE; those given here win. It may have "
+        "a section\nper command (FILE#SECTION names one) or be 1.3b, 6b or 175b.",
+    ]
     hints = typing.get_type_hints(config_class, include_extras=True)
     if any(_takes_none(hint) for hint in hints.values()):
         lines.append("Where an option accepts none, that word unsets it: --max-grad-norm none.")

@@ -19,6 +19,13 @@ from understudy.training.config import build_values, read_toml, required_fields
 R = TypeVar("R")
 
 RECIPES = Path(__file__).parent / "recipes"
+PAPER_SIZES = ("1.3b", "6b", "175b")
+"""Sizes of the paper's models, each with a recipe for the trainers and the planner."""
+
+
+def paper_recipe(name: str) -> Path | None:
+    """The recipe of one of the paper's sizes; None for another name."""
+    return RECIPES / "paper" / f"{name}.toml" if name in PAPER_SIZES else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,7 +80,7 @@ def chunked_logprobs(
     small enough (64 MB) to keep.
     """
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
-    rows = _chunk_rows(weight_VD) if chunk is None else chunk
+    rows = chunk_rows(len(weight_VD), weight_VD.device.type) if chunk is None else chunk
     logprobs_N, entropy_N = _ChunkedLogprobs.apply(
         hidden_ND, weight_VD, bias, labels_BT.reshape(-1), temperature, rows, softcap
     )  # type: ignore[no-untyped-call]
@@ -89,9 +89,10 @@ def chunked_logprobs(
     return logprobs_N.view(labels_BT.shape), entropy_N.view(labels_BT.shape)
 
 
-def _chunk_rows(weight_VD: Tensor) -> int:
-    elements = _CHUNK_ELEMENTS if weight_VD.device.type == "cpu" else _CHUNK_ELEMENTS_GPU
-    return max(128, elements // weight_VD.shape[0])
+def chunk_rows(vocabulary: int, device_type: str) -> int:
+    """Rows of logits computed at a time, on a kind of device."""
+    elements = _CHUNK_ELEMENTS if device_type == "cpu" else _CHUNK_ELEMENTS_GPU
+    return max(128, elements // vocabulary)
 
 
 class _ChunkedLogprobs(torch.autograd.Function):

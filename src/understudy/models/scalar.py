@@ -66,7 +66,8 @@ class ScalarModel(TrunkModel):
         with torch.no_grad():
             self.head.weight.normal_(0.0, (size + 1) ** -0.5, generator=generator)
             self.head.bias.zero_()
-        self.head.to(weight.device)
+        if self.head.weight.device != weight.device:  # not even a no-op on tensors without storage
+            self.head.to(weight.device)
         self.register_buffer("bias_shift", torch.zeros((), device=weight.device))
         self.train(trunk.training)
 

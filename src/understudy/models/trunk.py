@@ -45,7 +45,12 @@ class TrunkModel(nn.Module):
         """The context in which the trunk runs."""
         if not self.bf16:
             return nullcontext()
-        return torch.autocast(next(self.parameters()).device.type, dtype=torch.bfloat16)
+        # A gathered layer's weights are released after the layer; their copies must not stay.
+        return torch.autocast(
+            next(self.parameters()).device.type,
+            dtype=torch.bfloat16,
+            cache_enabled=not is_sharded(self),
+        )
 
     def hidden(
         self,

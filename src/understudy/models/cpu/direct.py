@@ -45,14 +45,15 @@ def direct_pass(trunk: PreTrainedModel, length: int, tried: dict[str, bool]) -> 
 
     `tried` remembers whether this trunk's trial pass agreed with the library.
     """
-    if not _runs_directly(trunk, length):
+    if not runs_directly(trunk, length):
         return None
     if "direct_pass" not in tried:
         tried["direct_pass"] = _agrees(trunk)
     return DirectPass(trunk) if tried["direct_pass"] else None
 
 
-def _runs_directly(trunk: PreTrainedModel, length: int) -> bool:
+def runs_directly(trunk: PreTrainedModel, length: int) -> bool:
+    """Whether a trunk, by its kind, state and device, can run here; not yet tried."""
     config: Any = trunk.config
     window = sliding_window(config)
     return (

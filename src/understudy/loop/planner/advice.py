@@ -1,0 +1,103 @@
+"""What makes a run fit that does not: changes are tried, and each is planned again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from understudy.loop.planner.job import Job
+from understudy.loop.planner.memory import peak_of, phases_of
+
+MOST_CARDS = 1024
+"""Cards up to which more are tried."""
+CARDS_OF_A_MACHINE = 8
+"""Cards up to which a machine gets more before there are more machines."""
+LORA_RANK = 16
+"""Rank of the adapters that are tried."""
+LEAST_SLOTS = 16
+"""Fewest responses side by side that are tried."""
+
+Change = tuple[Job, str]
+"""A changed run, and the options that change it."""
+
+
+def advice(job: Job, limit: float) -> tuple[Job, list[str]] | None:
+    """The first change with which the run fits in `limit` bytes, or else several of them together:
+    (the run, its changed options); None if they are not enough."""
+    for kind in _KINDS:
+        for changed, option in kind(job):
+            if need(changed, limit) <= limit:
+                return changed, [option]
+    options: list[str] = []
+    for kind in _KINDS:
+        before = need(job, limit)
+        found = [(need(changed, limit), changed, option) for changed, option in kind(job)]
+        enough = [one for one in found if one[0] <= limit]
+        best = enough[0] if enough else min(found, key=lambda one: one[0], default=None)
+        if best is not None and best[0] < before:
+            job, options = best[1], [*options, best[2]]
+        if enough:
+            return job, options
+    return None
+
+
+def need(job: Job, limit: float) -> int:
+    """Bytes at the peak; of a run that exceeds `limit` without its passes, without them."""
+    least = peak_of(phases_of(job, lambda network, one: 0))[1]
+    return least if least > limit else peak_of(phases_of(job))[1]
+
+
+def _replicas(job: Job) -> Iterator[Change]:
+    if job.layout.replicas > 1:
+        changed = replace(job, layout=replace(job.layout, replicas=1))
+        yield _with(changed, replicas=1), "-- --replicas 1"
+
+
+def _checkpointing(job: Job) -> Iterator[Change]:
+    if not job.settings.activation_checkpointing:
+        yield _with(job, activation_checkpointing=True), "-- --activation-checkpointing"
+
+
+def _micro_batches(job: Job) -> Iterator[Change]:
+    yield from _halved(job, "micro_batch_tokens", job.row)
+
+
+def _slots(job: Job) -> Iterator[Change]:
+    if job.stage == "ppo":
+        yield from _halved(job, "rollout_slots", LEAST_SLOTS)
+
+
+def _more_cards(job: Job) -> Iterator[Change]:
+    layout = job.layout
+    while layout.device == "cuda" and layout.world * 2 <= MOST_CARDS and not job.settings.lora_rank:
+        if layout.nodes == 1 and layout.cards * 2 <= CARDS_OF_A_MACHINE:
+            layout = replace(layout, cards=layout.cards * 2)
+        else:
+            layout = replace(layout, nodes=layout.nodes * 2)
+        nodes = f" --nodes {layout.nodes}" if layout.nodes > 1 else ""
+        yield replace(job, layout=layout), f"--cards {layout.cards}{nodes}"
+
+
+def _adapters(job: Job) -> Iterator[Change]:
+    if job.layout.world == 1 and not job.settings.lora_rank:
+        yield _with(job, lora_rank=LORA_RANK), f"-- --lora-rank {LORA_RANK}"
+
+
+_KINDS: tuple[Callable[[Job], Iterator[Change]], ...] = (
+    *(_replicas, _checkpointing, _micro_batches, _slots, _more_cards, _adapters),
+)
+"""First what changes no result and needs no other machine."""
+
+
+def _halved(job: Job, name: str, least: int) -> Iterator[Change]:
+    value = getattr(job.settings, name) // 2
+    while value >= least:
+        yield _with(job, **{name: value}), f"-- --{name.replace('_', '-')} {value}"
+        value //= 2
+
+
+def _with(job: Job, **values: Any) -> Job:
+    settings = replace(job.settings, **values)
+    policy, judge = (replace(one, lora=settings) for one in (job.policy, job.judge))
+    if "lora_rank" not in values:
+        policy, judge = job.policy, job.judge
+    return replace(job, settings=settings, policy=policy, judge=judge)

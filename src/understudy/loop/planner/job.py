@@ -1,0 +1,146 @@
+"""A run to plan: its networks, its trainer's settings, its cards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.loop.commands import COMMANDS
+from understudy.loop.options import parse
+from understudy.loop.planner.config import PlanConfig
+from understudy.loop.planner.networks import Network, as_scalar, network_of
+from understudy.loop.recipe import paper_recipe
+from understudy.training.config import read_toml, required_fields
+
+INPUTS = {
+    **{"model": "MODEL", "data": "DATA.jsonl", "prompts": "PROMPTS.jsonl", "out": "runs/NEW"},
+    "reward_model": "REWARD_MODEL",
+}
+"""Inputs that a trainer needs and a plan does not read."""
+PAPER_EXAMPLES = {"demonstrations": 12_725, "rankings": 33_207}
+"""The paper's training sets (Table 6)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Cards, and how weights are divided among them."""
+
+    nodes: int
+    """Machines."""
+    cards: int
+    """Cards in each."""
+    replicas: int = 1
+    """Groups of cards; each holds all weights."""
+    device: str = "cuda"
+    """"cuda", or "cpu" for one process."""
+
+    def __post_init__(self) -> None:
+        if self.world % self.replicas:
+            raise ValueError(
+                f"{self.world} cards do not divide into {self.replicas} replicas; choose a number "
+                "of cards that is a multiple of replicas"
+            )
+
+    @property
+    def world(self) -> int:
+        """Number of cards."""
+        return self.nodes * self.cards
+
+    @property
+    def shards(self) -> int:
+        """Cards over which the weights are divided."""
+        return self.world // self.replicas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is planned."""
+
+    stage: str
+    """sft, rl_init, reward, ppo or dpo."""
+    settings: Any
+    """The trainer's config."""
+    layout: Layout
+    """Cards."""
+    policy: Network
+    """The network of `model`."""
+    judge: Network
+    """Reward model and critic of PPO, the trained network of `reward`."""
+    examples: int
+    """Demonstrations or rankings in the data."""
+    responses: int
+    """Responses of a ranking."""
+
+    @property
+    def row(self) -> int:
+        """Tokens of the longest row: a prompt and a response."""
+        return int(self.settings.max_prompt_tokens + self.settings.max_response_tokens)
+
+    @property
+    def learner(self) -> Network:
+        """The network that is trained, of PPO the policy."""
+        return self.judge if self.stage == "reward" else self.policy
+
+    @property
+    def with_text(self) -> bool:
+        """Whether pretraining text is mixed in."""
+        return getattr(self.settings, "pretrain_data", None) is not None
+
+
+def job_of(config: PlanConfig) -> Job:
+    """The run that a command line describes; ValueError for what cannot be planned."""
+    recipe = paper_recipe(config.model)
+    table = read_toml(recipe) if recipe else {}
+    settings = trainer_settings(config.stage, recipe, config.command)
+    layout = Layout(
+        nodes=config.nodes, cards=config.cards, replicas=settings.replicas, device=config.device
+    )
+    if layout.world > 1 and settings.lora_rank:
+        raise ValueError(
+            f"lora_rank is {settings.lora_rank}, but adapters train in one process only; plan one "
+            "card, or lora_rank 0"
+        )
+    policy = network_of(config.model, table.get("model"), settings)
+    judge = policy
+    if config.reward_model is not None:
+        other = paper_recipe(config.reward_model)
+        shape = read_toml(other)["model"] if other else None
+        judge = network_of(config.reward_model, shape, settings)
+    elif config.stage in ("reward", "ppo") and recipe:
+        judge = network_of("6b", table["reward_model"], settings)
+    known = "rankings" if config.stage in ("reward", "dpo") else "demonstrations"
+    return Job(
+        stage=config.stage,
+        settings=settings,
+        layout=layout,
+        policy=policy,
+        judge=as_scalar(judge),
+        examples=config.examples or PAPER_EXAMPLES[known],
+        responses=config.responses,
+    )
+
+
+def trainer_of(stage: str) -> str:
+    """The command that runs a stage."""
+    return "sft" if stage == "rl_init" else stage
+
+
+def trainer_settings(stage: str, recipe: Path | None, options: Sequence[str]) -> Any:
+    """A trainer's config: its defaults, the recipe's section, then options of its command line;
+    inputs that a plan does not read are filled in."""
+    (command,) = (one for one in COMMANDS if one.name == trainer_of(stage))
+    config_class, _ = command.load()
+    words = [] if recipe is None else ["--config", f"{recipe}#{stage}"]
+    values = {name: INPUTS[name] for name in required_fields(config_class)}
+    if recipe is None and stage == "rl_init":
+        values |= {"epochs": "2", "pretrain_fraction": "0.1"}  # C.3
+    for name, value in values.items():
+        option = "--" + name.replace("_", "-")
+        words += [] if option in options else [option, value]
+    prog = f"understudy {command.name}"
+    try:
+        return parse(config_class, [*words, *options], prog=prog)
+    except ValueError as error:
+        if "pretrain_data" not in str(error):
+            raise
+    return parse(config_class, [*words, "--pretrain-data", "TEXT.txt", *options], prog=prog)

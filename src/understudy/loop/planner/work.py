@@ -1,0 +1,164 @@
+"""Operations, hours and traffic of a run.
+
+Rows are as long as the settings allow: prompts and responses of their largest lengths, so hours are
+an upper bound. `Part.rule` counts as the paper does: two operations per parameter and token of a
+forward pass, six of a training pass (Brown et al. 2020, appendix D).
+"""
+
+from dataclasses import dataclass
+
+from understudy.loop.planner.config import PlanConfig
+from understudy.loop.planner.job import Job
+from understudy.loop.planner.memory import cache_bytes, rollout_rows, shared_row
+from understudy.loop.planner.networks import FP32, Network
+
+DECODE_SHARE = 0.5
+"""Share of the memory bandwidth that a decode step reaches (an assumption)."""
+PETAFLOP_DAY = 1e15 * 86_400
+"""Operations of a petaflop/s-day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run's work."""
+
+    name: str
+    """What is computed."""
+    tokens: int
+    """Tokens."""
+    flops: int
+    """Operations of matrix products, attention included; without recomputed ones."""
+    rule: int
+    """Operations by the rule of parameters times tokens."""
+    seconds: float
+    """Time on all cards together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a training pass sends between cards."""
+
+    bytes: int
+    """Bytes that a card receives for gathered weights and summed gradients."""
+    seconds: float
+    """Their time on the links."""
+    tokens: int
+    """Tokens of a pass on each card whose computation takes as long."""
+
+
+def traffic_of(job: Job, config: PlanConfig) -> Traffic:
+    """Traffic of a training pass. Weights are gathered and gradients summed in fp32, with bf16
+    too: layers are gathered twice and the rest once, and each is summed once."""
+    layout, network = job.layout, job.learner
+    rest = network.parameters - network.in_blocks
+    share = (layout.shards - 1) / layout.shards
+    within = round(FP32 * (3 * network.in_blocks + 2 * rest) * share)
+    link = config.card_gbs if layout.shards <= layout.cards else config.node_gbs
+    seconds = within / (link * 1e9)
+    copies = (layout.replicas - 1) / layout.replicas
+    across = round(2 * FP32 * network.numbers(layout.shards) * copies)
+    seconds += across / ((config.node_gbs if layout.nodes > 1 else config.card_gbs) * 1e9)
+    per_token = 6 * network.parameters
+    if job.settings.activation_checkpointing:
+        per_token += 2 * network.in_blocks
+    return Traffic(within + across, seconds, -(-int(seconds * _rate(config)) // per_token))
+
+
+def _rate(config: PlanConfig) -> float:
+    """Operations per second that a card reaches."""
+    return config.peak_tflops * 1e12 * config.mfu
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    job: Job
+    config: PlanConfig
+    wait: float
+    """Time of a training pass over that of its computation, 1 if traffic hides behind it."""
+
+    def trained(self, name: str, network: Network, rows: int, length: int, reads: int) -> Part:
+        """Forward and backward passes over rows."""
+        forward, tokens = network.flops(length, reads), rows * length
+        again = forward if self.job.settings.activation_checkpointing else 0
+        seconds = rows * (3 * forward + again) * self.wait / _rate(self.config)
+        rule = 6 * network.parameters * tokens
+        return Part(name, tokens, 3 * rows * forward, rule, seconds)
+
+    def read(self, name: str, network: Network, rows: int, length: int, reads: int) -> Part:
+        """Forward passes over rows."""
+        flops, tokens = rows * network.flops(length, reads), rows * length
+        rule = 2 * network.parameters * tokens
+        return Part(name, tokens, flops, rule, flops / _rate(self.config))
+
+
+def work_of(job: Job, config: PlanConfig) -> list[Part]:
+    """The parts of a run, in order."""
+    settings, traffic = job.settings, traffic_of(job, config)
+    wait = max(1.0, traffic.tokens / _pass_tokens(job))
+    clock = _Clock(job, config, wait)
+    response = settings.max_response_tokens
+    if job.stage == "ppo":
+        return _ppo(job, config, clock)
+    rows = job.examples * settings.epochs
+    if job.stage in ("sft", "rl_init"):
+        parts = [clock.trained("demonstrations", job.policy, rows, job.row, response)]
+        if job.with_text:
+            fraction, length = settings.pretrain_fraction, settings.pretrain_length
+            text = max(1, round(settings.batch_size * fraction / (1 - fraction)))
+            steps = -(-job.examples // settings.batch_size) * settings.epochs
+            parts.append(clock.trained("text", job.policy, steps * text, length, length))
+        return parts
+    if job.stage == "reward":
+        if shared := shared_row(job):
+            return [clock.trained("rankings", job.judge, rows, shared, job.responses)]
+        return [clock.trained("rankings", job.judge, rows * job.responses, job.row, 1)]
+    every = rows * job.responses
+    reference = clock.read("reference", job.policy, every // settings.epochs, job.row, response)
+    return [reference, clock.trained("rankings", job.policy, every, job.row, response)]
+
+
+def _pass_tokens(job: Job) -> int:
+    """Tokens of a training pass on each card."""
+    row = job.row
+    if job.stage == "reward":
+        row = shared_row(job) or job.responses * job.row
+    return max(1, job.settings.micro_batch_tokens // row) * row
+
+
+def _ppo(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
+    settings, policy, critic = job.settings, job.policy, job.judge
+    response, rows = settings.max_response_tokens, settings.num_iterations * settings.batch_size
+    flops, tokens = rows * policy.flops(job.row, response), rows * job.row
+    seconds = settings.num_iterations * _rollout_seconds(job, config) * job.layout.world
+    rollouts = Part("rollouts", tokens, flops, 2 * policy.parameters * tokens, seconds)
+    again = rows * settings.inner_epochs
+    parts = [
+        rollouts,
+        clock.read("reference", policy, rows, job.row, response),
+        clock.read("reward model", critic, rows, job.row, 1),
+        clock.read("values", critic, rows, job.row, response),
+        clock.trained("policy", policy, again, job.row, response),
+        clock.trained("critic", critic, again, job.row, response),
+    ]
+    if job.with_text:
+        steps = settings.num_iterations * settings.inner_epochs * settings.num_minibatches
+        length = settings.ptx_length
+        parts.append(clock.trained("text", policy, steps * settings.ptx_rows, length, length))
+    return parts
+
+
+def _rollout_seconds(job: Job, config: PlanConfig) -> float:
+    """Seconds of an iteration's rollouts: the weights are gathered, then each step of a card reads
+    all weights and on average half of a full cache."""
+    settings, layout = job.settings, job.layout
+    rows = rollout_rows(job)
+    waves = -(-settings.batch_size // (layout.world * rows))
+    weights = FP32 * job.policy.parameters
+    bandwidth = config.memory_tbs * 1e12 * DECODE_SHARE
+    step = (weights * (2 if settings.bf16 else 1) + cache_bytes(job) / 2) / bandwidth
+    sync = 0.0
+    if layout.world > 1:
+        link = config.card_gbs if layout.shards <= layout.cards else config.node_gbs
+        sync = weights / (link * 1e9)
+    prompts = rows * job.policy.flops(settings.max_prompt_tokens, 1) / _rate(config)
+    return sync + waves * (settings.max_response_tokens * step + prompts)

@@ -1,0 +1,112 @@
+"""The command: what it prints, what it refuses, and its advice planned again."""
+
+import json
+
+import pytest
+from tests.fixtures_models import save_model_folder
+
+from understudy.cli import main
+from understudy.loop.planner.config import PlanConfig
+from understudy.loop.planner.plan import make_plan
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    """A model of 0.3 MB with 8 layers."""
+    where = tmp_path_factory.mktemp("plan")
+    return str(save_model_folder(where / "model", num_hidden_layers=8, max_position_embeddings=512))
+
+
+SHORT = ("--max-prompt-tokens", "64", "--max-response-tokens", "64")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "13b"], "13b is neither a model folder nor a size (1.3b, 6b, 175b)"),
+        (["--model", "1.3b", "--memory", "0"], "memory is 0.0; it must be above 0"),
+        (["--model", "1.3b", "--cards", "0"], "cards is 0; it must be above 0"),
+        (["--model", "1.3b", "--usable", "1.5"], "usable is 1.5; it must be in (0, 1]"),
+        (["--model", "1.3b", "--cost", "-1"], "cost is -1.0; it must not be negative"),
+        (
+            ["--model", "1.3b", "--cards", "8", "--", "--replicas", "3"],
+            "8 cards do not divide into 3 replicas; choose a number of cards that is a multiple",
+        ),
+        (["--model", "1.3b", "--", "--bf61"], "understudy sft has no option --bf61"),
+        (["--model", "1.3b", "--reward-model", "6b"], "reward_model is for ppo; sft has none"),
+        (["--model", "1.3b", "--cards", "2", "--", "--lora-rank", "8"], "lora_rank is 8, but"),
+        (["--model", "1.3b", "--device", "cpu", "--cards", "2"], "device cpu plans one process"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(words, message, capsys):
+    memory = [] if "--memory" in words else ["--memory", "80"]
+    assert main(["plan", *memory, *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"understudy: error: {message}")
+    assert said.count("\n") == 1
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
+    assert main(["plan", "--memory", "80", "--model", str(tmp_path)]) == 2
+    assert "is not a model folder: it has no config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["plan", "--memory", "80", "--model", str(tmp_path)]) == 2
+    assert "is not a language model to plan for" in capsys.readouterr().err
+
+
+def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    words = ["--model", folder, "--stage", "ppo", "--cards", "2", "--memory", "1", "--dry-run"]
+    assert main(["plan", *words, "--cost", "2", "--json", str(out), "--", *SHORT]) == 0
+    said, found = capsys.readouterr().out, json.loads(out.read_text())
+    assert "It fits." in said
+    assert f"understudy launch --cards 2 -- ppo --model {folder}" in said
+    update = found["bytes"]["update"]
+    parameters = found["parameters"]
+    # Half of the rows of each tensor, rounded up; the whole policy once more for rollouts.
+    assert update["policy"] == update["reference"] == update["moving average"]
+    assert 2 * parameters <= update["policy"] < 2 * parameters + 1000
+    assert update["rollout copy"] == 4 * parameters
+    assert found["bytes"]["load"]["policy"] == 4 * parameters
+    assert found["dry_run"]["policy"][0] == found["dry_run"]["policy"][1] == update["policy"]
+    assert found["price"] == pytest.approx(2 * 2 * found["hours"])
+    assert found["peak"]["bytes"] == max(sum(held.values()) for held in found["bytes"].values())
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl_init", "reward", "ppo", "dpo"])
+def test_the_advice_fits_when_it_is_planned(folder, stage):
+    config = PlanConfig(model=folder, stage=stage, memory=1, usable=1.0, command=SHORT)
+    need = sum(make_plan(config).phases["update"].values()) / 1e9
+    tight = make_plan(PlanConfig(**_fields(config) | {"memory": 0.75 * need}))
+    assert not tight.fits
+    assert tight.remedy is not None
+    options, _, peak = tight.remedy
+    assert peak <= tight.limit
+    changed = _with_options(tight.config, options)
+    assert (
+        sum(max(make_plan(changed).phases.values(), key=lambda held: sum(held.values())).values())
+        == peak
+    )
+
+
+def _fields(config: PlanConfig) -> dict:
+    return {name: getattr(config, name) for name in PlanConfig.__slots__}
+
+
+def _with_options(config: PlanConfig, options: list[str]) -> PlanConfig:
+    """The config with the options that the advice prints."""
+    fields = _fields(config)
+    for option in options:
+        if option.startswith("-- "):
+            fields["command"] = (*fields["command"], *option.split()[1:])
+        else:
+            words = option.split()
+            fields |= {w[2:]: int(v) for w, v in zip(words[::2], words[1::2], strict=True)}
+    return PlanConfig(**fields)
+
+
+def test_the_175b_policy_fits_nowhere_and_the_plan_says_why(capsys):
+    assert main(["plan", "--model", "175b", "--memory", "141", "--cards", "8", "--nodes", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "It does not fit." in said
+    assert "no number of cards helps: each loads the networks whole (698.4 GB)" in said
