@@ -91,7 +91,9 @@ def write_inputs(model: Path, folder: Path, with_reward_model: bool) -> dict[str
     rows = [{"prompt": text, "response": answers[0]}] * 8
     sft = write_records(folder / "d.jsonl", [Demonstration.from_json(row) for row in rows])
     rankings = [
-        Ranking.from_json({"id": f"k{i}", "prompt": text, "responses": answers, "ranks": [0, 1, 2]})
+        Ranking.from_json(
+            {"id": f"k{i}", "prompt": text, "responses": answers, "tiers": [[0], [1], [2]]}
+        )
         for i in range(8)
     ]
     prompts = [Prompt(id=f"p{i}", prompt=text, user_id="u") for i in range(8)]

@@ -62,7 +62,7 @@ def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
     assert "It fits." in said
     assert f"understudy launch --cards 2 -- ppo --model {folder}" in said
     update = found["bytes"]["update"]
-    parameters = found["parameters"]
+    parameters = found["parameters"]["policy"]
     # Half of the rows of each tensor, rounded up; the whole policy once more for rollouts.
     assert update["policy"] == update["reference"] == update["moving average"]
     assert 2 * parameters <= update["policy"] < 2 * parameters + 1000
