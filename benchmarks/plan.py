@@ -90,6 +90,7 @@ def write_inputs(model: Path, folder: Path, with_reward_model: bool) -> dict[str
     answers = [f"{animal} " * RESPONSE for animal in ("dog", "cow", "pig")]
     rows = [{"prompt": text, "response": answers[0]}] * 8
     sft = write_records(folder / "d.jsonl", [Demonstration.from_json(row) for row in rows])
+    tiers = [[i] for i in range(RESPONSES)]
     rankings = [
         Ranking.from_json(
             {"id": f"k{i}", "prompt": text, "responses": answers, "tiers": [[0], [1], [2]]}

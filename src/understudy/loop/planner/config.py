@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from understudy.loop.recipe import PAPER_SIZES, paper_recipe
-
 if TYPE_CHECKING:
     from understudy.loop.planner.plan import Plan
 
@@ -76,10 +74,6 @@ class PlanConfig:
             raise ValueError(f"cost is {self.cost}; it must not be negative")
         if self.examples is not None and self.examples < 1:
             raise ValueError(f"examples is {self.examples}; it must be at least 1")
-        for model in (self.model, self.reward_model):
-            if model is not None and paper_recipe(model) is None and not Path(model).is_dir():
-                sizes = ", ".join(PAPER_SIZES)
-                raise ValueError(f"{model} is neither a model folder nor a size ({sizes})")
 
 
 def plan(config: PlanConfig) -> "Plan":
