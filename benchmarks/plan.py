@@ -92,9 +92,7 @@ def write_inputs(model: Path, folder: Path, with_reward_model: bool) -> dict[str
     sft = write_records(folder / "d.jsonl", [Demonstration.from_json(row) for row in rows])
     tiers = [[i] for i in range(RESPONSES)]
     rankings = [
-        Ranking.from_json(
-            {"id": f"k{i}", "prompt": text, "responses": answers, "tiers": [[0], [1], [2]]}
-        )
+        Ranking.from_json({"id": f"k{i}", "prompt": text, "responses": answers, "tiers": tiers})
         for i in range(8)
     ]
     prompts = [Prompt(id=f"p{i}", prompt=text, user_id="u") for i in range(8)]
