@@ -110,6 +110,22 @@ def fake_ranks(shards: int, replicas: int = 1) -> Iterator[DeviceMesh | None]:
         dist.destroy_process_group()
 
 
+def local_bytes(network: Network, shards: int, replicas: int = 1) -> int:
+    """Bytes of the weights on the first rank, sharded without storage as the trainers shard them:
+    a check of the planned ones."""
+    with torch.device("meta"):
+        model = network.build()
+    with fake_ranks(shards, replicas) as mesh:
+        shard(_root(model), mesh)
+        here = (w.to_local() if isinstance(w, DTensor) else w for w in model.parameters())
+        return sum(weight.nbytes for weight in here)
+
+
+def _root(model: Policy | ScalarModel) -> nn.Module:
+    """What the trainers shard."""
+    return model.model if isinstance(model, Policy) else model
+
+
 @lru_cache(maxsize=256)
 def pass_bytes(network: Network, one: Pass) -> int:
     """Peak bytes of a pass over what is held before it: activations, gathered layers, temporary
@@ -145,7 +161,7 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     direct_rows = Rows.masked(places) if one.masked else Rows.padded(lengths)
     with fake_ranks(one.shards) as mesh, FakeTensorMode(allow_non_fake_inputs=True):
         model = _prepared(network.build(layers), one, mesh)
-        root: nn.Module = model.model if isinstance(model, Policy) else model
+        root = _root(model)
         live, early = Live(), [0]
         embeddings = model.trunk.get_input_embeddings()
         embeddings.register_forward_hook(_note_end(live, early))
@@ -173,7 +189,7 @@ def _prepared(
         model.requires_grad_(False)
     if one.checkpointing:
         checkpoint_activations(model)
-    shard(model.model if isinstance(model, Policy) else model, mesh)
+    shard(_root(model), mesh)
     for weight in model.parameters() if one.keeps == "sum" else ():
         weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
     return model

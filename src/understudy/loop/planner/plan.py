@@ -12,10 +12,10 @@ from typing import Any
 
 from understudy.loop.planner.advice import advice, need
 from understudy.loop.planner.config import PlanConfig
-from understudy.loop.planner.dry_run import local_bytes
 from understudy.loop.planner.job import Job, job_of, trainer_of
 from understudy.loop.planner.memory import Phases, host_bytes, peak_of, phases_of
 from understudy.loop.planner.networks import FP32
+from understudy.loop.planner.passes import local_bytes
 from understudy.loop.planner.work import PETAFLOP_DAY, Part, Traffic, traffic_of, work_of
 from understudy.loop.recipe import paper_recipe
 
@@ -94,7 +94,8 @@ class Plan:
         """The plan in plain text."""
         parts = [self._head(), self._memory(), self._verdict(), self._work()]
         if self.dry is not None:
-            parts.append(_dry_table(self.dry))
+            rows = [[name, *(f"{count:,}" for count in both)] for name, both in self.dry.items()]
+            parts.append(_aligned([["weights on rank 0, bytes", "planned", "dry run"], *rows]))
         return "\n\n".join([*parts, self._next()])
 
     def _head(self) -> str:
@@ -102,17 +103,11 @@ class Plan:
         names = f"{job.learner.name} ({_count(job.learner.parameters)} parameters)"
         if job.stage == "ppo":
             names += f", reward model and critic {job.judge.name} ({_count(job.judge.parameters)})"
-        rows = [f"{job.stage}: {names}"]
+        where = f"{layout.nodes} x {layout.cards} cards = {layout.replicas} replicas x "
+        where += f"{layout.shards} shards (FSDP2)"
         if layout.world == 1:
-            where = (
-                "one process on a CPU" if layout.device == "cpu" else "one card, nothing sharded"
-            )
-            return "\n".join([*rows, f"layout: {where}"])
-        shape = f"{layout.nodes} x {layout.cards} cards"
-        rows.append(
-            f"layout: {shape} = {layout.replicas} replicas x {layout.shards} shards (FSDP2)"
-        )
-        return "\n".join(rows)
+            where = f"one process ({layout.device}), nothing sharded"
+        return f"{job.stage}: {names}\nlayout: {where}"
 
     def _memory(self) -> str:
         names = list(dict.fromkeys(name for held in self.phases.values() for name in held))
@@ -128,9 +123,9 @@ class Plan:
         phase, peak = peak_of(self.phases)
         config = self.config
         said = (
-            f"peak: {_gb(peak)} GB ({phase}) of {_gb(self.limit)} usable: {config.usable:.0%} of "
+            f"peak: {_gb(peak)} GB ({phase}) of {_gb(self.limit)} usable, {config.usable:.0%} of "
         )
-        said += f"{config.memory:g} GB. " + ("It fits." if self.fits else "It does not fit.")
+        said += f"{config.memory:g}. " + ("It fits." if self.fits else "It does not fit.")
         if config.device == "cuda":
             said += f"\nhost memory of a machine while loading: {_gb(host_bytes(self.job))} GB"
         if self.fits:
@@ -213,18 +208,15 @@ def make_plan(config: PlanConfig) -> Plan:
 
 
 def _dry(job: Job) -> dict[str, tuple[int, int]]:
-    names = {"policy": job.policy, "critic": job.judge}
-    if job.stage != "ppo":
-        names = {"reward model" if job.stage == "reward" else "policy": job.learner}
-    shards = job.layout.shards
+    networks = [job.learner, *([job.judge] if job.stage == "ppo" else [])]
+    shards, replicas = job.layout.shards, job.layout.replicas
     return {
-        n: (FP32 * one.numbers(shards), local_bytes(one, job.layout)) for n, one in names.items()
+        f"{one.name}{', scalar' if one.scalar else ''}": (
+            FP32 * one.numbers(shards),
+            local_bytes(one, shards, replicas),
+        )
+        for one in networks
     }
-
-
-def _dry_table(dry: dict[str, tuple[int, int]]) -> str:
-    rows = [["bytes of weights on rank 0", "planned", "dry run"]]
-    return _aligned([*rows, *([name, *(f"{n:,}" for n in both)] for name, both in dry.items())])
 
 
 def _aligned(rows: list[list[str]]) -> str:

@@ -9,10 +9,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.tensor import DTensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from understudy.loop.planner.dry_run import local_bytes
-from understudy.loop.planner.job import Layout
 from understudy.loop.planner.networks import FP32, Network, as_scalar, network_of
-from understudy.loop.planner.passes import fake_ranks
+from understudy.loop.planner.passes import fake_ranks, local_bytes
 from understudy.models.policies import Policy
 from understudy.models.sharding import shard
 from understudy.sft.train import SFTConfig
@@ -45,10 +43,9 @@ def network(kind: str, *, tied: bool = False, **changes) -> Network:
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(("shards", "replicas"), [(1, 1), (8, 1), (64, 1), (8, 4)])
 def test_weights_equal_to_the_byte_those_of_the_dry_run(kind, tied, shards, replicas):
-    layout = Layout(nodes=1, cards=shards * replicas, replicas=replicas)
     one = network(kind, tied=tied)
     for each in (one, as_scalar(one)):
-        assert FP32 * each.numbers(shards) == local_bytes(each, layout)
+        assert FP32 * each.numbers(shards) == local_bytes(each, shards, replicas)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox"])
@@ -69,11 +66,9 @@ def test_175b_on_1024_ranks_is_sharded_in_half_a_gibibyte():
     script = """
 import resource
 from tests.unit.loop.planner.test_networks import network
-from understudy.loop.planner.dry_run import local_bytes
-from understudy.loop.planner.job import Layout
 one = network("gpt_neox", vocab_size=50257, hidden_size=12288, intermediate_size=49152,
               num_hidden_layers=96, num_attention_heads=96, max_position_embeddings=2048)
-found = local_bytes(one, Layout(nodes=128, cards=8))
+found = local_bytes(one, 1024)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(one.parameters, 4 * one.numbers(1024), found, peak)
 """

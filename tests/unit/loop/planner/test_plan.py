@@ -68,7 +68,7 @@ def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
     assert 2 * parameters <= update["policy"] < 2 * parameters + 1000
     assert update["rollout copy"] == 4 * parameters
     assert found["bytes"]["load"]["policy"] == 4 * parameters
-    assert found["dry_run"]["policy"][0] == found["dry_run"]["policy"][1] == update["policy"]
+    assert found["dry_run"][folder] == [update["policy"], update["policy"]]
     assert found["price"] == pytest.approx(2 * 2 * found["hours"])
     assert found["peak"]["bytes"] == max(sum(held.values()) for held in found["bytes"].values())
 
