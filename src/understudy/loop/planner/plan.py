@@ -151,9 +151,7 @@ class Plan:
         rows = [["work", "M tokens", "EFLOP", "hours"]]
         for part in self.work:
             hours = part.seconds / world / 3600
-            rows.append(
-                [part.name, f"{part.tokens / 1e6:,.0f}", f"{part.flops / 1e18:,.3g}", _hours(hours)]
-            )
+            rows.append([part.name, f"{part.tokens / 1e6:,.0f}", _flops(part.flops), _hours(hours)])
         flops, rule = (sum(getattr(p, n) for p in self.work) for n in ("flops", "rule"))
         rate = sum(part.tokens for part in self.work) / max(self.hours * 3600, 1e-9)
         lines = [
@@ -232,6 +230,10 @@ def _aligned(rows: list[list[str]]) -> str:
 
 def _gb(count: float) -> str:
     return f"{count / GB:,.2f}" if count < 10 * GB else f"{count / GB:,.1f}"
+
+
+def _flops(count: float) -> str:
+    return f"{count / 1e18:,.2f}" if count < 1e20 else f"{count / 1e18:,.0f}"
 
 
 def _hours(hours: float) -> str:
