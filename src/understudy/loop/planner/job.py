@@ -129,7 +129,7 @@ def trainer_settings(stage: str, recipe: Path | None, options: Sequence[str]) ->
     """A trainer's config: its defaults, the recipe's section, then options of its command line;
     inputs that a plan does not read are filled in."""
     (command,) = (one for one in COMMANDS if one.name == trainer_of(stage))
-    config_class, _ = command.load()
+    config_class = command.load_config()
     words = [] if recipe is None else ["--config", f"{recipe}#{stage}"]
     values = {name: INPUTS[name] for name in required_fields(config_class)}
     if recipe is None and stage == "rl_init":

@@ -6,7 +6,7 @@ from understudy.loop.options import parse
 from understudy.loop.planner.config import PlanConfig
 from understudy.loop.planner.job import job_of, trainer_settings
 from understudy.loop.recipe import PAPER_SIZES, paper_recipe
-from understudy.sft.train import SFTConfig
+from understudy.sft.config import SFTConfig
 
 PAPER = {
     "1.3b": dict(sft=(9.65e-6, 32), rl_init=(5e-6, 32), critic=9e-6),

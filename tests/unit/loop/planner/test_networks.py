@@ -13,7 +13,7 @@ from understudy.loop.planner.networks import FP32, Network, as_scalar, network_o
 from understudy.loop.planner.passes import fake_ranks, local_bytes
 from understudy.models.policies import Policy
 from understudy.models.sharding import shard
-from understudy.sft.train import SFTConfig
+from understudy.sft.config import SFTConfig
 from understudy.training.optim import make_optimizer
 
 SETTINGS = SFTConfig(model="m", data="d", out="o")
