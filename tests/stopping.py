@@ -17,10 +17,16 @@ class _Stopped(Exception):
     pass
 
 
-def check_resume_is_exact(train: Callable[[Any], Path], config: Any, after: int) -> None:
-    """A run that dies after so many steps and resumes ends, bit for bit, where one that never
-    stopped ends: weights, metrics, results."""
+def check_resume_is_exact(train: Callable[[Any], Path], config: Any, *after: int) -> None:
+    """Runs that die, one after each of these numbers of steps, and resume end, bit for bit, where
+    one that never stopped ends: weights, metrics, results."""
     straight = train(replace(config, out=config.out.with_name("straight")))
+    for number in after:
+        dies = replace(config, out=config.out.with_name(f"dies-after-{number}"))
+        _check_resume(train, dies, straight, number)
+
+
+def _check_resume(train: Callable[[Any], Path], config: Any, straight: Path, after: int) -> None:
     step, calls = steps.clip_and_step, []
 
     def dying(*args: Any) -> Any:

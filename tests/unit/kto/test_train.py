@@ -92,9 +92,8 @@ def test_a_weight_moves_the_policy_towards_one_kind(config, tmp_path):
     assert steps(good)[-1]["kto/undesirable"] > steps(bad)[-1]["kto/undesirable"]
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-def test_resume_is_exact_from_any_step(config, after):
-    check_resume_is_exact(train_kto, config, after)
+def test_resume_is_exact_from_any_step(config):
+    check_resume_is_exact(train_kto, config, 1, 2, 3)
 
 
 def test_an_adapter_is_trained_alone(config):

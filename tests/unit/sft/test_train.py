@@ -150,10 +150,9 @@ def test_every_demonstration_and_text_row_once_per_epoch(config, tmp_path):
     assert all(texts.count(row) == data.num_text for row in data.text_NT.tolist())
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 5])
-def test_resume_is_exact_from_any_step(config, after):
+def test_resume_is_exact_from_any_step(config):
     config = replace(config, valid_data=config.data, save_every=2)
-    check_resume_is_exact(train_sft, config, after)
+    check_resume_is_exact(train_sft, config, 1, 2, 3, 5)
 
 
 def test_sigterm_saves_and_exits_with_75(config, monkeypatch):
