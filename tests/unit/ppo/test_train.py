@@ -203,7 +203,7 @@ def test_known_reward_goes_up(world, tmp_path):
         world,
         tmp_path / "run",
         ptx_coef=0.0,
-        episodes=40 * 64,
+        episodes=10 * 64,
         batch_size=64,
         num_minibatches=4,
         beta=0.02,
