@@ -24,6 +24,8 @@ ARMS: dict[str, tuple[str, Mapping[str, Any]]] = {
 """Runs by name: display name, and what differs from the first one's settings."""
 NUM_RANKINGS = 1000
 """Rankings that each reward model is trained on."""
+EPOCHS = 4
+"""Passes over them: in one so few teach nothing (its loss stays at log 2)."""
 FAR = {"beta": 0.0, "ptx_coef": 0.0, "eval_every": 2}
 RATE, LENGTH = 2, 2
 """Learning rate and episodes, in multiples of the recipe's."""
@@ -83,7 +85,7 @@ def add_reward_model(build: Build, name: str, offset: int) -> None:
             "demonstrations": build["demonstrations/demonstrations.jsonl"],
         },
         group="far-reward",
-        **{**recipe.reward, "seed": build.seed + 1000 * offset},
+        **{**recipe.reward, "epochs": EPOCHS, "seed": build.seed + 1000 * offset},
     )
 
 
