@@ -166,8 +166,8 @@ def tops_reading(panels: Mapping[str, Table]) -> str:
         ends = ends_of(table[top])
         sure = ends is None or not others or ends[0] > max(others)
         doubt = "" if sure else ", not distinguishable from the next"
-        said.append(f"{title}: {label_of(top)} is highest{doubt}")
-    return "; ".join(said) + "."
+        said.append(f"{title}: {label_of(top)} is highest{doubt}.")
+    return " ".join(said)
 
 
 def _side(point: Point) -> int:

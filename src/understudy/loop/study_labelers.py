@@ -19,10 +19,10 @@ from understudy.loop.demo_plan import add_best_of_scores
 from understudy.loop.plan import Artifact
 
 DESIGNS = {
-    "once": "one label each",
-    "majority": "mean rank of three",
-    "share": "three labels, all in the loss",
-    "weighted": "three labels, weighted",
+    "once": "One label",
+    "majority": "Mean rank of 3",
+    "share": "All of 3",
+    "weighted": "All, weighted",
 }
 LABELS = 3
 """Labels per prompt of all designs but the first."""

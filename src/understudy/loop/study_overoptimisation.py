@@ -16,10 +16,10 @@ from understudy.loop.demo_build import Build
 
 ARMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "plain": ("No remedy", {}),
-    "judge": ("Ended by a judge", {"judge_patience": 3}),
-    "mean": ("Mean of three", {"ensemble_rule": "mean"}),
-    "min": ("Lowest of three", {"ensemble_rule": "min"}),
-    "uncertainty": ("Mean minus variance", {"ensemble_rule": "uncertainty"}),
+    "judge": ("A judge", {"judge_patience": 3}),
+    "mean": ("Mean of 3", {"ensemble_rule": "mean"}),
+    "min": ("Lowest of 3", {"ensemble_rule": "min"}),
+    "uncertainty": ("Mean - variance", {"ensemble_rule": "uncertainty"}),
 }
 """Runs by name: display name, and what differs from the first one's settings."""
 NUM_RANKINGS = 1000

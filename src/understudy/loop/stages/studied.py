@@ -106,16 +106,16 @@ def labelers(call: StageCall) -> None:
     curves = {d: json.loads(call.path(f"best_of_{d}").read_text())["curve"] for d in designs}
     largest = str(call.config["best_of"])
     panels: dict[str, dict[str, Any]] = {
-        "Accuracy, gold judge's pairs": {designs[d]: accuracies[d]["gold"] for d in designs},
-        "Accuracy, held-out labelers": {designs[d]: accuracies[d]["held_out"] for d in designs},
-        f"Best of {largest} beats one sample": {
-            designs[d]: curves[d][largest]["win_rate"] for d in designs
-        },
+        "Gold's pairs": {designs[d]: accuracies[d]["gold"] for d in designs},
+        "Held-out labelers'": {designs[d]: accuracies[d]["held_out"] for d in designs},
+        f"Best of {largest} wins": {designs[d]: curves[d][largest]["win_rate"] for d in designs},
     }
     results = {
         "title": "One label each, or three?",
         "lead": "Reward models trained on the same number of labels, spread over prompts in four "
-        "ways. Bars are 95% intervals over prompts and users.",
+        "ways: their accuracy on the gold judge's and on held-out labelers' pairs, and how often "
+        f"the best of {largest} responses by their score beats one sample, by the gold judge. Bars "
+        "are 95% intervals over prompts and users.",
         "study": {"name": "labelers", "panels": panels},
         "caveats": list(CAVEATS),
         "processor": processor(),
@@ -154,14 +154,15 @@ def overoptimisation(call: StageCall) -> None:
     panels = {
         title: {label: tables[group][f"far-{name}"] for name, label in arms.items()}
         for title, group in (
-            ("Gold judge's win rate against SFT", "gold"),
-            ("Held-out labelers'", "held_out"),
+            ("Gold judge", "gold"),
+            ("Held-out labelers", "held_out"),
         )
     }
     results = {
         "title": "What keeps RL from exploiting its reward model?",
         "lead": "PPO without a KL penalty against a reward model of few labels, with and without a "
-        "remedy. Bars are 95% intervals over prompts and users.",
+        "remedy: win rates of the saved policy against SFT. Bars are 95% intervals over prompts "
+        "and users.",
         "study": {"name": "overoptimisation", "panels": panels},
         "ppo_curve": curves,
         "caveats": [
