@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from understudy.loop.recipe import PAPER_SIZES, paper_recipe
+
 if TYPE_CHECKING:
     from understudy.loop.planner.plan import Plan
 
@@ -78,6 +80,10 @@ class PlanConfig:
 
 def plan(config: PlanConfig) -> "Plan":
     """Plan a run; ValueError for what cannot be planned."""
+    for name in (config.model, config.reward_model):
+        if name is not None and paper_recipe(name) is None and not Path(name).is_dir():
+            sizes = ", ".join(PAPER_SIZES)
+            raise ValueError(f"{name} is neither a model folder nor a size ({sizes})")
     from understudy.loop.planner.plan import make_plan  # imports torch
 
     return make_plan(config)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from understudy.loop.recipe import PAPER_SIZES
 from understudy.models.lora import LoraOptions, add_adapter
 from understudy.models.policies import Policy, check_folder, one_line, quiet_library
 from understudy.models.scalar import ScalarModel
@@ -118,9 +117,6 @@ class Network:
 def network_of(name: str, shape: Mapping[str, Any] | None, lora: LoraOptions) -> Network:
     """A policy of `shape`, arguments of the library's config, or else of the folder `name`;
     ValueError if it cannot be planned."""
-    if shape is None and not Path(name).is_dir():
-        sizes = ", ".join(PAPER_SIZES)
-        raise ValueError(f"{name} is neither a model folder nor a size ({sizes})")
     try:
         if shape is not None:
             config = AutoConfig.for_model(**shape)

@@ -66,6 +66,7 @@ def test_175b_on_1024_ranks_is_sharded_in_half_a_gibibyte():
     script = """
 import resource
 from tests.unit.loop.planner.test_networks import network
+from understudy.loop.planner.passes import local_bytes
 one = network("gpt_neox", vocab_size=50257, hidden_size=12288, intermediate_size=49152,
               num_hidden_layers=96, num_attention_heads=96, max_position_embeddings=2048)
 found = local_bytes(one, 1024)
