@@ -9,8 +9,9 @@ A point is a dict as in results.json: {"rate" or "mean", "low", "high", "n"}, or
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -66,7 +67,7 @@ TRICKS = {
 
 INK, GRID = "#000001", "#000002"
 COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=1)}
-EXTRA = tuple(f"#00b0{index:02x}" for index in range(1, 5))
+EXTRA = tuple(f"#00b0{index:02x}" for index in range(1, 6))
 WIDTH = 4.6
 """Inches of 72 units each."""
 
@@ -131,22 +132,26 @@ def label_of(name: str) -> str:
     return MODELS.get(name, name)
 
 
-def colour_of(name: str) -> str:
-    """A model's sentinel colour; an unknown model gets one of the extra colours."""
-    model = VARIANTS.get(name, (name, ""))[0]
-    return COLOURS.get(model) or EXTRA[sum(map(ord, name)) % len(EXTRA)]
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A sentinel colour for each model; unknown ones get the extra colours in turn."""
+    found: dict[str, str] = {}
+    spare = cycle(EXTRA)
+    for name in names:
+        model = VARIANTS.get(name, (name, ""))[0]
+        found.setdefault(name, COLOURS.get(model) or next(spare))
+    return found
 
 
 @matplotlib.rc_context(_STYLE)
 def win_rate_figure(tables: Mapping[str, Table]) -> str:
     """In the style of the paper's Figures 1 and 3: a row per model, a mark per judge, 50% line."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
-    markers = ["o", "D", "s", "^", "v"]
+    markers, colours = ["o", "D", "s", "^", "v"], colours_of(models)
     figure, axes = _figure(0.75 + 0.44 * len(models))
     for offset, (table, marker) in enumerate(zip(tables.values(), markers, strict=False)):
         shift = (offset - (len(tables) - 1) / 2) * 0.24
         for row, model in enumerate(models):
-            _mark(axes, table.get(model), row + shift, colour_of(model), marker)
+            _mark(axes, table.get(model), row + shift, colours[model], marker)
     axes.axvline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
     _rows(axes, [label_of(model) for model in models])
     axes.set_xlim(0, 1)
@@ -159,12 +164,12 @@ def win_rate_figure(tables: Mapping[str, Table]) -> str:
 def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
     """In the style of the paper's Figures 4 and 29: small multiples, a row per model in each."""
     models = in_order(list(dict.fromkeys(name for table in panels.values() for name in table)))
-    num_rows = (len(panels) + 1) // 2
+    num_rows, colours = (len(panels) + 1) // 2, colours_of(models)
     figure = Figure(figsize=(WIDTH, num_rows * (0.72 + 0.2 * len(models))), layout="constrained")
     grid = figure.subplots(num_rows, 2, sharey=True, squeeze=False)
     for axes, (title, table) in zip(grid.flat, panels.items(), strict=False):
         for row, model in enumerate(models):
-            _mark(axes, table.get(model), row, colour_of(model), "o")
+            _mark(axes, table.get(model), row, colours[model], "o")
         _rows(axes, [label_of(model) for model in models])
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -220,13 +225,14 @@ def size_figure(by_size: Mapping[str, Table]) -> str:
     """The paper's Figure 1 itself: win rate against one baseline by size, a line per model."""
     models = in_order(list(dict.fromkeys(name for table in by_size.values() for name in table)))
     figure, axes = _figure(2.6)
+    colours = colours_of(models)
     for model in models:
         places = [
             (x, found, ends_of(table.get(model)) or (found, found))
             for x, table in enumerate(by_size.values())
             if (found := value_of(table.get(model))) is not None
         ]
-        colour = colour_of(model)
+        colour = colours[model]
         axes.plot([x for x, _, _ in places], [y for _, y, _ in places], color=colour, marker="o",
                   markersize=5)  # fmt: skip
         for x, _, (low, high) in places:
@@ -238,7 +244,7 @@ def size_figure(by_size: Mapping[str, Table]) -> str:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="y")
     axes.set_xlabel("parameters of the policy")
-    _legend(figure, {label_of(model): (colour_of(model), "o") for model in models}, "-")
+    _legend(figure, {label_of(model): (colours[model], "o") for model in models}, "-")
     return _svg(figure)
 
 
@@ -250,7 +256,7 @@ def ablation_figure(
     with its interval per arm. `panels`: key -> (title, where a dashed line marks no difference)."""
     values = list(dict.fromkeys(arm["value"] for arm in arms))
     series = in_order(list(dict.fromkeys(arm["series"] for arm in arms)))
-    num_rows = (len(panels) + 1) // 2
+    num_rows, colours = (len(panels) + 1) // 2, colours_of(series)
     figure = Figure(figsize=(WIDTH * 1.25, 0.5 + 1.5 * num_rows), layout="constrained")
     grid = figure.subplots(num_rows, 2, sharex=True, squeeze=False)
     for axes, (key, (title, even)) in zip(grid.flat, panels.items(), strict=False):
@@ -261,7 +267,7 @@ def ablation_figure(
                 for arm in arms
                 if arm["series"] == name and value_of(arm.get(key)) is not None
             ]
-            colour = colour_of(name)
+            colour = colours[name]
             axes.plot([x for x, _, _ in found], [y for _, y, _ in found], color=colour, marker="o",
                       markersize=4)  # fmt: skip
             for x, _, ends in found:
@@ -277,7 +283,7 @@ def ablation_figure(
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel(axis, fontsize=10.5)
-    _legend(figure, {label_of(name): (colour_of(name), "o") for name in series}, "-")
+    _legend(figure, {label_of(name): (colours[name], "o") for name in series}, "-")
     return _svg(figure)
 
 
@@ -292,11 +298,12 @@ def _lines(
     """Panels one above the other with one line per run; `extra` names more lines in the legend."""
     figure = Figure(figsize=(WIDTH, 0.7 + 1.6 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    colours = colours_of(in_order(list(curves)))
     for axes, (key, title) in zip(grid, rows, strict=True):
         axes.set_title(title, loc="left")
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        for name in in_order(list(curves)):
+        for name, colour in colours.items():
             points = [
                 (float(p[x_key]), found)
                 for p in curves[name]
@@ -305,12 +312,12 @@ def _lines(
             if points:
                 if x_key == "kl":
                     points = [(max(x, 0.0), y) for x, y in points]
-                _band(axes, curves[name], x_key, key, colour_of(name))
-                axes.plot(*zip(*points, strict=True), color=colour_of(name))
-                axes.plot(*points[-1], color=colour_of(name), marker="o", markersize=4)
+                _band(axes, curves[name], x_key, key, colour)
+                axes.plot(*zip(*points, strict=True), color=colour)
+                axes.plot(*points[-1], color=colour, marker="o", markersize=4)
         finish(axes)
     grid[-1].set_xlabel(x_label)
-    names = {label_of(name): (colour_of(name), "o") for name in in_order(list(curves))}
+    names = {label_of(name): (colour, "o") for name, colour in colours.items()}
     _legend(figure, names | (extra or {}), "-")
     return _svg(figure)
 

@@ -17,16 +17,16 @@ CSS = """
   --base: #7b818c; --prompted: #96731c; --sft: #2b62b8; --sft-null: #7b9dd1; --rl-init: #4f7f95;
   --ppo: #b8611b;
   --ppo-ptx: #a52a5f; --best-of-n: #1f7d64; --extra-1: #6b4fb3; --extra-2: #0f7c99;
-  --extra-3: #5d7a1f; --extra-4: #a8452f;
+  --extra-3: #5d7a1f; --extra-4: #a8452f; --extra-5: #a03a94;
   --rloo: var(--extra-1); --grpo: var(--extra-2); --raft: var(--extra-3); --dpo: var(--extra-4);
-  --kto: #a03a94; }
+  --kto: var(--extra-5); }
 @media (prefers-color-scheme: dark) { :root {
   --ink: #e9e6df; --soft: #a5acb8; --page: #14171d; --card: #1c2028; --line: #31363f;
   --grid: #3a404a; --accent: #f0937f; --good: #63c793; --bad: #f08a72;
   --base: #a2a8b3; --prompted: #d5b45c; --sft: #7eaaf0; --sft-null: #5f7fae; --rl-init: #8fb7c9;
   --ppo: #eda05c;
   --ppo-ptx: #ee82b0; --best-of-n: #62c9aa; --extra-1: #b49cf0; --extra-2: #67c3da;
-  --extra-3: #abc96a; --extra-4: #ea927b; --kto: #e08fd6; } }
+  --extra-3: #abc96a; --extra-4: #ea927b; --extra-5: #e08fd6; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 body { margin: 0; background: var(--page); color: var(--ink);

@@ -7,7 +7,7 @@ from tests.docs.pages import DOCS
 from tests.unit.evaluation.synthetic import ablation, results, share
 
 from understudy.evaluation import page
-from understudy.evaluation.figures import colour_of, in_order, label_of
+from understudy.evaluation.figures import colours_of, in_order, label_of
 from understudy.evaluation.report import render, write_report
 from understudy.evaluation.tables import verdict, win_tables
 
@@ -128,7 +128,9 @@ def test_models_and_tricks_have_names_for_people():
     assert in_order(names)[:4] == ["prompted", "prompted_07", "sft_greedy", "ppo"]
     assert label_of("shortest_of_16") == "Shortest of 16"
     assert label_of("mine_of_2") == "mine_of_2"
-    assert colour_of("prompted_07") == colour_of("prompted")
+    found = colours_of(["prompted_07", "prompted", "mine", "theirs", "mine"])
+    assert found["prompted_07"] == found["prompted"]
+    assert len({found["prompted"], found["mine"], found["theirs"]}) == 3
 
 
 def test_the_same_results_make_the_same_page():
