@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,3 +153,28 @@ class FakeUpstream:
         head = [(b"content-type", b"application/json"), *extra]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+class Scripted:
+    """A server that gives each connection the next of its answers, then closes it."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self.answers = list(answers)
+        self.asked: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def __exit__(self, *args: object) -> None:
+        self.thread.join()
+        self.listener.close()
+
+    def _serve(self) -> None:
+        for answer in self.answers:
+            connection, _ = self.listener.accept()
+            self.asked.append(connection.recv(1 << 16))
+            connection.sendall(answer)
+            connection.close()

@@ -5,15 +5,16 @@ model answers, and no part of the response leaves before the prompt is in the lo
 """
 
 import asyncio
-import json
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -115,7 +116,8 @@ class Gateway:
         self.check_model(asked.model, "model")
         await self.callers.admit(caller)
         kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
-        request_id = f"{kind}-{secrets.token_hex(16)}"
+        # By time, so that the log's index grows at its end only
+        request_id = f"{kind}-{time.time_ns() // 1000:014x}{secrets.token_hex(9)}"
         recorded = caller.consent and not _withheld(request) and asked.store is not False
         written = self._record(asked, caller, request_id) if recorded else None
         headers = {
@@ -141,7 +143,7 @@ class Gateway:
             raise _too_slow() from None
         finally:
             self._finish(asked, caller, request_id, written, texts, counts)
-        return JSONResponse(body, headers=headers)
+        return Response(to_json(body), media_type="application/json", headers=headers)
 
     def check_model(self, name: str, param: str) -> None:
         """ApiError unless the name is the served model's."""
@@ -280,7 +282,7 @@ def build_app(
             task.cancel()
         await backend.close()
         await gateway.callers.flush()
-        await asyncio.to_thread(gateway.journal.close)
+        await gateway.journal.close()
 
     limits = {name: getattr(settings, name) for name in ("max_body_bytes", "stall_s", "timeout_s")}
     around = [Middleware(Guard, **limits)]
@@ -342,9 +344,19 @@ async def _openapi(request: Request) -> Response:
     return JSONResponse(description())
 
 
+class _Plain:
+    """An endpoint as an ASGI application: its errors are handled once, around all routes."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self.answer = answer
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await (await self.answer(Request(scope, receive, send)))(scope, receive, send)
+
+
 ROUTES = [
-    Route("/v1/chat/completions", _chat, methods=["POST"]),
-    Route("/v1/completions", _completions, methods=["POST"]),
+    Route("/v1/chat/completions", _Plain(_chat), methods=["POST"]),
+    Route("/v1/completions", _Plain(_completions), methods=["POST"]),
     Route("/v1/models", _models),
     Route("/v1/models/{name:path}", _model),
     Route("/v1/feedback", _feedback, methods=["POST"]),
@@ -426,37 +438,51 @@ class _Streamed(StreamingResponse):
             await self.body_iterator.aclose()  # type: ignore[attr-defined]
 
 
-async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[str]:
+def _event(said: Json) -> bytes:
+    return b"data: %b\n\n" % to_json(said)
+
+
+async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[bytes]:
     """Server-sent events; an error mid-stream becomes an event, since the status is already
     sent."""
     try:
-        yield f"data: {json.dumps(first)}\n\n"
+        yield _event(first)
         async for chunk in rest:
-            yield f"data: {json.dumps(chunk)}\n\n"
-        yield "data: [DONE]\n\n"
+            yield _event(chunk)
+        yield b"data: [DONE]\n\n"
     except ApiError as error:
-        yield f"data: {json.dumps(error.body)}\n\n"
+        yield _event(error.body)
     except Exception as error:
         report(error)
-        yield f"data: {json.dumps(error_body('internal error', 'server_error'))}\n\n"
+        yield _event(error_body("internal error", "server_error"))
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of the work. If the client disconnects first, cancels it and raises ClientGone."""
-    task = asyncio.ensure_future(work)
+    here = asyncio.current_task()
+    assert here is not None
+    has_left, is_over = False, False
+
+    def leave(_: object) -> None:
+        nonlocal has_left
+        if not is_over:
+            has_left = True
+            here.cancel()
+
     gone = asyncio.ensure_future(request.receive())  # only a disconnect can follow
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the client has disconnected")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        here.uncancel()
+        raise ClientGone("the client has disconnected") from None
     finally:
+        is_over = True
         gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
 
 
 async def _in_log(written: "asyncio.Future[bool] | None") -> None:

@@ -108,15 +108,14 @@ class Callers:
         """Headers with the rest of the minute's requests and the day's tokens, as OpenAI names
         them."""
         rate, quota = self._limits(caller)
-        spent = self._users.spent(caller.user_id)
-        used = self._users.used(caller.user_id, _number(self.today())) or 0
+        spent, used = self._users.look(caller.user_id, _number(self.today()))
         midnight = 86_400 - time.time() % 86_400
         return {
             "x-ratelimit-limit-requests": str(rate),
             "x-ratelimit-remaining-requests": str(max(0, int(rate - spent))),
             "x-ratelimit-reset-requests": _duration(spent * 60 / rate),
             "x-ratelimit-limit-tokens": str(quota),
-            "x-ratelimit-remaining-tokens": str(max(0, quota - used)),
+            "x-ratelimit-remaining-tokens": str(max(0, quota - (used or 0))),
             "x-ratelimit-reset-tokens": _duration(midnight),
         }
 
@@ -159,7 +158,7 @@ class Callers:
 
     async def _tokens_today(self, user_id: str) -> int:
         day = self.today()
-        used = self._users.used(user_id, _number(day))
+        _, used = self._users.look(user_id, _number(day))
         if used is None:
             stored = await asyncio.to_thread(tokens_used, self.store, user_id, day)
             used = self._users.seed(user_id, _number(day), stored)

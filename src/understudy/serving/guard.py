@@ -62,6 +62,9 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             if gone:  # the server would accept the message silently
                 raise ClientGone("the client has closed the connection")
+            if not message.get("more_body"):  # the kernel takes it (see web/protocol.py)
+                await send(message)
+                return
             try:
                 async with asyncio.timeout(self.stall_s):
                     await send(message)

@@ -1,26 +1,34 @@
-"""The gateway's side of the log: events queue up, and one thread commits them in batches.
+"""The gateway's side of the log: events gather during a turn of the event loop, and one commit
+writes them all. A future per event says when it is committed.
 
-While one batch is written, the next one gathers, so a commit holds many events under load, and
-otherwise one, immediately. A future per event says when it is committed. If the log cannot be
-written, the policy decides: "refuse" fails the request, "serve" answers it and counts the loss.
+Most commits take well under a millisecond, less than it costs to wake a thread, and are made on the
+event loop. Whatever could take longer is left to a thread: a commit while something else has the
+log, many or long texts, every commit with `sync` (it waits for the disk), and moving the
+write-ahead log into the file. If the log cannot be written, the policy decides: "refuse" fails the
+request, "serve" answers it and counts the loss.
 """
 
 import asyncio
 import sqlite3
 import threading
-from collections import deque
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 from understudy.serving.shared import Board
 from understudy.serving.wire import Json
-from understudy.store.log import Event, PromptLog
+from understudy.store.log import Event, PromptLog, row_of
 
 BATCH = 100
-"""Events in one commit."""
+"""Events that are enough for one commit."""
+LONG = 1 << 16
+"""Characters of text that are too many to be written on the event loop."""
+MOVED = 1000
+"""Events after which the write-ahead log is moved into the file."""
 LAZY_SECONDS = 0.05
 """How long an event that nobody awaits may wait to be written."""
 Policy = Literal["refuse", "serve"]
+Batch = list[tuple[Event, "asyncio.Future[bool]"]]
 
 
 class LogUnavailable(Exception):
@@ -44,9 +52,15 @@ class Journal:
         self.outcome = self.board.outcomes["log"]
         self.loop = asyncio.get_running_loop()
         self.reader = PromptLog(path)  # for look-ups; also reports a broken file immediately
-        self.pending: deque[tuple[Event, asyncio.Future[bool]]] = deque()
-        self.wake = threading.Condition()
-        self.stopping, self.urgent = False, False
+        self.writer = PromptLog(path, sync=False)
+        self.writer.db.execute("PRAGMA busy_timeout=0")
+        self.writer.db.execute("PRAGMA wal_autocheckpoint=0")
+        self.num_unmoved = 0
+        self.gathered: Batch = []
+        self.num_pending, self.num_in_thread = 0, 0
+        self.alarm: asyncio.Handle | None = None
+        self.is_urgent = False
+        self.batches: SimpleQueue[Batch | None] = SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.thread.start()
 
@@ -58,15 +72,44 @@ class Journal:
         future: asyncio.Future[bool] = self.loop.create_future()
         future.add_done_callback(_retrieve)
         self.board.count("put")
-        if len(self.pending) >= self.max_pending:
+        self.num_pending += 1
+        if self.num_pending > self.max_pending:
             self._lose([(event, future)], "the queue is full")
             return future
-        with self.wake:
-            self.pending.append((event, future))
-            self.urgent = self.urgent or urgent
-            if urgent or len(self.pending) == 1:
-                self.wake.notify()
+        self.gathered.append((event, future))
+        if urgent and not self.is_urgent:
+            self.is_urgent = True
+            if self.alarm is not None:
+                self.alarm.cancel()
+            self.alarm = self.loop.call_soon(self._hand_over)  # with all of this turn of the loop
+        elif self.alarm is None:
+            self.alarm = self.loop.call_later(LAZY_SECONDS, self._hand_over)
         return future
+
+    def _hand_over(self) -> None:
+        """Commit what has gathered, here or in the thread."""
+        self.alarm, self.is_urgent = None, False
+        batch, self.gathered = self.gathered, []
+        if not self.num_in_thread and not self.sync and self._write_here(batch):
+            self._done(batch)
+            return
+        self.num_in_thread += len(batch)  # until it is written, what comes later stays behind it
+        self.batches.put(batch)
+
+    def _write_here(self, batch: Batch) -> bool:
+        """Commit on the event loop, unless that could take long or fails."""
+        rows = [row_of(event) for event, _ in batch]
+        if sum(len(row[-1]) for row in rows) > LONG:
+            return False
+        try:
+            self.writer.insert(rows)
+        except sqlite3.Error:  # the thread waits, or tells
+            return False
+        self.num_unmoved += len(batch)
+        if self.num_unmoved >= MOVED:
+            self.num_unmoved = 0
+            self.batches.put([])
+        return True
 
     def owner(self, request_id: str) -> str | None:
         """The user of a recorded request."""
@@ -84,50 +127,62 @@ class Journal:
             "error": self.outcome.error,
         }
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write queued events, and close."""
-        with self.wake:
-            self.stopping = True
-            self.wake.notify()
-        self.thread.join()
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self._hand_over()
+        self.batches.put(None)
+        await asyncio.to_thread(self.thread.join)
         self.reader.close()
+        self.writer.close()
 
     def _run(self) -> None:
         log: PromptLog | None = None
-        while True:
-            with self.wake:
-                while not self.urgent and not self.stopping:
-                    if not self.wake.wait(LAZY_SECONDS if self.pending else None):
-                        break
-                if not self.pending:
-                    if self.stopping:
-                        break
-                    continue
-                self.urgent = len(self.pending) > BATCH
-                batch = [self.pending.popleft() for _ in range(min(BATCH, len(self.pending)))]
+        ended = False
+        while not ended and (batch := self.batches.get()) is not None:
+            while len(batch) < BATCH and not self.batches.empty():
+                more = self.batches.get()
+                if more is None:
+                    ended = True
+                    break
+                batch += more
             try:
                 log = log or PromptLog(self.path, sync=self.sync)
-                log.append([event for event, _ in batch])
+                if batch:
+                    log.append([event for event, _ in batch])
+                else:
+                    log.move_wal()
             except (sqlite3.Error, OSError, ValueError) as error:
                 if log is not None:
                     log.close()
                     log = None
-                self.loop.call_soon_threadsafe(self._lose, batch, str(error))
+                self.loop.call_soon_threadsafe(self._settle, batch, str(error))
             else:
-                self.loop.call_soon_threadsafe(self._done, batch)
+                self.loop.call_soon_threadsafe(self._settle, batch, None)
         if log is not None:
             log.close()
 
-    def _done(self, batch: list[tuple[Event, "asyncio.Future[bool]"]]) -> None:
+    def _settle(self, batch: Batch, problem: str | None) -> None:
+        """The thread is done with a batch."""
+        self.num_in_thread -= len(batch)
+        if problem is None:
+            self._done(batch)
+        else:
+            self._lose(batch, problem)
+
+    def _done(self, batch: Batch) -> None:
         self.outcome.succeeded()
         self.board.count("written", len(batch))
+        self.num_pending -= len(batch)
         for _, future in batch:
             if not future.done():
                 future.set_result(True)
 
-    def _lose(self, batch: list[tuple[Event, "asyncio.Future[bool]"]], reason: str) -> None:
+    def _lose(self, batch: Batch, reason: str) -> None:
         self.outcome.failed(reason)
         self.board.count("lost", len(batch))
+        self.num_pending -= len(batch)
         for _, future in batch:
             if future.done():
                 continue

@@ -192,6 +192,7 @@ def make_server(config: ServeConfig, project: "Project", board: "Board") -> "uvi
         access_log=False,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # any client could send them, and be another address to each limit
         log_config=None,
         timeout_graceful_shutdown=math.ceil(config.timeout_s) + LAST_WORDS_S,
     )

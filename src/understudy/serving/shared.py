@@ -21,6 +21,8 @@ USERS, ADDRESSES = 1 << 16, 1 << 14
 WINDOW = 8
 """Slots that a name may be in. If all are taken, the one used least recently is given up: its
 bucket has refilled, or its tokens are read from the store again."""
+MOST_KNOWN = 10_000
+"""Names whose slot a worker remembers."""
 FIELDS = ("put", "written", "lost", "deleted", "connections")
 """What each worker counts: the log's events by their fate, rows that retention has deleted, and
 open connections."""
@@ -52,6 +54,7 @@ class Table:
     def __init__(self, memory: memoryview, lock: AbstractContextManager[None]) -> None:
         self.memory, self.lock = memory, lock
         self.num_starts = len(memory) // _SLOT.size - WINDOW + 1
+        self.known: dict[str, tuple[bytes, int]] = {}
 
     @staticmethod
     def size(slots: int) -> int:
@@ -89,25 +92,27 @@ class Table:
             total = tokens + (used if known == day else 0)
             _VALUES.pack_into(self.memory, slot, spent, at, day, total)
 
-    def spent(self, name: str) -> float:
-        """Requests that have been taken and not refilled, at the time of the last one."""
-        return self._values(name)[0]
-
-    def used(self, name: str, day: int) -> int | None:
-        """The tokens of a day; None if they are not known yet."""
-        _, _, known, used = self._values(name)
-        return used if known == day else None
-
-    def _values(self, name: str) -> tuple[float, float, int, int]:
+    def look(self, name: str, day: int) -> tuple[float, int | None]:
+        """(requests that were taken and not refilled, at the time of the last one; tokens of a day,
+        None if they are not known yet)."""
         slot = self._find(name)
-        return (0.0, 0.0, 0, 0) if slot is None else _VALUES.unpack_from(self.memory, slot)
+        if slot is None:
+            return 0.0, None
+        spent, _, known, used = _VALUES.unpack_from(self.memory, slot)
+        return spent, used if known == day else None
 
     def _find(self, name: str) -> int | None:
         """Where a name's values are."""
+        key, start = self.known.get(name, (_EMPTY, 0))
+        if key != _EMPTY and self.memory[start : start + _KEY] == key:
+            return start + _KEY
         key = _key(name)
         for start in self._starts(key):
             found = self.memory[start : start + _KEY]
             if found == key:
+                if len(self.known) >= MOST_KNOWN:
+                    self.known.clear()
+                self.known[name] = (key, start)
                 return start + _KEY
             if found == _EMPTY:
                 break

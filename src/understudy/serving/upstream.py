@@ -6,13 +6,15 @@ trusted either (`said.py`).
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from aiohttp import StreamReader
+from pydantic_core import to_json
+
 from understudy.serving.addresses import Resolve, ask_system, checked_addresses
-from understudy.serving.http1 import Client, Connection, Unreachable
+from understudy.serving.client import Client, Unreachable, retry_after
 from understudy.serving.said import BadResponse, Halves, Part, choices_of, parse, usage_of
 from understudy.serving.shared import Board
 from understudy.serving.wire import (
@@ -56,7 +58,7 @@ class Upstream:
 
     async def close(self) -> None:
         """Close the connections."""
-        self.client.close()
+        await self.client.close()
 
     def state(self) -> Json:
         """For the health page: whether the last response failed. Omits the upstream's address."""
@@ -97,11 +99,11 @@ class Upstream:
         more: Json = {"stream": True, "stream_options": {"include_usage": True}}
         path, body = self._path(request), self._body(request, more)
         try:
-            async with self.client.asking(path, body) as (status, connection):
-                if status != 200:
-                    problem = await connection.take()
-                    raise self._refused(status, problem, connection.retry_after)
-                async for line in _lines(connection):
+            async with self.client.asking(path, body) as response:
+                if response.status != 200:
+                    problem = await response.content.readany()
+                    raise self._refused(response.status, problem, retry_after(response))
+                async for line in _lines(response.content):
                     data = line.removeprefix(b"data:").strip()
                     if not line.startswith(b"data:"):
                         continue
@@ -110,7 +112,7 @@ class Upstream:
                     said = parse(data)
                     choices = choices_of(said, part, _number(request), halves)
                     yield {**head, "choices": choices, **_with_usage(usage_of(said))}
-                await _drain(connection)
+                await _drain(response.content)
         except (Unreachable, ValueError) as error:
             raise self._failed(error) from None
         self.outcome.succeeded()
@@ -149,7 +151,7 @@ class Upstream:
         body["model"] = self.model
         name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
         body[name] = min(body.get(name, self.max_response), self.max_response)
-        return json.dumps({**body, **(more or {})}).encode()
+        return to_json({**body, **(more or {})})
 
 
 def _number(request: ChatRequest | CompletionRequest) -> int:
@@ -162,18 +164,18 @@ def _with_usage(counts: Json | None) -> Json:
     return {"usage": counts} if counts else {}
 
 
-async def _drain(connection: Connection) -> None:
+async def _drain(content: StreamReader) -> None:
     """Read the rest, if it arrives quickly."""
     with suppress(TimeoutError):
         async with asyncio.timeout(END_S):
-            while await connection.take():
+            while await content.readany():
                 pass
 
 
-async def _lines(connection: Connection) -> AsyncIterator[bytes]:
+async def _lines(content: StreamReader) -> AsyncIterator[bytes]:
     """The lines of a response as they come."""
     rest = b""
-    while piece := await connection.take():
+    while piece := await content.readany():
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > MAX_LINE:
             raise BadResponse(f"a line of the response is longer than {MAX_LINE} bytes")

@@ -121,6 +121,8 @@ def drop_idle(given: Any, idle: Idle) -> Any:
     """A request without the parameters that request nothing; ApiError names one that does."""
     if not isinstance(given, dict):
         return given
+    if not idle.keys() & given.keys():
+        return given
     for name, (values, why) in idle.items():
         value = given.get(name)
         if not any(_same(value, one) for one in (None, *values)):
@@ -245,7 +247,7 @@ class _Request(_Strict):
 
     def sent(self) -> Json:
         """The body sent to an upstream: only what the gateway honours."""
-        return self.model_dump(exclude_none=True, exclude=OWN_FIELDS)
+        return {name: value for name, value in self if value is not None and name not in OWN_FIELDS}
 
     @property
     def stops(self) -> list[str]:
@@ -279,7 +281,12 @@ class ChatRequest(_Request):
     def sent(self) -> Json:
         """The body sent to an upstream: only what the gateway honours."""
         messages = [
-            m.model_dump(exclude_none=True) | {"content": m.content or ""} for m in self.messages
+            {
+                "role": m.role,
+                "content": m.content or "",
+                **({} if m.name is None else {"name": m.name}),
+            }
+            for m in self.messages
         ]
         return {**super().sent(), "messages": messages}
 

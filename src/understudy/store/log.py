@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from understudy.store.engine import SQLITE_PRAGMAS
+from understudy.store.engine import BUSY_TIMEOUT_MS, SQLITE_PRAGMAS
 from understudy.store.rows import packed
 
 SCHEMA_VERSION = 1
@@ -71,6 +71,15 @@ class Event:
     """The content, as JSON."""
 
 
+LogRow = tuple[str, str, str, str, str]
+
+
+def row_of(event: Event) -> LogRow:
+    """A row of the log."""
+    body = packed(event.body)
+    return (event.kind, event.request_id, event.user_id, event.created_at, body)
+
+
 class PromptLog:
     """An open log; created if missing, OSError for a file that is not a log. One thread at a
     time."""
@@ -106,7 +115,10 @@ class PromptLog:
 
     def append(self, events: Sequence[Event]) -> None:
         """Append events in one commit; sqlite3.Error if they cannot be written."""
-        rows = [(e.kind, e.request_id, e.user_id, e.created_at, packed(e.body)) for e in events]
+        self.insert([row_of(event) for event in events])
+
+    def insert(self, rows: Sequence[LogRow]) -> None:
+        """Append rows in one commit; sqlite3.Error if they cannot be written."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             self.db.executemany(
@@ -161,6 +173,14 @@ class PromptLog:
             total += done.rowcount
             self.db.execute("COMMIT")
         return total
+
+    def move_wal(self) -> None:
+        """Move the write-ahead log into the file, most of it while others write, and begin it anew
+        unless a reader blocks this. Waits for nobody."""
+        self.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self.db.execute("PRAGMA busy_timeout=0")
+        self.db.execute("PRAGMA wal_checkpoint(RESTART)")  # or it grows as long as anybody writes
+        self.db.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
     def empty_wal(self) -> bool:
         """Move the write-ahead log into the file and truncate it; False if a reader blocks this."""

@@ -23,6 +23,7 @@ from understudy.store.border import clean, clean_json
 
 Row = dict[str, Any]
 Label = Demonstration | Rating | Ranking
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def now() -> str:
@@ -32,7 +33,7 @@ def now() -> str:
 
 def packed(value: Any) -> str:
     """A value as JSON text in one canonical form: equal values give equal text."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = _CANONICAL.encode(value)
     if "\\u0000" in text or clean(text) != text:
         return packed(clean_json(value))
     return text

@@ -32,17 +32,22 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start waiting for a head."""
         self._timer: TimerHandle | None = None
+        self._awaits_head, self._head_bytes = True, 0
         super().connection_made(transport)
-        self._await_head()
+        self._await_more()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head."""
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()
+        if not self._awaits_head and (self.cycle is None or self.cycle.response_complete):
+            self._awaits_head, self._head_bytes = True, 0
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._timer is not None and self._head_bytes > MAX_HEAD:
+        if not self._awaits_head or self.transport.is_closing():
+            return
+        if self._head_bytes > MAX_HEAD:
             self._refuse(_LARGE)
+        elif self._timer is None:  # most heads come whole, and need none
+            self._await_more()
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
@@ -60,8 +65,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._head_bytes = 0
+    def _await_more(self) -> None:
         self._is_idle()
         self._timer = self.loop.call_later(self.head_seconds, self._refuse, _LATE)
 
@@ -71,6 +75,7 @@ class PatientProtocol(HttpToolsProtocol):
             next(iter(self.idle))._refuse(b"")
 
     def _stop_waiting(self) -> None:
+        self._awaits_head = False
         self.idle.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()

@@ -2,15 +2,13 @@
 
 import asyncio
 import socket
-import threading
 
 import pytest
-from tests.gateways import FakeUpstream, make_key, plain_client, running
+from tests.gateways import FakeUpstream, Scripted, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.serving.addresses import checked_addresses, parse_address, why_refused
 from understudy.serving.app import Settings, build_app
-from understudy.serving.http1 import Answer, Client, Unreachable
 from understudy.serving.serve import ServeConfig, check_backend
 from understudy.serving.upstream import Upstream, check_upstream
 from understudy.serving.wire import ApiError, ChatRequest
@@ -76,7 +74,7 @@ def test_a_name_that_turns_to_this_machine_is_not_followed() -> None:
         asyncio.run(check_upstream(where, private=False, resolve=names))
         rebound = Upstream(where, name="m", resolve=names)
         with pytest.raises(ApiError, match="cannot be reached"):
-            asyncio.run(rebound.answer(ASK, "x"))
+            asyncio.run(_answered(rebound))
         private = Upstream(where, name="m", private=True, resolve=names)
         answer = asyncio.run(_answered(private))
     assert answer["choices"][0]["message"]["content"] == "You said: Hi"
@@ -114,7 +112,7 @@ def test_a_redirect_is_not_followed_and_nothing_else_is_asked(tmp_path) -> None:
         for status in ("301 x", "302 x", "307 x", "308 x")
     ]
     header = {"Authorization": f"Bearer {key}"}
-    with scripted(answers) as url:
+    with Scripted(answers) as url:
         backend = Upstream(f"{url}/v1", name="m")
         app = build_app(Settings(log=project.log), project.open_store(), backend)
         with running(app) as gateway, plain_client(headers=header) as http:
@@ -126,72 +124,3 @@ def test_a_redirect_is_not_followed_and_nothing_else_is_asked(tmp_path) -> None:
     with pytest.raises(BlockingIOError):
         trap.accept()
     trap.close()
-
-
-class scripted:
-    """A server that gives each connection the next of its answers, then closes it."""
-
-    def __init__(self, answers: list[bytes]) -> None:
-        self.answers = list(answers)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-
-    def __exit__(self, *args: object) -> None:
-        self.thread.join()
-        self.listener.close()
-
-    def _serve(self) -> None:
-        for answer in self.answers:
-            connection, _ = self.listener.accept()
-            connection.recv(1 << 16)
-            connection.sendall(answer)
-            connection.close()
-
-
-async def _post(url: str) -> Answer:
-    client = Client(url)
-    try:
-        return await client.post("/x", b"{}")
-    finally:
-        client.close()
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", Answer(200, b"hi")),
-        (
-            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end",
-            Answer(200, b"until the end"),
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
-            Answer(200, b"abc"),
-        ),
-        (
-            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not\r\nContent-Length: 0\r\n\r\n",
-            Answer(404, b""),
-        ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "the connection was closed"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "not HTTP"),
-    ],
-)
-def test_the_answers_that_a_server_can_give(answer: bytes, expected) -> None:
-    with scripted([answer]) as url:
-        if isinstance(expected, Answer):
-            assert asyncio.run(_post(url)) == expected
-        else:
-            with pytest.raises(Unreachable, match=expected):
-                asyncio.run(_post(url))
-
-
-def test_where_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(Unreachable, match="no connection"):
-        asyncio.run(_post(f"http://127.0.0.1:{port}"))

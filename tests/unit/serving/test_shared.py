@@ -17,21 +17,21 @@ def test_a_bucket_refills_with_the_clock_and_is_full_at_first() -> None:
     assert table.take("bob", 3, lambda: now[0]) == 0
     now[0] += 20
     assert table.take("ann", 3, lambda: now[0]) == 0
-    assert table.spent("ann") == 3
+    assert table.look("ann", DAY)[0] == 3
     now[0] -= 10  # another process has read the clock before, and waited
     assert table.take("ann", 3, lambda: now[0]) == pytest.approx(20)
 
 
 def test_a_days_tokens_are_seeded_once_and_end_with_the_day() -> None:
     table = Board().users
-    assert table.used("ann", DAY) is None
+    assert table.look("ann", DAY)[1] is None
     assert table.seed("ann", DAY, 50) == 50
     assert table.seed("ann", DAY, 70) == 50  # another worker was earlier
     table.add("ann", DAY, 5)
-    assert table.used("ann", DAY) == 55
+    assert table.look("ann", DAY)[1] == 55
     table.add("ann", DAY + 1, 4)
-    assert table.used("ann", DAY) is None
-    assert table.used("ann", DAY + 1) == 4
+    assert table.look("ann", DAY)[1] is None
+    assert table.look("ann", DAY + 1)[1] == 4
 
 
 def test_without_room_the_name_used_least_recently_is_given_up() -> None:
@@ -41,10 +41,10 @@ def test_without_room_the_name_used_least_recently_is_given_up() -> None:
         table.seed(f"user {number}", DAY, number)
     assert table.take("user 0", 2, lambda: 200) == 0
     assert table.take("one more", 2, lambda: 201) == 0
-    assert table.used("user 1", DAY) is None
+    assert table.look("user 1", DAY)[1] is None
     table.add("user 1", DAY, 9)  # to be read from the store
-    assert table.used("user 1", DAY) is None
-    assert [table.used(f"user {n}", DAY) for n in (0, 2, 7)] == [0, 2, 7]
+    assert table.look("user 1", DAY)[1] is None
+    assert [table.look(f"user {n}", DAY)[1] for n in (0, 2, 7)] == [0, 2, 7]
 
 
 def test_many_names_keep_their_own_values() -> None:
@@ -52,7 +52,7 @@ def test_many_names_keep_their_own_values() -> None:
     number = ADDRESSES // 8
     for name in range(number):
         table.seed(str(name), DAY, name)
-    assert [table.used(str(name), DAY) for name in range(number)] == list(range(number))
+    assert [table.look(str(name), DAY)[1] for name in range(number)] == list(range(number))
 
 
 def test_the_last_outcome_is_whole_and_can_be_read() -> None:
@@ -104,7 +104,7 @@ for index in range(4):
 board.users.seed("ann", 20261129, 0)
 taken = [int(os.read(end, 99)) for end in ends]
 assert sum(taken) == 20_000, taken
-used = board.users.used("ann", 20261129)
+used = board.users.look("ann", 20261129)[1]
 assert used == 7 * 20_000, used
 holds, held = os.pipe()
 child = os.fork()
