@@ -86,13 +86,14 @@ class Server:
 class Load:
     """A number of connections, each sending its next request after the last response."""
 
+    numbers = count()  # of all loads together: no prompt is sent twice
+
     def __init__(self, port: int, key: str, pause: float = 0.0) -> None:
         """`pause` is the time from one request of a connection to its next, in seconds."""
         self.port, self.key, self.pause = port, key, pause
         self.seconds: list[float] = []
         self.acknowledged: list[str] = []
         self.failures: Counter[str] = Counter()
-        self.numbers = count()
 
     async def run(self, connections: int, until: float) -> None:
         """Send load until a time; failures do not stop it."""
