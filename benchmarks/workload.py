@@ -124,7 +124,7 @@ class Workload:
         for i, prompt in enumerate(self.prompts(count)):
             texts = [words(mine[i][:-1]) for mine in responses]
             row = {"id": f"k{i}", "prompt": words(prompt), "responses": texts}
-            rankings.append(Ranking.from_json(row | {"ranks": list(range(size))}))
+            rankings.append(Ranking.from_json(row | {"tiers": [[i] for i in range(size)]}))
         return write_records(path, rankings)
 
 
