@@ -96,7 +96,8 @@ def find_runs(folder: Path) -> Iterator[tuple[str, Path]]:
 def summary(name: str, path: Path) -> dict[str, Any]:
     """A run's entry in the list; `status` is "unreadable" if run.json is damaged."""
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        text = (path / "run.json").read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=lambda name: None)  # browsers know no Infinity
         kept = {key: record[key] for key in ("stage", "status", "config")}
     except (OSError, ValueError, KeyError, TypeError):
         kept = {"stage": "", "status": "unreadable", "config": {}}

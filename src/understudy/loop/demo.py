@@ -67,6 +67,8 @@ class DemoConfig:
             raise ValueError("--quick is the recipe quick; give --quick or --recipe, not both")
         if self.ablation is not None and self.study is not None:
             raise ValueError("give --ablation or --study, not both")
+        if self.label and self.study in ("labelers", "overoptimisation"):
+            raise ValueError(f"the study {self.study} has no place for your labels; omit --label")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")
         if self.label < 0:

@@ -68,14 +68,14 @@ def examine(
         named = f.bare(rows, stage)
         found = [check(named) for check in f.ROLLOUT_CHECKS]
         found += [f.skipped_steps(rows), f.responses_alike(*_first_and_last_responses(run))]
+        found.append(f.judge_stopped_following(_results(run)))
         if judge is not None:
             found.append(f.score_up_win_rate_down(named, _win_rates(run, judge, record)))
     elif stage == "sft":
         found = _sft(record["config"], rows)
     elif stage == "reward":
         found = [f.skipped_steps(rows)]
-        if _has(run, "results.json"):
-            results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        if results := _results(run):
             found += [*f.no_better_than_length(results), f.misses_held_out_labelers(results)]
     elif stage == "dpo":
         found = [f.skipped_steps(rows), f.preferred_less_likely(rows)]
@@ -84,6 +84,13 @@ def examine(
     else:
         raise ValueError(f"doctor reads training runs; {run} is a {stage} run")
     return [finding for finding in found if finding is not None]
+
+
+def _results(run: Path) -> dict[str, Any]:
+    """A run's results; empty before it is finished."""
+    if not _has(run, "results.json"):
+        return {}
+    return dict(json.loads((run / "results.json").read_text(encoding="utf-8")))
 
 
 def _has(folder: Path, name: str) -> bool:
@@ -152,7 +159,7 @@ def _win_rates(run: Path, judge: Path, record: Mapping[str, Any]) -> list[tuple[
     path = run / "samples.jsonl"
     if not path.is_file():
         raise ValueError(
-            f"{run} has no samples.jsonl, so there are no responses to judge; run PPO with "
+            f"{run} has no samples.jsonl, so there are no responses to judge; train with "
             "eval_prompts and eval_every"
         )
     model, tokenizer = load_scalar(judge)

@@ -108,7 +108,7 @@ def kl_exploding(rows: Rows) -> Finding | None:
     return Finding(
         "KL is exploding",
         f"{per_token:.2g} nats per token at the end ({kl[-1]:.3g} per response)",
-        "a lower lr; a higher beta, or adaptive_kl_target; target_kl to stop in time",
+        "a lower lr; a higher beta; with PPO adaptive_kl_target, or target_kl to stop in time",
     )
 
 
@@ -230,8 +230,25 @@ def steps_too_large(rows: Rows) -> Finding | None:
         return None
     return Finding(
         "many ratios are clipped",
-        f"{max(clipped):.0%} of the tokens in the worst iteration",
+        f"{max(clipped):.0%} of the ratios in the worst iteration",
         "a lower lr, fewer inner_epochs, or fewer minibatches",
+    )
+
+
+def judge_stopped_following(results: Row) -> Finding | None:
+    """The policy that a judge preferred is not the last one, whose weights are therefore lost."""
+    best, done = results.get("judge_best_iteration"), results.get("iterations", 0)
+    if best is None or best == done:
+        return None
+    rate = f"{results['judge_win_rate']:.0%} against the start"
+    seen = f"its best is iteration {best} of {done} ({rate}), whose weights are saved"
+    if best == 0:
+        seen = f"no evaluation in {done} iterations beat the start, whose weights are saved"
+    return Finding(
+        "the judge stopped following the score",
+        seen,
+        "read the samples; a higher beta; new rankings of this policy's own responses, and a "
+        "reward model trained on them; more held-out prompts if the win rates are noisy",
     )
 
 

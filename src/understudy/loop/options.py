@@ -51,8 +51,8 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     if command:
         values["command"] = tuple(command)
     for name, value in values.items():
-        if isinstance(value, float) and math.isnan(value):  # comparisons with it are always false
-            raise ValueError(f"{prog}: {name} is nan; give a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{prog}: {name} is {value}; give a finite number")
     return config_class(**values)
 
 

@@ -31,7 +31,7 @@ STAGES = {
 }
 ROLLOUTS = ("ppo", "rloo", "grpo", "raft")
 """Trainers that sample from the policy; they count iterations."""
-SAMPLING = ("score", "kl", "entropy", "response_tokens", "eval_score")
+SAMPLING = ("score", "kl", "entropy", "response_tokens", "eval_score", "eval_judge")
 FIRST = {
     "sft": ("sft/loss", "sft/valid_loss", "sft/valid_score"),
     "reward": ("reward/accuracy", "reward/loss", "reward/margin"),

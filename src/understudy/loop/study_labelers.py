@@ -8,8 +8,8 @@ majority  a third of the prompts, the mean rank of three labelers
 share     the same rankings of three, each in the loss: the target is the share who prefer
 weighted  the same, each labeler weighted by an estimate of their reliability (Dawid and Skene)
 
-Every reward model sees the same number of rankings, and starts from the same model. It is measured
-by its accuracy, and by best-of-n from SFT: what choosing by its score is worth.
+Every reward model is trained for the same number of steps, and starts from the same model. It is
+measured by its accuracy, and by best-of-n from SFT: what choosing by its score is worth.
 """
 
 from typing import Any

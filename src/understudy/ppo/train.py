@@ -30,7 +30,7 @@ from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
 from understudy.rl.rollout import judge, roll_out
 from understudy.rl.scores import check_finite, final_scores
-from understudy.rl.stopping import Watched, open_watch, trained
+from understudy.rl.stopping import Watched, open_watch
 from understudy.rl.update import minibatches, summary
 from understudy.training.checkpoint import crash_point
 from understudy.training.optim import constant_with_warmup, set_lr
@@ -63,7 +63,7 @@ def train_ppo(config: PPOConfig) -> Path:
 
     # 2. Optimisers and moving average; load the newest checkpoint.
     state = new_state(config, models, critic)
-    watch = open_watch(config, state.average or trained(models.policy), run.ranks)
+    watch = open_watch(config, models, held_out)
     kept = Watched(state, watch)
     steps = Steps(run, kept, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
@@ -117,10 +117,11 @@ def train_ppo(config: PPOConfig) -> Path:
             logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1, watch)
             steps.done(named("ppo", logged))
 
-    # 10. Save the averaged policy: the last, or the best by the judge.
+    # 10. Save the averaged policy; with a judge, the policy that it saw at its best evaluation.
     policy = averaged_policy(state)
     if watch is not None:
         watch.restore_best(policy)
+        watch.say(steps.step)
     save_policy(policy, models.tokenizer, run.dir / "model")
     run.finish(results(config, steps, prompts, watch) | ended)
     return run.dir

@@ -4,12 +4,14 @@
         --prompts prompts.jsonl --out runs/raft
 
 With one iteration over all prompts this is best-of-n distillation, with several it is expert
-iteration. The loss is SFT's, the mean negative log-likelihood of the response tokens.
+iteration. The loss is SFT's, the mean negative log-likelihood of the response tokens. Responses
+that did not end are left out, unless fewer prompts than minibatches have one that did.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from understudy.raft.config import RAFTConfig
@@ -25,7 +27,10 @@ def train_raft(config: RAFTConfig) -> Path:
     def learn(groups: Groups) -> Metrics:
         episodes = groups.episodes
         rewards_B = groups.scores_B - config.beta * episodes.kl_B()
-        best = best_of_each(groups.in_groups(rewards_B))
+        finished_GK = groups.in_groups(episodes.finished_B)
+        best = best_of_each(groups.in_groups(rewards_B), finished_GK)
+        if len(best) < config.num_minibatches:  # nothing ends yet, so there is nothing better
+            best = best_of_each(groups.in_groups(rewards_B), torch.ones_like(finished_GK))
 
         def loss_for(rows: Sequence[int]) -> Loss:
             num_tokens = episodes.num_tokens(rows)
@@ -36,12 +41,16 @@ def train_raft(config: RAFTConfig) -> Path:
 
             return loss_of
 
-        return {"best_score": groups.scores_B[best].mean(), **groups.update(loss_for, best)}
+        left_out = float(len(rewards_B) // config.responses_per_prompt - len(best))
+        found: Metrics = {"best_score": groups.scores_B[best].mean(), "left_out": left_out}
+        return found | groups.update(loss_for, best)
 
     return train_on_groups("raft", "RAFT", config, learn)
 
 
-def best_of_each(rewards_GK: Tensor) -> list[int]:
-    """Index, among all episodes, of the best response to each prompt; the first among equals."""
-    best_G: list[int] = rewards_GK.argmax(dim=1).tolist()
-    return [group * rewards_GK.shape[1] + best for group, best in enumerate(best_G)]
+def best_of_each(rewards_GK: Tensor, finished_GK: Tensor) -> list[int]:
+    """Index, among all episodes, of the best finished response to each prompt, the first among
+    equals. Prompts without one are left out: a response that was cut teaches not to end."""
+    best_G: list[int] = rewards_GK.masked_fill(~finished_GK, -torch.inf).argmax(dim=1).tolist()
+    some_G: list[bool] = finished_GK.any(dim=1).tolist()
+    return [g * rewards_GK.shape[1] + best_G[g] for g, some in enumerate(some_G) if some]

@@ -19,7 +19,7 @@ from understudy.rl.prompts import read_both
 from understudy.rl.rollout import judge, roll_out
 from understudy.rl.scores import check_finite, final_scores
 from understudy.rl.settings import GroupSettings
-from understudy.rl.stopping import Watched, open_watch, trained
+from understudy.rl.stopping import Watched, open_watch
 from understudy.rl.update import Loss, update_policy
 from understudy.training.checkpoint import crash_point
 from understudy.training.settings import prepare_trainer_run
@@ -73,7 +73,7 @@ def train_on_groups(
 
     # 2. Optimiser; load the newest checkpoint.
     learner = Learner.of(models.policy, config.lr)
-    watch = open_watch(config, trained(models.policy), run.ranks)
+    watch = open_watch(config, models, held_out)
     state = Watched(learner, watch)
     steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
@@ -114,6 +114,7 @@ def train_on_groups(
     # 7. Save the policy: the last, or the best by the judge.
     if watch is not None:
         watch.restore_best(models.policy)
+        watch.say(steps.step)
     save_policy(models.policy, models.tokenizer, run.dir / "model")
     run.finish(results(config, steps, prompts, watch))
     return run.dir

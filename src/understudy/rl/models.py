@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -62,14 +63,14 @@ def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Mo
     """The networks from the run's inputs, unsharded."""
     policy, tokenizer = load_policy(config.model)
     reward_model, reward_tokenizer = load_scalar(config.reward_model)
-    check_same_tokenizer(config, tokenizer, reward_tokenizer)
+    check_same_tokenizer(config.model, tokenizer, config.reward_model, reward_tokenizer)
     add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
     place(policy, config)
     place(reward_model, config)
     members = []
     for folder in config.reward_ensemble:
         member, member_tokenizer = load_scalar(folder)
-        check_same_tokenizer(config, tokenizer, member_tokenizer)
+        check_same_tokenizer(config.model, tokenizer, folder, member_tokenizer)
         place(member, config)
         members.append(member)
     for scorer in (reward_model, *members):
@@ -93,7 +94,7 @@ def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Mo
     return models
 
 
-def check_same_tokenizer(config: RolloutSettings, policy: Tokenizer, reward: Tokenizer) -> None:
+def check_same_tokenizer(model: str, policy: Tokenizer, folder: Path, reward: Tokenizer) -> None:
     """ValueError if the tokenizers differ: the reward model reads the policy's token ids."""
     differs = [
         name
@@ -106,7 +107,7 @@ def check_same_tokenizer(config: RolloutSettings, policy: Tokenizer, reward: Tok
     ]
     if differs:
         raise ValueError(
-            f"reward_model {config.reward_model} has another tokenizer than model {config.model} "
+            f"reward model {folder} has another tokenizer than model {model} "
             f"(they differ in {', '.join(differs)}); train the reward model from a model of the "
             "same family"
         )

@@ -29,7 +29,8 @@ class Prompts:
 
 def read_both(config: RolloutSettings, models: Models) -> tuple[Prompts, Prompts | None]:
     """(training, held-out) prompts."""
-    contexts = [context_length(model) for model in (models.policy, models.reward_model)]
+    networks = (models.policy, models.reward_model, *models.members)
+    contexts = [context_length(network) for network in networks]
     read = partial(
         read_prompts,
         tokenizer=models.tokenizer,

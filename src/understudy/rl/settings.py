@@ -41,8 +41,9 @@ class RolloutSettings(TrainerSettings):
     eval_every: int = 0
     """Iterations between evaluations (also before the first and after the last); 0 for none."""
     judge: Path | None = None
-    """A second reward model, best of other labelers, that compares the held-out responses of each
-    evaluation with the first; the run ends when they get no better, and saves the best weights."""
+    """A second reward model, ideally of another base model and other labelers, that compares the
+    held-out responses of each evaluation with the first; the run ends when its win rate stops
+    improving, and saves the best weights."""
     judge_patience: int = 3
     """Evaluations in a row without a new best win rate by the judge, after which the run ends."""
     reward_ensemble: tuple[Path, ...] = ()
@@ -68,18 +69,41 @@ class RolloutSettings(TrainerSettings):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if (self.eval_every > 0) != (self.eval_prompts is not None):
             raise ValueError("eval_every and eval_prompts need each other; give both or none")
-        if self.judge is not None and self.eval_every == 0:
-            raise ValueError("judge compares held-out responses; give eval_prompts and eval_every")
         if self.ensemble_rule not in ENSEMBLE_RULES:
             raise ValueError(
                 f"ensemble_rule is {self.ensemble_rule!r}; it must be one of "
                 f"{', '.join(ENSEMBLE_RULES)}"
             )
+        self._check_judges()
         if self.num_learned % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches {self.num_minibatches} does not divide the {self.num_learned} "
                 "responses that an iteration learns from; change it or batch_size"
             )
+
+    def _check_judges(self) -> None:
+        """ValueError for a judge or an ensemble that would not do what it says."""
+        if self.judge is not None and self.eval_every == 0:
+            raise ValueError("judge compares held-out responses; give eval_prompts and eval_every")
+        scorers = [path.resolve() for path in (self.reward_model, *self.reward_ensemble)]
+        if self.judge is not None and self.judge.resolve() in scorers:
+            raise ValueError(f"judge {self.judge} gives the reward; give one that training ignores")
+        if len(set(scorers)) < len(scorers):
+            raise ValueError("reward_ensemble names a reward model twice; give different ones")
+        held_out = self.eval_prompts or Path()
+        if self.judge is not None and held_out.resolve() == self.prompts.resolve():
+            raise ValueError("eval_prompts are the training prompts; give the judge others")
+        for name, default, needed, given in (
+            ("judge_patience", 3, "a judge", self.judge is not None),
+            ("ensemble_rule", "mean", "reward_ensemble", bool(self.reward_ensemble)),
+            ("ensemble_penalty", 0.1, 'ensemble_rule "uncertainty"', self._is_uncertain),
+        ):
+            if getattr(self, name) != default and not given:
+                raise ValueError(f"{name} is given, but has no effect without {needed}")
+
+    @property
+    def _is_uncertain(self) -> bool:
+        return bool(self.reward_ensemble) and self.ensemble_rule == "uncertainty"
 
     @property
     def num_iterations(self) -> int:

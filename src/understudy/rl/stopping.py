@@ -2,10 +2,11 @@
 
 The judge is a reward model that gives no reward, best trained on other labelers' rankings. At every
 evaluation it compares the held-out responses with the first evaluation's. The run ends after
-`judge_patience` evaluations in a row without a new best win rate, and saves the weights of the best
-one. Scores rise on after that, by the reward model's mistakes (Gao et al. 2023).
+`judge_patience` evaluations in a row without a new best win rate, and saves the weights that the
+best one sampled from. Scores rise on after that, by the reward model's mistakes (Gao et al. 2023).
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,16 +15,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.models.chat import render_prompts
 from understudy.models.compute import place
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.sharding import fill
+from understudy.models.trunk import context_length
 from understudy.records.schema import Conversation
+from understudy.rl.models import Models
+from understudy.rl.prompts import Prompts
 from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import Ranks
 from understudy.training.steps import State
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True, slots=True)
 class Watch:
     """The judge, and what it has seen."""
 
@@ -32,8 +37,10 @@ class Watch:
     patience: int
     """Evaluations without a new best after which the run ends."""
     ranks: Ranks
+    missing_eos_score: float | None
+    """The judge's score of a response that did not end; None keeps its own."""
     weights: Mapping[str, Tensor]
-    """The weights that would be saved now; they change as training goes on."""
+    """The policy's, which change as training goes on."""
     best: dict[str, Tensor]
     """Those of the best evaluation."""
     first_scores: list[float] = field(default_factory=list)
@@ -52,8 +59,12 @@ class Watch:
     def score(
         self, prompts: Sequence[Conversation], responses: Sequence[str], finished: Sequence[bool]
     ) -> list[float]:
-        """The judge's scores."""
-        return score_texts(self.judge, self.tokenizer, prompts, responses, finished=finished)
+        """The judge's scores, with the fixed one of a response that did not end."""
+        scores = score_texts(self.judge, self.tokenizer, prompts, responses, finished=finished)
+        fixed = self.missing_eos_score
+        if fixed is None:
+            return scores
+        return [score if ended else fixed for score, ended in zip(scores, finished, strict=True)]
 
     def note(self, step: int, scores: Sequence[float]) -> float:
         """The share of prompts whose response now scores above the first one; a tie counts half."""
@@ -77,6 +88,19 @@ class Watch:
             if name in self.best:
                 parameter.copy_(self.best[name])
 
+    def say(self, done: int) -> None:
+        """One line on standard error: whose weights are saved, and why."""
+        if not self.ranks.is_first:
+            return
+        if self.best_step == 0:
+            what = "no evaluation beat the start, whose weights are saved"
+        else:
+            what = (
+                f"the saved model is that of iteration {self.best_step} of {done}, which won "
+                f"{self.best_rate:.0%} against the start"
+            )
+        print(f"judge: {what}{'; the run ended early' if self.is_over else ''}", file=sys.stderr)
+
     def results(self) -> dict[str, Any]:
         """For results.json."""
         return {"judge_best_iteration": self.best_step, "judge_win_rate": self.best_rate}
@@ -87,17 +111,32 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def open_watch(
-    config: RolloutSettings, weights: Mapping[str, Tensor], ranks: Ranks
-) -> Watch | None:
-    """The judge of a run, before its first evaluation; None without one."""
-    if config.judge is None:
+def open_watch(config: RolloutSettings, models: Models, prompts: Prompts | None) -> Watch | None:
+    """The judge of a run, before its first evaluation; None without one. ValueError if its context
+    is too short for a held-out prompt and a response."""
+    if config.judge is None or prompts is None:
         return None
     judge, tokenizer = load_scalar(config.judge)
     judge.requires_grad_(False).eval()
     place(judge, config)
-    best = {name: tensor.detach().clone() for name, tensor in weights.items()}
-    return Watch(judge, tokenizer, config.judge_patience, ranks, weights, best)
+    context = context_length(judge)
+    rendered = render_prompts(tokenizer, [record.prompt for record in prompts.records])
+    longest = max(map(len, rendered)) + config.max_response_tokens
+    if context is not None and longest > context:
+        raise ValueError(
+            f"judge {config.judge} has a context of {context} tokens, and the held-out prompts "
+            f"with their responses need up to {longest}; lower max_response_tokens or give another"
+        )
+    weights = trained(models.policy)
+    return Watch(
+        judge=judge,
+        tokenizer=tokenizer,
+        patience=config.judge_patience,
+        ranks=models.ranks,
+        missing_eos_score=config.missing_eos_score,
+        weights=weights,
+        best={name: tensor.detach().clone() for name, tensor in weights.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def test_it_takes_no_folder(stage, name, value, says, world, tmp_path, capsys):
     options = to_plain(good) | {name: str(value)}
     arguments = [stage]
     for key, text in options.items():
-        if text is not None and not isinstance(text, bool):
+        if text is not None and not isinstance(text, bool | list):
             arguments += [f"--{key.replace('_', '-')}", str(text)]
     assert main(arguments) != 0
     line = capsys.readouterr().err.strip()

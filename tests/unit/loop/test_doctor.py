@@ -325,3 +325,12 @@ def test_groups_whose_responses_score_alike():
     found = findings.groups_alike(findings.bare(rows, "grpo"))
     assert "1 at the start, 0.04 at the end" in str(found)
     assert findings.groups_alike(findings.bare(rows[:3], "grpo")) is None
+
+
+def test_a_judge_that_stopped_following_is_reported():
+    results = {"iterations": 20, "judge_best_iteration": 7, "judge_win_rate": 0.58}
+    assert "iteration 7 of 20 (58%" in str(findings.judge_stopped_following(results))
+    none = findings.judge_stopped_following(results | {"judge_best_iteration": 0})
+    assert "no evaluation in 20 iterations beat the start" in str(none)
+    assert findings.judge_stopped_following(results | {"judge_best_iteration": 20}) is None
+    assert findings.judge_stopped_following({"iterations": 20}) is None

@@ -111,22 +111,29 @@ def test_responses_to_a_prompt_stand_together(world, tmp_path, monkeypatch):
     seen = []
     import understudy.raft.train as raft
 
-    def watched(rewards):
-        seen.append((rewards, best_of_each(rewards)))
+    def watched(rewards, finished):
+        seen.append((rewards.masked_fill(~finished, -1e9), best_of_each(rewards, finished)))
         return seen[-1][1]
 
     monkeypatch.setattr(raft, "best_of_each", watched)
     out = train_raft(config_of("raft", world, tmp_path / "run", episodes=16))
     (rewards, best) = seen[0]
     assert rewards.shape == (4, 4)
-    assert [index // 4 for index in best] == [0, 1, 2, 3]
+    ended = [group for group in range(4) if float(rewards[group].max()) > -1e9]
+    assert [index // 4 for index in best] == ended
     row = rows_of(out)[0]
-    assert row["raft/best_score"] == pytest.approx(float(rewards.max(dim=1).values.mean()))
+    best_scores = rewards[ended].max(dim=1).values
+    assert row["raft/best_score"] == pytest.approx(float(best_scores.mean()))
     assert row["raft/best_score"] > row["raft/score"]
+    assert row["raft/left_out"] == 4 - len(ended)
 
 
 def test_the_best_of_each_by_hand():
-    assert best_of_each(torch.tensor([[1.0, 3.0, 2.0], [5.0, 5.0, 0.0]])) == [1, 3]
+    rewards = torch.tensor([[1.0, 3.0, 2.0], [5.0, 5.0, 0.0], [9.0, 9.0, 9.0]])
+    every = torch.ones(3, 3, dtype=torch.bool)
+    assert best_of_each(rewards, every) == [1, 3, 6]
+    ended = torch.tensor([[True, False, True], [False, True, True], [False, False, False]])
+    assert best_of_each(rewards, ended) == [2, 4]  # of the last prompt none ended
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,22 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.fixtures_ppo import counting_reward_model, tiny_config, word_tokenizer, write_world
+from tests.fixtures_ppo import (
+    counting_reward_model,
+    llama_config,
+    tiny_config,
+    word_tokenizer,
+    write_world,
+)
 from tests.stopping import check_resume_is_exact
+from transformers import LlamaModel
 
+from understudy.models.scalar import ScalarModel
 from understudy.ppo.train import train_ppo
 from understudy.rl.stopping import Watch
 from understudy.rloo.config import RLOOConfig
 from understudy.rloo.train import train_rloo
+from understudy.training.checkpoint import load_checkpoint
 from understudy.training.ranks import ALONE
 from understudy.training.run import read_lines
 
@@ -24,13 +33,15 @@ def world(tmp_path_factory):
     world = write_world(folder)
     for name, scale in (("friend", 2.0), ("foe", -3.0)):
         counting_reward_model(scale).save(folder / name, word_tokenizer())
-    return world | {"folder": folder}
+    held_out = folder / "held_out.jsonl"
+    held_out.write_bytes(world["prompts"].read_bytes())
+    return world | {"folder": folder, "held_out": held_out}
 
 
 def ppo(world, out, judge, **changes):
     files = {name: world[name] for name in ("model", "reward_model", "prompts")}
     settings = dict(ptx_coef=0.0, beta=0.0, missing_eos_score=None, episodes=512, batch_size=64)
-    settings |= dict(eval_prompts=world["prompts"], eval_every=1, judge=world["folder"] / judge)
+    settings |= dict(eval_prompts=world["held_out"], eval_every=1, judge=world["folder"] / judge)
     return tiny_config(files | {"pretrain_data": None}, out, **(settings | changes))
 
 
@@ -38,7 +49,7 @@ def rloo(world, out, judge, **changes):
     files = {name: world[name] for name in ("model", "reward_model", "prompts")}
     settings = dict(episodes=512, batch_size=64, beta=0.0, lr=3e-3, missing_eos_score=None)
     settings |= dict(max_response_tokens=6, save_every=1, warmup_iterations=0)
-    settings |= dict(eval_prompts=world["prompts"], eval_every=1, judge=world["folder"] / judge)
+    settings |= dict(eval_prompts=world["held_out"], eval_every=1, judge=world["folder"] / judge)
     return RLOOConfig(**(files | settings | dict(out=out) | changes))
 
 
@@ -87,7 +98,15 @@ def test_the_best_weights_are_those_of_the_best_evaluation():
     weights = {"w": torch.tensor([0.0])}
     judge = counting_reward_model()
     best = {"w": torch.tensor([0.0])}
-    watch = Watch(judge, word_tokenizer(), 2, ALONE, weights, best)
+    watch = Watch(
+        judge=judge,
+        tokenizer=word_tokenizer(),
+        patience=2,
+        ranks=ALONE,
+        missing_eos_score=-1.0,
+        weights=weights,
+        best=best,
+    )
     scores = ([1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [2.0, 0.0])
     rates = []
     for step, values in enumerate(scores):
@@ -118,6 +137,9 @@ def test_scores_of_several_reward_models(world, tmp_path):
     [
         ({"eval_every": 0, "eval_prompts": None}, "judge compares held-out responses; give eval_p"),
         ({"judge_patience": 0}, "judge_patience is 0; it must be above 0"),
+        ({"judge": None, "judge_patience": 9}, "judge_patience is given, but has no effect"),
+        ({"ensemble_rule": "min"}, "ensemble_rule is given, but has no effect without reward_ens"),
+        ({"ensemble_penalty": 5.0}, "ensemble_penalty is given, but has no effect without ensemb"),
         ({"ensemble_rule": "max"}, "ensemble_rule is 'max'; it must be one of mean, min, uncert"),
         ({"ensemble_penalty": -1.0}, "ensemble_penalty is -1.0; it must not be negative"),
     ],
@@ -125,3 +147,49 @@ def test_scores_of_several_reward_models(world, tmp_path):
 def test_bad_settings(changes, message, world, tmp_path):
     with pytest.raises(ValueError, match=message):
         replace(rloo(world, tmp_path, "foe"), **changes)
+
+
+def test_whose_weights_are_saved_is_said(world, tmp_path, capsys):
+    train_rloo(rloo(world, tmp_path / "run", "foe", judge_patience=2))
+    said = capsys.readouterr().err
+    assert "judge: " in said
+    assert "; the run ended early" in said
+
+
+def test_the_saved_policy_is_the_one_that_the_judge_saw(world, tmp_path):
+    """And not the moving average, which has hardly moved by then."""
+    changes = dict(judge_patience=8, ema=0.992)
+    out = train_ppo(ppo(world, tmp_path / "run", "friend", **changes))
+    best = results_of(out)["judge_best_iteration"]
+    state, _ = load_checkpoint(out / "checkpoints" / f"step-{best}")
+    saved = load_file(out / "model" / "model.safetensors")
+    kept = {name.removeprefix("model."): tensor for name, tensor in state["best"].items()}
+    shared = saved.keys() & (kept.keys() | state["best"].keys())
+    assert shared
+    assert all(torch.equal(saved[n], state["best"].get(n, kept.get(n))) for n in shared)
+    moved = max(float((state["average"][n] - state["best"][n]).abs().max()) for n in state["best"])
+    assert moved > 1e-4
+
+
+def test_a_judge_or_a_member_with_a_short_context_is_refused(world, tmp_path):
+    trunk = LlamaModel(llama_config(max_position_embeddings=8, num_hidden_layers=1))
+    ScalarModel(trunk).save(tmp_path / "short", word_tokenizer())
+    config = replace(rloo(world, tmp_path / "run", "foe"), judge=tmp_path / "short")
+    with pytest.raises(ValueError, match="short has a context of 8 tokens, and the held-out"):
+        train_rloo(config)
+    config = replace(config, judge=None, reward_ensemble=(tmp_path / "short",))
+    with pytest.raises(ValueError, match="exceeds the models' context of 8"):
+        train_rloo(replace(config, out=tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda w: {"judge": w["reward_model"]}, "gives the reward; give one that training ign"),
+        (lambda w: {"eval_prompts": w["prompts"]}, "eval_prompts are the training prompts"),
+        (lambda w: {"reward_ensemble": (w["reward_model"],)}, "names a reward model twice"),
+    ],
+)
+def test_a_judge_that_could_not_help_is_refused(changes, message, world, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        replace(rloo(world, tmp_path, "foe"), **changes(world))

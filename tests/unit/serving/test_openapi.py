@@ -10,6 +10,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.gateways import make_key
 from tests.stores import make_project
 
+from understudy.serving import callers
 from understudy.serving.app import Settings, build_app
 from understudy.serving.openapi import ERRORS, description
 from understudy.serving.wire import Json, envelope, usage
@@ -42,7 +43,9 @@ class Echo:
 def gateway(tmp_path_factory):
     project = make_project("sqlite", tmp_path_factory.mktemp("openapi") / "project")
     key = make_key(project, "ann", requests_per_minute=10**9, tokens_per_day=10**9)
-    return build_app(Settings(log=project.log), project.open_store(), Echo()), key
+    with pytest.MonkeyPatch.context() as patch:  # every request is also tried with a wrong key
+        patch.setattr(callers, "WRONG_KEYS", 10**6)
+        yield build_app(Settings(log=project.log), project.open_store(), Echo()), key
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,12 @@ def job_of(config: PlanConfig) -> Job:
             f"lora_rank is {settings.lora_rank}, but adapters train in one process only; plan one "
             "card, or lora_rank 0"
         )
+    for name in ("judge", "reward_ensemble"):
+        if getattr(settings, name, None):
+            raise ValueError(
+                f"the plan does not count the networks of {name}; plan without it, and leave room "
+                "for one more reward model each"
+            )
     policy = network_of(config.model, table.get("model"), settings)
     judge = policy
     if config.reward_model is not None:
