@@ -82,3 +82,11 @@ def test_another_host_name_is_refused(ask):
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
     assert main(["board", str(tmp_path / "none")]) == 2
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_not_finite_does_not_hide_the_other_runs(tmp_path):
+    record = {"stage": "kto", "status": "done", "config": {"desirable_weight": float("inf")}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    found = summary("kto", tmp_path)
+    assert found["config"] == {"desirable_weight": None}
+    json.dumps(found, allow_nan=False)
