@@ -5,6 +5,7 @@ Shapes: N response tokens of a pass.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -67,13 +68,13 @@ def add_to(sums: dict[str, Tensor], metrics: dict[str, Tensor], weight: float) -
 def minibatches(
     config: RolloutSettings, stage: str, iteration: int, rows: Sequence[int]
 ) -> list[list[int]]:
-    """The episodes of each optimiser step; each inner epoch has an order of its own."""
-    size = len(rows) // config.num_minibatches
-    found = []
+    """The episodes of each optimiser step, about as many in each; each inner epoch has an order of
+    its own."""
+    number, found = config.num_minibatches, []
     for epoch in range(config.inner_epochs):
         order = shuffled(len(rows), config.seed, f"{stage}/minibatch", iteration, epoch)
-        shares = [order[i * size : (i + 1) * size] for i in range(config.num_minibatches)]
-        found += [[rows[i] for i in share] for share in shares]
+        ends = [len(rows) * i // number for i in range(number + 1)]
+        found += [[rows[i] for i in order[a:b]] for a, b in pairwise(ends)]
     return found
 
 
