@@ -28,9 +28,9 @@ from understudy.rl.holdout import evaluate_if_due
 from understudy.rl.metrics import named, results, shape, timings
 from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
-from understudy.rl.rollout import judge, roll_out
+from understudy.rl.rollout import roll_out, score_episodes
 from understudy.rl.scores import check_finite, final_scores
-from understudy.rl.stopping import Watched, open_watch
+from understudy.rl.stopping import Watched, load_judge, open_watch
 from understudy.rl.update import minibatches, summary
 from understudy.training.checkpoint import crash_point
 from understudy.training.optim import constant_with_warmup, set_lr
@@ -53,6 +53,7 @@ def train_ppo(config: PPOConfig) -> Path:
         models = load_models(config, "ppo", run.ranks)
         critic = load_critic(config, models)
         prompts, held_out = read_both(config, models)
+        judge = load_judge(config, held_out)
         if config.pretrain_data is not None:
             text_NT = read_rows(
                 config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
@@ -63,7 +64,7 @@ def train_ppo(config: PPOConfig) -> Path:
 
     # 2. Optimisers and moving average; load the newest checkpoint.
     state = new_state(config, models, critic)
-    watch = open_watch(config, models, held_out)
+    watch = open_watch(config, models, judge)
     kept = Watched(state, watch)
     steps = Steps(run, kept, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
@@ -79,7 +80,7 @@ def train_ppo(config: PPOConfig) -> Path:
             crash_point("ppo/rollout")
             sampled = time.monotonic()
             # 4. Score with the reward model; measure log-probs under the reference, and values.
-            judge(config, models, episodes, critic)
+            score_episodes(config, models, episodes, critic)
             scores_B = final_scores(
                 episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
             )

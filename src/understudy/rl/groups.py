@@ -16,10 +16,10 @@ from understudy.rl.holdout import evaluate_if_due
 from understudy.rl.metrics import named, results, shape, timings
 from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
-from understudy.rl.rollout import judge, roll_out
+from understudy.rl.rollout import roll_out, score_episodes
 from understudy.rl.scores import check_finite, final_scores
 from understudy.rl.settings import GroupSettings
-from understudy.rl.stopping import Watched, open_watch
+from understudy.rl.stopping import Watched, load_judge, open_watch
 from understudy.rl.update import Loss, update_policy
 from understudy.training.checkpoint import crash_point
 from understudy.training.settings import prepare_trainer_run
@@ -68,12 +68,13 @@ def train_on_groups(
     with run.ranks.together():
         models = load_models(config, stage, run.ranks)
         prompts, held_out = read_both(config, models)
+        judge = load_judge(config, held_out)
     run.claim()
     models.shard()
 
     # 2. Optimiser; load the newest checkpoint.
     learner = Learner.of(models.policy, config.lr)
-    watch = open_watch(config, models, held_out)
+    watch = open_watch(config, models, judge)
     state = Watched(learner, watch)
     steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
     steps.resume()
@@ -88,7 +89,7 @@ def train_on_groups(
             crash_point(f"{stage}/rollout")
             sampled = time.monotonic()
             # 4. Score with the reward model; measure log-probs under the reference.
-            judge(config, models, episodes)
+            score_episodes(config, models, episodes)
             scores_B = final_scores(
                 episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
             )

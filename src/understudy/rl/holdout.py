@@ -11,7 +11,7 @@ import torch
 from understudy.models.chat import decode_response
 from understudy.rl.models import Models
 from understudy.rl.prompts import Prompts
-from understudy.rl.rollout import judge, responses_to
+from understudy.rl.rollout import responses_to, score_episodes
 from understudy.rl.scores import final_scores
 from understudy.rl.settings import RolloutSettings
 from understudy.rl.stopping import Watch
@@ -43,7 +43,7 @@ def evaluate(
     """Sample one response to every held-out prompt, append the rows, and return the means."""
     keys: list[tuple[int, ...]] = [(-1, i) for i in range(len(prompts.ids))]
     episodes = responses_to(config, models, prompts.ids, keys)
-    judge(config, models, episodes)
+    score_episodes(config, models, episodes)
     raw_scores_B = episodes.raw_scores_B
     scores_B = final_scores(raw_scores_B, episodes.finished_B, config.missing_eos_score)
     kl_B = episodes.kl_B()

@@ -78,7 +78,7 @@ def responses_to(
     )
 
 
-def judge(
+def score_episodes(
     config: RolloutSettings, models: Models, episodes: Episodes, critic: ScalarModel | None = None
 ) -> None:
     """`measure` as configured."""

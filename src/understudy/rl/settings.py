@@ -1,6 +1,6 @@
 """The settings that the trainers share that sample from the policy and score by a reward model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from understudy.training.settings import TrainerSettings
@@ -90,20 +90,19 @@ class RolloutSettings(TrainerSettings):
             raise ValueError(f"judge {self.judge} gives the reward; give one that training ignores")
         if len(set(scorers)) < len(scorers):
             raise ValueError("reward_ensemble names a reward model twice; give different ones")
-        held_out = self.eval_prompts or Path()
-        if self.judge is not None and held_out.resolve() == self.prompts.resolve():
+        same = self.eval_prompts and self.eval_prompts.resolve() == self.prompts.resolve()
+        if self.judge is not None and same:
             raise ValueError("eval_prompts are the training prompts; give the judge others")
-        for name, default, needed, given in (
-            ("judge_patience", 3, "a judge", self.judge is not None),
-            ("ensemble_rule", "mean", "reward_ensemble", bool(self.reward_ensemble)),
-            ("ensemble_penalty", 0.1, 'ensemble_rule "uncertainty"', self._is_uncertain),
+        several = bool(self.reward_ensemble)
+        uncertain = several and self.ensemble_rule == "uncertainty"
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, needed, given in (
+            ("judge_patience", "a judge", self.judge is not None),
+            ("ensemble_rule", "reward_ensemble", several),
+            ("ensemble_penalty", 'ensemble_rule "uncertainty"', uncertain),
         ):
-            if getattr(self, name) != default and not given:
+            if getattr(self, name) != defaults[name] and not given:
                 raise ValueError(f"{name} is given, but has no effect without {needed}")
-
-    @property
-    def _is_uncertain(self) -> bool:
-        return bool(self.reward_ensemble) and self.ensemble_rule == "uncertainty"
 
     @property
     def num_iterations(self) -> int:

@@ -1,9 +1,10 @@
 """Stopping in time: training ends when a judge that it does not optimise stops following the score.
 
-The judge is a reward model that gives no reward, best trained on other labelers' rankings. At every
-evaluation it compares the held-out responses with the first evaluation's. The run ends after
-`judge_patience` evaluations in a row without a new best win rate, and saves the weights that the
-best one sampled from. Scores rise on after that, by the reward model's mistakes (Gao et al. 2023).
+The judge is a reward model that gives no reward, ideally of another base model and trained on other
+labelers' rankings. At every evaluation it compares the held-out responses with the first
+evaluation's. The run ends after `judge_patience` evaluations in a row without a new best win rate,
+and saves the weights that the best one sampled from. Scores rise on after that, by the reward
+model's mistakes (Gao et al. 2023).
 """
 
 import sys
@@ -111,9 +112,12 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def open_watch(config: RolloutSettings, models: Models, prompts: Prompts | None) -> Watch | None:
-    """The judge of a run, before its first evaluation; None without one. ValueError if its context
-    is too short for a held-out prompt and a response."""
+Judge = tuple[ScalarModel, Tokenizer]
+
+
+def load_judge(config: RolloutSettings, prompts: Prompts | None) -> Judge | None:
+    """The judge of a run, if it has one; ValueError if its context is too short for a held-out
+    prompt and a response."""
     if config.judge is None or prompts is None:
         return None
     judge, tokenizer = load_scalar(config.judge)
@@ -127,10 +131,18 @@ def open_watch(config: RolloutSettings, models: Models, prompts: Prompts | None)
             f"judge {config.judge} has a context of {context} tokens, and the held-out prompts "
             f"with their responses need up to {longest}; lower max_response_tokens or give another"
         )
+    return judge, tokenizer
+
+
+def open_watch(config: RolloutSettings, models: Models, judge: Judge | None) -> Watch | None:
+    """The watch before the first evaluation, over the policy as it is sharded; None without a
+    judge."""
+    if judge is None:
+        return None
     weights = trained(models.policy)
     return Watch(
-        judge=judge,
-        tokenizer=tokenizer,
+        judge=judge[0],
+        tokenizer=judge[1],
         patience=config.judge_patience,
         ranks=models.ranks,
         missing_eos_score=config.missing_eos_score,
