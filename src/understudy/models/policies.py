@@ -49,9 +49,7 @@ def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["
     model's generation config gets all of the tokenizer's `stop_ids`, so that other programs stop at
     the same tokens.
     """
-    path = check_folder(path)
-    if (Path(path) / SCALAR_HEAD).exists():
-        raise ValueError(f"{path} is a reward model; give a language model, such as runs/sft/model")
+    path = check_language_model(path)
     tokenizer = load_tokenizer(path)
     check_weights(path)
     with quiet_library():
@@ -365,6 +363,14 @@ def check_folder(path: Path | str) -> str:
         raise ValueError(f"model folder {path} does not exist; give a folder or a hub name")
     else:
         return _on_hub(text)
+    return text
+
+
+def check_language_model(path: Path | str) -> str:
+    """As `check_folder`; ValueError also for a reward model."""
+    text = check_folder(path)
+    if (Path(text) / SCALAR_HEAD).exists():
+        raise ValueError(f"{path} is a reward model; give a language model, such as runs/sft/model")
     return text
 
 

@@ -97,7 +97,7 @@ def _halved(job: Job, name: str, least: int) -> Iterator[Change]:
 
 def _with(job: Job, **values: Any) -> Job:
     settings = replace(job.settings, **values)
-    policy, judge = (replace(one, lora=settings) for one in (job.policy, job.judge))
+    policy, scalar = (replace(one, lora=settings) for one in (job.policy, job.scalar))
     if "lora_rank" not in values:
-        policy, judge = job.policy, job.judge
-    return replace(job, settings=settings, policy=policy, judge=judge)
+        policy, scalar = job.policy, job.scalar
+    return replace(job, settings=settings, policy=policy, scalar=scalar)

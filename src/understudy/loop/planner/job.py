@@ -10,6 +10,7 @@ from understudy.loop.options import parse
 from understudy.loop.planner.config import PlanConfig
 from understudy.loop.planner.networks import Network, as_scalar, network_of
 from understudy.loop.recipe import paper_recipe
+from understudy.models.policies import check_language_model
 from understudy.training.config import read_toml, required_fields
 
 INPUTS = {
@@ -64,7 +65,7 @@ class Job:
     """Cards."""
     policy: Network
     """The network of `model`."""
-    judge: Network
+    scalar: Network
     """Reward model and critic of PPO, the trained network of `reward`."""
     examples: int
     """Demonstrations or rankings in the data."""
@@ -79,7 +80,7 @@ class Job:
     @property
     def learner(self) -> Network:
         """The network that is trained, of PPO the policy."""
-        return self.judge if self.stage == "reward" else self.policy
+        return self.scalar if self.stage == "reward" else self.policy
 
     @property
     def with_text(self) -> bool:
@@ -106,21 +107,23 @@ def job_of(config: PlanConfig) -> Job:
                 f"the plan does not count the networks of {name}; plan without it, and leave room "
                 "for one more reward model each"
             )
+    if recipe is None:
+        check_language_model(Path(config.model))
     policy = network_of(config.model, table.get("model"), settings)
-    judge = policy
+    scalar = policy
     if config.reward_model is not None:
         other = paper_recipe(config.reward_model)
         shape = read_toml(other)["model"] if other else None
-        judge = network_of(config.reward_model, shape, settings)
+        scalar = network_of(config.reward_model, shape, settings)
     elif config.stage in ("reward", "ppo") and recipe:
-        judge = network_of("6b", table["reward_model"], settings)
+        scalar = network_of("6b", table["reward_model"], settings)
     known = "rankings" if config.stage in ("reward", "dpo") else "demonstrations"
     return Job(
         stage=config.stage,
         settings=settings,
         layout=layout,
         policy=policy,
-        judge=as_scalar(judge),
+        scalar=as_scalar(scalar),
         examples=config.examples or PAPER_EXAMPLES[known],
         responses=config.responses,
     )

@@ -44,7 +44,7 @@ def peak_of(phases: Phases) -> tuple[str, int]:
 
 def host_bytes(job: Job) -> int:
     """Bytes of a machine's own memory at loading: each of its processes reads the models whole."""
-    networks = [job.policy, *([job.judge] if job.stage == "ppo" else [])]
+    networks = [job.policy, *([job.scalar] if job.stage == "ppo" else [])]
     return job.layout.cards * FP32 * sum(network.parameters for network in networks)
 
 
@@ -85,7 +85,7 @@ def _reward_copies(job: Job) -> int:
 
 def _ppo(job: Job, measure: Measure) -> Phases:
     settings, layout = job.settings, job.layout
-    policy, critic = job.policy, job.judge
+    policy, critic = job.policy, job.scalar
     adapters, alone = settings.lora_rank > 0, layout.world == 1
     sizes = {"policy": policy, "critic": critic}
     if not adapters:  # with adapters the frozen networks are these with the adapter off
@@ -114,7 +114,7 @@ def _ppo(job: Job, measure: Measure) -> Phases:
 
 def _ppo_update(job: Job, measure: Measure) -> dict[str, int]:
     """Gradients and passes of policy and critic, which on a CPU may run side by side."""
-    settings, policy, critic = job.settings, job.policy, job.judge
+    settings, policy, critic = job.settings, job.policy, job.scalar
     tokens = settings.micro_batch_tokens
     sizes = sorted([policy.parameters, critic.parameters])
     alike = sizes[1] <= 1.5 * sizes[0] and not settings.activation_checkpointing
@@ -169,7 +169,7 @@ def shared_row(job: Job) -> int:
     """Tokens of a row that holds a prompt and all its responses; 0 if separate rows cost less."""
     prompt, response = job.settings.max_prompt_tokens, job.settings.max_response_tokens
     responses = [response] * job.responses
-    worth = worth_sharing(job.judge.model, prompt, responses)
+    worth = worth_sharing(job.scalar.model, prompt, responses)
     return prompt + sum(responses) if worth else 0
 
 
@@ -183,7 +183,7 @@ def _score_passes(job: Job, measure: Measure) -> int:
     """The largest forward pass over episodes; the critic's weights are trained, the others' not."""
     tokens = job.settings.micro_batch_tokens
     found = []
-    for network, frozen in ((job.policy, True), (job.judge, True), (job.judge, False)):
+    for network, frozen in ((job.policy, True), (job.scalar, True), (job.scalar, False)):
         one = _training_pass(job, network, tokens)
         found.append(measure(network, replace(one, keeps="none", frozen=frozen)))
     jobs = 2 if job.layout.device == "cpu" and torch.get_num_threads() > 1 else 1

@@ -72,7 +72,7 @@ class Plan:
             "layout": asdict(layout) | {"world": layout.world, "shards": layout.shards},
             "parameters": {
                 "policy": self.job.policy.parameters,
-                "scalar": self.job.judge.parameters,
+                "scalar": self.job.scalar.parameters,
             },
             "bytes": self.phases,
             "peak": {"phase": phase, "bytes": peak},
@@ -102,7 +102,9 @@ class Plan:
         job, layout = self.job, self.job.layout
         names = f"{job.learner.name} ({_count(job.learner.parameters)} parameters)"
         if job.stage == "ppo":
-            names += f", reward model and critic {job.judge.name} ({_count(job.judge.parameters)})"
+            names += (
+                f", reward model and critic {job.scalar.name} ({_count(job.scalar.parameters)})"
+            )
         where = f"{layout.nodes} x {layout.cards} cards = {layout.replicas} replicas x "
         where += f"{layout.shards} shards (FSDP2)"
         if layout.world == 1:
@@ -206,7 +208,7 @@ def make_plan(config: PlanConfig) -> Plan:
 
 
 def _dry(job: Job) -> dict[str, tuple[int, int]]:
-    networks = [job.learner, *([job.judge] if job.stage == "ppo" else [])]
+    networks = [job.learner, *([job.scalar] if job.stage == "ppo" else [])]
     shards, replicas = job.layout.shards, job.layout.replicas
     return {
         f"{one.name}{', scalar' if one.scalar else ''}": (

@@ -110,8 +110,8 @@ def work_of(job: Job, config: PlanConfig) -> list[Part]:
         return parts
     if job.stage == "reward":
         if shared := shared_row(job):
-            return [clock.trained("rankings", job.judge, rows, shared, job.responses)]
-        return [clock.trained("rankings", job.judge, rows * job.responses, job.row, 1)]
+            return [clock.trained("rankings", job.scalar, rows, shared, job.responses)]
+        return [clock.trained("rankings", job.scalar, rows * job.responses, job.row, 1)]
     every = rows * job.responses
     reference = clock.read("reference", job.policy, every // settings.epochs, job.row, response)
     return [reference, clock.trained("rankings", job.policy, every, job.row, response)]
@@ -126,7 +126,7 @@ def _pass_tokens(job: Job) -> int:
 
 
 def _ppo(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
-    settings, policy, critic = job.settings, job.policy, job.judge
+    settings, policy, critic = job.settings, job.policy, job.scalar
     response, rows = settings.max_response_tokens, settings.num_iterations * settings.batch_size
     flops, tokens = rows * policy.flops(job.row, response), rows * job.row
     seconds = settings.num_iterations * _rollout_seconds(job, config) * job.layout.world

@@ -39,7 +39,7 @@ def test_a_recipe_holds_the_papers_rates_and_batches(size):
 )
 def test_a_recipe_has_the_papers_sizes(size, billions):
     job = job_of(PlanConfig(model=size, stage="ppo", memory=80))
-    found = (job.policy.parameters, job.judge.parameters)
+    found = (job.policy.parameters, job.scalar.parameters)
     assert [n / 1e9 for n in found] == pytest.approx(billions, rel=1e-3)
 
 

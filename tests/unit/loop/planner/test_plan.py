@@ -8,6 +8,7 @@ from tests.fixtures_models import save_model_folder
 from understudy.cli import main
 from understudy.loop.planner.config import PlanConfig
 from understudy.loop.planner.plan import make_plan
+from understudy.models.policies import SCALAR_HEAD
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,13 @@ def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     assert main(["plan", "--memory", "80", "--model", str(tmp_path)]) == 2
     assert "is not a language model to plan for" in capsys.readouterr().err
+
+
+def test_a_reward_model_as_the_policy_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / SCALAR_HEAD).touch()
+    assert main(["plan", "--memory", "80", "--model", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a reward model; give a language model" in capsys.readouterr().err
 
 
 def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
