@@ -21,7 +21,7 @@ from understudy.records import (
 )
 from understudy.records.convert import visible
 from understudy.records.feedback import of_rating
-from understudy.records.reading import Found, read_found
+from understudy.records.reading import BY_HELD_OUT, Found, read_found
 
 _KINDS: dict[str, Any] = {
     "demonstrations": Demonstration,
@@ -102,6 +102,9 @@ def convert_data(config: ConvertConfig) -> str:
 def _best(placed: Iterator[tuple[str, Any]], found: Found) -> Iterator[tuple[str, Any]]:
     """Each ranking's best response as a demonstration by the same labeler."""
     for place, ranking in placed:
+        if ranking.labeler_role == "held_out":
+            found.left_out[BY_HELD_OUT] += 1
+            continue
         if len(ranking.tiers[0]) > 1:
             found.left_out["the best responses tie"] += 1
             continue

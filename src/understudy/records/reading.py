@@ -22,6 +22,8 @@ from understudy.records.turns import blank, with_system
 
 _SHAPED = (Demonstration, Ranking, Feedback, Prompt, str)
 """Kinds with several shapes."""
+BY_HELD_OUT = "by held-out labelers, who only evaluate"
+"""Why labels do not become demonstrations."""
 _SYSTEM = ("system", "system_prompt", "system_message")
 _ELSE = {Prompt: None, Feedback: Ranking}
 """Kinds that rows of other shapes can be read as, and which: all or one kind."""
@@ -125,6 +127,9 @@ def _records(
     if shape is None:
         raise RecordError(_unknown(row, kind))
     found.ignored.update(_ignored(row, shape, kind or shape.kind))
+    if (kind or shape.kind) is Demonstration and row.get("labeler_role") == "held_out":
+        found.left_out[BY_HELD_OUT] += 1  # a demonstration does not say, and is learned from
+        return []
     if shape.whole:
         held.setdefault(shape.name, (shape, place, []))[2].append(row)
         return []

@@ -137,8 +137,11 @@ def test_the_best_response_of_a_ranking_is_a_demonstration(source, tmp_path, cap
     out = tmp_path / "out.jsonl"
     tie = {"prompt": "Hi", "responses": ["a", "b", "c"], "tiers": [[0, 1], [2]]}
     ranked = {**tie, "tiers": [[2], [0, 1]], "labeler_id": "ann"}
-    assert convert(source(tie, ranked), out, "--best") == 0
-    assert "1 rows left out: the best responses tie" in capsys.readouterr().out
+    held_out = {**ranked, "labeler_role": "held_out", "labeler_id": "eve"}
+    assert convert(source(tie, ranked, held_out), out, "--best") == 0
+    said = capsys.readouterr().out
+    assert "1 rows left out: the best responses tie" in said
+    assert "1 rows left out: by held-out labelers, who only evaluate" in said
     (made,) = read_records(out, Demonstration)
     assert (made.prompt, made.response, made.labeler_id) == ("Hi", "c", "ann")
 

@@ -156,6 +156,13 @@ def test_a_ranking_without_a_difference_is_no_feedback(tmp_path, capsys):
     assert "1 rows left out: all responses tie" in capsys.readouterr().err
 
 
+def test_feedback_of_held_out_labelers_is_no_demonstration(tmp_path, capsys):
+    row = {"prompt": "x", "completion": "y", "label": True}
+    (found,) = read(tmp_path, Demonstration, row, row | {"labeler_role": "held_out"})
+    assert found.response == "y"
+    assert "1 rows left out: by held-out labelers, who only" in capsys.readouterr().err
+
+
 def test_a_label_of_something_else_is_no_feedback(tmp_path):
     path = tmp_path / "rows.jsonl"
     rows = [
