@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,24 @@ from understudy.web.protocol import listen
 plain_client = partial(httpx2.Client, trust_env=False, verify=False)
 """A client of a server of this machine, without TLS: reading the authorities' certificates would
 take most of a short test's time."""
+
+
+def in_a_process(command: str, *options: str) -> tuple[subprocess.Popen, str]:
+    """(process, address) of `understudy label` or `serve`, once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    words = [sys.executable, "-m", "understudy.cli", command, *options, "--port", str(port)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline().split()[0] in (b"labeling", b"serving")
+    url = f"http://127.0.0.1:{port}"
+    with plain_client() as http:
+        while True:
+            try:
+                http.get(f"{url}/health")
+            except httpx2.TransportError:
+                assert process.poll() is None
+            else:
+                return process, url
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import understudy.kto.train as kto
 import understudy.reward.train as reward
 import understudy.rl.models as rl
 import understudy.sft.train as sft
+import understudy.training.policy as policy
 from understudy.dpo.config import DPOConfig
 from understudy.grpo.config import GRPOConfig
 from understudy.grpo.train import train_grpo
@@ -106,11 +107,9 @@ def precision(dtype: torch.dtype) -> Iterator[None]:
     """Trainers load their models in this precision, which no setting of theirs asks for."""
     load, scalar = partial(load_policy, dtype=dtype), partial(load_scalar, dtype=dtype)
     with (
-        patch.object(dpo, "load_policy", load),
-        patch.object(kto, "load_policy", load),
+        patch.object(policy, "load_policy", load),
         patch.object(rl, "load_policy", load),
         patch.object(rl, "load_scalar", scalar),
-        patch.object(sft, "load_policy", load),
         patch.object(reward, "load_policy", load),
     ):
         yield

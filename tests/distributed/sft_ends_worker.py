@@ -8,10 +8,12 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 import understudy.sft.train as sft
+import understudy.training.policy as policy
 from understudy.models.sharding import is_sharded
 from understudy.sft.config import SFTConfig
 from understudy.sft.train import train_sft
@@ -83,8 +85,8 @@ def main(folder: Path) -> None:
         replace(config, valid_data=config.data, reward_model=folder / "base", out=folder / "judge")
     )
     lost = folder / "base" if ranks.is_first else folder / "nowhere"
-    sft.load_policy = lambda path, load=sft.load_policy: load(lost)
-    found["lost model"] = ending(replace(config, out=folder / "lost"))
+    with patch.object(policy, "load_policy", lambda path, load=policy.load_policy: load(lost)):
+        found["lost model"] = ending(replace(config, out=folder / "lost"))
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
 

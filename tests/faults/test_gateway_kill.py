@@ -3,9 +3,7 @@ its log, once."""
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,30 +12,16 @@ from threading import Event, Thread
 
 import httpx2
 import pytest
-from tests.gateways import FakeUpstream, make_key, plain_client, running
+from tests.gateways import FakeUpstream, in_a_process, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.store.log import PromptLog
 
 
 def start(folder: Path, upstream: str, workers: int) -> tuple[subprocess.Popen, str]:
-    """`understudy serve` in a process of its own, once it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "understudy.cli", "serve", "--project", str(folder)]
-    command += ["--upstream", f"{upstream}/v1", "--port", str(port)]
-    command += ["--workers", str(workers)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout.readline().startswith(b"serving")
-    url = f"http://127.0.0.1:{port}"
-    with plain_client() as http:
-        while True:
-            try:
-                http.get(f"{url}/health")
-            except httpx2.TransportError:
-                assert process.poll() is None
-            else:
-                return process, url
+    """The gateway in a process of its own."""
+    where = ("--project", str(folder), "--upstream", f"{upstream}/v1")
+    return in_a_process("serve", *where, "--workers", str(workers))
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:

@@ -2,9 +2,7 @@
 
 import json
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlalchemy import select
-from tests.gateways import plain_client
+from tests.gateways import in_a_process, plain_client
 from tests.labelers import fill, ranked
 from tests.stores import make_project
 
@@ -72,21 +70,8 @@ class Person:
 
 
 def start(folder: Path) -> tuple[subprocess.Popen, str]:
-    """`understudy label` in a process of its own, once it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "understudy.cli", "label", "--project", str(folder)]
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE)
-    assert process.stdout.readline().startswith(b"labeling")
-    url = f"http://127.0.0.1:{port}"
-    with plain_client() as http:
-        while True:
-            try:
-                http.get(f"{url}/health")
-            except httpx2.TransportError:
-                assert process.poll() is None
-            else:
-                return process, url
+    """The pages in a process of their own."""
+    return in_a_process("label", "--project", str(folder))
 
 
 def team(project: Project, store: Store) -> list[Person]:
@@ -141,8 +126,7 @@ def test_no_acknowledged_label_is_lost_or_doubled(tmp_path: Path, backend: str, 
         process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join()
-        process.wait()
-        process.stdout.close()
+        process.communicate()  # ends with it, and closes its pipes
         count = sum(len(person.acknowledged) for person in people)
         check(store, people)
     process, url = start(project.folder)
@@ -158,8 +142,7 @@ def test_no_acknowledged_label_is_lost_or_doubled(tmp_path: Path, backend: str, 
                 body = json.loads(connection.execute(query).scalar_one())
             assert client.submit(reply["assignment"], body) == reply
     process.terminate()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
     with reading(store.engine) as connection:
         rows = connection.execute(select(items)).mappings().all()
     assert {(row["state"], row["num_live"]) for row in rows} == {("done", 0)}, "no lease is lost"

@@ -15,14 +15,12 @@ from torch import Tensor
 
 from understudy.dpo.config import DPOConfig
 from understudy.dpo.loss import batch_sums
-from understudy.models.batching import derived_seed, shuffled
+from understudy.models.batching import shuffled
 from understudy.models.chat import padding_id
-from understudy.models.compute import checkpoint_activations, place
-from understudy.models.dropout import set_dropout
-from understudy.models.lora import add_adapter
-from understudy.models.policies import load_policy, save_policy
+from understudy.models.policies import save_policy
 from understudy.models.sharding import shard
 from understudy.models.trunk import context_length
+from understudy.training.policy import open_policy
 from understudy.training.rankings import read_rankings
 from understudy.training.responses import Sums, known_logprobs
 from understudy.training.settings import prepare_trainer_run
@@ -37,12 +35,7 @@ def train_dpo(config: DPOConfig) -> Path:
         return run.dir
     ranks = run.ranks
     with ranks.together():
-        model, tokenizer = load_policy(config.model)
-        add_adapter(model.model, config, derived_seed(config.seed, "dpo/lora"))
-        place(model, config)
-        if config.activation_checkpointing:
-            checkpoint_activations(model)
-        set_dropout(model, 0.0)
+        model, tokenizer = open_policy("dpo", config.model, config)
         train, valid = read_rankings(config, tokenizer, context_length(model))
     run.claim()
     shard(model.model, ranks.mesh)

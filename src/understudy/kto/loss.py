@@ -2,7 +2,7 @@
 
 A response's reward is log(policy / reference) of its tokens, in nats. Its value is a sigmoid of
 beta times the distance from the reference point z0, an estimate of KL(policy, reference); the loss
-is what its value lacks of the most it could be.
+is the response's weight, the highest value, minus its value.
 
 Shapes: N responses.
 """

@@ -17,14 +17,12 @@ import torch
 from understudy.kto.config import KTOConfig
 from understudy.kto.data import mismatched, read_feedback
 from understudy.kto.loss import accuracy, batch_sums, kto_losses, reference_point
-from understudy.models.batching import derived_seed, shuffled
+from understudy.models.batching import shuffled
 from understudy.models.chat import padding_id
-from understudy.models.compute import checkpoint_activations, place
-from understudy.models.dropout import set_dropout
-from understudy.models.lora import add_adapter
-from understudy.models.policies import load_policy, save_policy
+from understudy.models.policies import save_policy
 from understudy.models.sharding import shard
 from understudy.models.trunk import context_length
+from understudy.training.policy import open_policy
 from understudy.training.responses import Sums, known_logprobs
 from understudy.training.settings import prepare_trainer_run
 from understudy.training.steps import Learner, Metrics, Steps
@@ -38,12 +36,7 @@ def train_kto(config: KTOConfig) -> Path:
         return run.dir
     ranks = run.ranks
     with ranks.together():
-        model, tokenizer = load_policy(config.model)
-        add_adapter(model.model, config, derived_seed(config.seed, "kto/lora"))
-        place(model, config)
-        if config.activation_checkpointing:
-            checkpoint_activations(model)
-        set_dropout(model, 0.0)
+        model, tokenizer = open_policy("kto", config.model, config)
         context = context_length(model)
         train, valid = read_feedback(config, tokenizer, context)
     run.claim()

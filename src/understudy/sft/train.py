@@ -30,10 +30,7 @@ from understudy.models.chat import (
     padding_id,
     render_prompts,
 )
-from understudy.models.compute import checkpoint_activations, place
-from understudy.models.dropout import set_dropout
-from understudy.models.lora import add_adapter
-from understudy.models.policies import Policy, load_policy, save_policy
+from understudy.models.policies import Policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.sharding import shard
 from understudy.models.text import pack_rows, read_text
@@ -45,6 +42,7 @@ from understudy.sft.config import SFTConfig
 from understudy.sft.data import Examples, encode_demonstrations
 from understudy.sft.loss import backward_batch, mean_loss
 from understudy.training.optim import cosine_to
+from understudy.training.policy import open_policy
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.settings import prepare_trainer_run
 from understudy.training.steps import Learner, Metrics, Steps
@@ -110,13 +108,8 @@ def train_sft(config: SFTConfig) -> Path:
         return run.dir
     with run.ranks.together():
         _check_ranks(config, run.ranks)
-        model, tokenizer = load_policy(config.model)
-        add_adapter(model.model, config, derived_seed(config.seed, "sft/lora"))
-        place(model, config)
-        if config.activation_checkpointing:
-            checkpoint_activations(model)
+        model, tokenizer = open_policy("sft", config.model, config, config.dropout)
         data = _read_data(config, model, tokenizer)
-        set_dropout(model, config.dropout)
     run.claim()
     shard(model.model, run.ranks.mesh)
     model.train()

@@ -2,8 +2,8 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 from safetensors.torch import load_file
+from tests.adapters import check_an_adapter_is_trained_alone
 from tests.fixtures_data import write_rankings
 from tests.fixtures_models import save_model_folder
 from tests.stopping import check_resume_is_exact
@@ -69,12 +69,7 @@ def test_resume_is_exact_from_any_step(config):
 
 
 def test_an_adapter_is_trained_alone(config):
-    out = train_dpo(replace(config, lora_rank=4))
-    assert (out / "adapter" / "adapter_model.safetensors").exists()
-    before, after = load_file(f"{config.model}/model.safetensors"), weights(out)
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed  # merged into the products, and nothing else
-    assert not any("norm" in name or "embed" in name for name in changed)
+    out = check_an_adapter_is_trained_alone(train_dpo, config)
     steps = [row for row in read_lines(out / "metrics.jsonl") if "dpo/lr" in row]
     assert steps[0]["dpo/loss"] == pytest.approx(0.693147, abs=1e-5)
     assert steps[-1]["dpo/margin"] != 0
