@@ -123,6 +123,16 @@ def mismatched(rows: Sequence[Judged], context: int | None) -> list[Judged]:
     return made
 
 
+def note_unpaired(pairs: Sequence[Sequence[Judged]], where: str) -> None:
+    """Note how many batches have one prompt only, and so no mismatched pair."""
+    if alone := sum(not some for some in pairs):
+        print(
+            f"note: {where}: {alone:,} of {len(pairs):,} batches have only one prompt, so their "
+            "reference point z0 is 0 (eq. 8); use a larger --batch-size or more prompts",
+            file=sys.stderr,
+        )
+
+
 def rotated(prompts: Sequence[Hashable]) -> list[tuple[int, int]]:
     """(i, j): prompt i with the response of prompt j, which is another one; each response at most
     once.

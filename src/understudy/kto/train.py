@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from understudy.kto.config import KTOConfig
-from understudy.kto.data import mismatched, read_feedback
+from understudy.kto.data import mismatched, note_unpaired, read_feedback
 from understudy.kto.loss import accuracy, batch_sums, kto_losses, reference_point
 from understudy.models.batching import shuffled
 from understudy.models.chat import padding_id
@@ -51,6 +51,7 @@ def train_kto(config: KTOConfig) -> Path:
     ]
     batches = [order[i * size : (i + 1) * size] for order in orders for i in range(per_epoch)]
     pairs = [mismatched([train.rows[i] for i in batch], context) for batch in batches]
+    note_unpaired(pairs, str(config.data))
     held_back = [] if valid is None else valid.rows
     valid_pairs = mismatched(held_back, context)
 

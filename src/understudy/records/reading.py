@@ -65,9 +65,9 @@ class Found:
 
     def lines(self) -> list[str]:
         """The notes, and how many rows were left out and why."""
-        left = [f"{n:,} rows left out: {reason}" for reason, n in self.left_out.items()]
+        left = [f"{_many(n, 'row')} left out: {reason}" for reason, n in self.left_out.items()]
         if self.between:
-            left.append(f"{self.between:,} responses left out: neither best nor worst")
+            left.append(f"{_many(self.between, 'response')} left out: neither best nor worst")
         return [*self.notes, *left]
 
 
@@ -99,6 +99,10 @@ def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str,
                     yield place, record
         except RecordError as error:
             _refuse(found, f"{place}: {error}", path)
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def _refuse(found: Found, problem: str, path: Path | str) -> None:

@@ -102,10 +102,10 @@ def save_checkpoint(
     except OSError as error:
         if ranks.is_first:
             shutil.rmtree(temporary, ignore_errors=True)
+        kept = "; earlier ones are intact" if list_checkpoints(run_dir) else ""
         raise OSError(
             f"the checkpoint of step {step} cannot be written to {folder}: "
-            f"{error.strerror or error}; earlier ones are intact. Free some space, then continue "
-            "with --resume"
+            f"{error.strerror or error}{kept}. Free some space, then continue with --resume"
         ) from error
     ranks.on_first(lambda: _retire(folder, keep, final))
     crash_point("checkpoint/end")

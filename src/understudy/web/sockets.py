@@ -1,5 +1,7 @@
 """The socket that a server listens at, bound before its address is announced."""
 
+import errno
+import os
 import socket
 
 
@@ -11,9 +13,10 @@ def listen(host: str, port: int, *, backlog: int = 2048, reuse_port: bool = Fals
             (host, port), family=family, backlog=backlog, reuse_port=reuse_port
         )
     except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO)
         raise ValueError(
-            f"cannot listen at {host}:{port} ({error.strerror}); stop what listens there, or give "
-            "another --port or --host"
+            f"cannot listen at {host}:{port} ({reason}); stop what listens there, or give another "
+            "--port or --host"
         ) from None
 
 

@@ -7,7 +7,7 @@ from tests.fixtures_data import write_feedback, write_rankings
 from tests.fixtures_models import make_tokenizer
 
 from understudy.kto.config import KTOConfig
-from understudy.kto.data import Judged, mismatched, read_feedback, rotated
+from understudy.kto.data import Judged, mismatched, note_unpaired, read_feedback, rotated
 from understudy.records import Ranking, RecordError, read_records
 
 
@@ -110,6 +110,15 @@ def test_weights_outside_the_papers_range_are_noted(
     said = capsys.readouterr().err.strip()
     assert bool(said) == bool(advice)
     assert re.search(advice, said)
+
+
+def test_batches_of_one_prompt_are_noted(config, capsys):
+    rows = [Judged(prompt_ids=[i], response_ids=[[7, 0]], desirable=True) for i in (5, 5, 6)]
+    batches = [rows[:2], rows[1:]]
+    note_unpaired([mismatched(batch, None) for batch in batches], "f.jsonl")
+    assert "f.jsonl: 1 of 2 batches have only one prompt" in capsys.readouterr().err
+    note_unpaired([mismatched(batches[1], None)], "f.jsonl")
+    assert capsys.readouterr().err == ""
 
 
 def test_without_repeated_prompts_responses_rotate_by_one():

@@ -140,8 +140,8 @@ def test_the_best_response_of_a_ranking_is_a_demonstration(source, tmp_path, cap
     held_out = {**ranked, "labeler_role": "held_out", "labeler_id": "eve"}
     assert convert(source(tie, ranked, held_out), out, "--best") == 0
     said = capsys.readouterr().out
-    assert "1 rows left out: the best responses tie" in said
-    assert "1 rows left out: by held-out labelers, who only evaluate" in said
+    assert "1 row left out: the best responses tie" in said
+    assert "1 row left out: by held-out labelers, who only evaluate" in said
     (made,) = read_records(out, Demonstration)
     assert (made.prompt, made.response, made.labeler_id) == ("Hi", "c", "ann")
 

@@ -106,7 +106,7 @@ def test_rows_left_out_are_told_on_standard_error(tmp_path, capsys):
         '{"prompt": "a", "completion": "c", "label": 0}\n'
     )
     assert [d.response for d in iter_records(path, Demonstration)] == ["b"]
-    assert f"{path}: 1 rows left out: label is false" in capsys.readouterr().err
+    assert f"{path}: 1 row left out: label is false" in capsys.readouterr().err
 
 
 def test_hashes(tmp_path):

@@ -153,14 +153,14 @@ def test_a_ranking_without_a_difference_is_no_feedback(tmp_path, capsys):
     assert [one.desirable for one in found] == [True, False, False]
     assert {(one.labeler_role, one.split) for one in found} == {("held_out", "train")}
     assert len({one.id for one in found}) == 3
-    assert "1 rows left out: all responses tie" in capsys.readouterr().err
+    assert "1 row left out: all responses tie" in capsys.readouterr().err
 
 
 def test_feedback_of_held_out_labelers_is_no_demonstration(tmp_path, capsys):
     row = {"prompt": "x", "completion": "y", "label": True}
     (found,) = read(tmp_path, Demonstration, row, row | {"labeler_role": "held_out"})
     assert found.response == "y"
-    assert "1 rows left out: by held-out labelers, who only" in capsys.readouterr().err
+    assert "1 row left out: by held-out labelers, who only" in capsys.readouterr().err
 
 
 def test_a_label_of_something_else_is_no_feedback(tmp_path):
@@ -251,9 +251,9 @@ def test_answers_that_nobody_should_learn_are_left_out_and_counted(tmp_path, cap
     )
     assert len(found) == 1
     said = capsys.readouterr().err
-    assert "1 rows left out: label is false" in said
-    assert "1 rows left out: weight 0" in said
-    assert "1 rows left out: no turn has a weight of 1" in said
+    assert "1 row left out: label is false" in said
+    assert "1 row left out: weight 0" in said
+    assert "1 row left out: no turn has a weight of 1" in said
 
 
 def test_turns_of_weight_0_are_context(tmp_path):
