@@ -38,9 +38,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from understudy.store.keys import add_key
-from understudy.store.log import PromptLog
+from understudy.store.accounts.keys import add_key
 from understudy.store.project import NewConfig, new_project, open_project
+from understudy.store.prompts.log import PromptLog
 from understudy.store.repository import User
 
 ANSWER = {

@@ -34,7 +34,6 @@ from typing import Any
 from sqlalchemy import func, select
 
 from labeled_before import fill_labeled
-from understudy.labeling.client import LabelingClient, answer_of
 from understudy.labeling.labelers import InviteConfig, invite_labeler
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.records import FLAGS, Labeler, Prompt, Ranking, Rating, Response
@@ -42,6 +41,9 @@ from understudy.store import Store, open_project
 from understudy.store.engine import reading
 from understudy.store.labeling_tables import assignments, items, submissions
 from understudy.store.project import NewConfig, new_project
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.labeling_client import LabelingClient, answer_of
 
 Times = dict[str, list[float]]
 
@@ -329,7 +331,6 @@ def database(kind: str) -> str:
     """The URL of a new database: a file, or a PostgreSQL server that ends with this process."""
     if kind == "sqlite":
         return "sqlite:///store.sqlite"
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from tests.postgres import fresh_database
 
     return fresh_database(migrated=False)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import uvicorn
 
-from understudy.store.keys import add_key
+from understudy.store.accounts.keys import add_key
 from understudy.store.project import Project
 from understudy.store.repository import User
 from understudy.web.protocol import listen

@@ -14,7 +14,7 @@ MODULES = {
     "RewardConfig": "understudy.reward.config",
     "PPOConfig": "understudy.ppo.config",
     "SampleConfig": "understudy.loop.sample",
-    "CUTOFFS": "understudy.labeling.screening",
+    "CUTOFFS": "understudy.trust.screening",
     "make_optimizer": "understudy.training.optim",
     "cosine_to": "understudy.training.optim",
     "constant_with_warmup": "understudy.training.optim",

@@ -15,7 +15,7 @@ import pytest
 from tests.gateways import FakeUpstream, in_a_process, make_key, plain_client, running
 from tests.stores import make_project
 
-from understudy.store.log import PromptLog
+from understudy.store.prompts.log import PromptLog
 
 
 def start(folder: Path, upstream: str, workers: int) -> tuple[subprocess.Popen, str]:

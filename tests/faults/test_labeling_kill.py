@@ -14,19 +14,19 @@ import pytest
 from sqlalchemy import select
 from tests.gateways import in_a_process, plain_client
 from tests.labelers import fill, ranked
+from tests.labeling_client import LabelingClient
 from tests.stores import make_project
 
 from understudy.labeling.app import ensure_rubric
-from understudy.labeling.client import LabelingClient
 from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.parts import LabelApp
 from understudy.records import Ranking, Rating
 from understudy.store import Project, Store
-from understudy.store.accounts import NewAccount, acknowledge, all_accounts, invite
+from understudy.store.accounts.people import NewAccount, acknowledge, all_accounts, invite
+from understudy.store.accounts.sessions import open_session
 from understudy.store.engine import bare, reading
 from understudy.store.labeling_tables import assignments, items, submissions
-from understudy.store.plan import Overlap
-from understudy.store.sessions import open_session
+from understudy.store.queue.plan import Overlap
 from understudy.web.sessions import new_token, session_id
 
 LABELERS = 6

@@ -19,11 +19,11 @@ from tests.distributed.torchrun import Job
 from tests.docs.pages import DOCS, ROOT, code_blocks, commands
 from tests.fixtures_models import save_model_folder
 from tests.gateways import plain_client
+from tests.labeling_client import LabelingClient, work
 from tests.web.site import free_port
 from tests.web.team import Opinion
 
 from understudy.cli import main
-from understudy.labeling.client import LabelingClient, work
 from understudy.records import Response
 from understudy.store.project import open_project
 from understudy.training.run import read_lines

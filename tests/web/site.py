@@ -16,13 +16,8 @@ from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.records import Prompt, Response
 from understudy.store import Project, Store, open_project
-from understudy.store.accounts import (
-    NewAccount,
-    accept,
-    acknowledge,
-    invite,
-    newest_version,
-)
+from understudy.store.accounts.people import NewAccount, accept, acknowledge, invite, newest_version
+from understudy.store.accounts.sessions import open_session
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import (
     accounts,
@@ -33,7 +28,6 @@ from understudy.store.labeling_tables import (
     submissions,
 )
 from understudy.store.rows import packed
-from understudy.store.sessions import open_session
 from understudy.web.passwords import hash_password
 from understudy.web.sessions import new_token, session_id
 

@@ -4,9 +4,9 @@ import random
 from dataclasses import dataclass, field
 
 from tests.gateways import plain_client
+from tests.labeling_client import LabelingClient, work
 from tests.web.site import PASSWORD, Site, answers, prompt
 
-from understudy.labeling.client import LabelingClient, work
 from understudy.records import Demonstration, LabelerInfo, Prompt, Ranking, Rating, Response
 
 TASKS = (

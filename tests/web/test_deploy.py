@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.docs.pages import DOCS
+from tests.labeling_client import LabelingClient
 from tests.web.site import PASSWORD, TIDES, Site, answers, free_port, make_site, prompt
 
 from understudy.cli import main
-from understudy.labeling.client import LabelingClient
 from understudy.loop import check_deployment as deployment
 from understudy.loop.check_deployment import CheckDeploymentConfig
 

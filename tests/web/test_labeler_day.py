@@ -85,7 +85,7 @@ def test_a_day_from_invitation_to_the_last_task(project: Site, open_page) -> Non
 def _decide(site: Site, name: str) -> None:
     """A person takes the candidate."""
     from understudy.labeling.clock import stamp, utc_now
-    from understudy.store.accounts import account_named, decide
+    from understudy.store.accounts.people import account_named, decide
 
     row = account_named(site.store, name)
     by = account_named(site.store, "Rita")["id"]

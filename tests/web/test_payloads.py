@@ -5,10 +5,10 @@ from contextlib import suppress
 import pytest
 from playwright.sync_api import expect
 from tests.gateways import plain_client
+from tests.labeling_client import LabelingClient
 from tests.web.payloads import PAYLOADS
 from tests.web.site import PASSWORD, Site, answers, prompt
 
-from understudy.labeling.client import LabelingClient
 from understudy.records import Message
 
 PER_PROMPT = 8

@@ -14,7 +14,7 @@ from tests.web.conftest import opening, sign_in
 from tests.web.site import PASSWORD, Site, site_of
 
 from understudy.cli import main
-from understudy.labeling.owner import PAGES
+from understudy.labeling.owner.routes import PAGES
 
 OWNERS = [path for path in PAGES if "{" not in path]
 LABELERS = ["/work", "/history", "/instructions", "/me"]

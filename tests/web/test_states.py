@@ -13,7 +13,7 @@ from tests.web.site import TIDES, Site, answers, prompt
 from understudy.labeling.clock import stamp, utc_now
 from understudy.store.engine import writing
 from understudy.store.labeling_tables import accounts, assignments, drafts, sessions
-from understudy.store.queue import end_expired
+from understudy.store.queue.leases import end_expired
 
 NAMES = (f"Person {number}" for number in count())
 

@@ -15,7 +15,7 @@ from understudy.labeling.ways import WAYS
 from understudy.records import Response
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import accounts, assignments, items
-from understudy.store.queue import end_expired
+from understudy.store.queue.leases import end_expired
 
 WALKED: set[tuple[str, str]] = set()
 """States with a walk below."""

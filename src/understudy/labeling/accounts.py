@@ -7,7 +7,7 @@ from pydantic import Field
 
 from understudy.labeling.clock import stamp
 from understudy.labeling.parts import LabelApp
-from understudy.store.accounts import (
+from understudy.store.accounts.people import (
     accept,
     account_named,
     check_name,
@@ -16,7 +16,7 @@ from understudy.store.accounts import (
     replace_hash,
     set_password,
 )
-from understudy.store.sessions import (
+from understudy.store.accounts.sessions import (
     failures,
     forget_failures,
     note_failures,

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from understudy.labeling.agreement import Ties, votes_of_rankings
-from understudy.labeling.agreement_table import Judgements, agreement_lines, as_text
-from understudy.labeling.pairs import Mark
-from understudy.labeling.screening import careless_labelers
-from understudy.labeling.topics import FIELDS, group_weights
-from understudy.labeling.trust import LEAST_WEIGHT, Consensus, consensus
 from understudy.records import Ranking, Rating, iter_records
 from understudy.store import open_project
+from understudy.trust.agreement import Ties, votes_of_rankings
+from understudy.trust.pairs import Mark
+from understudy.trust.reliability import LEAST_WEIGHT, Consensus, consensus
+from understudy.trust.screening import careless_labelers
+from understudy.trust.table import Judgements, agreement_lines, as_text
+from understudy.trust.topics import FIELDS, group_weights
 
 if TYPE_CHECKING:
-    from understudy.labeling.standing import Standing
+    from understudy.labeling.owner.standing import Standing
     from understudy.store import Store
 
 
@@ -61,7 +61,7 @@ def show_agreement(config: AgreementConfig) -> str:
 
 
 def _standing(store: "Store") -> "Standing":
-    from understudy.labeling.standing import read_standing
+    from understudy.labeling.owner.standing import read_standing
     from understudy.store.rows import now
 
     return read_standing(store, now())

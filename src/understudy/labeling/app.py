@@ -5,9 +5,12 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from understudy.labeling import accounts, gate, me, owner, owner_exports, pages, work
+from understudy.labeling import accounts, pages
+from understudy.labeling.owner import exports
+from understudy.labeling.owner import routes as owner_routes
 from understudy.labeling.parts import LabelApp
-from understudy.store.accounts import newest_version
+from understudy.labeling.work import gate, me, tasks
+from understudy.store.accounts.people import newest_version
 from understudy.web.access import Route
 from understudy.web.app import WebSettings, build_app
 
@@ -16,7 +19,14 @@ FOLDER = Path(__file__).parent
 
 def routes() -> tuple[Route, ...]:
     """All routes of this server."""
-    return (*pages.ROUTES, *accounts.ROUTES, *gate.ROUTES, *work.ROUTES, *me.ROUTES, *owner.ROUTES)
+    return (
+        *pages.ROUTES,
+        *accounts.ROUTES,
+        *gate.ROUTES,
+        *tasks.ROUTES,
+        *me.ROUTES,
+        *owner_routes.ROUTES,
+    )
 
 
 def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = False) -> FastAPI:
@@ -26,7 +36,7 @@ def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = Fal
     """
     project = str(parts.project.folder.resolve())
     ensure_rubric(parts)
-    owner_exports.resume(parts)
+    exports.resume(parts)
     return build_app(
         routes(),
         parts=parts,
@@ -34,7 +44,7 @@ def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = Fal
         settings=settings,
         templates=FOLDER / "templates",
         static=FOLDER / "static",
-        apart=(sys.executable, "-m", "understudy.labeling.apart", project) if apart else None,
+        apart=(sys.executable, "-m", "understudy.labeling.owner.apart", project) if apart else None,
     )
 
 

@@ -47,7 +47,7 @@ class InviteConfig:
 
 def invite_labeler(config: InviteConfig) -> str:
     """The link."""
-    from understudy.store.accounts import NewAccount, invite
+    from understudy.store.accounts.people import NewAccount, invite
 
     store = open_project(config.project).open_store()
     trusted = config.owner or config.role in ("held_out", "researcher")
@@ -74,7 +74,7 @@ class ListConfig:
 
 def list_labelers(config: ListConfig) -> str:
     """A line per account."""
-    from understudy.store.accounts import all_accounts
+    from understudy.store.accounts.people import all_accounts
 
     rows = all_accounts(open_project(config.project).open_store())
     lines = []
@@ -109,7 +109,7 @@ class DecideConfig:
 
 def decide_labeler(config: DecideConfig) -> str:
     """Decide."""
-    from understudy.store.accounts import account_named, decide
+    from understudy.store.accounts.people import account_named, decide
 
     store = open_project(config.project).open_store()
     row = account_named(store, config.name)
@@ -133,7 +133,7 @@ class DisableConfig:
 
 def disable_labeler(config: DisableConfig) -> str:
     """Disable."""
-    from understudy.store.accounts import set_disabled
+    from understudy.store.accounts.people import set_disabled
 
     store = open_project(config.project).open_store()
     set_disabled(store, _id_of(store, config.name), True, by=None, at=stamp(utc_now()))
@@ -152,7 +152,7 @@ class EnableConfig:
 
 def enable_labeler(config: EnableConfig) -> str:
     """Enable."""
-    from understudy.store.accounts import set_disabled
+    from understudy.store.accounts.people import set_disabled
 
     store = open_project(config.project).open_store()
     set_disabled(store, _id_of(store, config.name), False, by=None, at=stamp(utc_now()))
@@ -175,7 +175,7 @@ class ResetConfig:
 
 def reset_labeler(config: ResetConfig) -> str:
     """The link."""
-    from understudy.store.accounts import reset_link
+    from understudy.store.accounts.people import reset_link
 
     store = open_project(config.project).open_store()
     now = utc_now()
@@ -190,7 +190,7 @@ def reset_labeler(config: ResetConfig) -> str:
 
 
 def _id_of(store: "Store", name: str) -> str:
-    from understudy.store.accounts import account_named
+    from understudy.store.accounts.people import account_named
 
     row = account_named(store, name)
     if row is None:

@@ -7,7 +7,7 @@ comparisons mostly have one labeler, for cost (s5.3).
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from understudy.store.submissions import Opinion
+from understudy.store.labels.submissions import Opinion
 
 ENOUGH = 0.7
 """Mean agreement of an item's labelers below which one more is asked: about the labelers' average

@@ -9,7 +9,7 @@ from understudy.store import open_project
 
 if TYPE_CHECKING:
     from understudy.store import Store
-    from understudy.store.plan import NewItem, Overlap
+    from understudy.store.queue.plan import NewItem, Overlap
 
 STYLES = ("plain", "few_shot")
 
@@ -62,7 +62,7 @@ class PlanConfig:
 
 def plan(config: PlanConfig) -> str:
     """Add the items; reports how many of each kind."""
-    from understudy.store.plan import Overlap, add_items, to_demonstrate, to_rank
+    from understudy.store.queue.plan import Overlap, add_items, to_demonstrate, to_rank
 
     store = open_project(config.project).open_store()
     new: list[NewItem] = []
@@ -92,7 +92,7 @@ def plan(config: PlanConfig) -> str:
 
 def _late(store: "Store", config: PlanConfig, overlap: "Overlap", at: str) -> list[str]:
     """Queue responses added later; returns a line if there are any."""
-    from understudy.store.new_responses import SETTING, late_responses, queue_late
+    from understudy.store.queue.rounds import SETTING, late_responses, queue_late
     from understudy.store.settings import setting
 
     late = late_responses(store)
@@ -113,7 +113,7 @@ def _late(store: "Store", config: PlanConfig, overlap: "Overlap", at: str) -> li
 
 def _too_few(store: "Store", config: PlanConfig) -> list[str]:
     """A line for each purpose with fewer people than an item needs."""
-    from understudy.store.accounts import all_accounts
+    from understudy.store.accounts.people import all_accounts
 
     team = [row for row in all_accounts(store) if not row["disabled_at"]]
     lines = []
@@ -131,7 +131,7 @@ def _too_few(store: "Store", config: PlanConfig) -> list[str]:
 
 def _to_write(config: PlanConfig) -> list["NewItem"]:
     """Prompts to write, the styles in rotation."""
-    from understudy.store.plan import NewItem
+    from understudy.store.queue.plan import NewItem
 
     briefs: list[dict[str, str]] = [{"style": style} for style in STYLES]
     if config.use_cases is not None:

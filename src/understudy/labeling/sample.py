@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from understudy.labeling.answers import Submission, page_names, read_answer
 from understudy.labeling.app import ensure_rubric
 from understudy.labeling.clock import stamp, utc_now
-from understudy.labeling.export_job import run_job
 from understudy.labeling.labelers import InviteConfig
 from understudy.labeling.overlap import wants_more
+from understudy.labeling.owner.export_job import run_job
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.labeling.tokens import Length
+from understudy.labeling.work.answers import Submission, page_names, read_answer
 from understudy.records import Message, Prompt, Response
 from understudy.store import Project, Store
-from understudy.store.accounts import (
+from understudy.store.accounts.people import (
     NewAccount,
     account_named,
     acknowledge,
@@ -33,10 +33,10 @@ from understudy.store.accounts import (
     set_stage,
 )
 from understudy.store.engine import reading, writing
-from understudy.store.export_jobs import add_job
+from understudy.store.exports.jobs import add_job
 from understudy.store.labeling_tables import items
-from understudy.store.queue import Taker, skip, take, view
-from understudy.store.submissions import submit
+from understudy.store.labels.submissions import submit
+from understudy.store.queue.leases import Taker, skip, take, view
 from understudy.store.trust_writes import make_gold
 
 FILE = Path(__file__).parent / "sample.json"

@@ -8,7 +8,7 @@ from understudy.store import open_project
 
 if TYPE_CHECKING:
     from understudy.store import Store
-    from understudy.store.views import Seen
+    from understudy.store.prompts.views import Seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class SeenConfig:
 
 def show_seen(config: SeenConfig) -> str:
     """The lines; ValueError for an unknown prompt or account."""
-    from understudy.store.views import views
+    from understudy.store.prompts.views import views
 
     store = open_project(config.project).open_store()
     if config.prompt is not None:
@@ -71,7 +71,7 @@ def _check_prompt(store: "Store", prompt_id: str) -> None:
 def _account_id(store: "Store", name: str) -> str:
     from sqlalchemy import select
 
-    from understudy.store.accounts import account_named
+    from understudy.store.accounts.people import account_named
     from understudy.store.engine import glancing
     from understudy.store.labeling_tables import accounts
 

@@ -104,7 +104,7 @@ def _files(project: Project) -> Finding:
 
 
 def _store(project: Project, store: "Store") -> Iterator[Finding]:
-    from understudy.store.accounts import all_accounts
+    from understudy.store.accounts.people import all_accounts
     from understudy.store.audit import verify
 
     broken = verify(store)

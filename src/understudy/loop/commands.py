@@ -137,7 +137,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "prompts expire",
-        "understudy.store.retention",
+        "understudy.store.erasure.expiry",
         "ExpireConfig",
         "expire",
         "delete prompts older than the project's retention",
@@ -277,7 +277,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "export",
-        "understudy.store.export",
+        "understudy.store.exports.files",
         "ExportConfig",
         "export",
         "write a frozen, hashed dataset from the store",

@@ -14,7 +14,7 @@ from understudy.store import Project, open_project
 
 if TYPE_CHECKING:
     from understudy.store import Store
-    from understudy.store.log import Event, PromptLog
+    from understudy.store.prompts.log import Event, PromptLog
     from understudy.store.repository import Added, FeedbackRow
 
 
@@ -57,7 +57,7 @@ def _counts(added: "Added") -> str:
 
 def add_from_log(project: Project, store: "Store") -> list[str]:
     """Add the log's prompts, responses and feedback."""
-    from understudy.store.log import PromptLog
+    from understudy.store.prompts.log import PromptLog
 
     if not project.log.is_file():
         raise ValueError(f"{project.log} does not exist; the gateway has recorded nothing yet")

@@ -39,8 +39,8 @@ from understudy.serving.wire import (
     invalid,
 )
 from understudy.store import Store
-from understudy.store.keys import Caller
-from understudy.store.log import Event
+from understudy.store.accounts.keys import Caller
+from understudy.store.prompts.log import Event
 from understudy.store.rows import now
 from understudy.web.bodies import check_body
 from understudy.web.bugs import report

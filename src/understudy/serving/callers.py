@@ -11,7 +11,7 @@ from hashlib import sha256
 from understudy.serving.shared import Board
 from understudy.serving.wire import ApiError, Json
 from understudy.store import Store
-from understudy.store.keys import Caller, add_usage, caller_of, tokens_used
+from understudy.store.accounts.keys import Caller, add_usage, caller_of, tokens_used
 
 KEY_SECONDS = 2.0
 """How long a key look-up is cached: a revoked key works no longer than this."""

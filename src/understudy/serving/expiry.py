@@ -9,8 +9,8 @@ from pathlib import Path
 
 from understudy.serving.shared import Board
 from understudy.serving.wire import Json
-from understudy.store.log import PromptLog, before
-from understudy.store.retention import cutoff
+from understudy.store.erasure.expiry import cutoff
+from understudy.store.prompts.log import PromptLog, before
 
 DAY_SECONDS = 86_400
 

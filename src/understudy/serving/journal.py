@@ -17,7 +17,7 @@ from typing import Literal
 
 from understudy.serving.shared import Board
 from understudy.serving.wire import Json
-from understudy.store.log import Event, PromptLog, row_of
+from understudy.store.prompts.log import Event, PromptLog, row_of
 
 BATCH = 100
 """Events that are enough for one commit."""

@@ -123,7 +123,7 @@ class ServeConfig:
 def serve(config: ServeConfig) -> None:
     """Run until SIGINT or SIGTERM; running responses finish first, as far as `timeout_s` allows."""
     from understudy.serving.shared import Board
-    from understudy.store.log import PromptLog
+    from understudy.store.prompts.log import PromptLog
     from understudy.web.protocol import listen
 
     project = open_project(config.project)

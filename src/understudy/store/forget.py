@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from understudy.store.project import open_project
 
 if TYPE_CHECKING:
-    from understudy.store.removal import Removed
+    from understudy.store.erasure.removal import Removed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +33,8 @@ def forget(config: ForgetConfig) -> "Removed":
     from sqlalchemy import select
 
     from understudy.store.engine import reading
-    from understudy.store.log import of_user
-    from understudy.store.removal import Chosen, planned, remove
+    from understudy.store.erasure.removal import Chosen, planned, remove
+    from understudy.store.prompts.log import of_user
     from understudy.store.tables import prompts, users
 
     project = open_project(config.project)

@@ -147,7 +147,7 @@ def backup(config: BackupConfig) -> str:
 
 def _note_backup(project: Project, out: Path) -> None:
     """Record where a copy goes, before it is made, for `backups_of`."""
-    from understudy.store.export import stored_path
+    from understudy.store.exports.files import stored_path
     from understudy.store.rows import now
 
     row = {"path": stored_path(project, out), "at": now()}

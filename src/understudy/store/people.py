@@ -74,7 +74,7 @@ class KeyConfig:
 
 def make_key(config: KeyConfig) -> str:
     """The key."""
-    from understudy.store.keys import add_key
+    from understudy.store.accounts.keys import add_key
 
     return add_key(
         open_project(config.project).open_store(),
@@ -109,7 +109,7 @@ class RevokeConfig:
 
 def revoke(config: RevokeConfig) -> str:
     """Revoke."""
-    from understudy.store.keys import revoke_key
+    from understudy.store.accounts.keys import revoke_key
 
     revoke_key(open_project(config.project).open_store(), config.key)
     return f"revoked {config.key}"
@@ -125,7 +125,7 @@ class ListUsersConfig:
 
 def list_users(config: ListUsersConfig) -> str:
     """A line per user and per key."""
-    from understudy.store.keys import keys_of
+    from understudy.store.accounts.keys import keys_of
 
     store = open_project(config.project).open_store()
     lines = {user.id: [_user_line(user)] for user in store.users()}

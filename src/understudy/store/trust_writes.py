@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, select
 
-from understudy.store.accounts import account_in
+from understudy.store.accounts.people import account_in
 from understudy.store.audit import append
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import (

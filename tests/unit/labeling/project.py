@@ -8,16 +8,16 @@ from pathlib import Path
 
 import httpx2
 from tests.gateways import plain_client, running
+from tests.labeling_client import LabelingClient, work
 from tests.stores import make_project
-from tests.unit.labeling.people import Person
+from tests.unit.trust.people import Person
 
-from understudy.labeling.client import LabelingClient, work
 from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.labeling.serve import LabelConfig, make_app
 from understudy.records import Prompt, Response
 from understudy.store import Project, Store
-from understudy.store.accounts import NewAccount, account_named, invite
+from understudy.store.accounts.people import NewAccount, account_named, invite
 
 PASSWORD = "correct horse battery"
 NUM_ITEMS = 12

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from tests.labelers import PASSWORD, Browser, Site
 
-from understudy.store.accounts import NewAccount, invite, name_key, reset_link, set_disabled
+from understudy.store.accounts.people import NewAccount, invite, name_key, reset_link, set_disabled
 from understudy.store.audit import entries, verify
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import accounts, audit_log, invitations, sessions

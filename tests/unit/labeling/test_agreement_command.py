@@ -5,8 +5,8 @@ import stat
 
 import pytest
 from tests.stores import make_project
-from tests.unit.labeling.people import Person, prompt, responses
 from tests.unit.labeling.project import Careful
+from tests.unit.trust.people import Person, prompt, responses
 
 from understudy.cli import main
 from understudy.labeling.collect import collect_rankings

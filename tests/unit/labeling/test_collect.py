@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from tests.unit.labeling.people import Person, prompt, responses
+from tests.unit.trust.people import Person, prompt, responses
 
 from understudy.labeling.collect import assign, collect_demonstrations, collect_rankings
 

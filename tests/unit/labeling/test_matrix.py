@@ -12,9 +12,9 @@ from tests.stores import make_project
 
 from understudy.labeling.app import FOLDER, build_label_app, routes
 from understudy.labeling.parts import LabelApp
-from understudy.store.accounts import set_disabled
+from understudy.store.accounts.people import set_disabled
 from understudy.store.engine import writing
-from understudy.store.plan import NewItem
+from understudy.store.queue.plan import NewItem
 from understudy.web.access import Access, Call, Nothing, Route
 from understudy.web.app import WebSettings, build_app
 from understudy.web.headers import HEADERS, TLS_HEADERS

@@ -1,7 +1,7 @@
 import pytest
 
 from understudy.labeling.overlap import pair_agreement, wants_more
-from understudy.store.submissions import Opinion
+from understudy.store.labels.submissions import Opinion
 
 
 @pytest.mark.parametrize(

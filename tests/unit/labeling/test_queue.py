@@ -16,11 +16,11 @@ from tests.stores import BACKENDS, database, make_project
 from understudy.labeling.overlap import wants_more
 from understudy.records import Demonstration, Prompt, Response
 from understudy.store import Store
-from understudy.store.accounts import NewAccount, invite
+from understudy.store.accounts.people import NewAccount, invite
 from understudy.store.engine import make_engine, reading, writing
 from understudy.store.labeling_tables import accounts, assignments, items, submissions
-from understudy.store.plan import NewItem, Overlap, to_rank
-from understudy.store.queue import (
+from understudy.store.labels.submissions import Answer, submit
+from understudy.store.queue.leases import (
     Taker,
     author_of,
     beat,
@@ -32,7 +32,7 @@ from understudy.store.queue import (
     take,
     unskip,
 )
-from understudy.store.submissions import Answer, submit
+from understudy.store.queue.plan import NewItem, Overlap, to_rank
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 

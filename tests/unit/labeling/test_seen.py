@@ -6,8 +6,8 @@ from tests.labelers import Site, fill, ranked
 from understudy.cli import main
 from understudy.labeling.seen import SeenConfig, show_seen
 from understudy.store.forget import ForgetConfig, forget
-from understudy.store.plan import Overlap
-from understudy.store.views import views
+from understudy.store.prompts.views import views
+from understudy.store.queue.plan import Overlap
 
 
 def pages_of(site: Site, **what: str) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from understudy.cli import main
 from understudy.loop import check_deployment as module
 from understudy.loop.check_deployment import CheckDeploymentConfig, check_deployment
 from understudy.store import Project
-from understudy.store.accounts import NewAccount, accept, invite
+from understudy.store.accounts.people import NewAccount, accept, invite
 from understudy.store.engine import writing
 from understudy.store.labeling_tables import audit_log
 from understudy.store.maintenance import BackupConfig, backup

@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.live import Live
 from tests.fixtures_models import make_policy, make_tokenizer
 from tests.gateways import plain_client
+from tests.labeling_client import LabelingClient, work
 
 from understudy.evaluation.report import render
 from understudy.evaluation.your_labels import with_your_labels
-from understudy.labeling.agreement import Vote, votes_of_rankings
-from understudy.labeling.client import LabelingClient, work
 from understudy.labeling.collect import collect_rankings
 from understudy.loop.demo import DemoConfig
 from understudy.loop.demo_plan import YOUR_LABELS, demo_plan
@@ -35,6 +34,7 @@ from understudy.loop.stages.your_labels import ask
 from understudy.models.scalar import ScalarModel
 from understudy.records import Prompt, Ranking, Response, read_records, write_records
 from understudy.training.stop import EXIT_STOPPED
+from understudy.trust.agreement import Vote, votes_of_rankings
 from understudy.world.world import World
 
 PASSWORD = "four good words here"

@@ -11,7 +11,7 @@ from understudy.prompts.add import AddConfig, add_prompts
 from understudy.prompts.build import BuildConfig, build_files
 from understudy.records import Message, Prompt, RecordError, iter_records, write_records
 from understudy.store.engine import reading
-from understudy.store.log import Event, PromptLog
+from understudy.store.prompts.log import Event, PromptLog
 from understudy.store.repository import User
 from understudy.store.tables import feedback, prompts
 

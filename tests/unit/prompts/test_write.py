@@ -19,7 +19,7 @@ from understudy.records import (
     write_records,
 )
 from understudy.records.written import Pair, Written, expand
-from understudy.store.export import ExportConfig, export
+from understudy.store.exports.files import ExportConfig, export
 
 PAIRS = tuple(Pair(query=f"Q{k}", response=f"R{k}") for k in range(3))
 FEW = Written(kind="few_shot", labeler_id="l1", id="w", instruction="Answer.", pairs=PAIRS)

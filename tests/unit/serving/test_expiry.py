@@ -10,7 +10,7 @@ from tests.stores import make_project
 from understudy.serving.app import Settings, build_app
 from understudy.serving.expiry import DAY_SECONDS, Expiry
 from understudy.serving.upstream import Upstream
-from understudy.store.log import Event, PromptLog
+from understudy.store.prompts.log import Event, PromptLog
 
 CANARY = "canary 18e6b, which somebody asked"
 

@@ -17,8 +17,8 @@ from understudy.serving.app import Settings, build_app
 from understudy.serving.callers import Callers
 from understudy.serving.upstream import Upstream
 from understudy.serving.wire import ApiError, ChatRequest, CompletionRequest, Feedback
-from understudy.store.keys import caller_of, keys_of, revoke_key, tokens_used
-from understudy.store.log import Event, PromptLog
+from understudy.store.accounts.keys import caller_of, keys_of, revoke_key, tokens_used
+from understudy.store.prompts.log import Event, PromptLog
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 

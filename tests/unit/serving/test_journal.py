@@ -8,7 +8,7 @@ import pytest
 
 from understudy.serving import journal as journal_module
 from understudy.serving.journal import LONG, Journal, LogUnavailable
-from understudy.store.log import Event, PromptLog
+from understudy.store.prompts.log import Event, PromptLog
 
 
 def event(number: int, text: str = "Hello") -> Event:

@@ -13,7 +13,7 @@ from understudy.engines.generation import generate
 from understudy.models.chat import decode_response, render_prompt
 from understudy.serving.app import Settings, build_app
 from understudy.serving.local import LocalModel
-from understudy.store.log import PromptLog
+from understudy.store.prompts.log import PromptLog
 
 ASK = [{"role": "user", "content": "Name a prime number."}]
 

@@ -21,7 +21,7 @@ from tests.stores import make_project
 
 from understudy.serving.serve import ServeConfig
 from understudy.serving.workers import listen_together
-from understudy.store.log import PromptLog
+from understudy.store.prompts.log import PromptLog
 
 END = 60
 """Seconds after which a test gives up on what should come at once."""

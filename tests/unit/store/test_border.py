@@ -5,7 +5,7 @@ import pytest
 from understudy.prompts.add import AddConfig, add_prompts
 from understudy.records import Prompt, Response
 from understudy.store.border import clean, clean_json, stamp
-from understudy.store.log import Event, PromptLog
+from understudy.store.prompts.log import Event, PromptLog
 from understudy.store.repository import User
 
 BAD = "a\0b \ud83d\ude00 c\udc00 d\ud800"

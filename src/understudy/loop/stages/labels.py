@@ -4,10 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy.labeling.agreement import agreement, votes_of_rankings
 from understudy.labeling.collect import collect_demonstrations, collect_rankings
-from understudy.labeling.screening import make_battery
-from understudy.labeling.screening import screen as screen_one
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.project import export_to, put_labelers, put_labels, store_of
 from understudy.records import (
@@ -18,6 +15,9 @@ from understudy.records import (
     read_records,
 )
 from understudy.store import tables
+from understudy.trust.agreement import agreement, votes_of_rankings
+from understudy.trust.screening import make_battery
+from understudy.trust.screening import screen as screen_one
 from understudy.world.judge import WEIGHTS
 from understudy.world.labelers import SimulatedLabeler
 from understudy.world.world import World

@@ -17,7 +17,7 @@ from understudy.records import LabelerInfo, Response, file_hash, sha256_of
 from understudy.records.schema import Split
 from understudy.store import Project, Store, open_project
 from understudy.store.engine import writing
-from understudy.store.export import ExportConfig, Kind, Purpose, export
+from understudy.store.exports.files import ExportConfig, Kind, Purpose, export
 from understudy.store.project import FILE, NewConfig, new_project
 from understudy.store.rows import Label
 from understudy.store.tables import labelers, labels, prompts, responses

@@ -7,9 +7,7 @@ from typing import Any
 
 from understudy.evaluation.compare import win_rate_table
 from understudy.evaluation.report import write_report
-from understudy.labeling.agreement import votes_of_rankings
 from understudy.labeling.collect import collect_rankings
-from understudy.labeling.trust import consensus
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.checks import gold_accuracy, pairs_of
 from understudy.loop.stages.judging import (
@@ -22,6 +20,8 @@ from understudy.loop.stages.labels import accepted_labelers
 from understudy.loop.stages.results import processor
 from understudy.records import Prompt, Ranking, Response, read_records, write_records
 from understudy.training.origin import code_version
+from understudy.trust.agreement import votes_of_rankings
+from understudy.trust.reliability import consensus
 from understudy.world.world import World
 
 CAVEATS = (

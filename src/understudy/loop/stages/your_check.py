@@ -7,12 +7,12 @@ from typing import Any
 from understudy.evaluation.report import render
 from understudy.evaluation.statistics import win_rate
 from understudy.evaluation.your_labels import with_your_labels
-from understudy.labeling.agreement import Vote, votes_of_ranking, votes_of_rankings
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.results import results
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Prompt, Ranking, read_records
 from understudy.training.run import write_atomic
+from understudy.trust.agreement import Vote, votes_of_ranking, votes_of_rankings
 from understudy.world.world import World
 
 Scores = Mapping[str, float]

@@ -39,12 +39,12 @@ from understudy.records import (
     write_records,
 )
 from understudy.store import Project, Store, open_project
-from understudy.store.accounts import all_accounts
+from understudy.store.accounts.people import all_accounts
 from understudy.store.engine import reading
 from understudy.store.labeling_tables import assignments
-from understudy.store.plan import Overlap, add_items, to_rank
 from understudy.store.project import FILE, NewConfig, new_project
-from understudy.store.queue import Taker, left_for
+from understudy.store.queue.leases import Taker, left_for
+from understudy.store.queue.plan import Overlap, add_items, to_rank
 from understudy.training.stop import EXIT_STOPPED
 
 NAME = "you"

@@ -1,0 +1,1 @@
+"""The owner's half: a module per page, exports in the background, the measures of trust."""

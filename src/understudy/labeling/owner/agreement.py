@@ -1,0 +1,160 @@
+"""The owner's agreement page: the table with its counts, the breakdown, the change over time."""
+
+from collections.abc import Sequence
+
+from understudy.labeling.owner.parts import alt_of, measure_json, now_standing, series_of, svg
+from understudy.labeling.owner.plots import line_plot
+from understudy.labeling.owner.standing import Standing
+from understudy.labeling.parts import LabelApp
+from understudy.labeling.questions import FLAG_QUESTIONS
+from understudy.store.work_reads import names
+from understudy.trust.agreement import Ties
+from understudy.trust.drift import Window, windows_of
+from understudy.trust.gold import accuracy
+from understudy.trust.meetings import cells, measure
+from understudy.trust.pairs import Measure
+from understudy.trust.table import PAPER, Line, flag_lines
+from understudy.web.access import Access, ApiError, Call, Content, Json, Route
+
+PLOT = "/api/owner/plots/agreement.svg"
+TITLES = {
+    "role": "By role",
+    "labeler": "By labeler, with everybody else",
+    "use_case": "By use case",
+    "rubric": "By version of the instructions",
+}
+TIES: tuple[Ties, ...] = ("drop", "half", "exact")
+
+
+def agreement(call: Call) -> Json:
+    """All data of the agreement page."""
+    app: LabelApp = call.app
+    ties = call.query.get("ties", "drop")
+    if ties not in TIES:
+        raise ApiError(400, "invalid", "ties must be drop, half or exact.")
+    found = now_standing(app)
+    name_of = names(app.store)
+    lines = found.lines(ties)
+    return {
+        "ties": ties,
+        "computed_at": found.at,
+        "paper": PAPER,
+        "tables": [
+            {
+                "about": about,
+                "title": title,
+                "lines": [_line(line, name_of) for line in lines if line.about == about],
+            }
+            for about, title in TITLES.items()
+        ],
+        "flags": [
+            {
+                "flag": flag,
+                "question": FLAG_QUESTIONS[flag],
+                "yes": yes,
+                "answers": answers,
+                "alpha": measure_json(alpha),
+            }
+            for flag, yes, answers, alpha in flag_lines(found.judgements)
+        ],
+        "breakdown": _breakdown(found, name_of),
+        "drift": _drift_json(found),
+    }
+
+
+def _line(line: Line, name_of: dict[str, str]) -> Json:
+    title = name_of.get(line.name, line.title) if line.about == "labeler" else line.title
+    return {
+        "name": line.name,
+        "title": title,
+        "agreement": measure_json(line.agreement),
+        "alpha_preferences": measure_json(line.alpha_preferences),
+        "alpha_likert": measure_json(line.alpha_likert),
+        "alpha_flags": measure_json(line.alpha_flags),
+    }
+
+
+def _breakdown(found: Standing, name_of: dict[str, str]) -> Json:
+    """The number of pairs of responses on which each two labelers agreed."""
+    by_pair = cells(found.meetings)
+    labelers = sorted({name for pair in by_pair for name in pair})
+    place = {name: index for index, name in enumerate(labelers)}
+    return {
+        "labelers": labelers,
+        "names": [name_of.get(name, name) for name in labelers],
+        "cells": [
+            {
+                "one": place[one],
+                "other": place[other],
+                "agreed": agreed,
+                "disagreed": disagreed,
+                "left_out": left_out,
+            }
+            for (one, other), (agreed, disagreed, left_out) in by_pair.items()
+        ],
+    }
+
+
+def drift(found: Standing) -> tuple[list[Window], dict[str, list[Measure]]]:
+    """Time windows, each with every role's agreement and the agreement with gold items."""
+    times = [meeting.at for meeting in found.meetings if meeting.at]
+    windows = windows_of([*times, *(one.at for one in found.gold)])
+    lines: dict[str, list[Measure]] = {}
+    for role in ("training", "held_out"):
+        within = [
+            meeting
+            for meeting in found.meetings
+            if found.role_of.get(meeting.one) == found.role_of.get(meeting.other) == role
+        ]
+        lines[role] = [measure([m for m in within if w.holds(m.at)]) for w in windows]
+    lines["gold"] = [
+        accuracy((one.prompt_id, one.score.ranking) for one in found.gold if w.holds(one.at))
+        for w in windows
+    ]
+    return windows, lines
+
+
+def _drift_json(found: Standing) -> Json:
+    windows, lines = drift(found)
+    return {
+        "plot": PLOT,
+        "alt": alt_of(
+            "Agreement of training labelers over time",
+            [window.label for window in windows],
+            lines["training"],
+        ),
+        "windows": [
+            {
+                "label": window.label,
+                "from": window.start,
+                "to": window.end,
+                **{name: measure_json(measures[place]) for name, measures in lines.items()},
+            }
+            for place, window in enumerate(windows)
+        ],
+    }
+
+
+def agreement_plot(call: Call) -> Content:
+    """Agreement over time."""
+    windows, lines = drift(now_standing(call.app))
+    titles = {
+        "training": "Training labelers",
+        "held_out": "Held-out labelers",
+        "gold": "Gold items",
+    }
+    series = [
+        series_of(titles[name], measures) for name, measures in lines.items() if _any(measures)
+    ]
+    labels = [window.label for window in windows]
+    return svg(line_plot("Agreement over time", labels, series, percent=True))
+
+
+def _any(measures: Sequence[Measure]) -> bool:
+    return any(measure.value is not None for measure in measures)
+
+
+ROUTES = (
+    Route("GET", "/api/owner/agreement", Access.OWNER, agreement, apart=True),
+    Route("GET", PLOT, Access.OWNER, agreement_plot, apart=True),
+)

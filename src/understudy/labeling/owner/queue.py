@@ -1,0 +1,273 @@
+"""The owner's home and queue pages: work left, pace, what needs a person."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping
+
+from understudy.labeling.markdown import SETTING as MARKDOWN
+from understudy.labeling.owner.disagreements import num_open
+from understudy.labeling.owner.parts import (
+    alarms_json,
+    excerpt,
+    measure_json,
+    no_item,
+    now_standing,
+    svg,
+)
+from understudy.labeling.owner.plots import bar_plot
+from understudy.labeling.parts import LabelApp
+from understudy.labeling.plan import PlanConfig, plan
+from understudy.store.audit import append
+from understudy.store.engine import writing
+from understudy.store.queue.leases import end_waiting, nobody_left
+from understudy.store.queue.rounds import SETTING, How, late_responses
+from understudy.store.settings import set_setting, setting
+from understudy.store.trust_reads import state_of_labels, ungraded
+from understudy.store.trust_writes import set_item_state
+from understudy.store.work_reads import account_rows, days, live, queue_rows, set_aside
+from understudy.trust.drift import Pace, pace
+from understudy.trust.pairs import Measure
+from understudy.web.access import Access, Body, Call, Content, Json, Route
+
+PLOT = "/api/owner/plots/pace.svg"
+MOST_DAYS = 28
+"""Days that the plot of the pace shows."""
+
+
+def home(call: Call) -> Json:
+    """The whole project at a glance."""
+    app: LabelApp = call.app
+    accounts = account_rows(app.store)
+    rows = queue_rows(app.store)
+    by_role = {line.name: line.agreement for line in now_standing(app).lines("drop")}
+    alarms = alarms_json(app)
+    waiting = sum(row["stage"] == "waiting" and not row["disabled_at"] for row in accounts)
+    counts = {
+        "labelers_active": sum(
+            row["stage"] == "active" and row["role"] is not None and not row["disabled_at"]
+            for row in accounts
+        ),
+        "labelers_waiting": waiting,
+        "items_open": sum(row["number"] for row in rows if row["state"] == "open"),
+        "items_done": sum(row["number"] for row in rows if row["state"] == "done"),
+        "labels": state_of_labels(app.store)[0],
+        "disagreements_open": num_open(app.store),
+        "alarms": len(alarms),
+    }
+    none = measure_json(Measure(undefined="no two labelers answered the same question"))
+    agreed = {
+        role: measure_json(by_role[role]) if role in by_role else none
+        for role in ("training", "held_out")
+    }
+    return {
+        "project": app.project.folder.resolve().name,
+        "counts": counts,
+        "pace": _pace_json(app),
+        "agreement": agreed,
+        "alarms": alarms,
+        "todo": _todo(app, counts, rows),
+    }
+
+
+def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]:
+    aside = sum(row["number"] for row in rows if row["state"] == "set_aside")
+    grades = len(ungraded(app.store))
+    found = [
+        (counts["labelers_waiting"], "{} waiting for a decision", "/owner/labelers"),
+        (grades, "{} of screening to grade", "/owner/labelers"),
+        (counts["disagreements_open"], "{} to decide", "/owner/disagreements"),
+        (counts["alarms"], "{} to look at", "/owner/labelers"),
+        (aside, "{} set aside after several skips", "/owner/queue"),
+        (_stuck(app), "{} waiting for more people than the team has", "/owner/queue"),
+        (_late(app), "{} with responses that came later", "/owner/queue"),
+    ]
+    nouns = ("candidate", "demonstration", "disagreement", "alarm", "item", "item", "prompt")
+    todo = [
+        {"text": text.format(f"{n} {noun}{'s' if n != 1 else ''}"), "go": go}
+        for (n, text, go), noun in zip(found, nouns, strict=True)
+        if n
+    ]
+    if not rows:
+        todo.append({"text": "The queue is empty: fill it", "go": "/owner/queue"})
+    return todo
+
+
+def _late(app: LabelApp) -> int:
+    """Queued prompts with responses that no item ranks yet, unless the owner chose to leave
+    those."""
+    if setting(app.store, SETTING, "together") == "leave":
+        return 0
+    return len({one.prompt_id for one in late_responses(app.store)})
+
+
+def _stuck(app: LabelApp) -> int:
+    """Items that wait for more people, once there is a team."""
+    team = any(row["stage"] == "active" and row["role"] for row in account_rows(app.store))
+    return sum(nobody_left(app.store).values()) if team else 0
+
+
+def queue(call: Call) -> Json:
+    """The queue, its pace, who is at work, what was set aside."""
+    app: LabelApp = call.app
+    aside = set_aside(app.store)
+    app.note_views(call.me, "queue", (row["prompt_id"] for row, _ in aside))
+    return {
+        "rows": _table(queue_rows(app.store)),
+        "set_aside": [
+            {
+                "item_id": row["id"],
+                "kind": row["kind"],
+                "excerpt": excerpt(row["prompt_body"]),
+                "num_skips": row["num_skips"],
+                "reasons": reasons,
+                "state": row["state"],
+            }
+            for row, reasons in aside
+        ],
+        "live": [
+            {
+                "name": row["name"],
+                "kind": row["kind"],
+                "since": row["leased_at"],
+                "beat_at": row["beat_at"],
+                "expires_at": row["expires_at"],
+            }
+            for row in live(app.store, app.now())
+        ],
+        "pace": _pace_json(app),
+        "nobody_left": nobody_left(app.store),
+        "late": len(late_responses(app.store)),
+        "new_responses": setting(app.store, SETTING, "together"),
+        "markdown": setting(app.store, MARKDOWN, False),
+    }
+
+
+class Shown(Body):
+    """How responses are shown."""
+
+    markdown: bool
+
+
+def show(call: Call) -> Json:
+    """Choose whether labelers see responses as Markdown or as plain text."""
+    set_setting(call.app.store, MARKDOWN, call.body.markdown, call.app.now(), by=call.me.id)
+    return {"markdown": call.body.markdown}
+
+
+class Fill(Body):
+    """How to fill the queue."""
+
+    new_responses: How = "together"
+    demonstrate_answered: bool = False
+
+
+def fill(call: Call) -> Json:
+    """Add new items to the queue, as `understudy labels plan` does."""
+    app: LabelApp = call.app
+    how = call.body.new_responses
+    if how != setting(app.store, SETTING, "together"):
+        set_setting(app.store, SETTING, how, app.now(), by=call.me.id)
+    config = PlanConfig(
+        project=app.project.folder, demonstrate_answered=call.body.demonstrate_answered
+    )
+    said = plan(config)
+    with writing(app.store.engine) as connection:
+        body = {"said": said}
+        append(connection, at=app.now(), account_id=call.me.id, action="queue.filled", body=body)
+    return {"said": said.splitlines()}
+
+
+def end(call: Call) -> Json:
+    """End the items that nobody is left for."""
+    app: LabelApp = call.app
+    done, aside = end_waiting(app.store, by=call.me.id, at=app.now())
+    return {"done": done, "set_aside": aside}
+
+
+def _table(rows: Sequence[RowMapping]) -> list[Json]:
+    """A row per kind, purpose and pool, with the number of items in each state."""
+    found: dict[tuple[str, str, str], Json] = {}
+    for row in rows:
+        key = (row["kind"], row["purpose"], row["pool"])
+        states = {"open": 0, "done": 0, "set_aside": 0, "closed": 0}
+        sums = {"labels_done": 0, "labels_wanted": 0, "live": 0, "skips": 0}
+        head = dict(zip(("kind", "purpose", "pool"), key, strict=True))
+        one = found.setdefault(key, {**head, **states, **sums})
+        one[row["state"]] += row["number"]
+        for name in sums:
+            one[name] += int(row[name])
+    for one in found.values():
+        if one["pool"] == "gold":
+            one["labels_wanted"] = None  # from everybody
+    return list(found.values())
+
+
+def _pace(app: LabelApp) -> tuple[Pace, int]:
+    """Items finished by day, and labels still wanted."""
+    done = [
+        (count.day, count.account_id, skipped)
+        for count in days(app.store)
+        for skipped, number in ((False, count.done), (True, count.skipped))
+        for _ in range(number)
+    ]
+    left = sum(
+        max(int(row["labels_wanted"]) - int(row["labels_done"]), 0)
+        for row in queue_rows(app.store)
+        if row["state"] == "open" and row["pool"] != "gold"
+    )
+    return pace(done, today=app.now()), left
+
+
+def _pace_json(app: LabelApp) -> Json:
+    found, left = _pace(app)
+    shown = found.days[-MOST_DAYS:]
+    total = sum(day[1] for day in shown)
+    alt = f"Items finished a day: {total} in the last {len(shown)} days."
+    return {
+        "plot": PLOT,
+        "alt": alt if shown else "Items finished a day: nothing to show yet.",
+        "days": [
+            dict(zip(("day", "done", "skipped", "labelers"), day, strict=True)) for day in shown
+        ],
+        "per_day": found.per_day,
+        "left": left,
+        "days_left": left / found.per_day if found.per_day else None,
+    }
+
+
+def pace_plot(call: Call) -> Content:
+    """Bars of items finished and skipped."""
+    shown = _pace(call.app)[0].days[-MOST_DAYS:]
+    stacks = [("done", [day[1] for day in shown]), ("skipped", [day[2] for day in shown])]
+    return svg(bar_plot("Items a day", [day[0] for day in shown], stacks))
+
+
+def reopen(call: Call) -> Json:
+    """Reopen an item."""
+    return _set_state(call, "open")
+
+
+def close(call: Call) -> Json:
+    """Close an item."""
+    return _set_state(call, "closed")
+
+
+def _set_state(call: Call, state: str) -> Json:
+    app: LabelApp = call.app
+    try:
+        set_item_state(app.store, call.path["item_id"], state, by=call.me.id, at=app.now())
+    except LookupError:
+        no_item()
+    return {"state": state}
+
+
+ROUTES = (
+    Route("GET", "/api/owner/home", Access.OWNER, home, apart=True),
+    Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True),
+    Route("GET", PLOT, Access.OWNER, pace_plot, apart=True),
+    Route("POST", "/api/owner/queue/shown", Access.OWNER, show, Shown, max_bytes=4096),
+    Route("POST", "/api/owner/queue/fill", Access.OWNER, fill, Fill, max_bytes=4096),
+    Route("POST", "/api/owner/queue/end", Access.OWNER, end, max_bytes=4096),
+    Route("POST", "/api/owner/items/{item_id}/reopen", Access.OWNER, reopen, max_bytes=4096),
+    Route("POST", "/api/owner/items/{item_id}/close", Access.OWNER, close, max_bytes=4096),
+)

@@ -1,0 +1,131 @@
+"""`understudy prompts expire`: deletes prompts older than a project's retention with all dependent
+data, as for a user who is forgotten (see removal.py).
+
+    [privacy]
+    retention_days = 365
+
+in `project.toml` sets the retention; without it nothing expires. The time at which a prompt was
+sent decides. A prompt without one, or with an unusable one (`2026`, `yesterday`), is kept and
+reported, and so are prompts that labelers wrote. Times are normalised as prompts are added; times
+that an older version left in another form are normalised first.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from understudy.store.project import Project, check_days, open_project
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from understudy.store.erasure.removal import Removed
+    from understudy.store.repository import Store
+
+DATED = "____-__-__T__:__:__.______+00:00"
+"""The pattern (SQL's LIKE) of times that can be compared."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExpireConfig:
+    """Delete prompts older than the project's retention, with all dependent data."""
+
+    project: Path = Path()
+    """The project's folder."""
+    days: int | None = None
+    """Days to keep prompts; by default [privacy] retention_days in project.toml."""
+    dry_run: bool = False
+    """Only list what would be deleted."""
+
+    def __post_init__(self) -> None:
+        if self.days is not None:
+            check_days("days", self.days)
+
+
+def expire(config: ExpireConfig, *, at: datetime | None = None) -> "Removed":
+    """Delete what is too old `at` a time, now by default; ValueError if no retention is set."""
+    from understudy.store.erasure.removal import Chosen, planned, remove
+    from understudy.store.prompts.log import before
+    from understudy.store.tables import prompts
+
+    project = open_project(config.project)
+    days = project.retention_days if config.days is None else config.days
+    if days is None:
+        raise ValueError(
+            f"{project.folder / 'project.toml'} sets no [privacy] retention_days, so nothing "
+            "expires; set it there, or give --days"
+        )
+    store = project.open_store()
+    _date(store)
+    limit = cutoff(days, at or datetime.now(UTC))
+    chosen = Chosen(
+        what=f"prompts from before {limit} (kept for {days:,} days)",
+        prompts=_older(store, limit),
+        logged=before(limit),
+    )
+    result = planned(project, store, chosen)
+    if not config.dry_run and (not result.nothing or project.unfinished.exists()):
+        result = remove(
+            project,
+            store,
+            chosen,
+            lambda connection: connection.execute(prompts.delete().where(chosen.prompts)),
+        )
+    result.notes += _undated(project, store)
+    return result
+
+
+def cutoff(days: int, at: datetime) -> str:
+    """The time so many days before another, in the format of the store and the log."""
+    return (at.astimezone(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
+
+
+def _older(store: "Store", limit: str) -> "ColumnElement[bool]":
+    """Times are UTC text, compared byte by byte on both databases."""
+    from sqlalchemy import and_, collate
+
+    from understudy.store.engine import is_sqlite
+    from understudy.store.tables import prompts
+
+    time: Any = prompts.c.created_at
+    if not is_sqlite(store.engine):
+        time = collate(time, "C")
+    return and_(prompts.c.source != "labeler", prompts.c.created_at.like(DATED), time < limit)
+
+
+def _date(store: "Store") -> None:
+    """Normalise the times that can be parsed."""
+    from sqlalchemy import select
+
+    from understudy.store.border import stamp
+    from understudy.store.engine import writing
+    from understudy.store.tables import prompts
+
+    query = select(prompts.c.created_at).where(prompts.c.created_at.not_like(DATED)).distinct()
+    with writing(store.engine) as connection:
+        for text in connection.execute(query).scalars().all():
+            with suppress(ValueError):
+                same = prompts.c.created_at == text
+                connection.execute(prompts.update().where(same).values(created_at=stamp(text)))
+
+
+def _undated(project: Project, store: "Store") -> list[str]:
+    """Lines on prompts of unknown age, with an example of an unusable time."""
+    from sqlalchemy import and_, func, or_, select
+
+    from understudy.store.engine import reading
+    from understudy.store.tables import prompts
+
+    time = prompts.c.created_at
+    undated = and_(prompts.c.source != "labeler", or_(time.is_(None), time.not_like(DATED)))
+    query = select(func.count(), func.count(time), func.min(time)).where(undated)
+    with reading(store.engine) as connection:
+        number, wrong, example = connection.execute(query).one()
+    lines = []
+    if number > wrong:
+        lines += [f"kept: {number - wrong:,} prompts without created_at, whose age is unknown"]
+    if wrong:
+        lines += [f"kept: {wrong:,} prompts whose created_at is not a full time, like {example!r}"]
+    return lines

@@ -1,0 +1,1 @@
+"""Exports: frozen datasets and the files that hold them."""

@@ -1,0 +1,206 @@
+"""Frozen datasets in the store: their records, and the files that hold them (see export.py)."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
+
+from understudy.records import Prompt
+from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.exports.files import PAGE, ExportConfig
+from understudy.store.repository import (
+    Store,
+    current,
+    insert_new,
+    label_query,
+    labels_of,
+)
+from understudy.store.rows import Label, now, packed, prompt_of
+from understudy.store.tables import (
+    dataset_files,
+    dataset_records,
+    datasets,
+    labelers,
+    labels,
+    prompts,
+)
+
+
+def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
+    """Choose the records and list them in the store: (dataset id, number of records)."""
+    with writing(store.engine) as connection:
+        _check_labelers(connection, config)
+        chosen = _chosen(connection, config)
+        digest, number = hashlib.sha256(packed(config.query).encode()), 0
+        for found in connection.execute(chosen, execution_options={"yield_per": PAGE}):
+            digest.update(packed(list(found)).encode())
+            number += 1
+        if not number:
+            raise ValueError(_why_empty(connection, config))
+        dataset_id = f"ds-{digest.hexdigest()[:16]}"
+        known = select(datasets.c.id).where(datasets.c.id == dataset_id)
+        if connection.execute(known).first() is None:
+            row = {
+                "id": dataset_id,
+                "kind": config.kind,
+                "purpose": config.purpose,
+                "query": packed(config.query),
+                "num_records": number,
+                "created_at": now(),
+            }
+            connection.execute(datasets.insert(), row)
+        _name_members(connection, dataset_id, number, config.purpose, chosen)
+    return dataset_id, number
+
+
+def _why_empty(connection: Connection, config: ExportConfig) -> str:
+    """Why an export has no records, and what to do."""
+    if config.purpose == "training":
+        wider = _chosen(connection, replace(config, purpose="evaluation")).order_by(None).subquery()
+        left_out = connection.execute(select(func.count()).select_from(wider)).scalar_one()
+        if left_out:
+            return (
+                f"none of the {left_out:,} {config.kind} may be used in training: they are of test "
+                "users, by held-out labelers, or of prompts that intake dropped; pass --purpose "
+                "evaluation to export them for evaluation"
+            )
+    unsplit = select(func.count()).select_from(prompts).where(prompts.c.split.is_(None))
+    waiting = unsplit.where(prompts.c.dropped_by.is_(None))
+    if config.kind == "prompts" and connection.execute(waiting).scalar_one():
+        build = f"understudy prompts build --project {config.project}"
+        return f"no prompt has a split yet; run `{build}` first"
+    return f"the store has no {config.kind} for {packed(config.query)}"
+
+
+def _name_members(
+    connection: Connection, dataset_id: str, number: int, purpose: str, chosen: Select[Any]
+) -> None:
+    """List a dataset's records where the list lacks them: records may have been deleted and added
+    again since it was frozen."""
+    members = dataset_records.c.dataset_id == dataset_id
+    held = select(func.count()).select_from(dataset_records).where(members)
+    if connection.execute(held).scalar_one() == number:
+        return
+    connection.execute(dataset_records.delete().where(members))
+    found = chosen.order_by(None).subquery()
+    names = ["dataset_id", "place", "purpose", "prompt_id", "label_id", "labeler_role"]
+    rows = select(
+        literal(dataset_id),
+        func.row_number().over(order_by=_bytewise(connection, found.c.id)) - 1,
+        literal(purpose),
+        found.c.prompt_id,
+        found.c.label_id,
+        found.c.labeler_role,
+    )
+    connection.execute(insert(dataset_records).from_select(names, rows))
+
+
+def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
+    """Selects id, prompt_id, label_id, labeler_role and the mutable columns."""
+    if config.kind == "prompts":
+        query = select(
+            prompts.c.id,
+            prompts.c.id.label("prompt_id"),
+            null().label("label_id"),
+            null().label("labeler_role"),
+            prompts.c.split,
+            prompts.c.use_case,
+            prompts.c.body,
+        ).where(prompts.c.split.is_not(None))
+        key = prompts.c.id
+    else:
+        query = current(
+            select(
+                labels.c.id,
+                labels.c.prompt_id,
+                labels.c.id.label("label_id"),
+                labels.c.labeler_role,
+                prompts.c.split,
+                prompts.c.body,
+            )
+            .join(prompts, prompts.c.id == labels.c.prompt_id)
+            .where(labels.c.kind == config.kind.removesuffix("s"))
+        )
+        key = labels.c.id
+        if config.labelers:
+            query = query.where(labels.c.labeler_id.in_(config.labelers))
+        elif config.purpose == "training":
+            query = query.where(labels.c.labeler_role == "training")
+        if config.rubric is not None:
+            query = query.where(labels.c.rubric == config.rubric)
+        if config.purpose == "training":
+            # Test users' prompts stay out of training, whoever labeled them, and so do prompts that
+            # intake dropped after they were labeled.
+            query = query.where(prompts.c.split.is_(None) | (prompts.c.split != "test"))
+            query = query.where(prompts.c.dropped_by.is_(None))
+    if config.split is not None:
+        query = query.where(prompts.c.split == config.split)
+    elif config.kind == "prompts" and config.purpose == "training":
+        query = query.where(prompts.c.split != "test")
+    return query.order_by(_bytewise(connection, key))
+
+
+def _bytewise(connection: Connection, column: Any) -> Any:
+    """The column in byte order on both backends: PostgreSQL sorts by locale by default."""
+    return column if is_sqlite(connection) else collate(column, "C")
+
+
+def _check_labelers(connection: Connection, config: ExportConfig) -> None:
+    query = select(labelers.c.id, labelers.c.role).where(labelers.c.id.in_(config.labelers))
+    roles = {row.id: row.role for row in connection.execute(query)}
+    for name in config.labelers:
+        if name not in roles:
+            raise ValueError(f"labeler {name!r} is not in the store")
+        if config.purpose == "training" and roles[name] != "training":
+            raise ValueError(
+                f"labeler {name!r} is {roles[name]}: a training export never takes these records; "
+                "pass --purpose evaluation"
+            )
+
+
+def dataset_members(store: Store, dataset_id: str, skip: int = 0) -> Iterator[Prompt | Label]:
+    """The records of a frozen dataset, from number `skip` on."""
+    kind = kind_of(store, dataset_id)
+    joined, key = (
+        (select(prompts), prompts.c.id == dataset_records.c.prompt_id)
+        if kind == "prompts"
+        else (label_query(), labels.c.id == dataset_records.c.label_id)
+    )
+    members = dataset_records.c.dataset_id == dataset_id
+    query = joined.add_columns(dataset_records.c.place).join(dataset_records, key).where(members)
+    last = -1
+    while True:
+        page = query.where(dataset_records.c.place > last).order_by(dataset_records.c.place)
+        with reading(store.engine) as connection:
+            rows = list(connection.execute(page.limit(PAGE)).mappings())
+            found: list[Prompt | Label] = (
+                [prompt_of(row) for row in rows]
+                if kind == "prompts"
+                else list(labels_of(connection, rows))
+            )
+        if not rows:
+            return
+        last = rows[-1]["place"]
+        yield from found[skip:]
+        skip = max(0, skip - len(found))
+
+
+def kind_of(store: Store, dataset_id: str) -> str:
+    """demonstrations, rankings, ratings or prompts."""
+    query = select(datasets.c.kind).where(datasets.c.id == dataset_id)
+    with reading(store.engine) as connection:
+        return str(connection.execute(query).scalar_one())
+
+
+def note_file(store: Store, dataset_id: str, path: str, sha256: str) -> None:
+    """Record that this file, with this content, is this dataset and no other."""
+    with writing(store.engine) as connection:
+        older = dataset_files.c.path == path
+        connection.execute(dataset_files.update().where(older).values(current=False))
+        row = {"dataset_id": dataset_id, "path": path, "sha256": sha256, "current": True}
+        insert_new(connection, dataset_files, [row])
+        same = older & (dataset_files.c.sha256 == sha256)
+        same &= dataset_files.c.dataset_id == dataset_id
+        connection.execute(dataset_files.update().where(same).values(current=True))

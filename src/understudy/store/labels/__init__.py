@@ -1,0 +1,1 @@
+"""Labels: what labelers send, gold items, disagreements."""

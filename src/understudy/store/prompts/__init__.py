@@ -1,0 +1,1 @@
+"""Prompts: the gateway's log of them, and who has read which."""

@@ -1,0 +1,1 @@
+"""The queue: what is to be labeled, who has it, how fast work goes."""

@@ -1,0 +1,220 @@
+"""Agreement in one table: by role, labeler, use case and rubric version, with the counts.
+
+    lines = agreement_lines(judgements)
+    print(as_text(lines))
+
+Each line has the share of votes that agree and Krippendorff's alpha of the votes, the Likert scores
+and the flags. Lines by labeler compare the labeler with everybody else who labels; the line
+"training/held_out" compares one of each. Researchers have a line of their own, and count otherwise
+only in the lines by labeler and by use case.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from understudy.records import FLAGS
+from understudy.trust.agreement import Ties, Vote, agreement, involves
+from understudy.trust.alpha import alpha
+from understudy.trust.pairs import Mark, Measure, Pairs, pairs_of
+
+About = Literal["role", "labeler", "use_case", "rubric"]
+PAPER = {"training": 0.726, "held_out": 0.773}
+"""Agreement among the paper's labelers (s3.4), which does not say how ties count."""
+ROLE_TITLES = {
+    "training": "Training labelers",
+    "held_out": "Held-out labelers",
+    "researcher": "Researchers",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgements:
+    """Shared labels, and what the lines group them by."""
+
+    votes: Sequence[Vote]
+    """Votes of rankings; those on prompts with a single labeler may be left out."""
+    likert: Sequence[Mark]
+    """Overall quality: unit is the response, value 1 to 7."""
+    flags: Sequence[Mark]
+    """Unit is (response, flag), value 0 or 1."""
+    role_of: Mapping[str, str]
+    """Labeler -> role."""
+    use_case_of: Mapping[str, str | None]
+    """Prompt -> use case."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One line of the table."""
+
+    about: About
+    """What kind of line."""
+    name: str
+    """Role, labeler, use case or version."""
+    title: str
+    """The line's title."""
+    agreement: Measure
+    """Share of votes that agree."""
+    alpha_preferences: Measure
+    """Alpha of the votes (ordinal, both ways round)."""
+    alpha_likert: Measure
+    """Alpha of the Likert scores (ordinal)."""
+    alpha_flags: Measure
+    """Alpha of the flags together (nominal)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Three:
+    """Pairs of votes, of Likert scores and of flags."""
+
+    votes: Pairs
+    likert: Pairs
+    flags: Pairs
+
+    def each(self, change: Callable[[Pairs], Pairs]) -> "_Three":
+        return _Three(change(self.votes), change(self.likert), change(self.flags))
+
+
+def agreement_lines(
+    judgements: Judgements, *, ties: Ties = "drop", level: float = 0.95
+) -> list[Line]:
+    """Every line, including those without shared labels, which say so."""
+    everyone = _Three(
+        pairs_of(judgements.votes), pairs_of(judgements.likert), pairs_of(judgements.flags)
+    )
+
+    def line(about: About, name: str, title: str, three: _Three) -> Line:
+        return Line(
+            about=about,
+            name=name,
+            title=title,
+            agreement=agreement(three.votes, ties=ties, level=level),
+            alpha_preferences=alpha(three.votes, "ordinal", both_ways=True, level=level),
+            alpha_likert=alpha(three.likert, "ordinal", level=level),
+            alpha_flags=alpha(three.flags, "nominal", level=level),
+        )
+
+    lines = [
+        line("role", name, title, three) for name, title, three in _by_role(judgements, everyone)
+    ]
+    for labeler in sorted(judgements.role_of):
+        lines.append(line("labeler", labeler, labeler, everyone.each(_with(labeler))))
+    for use_case in sorted({name for name in judgements.use_case_of.values() if name}):
+        chosen = everyone.each(_about(judgements, use_case))
+        lines.append(line("use_case", use_case, use_case.replace("_", " "), chosen))
+    for rubric in sorted(_rubrics(judgements)):
+        lines.append(line("rubric", rubric, rubric, everyone.each(_under(rubric))))
+    return lines
+
+
+def flag_lines(judgements: Judgements) -> list[tuple[str, int, int, Measure]]:
+    """For each flag: (name, yes answers, all answers, alpha)."""
+    found = []
+    for flag in FLAGS:
+        marks = [mark for mark in judgements.flags if _flag_of(mark) == flag]
+        yes = sum(mark.value == 1 for mark in marks)
+        found.append((flag, yes, len(marks), alpha(marks, "nominal")))
+    return found
+
+
+def as_text(lines: Sequence[Line]) -> str:
+    """The table for a terminal."""
+    rows = [("", "agreement", "pairs", "tied", "prompts", "alpha", "Likert", "flags")]
+    previous = ""
+    for line in lines:
+        if line.about != previous:
+            rows.append((f"by {line.about.replace('_', ' ')}",) + ("",) * 7)
+            previous = line.about
+        measure = line.agreement
+        rows.append(
+            (
+                f"  {line.title}",
+                shown(measure, percent=True),
+                f"{measure.n:,}",
+                f"{measure.num_left_out:,}",
+                f"{measure.num_prompts:,}",
+                shown(line.alpha_preferences),
+                shown(line.alpha_likert),
+                shown(line.alpha_flags),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(8)]
+    texts = [
+        "  ".join(
+            cell.ljust(width) if place in (0, 1, 5, 6, 7) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*texts, *_notes(lines)])
+
+
+def shown(measure: Measure, *, percent: bool = False) -> str:
+    """`72.6% (71-74)` or `0.41 (0.35-0.47)`; "undefined" where there is no number."""
+    if measure.value is None:
+        return "undefined"
+    scale, digits = (100, 0) if percent else (1, 2)
+    text = f"{measure.value:.1%}" if percent else f"{measure.value:.2f}"
+    if measure.low is None or measure.high is None:
+        return f"{text} (no interval)"
+    return f"{text} ({measure.low * scale:.{digits}f} to {measure.high * scale:.{digits}f})"
+
+
+def _notes(lines: Sequence[Line]) -> list[str]:
+    reasons: dict[str, str] = {}
+    for line in lines:
+        for name in ("agreement", "alpha_preferences", "alpha_likert", "alpha_flags"):
+            measure: Measure = getattr(line, name)
+            if measure.undefined:
+                reasons.setdefault(measure.undefined, line.title)
+    return [f"undefined or no interval: {reason}" for reason in reasons]
+
+
+def _by_role(judgements: Judgements, everyone: _Three) -> list[tuple[str, str, _Three]]:
+    role_of = judgements.role_of
+    present = [role for role in ROLE_TITLES if role in role_of.values()]
+    found = [(role, ROLE_TITLES[role], everyone.each(_is(role, role_of))) for role in present]
+    for one, other in combinations(present, 2):
+        two = {one, other}
+
+        def across(a: str, b: str, two: set[str] = two) -> bool:
+            return {role_of.get(a), role_of.get(b)} == two
+
+        title = f"{ROLE_TITLES[one]} with {ROLE_TITLES[other].lower()}"
+        chosen = everyone.each(lambda pairs, across=across: pairs.between(across))  # type: ignore[misc]
+        found.append((f"{one}/{other}", title, chosen))
+    return found
+
+
+def _is(role: str, role_of: Mapping[str, str]) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: pairs.among(lambda labeler: role_of.get(labeler) == role)
+
+
+def _under(rubric: str) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: pairs.under(rubric)
+
+
+def _with(labeler: str) -> Callable[[Pairs], Pairs]:
+    def chosen(pairs: Pairs) -> Pairs:
+        if labeler not in pairs.labelers:
+            return pairs.of_prompts(lambda prompt: False)
+        return pairs.where(involves(pairs, labeler))
+
+    return chosen
+
+
+def _about(judgements: Judgements, use_case: str) -> Callable[[Pairs], Pairs]:
+    use_case_of = judgements.use_case_of
+    return lambda pairs: pairs.of_prompts(lambda prompt: use_case_of.get(prompt) == use_case)
+
+
+def _rubrics(judgements: Judgements) -> set[str]:
+    of_votes = {vote.rubric for vote in judgements.votes if vote.rubric}
+    return of_votes | {mark.rubric for mark in judgements.likert if mark.rubric}
+
+
+def _flag_of(mark: Mark) -> str:
+    assert isinstance(mark.unit, tuple)
+    return str(mark.unit[1])

@@ -1,0 +1,226 @@
+"""Datasets: the same bytes for the same records; no held-out labeler by any path."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+from tests.stores import LABELERS, fill, labels_of
+
+from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
+from understudy.store.engine import StoreRefused, reading, writing
+from understudy.store.exports.datasets import dataset_members, freeze
+from understudy.store.exports.files import ExportConfig, export, write_dataset
+from understudy.store.exports.formats import SUFFIXES
+from understudy.store.maintenance import CheckConfig, StoreDamaged, check
+from understudy.store.tables import dataset_records, labels
+
+KINDS = {"demonstrations": Demonstration, "rankings": Ranking, "ratings": Rating}
+
+
+@pytest.fixture
+def filled(project):
+    store = project.open_store()
+    fill(store, 6)
+    splits = dict(u0="train", u1="valid", u2="test")
+    kept = [replace(p, split=splits[p.user_id], use_case="other") for p in store.prompts()]
+    store.set_intake(kept, [])
+    yield project, store
+    store.engine.dispose()
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_labels_of_what_intake_dropped_train_nothing(filled) -> None:
+    project, store = filled
+    store.set_intake([], [("p0", "pii")])
+    export(ExportConfig(kind="rankings", project=project.folder))
+    records = read_records(project.datasets / "rankings-training.jsonl", Ranking)
+    assert {record.prompt_id for record in records} == {"p1", "p3", "p4"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_takes_training_labelers_and_no_test_users(filled, kind: str) -> None:
+    project, store = filled
+    said = export(ExportConfig(kind=kind, project=project.folder))
+    path = project.datasets / f"{kind}-training.jsonl"
+    records = read_records(path, KINDS[kind])
+    assert {record.labeler_id for record in records} == {"l1"}
+    assert {record.prompt_id for record in records} == {"p0", "p1", "p3", "p4"}
+    assert file_hash(path) in said
+    stored = {label.id: label for label in store.labels()}
+    assert records == [stored[name] for name in sorted(record.id for record in records)]
+    both = ExportConfig(kind=kind, project=project.folder, purpose="evaluation", split="test")
+    export(both)
+    records = read_records(project.datasets / f"{kind}-evaluation-test.jsonl", KINDS[kind])
+    assert {record.labeler_id for record in records} == {"l1", "h1"}
+    assert "the store is sound" in check(CheckConfig(project=project.folder))
+
+
+def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
+    project, store = filled
+    for name, role in (("h1", "held_out"), ("s1", "researcher")):
+        for kind in KINDS:
+            config = ExportConfig(kind=kind, project=project.folder, labelers=("l1", name))
+            for ask in (lambda c=config: freeze(store, c), lambda c=config: export(c)):
+                with pytest.raises(ValueError, match=f"'{name}' is {role}: .* never takes"):
+                    ask()
+    config = ExportConfig(kind="rankings", project=project.folder)
+    dataset_id, number = freeze(store, config)
+    held_out = select(labels.c.id, labels.c.prompt_id, labels.c.labeler_role)
+    with reading(store.engine) as connection:
+        label = connection.execute(held_out.where(labels.c.labeler_id == "h1")).first()
+    row = {
+        "dataset_id": dataset_id,
+        "place": number,
+        "purpose": "training",
+        "prompt_id": label.prompt_id,
+        "label_id": label.id,
+    }
+    for purpose, role in (
+        ("training", "held_out"),  # as it is: a check refuses
+        ("training", "training"),  # with a lie about the role: a foreign key refuses
+        ("training", None),  # without one: another check
+        ("evaluation", "held_out"),  # under another purpose than the dataset has
+    ):
+        values = {**row, "labeler_role": role, "purpose": purpose}
+        with pytest.raises(StoreRefused), writing(store.engine) as connection:
+            connection.execute(insert(dataset_records).values(values))
+    assert sum(1 for _ in dataset_members(store, dataset_id)) == number
+
+
+def test_a_revision_by_the_labeler_replaces_and_the_old_one_leaves(filled) -> None:
+    project, store = filled
+    prompt = next(store.prompts("train"))
+    old = labels_of(prompt, LABELERS[0])[0]
+    store.revise(old.id, replace(old, id="d-new", response="Better."))
+    export(ExportConfig(kind="demonstrations", project=project.folder, split="train"))
+    found = rows(project.datasets / "demonstrations-training-train.jsonl")
+    assert [row["response"] for row in found if row["prompt_id"] == prompt.id] == ["Better."]
+
+
+def test_the_same_query_gives_the_same_bytes(filled, tmp_path: Path) -> None:
+    project, store = filled
+    config = ExportConfig(kind="rankings", project=project.folder, rubric="v1")
+    first = freeze(store, config)
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    write_dataset(store, project, first[0], one)
+    store.add_labels([labels_of(next(store.prompts()), LABELERS[1])[1]])  # a rating
+    assert freeze(store, config) == first
+    write_dataset(store, project, first[0], two)
+    assert one.read_bytes() == two.read_bytes()
+    with pytest.raises(ValueError, match="exists; pass --overwrite"):
+        write_dataset(store, project, first[0], two)
+    store.add_labels([labels_of(next(store.prompts()), LABELERS[1])[2]])  # a ranking
+    second = freeze(store, config)
+    assert second[0] != first[0]
+    assert second[1] == first[1] + 1
+    third = tmp_path / "three.jsonl"
+    write_dataset(store, project, first[0], third)  # what is frozen stays
+    assert third.read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["trl", "llama-factory", "argilla", "label-studio"])
+def test_other_formats_have_names_of_their_own(filled, tmp_path: Path, form: str) -> None:
+    project, store = filled
+    export(ExportConfig(kind="rankings", project=project.folder, format=form))
+    path = project.datasets / f"rankings-training{SUFFIXES[form]}"
+    again = tmp_path / f"again{SUFFIXES[form]}"
+    dataset_id, number = freeze(store, ExportConfig(kind="rankings", project=project.folder))
+    write_dataset(store, project, dataset_id, again)
+    assert path.read_bytes() == again.read_bytes()
+    assert number == len([1 for label in store.labels() if isinstance(label, Ranking)]) - 8
+    assert "the store is sound" in check(CheckConfig(project=project.folder))
+    with pytest.raises(ValueError, match=f"must end in {SUFFIXES[form]}"):
+        ExportConfig(kind="rankings", format=form, out=tmp_path / "x.jsonl")
+    with pytest.raises(ValueError, match=f"{form} does not support prompts"):
+        ExportConfig(kind="prompts", format=form)
+    with pytest.raises(ValueError, match=f"has the suffix of --format {form}|must end in .jsonl"):
+        ExportConfig(kind="rankings", out=again)
+
+
+def test_records_that_were_deleted_and_have_come_again_are_in_it_again(filled) -> None:
+    project, store = filled
+    config = ExportConfig(kind="rankings", project=project.folder)
+    first = freeze(store, config)
+    gone = [label for label in store.labels() if isinstance(label, Ranking)]
+    with writing(store.engine) as connection:
+        connection.execute(labels.delete().where(labels.c.kind == "ranking"))
+    assert list(dataset_members(store, first[0])) == []
+    store.add_labels(gone)
+    assert freeze(store, config) == first
+    assert sum(1 for _ in dataset_members(store, first[0])) == first[1]
+
+
+def test_bytes_are_the_same_on_both_backends(filled) -> None:
+    project, _ = filled
+    for kind in ("rankings", "prompts"):
+        export(ExportConfig(kind=kind, project=project.folder))
+    hashes = [
+        file_hash(project.datasets / f"{kind}-training.jsonl") for kind in ("rankings", "prompts")
+    ]
+    assert hashes == KNOWN_HASHES
+
+
+KNOWN_HASHES = [
+    "8fedd7feffa1d5a3bc9696639c4fff1d0b4c5196c10d0a753a3f3a9fe733790f",
+    "97cc9411a47474e513bed4c168ded3073c16a2e88eaeb8e5eaf1bf947d75afec",
+]
+"""Of the rankings and the prompts: equal on both backends, and in every later version."""
+
+
+def test_an_interrupted_export_goes_on(filled, tmp_path: Path) -> None:
+    project, store = filled
+    store.add_prompts(Prompt(id=f"q{i:04}", prompt=f"Q {i}", user_id="u0") for i in range(1100))
+    store.set_intake((replace(p, split="train") for p in store.prompts(built=False)), [])
+    name, number = freeze(store, ExportConfig(kind="prompts", project=project.folder))
+    whole = tmp_path / "whole.jsonl"
+    write_dataset(store, project, name, whole)
+    assert len(rows(whole)) == number == 1104
+    lines = whole.read_bytes().splitlines(keepends=True)
+    for done in (0, 1, 499, 500, 501, 1104):
+        out = tmp_path / f"cut{done}.jsonl"
+        partial = out.with_name(f".{out.name}.{name}.partial")
+        partial.write_bytes(b"".join(lines[:done]) + b'{"id": "half')
+        write_dataset(store, project, name, out)
+        assert out.read_bytes() == whole.read_bytes(), done
+
+
+def test_an_empty_training_export_says_why(project) -> None:
+    store = project.open_store()
+    fill(store, 6)
+    prompts = ExportConfig(kind="prompts", project=project.folder)
+    with pytest.raises(
+        ValueError, match="no prompt has a split yet; run `understudy prompts build"
+    ):
+        freeze(store, prompts)
+    store.set_intake([replace(p, split="test") for p in store.prompts(built=False)], [])
+    for kind, number in (("prompts", 6), ("rankings", 12)):
+        config = ExportConfig(kind=kind, project=project.folder)
+        with pytest.raises(ValueError, match=f"none of the {number} {kind} may be .* evaluation"):
+            freeze(store, config)
+    assert freeze(store, replace(prompts, purpose="evaluation"))[1] == 6
+    store.engine.dispose()
+
+
+def test_nothing_to_export_and_wrong_asks(filled) -> None:
+    project, store = filled
+    with pytest.raises(ValueError, match="the store has no rankings"):
+        freeze(store, ExportConfig(kind="rankings", project=project.folder, labelers=("l2",)))
+    with pytest.raises(ValueError, match="'x' is not in the store"):
+        freeze(store, ExportConfig(kind="rankings", project=project.folder, labelers=("x",)))
+    for wrong in ({"split": "test"}, {"out": Path("x.csv")}):
+        with pytest.raises(ValueError, match=r"evaluation|jsonl"):
+            ExportConfig(kind="rankings", **wrong)
+
+
+def test_check_finds_a_changed_dataset(filled) -> None:
+    project, _ = filled
+    export(ExportConfig(kind="ratings", project=project.folder))
+    path = project.datasets / "ratings-training.jsonl"
+    path.write_text(path.read_text().replace('"likert": 6', '"likert": 1'))
+    with pytest.raises(StoreDamaged, match="differs from what was exported"):
+        check(CheckConfig(project=project.folder))
