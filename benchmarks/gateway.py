@@ -38,10 +38,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from understudy.commands.new import NewConfig, new_project
 from understudy.store.accounts.keys import add_key
-from understudy.store.project import NewConfig, new_project, open_project
+from understudy.store.project import open_project
 from understudy.store.prompts.log import PromptLog
-from understudy.store.repository import User
+from understudy.store.prompts.records import User
 
 ANSWER = {
     "id": "x",

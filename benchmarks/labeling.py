@@ -34,13 +34,13 @@ from typing import Any
 from sqlalchemy import func, select
 
 from labeled_before import fill_labeled
-from understudy.labeling.labelers import InviteConfig, invite_labeler
+from understudy.commands.labelers import InviteConfig, invite_labeler
+from understudy.commands.new import NewConfig, new_project
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.records import FLAGS, Labeler, Prompt, Ranking, Rating, Response
 from understudy.store import Store, open_project
 from understudy.store.engine import reading
 from understudy.store.labeling_tables import assignments, items, submissions
-from understudy.store.project import NewConfig, new_project
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.labeling_client import LabelingClient, answer_of

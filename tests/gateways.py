@@ -16,7 +16,7 @@ import uvicorn
 
 from understudy.store.accounts.keys import add_key
 from understudy.store.project import Project
-from understudy.store.repository import User
+from understudy.store.prompts.records import User
 from understudy.web.protocol import listen
 
 plain_client = partial(httpx2.Client, trust_env=False, verify=False)

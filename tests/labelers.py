@@ -15,11 +15,12 @@ from understudy.labeling.clock import stamp
 from understudy.labeling.parts import LabelApp
 from understudy.records import FLAGS, Prompt, Response
 from understudy.store import Project, Store
-from understudy.store.accounts.people import NewAccount, acknowledge, invite, set_stage, token_id
+from understudy.store.accounts.people import NewAccount, invite, set_stage, token_id
 from understudy.store.accounts.sessions import open_session
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import invitations
 from understudy.store.queue.plan import NewItem, Overlap, add_items, to_demonstrate, to_rank
+from understudy.store.rubrics import acknowledge
 from understudy.web.app import WebSettings
 from understudy.web.sessions import csrf_token, new_token, session_id
 

@@ -22,11 +22,12 @@ from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.parts import LabelApp
 from understudy.records import Ranking, Rating
 from understudy.store import Project, Store
-from understudy.store.accounts.people import NewAccount, acknowledge, all_accounts, invite
+from understudy.store.accounts.people import NewAccount, all_accounts, invite
 from understudy.store.accounts.sessions import open_session
 from understudy.store.engine import bare, reading
 from understudy.store.labeling_tables import assignments, items, submissions
 from understudy.store.queue.plan import Overlap
+from understudy.store.rubrics import acknowledge
 from understudy.web.sessions import new_token, session_id
 
 LABELERS = 6

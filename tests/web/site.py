@@ -16,7 +16,7 @@ from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.plan import PlanConfig, plan
 from understudy.records import Prompt, Response
 from understudy.store import Project, Store, open_project
-from understudy.store.accounts.people import NewAccount, accept, acknowledge, invite, newest_version
+from understudy.store.accounts.people import NewAccount, accept, invite
 from understudy.store.accounts.sessions import open_session
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import (
@@ -28,6 +28,7 @@ from understudy.store.labeling_tables import (
     submissions,
 )
 from understudy.store.rows import packed
+from understudy.store.rubrics import acknowledge, newest_version
 from understudy.web.passwords import hash_password
 from understudy.web.sessions import new_token, session_id
 

@@ -15,7 +15,7 @@ from tests.postgres import Server, program
 from tests.web.conftest import saved
 from tests.web.site import TIDES, Site, answers, make_site, prompt, site_of
 
-from understudy.store.project import NewConfig, new_project
+from understudy.commands.new import NewConfig, new_project
 
 TEXT = "The moon pulls on the sea."
 

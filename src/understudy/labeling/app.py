@@ -10,7 +10,7 @@ from understudy.labeling.owner import exports
 from understudy.labeling.owner import routes as owner_routes
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.work import gate, me, tasks
-from understudy.store.accounts.people import newest_version
+from understudy.store.rubrics import newest_version
 from understudy.web.access import Route
 from understudy.web.app import WebSettings, build_app
 

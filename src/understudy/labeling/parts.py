@@ -8,11 +8,11 @@ from typing import Any
 
 from understudy.labeling.clock import Clock, stamp, utc_now
 from understudy.labeling.tokens import Length
+from understudy.records import EVALUATION_PRIORITIES
 from understudy.store import Project, Store
-from understudy.store.accounts.people import newest_version, rubric_of
 from understudy.store.accounts.sessions import session_of, touch_session
-from understudy.store.people import EVALUATION_PRIORITIES
 from understudy.store.prompts.views import note_views
+from understudy.store.rubrics import newest_version, rubric_of
 from understudy.web.access import Account
 from understudy.web.sessions import Lifetimes, session_id
 

@@ -13,31 +13,26 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from understudy.labeling.accounts import LINK_LIFETIME
 from understudy.labeling.app import ensure_rubric
 from understudy.labeling.clock import stamp, utc_now
-from understudy.labeling.labelers import InviteConfig
 from understudy.labeling.overlap import wants_more
 from understudy.labeling.owner.export_job import run_job
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.plan import PlanConfig, plan
+from understudy.labeling.serve import ADDRESS
 from understudy.labeling.tokens import Length
 from understudy.labeling.work.answers import Submission, page_names, read_answer
 from understudy.records import Message, Prompt, Response
 from understudy.store import Project, Store
-from understudy.store.accounts.people import (
-    NewAccount,
-    account_named,
-    acknowledge,
-    invite,
-    newest_version,
-    set_stage,
-)
+from understudy.store.accounts.people import NewAccount, account_named, invite, set_stage
 from understudy.store.engine import reading, writing
 from understudy.store.exports.jobs import add_job
 from understudy.store.labeling_tables import items
+from understudy.store.labels.gold import make_gold
 from understudy.store.labels.submissions import submit
 from understudy.store.queue.leases import Taker, skip, take, view
-from understudy.store.trust_writes import make_gold
+from understudy.store.rubrics import acknowledge, newest_version
 
 FILE = Path(__file__).parent / "sample.json"
 OWNER = "Olga"
@@ -55,7 +50,6 @@ LATER = ("names", "extract", "classify", "trip", "meeting", "library", "letter")
 """Prompts that nobody has labeled yet, with which a visitor begins."""
 SKIPPED = "fridge"
 """The prompt that three people skip."""
-LINK = InviteConfig(name=OWNER)
 DAYS = 3
 """Days that the team has been at work."""
 
@@ -73,7 +67,7 @@ def fill_project(project: Project) -> str:
         f"made {project.folder} with sample data: {len(data)} prompts, their responses, gold items "
         f"and the labels of a made-up team\n"
         f"serve it: understudy label --project {project.folder}\n"
-        f"then sign in as owner and labeler: {LINK.address}/invitation#{made.token}"
+        f"then sign in as owner and labeler: {ADDRESS}/invitation#{made.token}"
     )
 
 
@@ -127,7 +121,7 @@ class _Sample:
         self._take("Ada", "rank", "active")  # she is working right now
 
     def _invite(self, name: str, **what: Any) -> str:
-        at, until = stamp(self.now), stamp(utc_now() + timedelta(days=LINK.days))
+        at, until = stamp(self.now), stamp(utc_now() + LINK_LIFETIME)
         new = NewAccount(name=name, **what)
         token = invite(self.store, new, by=self.ids.get(OWNER), at=at, expires_at=until)
         account = account_named(self.store, name)

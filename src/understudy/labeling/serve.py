@@ -16,6 +16,10 @@ STALL_S = 20.0
 """Timeout for receiving a request's head or body, and for a client to read a response."""
 
 
+ADDRESS = "http://127.0.0.1:8080"
+"""Where the pages are by default, for links to them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelConfig:
     """Serve the pages on which labelers demonstrate, rate and rank, and owners run the project.

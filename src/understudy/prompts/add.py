@@ -14,8 +14,9 @@ from understudy.store import Project, open_project
 
 if TYPE_CHECKING:
     from understudy.store import Store
+    from understudy.store.adding import Added
     from understudy.store.prompts.log import Event, PromptLog
-    from understudy.store.repository import Added, FeedbackRow
+    from understudy.store.prompts.records import FeedbackRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ def responses_of(event: "Event") -> Iterator[Response]:
 
 def feedback_of(event: "Event") -> "FeedbackRow":
     """A user's feedback on a response."""
-    from understudy.store.repository import FeedbackRow
+    from understudy.store.prompts.records import FeedbackRow
 
     body = event.body
     index = body["value"] if body["kind"] == "choice" else body["index"]

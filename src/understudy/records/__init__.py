@@ -13,6 +13,7 @@ from understudy.records.io import (
 )
 from understudy.records.protocols import Judge, Labeler
 from understudy.records.schema import (
+    EVALUATION_PRIORITIES,
     FLAGS,
     Comparison,
     Conversation,
@@ -30,6 +31,7 @@ from understudy.records.schema import (
 )
 
 __all__ = [
+    "EVALUATION_PRIORITIES",
     "FLAGS",
     "Comparison",
     "Conversation",

@@ -37,6 +37,8 @@ FLAGS: tuple[str, ...] = (
     "expresses_moral_judgment",
 )
 """The paper's 11 yes/no questions about one response (Table 3), in its order."""
+EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
+"""Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
 
 Split = Literal["train", "valid", "test"]
 Role = Literal["training", "held_out", "researcher"]

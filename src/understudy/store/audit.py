@@ -17,7 +17,11 @@ from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
 
 BEFORE_THE_FIRST = "0" * 64
+
+
 PAGE = 500
+
+
 _LOCK = 0x41554449
 
 
@@ -71,5 +75,18 @@ def verify(store: Store) -> str | None:
 def entries(store: Store, *, after: int = 0, limit: int = PAGE) -> list[RowMapping]:
     """Rows later than number `after`, oldest first."""
     query = select(audit_log).where(audit_log.c.seq > after).order_by(audit_log.c.seq).limit(limit)
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def audit_page(
+    store: Store, *, before: int | None = None, action: str = "", limit: int = 100
+) -> list[RowMapping]:
+    """Rows of the audit log whose action has this prefix, newest first."""
+    query = select(audit_log).order_by(audit_log.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit_log.c.seq < before)
+    if action:
+        query = query.where(audit_log.c.action.startswith(action, autoescape=True))
     with reading(store.engine) as connection:
         return list(connection.execute(query).mappings())

@@ -1,4 +1,4 @@
-"""Where a model comes from: `understudy lineage MODEL`, by the hashes that its runs recorded.
+"""Where a model comes from, by the hashes that its runs recorded.
 
 A run folder records which files it read (run.json: path and sha256) and which runs they came from.
 A file's hash leads to the dataset that the store froze, and so to labelers, prompts and users.
@@ -8,29 +8,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tyro.conf import Positional
+from sqlalchemy import Connection, func, select
 
-from understudy.store.project import open_project
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from understudy.store.repository import Store
+from understudy.store.engine import reading
+from understudy.store.repository import Store
+from understudy.store.tables import dataset_files, dataset_records, datasets, labels, prompts
 
 SHOWN = 20
 """Ids that a line lists before it counts the rest."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LineageConfig:
-    """Show what a model was made from: runs, datasets, labelers, prompts, users."""
-
-    model: Positional[Path]
-    """A run folder, or the model folder in one."""
-    project: Path = Path()
-    """The project's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +36,12 @@ class DatasetFacts:
     """Ids of the users."""
 
 
-def lineage(config: LineageConfig) -> str:
+def lineage(store: Store, model: Path) -> str:
     """The tree as text; ValueError if the model is not in a run folder."""
-    store = open_project(config.project).open_store()
-    run = owner_of(config.model)
+    run = owner_of(model)
     if run is None:
         raise ValueError(
-            f"{config.model} is not in a run folder (no run.json there or above); give the folder "
+            f"{model} is not in a run folder (no run.json there or above); give the folder "
             "that `understudy sft`, `reward` or `ppo` wrote"
         )
     return "\n".join(_tree(store, run, "", set()))
@@ -76,7 +62,7 @@ def run_record(run: Path) -> dict[str, Any]:
     return record
 
 
-def _tree(store: "Store", run: Path, indent: str, above: set[Path]) -> Iterator[str]:
+def _tree(store: Store, run: Path, indent: str, above: set[Path]) -> Iterator[str]:
     record = run_record(run)
     facts = f"stage {record.get('stage')}, code {record.get('code_version')}"
     yield f"{indent}run {run} ({facts}, seed {record.get('seed')})"
@@ -98,12 +84,8 @@ def _tree(store: "Store", run: Path, indent: str, above: set[Path]) -> Iterator[
             yield f"{indent}  {name}: {source.get('path')} (not from this store)"
 
 
-def dataset_of(store: "Store", sha256: str | None) -> DatasetFacts | None:
+def dataset_of(store: Store, sha256: str | None) -> DatasetFacts | None:
     """The dataset whose file has this hash, or had it before a user was forgotten."""
-    from sqlalchemy import select
-
-    from understudy.store.engine import reading
-    from understudy.store.tables import dataset_files
 
     if sha256 is None:
         return None
@@ -113,10 +95,7 @@ def dataset_of(store: "Store", sha256: str | None) -> DatasetFacts | None:
         return None if found is None else _facts(connection, found)
 
 
-def _facts(connection: "Connection", dataset_id: str) -> DatasetFacts:
-    from sqlalchemy import func, select
-
-    from understudy.store.tables import dataset_records, datasets, labels, prompts
+def _facts(connection: Connection, dataset_id: str) -> DatasetFacts:
 
     head = select(datasets).where(datasets.c.id == dataset_id)
     row = connection.execute(head).mappings().one()

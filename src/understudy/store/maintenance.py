@@ -1,47 +1,39 @@
-"""Keeping a store: `understudy store check | backup | upgrade`."""
+"""Checks of a store and its files, and backups."""
 
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from tyro.conf import Positional
+from sqlalchemy import Engine, func, select
 
 from understudy.records import file_hash
-from understudy.store.project import Project, open_project
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from understudy.store.repository import Store
+from understudy.store.engine import bare, is_sqlite, make_engine, reading
+from understudy.store.exports.files import stored_path
+from understudy.store.project import Project
+from understudy.store.repository import Store
+from understudy.store.rows import now
+from understudy.store.tables import (
+    dataset_files,
+    dataset_records,
+    labelers,
+    labels,
+    metadata,
+    ranked_responses,
+)
 
 
 class StoreDamaged(OSError):
     """The store or one of its files is damaged."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckConfig:
-    """Verify a store: the database's integrity, the record chain, the datasets' files."""
-
-    project: Path = Path()
-    """The project's folder."""
-
-
-def check(config: CheckConfig) -> str:
+def check(project: Project) -> str:
     """A summary; StoreDamaged names the first problems."""
-    from sqlalchemy import func, select
 
-    from understudy.store.engine import reading
-    from understudy.store.tables import metadata
-
-    project = open_project(config.project)
     store = project.open_store()
     problems = [*_database_problems(store), *_chain_problems(store), *_file_problems(project)]
     if problems:
@@ -61,9 +53,8 @@ def check(config: CheckConfig) -> str:
     return "\n".join([*lines, "the store is sound"])
 
 
-def _database_problems(store: "Store") -> Iterator[str]:
+def _database_problems(store: Store) -> Iterator[str]:
     """Problems that SQLite finds in its own file; PostgreSQL checks its pages as it reads them."""
-    from understudy.store.engine import bare, is_sqlite
 
     if not is_sqlite(store.engine):
         return
@@ -75,12 +66,8 @@ def _database_problems(store: "Store") -> Iterator[str]:
             yield f"table {row[0]} row {row[1]} names a missing row of {row[2]}"
 
 
-def _chain_problems(store: "Store") -> Iterator[str]:
+def _chain_problems(store: Store) -> Iterator[str]:
     """Invariants that no single constraint expresses."""
-    from sqlalchemy import select
-
-    from understudy.store.engine import reading
-    from understudy.store.tables import dataset_records, labelers, labels, ranked_responses
 
     ranked = select(ranked_responses.c.label_id).where(ranked_responses.c.label_id == labels.c.id)
     unranked = select(labels.c.id).where(labels.c.kind == "ranking", ~ranked.exists())
@@ -99,10 +86,6 @@ def _chain_problems(store: "Store") -> Iterator[str]:
 
 
 def _file_problems(project: Project) -> Iterator[str]:
-    from sqlalchemy import select
-
-    from understudy.store.engine import reading
-    from understudy.store.tables import dataset_files
 
     query = select(dataset_files.c.path, dataset_files.c.sha256).where(dataset_files.c.current)
     with reading(project.open_store().engine) as connection:
@@ -115,40 +98,25 @@ def _file_problems(project: Project) -> Iterator[str]:
             yield f"dataset file {path} differs from what was exported"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackupConfig:
-    """Copy the store to a file, and the gateway's log beside it; safe while both are written to."""
+def backup(project: Project, out: Path) -> None:
+    """Copy one snapshot of the store to `out`, and of the gateway's log to `out`.log."""
 
-    out: Positional[Path]
-    """The copy: a SQLite file, or a pg_dump archive for PostgreSQL. The log's copy is OUT.log."""
-    project: Path = Path()
-    """The project's folder."""
-
-
-def backup(config: BackupConfig) -> str:
-    """Copy one snapshot of each, atomically."""
-    from understudy.store.engine import is_sqlite, make_engine
-
-    project = open_project(config.project)
     engine = project.open_store().engine
-    log_copy = config.out.with_name(config.out.name + ".log")
-    for path in (config.out, log_copy):
+    log_copy = out.with_name(out.name + ".log")
+    for path in (out, log_copy):
         if path.exists():
             raise ValueError(f"{path} exists; choose another name")
-    _note_backup(project, config.out)
+    _note_backup(project, out)
     if is_sqlite(engine):
-        _copy_sqlite(engine, config.out)
+        _copy_sqlite(engine, out)
     else:
-        _dump_postgresql(engine, config.out)
+        _dump_postgresql(engine, out)
     if project.log.is_file():
         _copy_sqlite(make_engine(f"sqlite:///{project.log}"), log_copy)
-    return f"wrote {config.out}"
 
 
 def _note_backup(project: Project, out: Path) -> None:
     """Record where a copy goes, before it is made, for `backups_of`."""
-    from understudy.store.exports.files import stored_path
-    from understudy.store.rows import now
 
     row = {"path": stored_path(project, out), "at": now()}
     with open(os.open(project.backups, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
@@ -169,8 +137,7 @@ def backups_of(project: Project) -> list[tuple[Path, str]]:
     return sorted(made.items())
 
 
-def _copy_sqlite(engine: "Engine", out: Path) -> None:
-    from understudy.store.engine import bare
+def _copy_sqlite(engine: Engine, out: Path) -> None:
 
     partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
     partial.touch(mode=0o600)  # VACUUM INTO takes an empty file
@@ -184,7 +151,7 @@ def _copy_sqlite(engine: "Engine", out: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _dump_postgresql(engine: "Engine", out: Path) -> None:
+def _dump_postgresql(engine: Engine, out: Path) -> None:
     program = shutil.which("pg_dump") or next(
         (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))), None
     )
@@ -204,22 +171,3 @@ def _dump_postgresql(engine: "Engine", out: Path) -> None:
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UpgradeConfig:
-    """Bring a store of an earlier version to the newest schema, in one transaction."""
-
-    project: Path = Path()
-    """The project's folder."""
-
-
-def upgrade_store(config: UpgradeConfig) -> str:
-    """Upgrade; ValueError for an unknown schema."""
-    from understudy.store.engine import make_engine
-    from understudy.store.migrate import newest_version, upgrade, version_of
-
-    engine = make_engine(open_project(config.project).url)
-    before = version_of(engine)
-    upgrade(engine)
-    return f"schema {before} -> {newest_version()}"

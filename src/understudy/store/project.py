@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional
-
 if TYPE_CHECKING:
     from understudy.store.repository import Store
 
 FILE = "project.toml"
+SQLITE = "sqlite:///store.sqlite"
+"""The default store."""
 MAX_DAYS = 36_500
 """Longest retention other than forever: a hundred years."""
 
@@ -89,39 +89,22 @@ class Project:
         return Store(engine)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewConfig:
-    """Make a project: a folder with project.toml and a store."""
+def create_project(folder: Path, *, store: str = SQLITE, split_key: str | None = None) -> Project:
+    """Make a project with an empty store, in a folder that may exist.
 
-    folder: Positional[Path]
-    """The folder; created if missing."""
-    store: str = "sqlite:///store.sqlite"
-    """Database URL: a SQLite file relative to the folder, or postgresql://USER@HOST/NAME (keep the
-    password in ~/.pgpass or PGPASSWORD)."""
-    split_key: str | None = None
-    """Key of the hash that splits users, if they have been split before (prompts build
-    --split-key); a new random one by default."""
-
-    def __post_init__(self) -> None:
-        file = self.store.removeprefix("sqlite:///")
-        if self.store.startswith("sqlite") and file in (self.store, "", ":memory:"):
-            raise ValueError(f"store {self.store!r} names no file; write it as sqlite:///FILE")
-        if self.split_key is not None and not (self.split_key and self.split_key.isprintable()):
-            raise ValueError(f"split_key is {self.split_key!r}; it must be printable text")
-
-
-def new_project(config: NewConfig) -> str:
-    """Make it; ValueError if there already is a project or a store."""
+    `store` is the database's URL; `split_key` the key of the hash that splits users, a new random
+    one by default. ValueError if there already is a project or a store.
+    """
     from understudy.store.engine import is_sqlite, make_engine, sqlite_file
     from understudy.store.migrate import upgrade, version_of
 
-    path = config.folder / FILE
+    path = folder / FILE
     if path.exists():
         raise ValueError(f"{path} exists; choose another folder")
-    if config.folder.exists() and not config.folder.is_dir():
-        raise ValueError(f"{config.folder} is a file; choose another folder")
-    key = config.split_key or secrets.token_urlsafe(24)
-    project = Project(folder=config.folder, store=config.store, split_key=key)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another folder")
+    key = split_key or secrets.token_urlsafe(24)
+    project = Project(folder=folder, store=store, split_key=key)
     engine = make_engine(project.url)
     database = sqlite_file(engine) if is_sqlite(engine) else None
     if (database is None or database.exists()) and version_of(engine) is not None:
@@ -129,21 +112,21 @@ def new_project(config: NewConfig) -> str:
             f"{engine.url.render_as_string(hide_password=True)} already contains a store; choose "
             "another database"
         )
-    config.folder.parent.mkdir(parents=True, exist_ok=True)
-    for folder in (project.folder, project.datasets, project.runs):
-        folder.mkdir(mode=0o700, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for made in (project.folder, project.datasets, project.runs):
+        made.mkdir(mode=0o700, exist_ok=True)
     if database is not None:
         database.touch(mode=0o600)  # its write-ahead log inherits the mode
     upgrade(engine)
     engine.dispose()
     text = (
         "# Made by `understudy new`. Keep it secret: split_key decides each user's split.\n"
-        f"store = {json.dumps(config.store, ensure_ascii=False)}\n"
+        f"store = {json.dumps(store, ensure_ascii=False)}\n"
         f"split_key = {json.dumps(key, ensure_ascii=False)}\n"
     )
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    return f"made {path}; next: understudy users add USER --project {config.folder} --consent"
+    return project
 
 
 def open_project(folder: Path) -> Project:

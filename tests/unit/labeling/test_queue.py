@@ -20,14 +20,13 @@ from understudy.store.accounts.people import NewAccount, invite
 from understudy.store.engine import make_engine, reading, writing
 from understudy.store.labeling_tables import accounts, assignments, items, submissions
 from understudy.store.labels.submissions import Answer, submit
+from understudy.store.queue.items import end_waiting, nobody_left
 from understudy.store.queue.leases import (
     Taker,
     author_of,
     beat,
     end_expired,
-    end_waiting,
     left_for,
-    nobody_left,
     skip,
     take,
     unskip,

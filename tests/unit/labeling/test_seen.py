@@ -4,8 +4,8 @@ import pytest
 from tests.labelers import Site, fill, ranked
 
 from understudy.cli import main
-from understudy.labeling.seen import SeenConfig, show_seen
-from understudy.store.forget import ForgetConfig, forget
+from understudy.commands.seen import SeenConfig, show_seen
+from understudy.commands.users import ForgetConfig, forget
 from understudy.store.prompts.views import views
 from understudy.store.queue.plan import Overlap
 

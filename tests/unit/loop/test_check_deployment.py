@@ -18,7 +18,7 @@ from understudy.store import Project
 from understudy.store.accounts.people import NewAccount, accept, invite
 from understudy.store.engine import writing
 from understudy.store.labeling_tables import audit_log
-from understudy.store.maintenance import BackupConfig, backup
+from understudy.store.maintenance import backup
 
 AT = "2026-01-01T00:00:00.000000+00:00"
 LATER = "2999-01-01T00:00:00.000000+00:00"
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Project:
         store, NewAccount(name="Olga", owner=True, screen=False), by=None, at=AT, expires_at=LATER
     )
     assert accept(store, token, "Olga", "a hash", AT)
-    backup(BackupConfig(out=tmp_path / "copy.sqlite", project=made.folder))
+    backup(made, tmp_path / "copy.sqlite")
     return made
 
 

@@ -14,8 +14,8 @@ from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.project import MADE_OF, put_labelers, put_labels, store_of
 from understudy.loop.stages.users import prompts
 from understudy.records import Demonstration, LabelerInfo, Prompt, Rating, read_records
-from understudy.store import tables
-from understudy.store.maintenance import CheckConfig, check
+from understudy.store import open_project, tables
+from understudy.store.maintenance import check
 
 COUNTS = {
     "num_demonstrations": 10,
@@ -63,7 +63,7 @@ def test_users_prompts_enter_the_store_and_leave_as_a_dataset(call: StageCall) -
     assert intake["num_in"] == len(raw)
     assert intake["files"]["ppo"] == len(trained_on)
     assert intake["num_kept"] == len(list(store.prompts(built=True)))
-    assert "the store is sound" in check(CheckConfig(project=call.root))
+    assert "the store is sound" in check(open_project(call.root))
 
 
 def test_the_same_prompts_keep_the_store_and_other_ones_get_a_new_one(call: StageCall) -> None:
@@ -79,7 +79,7 @@ def test_the_same_prompts_keep_the_store_and_other_ones_get_a_new_one(call: Stag
     assert list(store_of(call).labels()) == []
     send_prompts(call.root, num_users=41)
     assert (call.out / "project.json").read_text() != first[0]
-    assert "the store is sound" in check(CheckConfig(project=call.root))
+    assert "the store is sound" in check(open_project(call.root))
 
 
 def test_a_stage_that_runs_again_takes_back_what_it_had_added(call: StageCall) -> None:

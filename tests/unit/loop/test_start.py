@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from understudy.cli import COMMANDS
+from understudy.commands.new import NewConfig, new_project
+from understudy.commands.users import AddUserConfig, add_user
 from understudy.loop.commands import TRAINERS
-from understudy.store.people import AddUserConfig, add_user
-from understudy.store.project import NewConfig, new_project
 
 NEVER = ("torch", "transformers", "matplotlib", "pandas", "fastapi", "pydantic", "uvicorn")
 """What no command of people's work needs; each takes a tenth of a second or more."""

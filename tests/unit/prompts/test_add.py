@@ -12,7 +12,7 @@ from understudy.prompts.build import BuildConfig, build_files
 from understudy.records import Message, Prompt, RecordError, iter_records, write_records
 from understudy.store.engine import reading
 from understudy.store.prompts.log import Event, PromptLog
-from understudy.store.repository import User
+from understudy.store.prompts.records import User
 from understudy.store.tables import feedback, prompts
 
 

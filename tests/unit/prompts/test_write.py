@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.stores import make_project
 
+from understudy.commands.export import ExportConfig, export
 from understudy.prompts import IntakeConfig, build_prompts
 from understudy.prompts.build import BuildConfig, build_files
 from understudy.prompts.write import WriteConfig, write_prompts
@@ -19,7 +20,6 @@ from understudy.records import (
     write_records,
 )
 from understudy.records.written import Pair, Written, expand
-from understudy.store.exports.files import ExportConfig, export
 
 PAIRS = tuple(Pair(query=f"Q{k}", response=f"R{k}") for k in range(3))
 FEW = Written(kind="few_shot", labeler_id="l1", id="w", instruction="Answer.", pairs=PAIRS)

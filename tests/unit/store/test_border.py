@@ -6,7 +6,7 @@ from understudy.prompts.add import AddConfig, add_prompts
 from understudy.records import Prompt, Response
 from understudy.store.border import clean, clean_json, stamp
 from understudy.store.prompts.log import Event, PromptLog
-from understudy.store.repository import User
+from understudy.store.prompts.records import User
 
 BAD = "a\0b \ud83d\ude00 c\udc00 d\ud800"
 GOOD = "a\ufffdb \U0001f600 c\ufffd d\ufffd"

@@ -10,9 +10,9 @@ from sqlalchemy import inspect
 from tests.stores import LABELERS, answer, database, fill, labels_of
 
 from understudy.cli import main
+from understudy.commands.store import UpgradeConfig, upgrade_store
 from understudy.records import Prompt, write_records
 from understudy.store.engine import make_engine, reading, writing
-from understudy.store.maintenance import UpgradeConfig, upgrade_store
 from understudy.store.migrate import newest_version, upgrade
 from understudy.store.project import open_project
 from understudy.store.prompts.log import Event, PromptLog

@@ -7,8 +7,10 @@ from sqlalchemy import select, text, update
 from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.records import Demonstration, Message, Prompt, Ranking
+from understudy.store.adding import Added
 from understudy.store.engine import StoreRefused, reading, writing
-from understudy.store.repository import Added, Store, User
+from understudy.store.prompts.records import User
+from understudy.store.repository import Store
 from understudy.store.tables import labels, ranked_responses
 
 TURNS = (Message("user", "Hi \u2713"), Message("assistant", "Hello"), Message("user", "Bye"))

@@ -7,7 +7,7 @@ from understudy.labeling.owner.plots import line_plot
 from understudy.labeling.owner.standing import Standing
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import FLAG_QUESTIONS
-from understudy.store.work_reads import names
+from understudy.store.accounts.people import names
 from understudy.trust.agreement import Ties
 from understudy.trust.drift import Window, windows_of
 from understudy.trust.gold import accuracy

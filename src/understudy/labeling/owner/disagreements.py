@@ -21,9 +21,9 @@ from understudy.labeling.overlap import ENOUGH, pair_agreement
 from understudy.labeling.owner.parts import excerpt, no_item, now_standing, turns
 from understudy.labeling.parts import LabelApp
 from understudy.store import Store
-from understudy.store.queue.leases import texts_of
-from understudy.store.trust_reads import Contested, by_response, contested, state_of_labels
-from understudy.store.trust_writes import adjudicate, make_gold
+from understudy.store.labels.disagreements import Contested, adjudicate, contested, texts_of
+from understudy.store.labels.gold import by_response, make_gold
+from understudy.store.labels.shared import state_of_labels
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 
 SHOWN = 100

@@ -1,6 +1,6 @@
 """An export in a separate process, so that it slows no labeler down:
 
-    python -m understudy.labeling.owner.routes.export_job PROJECT JOB
+    python -m understudy.labeling.owner.export_job PROJECT JOB
 
 One runs at a time; the others wait for a lock. A job may be started twice, or killed and started
 again: finished work stays, and a partial file resumes where it stopped.
@@ -20,7 +20,7 @@ from uuid import uuid4
 from understudy.labeling.parts import LabelApp
 from understudy.store import Project, Store, open_project
 from understudy.store.exports.datasets import freeze
-from understudy.store.exports.files import ExportConfig, stored_path, write_dataset
+from understudy.store.exports.files import Selection, stored_path, write_dataset
 from understudy.store.exports.jobs import UNFINISHED, finish_job, job, request_of, set_job
 from understudy.store.rows import now
 from understudy.web.bugs import report
@@ -51,16 +51,9 @@ def run_job(project: Project, job_id: str) -> None:
         set_job(store, job_id, state="failed", error=text, finished_at=now())
 
 
-def config_of(project: Project, request: Mapping[str, Any]) -> ExportConfig:
-    """The settings for `understudy export`; ValueError for a request that it refuses."""
-    return ExportConfig(
-        kind=request["kind"],
-        project=project.folder,
-        split=request["split"],
-        purpose=request["purpose"],
-        rubric=request["rubric"],
-        overwrite=True,
-    )
+def selection_of(request: Mapping[str, Any]) -> Selection:
+    """The records that are asked for; ValueError if `understudy export` would refuse it."""
+    return Selection(**{name: request[name] for name in ("kind", "split", "purpose", "rubric")})
 
 
 def _write(
@@ -68,10 +61,10 @@ def _write(
 ) -> tuple[Path, str]:
     if request["kind"] not in RECORDS:
         return _write_json(project, store, request["kind"])
-    config = config_of(project, request)
-    dataset_id, number = freeze(store, config)
+    chosen = selection_of(request)
+    dataset_id, number = freeze(store, chosen, project.folder)
     set_job(store, job_id, total=number)
-    parts = (config.kind, config.purpose, config.split, dataset_id)
+    parts = (chosen.kind, chosen.purpose, chosen.split, dataset_id)
     out = project.datasets / f"{'-'.join(filter(None, parts))}.jsonl"
     sha256 = write_dataset(
         store,

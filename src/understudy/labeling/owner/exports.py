@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy import RowMapping
 
-from understudy.labeling.owner.export_job import KINDS, RECORDS, config_of
+from understudy.labeling.owner.export_job import KINDS, RECORDS, selection_of
 from understudy.labeling.parts import LabelApp
 from understudy.records import file_hash
 from understudy.store.exports.jobs import add_job, job, jobs, request_of, set_job, unfinished
@@ -38,7 +38,7 @@ def ask(call: Call) -> Json:
     request = call.body.model_dump()
     if request["kind"] in RECORDS:
         try:
-            config_of(app.project, request)
+            selection_of(request)
         except ValueError as error:
             raise ApiError(400, "invalid", str(error)) from None
     job_id = add_job(app.store, request, by=call.me.id, at=app.now())

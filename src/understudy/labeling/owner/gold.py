@@ -16,10 +16,15 @@ from understudy.labeling.owner.parts import (
 from understudy.labeling.owner.plots import line_plot
 from understudy.labeling.owner.standing import Standing
 from understudy.labeling.parts import LabelApp
+from understudy.store.accounts.people import names
+from understudy.store.labels.gold import (
+    could_be_gold,
+    gold_list,
+    make_gold,
+    researcher_answer,
+    retire_gold,
+)
 from understudy.store.settings import GOLD_RATE, set_setting, setting
-from understudy.store.trust_reads import could_be_gold, gold_list
-from understudy.store.trust_writes import make_gold, researcher_answer, retire_gold
-from understudy.store.work_reads import names
 from understudy.trust.drift import windows_of
 from understudy.trust.gold import accuracy
 from understudy.trust.pairs import Measure

@@ -27,17 +27,20 @@ from understudy.labeling.owner.parts import (
 from understudy.labeling.owner.plots import line_plot
 from understudy.labeling.owner.standing import Standing
 from understudy.labeling.parts import LabelApp
-from understudy.store.accounts.people import NewAccount, invite, reset_link, set_disabled
-from understudy.store.accounts.people import decide as decide_role
-from understudy.store.trust_reads import trials, ungraded
-from understudy.store.trust_writes import (
-    clear_flag,
-    dismiss_alarm,
-    grade_trial,
-    note_scores,
+from understudy.store.accounts.alarms import clear_flag, dismiss_alarm
+from understudy.store.accounts.descriptions import coverage, descriptions
+from understudy.store.accounts.people import (
+    NewAccount,
+    account_rows,
+    invite,
+    names,
+    reset_link,
+    set_disabled,
     set_group,
 )
-from understudy.store.work_reads import account_rows, coverage, descriptions, names, work_seconds
+from understudy.store.accounts.people import decide as decide_role
+from understudy.store.accounts.screening import grade_trial, note_scores, trials, ungraded
+from understudy.store.queue.pace import work_seconds
 from understudy.trust.drift import windows_of
 from understudy.trust.gold import Score, accuracy, score
 from understudy.trust.meetings import measure, shares_of

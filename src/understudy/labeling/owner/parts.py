@@ -12,9 +12,9 @@ from understudy.labeling.owner.plots import Series
 from understudy.labeling.owner.standing import Standing, standing
 from understudy.labeling.parts import LabelApp
 from understudy.records import as_messages
-from understudy.store.repository import prompt_of_body
-from understudy.store.trust_writes import dismissed
-from understudy.store.work_reads import names, open_flags
+from understudy.store.accounts.alarms import dismissed, open_flags
+from understudy.store.accounts.people import names
+from understudy.store.rows import prompt_of_body
 from understudy.trust.drift import Alarm
 from understudy.trust.pairs import Measure
 from understudy.web.access import ApiError, Content, Json

@@ -17,14 +17,22 @@ from understudy.labeling.owner.parts import (
 from understudy.labeling.owner.plots import bar_plot
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.plan import PlanConfig, plan
+from understudy.store.accounts.people import account_rows
+from understudy.store.accounts.screening import ungraded
 from understudy.store.audit import append
 from understudy.store.engine import writing
-from understudy.store.queue.leases import end_waiting, nobody_left
+from understudy.store.labels.shared import state_of_labels
+from understudy.store.queue.items import (
+    end_waiting,
+    live,
+    nobody_left,
+    queue_rows,
+    set_aside,
+    set_item_state,
+)
+from understudy.store.queue.pace import days
 from understudy.store.queue.rounds import SETTING, How, late_responses
 from understudy.store.settings import set_setting, setting
-from understudy.store.trust_reads import state_of_labels, ungraded
-from understudy.store.trust_writes import set_item_state
-from understudy.store.work_reads import account_rows, days, live, queue_rows, set_aside
 from understudy.trust.drift import Pace, pace
 from understudy.trust.pairs import Measure
 from understudy.web.access import Access, Body, Call, Content, Json, Route

@@ -8,11 +8,10 @@ from pydantic import Field
 from sqlalchemy import RowMapping
 
 from understudy.labeling.parts import LabelApp
-from understudy.store.audit import verify
-from understudy.store.people import EVALUATION_PRIORITIES
-from understudy.store.trust_reads import audit_page, labels_by_rubric, rubric_rows
-from understudy.store.trust_writes import publish_rubric
-from understudy.store.work_reads import names, read_by
+from understudy.records import EVALUATION_PRIORITIES
+from understudy.store.accounts.people import names
+from understudy.store.audit import audit_page, verify
+from understudy.store.rubrics import labels_by_rubric, publish_rubric, read_by, rubric_rows
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 
 MOST_WORDS = 200_000

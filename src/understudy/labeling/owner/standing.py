@@ -16,18 +16,18 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine
 
 from understudy.store import Store
-from understudy.store.trust_reads import (
+from understudy.store.labels.disagreements import decided_truths
+from understudy.store.labels.gold import gold_answers
+from understudy.store.labels.shared import (
     SharedRanking,
     SharedRating,
-    decided_truths,
-    gold_answers,
     roles,
     shared_rankings,
     shared_ratings,
     state_of_labels,
     use_cases,
 )
-from understudy.store.work_reads import recent_work
+from understudy.store.queue.pace import recent_work
 from understudy.trust.agreement import Ties
 from understudy.trust.drift import Alarm, Work, alarms
 from understudy.trust.gold import Score, accuracy, score

@@ -12,7 +12,7 @@ from understudy.labeling.tokens import Length
 from understudy.records import FLAGS, Conversation, Demonstration, Ranking, Rating
 from understudy.records.written import Pair, Written, expand
 from understudy.store.labels.submissions import Answer
-from understudy.store.repository import prompt_of_body
+from understudy.store.rows import prompt_of_body
 from understudy.web.access import Body
 
 MAX_TEXT = 100_000

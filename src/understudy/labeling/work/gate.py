@@ -3,9 +3,10 @@
 from sqlalchemy import select
 
 from understudy.labeling.parts import LabelApp
-from understudy.store.accounts.people import account_in, acknowledge, last_read, set_stage
+from understudy.store.accounts.people import account_in, set_stage
 from understudy.store.engine import writing
 from understudy.store.labeling_tables import gold_items
+from understudy.store.rubrics import acknowledge, last_read
 from understudy.web.access import Access, Account, ApiError, Body, Call, Reply, Route
 
 

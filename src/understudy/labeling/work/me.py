@@ -3,8 +3,12 @@
 import json
 from typing import Any
 
-from understudy.store.trust_writes import cover_topics, describe_oneself
-from understudy.store.work_reads import coverage, description_of
+from understudy.store.accounts.descriptions import (
+    cover_topics,
+    coverage,
+    describe_oneself,
+    description_of,
+)
 from understudy.trust.topics import FIELDS, TOPIC_QUESTION, TOPICS, check_description
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 

@@ -16,6 +16,7 @@ from understudy.labeling.questions import questions
 from understudy.labeling.work.answers import ID, MAX_TEXT, Submission, page_names, read_answer
 from understudy.labeling.work.gate import advance, purpose_of
 from understudy.records import as_messages
+from understudy.store.labels.gold import gold_of
 from understudy.store.labels.submissions import Refused, save_draft, submit
 from understudy.store.queue.leases import (
     GoldDue,
@@ -28,8 +29,8 @@ from understudy.store.queue.leases import (
     unskip,
     view,
 )
-from understudy.store.queue.pace import day_of, gold_of, history_of
-from understudy.store.repository import prompt_of_body
+from understudy.store.queue.pace import day_of, history_of
+from understudy.store.rows import prompt_of_body
 from understudy.trust.gold import gold_due
 from understudy.web.access import WORKING, Access, Account, ApiError, Body, Call, Json, Route
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, select
 
+from understudy.commands.export import ExportConfig, export
+from understudy.commands.new import NewConfig, new_project
 from understudy.loop.stage_call import StageCall
 from understudy.records import LabelerInfo, Response, file_hash, sha256_of
 from understudy.records.schema import Split
 from understudy.store import Project, Store, open_project
 from understudy.store.engine import writing
-from understudy.store.exports.files import ExportConfig, Kind, Purpose, export
-from understudy.store.project import FILE, NewConfig, new_project
+from understudy.store.exports.files import Kind, Purpose
+from understudy.store.project import FILE
 from understudy.store.rows import Label
 from understudy.store.tables import labelers, labels, prompts, responses
 from understudy.world.judge import WEIGHTS

@@ -17,14 +17,10 @@ from operator import attrgetter
 
 from sqlalchemy import func, select
 
+from understudy.commands.labelers import InviteConfig, ResetConfig, invite_labeler, reset_labeler
+from understudy.commands.new import NewConfig, new_project
 from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.collect import distinct_responses
-from understudy.labeling.labelers import (
-    InviteConfig,
-    ResetConfig,
-    invite_labeler,
-    reset_labeler,
-)
 from understudy.labeling.serve import LabelConfig, make_app
 from understudy.loop.link import LINK_FILE, write_link
 from understudy.loop.stage_call import StageCall
@@ -42,7 +38,7 @@ from understudy.store import Project, Store, open_project
 from understudy.store.accounts.people import all_accounts
 from understudy.store.engine import reading
 from understudy.store.labeling_tables import assignments
-from understudy.store.project import FILE, NewConfig, new_project
+from understudy.store.project import FILE
 from understudy.store.queue.leases import Taker, left_for
 from understudy.store.queue.plan import Overlap, add_items, to_rank
 from understudy.training.stop import EXIT_STOPPED

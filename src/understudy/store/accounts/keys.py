@@ -12,8 +12,9 @@ from hashlib import sha256
 
 from sqlalchemy import RowMapping, select
 
+from understudy.store.adding import insert_new
 from understudy.store.engine import reading, writing
-from understudy.store.repository import Store, insert_new
+from understudy.store.repository import Store
 from understudy.store.rows import now
 from understudy.store.tables import api_keys, daily_usage, users
 

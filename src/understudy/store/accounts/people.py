@@ -4,22 +4,22 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 from unicodedata import normalize
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from understudy.records import LabelerInfo
 from understudy.records.schema import Role
-from understudy.store.accounts.sessions import newest_rubric
+from understudy.store.adding import add_rows
 from understudy.store.audit import append
 from understudy.store.engine import reading, writing
-from understudy.store.labeling_tables import accounts, acknowledgements, invitations, sessions
-from understudy.store.repository import Store, add_rows, insert_new
+from understudy.store.labeling_tables import accounts, assignments, invitations, sessions
+from understudy.store.repository import Store
 from understudy.store.rows import labeler_row
-from understudy.store.tables import labelers, rubrics
+from understudy.store.tables import labelers
 
 MAX_NAME = 80
-_NEWEST = select(newest_rubric)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,40 +194,6 @@ def set_stage(connection: Connection, account_id: str, stage: str) -> None:
     connection.execute(accounts.update().where(mine).values(stage=stage))
 
 
-def acknowledge(store: Store, account_id: str, version: str, at: str) -> bool:
-    """Record that an account has read the instructions; False if there are newer ones."""
-    with writing(store.engine) as connection:
-        if connection.execute(_NEWEST).scalar() != version:
-            return False
-        row = {"account_id": account_id, "rubric": version, "at": at}
-        insert_new(connection, acknowledgements, [row])
-        return True
-
-
-def newest_version(store: Store) -> str | None:
-    """The current version of the instructions."""
-    with reading(store.engine) as connection:
-        return connection.execute(_NEWEST).scalar()
-
-
-def rubric_of(store: Store, version: str) -> RowMapping:
-    """A version of the instructions; ValueError if it does not exist."""
-    query = select(rubrics).where(rubrics.c.version == version)
-    with reading(store.engine) as connection:
-        row = connection.execute(query).mappings().first()
-    if row is None:
-        raise ValueError(f"there is no version {version!r} of the instructions")
-    return row
-
-
-def last_read(store: Store, account_id: str) -> str | None:
-    """The version that an account last read."""
-    query = select(acknowledgements.c.rubric).where(acknowledgements.c.account_id == account_id)
-    query = query.order_by(acknowledgements.c.at.desc()).limit(1)
-    with reading(store.engine) as connection:
-        return connection.execute(query).scalar()
-
-
 def account_named(store: Store, name: str) -> RowMapping | None:
     """The account with a sign-in name."""
     query = select(accounts).where(accounts.c.name_key == name_key(name))
@@ -300,3 +266,51 @@ def _end_sessions(connection: Connection, account_id: str, at: str) -> None:
 def _make_labeler(connection: Connection, account_id: str, role: Role, group: str | None) -> None:
     row = labeler_row(LabelerInfo(id=account_id, role=role, group=group))
     add_rows(connection, labelers, [row], ("role",))
+
+
+def account_rows(store: Store) -> list[RowMapping]:
+    """Every account with its numbers of done and skipped items and its last activity."""
+    query = (
+        select(
+            accounts,
+            _count_of("done").label("done"),
+            _count_of("skipped").label("skipped"),
+            select(func.max(assignments.c.beat_at))
+            .where(assignments.c.account_id == accounts.c.id)
+            .correlate(accounts)
+            .scalar_subquery()
+            .label("last_at"),
+        )
+        .order_by(accounts.c.name_key)
+        .select_from(accounts)
+    )
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def _count_of(state: str) -> Any:
+    return (
+        select(func.count())
+        .select_from(assignments)
+        .where(
+            assignments.c.account_id == accounts.c.id,
+            assignments.c.stage == "work",
+            assignments.c.state == state,
+        )
+        .correlate(accounts)
+        .scalar_subquery()
+    )
+
+
+def names(store: Store) -> dict[str, str]:
+    """Account -> name."""
+    with reading(store.engine) as connection:
+        rows = connection.execute(select(accounts.c.id, accounts.c.name))
+        return {row.id: row.name for row in rows}
+
+
+def set_group(store: Store, account_id: str, group: str | None) -> None:
+    """Set the group of an account that has no role yet."""
+    with writing(store.engine) as connection:
+        mine = (accounts.c.id == account_id) & accounts.c.role.is_(None)
+        connection.execute(accounts.update().where(mine).values(labeler_group=group))

@@ -9,21 +9,16 @@ from understudy.store.audit import append
 from understudy.store.engine import glancing, reading, writing
 from understudy.store.labeling_tables import accounts, acknowledgements, sessions, sign_in_failures
 from understudy.store.repository import Store
-from understudy.store.tables import rubrics
+from understudy.store.rubrics import newest_rubric
 
-newest_rubric = (
-    select(rubrics.c.version)
-    .order_by(rubrics.c.created_at.desc(), rubrics.c.version.desc())
-    .limit(1)
-    .scalar_subquery()
-)
-"""The current version of the instructions."""
 _has_read = exists().where(
     and_(
         acknowledgements.c.account_id == accounts.c.id,
         acknowledgements.c.rubric == newest_rubric,
     )
 )
+
+
 _account_of = (
     select(
         accounts.c.id,

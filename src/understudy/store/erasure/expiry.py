@@ -1,5 +1,5 @@
-"""`understudy prompts expire`: deletes prompts older than a project's retention with all dependent
-data, as for a user who is forgotten (see removal.py).
+"""Deletes prompts older than a project's retention with all dependent data, as for a user who is
+forgotten (see removal.py).
 
     [privacy]
     retention_days = 365
@@ -11,47 +11,30 @@ that an older version left in another form are normalised first.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from understudy.store.project import Project, check_days, open_project
+from sqlalchemy import ColumnElement, and_, collate, func, or_, select
 
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
-
-    from understudy.store.erasure.removal import Removed
-    from understudy.store.repository import Store
+from understudy.store.border import stamp
+from understudy.store.engine import is_sqlite, reading, writing
+from understudy.store.erasure.removal import Chosen, Removed, planned, remove
+from understudy.store.project import Project
+from understudy.store.prompts.log import before
+from understudy.store.repository import Store
+from understudy.store.tables import prompts
 
 DATED = "____-__-__T__:__:__.______+00:00"
 """The pattern (SQL's LIKE) of times that can be compared."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExpireConfig:
-    """Delete prompts older than the project's retention, with all dependent data."""
-
-    project: Path = Path()
-    """The project's folder."""
-    days: int | None = None
-    """Days to keep prompts; by default [privacy] retention_days in project.toml."""
-    dry_run: bool = False
-    """Only list what would be deleted."""
-
-    def __post_init__(self) -> None:
-        if self.days is not None:
-            check_days("days", self.days)
-
-
-def expire(config: ExpireConfig, *, at: datetime | None = None) -> "Removed":
-    """Delete what is too old `at` a time, now by default; ValueError if no retention is set."""
-    from understudy.store.erasure.removal import Chosen, planned, remove
-    from understudy.store.prompts.log import before
-    from understudy.store.tables import prompts
-
-    project = open_project(config.project)
-    days = project.retention_days if config.days is None else config.days
+def expire(
+    project: Project, *, days: int | None = None, dry_run: bool = False, at: datetime | None = None
+) -> Removed:
+    """Delete prompts older than `days`, by default the project's retention, at a time, now by
+    default. ValueError if no retention is set.
+    """
+    days = project.retention_days if days is None else days
     if days is None:
         raise ValueError(
             f"{project.folder / 'project.toml'} sets no [privacy] retention_days, so nothing "
@@ -66,7 +49,7 @@ def expire(config: ExpireConfig, *, at: datetime | None = None) -> "Removed":
         logged=before(limit),
     )
     result = planned(project, store, chosen)
-    if not config.dry_run and (not result.nothing or project.unfinished.exists()):
+    if not dry_run and (not result.nothing or project.unfinished.exists()):
         result = remove(
             project,
             store,
@@ -82,12 +65,8 @@ def cutoff(days: int, at: datetime) -> str:
     return (at.astimezone(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
 
 
-def _older(store: "Store", limit: str) -> "ColumnElement[bool]":
+def _older(store: Store, limit: str) -> ColumnElement[bool]:
     """Times are UTC text, compared byte by byte on both databases."""
-    from sqlalchemy import and_, collate
-
-    from understudy.store.engine import is_sqlite
-    from understudy.store.tables import prompts
 
     time: Any = prompts.c.created_at
     if not is_sqlite(store.engine):
@@ -95,13 +74,8 @@ def _older(store: "Store", limit: str) -> "ColumnElement[bool]":
     return and_(prompts.c.source != "labeler", prompts.c.created_at.like(DATED), time < limit)
 
 
-def _date(store: "Store") -> None:
+def _date(store: Store) -> None:
     """Normalise the times that can be parsed."""
-    from sqlalchemy import select
-
-    from understudy.store.border import stamp
-    from understudy.store.engine import writing
-    from understudy.store.tables import prompts
 
     query = select(prompts.c.created_at).where(prompts.c.created_at.not_like(DATED)).distinct()
     with writing(store.engine) as connection:
@@ -111,12 +85,8 @@ def _date(store: "Store") -> None:
                 connection.execute(prompts.update().where(same).values(created_at=stamp(text)))
 
 
-def _undated(project: Project, store: "Store") -> list[str]:
+def _undated(project: Project, store: Store) -> list[str]:
     """Lines on prompts of unknown age, with an example of an unusable time."""
-    from sqlalchemy import and_, func, or_, select
-
-    from understudy.store.engine import reading
-    from understudy.store.tables import prompts
 
     time = prompts.c.created_at
     undated = and_(prompts.c.source != "labeler", or_(time.is_(None), time.not_like(DATED)))

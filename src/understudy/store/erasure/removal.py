@@ -1,9 +1,9 @@
 """Deletes prompts with all dependent data everywhere in a project.
 
 Covers the log, the store (by cascade: responses, labels, feedback) and the datasets' files. Deleted
-data is overwritten on the disk (erase.py). Models trained on it are listed, not changed; the
+data is overwritten on the disk (disk.py). Models trained on it are listed, not changed; the
 project's folder is searched for the deleted texts, and every file that still has one is listed, as
-is every backup. `users forget` and `prompts expire` are two ways to select prompts.
+is every backup. `forget_user` and `expiry.py` select prompts in two ways.
 
 An interrupted removal leaves `.unfinished-removal` in the project, and so does one that could not
 erase everything; the next removal finishes it.
@@ -25,7 +25,7 @@ from understudy.store.exports.files import write_dataset
 from understudy.store.lineage import models_that_used
 from understudy.store.maintenance import backups_of
 from understudy.store.project import Project
-from understudy.store.prompts.log import PromptLog, Rows
+from understudy.store.prompts.log import PromptLog, Rows, of_user
 from understudy.store.repository import Store
 from understudy.store.rows import prompt_of_body
 from understudy.store.tables import (
@@ -36,6 +36,7 @@ from understudy.store.tables import (
     labels,
     prompts,
     responses,
+    users,
 )
 
 if TYPE_CHECKING:
@@ -214,6 +215,24 @@ def _remove_logged(project: Project, rows: Rows, texts: "Texts", left: list[str]
     finally:
         log.close()
     return number
+
+
+def forget_user(project: Project, user_id: str, *, dry_run: bool = False) -> Removed:
+    """Delete a user with all dependent data; ValueError if neither store nor log knows them.
+
+    Running it again for the same user finishes an interrupted removal.
+    """
+    store = project.open_store()
+    mine = users.c.id == user_id
+    with reading(store.engine) as connection:
+        known = connection.execute(select(users.c.id).where(mine)).first() is not None
+    chosen = Chosen(what=user_id, prompts=prompts.c.user_id == user_id, logged=of_user(user_id))
+    found = planned(project, store, chosen)
+    if not known and not found.num_logged and not project.unfinished.exists():
+        raise ValueError(f"there is no user {user_id!r} in the store or the log")
+    if dry_run:
+        return found
+    return remove(project, store, chosen, lambda store: store.execute(users.delete().where(mine)))
 
 
 def _texts_of(connection: Connection, chosen: Chosen) -> Iterator[str]:

@@ -3,20 +3,17 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
 
 from understudy.records import Prompt
+from understudy.store.adding import insert_new
 from understudy.store.engine import is_sqlite, reading, writing
-from understudy.store.exports.files import PAGE, ExportConfig
-from understudy.store.repository import (
-    Store,
-    current,
-    insert_new,
-    label_query,
-    labels_of,
-)
+from understudy.store.exports.files import PAGE, Selection
+from understudy.store.labels.records import current, label_query, labels_of
+from understudy.store.repository import Store
 from understudy.store.rows import Label, now, packed, prompt_of
 from understudy.store.tables import (
     dataset_files,
@@ -28,50 +25,54 @@ from understudy.store.tables import (
 )
 
 
-def freeze(store: Store, config: ExportConfig) -> tuple[str, int]:
-    """Choose the records and list them in the store: (dataset id, number of records)."""
+def freeze(store: Store, selection: Selection, project: Path) -> tuple[str, int]:
+    """Choose the records and list them in the store: (dataset id, number of records).
+
+    ValueError says why there are none, with the command that helps in the folder `project`.
+    """
     with writing(store.engine) as connection:
-        _check_labelers(connection, config)
-        chosen = _chosen(connection, config)
-        digest, number = hashlib.sha256(packed(config.query).encode()), 0
+        _check_labelers(connection, selection)
+        chosen = _chosen(connection, selection)
+        digest, number = hashlib.sha256(packed(selection.to_json()).encode()), 0
         for found in connection.execute(chosen, execution_options={"yield_per": PAGE}):
             digest.update(packed(list(found)).encode())
             number += 1
         if not number:
-            raise ValueError(_why_empty(connection, config))
+            raise ValueError(_why_empty(connection, selection, project))
         dataset_id = f"ds-{digest.hexdigest()[:16]}"
         known = select(datasets.c.id).where(datasets.c.id == dataset_id)
         if connection.execute(known).first() is None:
             row = {
                 "id": dataset_id,
-                "kind": config.kind,
-                "purpose": config.purpose,
-                "query": packed(config.query),
+                "kind": selection.kind,
+                "purpose": selection.purpose,
+                "query": packed(selection.to_json()),
                 "num_records": number,
                 "created_at": now(),
             }
             connection.execute(datasets.insert(), row)
-        _name_members(connection, dataset_id, number, config.purpose, chosen)
+        _name_members(connection, dataset_id, number, selection.purpose, chosen)
     return dataset_id, number
 
 
-def _why_empty(connection: Connection, config: ExportConfig) -> str:
+def _why_empty(connection: Connection, selection: Selection, project: Path) -> str:
     """Why an export has no records, and what to do."""
-    if config.purpose == "training":
-        wider = _chosen(connection, replace(config, purpose="evaluation")).order_by(None).subquery()
+    if selection.purpose == "training":
+        everybody = replace(selection, purpose="evaluation")
+        wider = _chosen(connection, everybody).order_by(None).subquery()
         left_out = connection.execute(select(func.count()).select_from(wider)).scalar_one()
         if left_out:
             return (
-                f"none of the {left_out:,} {config.kind} may be used in training: they are of test "
-                "users, by held-out labelers, or of prompts that intake dropped; pass --purpose "
-                "evaluation to export them for evaluation"
+                f"none of the {left_out:,} {selection.kind} may be used in training: they are of "
+                "test users, by held-out labelers, or of prompts that intake dropped; pass "
+                "--purpose evaluation to export them for evaluation"
             )
     unsplit = select(func.count()).select_from(prompts).where(prompts.c.split.is_(None))
     waiting = unsplit.where(prompts.c.dropped_by.is_(None))
-    if config.kind == "prompts" and connection.execute(waiting).scalar_one():
-        build = f"understudy prompts build --project {config.project}"
+    if selection.kind == "prompts" and connection.execute(waiting).scalar_one():
+        build = f"understudy prompts build --project {project}"
         return f"no prompt has a split yet; run `{build}` first"
-    return f"the store has no {config.kind} for {packed(config.query)}"
+    return f"the store has no {selection.kind} for {packed(selection.to_json())}"
 
 
 def _name_members(
@@ -97,9 +98,9 @@ def _name_members(
     connection.execute(insert(dataset_records).from_select(names, rows))
 
 
-def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
+def _chosen(connection: Connection, selection: Selection) -> Select[Any]:
     """Selects id, prompt_id, label_id, labeler_role and the mutable columns."""
-    if config.kind == "prompts":
+    if selection.kind == "prompts":
         query = select(
             prompts.c.id,
             prompts.c.id.label("prompt_id"),
@@ -121,23 +122,23 @@ def _chosen(connection: Connection, config: ExportConfig) -> Select[Any]:
                 prompts.c.body,
             )
             .join(prompts, prompts.c.id == labels.c.prompt_id)
-            .where(labels.c.kind == config.kind.removesuffix("s"))
+            .where(labels.c.kind == selection.kind.removesuffix("s"))
         )
         key = labels.c.id
-        if config.labelers:
-            query = query.where(labels.c.labeler_id.in_(config.labelers))
-        elif config.purpose == "training":
+        if selection.labelers:
+            query = query.where(labels.c.labeler_id.in_(selection.labelers))
+        elif selection.purpose == "training":
             query = query.where(labels.c.labeler_role == "training")
-        if config.rubric is not None:
-            query = query.where(labels.c.rubric == config.rubric)
-        if config.purpose == "training":
+        if selection.rubric is not None:
+            query = query.where(labels.c.rubric == selection.rubric)
+        if selection.purpose == "training":
             # Test users' prompts stay out of training, whoever labeled them, and so do prompts that
             # intake dropped after they were labeled.
             query = query.where(prompts.c.split.is_(None) | (prompts.c.split != "test"))
             query = query.where(prompts.c.dropped_by.is_(None))
-    if config.split is not None:
-        query = query.where(prompts.c.split == config.split)
-    elif config.kind == "prompts" and config.purpose == "training":
+    if selection.split is not None:
+        query = query.where(prompts.c.split == selection.split)
+    elif selection.kind == "prompts" and selection.purpose == "training":
         query = query.where(prompts.c.split != "test")
     return query.order_by(_bytewise(connection, key))
 
@@ -147,13 +148,13 @@ def _bytewise(connection: Connection, column: Any) -> Any:
     return column if is_sqlite(connection) else collate(column, "C")
 
 
-def _check_labelers(connection: Connection, config: ExportConfig) -> None:
-    query = select(labelers.c.id, labelers.c.role).where(labelers.c.id.in_(config.labelers))
+def _check_labelers(connection: Connection, selection: Selection) -> None:
+    query = select(labelers.c.id, labelers.c.role).where(labelers.c.id.in_(selection.labelers))
     roles = {row.id: row.role for row in connection.execute(query)}
-    for name in config.labelers:
+    for name in selection.labelers:
         if name not in roles:
             raise ValueError(f"labeler {name!r} is not in the store")
-        if config.purpose == "training" and roles[name] != "training":
+        if selection.purpose == "training" and roles[name] != "training":
             raise ValueError(
                 f"labeler {name!r} is {roles[name]}: a training export never takes these records; "
                 "pass --purpose evaluation"

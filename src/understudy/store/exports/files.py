@@ -1,4 +1,4 @@
-"""Datasets: `understudy export demonstrations | rankings | ratings | prompts`.
+"""The files of frozen datasets.
 
 A dataset is frozen before it is written: one transaction chooses its records, orders them by id and
 lists them in the store. Its name is a hash of the query and its result, so the same query on
@@ -13,17 +13,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tyro.conf import Positional
-
 from understudy.records import Demonstration, Prompt, Ranking, Rating
 from understudy.records.schema import Split
-from understudy.store.exports.formats import SUFFIXES, Format, format_of, lines_of
+from understudy.store.exports.formats import SUFFIXES, format_of, lines_of
 from understudy.store.exports.spreadsheet import csv_lines
-from understudy.store.project import Project, open_project
+from understudy.store.project import Project
 
 if TYPE_CHECKING:
     from understudy.store.repository import Store
@@ -40,67 +38,40 @@ PAGE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig:
-    """Write a frozen, hashed dataset from the store, for trainers to read."""
+class Selection:
+    """The settings that decide which records a dataset holds."""
 
-    kind: Positional[Kind]
+    kind: Kind
     """demonstrations, rankings, ratings or prompts."""
-    project: Path = Path()
-    """The project's folder."""
-    out: Path | None = None
-    """The file, with its format's suffix; by default PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
-    format: Format = "jsonl"
-    """jsonl for the trainers here, csv for spreadsheets (it escapes formulas, which is lossy), the
-    others for the programs of that name (see docs/store.md)."""
     split: Split | None = None
-    """Only prompts of this split: train, valid or test; by default every prompt that intake kept
-    and every label."""
+    """Only prompts of this split; None for every prompt that intake kept and every label."""
     purpose: Purpose = "training"
     """training (only training labelers' records, refused otherwise) or evaluation (everybody's)."""
     labelers: tuple[str, ...] = ()
-    """Only these labelers' records; by default those of every labeler whose role the purpose
-    allows."""
+    """Only these labelers' records; empty for those of every labeler with a suitable role."""
     rubric: str | None = None
     """Only labels that followed this version of the instructions."""
-    overwrite: bool = False
-    """Replace the file `out`."""
 
     def __post_init__(self) -> None:
         if self.kind == "prompts" and (self.labelers or self.rubric):
             raise ValueError("prompts have no labelers or rubric; leave out --labelers, --rubric")
-        suffix = SUFFIXES[self.format]
-        if self.out is not None and not self.out.name.endswith(suffix):
-            raise ValueError(f"{self.out} must end in {suffix} (--format {self.format})")
-        if self.out is not None and format_of(self.out) != self.format:
-            raise ValueError(f"{self.out} has the suffix of --format {format_of(self.out)}")
-        if self.kind in ("prompts", "ratings") and self.format not in ("jsonl", "csv"):
-            raise ValueError(f"{self.format} does not support {self.kind}; use jsonl or csv")
         if self.purpose == "training" and self.split == "test":
             raise ValueError("the test split is for evaluation; pass --purpose evaluation")
 
-    @property
-    def query(self) -> dict[str, Any]:
-        """The settings that decide which records it holds."""
-        return {
-            "kind": self.kind,
-            "split": self.split,
-            "purpose": self.purpose,
-            "labelers": sorted(self.labelers),
-            "rubric": self.rubric,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        return {**asdict(self), "labelers": sorted(self.labelers)}
 
 
-def export(config: ExportConfig) -> str:
-    """Freeze, write and hash; returns a line that says what and where."""
-    from understudy.store.exports.datasets import freeze
-
-    project = open_project(config.project)
-    store = project.open_store()
-    name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
-    out = config.out or project.datasets / f"{name}{SUFFIXES[config.format]}"
-    dataset_id, number = freeze(store, config)
-    sha256 = write_dataset(store, project, dataset_id, out, overwrite=config.overwrite)
-    return f"{out}: {number:,} {config.kind}, dataset {dataset_id}, sha256 {sha256}"
+def check_format(kind: str, form: str, out: Path | None = None) -> None:
+    """ValueError unless records of this kind can be written in a format, and to this file."""
+    suffix = SUFFIXES[form]
+    if out is not None and not out.name.endswith(suffix):
+        raise ValueError(f"{out} must end in {suffix} (--format {form})")
+    if out is not None and format_of(out) != form:
+        raise ValueError(f"{out} has the suffix of --format {format_of(out)}")
+    if kind in ("prompts", "ratings") and form not in ("jsonl", "csv"):
+        raise ValueError(f"{form} does not support {kind}; use jsonl or csv")
 
 
 def write_dataset(

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Integer, RowMapping, bindparam, exists, or_, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.records import Prompt, Ranking, sha256_of
+from understudy.store.adding import add_rows, insert_new
 from understudy.store.engine import glancing, is_sqlite, writing, writing_once
 from understudy.store.labeling_tables import (
     assignments,
@@ -27,7 +28,7 @@ from understudy.store.labeling_tables import (
     withdrawals,
 )
 from understudy.store.queue.leases import free_slot, lock_assignment, state_after_skips
-from understudy.store.repository import Store, add_rows, insert_new
+from understudy.store.repository import Store
 from understudy.store.rows import Label, Row, kind_of, label_row, packed, prompt_row
 from understudy.store.tables import labels, prompts, ranked_responses, users
 

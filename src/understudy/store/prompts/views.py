@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Select, case, literal, select, union_all
 
+from understudy.store.adding import insert_new
 from understudy.store.engine import glancing, writing
 from understudy.store.labeling_tables import accounts, assignments, items, prompt_views
-from understudy.store.repository import Store, insert_new
+from understudy.store.repository import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,25 +11,14 @@ Statements are built once, here: building them takes longer than running them.
 import json
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    RowMapping,
-    Select,
-    and_,
-    bindparam,
-    exists,
-    func,
-    or_,
-    select,
-)
+from sqlalchemy import Connection, RowMapping, Select, bindparam, exists, func, or_, select
 
 from understudy.records.written import WRITER
-from understudy.store.accounts.alarms import raise_flag, skips_in_a_row
-from understudy.store.audit import append
+from understudy.store.accounts.alarms import raise_flag
 from understudy.store.engine import glancing, is_sqlite, reading, writing, writing_once
 from understudy.store.labeling_tables import (
     accounts,
@@ -41,7 +30,7 @@ from understudy.store.labeling_tables import (
     settings,
     submissions,
 )
-from understudy.store.queue.pace import count_work
+from understudy.store.queue.pace import count_work, skips_in_a_row
 from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
 from understudy.store.settings import GOLD_RATE
@@ -53,12 +42,20 @@ PURPOSES = {
     "researcher": ("training", "evaluation"),
 }
 """The purposes of items that each role labels."""
+
+
 KINDS = ("rank", "demonstrate", "write")
 """Kinds of items, in the order in which labelers who choose none get them."""
+
+
 SET_ASIDE_AFTER = 3
 """Skips after which an item is set aside until the owner has looked at it."""
+
+
 SKIPS_IN_A_ROW = 5
 """Skips in a row that raise a flag, and again after each further such number."""
+
+
 GoldDue = Callable[[int, int, float], bool]
 """Whether the next item is to be gold, from: items done, gold ones among them, the set rate."""
 
@@ -221,42 +218,10 @@ def view(store: Store, assignment_id: str, account_id: str) -> tuple[RowMapping,
         return row, {one.id: one.response for one in texts}
 
 
-def texts_of(store: Store, response_ids: Sequence[str]) -> dict[str, str]:
-    """Response id -> text."""
-    query = select(responses.c.id, responses.c.response)
-    with reading(store.engine) as connection:
-        rows = connection.execute(query.where(responses.c.id.in_(list(response_ids))))
-        return {row.id: row.response for row in rows}
-
-
 def left_for(store: Store, taker: Taker) -> dict[str, int]:
     """Kind -> number of items that the labeler could still get."""
     with reading(store.engine) as connection:
         return {row.kind: row.number for row in connection.execute(_LEFT, _asked(taker))}
-
-
-def nobody_left(store: Store) -> dict[str, int]:
-    """Purpose -> number of open items that want more labelers than there are."""
-    query = select(items.c.purpose, func.count()).where(NOBODY_LEFT).group_by(items.c.purpose)
-    with reading(store.engine) as connection:
-        return {row[0]: int(row[1]) for row in connection.execute(query)}
-
-
-def end_waiting(store: Store, *, by: str, at: str) -> tuple[int, int]:
-    """End the items that nobody is left to label: (items done with the labels that they have, items
-    set aside for the owner because they have none)."""
-    with writing(store.engine) as connection:
-        done = connection.execute(
-            items.update()
-            .where(NOBODY_LEFT, items.c.num_done > 0)
-            .values(wanted=items.c.num_done, state="done")
-        ).rowcount
-        aside = connection.execute(
-            items.update().where(NOBODY_LEFT).values(state="set_aside")
-        ).rowcount
-        body = {"done": done, "set_aside": aside}
-        append(connection, at=at, account_id=by, action="queue.ended", body=body)
-    return done, aside
 
 
 def change_live(connection: Connection, item_id: str, change: int) -> None:
@@ -281,8 +246,6 @@ def state_after_skips(state: str, num_skips: int) -> str:
 
 
 # Parts of `take`
-
-
 def _lease_again(connection: Connection, row: RowMapping, *, at: str, expires_at: str) -> bool:
     """Lease an expired assignment again, if a slot is free; its item is locked."""
     slot = None
@@ -376,21 +339,30 @@ def _count_skip(connection: Connection, item_id: str, change: int) -> None:
 
 
 # Statements
-
 _ROOM = (items.c.state == "open") & (items.c.num_done + items.c.num_live < items.c.wanted)
+
+
 _THIS = (assignments.c.id == bindparam("id_")) & (assignments.c.account_id == bindparam("account"))
+
+
 _ACCOUNTS = assignments.c.account_id == bindparam("account")
+
+
 _LOCK_ACCOUNT = (
     select(select(settings.c.value).where(settings.c.name == GOLD_RATE).scalar_subquery())
     .where(accounts.c.id == bindparam("account"))
     .with_for_update(of=accounts)
 )
 """Its row also has the rate of gold items, which saves a round trip."""
+
+
 _LOCK_ITEM = (
     select(items.c.id, items.c.state, items.c.num_skips)
     .where(items.c.id == bindparam("item"))
     .with_for_update()
 )
+
+
 _MINE = (
     select(assignments.c.id, assignments.c.state, items.c.kind, _ROOM.label("has_room"))
     .join(items)
@@ -401,6 +373,8 @@ _MINE = (
     )
     .order_by(assignments.c.beat_at.desc())
 )
+
+
 _EXPIRED_ITEMS = (
     select(assignments.c.item_id)
     .where(assignments.c.state == "leased", assignments.c.expires_at <= bindparam("at"))
@@ -408,17 +382,25 @@ _EXPIRED_ITEMS = (
     .order_by(assignments.c.item_id)
     .limit(100)
 )
+
+
 _BEAT = (
     assignments.update()
     .where(_THIS, assignments.c.state == "leased", assignments.c.expires_at > bindparam("at"))
     .values(beat_at=bindparam("at"), expires_at=bindparam("until"))
 )
+
+
 _STATE = select(assignments.c.state).where(_THIS)
+
+
 _LOCK_ITEM_OF = (
     select(items.c.id)
     .where(items.c.id == select(assignments.c.item_id).where(_THIS).scalar_subquery())
     .with_for_update()
 )
+
+
 _OWN = (
     select(
         assignments,
@@ -436,6 +418,8 @@ _OWN = (
     .join(items)
     .where(_THIS)
 )
+
+
 _VIEW = (
     select(
         assignments,
@@ -456,28 +440,40 @@ _VIEW = (
     .outerjoin(submissions, submissions.c.id == assignments.c.submission_id)
     .where(_THIS)
 )
+
+
 _TEXTS = (
     select(responses.c.id, responses.c.response)
     .join(item_responses, item_responses.c.response_id == responses.c.id)
     .where(item_responses.c.item_id == bindparam("item"))
 )
+
+
 _RESPONSES = (
     select(item_responses.c.response_id)
     .where(item_responses.c.item_id == bindparam("item"))
     .order_by(item_responses.c.place)
 )
+
+
 _CHANGE_LIVE = (
     items.update()
     .where(items.c.id == bindparam("item"))
     .values(num_live=items.c.num_live + bindparam("change"))
 )
+
+
 _SLOTS = select(assignments.c.slot).where(
     assignments.c.item_id == bindparam("item"),
     assignments.c.stage == "work",
     assignments.c.state.in_(("leased", "done")),
     assignments.c.slot.is_not(None),
 )
+
+
 _INSERT = assignments.insert()
+
+
 _TRIAL = (
     select(gold_items.c.item_id)
     .where(
@@ -511,39 +507,6 @@ def _open_to_taker(*columns: Any) -> Select[Any]:
     )
 
 
-def _nobody_left() -> Any:
-    """An open item without a lease that no active account can still get."""
-    wrote = (
-        (labels.c.prompt_id == items.c.prompt_id)
-        & (labels.c.kind == "demonstration")
-        & (labels.c.labeler_id == accounts.c.id)
-    )
-    asked = (prompts.c.id == items.c.prompt_id) & (prompts.c.user_id == WRITER + accounts.c.id)
-    had = (assignments.c.item_id == items.c.id) & (assignments.c.account_id == accounts.c.id)
-    may = or_(
-        *(
-            (accounts.c.role == role) & items.c.purpose.in_(purposes)
-            for role, purposes in PURPOSES.items()
-        )
-    )
-    somebody = exists().where(
-        accounts.c.stage == "active",
-        accounts.c.disabled_at.is_(None),
-        may,
-        ~exists().where(had).correlate(items, accounts),
-        or_(items.c.kind != "rank", ~exists().where(wrote).correlate(items, accounts)),
-        ~exists().where(asked).correlate(items, accounts),
-    )
-    return and_(
-        items.c.state == "open",
-        items.c.pool != "gold",
-        items.c.num_live == 0,
-        items.c.num_done < items.c.wanted,
-        ~somebody.correlate(items),
-    )
-
-
-NOBODY_LEFT = _nobody_left()
 _ONE = (
     _open_to_taker(items.c.id, (items.c.num_done + items.c.num_live).label("taken"))
     .where(items.c.kind == bindparam("kind"))
@@ -551,13 +514,21 @@ _ONE = (
     .limit(1)
     .with_for_update(of=items, skip_locked=True)
 )
+
+
 _CANDIDATES = _ONE.where(items.c.pool.in_(("single", "calibration")))
+
+
 _MIXED = (
     (gold_items.c.item_id == items.c.id)
     & (gold_items.c.use == "mixed")
     & gold_items.c.retired_at.is_(None)
 )
+
+
 _GOLD = _ONE.where(items.c.pool == "gold", exists().where(_MIXED))
+
+
 _LEFT = (
     _open_to_taker(items.c.kind, func.count().label("number"))
     .where(items.c.pool != "gold")

@@ -1,17 +1,118 @@
-"""What a labeler has done, and how fast."""
+"""What labelers have done, and how fast."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, case, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, case, func, select, true
 
-from understudy.store.accounts.alarms import skips_in_a_row
 from understudy.store.engine import reading
-from understudy.store.labeling_tables import assignments, gold_items, items
+from understudy.store.labeling_tables import (
+    assignments,
+    gold_items,
+    item_responses,
+    items,
+    submissions,
+)
 from understudy.store.repository import Store
-from understudy.store.tables import prompts
+from understudy.store.tables import prompts, responses
+
+FINISHED = ("done", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    """One labeler's work on a day (UTC)."""
+
+    day: str
+    account_id: str
+    done: int
+    skipped: int
+
+
+def days(store: Store, since: str = "") -> list[DayCount]:
+    """Every labeler's work by day."""
+    day = func.substr(assignments.c.done_at, 1, 10)
+    query = (
+        select(day, assignments.c.account_id, assignments.c.state, func.count())
+        .where(
+            assignments.c.stage == "work",
+            assignments.c.state.in_(FINISHED),
+            assignments.c.done_at >= since,
+        )
+        .group_by(day, assignments.c.account_id, assignments.c.state)
+    )
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    with reading(store.engine) as connection:
+        for when, account_id, state, number in connection.execute(query):
+            found.setdefault((when, account_id), {})[state] = number
+    return [
+        DayCount(when, account_id, of.get("done", 0), of.get("skipped", 0))
+        for (when, account_id), of in sorted(found.items())
+    ]
+
+
+def recent_work(store: Store, account_id: str | None = None, last: int = 120) -> list[RowMapping]:
+    """The latest items of every account (or one), oldest first, with what was sent and its
+    length."""
+    place = func.row_number().over(
+        partition_by=assignments.c.account_id,
+        order_by=(assignments.c.done_at.desc(), assignments.c.id),
+    )
+    numbered: Any = (
+        select(assignments, place.label("place"))
+        .where(
+            assignments.c.stage == "work",
+            assignments.c.state.in_(FINISHED),
+            true() if account_id is None else assignments.c.account_id == account_id,
+        )
+        .subquery()
+    )
+    query = (
+        select(
+            numbered.c.account_id,
+            numbered.c.state,
+            numbered.c.done_at,
+            numbered.c.seconds,
+            items.c.kind,
+            items.c.prompt_id,
+            submissions.c.body,
+            _characters().label("characters"),
+        )
+        .join_from(numbered, items, items.c.id == numbered.c.item_id)
+        .outerjoin(submissions, submissions.c.id == numbered.c.submission_id)
+        .where(numbered.c.place <= last)
+        .order_by(numbered.c.account_id, numbered.c.done_at, numbered.c.id)
+    )
+    with reading(store.engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def _characters() -> Any:
+    """Total length of an item's responses, which labelers read before ranking."""
+    return (
+        select(func.coalesce(func.sum(func.length(responses.c.response)), 0))
+        .join_from(item_responses, responses)
+        .where(item_responses.c.item_id == items.c.id)
+        .correlate(items)
+        .scalar_subquery()
+    )
+
+
+def work_seconds(store: Store) -> dict[str, list[float]]:
+    """Account -> active seconds of each of its items, where known."""
+    query = select(assignments.c.account_id, assignments.c.seconds).where(
+        assignments.c.stage == "work",
+        assignments.c.state == "done",
+        assignments.c.seconds.is_not(None),
+    )
+    found: dict[str, list[float]] = {}
+    with reading(store.engine) as connection:
+        for account_id, seconds in connection.execute(query):
+            found.setdefault(account_id, []).append(float(seconds or 0.0))
+    return found
+
 
 PAGE = 50
 
@@ -117,8 +218,22 @@ _WORK = (
 )
 
 
-def gold_of(store: Store, item_id: str) -> RowMapping | None:
-    """The researcher's own answer to an item."""
-    with reading(store.engine) as connection:
-        query = select(gold_items).where(gold_items.c.item_id == item_id)
-        return connection.execute(query).mappings().first()
+def skips_in_a_row(connection: Connection, account_id: str) -> int:
+    """How many of an account's latest items in a row were skipped."""
+    streak = 0
+    for state in connection.execute(_SKIPPED, {"account": account_id}).scalars():
+        if state == "done":
+            break
+        streak += 1
+    return streak
+
+
+_SKIPPED = (
+    select(assignments.c.state)
+    .where(
+        assignments.c.account_id == bindparam("account"),
+        assignments.c.state.in_(("done", "skipped")),
+    )
+    .order_by(assignments.c.done_at.desc())
+    .limit(100)
+)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import exists, func, select
 
+from understudy.store.adding import BATCH, insert_new
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import item_responses, items
-from understudy.store.repository import BATCH, Store, insert_new
+from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
 from understudy.store.tables import labels, prompts, responses
 

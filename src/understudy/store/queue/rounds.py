@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, select, update
 
+from understudy.store.adding import BATCH
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import assignments, item_responses, items
 from understudy.store.queue.plan import NewItem, Overlap, item_row
-from understudy.store.repository import BATCH, Store
+from understudy.store.repository import Store
 from understudy.store.tables import prompts, responses
 
 How = Literal["together", "apart", "leave"]

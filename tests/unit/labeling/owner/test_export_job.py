@@ -13,13 +13,13 @@ from tests.labeling_client import Unwelcome
 from tests.stores import LABELERS, fill, make_project
 from tests.unit.labeling.project import Careful, label_everything, team
 
+from understudy.commands.users import ForgetConfig, forget
 from understudy.labeling.owner.export_job import run_job
 from understudy.labeling.owner.exports import resume, start
 from understudy.labeling.parts import LabelApp
 from understudy.records import file_hash
 from understudy.store.engine import writing
 from understudy.store.exports.jobs import add_job, job, set_job, unfinished
-from understudy.store.forget import ForgetConfig, forget
 from understudy.store.labeling_tables import accounts
 
 

@@ -9,9 +9,9 @@ from sqlalchemy import create_engine, make_url
 from tests.postgres import Server, program
 from tests.stores import LABELERS, answer, labels_of
 
+from understudy.commands.users import ForgetConfig, forget
 from understudy.records import Prompt
 from understudy.store.engine import make_engine
-from understudy.store.forget import ForgetConfig, forget
 from understudy.store.migrate import upgrade
 from understudy.store.project import FILE, Project
 

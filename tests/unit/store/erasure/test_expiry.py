@@ -7,11 +7,11 @@ import pytest
 from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.cli import main
+from understudy.commands.export import ExportConfig, export
 from understudy.records import Prompt
 from understudy.store.engine import writing
-from understudy.store.erasure.expiry import ExpireConfig, cutoff, expire
-from understudy.store.exports.files import ExportConfig, export
-from understudy.store.maintenance import CheckConfig, check
+from understudy.store.erasure.expiry import cutoff, expire
+from understudy.store.maintenance import check
 from understudy.store.project import FILE, open_project
 from understudy.store.prompts.log import Event, PromptLog
 from understudy.store.tables import prompts
@@ -50,14 +50,14 @@ def aged(project):
 
 
 def test_old_prompts_go_with_all_that_hangs_on_them(aged) -> None:
-    dry = expire(ExpireConfig(project=aged.folder, dry_run=True), at=AT)
+    dry = expire(aged, dry_run=True, at=AT)
     assert dry.table().startswith(
         "would delete prompts from before 2026-04-02T12:00:00.000000+00:00 (kept for 90 days): 4 "
         "prompts with 21 labels in the store, 2 rows of the log"
     )
     assert "  old of ann, sent 2026-03-31T23:00:00.000000+00:00" in dry.table()
     assert len(list(aged.open_store().prompts())) == 7
-    done = expire(ExpireConfig(project=aged.folder), at=AT)
+    done = expire(aged, at=AT)
     assert (done.num_prompts, done.num_labels, done.num_logged) == (4, 21, 2)
     assert done.datasets == dry.datasets
     assert len(done.datasets) == 1
@@ -68,13 +68,13 @@ def test_old_prompts_go_with_all_that_hangs_on_them(aged) -> None:
     log.close()
     for path in aged.folder.rglob("*"):
         assert not path.is_file() or b"5d81c" not in path.read_bytes(), path
-    assert "the store is sound" in check(CheckConfig(project=aged.folder))
-    again = expire(ExpireConfig(project=aged.folder), at=AT)
+    assert "the store is sound" in check(aged)
+    again = expire(aged, at=AT)
     assert again.nothing
 
 
 def test_days_that_are_given_win_over_the_projects(aged) -> None:
-    dry = expire(ExpireConfig(project=aged.folder, days=365, dry_run=True), at=AT)
+    dry = expire(aged, days=365, dry_run=True, at=AT)
     assert dry.nothing
     assert "would delete" in dry.table()
 
@@ -122,11 +122,11 @@ def test_what_cannot_be_dated_is_kept_and_said(project) -> None:
     with writing(store.engine) as connection:
         for name, time in times.items():
             connection.execute(prompts.update().where(prompts.c.id == name).values(created_at=time))
-    dry = expire(ExpireConfig(project=project.folder, days=1, dry_run=True), at=AT).table()
+    dry = expire(project, days=1, dry_run=True, at=AT).table()
     assert "old of ann, sent 2020-01-01T08:00:00.000000+00:00" in dry
     assert "short of ann, sent 2020-06-01T10:00:00.000000+00:00" in dry
     assert "kept: 4 prompts whose created_at is not a full time, like ''" in dry
-    assert expire(ExpireConfig(project=project.folder, days=1), at=AT).num_prompts == 2
+    assert expire(project, days=1, at=AT).num_prompts == 2
     left = {prompt.id for prompt in store.prompts()}
     assert left == {"epoch", "american", "empty", "year", "new"}
     store.engine.dispose()

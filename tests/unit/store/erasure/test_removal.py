@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from tests.stores import LABELERS, answer, fill, labels_of
 
+from understudy.commands.export import ExportConfig, export
+from understudy.commands.users import ForgetConfig, forget
 from understudy.records import Prompt, file_hash
 from understudy.store.engine import SQLITE_PRAGMAS
 from understudy.store.erasure import removal
-from understudy.store.exports.files import ExportConfig, export
-from understudy.store.forget import ForgetConfig, forget
-from understudy.store.lineage import LineageConfig, lineage
-from understudy.store.maintenance import BackupConfig, CheckConfig, backup, check
+from understudy.store.lineage import lineage
+from understudy.store.maintenance import backup, check
 from understudy.store.prompts.log import Event, PromptLog
-from understudy.store.repository import User
+from understudy.store.prompts.records import User
 
 CANARY = "canary 7f3a9 in a prompt that nobody else wrote \u2713"
 
@@ -60,18 +60,18 @@ def used(project):
 
 
 def test_a_models_lineage_leads_to_the_users(used) -> None:
-    tree = lineage(LineageConfig(model=used.runs / "ppo" / "model", project=used.folder))
+    tree = lineage(used.open_store(), used.runs / "ppo" / "model")
     lines = [line.strip() for line in tree.splitlines()]
     assert lines[0].startswith(f"run {used.runs.resolve() / 'ppo'} (stage sft, code abc, seed 3)")
     assert any(line.startswith(f"run {used.runs.resolve() / 'sft'}") for line in lines)
     assert lines.count("labelers: 2: l1 (training), l2 (training)") == 1
-    tree = lineage(LineageConfig(model=used.runs / "sft", project=used.folder))
+    tree = lineage(used.open_store(), used.runs / "sft")
     assert "data: dataset ds-" in tree
     assert "5 demonstrations for training" in tree
     assert "labelers: 2: l1 (training), l2 (training)" in tree
     assert "users: 4: leaving, u0, u1, u2" in tree
     with pytest.raises(ValueError, match="is not in a run folder"):
-        lineage(LineageConfig(model=used.folder, project=used.folder))
+        lineage(used.open_store(), used.folder)
 
 
 def test_forgetting_leaves_no_byte_and_names_what_was_made(used, backend: str) -> None:
@@ -94,8 +94,8 @@ def test_forgetting_leaves_no_byte_and_names_what_was_made(used, backend: str) -
             assert b"7f3a9" not in content, path
             assert b"leaving" not in content, path
     assert len(data.read_text().splitlines()) == before - 2
-    assert "the store is sound" in check(CheckConfig(project=used.folder))
-    tree = lineage(LineageConfig(model=used.runs / "sft", project=used.folder))
+    assert "the store is sound" in check(used)
+    tree = lineage(used.open_store(), used.runs / "sft")
     assert "2 forgotten since" in tree  # the run's hash still leads to the dataset
     assert "users: 3: u0, u1, u2" in tree
     with pytest.raises(ValueError, match="there is no user 'leaving'"):
@@ -106,13 +106,13 @@ def test_forgetting_leaves_no_byte_and_names_what_was_made(used, backend: str) -
 
 
 def test_a_backup_is_a_store(used, backend: str, tmp_path: Path) -> None:
-    backup(BackupConfig(out=tmp_path / "copy", project=used.folder))
+    backup(used, tmp_path / "copy")
     with pytest.raises(ValueError, match="exists"):
-        backup(BackupConfig(out=tmp_path / "copy", project=used.folder))
+        backup(used, tmp_path / "copy")
     assert CANARY.encode() in (tmp_path / "copy.log").read_bytes()
     if backend == "sqlite":
         (tmp_path / "copy").rename(used.folder / "store.sqlite")
-        assert "the store is sound" in check(CheckConfig(project=used.folder))
+        assert "the store is sound" in check(used)
 
 
 def test_a_run_that_was_cut_short_is_made_good_by_the_next(used, monkeypatch) -> None:
@@ -126,7 +126,7 @@ def test_a_run_that_was_cut_short_is_made_good_by_the_next(used, monkeypatch) ->
         with pytest.raises(KeyboardInterrupt):
             forget(ForgetConfig(user="leaving", project=used.folder))
     assert b"7f3a9" in data.read_bytes()
-    assert "a removal is unfinished" in check(CheckConfig(project=used.folder))
+    assert "a removal is unfinished" in check(used)
     result = forget(ForgetConfig(user="leaving", project=used.folder))
     assert result.num_prompts == 0
     assert len(result.datasets) == 2  # which nothing in the store says any more
@@ -149,7 +149,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(used) -> None:
 
 def test_backups_are_named(used, tmp_path: Path) -> None:
     for name in ("gone", "[kept]"):
-        backup(BackupConfig(out=tmp_path / name, project=used.folder))
+        backup(used, tmp_path / name)
     (tmp_path / "gone").unlink()
     (tmp_path / "gone.log").unlink()
     (tmp_path / ".gone.0af.tmp").write_text("a backup that was killed")

@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy import insert, select
 from tests.stores import LABELERS, fill, labels_of
 
+from understudy.commands.export import ExportConfig, export
 from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
 from understudy.store.engine import StoreRefused, reading, writing
 from understudy.store.exports.datasets import dataset_members, freeze
-from understudy.store.exports.files import ExportConfig, export, write_dataset
+from understudy.store.exports.files import Selection, write_dataset
 from understudy.store.exports.formats import SUFFIXES
-from understudy.store.maintenance import CheckConfig, StoreDamaged, check
+from understudy.store.maintenance import StoreDamaged, check
 from understudy.store.tables import dataset_records, labels
 
 KINDS = {"demonstrations": Demonstration, "rankings": Ranking, "ratings": Rating}
@@ -57,7 +58,7 @@ def test_training_takes_training_labelers_and_no_test_users(filled, kind: str) -
     export(both)
     records = read_records(project.datasets / f"{kind}-evaluation-test.jsonl", KINDS[kind])
     assert {record.labeler_id for record in records} == {"l1", "h1"}
-    assert "the store is sound" in check(CheckConfig(project=project.folder))
+    assert "the store is sound" in check(project)
 
 
 def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
@@ -65,11 +66,14 @@ def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
     for name, role in (("h1", "held_out"), ("s1", "researcher")):
         for kind in KINDS:
             config = ExportConfig(kind=kind, project=project.folder, labelers=("l1", name))
-            for ask in (lambda c=config: freeze(store, c), lambda c=config: export(c)):
+            for ask in (
+                lambda c=config: freeze(store, c.selection, project.folder),
+                lambda c=config: export(c),
+            ):
                 with pytest.raises(ValueError, match=f"'{name}' is {role}: .* never takes"):
                     ask()
     config = ExportConfig(kind="rankings", project=project.folder)
-    dataset_id, number = freeze(store, config)
+    dataset_id, number = freeze(store, config.selection, project.folder)
     held_out = select(labels.c.id, labels.c.prompt_id, labels.c.labeler_role)
     with reading(store.engine) as connection:
         label = connection.execute(held_out.where(labels.c.labeler_id == "h1")).first()
@@ -105,17 +109,17 @@ def test_a_revision_by_the_labeler_replaces_and_the_old_one_leaves(filled) -> No
 def test_the_same_query_gives_the_same_bytes(filled, tmp_path: Path) -> None:
     project, store = filled
     config = ExportConfig(kind="rankings", project=project.folder, rubric="v1")
-    first = freeze(store, config)
+    first = freeze(store, config.selection, project.folder)
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     write_dataset(store, project, first[0], one)
     store.add_labels([labels_of(next(store.prompts()), LABELERS[1])[1]])  # a rating
-    assert freeze(store, config) == first
+    assert freeze(store, config.selection, project.folder) == first
     write_dataset(store, project, first[0], two)
     assert one.read_bytes() == two.read_bytes()
     with pytest.raises(ValueError, match="exists; pass --overwrite"):
         write_dataset(store, project, first[0], two)
     store.add_labels([labels_of(next(store.prompts()), LABELERS[1])[2]])  # a ranking
-    second = freeze(store, config)
+    second = freeze(store, config.selection, project.folder)
     assert second[0] != first[0]
     assert second[1] == first[1] + 1
     third = tmp_path / "three.jsonl"
@@ -129,11 +133,11 @@ def test_other_formats_have_names_of_their_own(filled, tmp_path: Path, form: str
     export(ExportConfig(kind="rankings", project=project.folder, format=form))
     path = project.datasets / f"rankings-training{SUFFIXES[form]}"
     again = tmp_path / f"again{SUFFIXES[form]}"
-    dataset_id, number = freeze(store, ExportConfig(kind="rankings", project=project.folder))
+    dataset_id, number = freeze(store, Selection(kind="rankings"), project.folder)
     write_dataset(store, project, dataset_id, again)
     assert path.read_bytes() == again.read_bytes()
     assert number == len([1 for label in store.labels() if isinstance(label, Ranking)]) - 8
-    assert "the store is sound" in check(CheckConfig(project=project.folder))
+    assert "the store is sound" in check(project)
     with pytest.raises(ValueError, match=f"must end in {SUFFIXES[form]}"):
         ExportConfig(kind="rankings", format=form, out=tmp_path / "x.jsonl")
     with pytest.raises(ValueError, match=f"{form} does not support prompts"):
@@ -145,13 +149,13 @@ def test_other_formats_have_names_of_their_own(filled, tmp_path: Path, form: str
 def test_records_that_were_deleted_and_have_come_again_are_in_it_again(filled) -> None:
     project, store = filled
     config = ExportConfig(kind="rankings", project=project.folder)
-    first = freeze(store, config)
+    first = freeze(store, config.selection, project.folder)
     gone = [label for label in store.labels() if isinstance(label, Ranking)]
     with writing(store.engine) as connection:
         connection.execute(labels.delete().where(labels.c.kind == "ranking"))
     assert list(dataset_members(store, first[0])) == []
     store.add_labels(gone)
-    assert freeze(store, config) == first
+    assert freeze(store, config.selection, project.folder) == first
     assert sum(1 for _ in dataset_members(store, first[0])) == first[1]
 
 
@@ -176,7 +180,7 @@ def test_an_interrupted_export_goes_on(filled, tmp_path: Path) -> None:
     project, store = filled
     store.add_prompts(Prompt(id=f"q{i:04}", prompt=f"Q {i}", user_id="u0") for i in range(1100))
     store.set_intake((replace(p, split="train") for p in store.prompts(built=False)), [])
-    name, number = freeze(store, ExportConfig(kind="prompts", project=project.folder))
+    name, number = freeze(store, Selection(kind="prompts"), project.folder)
     whole = tmp_path / "whole.jsonl"
     write_dataset(store, project, name, whole)
     assert len(rows(whole)) == number == 1104
@@ -196,22 +200,22 @@ def test_an_empty_training_export_says_why(project) -> None:
     with pytest.raises(
         ValueError, match="no prompt has a split yet; run `understudy prompts build"
     ):
-        freeze(store, prompts)
+        freeze(store, prompts.selection, project.folder)
     store.set_intake([replace(p, split="test") for p in store.prompts(built=False)], [])
     for kind, number in (("prompts", 6), ("rankings", 12)):
         config = ExportConfig(kind=kind, project=project.folder)
         with pytest.raises(ValueError, match=f"none of the {number} {kind} may be .* evaluation"):
-            freeze(store, config)
-    assert freeze(store, replace(prompts, purpose="evaluation"))[1] == 6
+            freeze(store, config.selection, project.folder)
+    assert freeze(store, replace(prompts, purpose="evaluation").selection, project.folder)[1] == 6
     store.engine.dispose()
 
 
 def test_nothing_to_export_and_wrong_asks(filled) -> None:
     project, store = filled
     with pytest.raises(ValueError, match="the store has no rankings"):
-        freeze(store, ExportConfig(kind="rankings", project=project.folder, labelers=("l2",)))
+        freeze(store, Selection(kind="rankings", labelers=("l2",)), project.folder)
     with pytest.raises(ValueError, match="'x' is not in the store"):
-        freeze(store, ExportConfig(kind="rankings", project=project.folder, labelers=("x",)))
+        freeze(store, Selection(kind="rankings", labelers=("x",)), project.folder)
     for wrong in ({"split": "test"}, {"out": Path("x.csv")}):
         with pytest.raises(ValueError, match=r"evaluation|jsonl"):
             ExportConfig(kind="rankings", **wrong)
@@ -223,4 +227,4 @@ def test_check_finds_a_changed_dataset(filled) -> None:
     path = project.datasets / "ratings-training.jsonl"
     path.write_text(path.read_text().replace('"likert": 6', '"likert": 1'))
     with pytest.raises(StoreDamaged, match="differs from what was exported"):
-        check(CheckConfig(project=project.folder))
+        check(project)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tests.stores import fill
 
 from understudy.cli import main
+from understudy.commands.export import ExportConfig, export
+from understudy.commands.users import ForgetConfig, forget
 from understudy.records import Prompt, Rating, read_records
-from understudy.store.exports.files import ExportConfig, export
 from understudy.store.exports.spreadsheet import BOM, FORMULA, cell, csv_lines
-from understudy.store.forget import ForgetConfig, forget
-from understudy.store.maintenance import CheckConfig, check
+from understudy.store.maintenance import check
 
 TEXTS = st.text(alphabet="=+-@\t\r\n'\",;a1\u00e9\uff1d")
 
@@ -57,7 +57,7 @@ def test_an_export_for_spreadsheets_is_a_dataset_too(project, kind: str) -> None
         assert {rating.note for rating in ratings} == {"=1+1"}  # what trainers read is as it was
     forget(ForgetConfig(user="u1", project=project.folder))
     assert len(_rows(path)) == 4
-    assert "the store is sound" in check(CheckConfig(project=project.folder))
+    assert "the store is sound" in check(project)
 
 
 def _in_train(prompt: Prompt) -> Prompt:

@@ -166,7 +166,7 @@ def shares_of(texts: tuple[str, ...]) -> dict[str, float]:
 
 
 def _said(store: "Store") -> dict[str, dict[str, str | list[str]]]:
-    from understudy.store.work_reads import descriptions
+    from understudy.store.accounts.descriptions import descriptions
 
     return {
         row["account_id"]: json.loads(row["body"])

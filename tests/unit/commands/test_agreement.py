@@ -11,9 +11,9 @@ from tests.unit.trust.people import Person, prompt, responses
 from understudy.cli import main
 from understudy.labeling.collect import collect_rankings
 from understudy.records import LabelerInfo, write_records
+from understudy.store.accounts.descriptions import describe_oneself
 from understudy.store.engine import writing
 from understudy.store.labeling_tables import accounts
-from understudy.store.trust_writes import describe_oneself
 
 PROMPTS = [prompt(i) for i in range(40)]
 CAREFUL = [Careful("ann"), Careful("ben", mistakes=0.1)]

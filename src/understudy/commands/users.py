@@ -1,4 +1,4 @@
-"""Commands about people: users with their keys, labelers with their labels."""
+"""`understudy users add | key | revoke | list | forget`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,21 +6,11 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from understudy.records import (
-    Demonstration,
-    LabelerInfo,
-    Ranking,
-    Rating,
-    Response,
-    iter_records,
-)
 from understudy.store.project import open_project
 
 if TYPE_CHECKING:
-    from understudy.store.repository import Added, User
-
-EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
-"""Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
+    from understudy.store.erasure.removal import Removed
+    from understudy.store.prompts.records import User
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +33,7 @@ class AddUserConfig:
 
 def add_user(config: AddUserConfig) -> str:
     """Add or change."""
-    from understudy.store.repository import User
+    from understudy.store.prompts.records import User
 
     store = open_project(config.project).open_store()
     store.add_user(User(config.user, config.organization, config.consent))
@@ -142,66 +132,22 @@ def _user_line(user: "User") -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AddLabelsConfig:
-    """Add labelers, responses and labels from files of records to the store."""
+class ForgetConfig:
+    """Delete a user with all dependent data, and list what was made from it."""
 
+    user: Positional[str]
+    """The user's id."""
     project: Path = Path()
     """The project's folder."""
-    labelers: Path | None = None
-    """Labelers, .jsonl or .parquet; a labeler's role never changes."""
-    responses: Path | None = None
-    """Responses, where they were not sampled into the store."""
-    demonstrations: Path | None = None
-    """Demonstrations; their prompts and labelers must be in the store."""
-    rankings: Path | None = None
-    """Rankings; their prompts and labelers must be in the store."""
-    ratings: Path | None = None
-    """Ratings; their prompts, labelers and responses must be in the store."""
+    dry_run: bool = False
+    """Only list what would be deleted."""
 
 
-def add_labels(config: AddLabelsConfig) -> str:
-    """Add them in order of dependency."""
-    store = open_project(config.project).open_store()
-    added: dict[str, Added] = {}
-    if config.labelers is not None:
-        added["labelers"] = store.add_labelers(iter_records(config.labelers, LabelerInfo))
-    if config.responses is not None:
-        added["responses"] = store.add_responses(iter_records(config.responses, Response))
-    if config.demonstrations is not None:
-        records = iter_records(config.demonstrations, Demonstration)
-        added["demonstrations"] = store.add_labels(records)
-    if config.rankings is not None:
-        added["rankings"] = store.add_labels(iter_records(config.rankings, Ranking))
-    if config.ratings is not None:
-        added["ratings"] = store.add_labels(iter_records(config.ratings, Rating))
-    if not added:
-        raise ValueError("name at least one file: --labelers, --demonstrations, --rankings ...")
-    return "\n".join(f"{name}: {one.new:,} new, {one.known:,} known" for name, one in added.items())
+def forget(config: ForgetConfig) -> "Removed":
+    """Delete the user; ValueError if neither the store nor the log knows them.
 
+    Running it again for the same user finishes an interrupted removal.
+    """
+    from understudy.store.erasure.removal import forget_user
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RubricConfig:
-    """Add a version of the labelers' instructions; a version never changes."""
-
-    version: Positional[str]
-    """Name of the version, which labels record."""
-    instructions: Path
-    """Text file with the instructions."""
-    priorities: tuple[str, ...]
-    """Priorities when labeling to train, most important first, like helpful truthful harmless
-    (B.2)."""
-    evaluation_priorities: tuple[str, ...] = EVALUATION_PRIORITIES
-    """Priorities when labeling to evaluate, most important first (B.2)."""
-    project: Path = Path()
-    """The project's folder."""
-
-
-def add_rubric(config: RubricConfig) -> str:
-    """Add."""
-    try:
-        text = config.instructions.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{config.instructions} is not UTF-8 text") from None
-    store = open_project(config.project).open_store()
-    added = store.add_rubric(config.version, text, config.priorities, config.evaluation_priorities)
-    return f"rubric {config.version}: {'added' if added.new else 'known'}"
+    return forget_user(open_project(config.project), config.user, dry_run=config.dry_run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from understudy.labeling.clock import stamp, utc_now
+from understudy.labeling.serve import ADDRESS
 from understudy.records.schema import Role
 from understudy.store import open_project
 
@@ -37,7 +38,7 @@ class InviteConfig:
     """A group of labelers."""
     days: float = 7.0
     """How long the link works."""
-    address: str = "http://127.0.0.1:8080"
+    address: str = ADDRESS
     """Address of the pages, for the link."""
 
     def __post_init__(self) -> None:
@@ -169,7 +170,7 @@ class ResetConfig:
     """The project's folder."""
     days: float = 1.0
     """How long the link works."""
-    address: str = "http://127.0.0.1:8080"
+    address: str = ADDRESS
     """Address of the pages, for the link."""
 
 

@@ -1,0 +1,1 @@
+"""Commands about a project: its users, labelers, labels, exports and store. Free of torch."""

@@ -1,0 +1,66 @@
+"""`understudy export demonstrations | rankings | ratings | prompts`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from understudy.records.schema import Split
+from understudy.store.exports.files import Kind, Purpose, Selection, check_format, write_dataset
+from understudy.store.exports.formats import SUFFIXES, Format
+from understudy.store.project import open_project
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Write a frozen, hashed dataset from the store, for trainers to read."""
+
+    kind: Positional[Kind]
+    """demonstrations, rankings, ratings or prompts."""
+    project: Path = Path()
+    """The project's folder."""
+    out: Path | None = None
+    """The file, with its format's suffix; by default PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
+    format: Format = "jsonl"
+    """jsonl for the trainers here, csv for spreadsheets (it escapes formulas, which is lossy), the
+    others for the programs of that name (see docs/store.md)."""
+    split: Split | None = None
+    """Only prompts of this split: train, valid or test; by default every prompt that intake kept
+    and every label."""
+    purpose: Purpose = "training"
+    """training (only training labelers' records, refused otherwise) or evaluation (everybody's)."""
+    labelers: tuple[str, ...] = ()
+    """Only these labelers' records; by default those of every labeler whose role the purpose
+    allows."""
+    rubric: str | None = None
+    """Only labels that followed this version of the instructions."""
+    overwrite: bool = False
+    """Replace the file `out`."""
+
+    def __post_init__(self) -> None:
+        check_format(self.kind, self.format, self.out)
+        _ = self.selection
+
+    @property
+    def selection(self) -> Selection:
+        """Which records; ValueError for settings that contradict each other."""
+        return Selection(
+            kind=self.kind,
+            split=self.split,
+            purpose=self.purpose,
+            labelers=self.labelers,
+            rubric=self.rubric,
+        )
+
+
+def export(config: ExportConfig) -> str:
+    """Freeze, write and hash; returns a line that says what and where."""
+    from understudy.store.exports.datasets import freeze
+
+    project = open_project(config.project)
+    store = project.open_store()
+    name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
+    out = config.out or project.datasets / f"{name}{SUFFIXES[config.format]}"
+    dataset_id, number = freeze(store, config.selection, project.folder)
+    sha256 = write_dataset(store, project, dataset_id, out, overwrite=config.overwrite)
+    return f"{out}: {number:,} {config.kind}, dataset {dataset_id}, sha256 {sha256}"

@@ -1,0 +1,24 @@
+"""`understudy lineage MODEL`: where a model comes from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from understudy.store.lineage import lineage
+from understudy.store.project import open_project
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineageConfig:
+    """Show what a model was made from: runs, datasets, labelers, prompts, users."""
+
+    model: Positional[Path]
+    """A run folder, or the model folder in one."""
+    project: Path = Path()
+    """The project's folder."""
+
+
+def show_lineage(config: LineageConfig) -> str:
+    """The tree as text; ValueError if the model is not in a run folder."""
+    return lineage(open_project(config.project).open_store(), config.model)
