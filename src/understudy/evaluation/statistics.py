@@ -23,11 +23,12 @@ Legend: N observations, G clusters, M models.
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from understudy.numerics.intervals import normal_quantile, student_quantile, wilson
 
 Array = NDArray[np.float64]
 
@@ -72,7 +73,7 @@ def win_rate(
     variance, quantile = mean_variance(outcomes_N, cluster_N, level)
     constant = np.ptp(outcomes_N) < 1e-12
     effective = num_clusters if constant else rate * (1 - rate) / max(variance, 1e-12)
-    low, high = _wilson(rate, effective, quantile)
+    low, high = wilson(rate, effective, quantile)
     return Interval(rate, low, high, outcomes_N.size)
 
 
@@ -124,8 +125,7 @@ def proportion(count: int, total: int, level: float = 0.95) -> Interval:
     """Wilson's interval for `count` of `total` independent yes/no observations."""
     if not 0 <= count <= total or total == 0:
         raise ValueError(f"{count} of {total} is not a proportion; there must be observations")
-    quantile = student_quantile((1 + level) / 2, math.inf)
-    low, high = _wilson(count / total, total, quantile)
+    low, high = wilson(count / total, total, normal_quantile(level))
     return Interval(count / total, low, high, total)
 
 
@@ -161,7 +161,7 @@ def mean_variance(
     num_clusters = sizes_G.size
     variance = (num_clusters - 1) / num_clusters * float(((moves_G - moves_G.mean()) ** 2).sum())
     freedom = degrees_of_freedom(sizes_G)
-    return variance, student_quantile((1 + level) / 2, freedom)
+    return variance, student_quantile(level, freedom)
 
 
 def degrees_of_freedom(sizes_G: Array) -> float:
@@ -187,27 +187,6 @@ def degrees_of_freedom(sizes_G: Array) -> float:
         - 4 * k * uv * uu / num
     )
     return max(2.0, float(trace**2 / squared))
-
-
-@lru_cache(maxsize=4096)
-def student_quantile(probability: float, freedom: float) -> float:
-    """Quantile of Student's t, by integrating its density over x = sqrt(freedom) tan(angle)."""
-    if freedom > 1e5:
-        freedom = 1e5
-    edge = min(math.pi / 2, 12 / math.sqrt(freedom))
-    angles = np.linspace(-edge, edge, 8001)
-    density = np.cos(angles) ** (freedom - 1)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    angle = float(np.interp(probability, mass / mass[-1], angles))
-    return math.sqrt(freedom) * math.tan(angle)
-
-
-def _wilson(rate: float, effective: float, quantile: float) -> tuple[float, float]:
-    """Wilson's interval from an effective number of observations (ties may make it exceed n)."""
-    shrink = quantile**2 / effective
-    centre = (rate + shrink / 2) / (1 + shrink)
-    half = math.sqrt(shrink * rate * (1 - rate) + shrink**2 / 4) / (1 + shrink)
-    return min(max(0.0, centre - half), rate), max(min(1.0, centre + half), rate)
 
 
 def _checked(values: ArrayLike, low: float, high: float) -> Array:

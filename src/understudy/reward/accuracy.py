@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-_Z95 = 1.959964
+from understudy.numerics.intervals import normal_quantile, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def pairwise_accuracy(
     variance, count = _variance_of_mean(right, clusters)
     rate = float(right.mean())
     worth = rate * (1 - rate) / variance if variance > 0 else count
-    low, high = _wilson(rate, min(worth, len(right)))
+    low, high = wilson(rate, min(worth, len(right)))
     return Accuracy(rate, low, high, len(right), count)
 
 
@@ -65,14 +65,6 @@ def _variance_of_mean(values: np.ndarray, clusters: Sequence[Hashable] | None) -
     residual = np.bincount(of_pair, weights=values - values.mean(), minlength=len(number))
     count = len(number)
     return (residual**2).sum() / len(values) ** 2 * (count / max(count - 1, 1)), count
-
-
-def _wilson(rate: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% interval of a share seen in n observations; never empty, never outside [0,
-    1]."""
-    centre = (rate + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
-    half = _Z95 / (1 + _Z95**2 / n) * np.sqrt(rate * (1 - rate) / n + _Z95**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def length_accuracy(
@@ -105,7 +97,7 @@ def above_length(
         sign * np.asarray(better_lengths, float), sign * np.asarray(worse_lengths, float)
     )
     variance, count = _variance_of_mean(gain, clusters)
-    mean, half = float(gain.mean()), _Z95 * float(np.sqrt(variance))
+    mean, half = float(gain.mean()), normal_quantile() * float(np.sqrt(variance))
     return Accuracy(mean, max(-1.0, mean - half), min(1.0, mean + half), len(gain), count)
 
 

@@ -20,6 +20,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.numerics.intervals import normal_quantile, student_quantile, wilson
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -259,7 +261,7 @@ def percentile_interval(
     values_S: Floats, num_prompts: int, level: float = 0.95
 ) -> tuple[float, float]:
     """The expanded percentile interval of resampled values (see the module)."""
-    widened = math.sqrt(num_prompts / (num_prompts - 1)) * _student(level, num_prompts - 1)
+    widened = math.sqrt(num_prompts / (num_prompts - 1)) * student_quantile(level, num_prompts - 1)
     tail = NormalDist().cdf(-widened)
     low, high = np.quantile(values_S, [tail, 1 - tail])
     return float(low), float(high)
@@ -271,40 +273,6 @@ def ratio(totals_P2: Floats, seed: int = 0, level: float = 0.95) -> tuple[float,
     agreed, counted = totals_P2.sum(0)
     rate = float(agreed / counted)
     if num < FEW_PROMPTS or np.ptp(totals_P2[:, 0] / totals_P2[:, 1]) == 0:
-        return rate, *wilson_interval(rate, num, level)
+        return rate, *wilson(rate, num, normal_quantile(level))
     sums_S2 = resampled(totals_P2, seed)
     return rate, *percentile_interval(sums_S2[:, 0] / sums_S2[:, 1], num, level)
-
-
-def wilson_interval(rate: float, num: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a rate seen in `num` independent observations."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    middle = (rate + z * z / (2 * num)) / (1 + z * z / num)
-    half = z / (1 + z * z / num) * math.sqrt(rate * (1 - rate) / num + z * z / (4 * num * num))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _student(level: float, freedom: int) -> float:
-    """Quantile of Student's t, by the Cornish-Fisher series (exact enough from 3 degrees on)."""
-    z, v = NormalDist().inv_cdf((1 + level) / 2), freedom
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    )
-
-
-__all__ = [
-    "FEW_PROMPTS",
-    "Answer",
-    "Mark",
-    "Measure",
-    "Pairs",
-    "pairs_of",
-    "percentile_interval",
-    "ratio",
-    "resampled",
-    "totals",
-    "wilson_interval",
-]

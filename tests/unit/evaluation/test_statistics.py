@@ -12,7 +12,6 @@ from understudy.evaluation.statistics import (
     mean_interval,
     paired_difference,
     proportion,
-    student_quantile,
     win_rate,
     win_rate_per_user,
 )
@@ -81,12 +80,6 @@ def test_each_user_counts_once_in_the_mean_per_user():
     assert per_user == win_rate([1, 0, 0.5])
     assert (per_user.rate, per_user.n) == (0.5, 3)
     assert win_rate(outcomes, users=users).rate == 0.75
-
-
-@pytest.mark.parametrize("freedom", [1.0, 1.5, 2.0, 3.3, 11.0, 70.2, 1e4])
-def test_student_quantile_against_scipy(freedom):
-    expected = stats.t.ppf(0.975, freedom)
-    assert student_quantile(0.975, freedom) == pytest.approx(expected, rel=5e-5)
 
 
 def test_repeating_labels_of_a_prompt_does_not_narrow_the_interval():
