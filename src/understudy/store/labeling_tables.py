@@ -1,7 +1,5 @@
 """The tables of the labelers' pages: accounts, the queue, submissions, trust, the access log.
 
-Migration 0003 creates them, 0004 adds the access log and the queue's index, 0005 item rounds.
-
 The database itself refuses two labelers in one slot of an item, one item twice for one labeler, a
 repeated submission, and updates of the audit log. Deleting a user deletes the items on their
 prompts and all submissions for them.
@@ -21,7 +19,7 @@ from sqlalchemy import (
 )
 
 from understudy.store.border import CleanText as Text
-from understudy.store.tables import column_of, metadata, text_column
+from understudy.store.tables import column_of, frozen, metadata, text_column
 
 ROLES = "('training', 'held_out', 'researcher')"
 STAGES = ("practice", "screening", "waiting", "active", "rejected")
@@ -344,6 +342,7 @@ audit_log = Table(
     text_column("hash"),
 )
 """Who did what; each row's hash covers the row before, and no row ever changes."""
+frozen(audit_log, "audit_log is append-only", also_delete=True)
 
 export_jobs = Table(
     "export_jobs",

@@ -12,7 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from understudy.store import labeling_tables  # noqa: F401 - adds its tables to `metadata`
 from understudy.store.engine import bare, is_sqlite, reading, writing
+from understudy.store.tables import metadata
 
 FOLDER = Path(__file__).parent / "migrations"
 
@@ -58,15 +60,19 @@ def check_version(engine: Engine) -> None:
     )
 
 
-def upgrade(engine: Engine, target: str = "head") -> None:
-    """Bring a database to the newest schema (or `target`), in one transaction."""
+def upgrade(engine: Engine) -> None:
+    """Bring a database to the newest schema, in one transaction; an empty one gets all tables."""
     from alembic import command  # imported here: it takes as long to load as the whole store
 
     found = version_of(engine)
     if found is not None and found not in known_versions():
         check_version(engine)
     with _changing(engine) as connection:
-        command.upgrade(_config(connection), target)
+        if found is None:
+            metadata.create_all(connection)
+            command.stamp(_config(connection), "head")
+        else:
+            command.upgrade(_config(connection), "head")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The record chain as tables, for SQLite and PostgreSQL alike; `migrations/` makes them.
+"""The record chain as tables, for SQLite and PostgreSQL alike; `migrations/` changes them.
 
 The database itself refuses, whoever asks:
 
@@ -13,7 +13,10 @@ Deleting a user deletes their prompts and all dependent rows by cascade. Times a
 UTC, so that they sort and compare alike on both.
 """
 
+from typing import Any
+
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -26,10 +29,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    event,
 )
 
 from understudy.store.border import CleanText as Text
 
+_ddl: Any = DDL  # which SQLAlchemy leaves untyped
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -39,6 +44,26 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_name)s",
     }
 )
+
+
+def frozen(table: Table, says: str, *, also_delete: bool = False) -> None:
+    """Make the database refuse every UPDATE of a table, and every DELETE if asked to."""
+    name = table.name
+    changes = ("UPDATE", "DELETE") if also_delete else ("UPDATE",)
+    for change in changes:
+        trigger = f"{name}_no_{change.lower()}" if also_delete else f"{name}_immutable"
+        refuse = _ddl(
+            f"CREATE TRIGGER {trigger} BEFORE {change} ON {name} "
+            f"BEGIN SELECT RAISE(ABORT, '{says}'); END"
+        )
+        event.listen(table, "after_create", refuse.execute_if(dialect="sqlite"))
+    for statement in (
+        f"CREATE FUNCTION {name}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{says}'; END $$",
+        f"CREATE TRIGGER {name}_immutable BEFORE {' OR '.join(changes)} ON {name} "
+        f"FOR EACH ROW EXECUTE FUNCTION {name}_refuse()",
+    ):
+        event.listen(table, "after_create", _ddl(statement).execute_if(dialect="postgresql"))
 
 
 def text_column(name: str, *, null: bool = False) -> Column[str]:
@@ -149,6 +174,7 @@ labels = Table(
 """Demonstrations, ratings and rankings; `body` holds the kind's own fields as JSON. `rubric` is the
 version of the instructions under which a label was sent, `rubric_begun` that under which it was
 begun."""
+frozen(labels, "labels are immutable; append a revision")
 
 ranked_responses = Table(
     "ranked_responses",
