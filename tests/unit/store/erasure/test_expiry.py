@@ -46,7 +46,7 @@ def aged(project):
     store.engine.dispose()
     with (project.folder / FILE).open("a") as file:
         file.write("[privacy]\nretention_days = 90\n")
-    return project
+    return open_project(project.folder)
 
 
 def test_old_prompts_go_with_all_that_hangs_on_them(aged) -> None:
