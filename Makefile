@@ -14,8 +14,8 @@ help:
 	@echo 'make test      the tests that CI runs (a few minutes)'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
-	@echo 'make lint      ruff, mypy, import rules, spelling'
-	@echo 'make format    let ruff rewrite what it can'
+	@echo 'make lint      ruff, mypy, import rules, spelling, Biome for JavaScript'
+	@echo 'make format    let ruff and Biome rewrite what they can'
 	@echo 'make docs      write what the docs hold of the code: settings, commands, metrics'
 	@echo 'make docs-site  the docs as a site, in build/site; warnings are errors'
 	@echo 'make real      the loop on SmolLM2-135M and people'"'"'s rankings (about 40 minutes)'
@@ -58,10 +58,13 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	@if test -x $(BIN)/biome; then $(BIN)/biome check --error-on-warnings; \
+	else echo 'JavaScript is not checked: there is no wheel of Biome for this machine'; fi
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@if test -x $(BIN)/biome; then $(BIN)/biome check --write; fi
 
 docs: $(READY)
 	$(BIN)/python -m tests.docs.generate

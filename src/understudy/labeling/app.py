@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from understudy.labeling import accounts, pages
 from understudy.labeling.owner import exports
@@ -29,7 +29,7 @@ def routes() -> tuple[Route, ...]:
     )
 
 
-def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = False) -> FastAPI:
+def build_label_app(parts: LabelApp, settings: WebSettings, *, apart: bool = False) -> Starlette:
     """The ASGI application; resumes interrupted exports.
 
     `apart`: a separate process answers the owner's slow requests.

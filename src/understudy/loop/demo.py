@@ -119,7 +119,7 @@ def run_demo(config: DemoConfig) -> str | None:
 
 def check_pages() -> None:
     """ValueError, before anything runs, if the labelers' pages' packages are not installed."""
-    missing = [name for name in ("argon2", "fastapi", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("argon2", "starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise ValueError(f"--label needs {' and '.join(missing)}: pip install 'understudy[label]'")
 

@@ -15,10 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastapi import FastAPI
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
     FileResponse,
@@ -105,7 +106,7 @@ def build_app(
     templates: Path,
     static: Path,
     apart: Sequence[str] | None = None,
-) -> FastAPI:
+) -> Starlette:
     """An application with exactly these routes.
 
     `apart` is the command of a process that calls `answer_calls` with the same routes; it answers
@@ -120,25 +121,19 @@ def build_app(
         threads=ThreadPoolExecutor(THREADS, thread_name_prefix="route"),
         apart=None if apart is None else Apart(apart),
     )
-    app = FastAPI(
-        routes=[
-            *(_starlette_route(route, frame) for route in routes),
-            Static(static).route,
-        ],
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    app = Starlette(
+        routes=[*(_starlette_route(route, frame) for route in routes), Static(static).route],
+        middleware=[Middleware(SecureHeaders, hosts=settings.hosts, tls=settings.tls)],
+        exception_handlers={HTTPException: partial(_no_route, frame)},
         lifespan=partial(_lifespan, frame),
     )
+    app.router.redirect_slashes = False
     app.state.routes, app.state.frame = tuple(routes), frame
-    app.add_exception_handler(HTTPException, partial(_no_route, frame))
-    app.add_middleware(SecureHeaders, hosts=settings.hosts, tls=settings.tls)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(frame: Frame, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(frame: Frame, app: Starlette) -> AsyncIterator[None]:
     yield
     if frame.apart is not None:
         frame.apart.close()

@@ -11,7 +11,7 @@ from understudy.commands.new import NewConfig, new_project
 from understudy.commands.users import AddUserConfig, add_user
 from understudy.loop.commands import TRAINERS
 
-NEVER = ("torch", "transformers", "matplotlib", "pandas", "fastapi", "pydantic", "uvicorn")
+NEVER = ("torch", "transformers", "matplotlib", "pandas", "starlette", "pydantic", "uvicorn")
 """What no command of people's work needs; each takes a tenth of a second or more."""
 SQL = ("sqlalchemy", "alembic")
 """What only a store that is opened, or made, needs."""

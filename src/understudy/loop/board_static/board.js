@@ -1,7 +1,16 @@
 // The board: fetches additions every two seconds and draws a curve per metric and selected run.
 /* global uPlot */
 const EVERY_MS = 2000;
-const COLOURS = ["#c0392b", "#1f77b4", "#2a9d5c", "#8e5bd0", "#d08a00", "#00858a", "#b0487f", "#6b6b6b"];
+const COLOURS = [
+  "#c0392b",
+  "#1f77b4",
+  "#2a9d5c",
+  "#8e5bd0",
+  "#d08a00",
+  "#00858a",
+  "#b0487f",
+  "#6b6b6b",
+];
 const STEPS = [1, 10, 100, 1e3, 1e4, 1e5, 1e6].flatMap((unit) => [unit, 2 * unit, 5 * unit]);
 const at = (id) => document.getElementById(id);
 const numbers = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
@@ -28,7 +37,7 @@ async function readLog(run, log) {
     run.marks[log] = got.next;
     if (got.rows.length === 0) return;
     if (log === "samples") run.samples.push(...got.rows);
-    else got.rows.forEach((row) => addRow(run, log, row));
+    else for (const row of got.rows) addRow(run, log, row);
     if (got.next === mark) return;
   }
 }
@@ -58,15 +67,23 @@ async function refresh() {
     }
   }
   const names = new Set(listed.map((summary) => summary.name));
-  for (const name of runs.keys()) if (!names.has(name)) { runs.delete(name); chosen.delete(name); }
-  for (const name of chosen) for (const log of ["metrics", "timings", "samples"]) await readLog(runs.get(name), log);
+  for (const name of runs.keys())
+    if (!names.has(name)) {
+      runs.delete(name);
+      chosen.delete(name);
+    }
+  for (const name of chosen)
+    for (const log of ["metrics", "timings", "samples"]) await readLog(runs.get(name), log);
   draw();
   const none = "No runs here yet; they appear as soon as a trainer starts.";
-  at("state").textContent = runs.size ? `${runs.size} run${runs.size === 1 ? "" : "s"}, live` : none;
+  at("state").textContent = runs.size
+    ? `${runs.size} run${runs.size === 1 ? "" : "s"}, live`
+    : none;
 }
 
 const shown = () => [...chosen].map((name) => runs.get(name)).filter(Boolean);
-const lastStep = (run) => Math.max(0, ...[...run.curves.values()].flatMap((curve) => [...curve.keys()].slice(-1)));
+const lastStep = (run) =>
+  Math.max(0, ...[...run.curves.values()].flatMap((curve) => [...curve.keys()].slice(-1)));
 
 function draw() {
   drawList();
@@ -90,7 +107,10 @@ function makeRow(name, run) {
   const row = document.createElement("li");
   row.dataset.name = name;
   const label = row.appendChild(document.createElement("label"));
-  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: chosen.has(name) });
+  const box = Object.assign(document.createElement("input"), {
+    type: "checkbox",
+    checked: chosen.has(name),
+  });
   box.addEventListener("change", () => {
     touched = true;
     if (box.checked) chosen.add(name);
@@ -107,16 +127,28 @@ function makeRow(name, run) {
 }
 
 function drawCharts() {
-  const wanted = at("filter").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-  const matches = (metric) => wanted.length === 0 || wanted.some((word) => metric.toLowerCase().includes(word));
-  const metrics = [...new Set(shown().flatMap((run) => [...run.curves.keys()]))].filter(matches).sort();
-  for (const [metric, chart] of charts) if (!metrics.includes(metric)) { chart.figure.remove(); charts.delete(metric); }
+  const wanted = at("filter")
+    .value.toLowerCase()
+    .split(/[\s,]+/)
+    .filter(Boolean);
+  const matches = (metric) =>
+    wanted.length === 0 || wanted.some((word) => metric.toLowerCase().includes(word));
+  const metrics = [...new Set(shown().flatMap((run) => [...run.curves.keys()]))]
+    .filter(matches)
+    .sort();
+  for (const [metric, chart] of charts)
+    if (!metrics.includes(metric)) {
+      chart.figure.remove();
+      charts.delete(metric);
+    }
   metrics.forEach((metric, place) => {
     const having = shown().filter((run) => run.curves.has(metric));
-    const data = uPlot.join(having.map((run) => {
-      const points = [...run.curves.get(metric)].sort((a, b) => a[0] - b[0]);
-      return [points.map((point) => point[0]), points.map((point) => point[1])];
-    }));
+    const data = uPlot.join(
+      having.map((run) => {
+        const points = [...run.curves.get(metric)].sort((a, b) => a[0] - b[0]);
+        return [points.map((point) => point[0]), points.map((point) => point[1])];
+      }),
+    );
     const key = having.map((run) => run.summary.name).join("\n");
     let chart = charts.get(metric);
     if (chart && chart.key === key) chart.plot.setData(data);
@@ -125,7 +157,8 @@ function drawCharts() {
       chart = makeChart(metric, having, data, key);
       charts.set(metric, chart);
     }
-    if (at("charts").children[place] !== chart.figure) at("charts").insertBefore(chart.figure, at("charts").children[place] ?? null);
+    if (at("charts").children[place] !== chart.figure)
+      at("charts").insertBefore(chart.figure, at("charts").children[place] ?? null);
   });
 }
 
@@ -135,18 +168,39 @@ function makeChart(metric, having, data, key) {
   figure.append(Object.assign(document.createElement("figcaption"), { textContent: metric }));
   at("charts").append(figure);
   const style = getComputedStyle(document.documentElement);
-  const axis = { stroke: style.getPropertyValue("--soft"), grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
+  const axis = {
+    stroke: style.getPropertyValue("--soft"),
+    grid: { stroke: style.getPropertyValue("--line"), width: 1 },
+  };
   const values = (_, splits) => splits.map((number) => numbers.format(number));
-  const value = (_, number) => (number === null || number === undefined ? "" : numbers.format(number));
-  const series = having.map((run) => ({ label: run.summary.name, stroke: run.colour, width: 1.5, spanGaps: true, value }));
+  const value = (_, number) =>
+    number === null || number === undefined ? "" : numbers.format(number);
+  const series = having.map((run) => ({
+    label: run.summary.name,
+    stroke: run.colour,
+    width: 1.5,
+    spanGaps: true,
+    value,
+  }));
   const width = Math.max(260, figure.clientWidth - 18);
   const scales = { x: { time: false } };
-  const options = { width, height: 200, scales, axes: [{ ...axis, values, incrs: STEPS }, { ...axis, values, size: 70 }], series: [{ label: "step" }, ...series] };
+  const options = {
+    width,
+    height: 200,
+    scales,
+    axes: [
+      { ...axis, values, incrs: STEPS },
+      { ...axis, values, size: 70 },
+    ],
+    series: [{ label: "step" }, ...series],
+  };
   return { figure, key, plot: new uPlot(options, data, figure) };
 }
 
 function drawSamples() {
-  const run = shown().reverse().find((each) => each.samples.length > 0);
+  const run = shown()
+    .reverse()
+    .find((each) => each.samples.length > 0);
   at("samples").hidden = !run;
   if (!run) return;
   at("samples-run").textContent = run.summary.name;
@@ -165,7 +219,13 @@ function drawSamples() {
 function sampleRow(sample) {
   const row = document.createElement("tr");
   const number = (value) => (typeof value === "number" ? numbers.format(value) : "");
-  const cells = [sample.prompt ?? sample.prompt_id ?? "", sample.response ?? "", number(sample.score), number(sample.kl), sample.finished === false ? "no" : "yes"];
+  const cells = [
+    sample.prompt ?? sample.prompt_id ?? "",
+    sample.response ?? "",
+    number(sample.score),
+    number(sample.kl),
+    sample.finished === false ? "no" : "yes",
+  ];
   cells.forEach((text, place) => {
     const cell = row.appendChild(document.createElement("td"));
     cell.textContent = typeof text === "string" ? text : JSON.stringify(text);
@@ -182,11 +242,16 @@ function drawSettings() {
   at("settings").hidden = picked.length < 2 || differing.length === 0;
   const line = (tag, cells) => {
     const row = document.createElement("tr");
-    cells.forEach((cell) => row.append(Object.assign(document.createElement(tag), { textContent: cell })));
+    for (const cell of cells) {
+      row.append(Object.assign(document.createElement(tag), { textContent: cell }));
+    }
     return row;
   };
   const head = line("th", ["", ...picked.map((run) => run.summary.name)]);
-  at("settings-table").replaceChildren(head, ...differing.map((key) => line("td", [key, ...picked.map((run) => text(run, key))])));
+  at("settings-table").replaceChildren(
+    head,
+    ...differing.map((key) => line("td", [key, ...picked.map((run) => text(run, key))])),
+  );
 }
 
 function complain(error) {
@@ -204,5 +269,8 @@ async function live() {
 
 at("filter").addEventListener("input", drawCharts);
 at("samples-step").addEventListener("change", drawSamples);
-addEventListener("resize", () => { for (const chart of charts.values()) chart.key = ""; drawCharts(); });
+addEventListener("resize", () => {
+  for (const chart of charts.values()) chart.key = "";
+  drawCharts();
+});
 live();

@@ -103,7 +103,11 @@ document.addEventListener("keydown", (event) => {
   const chord = key.startsWith("Control+");
   if (!chord && (typesText(event.target) || ownedByControl(event.target, key))) return;
   if (!chord && key.length === 1 && key !== "?" && !singleKeysOn()) return;
-  if (key === "?") return void (event.preventDefault(), showKeys());
+  if (key === "?") {
+    event.preventDefault();
+    showKeys();
+    return;
+  }
   for (const table of [...tables].reverse()) {
     const entry = table.keys.find((candidate) => candidate.key === key);
     if (entry && entry.run(event) !== false) return event.preventDefault();

@@ -53,8 +53,10 @@ export async function request(
     return request(method, path, body, { keepalive, again, pending });
   }
   if (response.ok) return reply;
-  const { code = "internal", message = "The server sent a reply that this page does not understand." } =
-    reply?.error ?? {};
+  const {
+    code = "internal",
+    message = "The server sent a reply that this page does not understand.",
+  } = reply?.error ?? {};
   if (code === "csrf" && again) {
     useToken((await request("GET", "/api/session", undefined, { again: false })).csrf_token);
     return request(method, path, body, { keepalive, again: false });

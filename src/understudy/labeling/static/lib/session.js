@@ -7,12 +7,12 @@ let asking = null;
 
 /** Ask in a dialog, once however many requests failed. Resolves when signed in again. */
 export function askOverThePage(name) {
-  onSignedOut(
-    () =>
-      (asking ??= ask(name).finally(() => {
-        asking = null;
-      })),
-  );
+  onSignedOut(() => {
+    asking ??= ask(name).finally(() => {
+      asking = null;
+    });
+    return asking;
+  });
 }
 
 function ask(name) {

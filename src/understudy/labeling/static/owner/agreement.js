@@ -75,7 +75,9 @@ const numbers = (all) => [
         flag.answers,
         measure(flag.alpha, { plainNumber: true, counts: false }),
       ]),
-      { empty: "The flags' agreement appears here once two labelers have rated the same response." },
+      {
+        empty: "The flags' agreement appears here once two labelers have rated the same response.",
+      },
     ),
   ),
   section(

@@ -43,7 +43,12 @@ const draw = (found) => [
     found.items.map((item) => [
       h(
         "a",
-        { href: `/owner/disagreements/${item.item_id}`, class: "clip", dir: "auto", translate: "no" },
+        {
+          href: `/owner/disagreements/${item.item_id}`,
+          class: "clip",
+          dir: "auto",
+          translate: "no",
+        },
         item.excerpt,
       ),
       item.agreement === null ? "–" : `${Math.round(item.agreement * 100)}%`,
@@ -55,7 +60,10 @@ const draw = (found) => [
         ? h("span", { class: "badge plain" }, plain(item.decided.verdict))
         : h("span", { class: "badge warn" }, "open"),
     ]),
-    { empty: "Items on which labelers disagree appear here, worst first, once two of them have ranked the same prompt (labels plan --overlap)." },
+    {
+      empty:
+        "Items on which labelers disagree appear here, worst first, once two of them have ranked the same prompt (labels plan --overlap).",
+    },
   ),
 ];
 

@@ -45,7 +45,10 @@ const draw = (gold) => [
               { small: true },
             ),
       ]),
-      { empty: "Gold items appear here: make them from items that a researcher has answered, below." },
+      {
+        empty:
+          "Gold items appear here: make them from items that a researcher has answered, below.",
+      },
     ),
   ),
   section(
@@ -61,7 +64,10 @@ const draw = (gold) => [
         when(item.at),
         actButton("Make gold", () => askUse(item), { small: true }),
       ]),
-      { empty: "Items that a researcher has answered under Work appear here and can be made gold: invite a researcher under Labelers." },
+      {
+        empty:
+          "Items that a researcher has answered under Work appear here and can be made gold: invite a researcher under Labelers.",
+      },
     ),
   ),
   section(

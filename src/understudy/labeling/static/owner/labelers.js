@@ -187,7 +187,11 @@ function teamPanel(team) {
       : `${team.answered} of ${team.of} have described themselves`;
   return section(
     "The team",
-    h("p", { class: "soft" }, `${said}: shown only as totals, without counts below ${team.minimum}.`),
+    h(
+      "p",
+      { class: "soft" },
+      `${said}: shown only as totals, without counts below ${team.minimum}.`,
+    ),
     h(
       "details",
       {},

@@ -126,7 +126,9 @@ function filling(queue) {
       "Adds prompts that need a demonstration and prompts with two or more distinct responses, as ",
       h("code", {}, "understudy labels plan"),
       " does. Existing labels stay as they are.",
-      queue.late ? ` ${count(queue.late, "item")} in the queue ${queue.late === 1 ? "has" : "have"} later responses.` : "",
+      queue.late
+        ? ` ${count(queue.late, "item")} in the queue ${queue.late === 1 ? "has" : "have"} later responses.`
+        : "",
     ),
     h(
       "div",

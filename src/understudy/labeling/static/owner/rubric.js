@@ -112,7 +112,7 @@ function next(version = "v0") {
 
 /** An ordered list whose lines move up and down. */
 function orderField(initial) {
-  let order = [...initial];
+  const order = [...initial];
   const node = h("ol", { class: "orderable", id: newId("order") });
   const move = (index, by) => {
     [order[index], order[index + by]] = [order[index + by], order[index]];

@@ -14,7 +14,9 @@ export function responseCard({ id, text, tree }, letters, act) {
   const fold = foldable(text, { tree });
   const handle = h("b", { class: "letter handle", title: "Drag into a tier" }, letter);
   const radios = tierRadios(letter, Object.keys(letters).length, (tier) => act.place(id, tier));
-  const out = link("Take out", `Take response ${letter} out of the ranking`, () => act.place(id, 0));
+  const out = link("Take out", `Take response ${letter} out of the ranking`, () =>
+    act.place(id, 0),
+  );
   const compare = link("Compare", `Compare response ${letter}`, () => act.compare(id));
   compare.setAttribute("aria-pressed", "false");
   const recap = h("span", { class: "recap soft small" });

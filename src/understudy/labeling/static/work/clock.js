@@ -11,7 +11,7 @@ export function workClock(start = 0) {
     seen = Date.now();
   };
   const events = ["keydown", "pointerdown", "pointermove", "wheel", "scroll", "touchstart"];
-  events.forEach((event) => addEventListener(event, touch, { passive: true, capture: true }));
+  for (const event of events) addEventListener(event, touch, { passive: true, capture: true });
   const active = () => !document.hidden && Date.now() - seen < IDLE_MS;
   const timer = setInterval(() => {
     if (active()) seconds += TICK_MS / 1000;
@@ -21,7 +21,7 @@ export function workClock(start = 0) {
     active,
     stop: () => {
       clearInterval(timer);
-      events.forEach((event) => removeEventListener(event, touch, { capture: true }));
+      for (const event of events) removeEventListener(event, touch, { capture: true });
     },
   };
 }

@@ -53,12 +53,13 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
 
   function count() {
     clearTimeout(timer);
-    if (!limit) return void (counted.textContent = inWords(field.value));
-    timer = setTimeout(ask, PAUSE_MS);
+    if (limit) timer = setTimeout(ask, PAUSE_MS);
+    else counted.textContent = inWords(field.value);
   }
 
   async function ask() {
-    const mine = (asked += 1);
+    asked += 1;
+    const mine = asked;
     try {
       const reply = await post("/api/tokens", { text: field.value });
       if (mine === asked) showCount(reply.count, reply.limit, reply.unit);

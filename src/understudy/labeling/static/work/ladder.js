@@ -30,7 +30,7 @@ export function ladder({ ids, letters, starts, act }) {
     ),
   );
   const grip = (element, id) => makeDraggable(element, id, letters[id], node, act);
-  ids.forEach((id) => grip(chips[id], id));
+  for (const id of ids) grip(chips[id], id);
 
   function sync(places, current) {
     put(
@@ -38,12 +38,13 @@ export function ladder({ ids, letters, starts, act }) {
       unplaced(places, ids).map((id) => chips[id]),
     );
     poolName.textContent = unplaced(places, ids).length ? "Not placed yet" : "All are placed";
-    rows.forEach(({ slot }, index) =>
+    for (const [index, { slot }] of rows.entries()) {
+      const here = ids.filter((id) => places[id] === index + 1);
       put(
         slot,
-        ids.filter((id) => places[id] === index + 1).map((id) => chips[id]),
-      ),
-    );
+        here.map((id) => chips[id]),
+      );
+    }
     for (const id of ids) {
       chips[id].classList.toggle("current", id === current);
       const ties = tiedWith(places, id).map((other) => letters[other]);
@@ -98,7 +99,7 @@ function makeDraggable(element, id, letter, node, act) {
     let over = null;
 
     const show = (found) => {
-      $$("[data-drop]", node).forEach((row) => delete row.dataset.drop);
+      for (const row of $$("[data-drop]", node)) delete row.dataset.drop;
       over = found;
       if (over) over.row.dataset.drop = over.edge ?? (over.tie ? "tie" : "into");
     };
@@ -137,9 +138,9 @@ function makeDraggable(element, id, letter, node, act) {
       if (event.key === "Escape") end(event);
     };
     const stop = () => {
-      ["pointermove", "pointerup", "pointercancel"].forEach((name, index) =>
-        removeEventListener(name, index ? end : move),
-      );
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", end);
+      removeEventListener("pointercancel", end);
       removeEventListener("keydown", cancel);
     };
     addEventListener("pointermove", move, { passive: false });

@@ -72,13 +72,7 @@ export function rateForm(task, id, letter) {
     h(
       "div",
       { class: "field" },
-      h(
-        "label",
-        { for: note.id },
-        "Note ",
-        h("span", { class: "soft" }, "optional "),
-        keyCap("n"),
-      ),
+      h("label", { for: note.id }, "Note ", h("span", { class: "soft" }, "optional "), keyCap("n")),
       note,
     ),
   );

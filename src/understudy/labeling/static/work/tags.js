@@ -51,7 +51,7 @@ function tagsPanel(questions, change) {
   function sync(next) {
     tags = next ?? {};
     select.value = tags.use_case ?? "";
-    rows.forEach((row) => row.sync(tags[row.name]));
+    for (const row of rows) row.sync(tags[row.name]);
     const answered =
       questions.tags.filter((tag) => tag.name in tags).length + (tags.use_case ? 1 : 0);
     count.textContent = `${answered} of ${questions.tags.length + 1} answered`;
