@@ -1,30 +1,30 @@
 """Answers slow routes in a separate process, so that no labeler waits for them.
 
 The first such request starts the process; it runs one call at a time at a lower priority, ends with
-the server, and is restarted if it dies. It caches results as the server would. It communicates over
-pipes: a line of JSON per call, a line of JSON and a body per reply. The server passes replies to
-the browser without parsing them.
+the server, and is restarted if it dies. It caches results as the server would. Calls and responses
+are pickled through pipes; the server passes responses on to the browser as they are.
 
 A browser that would have to wait gets 202 with `{"pending": true}` and polls.
 """
 
 import asyncio
-import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from understudy.web.access import Account, ApiError, Call, Content, Reply, Route
 from understudy.web.bugs import report
 
+Asked = tuple[str, Account | None, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+"""A call: the route's path, the account, the path's parameters, the query."""
 PATIENCE_S = 2.0
 """How long a browser waits before it is told to poll."""
 KEPT_S = 30.0
@@ -39,7 +39,7 @@ class Apart:
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="apart")
-        self.asked: dict[str, Future[Response]] = {}
+        self.asked: dict[Asked, Future[Response]] = {}
 
     async def answer(self, route: Route, call: Call, *, patient: bool) -> Response:
         """The response or, unless `patient`, a reply that it is pending.
@@ -47,17 +47,17 @@ class Apart:
         Identical concurrent calls by one account are merged. OSError if the process died during the
         call.
         """
-        line = _call_line(route, call)
-        asked = self.asked.get(line)
+        wanted = _wanted(route, call)
+        asked = self.asked.get(wanted)
         if asked is None:
-            asked = self.asked[line] = self.thread.submit(self._ask, line)
-            self._forget_later(line, asked)
+            asked = self.asked[wanted] = self.thread.submit(self._ask, wanted)
+            self._forget_later(wanted, asked)
         waiting = asyncio.wrap_future(asked)
         found, _ = await asyncio.wait({waiting}, timeout=None if patient else PATIENCE_S)
         if not found:
             waiting.add_done_callback(lambda done: done.exception())  # whoever polls sees it
             return JSONResponse({"pending": True}, status_code=202)
-        self._forget(line, asked)
+        self._forget(wanted, asked)
         return waiting.result()
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Apart:
             self.thread.shutdown()
             self._bury(self.process)
 
-    def _ask(self, line: str) -> Response:
+    def _ask(self, wanted: Asked) -> Response:
         """Runs in the thread."""
         if self.process is not None and self.process.poll() is not None:
             self._bury(self.process)
@@ -77,20 +77,16 @@ class Apart:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-        calls, answers = self.process.stdin, self.process.stdout
-        assert calls is not None
-        assert answers is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         try:
-            calls.write(line.encode() + b"\n")
-            calls.flush()
-            head = json.loads(answers.readline() or b"null")
-        except (BrokenPipeError, ValueError):  # ended, perhaps in the middle of a line
-            head = None
-        body = answers.read(head["length"]) if head else b""
-        if head is None or len(body) < head["length"]:
+            pickle.dump(wanted, self.process.stdin)
+            self.process.stdin.flush()
+            found: Response = pickle.load(self.process.stdout)
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError):  # perhaps in mid-response
             code = self._bury(self.process)
-            raise OSError(f"the process that computes the numbers has ended ({code})")
-        return Response(body, head["status"], head["headers"], head["media_type"])
+            raise OSError(f"the process that computes the numbers has ended ({code})") from None
+        return found
 
     def _bury(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for its end; returns its exit status."""
@@ -100,27 +96,24 @@ class Apart:
                 pipe.close()
         return process.wait()
 
-    def _forget_later(self, line: str, asked: Future[Response]) -> None:
+    def _forget_later(self, wanted: Asked, asked: Future[Response]) -> None:
         """Drop replies that nobody came back for."""
 
         def look() -> None:
             if asked.done():
-                self._forget(line, asked)
-            elif self.asked.get(line) is asked:
-                self._forget_later(line, asked)
+                self._forget(wanted, asked)
+            elif self.asked.get(wanted) is asked:
+                self._forget_later(wanted, asked)
 
         asyncio.get_running_loop().call_later(KEPT_S, look)
 
-    def _forget(self, line: str, asked: Future[Response]) -> None:
-        if self.asked.get(line) is asked:
-            del self.asked[line]
+    def _forget(self, wanted: Asked, asked: Future[Response]) -> None:
+        if self.asked.get(wanted) is asked:
+            del self.asked[wanted]
 
 
-def _call_line(route: Route, call: Call) -> str:
-    """A call as a line of JSON: the account and the request."""
-    account = None if call.account is None else asdict(call.account)
-    said = {"route": route.path, "path": dict(call.path), "query": dict(call.query)}
-    return json.dumps({**said, "account": account}, sort_keys=True)
+def _wanted(route: Route, call: Call) -> Asked:
+    return route.path, call.account, tuple(call.path.items()), tuple(sorted(call.query.items()))
 
 
 def answer_calls(routes: Sequence[Route], parts: Any) -> None:
@@ -128,27 +121,27 @@ def answer_calls(routes: Sequence[Route], parts: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends this process
     os.nice(NICE)
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a handler's prints must not mix with replies
-    known = {route.path: route for route in routes if route.apart}
-    while line := calls.readline():
-        said = json.loads(line)
-        _write(answers, _respond(known[said["route"]], said, parts))
+    os.dup2(2, 1)  # a handler's prints must not mix with responses
+    handlers = {route.path: route.handler for route in routes if route.apart}
+    with suppress(EOFError):
+        while True:
+            name, account, path, query = pickle.load(calls)
+            call = Call(parts, account, dict(path), dict(query), body=None, token="", address="")
+            pickle.dump(_respond(handlers[name], call), answers)
+            answers.flush()
 
 
-def _respond(route: Route, said: Mapping[str, Any], parts: Any) -> Response:
-    account = Account(**said["account"]) if said["account"] else None
-    call = Call(parts, account, said["path"], said["query"], body=None, token="", address="")
+def _respond(handler: Callable[[Call], Reply], call: Call) -> Response:
     try:
-        return _response(route.handler(call))
+        return _response(handler(call))
     except ApiError as error:
-        return JSONResponse(error.body, error.status, error.headers)
+        failure = error
     except OSError as error:
         failure = unavailable(error)
-        return JSONResponse(failure.body, failure.status, failure.headers)
     except Exception as error:
         report(error)
         failure = internal()
-        return JSONResponse(failure.body, failure.status)
+    return JSONResponse(failure.body, failure.status, failure.headers)
 
 
 def _response(reply: Reply) -> Response:
@@ -156,18 +149,6 @@ def _response(reply: Reply) -> Response:
         return Response(reply.data, media_type=reply.media_type)
     assert isinstance(reply, dict), "a route that is apart answers with JSON or bytes"
     return JSONResponse(reply)
-
-
-def _write(answers: BinaryIO, response: Response) -> None:
-    kept = {name: value for name, value in response.headers.items() if name == "retry-after"}
-    head = {
-        "status": response.status_code,
-        "headers": kept,
-        "media_type": response.media_type,
-        "length": len(response.body),
-    }
-    answers.write(json.dumps(head).encode() + b"\n" + bytes(response.body))
-    answers.flush()
 
 
 def unavailable(error: OSError) -> ApiError:
