@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from understudy.store.lineage import lineage
 from understudy.store.project import open_project
 
 
@@ -21,4 +20,6 @@ class LineageConfig:
 
 def show_lineage(config: LineageConfig) -> str:
     """The tree as text; ValueError if the model is not in a run folder."""
+    from understudy.store.lineage import lineage
+
     return lineage(open_project(config.project).open_store(), config.model)

@@ -15,7 +15,7 @@ NEVER = ("torch", "transformers", "matplotlib", "pandas", "starlette", "pydantic
 """What no command of people's work needs; each takes a tenth of a second or more."""
 SQL = ("sqlalchemy", "alembic")
 """What only a store that is opened, or made, needs."""
-OF_PEOPLE = ("store", "labeling", "serving", "prompts")
+OF_PEOPLE = ("commands", "labeling", "serving", "prompts")
 OTHERS = ("data check", "data convert", "check-deployment", "report", "board", "doctor", "launch")
 PROGRAM = """
 import sys
