@@ -7,11 +7,12 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: help demo setup test test-all test-faults lint format docs docs-site real figures bench bench-peers lock clean
+.PHONY: help demo setup test test-thorough test-all test-faults lint format docs docs-site real figures bench bench-peers lock clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 12 minutes)'
-	@echo 'make test      the tests that CI runs (a few minutes)'
+	@echo 'make test      the everyday tests (under 6 minutes on two cores)'
+	@echo 'make test-thorough  what CI runs beside them: second looks, and variants'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
 	@echo 'make lint      ruff, mypy, import rules, spelling, Biome for JavaScript'
@@ -45,6 +46,9 @@ $(READY): $(LOCKED) pyproject.toml
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-thorough: $(READY)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'thorough and not slow and not gpu and not faults'
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not gpu and not faults'

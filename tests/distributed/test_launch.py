@@ -28,6 +28,7 @@ def sft(tmp_path):
     ]
 
 
+@pytest.mark.thorough
 def test_a_mistake_is_one_line_and_the_ranks_own_exit_code(sft, tmp_path):
     ended = Job(understudy(*sft, "--pretrain-data", tmp_path / "none.txt"), 600).wait()
     assert ended.code == 2

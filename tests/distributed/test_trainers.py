@@ -5,7 +5,7 @@ import math
 
 import pytest
 from safetensors.torch import load_file
-from tests.distributed.cases import FEW, MANY, prepare, train
+from tests.distributed.cases import FEW, MANY, MORE, prepare, train
 from tests.distributed.torchrun import run_script
 
 from understudy.training.run import read_lines
@@ -55,6 +55,15 @@ def test_two_processes_end_where_one_ends(quick, name):
     folder = quick / "trainers"
     train(folder, folder / f"one-{name}", name, FEW[name])
     check(folder, name, FEW[name])
+
+
+@pytest.mark.thorough
+def test_the_other_trainers_end_where_one_process_ends(tmp_path):
+    prepare(tmp_path, MORE)
+    run_script("cases.py", tmp_path, "more", 1, world=2, seconds=1800)
+    for name, case in MORE.items():
+        train(tmp_path, tmp_path / f"one-{name}", name, case)
+        check(tmp_path, name, case)
 
 
 @pytest.mark.slow

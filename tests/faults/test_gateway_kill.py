@@ -89,7 +89,7 @@ KILLS = pytest.mark.parametrize(
 
 
 @KILLS
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 2])
 def test_no_acknowledged_prompt_is_lost(tmp_path: Path, kills: int, workers: int) -> None:
     project = make_project("sqlite", tmp_path / "project")
     key = make_key(project, "ann", requests_per_minute=10**9, tokens_per_day=10**9)
@@ -108,6 +108,7 @@ def test_no_acknowledged_prompt_is_lost(tmp_path: Path, kills: int, workers: int
     check_log(project, acknowledged)
 
 
+@pytest.mark.thorough
 @KILLS
 def test_a_killed_worker_loses_nothing_and_the_gateway_goes_on(tmp_path: Path, kills: int) -> None:
     project = make_project("sqlite", tmp_path / "project")

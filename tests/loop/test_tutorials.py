@@ -159,6 +159,7 @@ def test_your_own_labelers(folder: Path) -> None:
     assert sorted(row["prompt_id"] for row in rows) == sorted(kept)
 
 
+@pytest.mark.thorough
 def test_from_a_served_model_to_a_dataset(folder: Path, monkeypatch) -> None:
     save_model_folder(folder / "runs" / "sft" / "model")
     tutorial = Tutorial("served-model")

@@ -274,6 +274,7 @@ def test_a_skip_is_taken_back_before_the_next_task_is_there(project: Site, write
     expect(editor(page)).to_have_value("Half a text.")
 
 
+@pytest.mark.thorough
 def test_the_server_dies_and_comes_back(tmp_path, open_page) -> None:
     site = make_site(tmp_path)
     site.start()

@@ -129,6 +129,7 @@ def test_an_export_runs_and_its_hash_is_right(owner) -> None:
     assert b"k-" in content
 
 
+@pytest.mark.thorough
 def test_the_audit_log_is_whole_and_shows_who_did_it(owner) -> None:
     go(owner, "Audit")
     owner.get_by_role("button", name="Check the chain").click()

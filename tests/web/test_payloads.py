@@ -137,6 +137,7 @@ def test_as_the_name_in_every_page_of_ones_own(project: Site, watched) -> None:
         check(page)
 
 
+@pytest.mark.thorough
 def test_as_the_names_of_a_whole_team(project: Site, watched) -> None:
     """All sixty but those that cannot be a name: too long, or not printable."""
     names = []

@@ -66,6 +66,7 @@ def overdone(world, tmp_path_factory):
     return out, folder / "judge"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "finding",
     [
@@ -105,6 +106,7 @@ def cut_short(world, tmp_path_factory):
     )
 
 
+@pytest.mark.thorough
 def test_a_policy_that_learns_to_end_at_once(cut_short):
     report = examined(cut_short)
     assert "responses have become short" in report
@@ -153,6 +155,7 @@ def test_samples_from_old_weights_make_a_negative_kl(world, tmp_path, monkeypatc
     assert "ratio is not 1" not in report
 
 
+@pytest.mark.thorough
 def test_steps_that_are_too_large(world, tmp_path):
     report = examined(ppo(world, tmp_path / "run", lr=3e-2, inner_epochs=6, warmup_iterations=0))
     assert "many ratios are clipped" in report
@@ -226,6 +229,7 @@ def test_batches_of_different_demonstrations_are_not_compared():
     assert found(rising[::-1], per_epoch=5) is None
 
 
+@pytest.mark.thorough
 def test_memorised_demonstrations(base, tmp_path):
     rankings = read_records(write_rankings(tmp_path / "r.jsonl", 12), Ranking)
     rows = [
@@ -266,6 +270,7 @@ def reward(folder, base, rankings, **changes):
     return train_reward(RewardConfig(**(settings | changes)))
 
 
+@pytest.mark.thorough
 def test_rankings_by_length(base, tmp_path):
     rows = read_records(write_rankings(tmp_path / "a.jsonl", 60), Ranking)
     tokenizer = make_tokenizer()

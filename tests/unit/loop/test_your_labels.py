@@ -122,7 +122,7 @@ def test_you_rank_are_interrupted_go_on_and_your_rankings_train(
     assert read_link(call.out) == ""
     assert not (call.out / "rankings.jsonl").exists()
 
-    with user(call, most=None):  # a new link, the same account: three are left
+    with user(call, most=NUMBER - 1):  # a new link, the same account: three are left
         ask(call)
     own = read_records(call.out / "yours.jsonl", Ranking)
     simulated = read_records(sampled / "rankings.jsonl", Ranking)
@@ -135,7 +135,7 @@ def test_you_rank_are_interrupted_go_on_and_your_rankings_train(
 
     ask(call)  # done is done: nobody is asked again
     assert (call.out / "rankings.jsonl").read_bytes() == everybody
-    with user(call_of(sampled, tmp_path, NUMBER + 1), most=None):  # one more, not five
+    with user(call_of(sampled, tmp_path, NUMBER + 1), most=1):  # one more, not five
         ask(call_of(sampled, tmp_path, NUMBER + 1))
     more = read_records(call.out / "yours.jsonl", Ranking)
     assert len(more) == NUMBER + 1

@@ -145,7 +145,10 @@ def outcome(out: Path) -> dict[str, str]:
     return hashes | {name: tree_hash(tree) for name, tree in load_checkpoint(last)[0].items()}
 
 
-@pytest.mark.parametrize("stage", TRAIN)
+@pytest.mark.parametrize(
+    "stage",
+    ["reward", *(pytest.param(stage, marks=pytest.mark.thorough) for stage in ("sft", "ppo"))],
+)
 def test_resume_is_bit_exact(stage, world, tmp_path, monkeypatch):
     config = config_of(stage, world, tmp_path / "straight")
     TRAIN[stage](config)

@@ -221,11 +221,13 @@ def without_hub(tmp_path_factory):
     return done
 
 
+@pytest.mark.thorough
 def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(without_hub):
     assert without_hub.stdout.splitlines()[0] == "2"
     (line,) = without_hub.stderr.partition("then\n")[0].splitlines()
     assert "nomodel is no folder, and the Hugging Face hub cannot be reached" in line
 
 
+@pytest.mark.thorough
 def test_a_copy_on_this_machine_is_used_where_the_hub_cannot_be_reached(without_hub):
     assert "LlamaForCausalLM(" in without_hub.stdout, without_hub.stderr

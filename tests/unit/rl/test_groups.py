@@ -53,6 +53,12 @@ def rows_of(run):
     return read_lines(run / "metrics.jsonl")
 
 
+EACH = pytest.mark.parametrize(
+    "name", ["grpo", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("rloo", "raft"))]
+)
+"""GRPO every day; the others differ from it in what a group's rewards become."""
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_run_folder_and_metrics(name, world, tmp_path):
     prompts = dict(eval_prompts=world["prompts"], eval_every=2)
@@ -74,6 +80,7 @@ def test_run_folder_and_metrics(name, world, tmp_path):
     assert f"{name}, " in doctor(DoctorConfig(run=out))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TRAINERS)
 def test_known_reward_goes_up(name, world, tmp_path):
     """The reward model counts one word, which the policy comes to say."""
@@ -88,13 +95,13 @@ def test_known_reward_goes_up(name, world, tmp_path):
     assert first > 2 * start(input_ids=ids).logits[0, -1].softmax(-1)[TARGET]
 
 
-@pytest.mark.parametrize("name", TRAINERS)
+@EACH
 def test_resume_is_exact(name, world, tmp_path):
     config = config_of(name, world, tmp_path / "run", num_minibatches=2)
     check_resume_is_exact(TRAINERS[name][1], config, 1, 3)
 
 
-@pytest.mark.parametrize("name", TRAINERS)
+@EACH
 def test_an_adapter_is_trained_alone(name, world, tmp_path):
     config = config_of(name, world, tmp_path / "run")
     out = check_an_adapter_is_trained_alone(TRAINERS[name][1], config)

@@ -60,7 +60,7 @@ def results_of(run):
     return json.loads((run / "results.json").read_text())
 
 
-@pytest.mark.parametrize("name", TRAINERS)
+@pytest.mark.parametrize("name", ["rloo", pytest.param("ppo", marks=pytest.mark.thorough)])
 def test_a_judge_that_disagrees_ends_the_run_and_keeps_the_first_weights(name, world, tmp_path):
     config, train = TRAINERS[name]
     out = train(config(world, tmp_path / "run", "foe", judge_patience=2))
@@ -78,7 +78,7 @@ def test_a_judge_that_disagrees_ends_the_run_and_keeps_the_first_weights(name, w
         assert all(torch.equal(saved[key], start[key]) for key in saved)
 
 
-@pytest.mark.parametrize("name", TRAINERS)
+@pytest.mark.parametrize("name", ["rloo", pytest.param("ppo", marks=pytest.mark.thorough)])
 def test_a_judge_that_agrees_lets_it_go_on(name, world, tmp_path):
     config, train = TRAINERS[name]
     out = train(config(world, tmp_path / "run", "friend", judge_patience=8))
@@ -156,6 +156,7 @@ def test_whose_weights_are_saved_is_said(world, tmp_path, capsys):
     assert "; the run ended early" in said
 
 
+@pytest.mark.thorough
 def test_the_saved_policy_is_the_one_that_the_judge_saw(world, tmp_path):
     """And not the moving average, which has hardly moved by then."""
     changes = dict(judge_patience=8, ema=0.992)

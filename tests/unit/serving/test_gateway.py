@@ -296,6 +296,7 @@ FIELDS = sorted(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["/v1/chat/completions", "/v1/completions", "/v1/feedback"]),

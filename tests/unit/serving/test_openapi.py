@@ -53,6 +53,7 @@ def described(gateway):
     return schemathesis.openapi.from_asgi("/openapi.json", gateway[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "path"),
     [(method, path) for path, found in description()["paths"].items() for method in found],

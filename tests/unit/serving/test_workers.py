@@ -150,6 +150,7 @@ def test_both_count_in_one_bucket(several: Several) -> None:
     assert max(left) == 29
 
 
+@pytest.mark.thorough
 def test_both_count_tokens_of_one_quota_which_a_killed_worker_does_not_reset(
     several: Several,
 ) -> None:
@@ -174,6 +175,7 @@ def test_both_count_wrong_keys_of_an_address_together(several: Several) -> None:
     assert several.post(make_key(several.project, "ann")).status_code == 200
 
 
+@pytest.mark.thorough
 def test_connections_are_limited_together(start) -> None:
     several = start("--max-connections", "12")
     key = make_key(several.project, "ann")
@@ -261,6 +263,7 @@ def test_told_to_end_it_lets_answers_end_and_ends_streams_with_an_event(start) -
     assert several.process.wait(END) == 0
 
 
+@pytest.mark.thorough
 def test_workers_end_with_a_supervisor_that_is_killed(several: Several) -> None:
     workers = several.workers()
     several.process.kill()
@@ -271,6 +274,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(several: Several) -> None:
     listen_together("127.0.0.1", several.port, 1, backlog=1, stall_s=1)[0].close()
 
 
+@pytest.mark.thorough
 def test_a_worker_that_cannot_take_a_place_ends_all_with_a_line(several: Several) -> None:
     for suffix in ("", "-wal", "-shm"):
         path = Path(f"{several.project.log}{suffix}")
@@ -286,6 +290,7 @@ def test_a_worker_that_cannot_take_a_place_ends_all_with_a_line(several: Several
         several.get("/health")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("broken", ["store", "log", "port"])
 def test_what_no_worker_could_start_with_is_one_line(start, broken: str) -> None:
     command = [sys.executable, "-m", "understudy.cli", "serve", "--workers", "2"]

@@ -27,6 +27,7 @@ def test_another_size_is_an_error_that_names_the_sizes():
         bases.base_model_path("9m")
 
 
+@pytest.mark.thorough
 def test_all_sizes_have_one_tokenizer_with_a_token_for_nearly_every_word():
     tokenizers = [load_policy(bases.base_model_path(size))[1] for size in bases.base_sizes()]
     fresh = world_tokenizer(Facts.of_seed(0))
@@ -38,6 +39,7 @@ def test_all_sizes_have_one_tokenizer_with_a_token_for_nearly_every_word():
         assert sum(whole) > 0.97 * len(words)
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_the_1m_model_reads():
     """Few-shot reading comprehension above 80%, on 400 fresh passages."""
@@ -49,6 +51,7 @@ def test_the_1m_model_reads():
     assert exact_share(model, tokenizer, items[:40]) == sum(one_by_one) / 40
 
 
+@pytest.mark.thorough
 def test_pretraining_goes_on_where_it_was_stopped(tmp_path):
     settings = {
         "size": "200k",

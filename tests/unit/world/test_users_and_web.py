@@ -109,6 +109,7 @@ def test_held_out_pages_share_no_line_with_pages_that_are_read():
             assert page(kind, random.Random(1), FACTS, held)
 
 
+@pytest.mark.thorough
 def test_the_crowd_of_readers_is_neither_the_judge_nor_a_labeler():
     """What readers would say in the long run orders pairs of answers little better than chance."""
     rng, agree, pairs = random.Random(0), 0.0, 0
