@@ -61,6 +61,7 @@ def test_moments_equal_to_the_byte_those_of_the_optimizer(kind):
     assert one.moments(8) == total
 
 
+@pytest.mark.thorough
 def test_175b_on_1024_ranks_is_sharded_in_half_a_gibibyte():
     """In a process of its own, whose memory is measured."""
     script = """

@@ -48,6 +48,7 @@ def test_a_pass_of_any_depth_needs_what_real_tensors_need():
     assert pass_bytes(one, PASS) == pytest.approx(live.peak - before, rel=0.05)
 
 
+@pytest.mark.thorough
 def test_recomputing_activations_saves_memory_and_more_tokens_cost_it():
     one = network("llama", num_hidden_layers=8)
     plain = pass_bytes(one, PASS)
@@ -63,6 +64,7 @@ def test_new_gradients_count_in_the_pass():
     assert pass_bytes(one, masked) >= 4 * one.parameters
 
 
+@pytest.mark.thorough
 def test_a_sharded_pass_gathers_few_layers_at_a_time():
     few, many = (network("gpt_neox", num_hidden_layers=n, hidden_size=96) for n in (6, 30))
     sharded = replace(PASS, shards=8, checkpointing=True)

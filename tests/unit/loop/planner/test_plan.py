@@ -81,7 +81,13 @@ def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
     assert found["peak"]["bytes"] == max(sum(held.values()) for held in found["bytes"].values())
 
 
-@pytest.mark.parametrize("stage", ["sft", "rl_init", "reward", "ppo", "dpo"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "sft",
+        *(pytest.param(s, marks=pytest.mark.thorough) for s in ("rl_init", "reward", "ppo", "dpo")),
+    ],
+)
 def test_the_advice_fits_when_it_is_planned(folder, stage):
     config = PlanConfig(model=folder, stage=stage, memory=1, usable=1.0, command=SHORT)
     need = sum(make_plan(config).phases["update"].values()) / 1e9
@@ -113,6 +119,7 @@ def _with_options(config: PlanConfig, options: list[str]) -> PlanConfig:
     return PlanConfig(**fields)
 
 
+@pytest.mark.thorough
 def test_the_175b_policy_fits_nowhere_and_the_plan_says_why(capsys):
     assert main(["plan", "--model", "175b", "--memory", "141", "--cards", "8", "--nodes", "8"]) == 0
     said = capsys.readouterr().out
