@@ -100,7 +100,7 @@ class TrunkModel(nn.Module):
                 assert position_ids_BT is not None, "an additive mask needs positions"
                 rows = Rows.masked(position_ids_BT)
                 return direct(rows, input_ids_BT, read_M, attention_mask_BT)
-            return direct(Rows.padded(attention_mask_BT), input_ids_BT, read_M)
+            return direct(Rows.padded(attention_mask_BT, input_ids_BT), input_ids_BT, read_M)
         if not causal or not self.takes_ragged_rows():
             hidden_BTD = self.hidden(input_ids_BT, attention_mask_BT, position_ids_BT)
             return hidden_BTD[row_M, column_M]

@@ -1,18 +1,19 @@
 """Whole sequences through a Llama-shaped trunk, with gradients: the same sums in fewer operations.
 
 In a small model a third of a training pass goes to operations between the matrix products. Here a
-norm's weight is multiplied into the matrices behind it, which are smaller than the activations;
-norm, rotation and gate are one backward step each; the last product of a block adds the residual
-itself; and the last layer's feed-forward block runs only where its result is read. Used on CPU in
-fp32, and only if a trial pass gives the result of the model's own forward.
+norm's weight is multiplied into the activations or into the matrices behind them, whichever are
+smaller; norm, rotation and gate are one backward step each; the last product of a block adds the
+residual itself; and the last layer's feed-forward block runs only where its result is read. Used on
+CPU in fp32, and only if a trial pass gives the result of the model's own forward.
 
 Rows of different lengths are concatenated without padding; only attention sees them side by side,
-in groups of similar length.
+in groups of similar length. What all rows begin with, such as a system turn, is computed once.
 
 Shapes: B rows, T tokens, N tokens of all rows, M positions that are read, D hidden size, H heads, R
 head size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,19 +26,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from understudy.models.batching import by_token_budget
 from understudy.models.cpu.llama import TRIAL, has_llama_shape
-from understudy.models.cpu.products import (
-    product,
-    product_onto,
-    rows_to_spare,
-    times,
-    weight_gradient,
-)
+from understudy.models.cpu.products import product, product_onto, rows_to_spare, times
 from understudy.models.cpu.rotary import Rotation, paired
 from understudy.models.masks import sliding_window
 from understudy.models.sharding import is_sharded
 
 _GROUP_TOKENS = 96
 """Padding tokens that cost attention as much as one more group."""
+_LEAST_SHARED = 16
+"""Least length in tokens of a beginning that is computed once for all rows."""
 
 
 def direct_pass(trunk: PreTrainedModel, length: int, tried: dict[str, bool]) -> "DirectPass | None":
@@ -101,6 +98,8 @@ class Group:
     """Tokens of the longest."""
     slots: Tensor | None
     """Padded position of each of their tokens, or None if all are equally long."""
+    mask: Tensor | None = None
+    """Additive mask (T, S + T) of rows that continue S shared tokens; None for whole rows."""
 
     @property
     def num_tokens(self) -> int:
@@ -121,7 +120,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Layout of a batch's tokens: row after row, from long to short, without padding."""
+    """Layout of a batch's tokens: row after row, from long to short, without padding.
+
+    A beginning that all rows share comes first, as a row of its own; the others continue it.
+    """
 
     groups: list[Group]
     """The rows, in this order."""
@@ -135,25 +137,29 @@ class Rows:
     """Unread tokens at the end, which round the number of tokens to a recurring one."""
 
     @classmethod
-    def padded(cls, mask_BT: Tensor) -> "Rows":
-        """Rows padded on the right, whose tokens see only earlier tokens of their row."""
+    def padded(cls, mask_BT: Tensor, ids_BT: Tensor | None = None) -> "Rows":
+        """Rows padded on the right, whose tokens see only earlier tokens of their row; with their
+        ids, a common beginning is shared."""
         count, width = mask_BT.shape
         lengths = [int(n) for n in mask_BT.sum(-1)]
-        parts = by_token_budget(lengths, count * width, _GROUP_TOKENS)
-        groups, tokens = [], []
+        shared = 0 if ids_BT is None else _common_beginning(ids_BT, lengths)
+        own = [length - shared for length in lengths]
+        groups = [Group(1, shared, None)] if shared else []
+        tokens = [torch.arange(shared)]
         columns_T = torch.arange(width)
-        for part in parts:
-            real_BT = (
-                columns_T[: lengths[part[0]]] < torch.tensor([lengths[i] for i in part])[:, None]
-            )
+        for part in by_token_budget(own, count * width, _GROUP_TOKENS):
+            longest = own[part[0]]
+            real_BT = columns_T[:longest] < torch.tensor([own[i] for i in part])[:, None]
             full = bool(real_BT.all())
             slots = None if full else real_BT.flatten().nonzero().squeeze(-1)
-            groups.append(Group(len(part), real_BT.shape[1], slots))
-            flat_BT = torch.tensor(part)[:, None] * width + columns_T[: real_BT.shape[1]]
+            mask = _continuing(shared, longest) if shared else None
+            groups.append(Group(len(part), longest, slots, mask))
+            flat_BT = torch.tensor(part)[:, None] * width + shared + columns_T[:longest]
             tokens.append(flat_BT.flatten() if full else flat_BT.flatten()[slots])
         token_N = torch.cat(tokens)
         place = torch.zeros(count * width, dtype=torch.long)
         place[token_N] = torch.arange(len(token_N))
+        place.view(count, width)[:, :shared] = tokens[0]
         return cls._rounded(groups, token_N, place, token_N % width)
 
     @classmethod
@@ -170,6 +176,22 @@ class Rows:
         num_spare = rows_to_spare(len(token_N))
         token_N, column_N = (F.pad(x_N, (0, num_spare)) for x_N in (token_N, column_N))
         return cls(groups, token_N, place, column_N, num_spare)
+
+
+def _common_beginning(ids_BT: Tensor, lengths: list[int]) -> int:
+    """Tokens that all rows begin with, short of the shortest one's last; 0 if too few to pay."""
+    most = min(lengths) - 1
+    if len(lengths) < 2 or most < _LEAST_SHARED:
+        return 0
+    same_T = (ids_BT[:, :most] == ids_BT[0, :most]).all(0)
+    shared = int(same_T.long().cumprod(0).sum())
+    return shared if shared >= _LEAST_SHARED else 0
+
+
+def _continuing(shared: int, length: int) -> Tensor:
+    """Additive mask of `length` tokens that see the shared ones and those before them."""
+    hidden = torch.full((length, length), torch.finfo(torch.float32).min).triu_(1)
+    return F.pad(hidden, (shared, 0))
 
 
 class DirectPass:
@@ -204,11 +226,13 @@ def _attention(
     rotation: Rotation,
     mask: Tensor | None,
 ) -> Tensor:
-    attention, norm = layer.self_attn, layer.input_layernorm
-    x_ND = _normalized(hidden_ND, norm)
+    attention = layer.self_attn
+    projections = attention.q_proj, attention.k_proj, attention.v_proj
+    x_ND, weights = _normalized_for(projections, hidden_ND, layer.input_layernorm)
+    weight_of = dict(zip(projections, weights, strict=True))
 
     def heads(projection: nn.Linear, in_pairs: bool = False) -> Tensor:
-        weight_MD = projection.weight * norm.weight
+        weight_MD = weight_of[projection]
         bias_M: Tensor | None = projection.bias
         if in_pairs:
             weight_MD = paired(weight_MD, attention.head_dim)
@@ -229,14 +253,24 @@ def _attention(
     )
     sizes = [*(group.num_tokens for group in rows.groups), rows.num_spare]
     parts = (x_NHR.split(sizes)[:-1] for x_NHR in inputs_NHR)
-    mixed = []
+    mixed: list[Tensor] = []
+    begun: list[Tensor] = []  # keys and values of the shared beginning
     for group, *inputs in zip(rows.groups, *parts, strict=True):
+        query_BHTR, *seen = map(group.apart, inputs)
+        if group.mask is not None:
+            seen = [
+                torch.cat((before.expand(group.num_rows, -1, -1, -1), x_BHTR), dim=2)
+                for before, x_BHTR in zip(begun, seen, strict=True)
+            ]
+        begun = begun or seen
+        group_mask = mask if group.mask is None else group.mask
         mixed_BTHR, _ = sdpa_attention_forward(
             attention,
-            *map(group.apart, inputs),
-            mask,
+            query_BHTR,
+            *seen,
+            group_mask,
             scaling=attention.scaling,
-            is_causal=mask is None,
+            is_causal=group_mask is None,
         )
         mixed.append(group.joined(mixed_BTHR))
     mixed.append(torch.zeros_like(inputs_NHR[0][: rows.num_spare]))
@@ -245,9 +279,10 @@ def _attention(
 
 def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
     """hidden + the gated feed-forward block's output."""
-    block, norm = layer.mlp, layer.post_attention_layernorm
-    x_ND = _normalized(hidden_ND, norm)
-    gate_FD, up_FD = block.gate_proj.weight * norm.weight, block.up_proj.weight * norm.weight
+    block = layer.mlp
+    x_ND, (gate_FD, up_FD) = _normalized_for(
+        (block.gate_proj, block.up_proj), hidden_ND, layer.post_attention_layernorm
+    )
     biased = any(p.bias is not None for p in (block.gate_proj, block.up_proj, block.down_proj))
     if not biased and type(block.act_fn).__name__ in ("SiLU", "SiLUActivation"):
         added: Tensor = _FeedForward.apply(hidden_ND, x_ND, gate_FD, up_FD, block.down_proj.weight)
@@ -256,6 +291,17 @@ def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
     up_NF = product(x_ND, up_FD, block.up_proj.bias)
     gated_NF, down = block.act_fn(gate_NF) * up_NF, block.down_proj
     return product_onto(hidden_ND, gated_NF, down.weight, down.bias)
+
+
+def _normalized_for(
+    projections: Sequence[nn.Linear], hidden_ND: Tensor, norm: Any
+) -> tuple[Tensor, list[Tensor]]:
+    """Normalized inputs of linear maps, and the maps' weights. The norm's weight is multiplied into
+    the inputs, or into the weights where these are smaller."""
+    x_ND, weights = _normalized(hidden_ND, norm), [each.weight for each in projections]
+    if len(x_ND) <= sum(map(len, weights)):
+        return x_ND * norm.weight, weights
+    return x_ND, [weight * norm.weight for weight in weights]
 
 
 def _normalized(x: Tensor, norm: Any) -> Tensor:
@@ -284,7 +330,8 @@ class _Normalize(torch.autograd.Function):
 
 
 class _FeedForward(torch.autograd.Function):
-    """hidden + down(silu(gate(x)) * up(x)); the backward pass reuses the forward's buffers."""
+    """hidden + down(silu(gate(x)) * up(x)); the backward pass computes silu(gate) again, since all
+    layers' would take as much memory as their gates, and overwrites what it no longer needs."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -297,10 +344,8 @@ class _FeedForward(torch.autograd.Function):
     ) -> Tensor:
         gate_NF, up_NF = times(x_ND, gate_FD), times(x_ND, up_FD)
         if any(ctx.needs_input_grad):
-            opened_NF = F.silu(gate_NF)
-            gated_NF = opened_NF * up_NF
-            kept = gate_NF, up_NF, opened_NF, gated_NF
-            ctx.save_for_backward(x_ND, gate_FD, up_FD, down_DF, *kept)
+            gated_NF = F.silu(gate_NF).mul_(up_NF)
+            ctx.save_for_backward(x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF)
         else:
             gated_NF = F.silu(gate_NF, inplace=True).mul_(up_NF)
         return times(gated_NF, down_DF, onto_NM=hidden_ND)
@@ -308,15 +353,16 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF, opened_NF, gated_NF = ctx.saved_tensors
-        grad_down_DF = weight_gradient(grad_ND, gated_NF)
+        x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF = ctx.saved_tensors
+        opened_NF = F.silu(gate_NF)
+        gated_NF = opened_NF * up_NF
+        grad_down_DF = grad_ND.T @ gated_NF
         grad_gated_NF = times(grad_ND, down_DF.T)
         grad_up_NF = opened_NF.mul_(grad_gated_NF)
         grad_opened_NF = torch.mul(grad_gated_NF, up_NF, out=gated_NF)
         grad_gate_NF = torch.ops.aten.silu_backward(grad_opened_NF, gate_NF)
         grad_x_ND = times(grad_gate_NF, gate_FD.T, onto_NM=times(grad_up_NF, up_FD.T))
-        grad_gate_FD = weight_gradient(grad_gate_NF, x_ND)
-        grad_up_FD = weight_gradient(grad_up_NF, x_ND)
+        grad_gate_FD, grad_up_FD = grad_gate_NF.T @ x_ND, grad_up_NF.T @ x_ND
         return grad_ND, grad_x_ND, grad_gate_FD, grad_up_FD, grad_down_DF
 
 

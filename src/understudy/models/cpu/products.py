@@ -73,13 +73,6 @@ def rows_to_spare(count: int) -> int:
     return -count % step if count >= _MANY else 0
 
 
-def weight_gradient(grad_NM: Tensor, x_NK: Tensor) -> Tensor:
-    """grad.T @ x (M, K), computed with the result's long side last, which is faster."""
-    if x_NK.shape[1] < grad_NM.shape[1]:
-        return (x_NK.T @ grad_NM).T
-    return grad_NM.T @ x_NK
-
-
 @cache
 def _onednn() -> Any:
     """oneDNN's linear map, or None in a build without it."""
@@ -109,7 +102,7 @@ class _Product(torch.autograd.Function):
         _, _, has_bias, has_onto = ctx.needs_input_grad
         return (
             times(grad_NM, weight_MK.T),
-            weight_gradient(grad_NM, x_NK),
+            grad_NM.T @ x_NK,
             grad_NM.sum(0) if has_bias else None,
             grad_NM if has_onto else None,
         )

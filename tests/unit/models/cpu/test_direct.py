@@ -124,6 +124,30 @@ def test_many_tokens_are_rounded_up_and_nobody_sees_it(kind):
         assert torch.allclose(grad, theirs[name], rtol=1e-4, atol=2e-3), name
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_a_beginning_that_all_rows_share_is_computed_once_with_the_same_gradients(kind):
+    model = make_policy(kind, vocab_size=16)
+    lengths = (30, 20, 27, 30)
+    ids_BT = torch.randint(3, 16, (4, 30), generator=torch.Generator().manual_seed(3))
+    ids_BT[:, :18] = ids_BT[0, :18]
+    ids_BT[:, 18] = torch.arange(4)
+    mask_BT = (torch.arange(30) < torch.tensor(lengths)[:, None]).long()
+    assert sum(group.num_tokens for group in Rows.padded(mask_BT, ids_BT).groups) == 107 - 3 * 18
+    where = mask_BT.nonzero(as_tuple=True)  # also in the shared beginning
+    found_MD = model.hidden_at(ids_BT, mask_BT, *where)
+    expected_MD = model.hidden(ids_BT, mask_BT)[where]
+    assert torch.allclose(found_MD, expected_MD, atol=1e-5)
+    mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
+    for name, grad in mine.items():
+        assert torch.allclose(grad, theirs[name], rtol=1e-4, atol=1e-3), name
+
+
+def test_of_equal_rows_each_keeps_its_last_token():
+    ids_BT = torch.arange(20).expand(3, 20)
+    rows = Rows.padded(torch.ones_like(ids_BT), ids_BT)
+    assert [group.num_tokens for group in rows.groups] == [19, 3]
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_rows_of_any_lengths_in_any_order_read_as_alone(kind):
     model = make_policy(kind, vocab_size=16)
