@@ -257,15 +257,20 @@ def ablation_section(results: Results) -> str:
 
 
 def study_section(results: Results) -> str:
-    """The panels of a study, a row per variant."""
-    panels: Mapping[str, Table] = (results.get("study") or {}).get("panels") or {}
-    if not panels:
+    """The panels of a study, a row per variant; under `more`, further figures of it."""
+    study = results.get("study") or {}
+    if not study.get("panels"):
         return ""
+    first = {"title": "Side by side.", "caption": "Further right is better.", **study}
+    return page.figures(*map(_panels, [first, *study.get("more", ())]))
+
+
+def _panels(shown: Mapping[str, Any]) -> str:
+    """One figure of a study: small multiples in percent, with their numbers."""
+    panels: Mapping[str, Table] = shown["panels"]
     alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
-    svg, numbers = panels_figure(panels), by_model(panels)
-    caption = "Further right is better."
-    drawn = page.figure(svg, "Side by side.", caption, alt, numbers, reading=tops_reading(panels))
-    return page.figures(drawn)
+    svg, numbers, reading = panels_figure(panels), by_model(panels), tops_reading(panels)
+    return page.figure(svg, shown["title"], shown["caption"], alt, numbers, reading=reading)
 
 
 def _best_arms(arms: Sequence[Mapping[str, Any]], panels: Mapping[str, Any]) -> str:

@@ -56,9 +56,10 @@ class DemoConfig:
     lr, init or epochs; it reuses the demo's stages and writes its own report."""
     study: Study | None = None
     """Instead of the demo's report, a study of what the paper left open: methods (PPO beside RLOO,
-    GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them) or
-    overoptimisation (a judge and ensembles against an exploited reward model); it reuses the demo's
-    stages and writes its own report."""
+    GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them),
+    overoptimisation (a judge and ensembles against an exploited reward model), generalisation (a
+    language, a task, users and labelers left out) or hallucination (what lowers made-up answers);
+    it reuses the demo's stages and writes its own report."""
     overwrite: bool = False
     """Reuse a folder with a demo of another seed or recipe; stages that are still valid stay."""
 
@@ -67,7 +68,7 @@ class DemoConfig:
             raise ValueError("--quick is the recipe quick; give --quick or --recipe, not both")
         if self.ablation is not None and self.study is not None:
             raise ValueError("give --ablation or --study, not both")
-        if self.label and self.study in ("labelers", "overoptimisation"):
+        if self.label and self.study not in (None, "methods"):
             raise ValueError(f"the study {self.study} has no place for your labels; omit --label")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")

@@ -12,6 +12,7 @@ from understudy.loop.recipe import Recipe
 
 YOUR_LABELS = "your_labels"
 """The stage in which the user ranks."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def demo_plan(recipe: Recipe, seed: int, label: int = 0) -> Plan:
@@ -160,8 +161,10 @@ def sft_inputs(build: Build) -> dict[str, Any]:
     }
 
 
-def add_rl_init(build: Build, name: str, changes: Mapping[str, Any]) -> None:
-    """The RL init, with changed settings; without a mix it reads no pretraining text."""
+def add_rl_init(
+    build: Build, name: str, changes: Mapping[str, Any], inputs: Mapping[str, Any] = NOTHING
+) -> None:
+    """The RL init, with changed settings or inputs; without a mix it reads no pretraining text."""
     settings = {**build.recipe.rl_init, **changes}
     text = {"text": build["text/pretraining.jsonl"]} if settings.get("pretrain_fraction") else {}
     build.add(
@@ -169,7 +172,7 @@ def add_rl_init(build: Build, name: str, changes: Mapping[str, Any]) -> None:
         "the RL init: SFT for 2 epochs with pretraining text mixed in",
         "train_sft:sft",
         ("run/model", "run/results.json"),
-        {**sft_inputs(build), **text},
+        {**sft_inputs(build), **text, **inputs},
         group="rl_init",
         **settings,
     )
@@ -212,14 +215,13 @@ def feedback(build: Build) -> None:
     )
     simulated = build["rankings/rankings.jsonl"]
     rankings = add_your_labels(build, responses) if build.label else simulated
-    same = recipe.world.reward_size == recipe.world.policy_size
     build.add(
         "reward",
         "a model learns to score responses as the labelers rank them",
         "train_reward:reward",
         ("run/model", "run/results.json"),
         {
-            "model": build["sft/run/model" if same else "sft_reward/run/model"],
+            "model": reward_start(build),
             "data": rankings,
             "valid_data": build["rankings/valid.jsonl"],
             "demonstrations": build["demonstrations/demonstrations.jsonl"],
@@ -256,6 +258,32 @@ def feedback(build: Build) -> None:
     if build.label:
         add_your_check(build)
     add_best_of(build)
+
+
+def reward_start(build: Build) -> Artifact:
+    """The model that reward models start from: SFT's, or a larger one's after SFT."""
+    same = build.recipe.world.reward_size == build.recipe.world.policy_size
+    return build["sft/run/model" if same else "sft_reward/run/model"]
+
+
+def add_reward(
+    build: Build, name: str, data: Artifact, inputs: Mapping[str, Any] = NOTHING, **changes: Any
+) -> None:
+    """A reward model on other rankings, with changed settings or inputs."""
+    build.add(
+        name,
+        "a model learns to score responses from other rankings",
+        "train_reward:reward",
+        ("run/model", "run/results.json"),
+        {
+            "model": reward_start(build),
+            "data": data,
+            "demonstrations": build["demonstrations/demonstrations.jsonl"],
+            **inputs,
+        },
+        group="reward",
+        **{**build.recipe.reward, **changes},
+    )
 
 
 def add_your_labels(build: Build, responses: tuple[Artifact, ...]) -> Artifact:
@@ -346,9 +374,11 @@ def add_rl(
     name: str,
     kind: str,
     start: str = "rl_init",
-    changes: Mapping[str, Any] = MappingProxyType({}),
+    changes: Mapping[str, Any] = NOTHING,
+    inputs: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Step 3: PPO ("ppo") or PPO with the pretraining mix ("ppo_ptx"), with changed settings."""
+    """Step 3: PPO ("ppo") or PPO with the pretraining mix ("ppo_ptx"), with changed settings or
+    inputs."""
     recipe, mixed = build.recipe, kind == "ppo_ptx"
     settings = {**recipe.ppo, **recipe.ppo_ptx} if mixed else {**recipe.ppo, "ptx_coef": 0.0}
     meaning = "step 3: the policy learns from the reward model's scores"
@@ -364,6 +394,7 @@ def add_rl(
             "eval_prompts": build["prompts/rank_valid.jsonl"],
             "gate": build["gate/best_of.json"],
             **({"text": build["text/pretraining.jsonl"]} if mixed else {}),
+            **inputs,
         },
         group=kind,
         **{**settings, **changes},

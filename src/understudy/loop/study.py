@@ -7,7 +7,7 @@ learning rates, judged like the demo's models. Those that sample have the same p
 and number of episodes; DPO and KTO have the rankings that the reward model was trained on. It has
 an ablation's form, with a method in place of each kind of RL.
 
-labelers, overoptimisation: see study_labelers.py and study_overoptimisation.py.
+Each of the others has a file of its own, study_NAME.py.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,18 @@ from understudy.loop.demo_evaluation import model_of
 from understudy.loop.demo_plan import add_rl, build_until_rl
 from understudy.loop.plan import Plan
 from understudy.loop.recipe import Recipe
+from understudy.loop.study_generalisation import add_generalisation_study
+from understudy.loop.study_hallucination import add_hallucination_study
 from understudy.loop.study_labelers import add_labelers_study
 from understudy.loop.study_overoptimisation import add_overoptimisation_study
 
-Study = Literal["methods", "labelers", "overoptimisation"]
+Study = Literal["methods", "labelers", "overoptimisation", "generalisation", "hallucination"]
+ADD = {
+    "labelers": add_labelers_study,
+    "overoptimisation": add_overoptimisation_study,
+    "generalisation": add_generalisation_study,
+    "hallucination": add_hallucination_study,
+}
 
 FACTORS = (0.5, 1.0, 2.0)
 """Multiples of the recipe's learning rate of PPO, for every method."""
@@ -51,12 +59,7 @@ AXIS = "learning rate of the policy"
 def study_plan(recipe: Recipe, seed: int, name: Study, label: int = 0) -> Plan:
     """The demo's stages until RL, then a study with its own report."""
     build, stage = build_until_rl(recipe, seed, label), f"study_{name}"
-    if name == "labelers":
-        add_labelers_study(build, stage)
-    elif name == "overoptimisation":
-        add_overoptimisation_study(build, stage)
-    else:
-        add_methods_study(build, stage)
+    ADD.get(name, add_methods_study)(build, stage)
     wanted = needed(build, stage)
     return Plan(tuple(one for one in build.stages.values() if one.name in wanted))
 

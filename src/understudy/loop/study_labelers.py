@@ -15,7 +15,7 @@ measured by its accuracy, and by best-of-n from SFT: what choosing by its score 
 from typing import Any
 
 from understudy.loop.demo_build import Build
-from understudy.loop.demo_plan import add_best_of_scores
+from understudy.loop.demo_plan import add_best_of_scores, add_reward
 from understudy.loop.plan import Artifact
 
 DESIGNS = {
@@ -63,25 +63,11 @@ def add_design(build: Build, design: str) -> None:
         design=design,
         labels=LABELS,
     )
-    start = "sft" if recipe.world.reward_size == recipe.world.policy_size else "sft_reward"
     weights = {"weights": build[f"{name}-rankings/weights.json"]} if design == "weighted" else {}
     # As many passes over the rankings of three as there are labels in each.
     epochs = {"epochs": LABELS * recipe.reward.get("epochs", 1)} if design == "majority" else {}
-    build.add(
-        name,
-        "a model learns to score responses as the labelers rank them",
-        "train_reward:reward",
-        ("run/model", "run/results.json"),
-        {
-            "model": build[f"{start}/run/model"],
-            "data": build[f"{name}-rankings/rankings.jsonl"],
-            "valid_data": build["rankings/valid.jsonl"],
-            "demonstrations": build["demonstrations/demonstrations.jsonl"],
-            **weights,
-        },
-        group="reward",
-        **{**recipe.reward, **epochs},
-    )
+    inputs = {"valid_data": build["rankings/valid.jsonl"], **weights}
+    add_reward(build, name, build[f"{name}-rankings/rankings.jsonl"], inputs, **epochs)
     build.add(
         f"{name}-check",
         "how often it agrees with labelers and the truth",

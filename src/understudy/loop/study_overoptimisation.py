@@ -13,6 +13,7 @@ from typing import Any
 
 from understudy.loop.ablation import add_test_responses
 from understudy.loop.demo_build import Build
+from understudy.loop.demo_plan import add_reward
 
 ARMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "plain": ("No remedy", {}),
@@ -44,7 +45,9 @@ def add_overoptimisation_study(build: Build, stage: str) -> None:
         number=min(NUM_RANKINGS, build.recipe.labels.num_rankings // 3),
     )
     for name, offset in REWARD_MODELS.items():
-        add_reward_model(build, name, offset)
+        data = build[f"far-rankings/{'judge' if name == 'judge' else 'a'}.jsonl"]
+        own: dict[str, Any] = {"epochs": EPOCHS, "seed": build.seed + 1000 * offset}
+        add_reward(build, f"far-reward-{name}", data, **own)
     inputs: dict[str, Any] = {}
     for name in ARMS:
         add_run(build, name)
@@ -66,26 +69,6 @@ def add_overoptimisation_study(build: Build, stage: str) -> None:
         },
         arms={name: label for name, (label, _) in ARMS.items()},
         labels_per_comparison=build.recipe.evaluate.labels_per_comparison,
-    )
-
-
-def add_reward_model(build: Build, name: str, offset: int) -> None:
-    """A reward model on the few rankings of a half."""
-    recipe = build.recipe
-    start = "sft" if recipe.world.reward_size == recipe.world.policy_size else "sft_reward"
-    data = build[f"far-rankings/{'judge' if name == 'judge' else 'a'}.jsonl"]
-    build.add(
-        f"far-reward-{name}",
-        "a model learns to score responses as half of the labelers rank them",
-        "train_reward:reward",
-        ("run/model", "run/results.json"),
-        {
-            "model": build[f"{start}/run/model"],
-            "data": data,
-            "demonstrations": build["demonstrations/demonstrations.jsonl"],
-        },
-        group="far-reward",
-        **{**recipe.reward, "epochs": EPOCHS, "seed": build.seed + 1000 * offset},
     )
 
 

@@ -48,10 +48,14 @@ def pairs_of(call: StageCall) -> Sequence[tuple[Prompt, Sequence[Response]]]:
 
 
 def gold_accuracy(
-    call: StageCall, world: World, items: Sequence[tuple[Prompt, Sequence[Response]]]
+    call: StageCall,
+    world: World,
+    items: Sequence[tuple[Prompt, Sequence[Response]]],
+    name: str = "reward_model",
 ) -> Mapping[str, Any]:
-    """Share of pairs, untied by the gold judge, that the reward model orders as the judge does."""
-    model, tokenizer = load_scalar(call.path("reward_model"))
+    """Share of pairs, untied by the gold judge, that the reward model (input `name`) orders as the
+    judge does."""
+    model, tokenizer = load_scalar(call.path(name))
     flat = [r for _, members in items for r in members]
     scores = score_texts(model, tokenizer, [r.prompt for r in flat], [r.response for r in flat])
     score_of = {r.id: score for r, score in zip(flat, scores, strict=True)}

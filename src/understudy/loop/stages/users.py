@@ -12,7 +12,7 @@ from understudy.prompts import IntakeConfig
 from understudy.prompts.add import AddConfig, add_prompts
 from understudy.prompts.in_store import build_in_store
 from understudy.prompts.split import split_of
-from understudy.records import Prompt, prompt_text, write_records
+from understudy.records import Demonstration, Prompt, prompt_text, write_records
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.reserved import requests_in, reserved_for
 from understudy.world.tasks import PREFIXES, parse
@@ -70,7 +70,7 @@ def withhold(sent: Sequence[Prompt], intake: IntakeConfig) -> list[Prompt]:
     return [p for p in sent if not (trains(p) and any(map(reserved_for, requests_of(p))))]
 
 
-def requests_of(prompt: Prompt) -> set[str]:
+def requests_of(prompt: Prompt | Demonstration) -> set[str]:
     """A prompt's request; if it cannot be parsed as a task, its sentences' requests."""
     text = prompt_text(prompt.prompt)
     task = parse(text)
