@@ -25,6 +25,7 @@ from understudy.records import (
     Rating,
     Response,
 )
+from understudy.records.schema import LabelRole
 
 IDENTICAL = "identical"
 """The labeler id of a comparison of two equal texts, which tie without asking anyone."""
@@ -51,11 +52,13 @@ class ScoreComparer:
     """Score of one response."""
     tie: float = 1e-9
     """Largest difference that is a tie."""
+    role: LabelRole = "model"
+    """What its comparisons count as."""
 
     @property
     def info(self) -> LabelerInfo:
-        """A scorer's labels train no model, so it counts as a researcher."""
-        return LabelerInfo(id=self.id, role="researcher")
+        """Who compares."""
+        return LabelerInfo(id=self.id, role=self.role)
 
     def compare(self, prompt: Prompt, first: Response, second: Response) -> Comparison:
         """The comparison that the two scores imply."""
@@ -67,8 +70,11 @@ class ScoreComparer:
 
 
 def gold_comparer(judge: Judge, id: str = "gold") -> ScoreComparer:
-    """A judge as a comparer, by its total score."""
-    return ScoreComparer(id, lambda p, r: judge.score(p.prompt, r.response).total)
+    """A judge that knows the truth as a comparer, by its total score; it trains no model, so it
+    counts as a researcher."""
+    return ScoreComparer(
+        id, lambda p, r: judge.score(p.prompt, r.response).total, role="researcher"
+    )
 
 
 def comparison_of(
@@ -114,7 +120,7 @@ def head_to_head(
     for model, own in responses.items():
         own_of = by_prompt(own)
         for prompt in prompts:
-            pairs = _pairs(model, prompt, own_of, baseline_of)
+            pairs = paired(model, prompt.id, own_of, baseline_of)
             for number, (response, other) in enumerate(pairs):
                 key = f"{seed}/{prompt.id}/{number}"
                 swap = random.Random(f"order/{key}/{model}").random() < 0.5
@@ -260,16 +266,17 @@ def chosen(members: Sequence[T], number: int, key: str) -> list[T]:
     return random.Random(key).sample(members, number)
 
 
-def _pairs(
+def paired(
     model: str,
-    prompt: Prompt,
+    prompt_id: str,
     own_of: Mapping[str, list[Response]],
     baseline_of: Mapping[str, list[Response]],
 ) -> list[tuple[Response, Response]]:
-    own, others = own_of.get(prompt.id, []), baseline_of.get(prompt.id, [])
+    """A model's i-th response to a prompt with the baseline's i-th."""
+    own, others = own_of.get(prompt_id, []), baseline_of.get(prompt_id, [])
     if len(own) != len(others) or not own:
         raise ValueError(
-            f"prompt {prompt.id}: {model} has {len(own)} responses and the baseline "
+            f"prompt {prompt_id}: {model} has {len(own)} responses and the baseline "
             f"{len(others)}; sample the same number (at least 1) for both"
         )
     return list(zip(own, others, strict=True))

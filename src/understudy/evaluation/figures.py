@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-Point = Mapping[str, Any] | float | None
-Table = Mapping[str, Point]
+from understudy.evaluation.points import Point, Table, ends_of, value_of
 
 MODELS = {
     "base": "Base",
@@ -96,21 +95,6 @@ _STYLE = {
     "svg.hashsalt": "understudy",
     "text.parse_math": False,
 }
-
-
-def value_of(point: Point) -> float | None:
-    """The estimate of a point, or None where there is none."""
-    if isinstance(point, Mapping):
-        found = point.get("rate", point.get("mean"))
-        return None if found is None else float(found)
-    return None if point is None else float(point)
-
-
-def ends_of(point: Point) -> tuple[float, float] | None:
-    """The interval of a point, or None where it has none."""
-    if isinstance(point, Mapping) and point.get("low") is not None:
-        return float(point["low"]), float(point["high"])
-    return None
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from understudy.evaluation.benchmarks import Benchmark, read_benchmark
+from understudy.evaluation.model_judge import Judged, of_models, pairs_of, votes_of
 from understudy.models.text import read_text
 from understudy.records import Comparison, Prompt, Rating, Response, read_records
 
@@ -22,6 +23,8 @@ class Given:
     """Responses of an earlier evaluation."""
     comparisons: list[Comparison]
     """People's comparisons."""
+    judged: list[Judged]
+    """Pairs that a model has judged."""
     ratings: list[Rating]
     """People's ratings."""
     benchmarks: list[Benchmark]
@@ -37,16 +40,30 @@ def read_given(
     prompts: Path,
     responses: Path | None,
     comparisons: Path | None,
+    model_comparisons: Path | None,
     ratings: Path | None,
     benchmarks: Sequence[Path],
     text: Path | None,
     rude_words: Path | None,
 ) -> Given:
     """Read them; ValueError names the file at fault."""
+    by_people = _records(comparisons, Comparison)
+    if problem := of_models(by_people):
+        raise ValueError(f"{comparisons}: {problem}; give a model's as --model-comparisons")
+    judged = pairs_of(_records(model_comparisons, Comparison), model_comparisons)
+    if judged and by_people:
+        votes = votes_of(by_people)
+        if not any(one.pair in votes for one in judged):
+            raise ValueError(
+                f"{model_comparisons} and {comparisons} have no pair of responses in common, so "
+                "how far people agree with the model cannot be said; have people compare some of "
+                "the pairs that it judged, or leave one of the two files out"
+            )
     return Given(
         prompts=read_records(prompts, Prompt),
         responses=_records(responses, Response),
-        comparisons=_records(comparisons, Comparison),
+        comparisons=by_people,
+        judged=judged,
         ratings=_records(ratings, Rating),
         benchmarks=_benchmarks(benchmarks),
         texts=None if text is None else read_text(text),

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from understudy.evaluation.figures import Point, ends_of, value_of
-
 CSS = """
 :root { color-scheme: light dark;
   --ink: #1d2330; --soft: #5b6474; --page: #fbfaf7; --card: #ffffff; --line: #e2dfd7;
@@ -170,31 +168,6 @@ def bar(share: float, colour: str = "") -> str:
     paint = f";background:var(--{colour})" if colour else ""
     width = 100 * min(max(share, 0.0), 1.0)
     return f'<span class="bar" aria-hidden="true" style="width:{width:.1f}%{paint}"></span>'
-
-
-def percent(point: Point) -> str:
-    """`65%`, or a dash where there is no value."""
-    value = value_of(point)
-    return "-" if value is None else f"{100 * value:.0f}%"
-
-
-def decimal(point: Point, digits: int = 2) -> str:
-    """`3.12`, or a dash where there is no value."""
-    value = value_of(point)
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def with_ends(point: Point, *, as_percent: bool = True) -> str:
-    """`65% (60 to 70), n = 600`: the estimate with its interval and count, where known."""
-    text = percent(point) if as_percent else decimal(point)
-    ends = ends_of(point)
-    if ends is not None:
-        low, high = (100 * end if as_percent else end for end in ends)
-        digits = 0 if as_percent else 2
-        text += f" ({low:.{digits}f} to {high:.{digits}f})"
-    if isinstance(point, Mapping) and point.get("n"):
-        text += f", n = {point['n']}"
-    return text
 
 
 def setting(value: Any) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.evaluation import page
-from understudy.evaluation.figures import ends_of, in_order, label_of, value_of
+from understudy.evaluation.figures import in_order, label_of
+from understudy.evaluation.points import ends_of, value_of
 
 Line = Mapping[str, Any]
 

@@ -6,8 +6,8 @@ Equal numbers give equal sentences."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.evaluation import page
-from understudy.evaluation.figures import Point, Table, ends_of, in_order, label_of, value_of
+from understudy.evaluation.figures import in_order, label_of
+from understudy.evaluation.points import Point, Table, decimal, ends_of, percent, value_of
 from understudy.evaluation.tables import in_text
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -24,7 +24,7 @@ def wins_reading(tables: Mapping[str, Table], baseline: str, *, scored: bool = F
     above, below, even = groups.values()
     for model in models:
         (above if _side(table[model]) > 0 else below if _side(table[model]) < 0 else even).append(
-            f"{label_of(model)} ({page.percent(table[model])})"
+            f"{label_of(model)} ({percent(table[model])})"
         )
     said = [
         f"{_listed(names)} {_verb(does, len(names))}" for does, names in groups.items() if names
@@ -41,7 +41,7 @@ def wins_reading(tables: Mapping[str, Table], baseline: str, *, scored: bool = F
 def tricks_reading(tables: Mapping[str, Table]) -> str:
     """Whether any response made without knowledge of preferences wins."""
     found = {
-        f"{label_of(model)} ({page.percent(point)} by {in_text(judge)})"
+        f"{label_of(model)} ({percent(point)} by {in_text(judge)})"
         for judge, table in tables.items()
         for model, point in table.items()
         if _side(point) > 0
@@ -60,7 +60,7 @@ def size_reading(by_size: Mapping[str, Table], baseline: str) -> str:
             if point is not None and _side(point) > 0:
                 return (
                     f"{label_of(model)} of {size} parameters already wins against {baseline} of "
-                    f"{sizes[-1]} ({page.percent(point)})."
+                    f"{sizes[-1]} ({percent(point)})."
                 )
     return f"No smaller model wins against {baseline} of {sizes[-1]} beyond its interval."
 
@@ -71,7 +71,7 @@ def means_reading(means: Mapping[str, Table]) -> str:
     best = _top(table)
     others = [name for name, other in means.items() if name != title and _top(other) != best]
     end = f"; {in_text(others[0])} puts {label_of(_top(means[others[0]]))} first" if others else ""
-    return f"{label_of(best)} has the highest {in_text(title)} ({page.decimal(table[best])}){end}."
+    return f"{label_of(best)} has the highest {in_text(title)} ({decimal(table[best])}){end}."
 
 
 def shares_reading(panels: Mapping[str, Table], baseline: str) -> str:
@@ -89,8 +89,8 @@ def shares_reading(panels: Mapping[str, Table], baseline: str) -> str:
     table = panels[title]
     return (
         f"The largest difference from {label_of(baseline)}: {label_of(model)} has "
-        f'{page.percent(table[model])} on "{" ".join(title.split())}", {label_of(baseline)} '
-        f"{page.percent(table[baseline])}."
+        f'{percent(table[model])} on "{" ".join(title.split())}", {label_of(baseline)} '
+        f"{percent(table[baseline])}."
     )
 
 
@@ -151,7 +151,7 @@ def arms_reading(
         return ""
     best = max(known, key=lambda arm: value_of(arm[key]) or 0.0)
     is_share = key.startswith(("win_rate", "on "))
-    number = page.percent(best[key]) if is_share else page.decimal(best[key])
+    number = percent(best[key]) if is_share else decimal(best[key])
     return (
         f"{title} is highest for {label_of(best['series'])} at {axis} {best['value']} ({number})."
     )

@@ -18,9 +18,10 @@ from understudy.evaluation.figures import (
     label_of,
     panels_figure,
     size_figure,
-    value_of,
     win_rate_figure,
 )
+from understudy.evaluation.judge_words import model_judge
+from understudy.evaluation.points import decimal, percent, value_of, with_ends
 from understudy.evaluation.readings import means_reading, size_reading, wins_reading
 from understudy.evaluation.sections import (
     ablation_section,
@@ -32,10 +33,11 @@ from understudy.evaluation.sections import (
     training_section,
 )
 from understudy.evaluation.tables import (
-    MODELS_THAT_JUDGE,
+    SCORERS,
     by_model,
     describe,
     in_text,
+    is_model,
     verdict,
     win_tables,
 )
@@ -137,12 +139,9 @@ def _lead(results: Results) -> str:
         "test_split": "prompts of the test split, which shares no user with the train split",
     }.get(str(results.get("users")), "the given prompts (whether training saw them is not known)")
     judges = {"Held-out labelers"} if results.get("ablation") else set(win_tables(results))
-    how = "compared blind with" if judges - {*MODELS_THAT_JUDGE} else "compared with"
-    said = (
-        " by models' scores only: no person has judged them"
-        if judges <= {*MODELS_THAT_JUDGE}
-        else ""
-    )
+    people = [judge for judge in judges if not is_model(judge)]
+    how = "compared blind with" if people else "compared with"
+    said = "" if people else " by models only: no person has judged them"
     return (
         f"Responses to {users}, {how} those of the {baseline} model{said if judges else ''}. "
         "Bars are 95% intervals clustered by prompt and user: they cover other users and prompts. "
@@ -156,16 +155,17 @@ def _tiles(results: Results) -> str:
     for judge, table in list(win_tables(results).items())[:3]:
         model = next((m for m in ("ppo_ptx", "ppo", *table) if m in table), None)
         if model is not None:
-            scored = judge in MODELS_THAT_JUDGE
+            scored = judge in SCORERS
             verb = "scored above" if scored else "preferred to"
             what = f"{label_of(model)} {verb} {label_of(baseline)} by {in_text(judge)}"
-            note = f"{page.with_ends(table[model])}; {verdict(table[model])}"
+            note = f"{with_ends(table[model])}; {verdict(table[model])}"
             note += "; a score, not a person's preference" if scored else ""
-            tiles.append(page.tile(page.percent(table[model]), what, note))
+            note += "" if scored or not is_model(judge) else "; a model's verdicts, not people's"
+            tiles.append(page.tile(percent(table[model]), what, note))
     reward = results.get("reward_model") or {}
     if value_of(reward.get("accuracy_heldout_labelers")) is not None:
-        note = "they agree with each other on " + page.percent(reward.get("heldout_agreement"))
-        number = page.percent(reward["accuracy_heldout_labelers"])
+        note = "they agree with each other on " + percent(reward.get("heldout_agreement"))
+        number = percent(reward["accuracy_heldout_labelers"])
         tiles.append(page.tile(number, "Reward model agrees with held-out labelers", note))
     minutes = results.get("minutes") or {}
     if minutes:
@@ -209,7 +209,7 @@ def _wins(results: Results) -> str:
         ("greedy", win_tables(results, results.get("greedy") or {})),
     ):
         if tables:
-            scored = set(tables) <= {*MODELS_THAT_JUDGE}
+            scored = set(tables) <= {*SCORERS}
             verb = "scores above" if scored else "is preferred to"
             caption = (
                 f"How often each model's response {verb} {baseline}'s; a tie counts half. "
@@ -244,7 +244,10 @@ def _wins(results: Results) -> str:
         title, caption = "Quality of each response on its own.", "Mean over the same prompts."
         svg, reading = panels_figure(means, False), means_reading(means)
         drawn.append(page.figure(svg, title, caption, alt, numbers, reading=reading))
-    return _null_check(results) + page.figures(*drawn) + _lengths(results) if drawn else ""
+    if not drawn:
+        return ""
+    before = _null_check(results) + model_judge(results)
+    return before + page.figures(*drawn) + _lengths(results)
 
 
 def _lengths(results: Results) -> str:
@@ -254,9 +257,9 @@ def _lengths(results: Results) -> str:
     rows = [
         (
             label_of(model),
-            page.with_ends(shapes[model].get("words"), as_percent=False),
-            page.with_ends(shapes[model].get("words_if_ended"), as_percent=False),
-            page.with_ends(shapes[model].get("ended")),
+            with_ends(shapes[model].get("words"), as_percent=False),
+            with_ends(shapes[model].get("words_if_ended"), as_percent=False),
+            with_ends(shapes[model].get("ended")),
         )
         for model in in_order(list(shapes))
     ]
@@ -272,14 +275,14 @@ def _best_of_note(results: Results) -> str:
 def _null_check(results: Results) -> str:
     null = f"{results.get('baseline', 'sft')}_null"
     found = [
-        f"{page.with_ends(table[null])} by {in_text(judge)}"
+        f"{with_ends(table[null])} by {in_text(judge)}"
         for judge, table in win_tables(results).items()
         if null in table
     ]
     if not found:
         return ""
     first = results.get("first_shown")
-    shown = f" The response shown first wins {page.with_ends(first)}." if first else ""
+    shown = f" The response shown first wins {with_ends(first)}." if first else ""
     return page.paragraph(
         "Null check: a second sample of the baseline against the first should win half the time. "
         "It wins " + "; ".join(found) + "." + shown,
@@ -312,7 +315,7 @@ def _examples(results: Results) -> str:
 
 def _response(model: str, response: Mapping[str, Any]) -> str:
     gold = response.get("gold")
-    score = "" if gold is None else f"<span>gold {page.decimal(gold)}</span>"
+    score = "" if gold is None else f"<span>gold {decimal(gold)}</span>"
     colour = model.replace("_", "-") if model in MODELS else "line"
     text = str(response.get("text", "")).strip() or "(no words)"
     return (

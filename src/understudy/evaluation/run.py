@@ -42,6 +42,7 @@ from understudy.evaluation.flags import (
     with_prefix,
 )
 from understudy.evaluation.given import Given, read_given
+from understudy.evaluation.model_judge import judge_results, votes_of
 from understudy.evaluation.report import write_report
 from understudy.evaluation.side_by_side import examples, gains_by_people, gains_by_score
 from understudy.evaluation.statistics import Interval
@@ -91,6 +92,9 @@ class EvaluateConfig:
     """A further judge: a reward model of other rankings, on which no policy was trained."""
     comparisons: Path | None = None
     """People's comparisons of responses, with first_model and second_model."""
+    model_comparisons: Path | None = None
+    """A model's comparisons of the same responses (`understudy judge`), shown apart from people's,
+    with its agreement with them."""
     ratings: Path | None = None
     """People's ratings (Likert and flags) of `responses`."""
     benchmarks: tuple[Path, ...] = ()
@@ -196,11 +200,14 @@ def evaluate(
             **_mean_scores(prompts, responses, scorers),
         }
         if style == "sampled":
+            results |= _model_judge(config, given)
             table["flags"] = merged(table.get("flags", {}), measures.get("flags", {}))
             results |= table
         else:
             results[style] = table
         comparisons += [c for group in judged_by.values() for c in group]
+        if style == "sampled":
+            comparisons += [c for pair in given.judged for c in (pair.one, pair.other)]
         if style == "sampled":
             results["examples"] = _examples(config, prompts, responses, judged_by, gold, scores)
     write_records(run.dir / "comparisons.jsonl", comparisons)
@@ -267,8 +274,9 @@ def _examples(
 
 
 def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:
-    files = "prompts responses reward_model second_reward_model comparisons ratings text rude_words"
-    inputs: dict[str, str | Path | None] = {name: getattr(config, name) for name in files.split()}
+    files = "prompts responses reward_model second_reward_model comparisons model_comparisons"
+    names = f"{files} ratings text rude_words".split()
+    inputs: dict[str, str | Path | None] = {name: getattr(config, name) for name in names}
     inputs |= {f"model {name}": folder for name, folder in model_folders(config.models).items()}
     return inputs | {f"benchmark {path.stem}": path for path in config.benchmarks}
 
@@ -286,6 +294,7 @@ def _read(config: EvaluateConfig) -> Given:
         prompts=config.prompts,
         responses=config.responses,
         comparisons=config.comparisons,
+        model_comparisons=config.model_comparisons,
         ratings=config.ratings,
         benchmarks=config.benchmarks,
         text=config.text,
@@ -460,6 +469,14 @@ def _head_to_head(
     return judged_by
 
 
+def _model_judge(config: EvaluateConfig, given: Given) -> dict[str, Any]:
+    """What a model says as judge, and how far people agree with it."""
+    if not given.judged:
+        return {}
+    votes = votes_of(given.comparisons)
+    return judge_results(given.judged, votes, given.prompts, config.baseline)
+
+
 def _check_baseline(config: EvaluateConfig, responses: Sequence[Response]) -> None:
     if not any(response.model == config.baseline for response in responses):
         raise ValueError(f"no response is by the baseline {config.baseline!r}")
@@ -516,8 +533,9 @@ def _finish(
     comparisons: Sequence[Comparison],
 ) -> None:
     """Write results.json and the report made from it."""
-    if comparisons:
-        results["first_shown"] = first_shown_rate(comparisons).to_json()
+    by_people = [one for one in comparisons if one.labeler_role != "model"]
+    if by_people:
+        results["first_shown"] = first_shown_rate(by_people).to_json()
     if config.best_of:
         results["best_of_n"] = {str(config.best_of): {"kl": kl_bound(config.best_of)}}
     results |= {

@@ -6,17 +6,15 @@ from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
-    Point,
-    Table,
     ablation_figure,
     in_order,
     label_of,
     overoptimisation_figure,
     panels_figure,
     training_figure,
-    value_of,
     win_rate_figure,
 )
+from understudy.evaluation.points import Point, Table, decimal, value_of, with_ends
 from understudy.evaluation.public import benchmark_table
 from understudy.evaluation.readings import (
     arms_reading,
@@ -106,7 +104,7 @@ def reward_section(results: Results) -> str:
     reward = {**reward, "without_gold": without}
     reward |= {f"without_{pool}": without[pool] for pool in pools if pool in without}
     rows = [
-        (name, page.with_ends(reward[key]) + page.bar(value_of(reward[key]) or 0.0, colour))
+        (name, with_ends(reward[key]) + page.bar(value_of(reward[key]) or 0.0, colour))
         for key, name, colour in REWARD_ROWS
         if value_of(reward.get(key)) is not None
     ]
@@ -144,7 +142,7 @@ def _gate(gate: Mapping[str, Any]) -> str:
         "Before it may train a policy, the reward model has to choose well: the best of 4 and of "
         "16 responses by its score must beat one response by the gold judge."
     )
-    rows = [(f"Best of {n}", page.with_ends(point), verdict(point)) for n, point in best_of.items()]
+    rows = [(f"Best of {n}", with_ends(point), verdict(point)) for n, point in best_of.items()]
     return (
         f"<h3>The gate: {mark}</h3>"
         + page.paragraph(text)
@@ -317,7 +315,7 @@ def _arms_table(arms: Sequence[Mapping[str, Any]], axis: str, shown: Mapping[str
 
 def _number(key: str, point: Point) -> str:
     """A share in percent; any other number unchanged."""
-    return page.with_ends(point, as_percent=key.startswith(("win_rate", "on ")))
+    return with_ends(point, as_percent=key.startswith(("win_rate", "on ")))
 
 
 def training_section(results: Results) -> str:
@@ -344,7 +342,7 @@ def training_section(results: Results) -> str:
             _ends(curves, rows)
             + " "
             + "; ".join(
-                f"best of {n}: KL {page.decimal(p.get('kl'))}, gold {page.decimal(p.get('gold'))}"
+                f"best of {n}: KL {decimal(p.get('kl'))}, gold {decimal(p.get('gold'))}"
                 for n, p in best.items()
             )
         )
@@ -357,9 +355,9 @@ def _best_of_table(best: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         (
             f"Best of {n}",
-            page.decimal(point.get("kl")),
-            page.with_ends(point.get("gold"), as_percent=False),
-            page.with_ends(point.get("win_rate")),
+            decimal(point.get("kl")),
+            with_ends(point.get("gold"), as_percent=False),
+            with_ends(point.get("win_rate")),
         )
         for n, point in best.items()
     ]

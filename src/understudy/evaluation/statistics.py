@@ -64,7 +64,7 @@ def win_rate(
     else every comparison on its own. When all outcomes are equal the data show no variance; the
     interval then counts each cluster as one independent observation.
     """
-    outcomes_N = _checked(outcomes, 0.0, 1.0)
+    outcomes_N = checked(outcomes, 0.0, 1.0)
     cluster_N = cluster_index(outcomes_N.size, prompts, users)
     rate = float(outcomes_N.mean())
     num_clusters = int(cluster_N.max()) + 1
@@ -85,7 +85,7 @@ def win_rate_per_user(
     Its interval covers even where outcomes depend on the number of a user's prompts, since users
     are independent and weigh the same. `n` is the number of users.
     """
-    outcomes_N = _checked(outcomes, 0.0, 1.0)
+    outcomes_N = checked(outcomes, 0.0, 1.0)
     user_N = cluster_index(outcomes_N.size, None, users)
     return win_rate(np.bincount(user_N, weights=outcomes_N) / np.bincount(user_N), level=level)
 
@@ -97,7 +97,7 @@ def mean_interval(
     level: float = 0.95,
 ) -> Interval:
     """Mean of any values (scores, Likert) with a t interval; clusters as in `win_rate`."""
-    values_N = _checked(values, -math.inf, math.inf)
+    values_N = checked(values, -math.inf, math.inf)
     cluster_N = cluster_index(values_N.size, prompts, users)
     mean = float(values_N.mean())
     if int(cluster_N.max()) == 0:
@@ -189,7 +189,7 @@ def degrees_of_freedom(sizes_G: Array) -> float:
     return max(2.0, float(trace**2 / squared))
 
 
-def _checked(values: ArrayLike, low: float, high: float) -> Array:
+def checked(values: ArrayLike, low: float, high: float) -> Array:
     values_N = np.asarray(values, dtype=float).ravel()
     if values_N.size == 0:
         raise ValueError("there are no observations to take a mean of")

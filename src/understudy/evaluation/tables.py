@@ -5,7 +5,8 @@ from html import escape
 from typing import Any
 
 from understudy.evaluation import page
-from understudy.evaluation.figures import Point, Table, ends_of, in_order, label_of
+from understudy.evaluation.figures import in_order, label_of
+from understudy.evaluation.points import Point, Table, ends_of, with_ends
 
 JUDGES = {
     "": "Held-out labelers",
@@ -13,21 +14,40 @@ JUDGES = {
     "training_labelers": "Training labelers",
     "training": "Training labelers",
     "researcher": "Researchers",
+    "model_judge_corrected": "People, estimated with the model's help",
     "gold": "Gold judge",
     "reward_model": "Reward model",
     "second_reward_model": "Second reward model",
+    "model_judge": "Model as judge",
 }
 """Display names of judge groups."""
 
 
-MODELS_THAT_JUDGE = ("Reward model", "Second reward model")
-"""Judges that are models with a score, not people's preferences."""
+SCORERS = ("Reward model", "Second reward model")
+"""Judges that are models with a score."""
+
+
+def is_model(judge: str) -> bool:
+    """Whether a judge's verdicts are a model's, not people's."""
+    return judge in SCORERS or judge.startswith(JUDGES["model_judge"])
 
 
 def in_text(judge: str) -> str:
     """A judge's name within a sentence."""
     lowered = judge[:1].lower() + judge[1:]
-    return f"the {lowered}" if judge in ("Gold judge", *MODELS_THAT_JUDGE) else lowered
+    return f"the {lowered}" if judge == "Gold judge" or is_model(judge) else lowered
+
+
+def _name(group: str, results: Mapping[str, Any]) -> str:
+    """A group's display name; that of a model that judges says how far people agree with it."""
+    name = JUDGES.get(group, group.replace("_", " "))
+    if group != "model_judge":
+        return name
+    people = (results.get("model_judge") or {}).get("people")
+    if not people:
+        return f"{name} (agreement with people unknown)"
+    ends = with_ends({**people["agreement"], "n": None})
+    return f"{name} (agrees with people on {ends})"
 
 
 def win_tables(
@@ -43,7 +63,7 @@ def win_tables(
         if key.startswith(prefix) and value
     }
     ordered = sorted(groups, key=lambda group: order.get(group, len(order)))
-    return {JUDGES.get(group, group.replace("_", " ")): groups[group] for group in ordered}
+    return {_name(group, results): groups[group] for group in ordered}
 
 
 def verdict(point: Point) -> str:
@@ -59,7 +79,7 @@ def verdict(point: Point) -> str:
 def describe(table: Table, *, as_percent: bool = True) -> str:
     """A table of models in words, for alt texts."""
     return "; ".join(
-        f"{label_of(name)} {page.with_ends(table[name], as_percent=as_percent)}"
+        f"{label_of(name)} {with_ends(table[name], as_percent=as_percent)}"
         for name in in_order(list(table))
     )
 
@@ -78,9 +98,9 @@ def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
 
 
 def _cell(point: Point, as_percent: bool) -> str:
-    text = escape(page.with_ends(point, as_percent=as_percent))
+    text = escape(with_ends(point, as_percent=as_percent))
     if isinstance(point, Mapping) and point.get("per_user"):
-        text += f"<br><small>per user {escape(page.with_ends(point['per_user']))}</small>"
+        text += f"<br><small>per user {escape(with_ends(point['per_user']))}</small>"
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.evaluation import page
-from understudy.evaluation.figures import value_of
+from understudy.evaluation.points import value_of, with_ends
 
 ANCHOR, TITLE = "your-rankings", "Your rankings"
 BEFORE = "the-reward-model"
@@ -48,4 +48,4 @@ def _cell(point: Mapping[str, Any], colour: str) -> str:
     if value_of(point) is None:
         return page.paragraph(f"Undefined: {point['undefined']}.")
     pairs = f" pairs of {point['num_prompts']} prompts"
-    return page.with_ends(point) + pairs + page.bar(value_of(point) or 0.0, colour)
+    return with_ends(point) + pairs + page.bar(value_of(point) or 0.0, colour)

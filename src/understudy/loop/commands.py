@@ -381,6 +381,13 @@ COMMANDS: tuple[Command, ...] = (
         "compare models with a baseline on the same prompts",
     ),
     Command(
+        "judge",
+        "understudy.loop.judge",
+        "JudgeConfig",
+        "judge",
+        "have a language model compare responses, beside people's labels",
+    ),
+    Command(
         "benchmark",
         "understudy.evaluation.harness.run",
         "BenchmarkConfig",

@@ -42,6 +42,9 @@ EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
 
 Split = Literal["train", "valid", "test"]
 Role = Literal["training", "held_out", "researcher"]
+"""What a person's labels are for."""
+LabelRole = Literal["training", "held_out", "researcher", "model"]
+"""The same for any label; "model": no person's, and never counted among people's."""
 
 
 class _Record:
@@ -294,7 +297,7 @@ class Ranking(_Record):
     """Indices into `responses`, best tier first; each response in exactly one tier."""
     labeler_id: str
     """Who ranked."""
-    labeler_role: Role = "training"
+    labeler_role: LabelRole = "training"
     """Whether this labeler's records may train a model."""
     scores: tuple[float, ...] | None = None
     """A number per response, highest best, if the labeler gave them: how much better it is."""
@@ -371,7 +374,7 @@ class Feedback(_Record):
     """Whether a model should respond like this."""
     labeler_id: str
     """Who judged: a labeler or a user."""
-    labeler_role: Role = "training"
+    labeler_role: LabelRole = "training"
     """Whether this labeler's records may train a model."""
     split: Split | None = None
     """Split of the prompt's user."""
@@ -409,7 +412,7 @@ class Comparison(_Record):
     """The judgement."""
     labeler_id: str
     """Who compared."""
-    labeler_role: Role = "training"
+    labeler_role: LabelRole = "training"
     """The labeler's role."""
     first_model: str | None = None
     """Model that wrote `first`."""
@@ -454,7 +457,7 @@ class LabelerInfo(_Record):
 
     id: str
     """Opaque id."""
-    role: Role
+    role: LabelRole
     """Training labelers make training data; held-out labelers only evaluate (s3.4)."""
     group: str | None = None
     """A group with priorities of its own."""

@@ -191,8 +191,9 @@ async def check_upstream(url: str, *, private: bool, resolve: Resolve = ask_syst
     await checked_addresses(str(parts.hostname), port, private=private, resolve=resolve)
 
 
-def check_url(url: str) -> str:
-    """The URL without a slash at the end; ValueError for anything but http(s)://HOST/PATH."""
+def check_url(url: str, name: str = "upstream", key: str = "UNDERSTUDY_UPSTREAM_KEY") -> str:
+    """The URL without a slash at the end; ValueError for anything but http(s)://HOST/PATH, naming
+    the setting and the variable of its key."""
     try:
         parts = urlsplit(url)
         plain = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -208,7 +209,7 @@ def check_url(url: str) -> str:
         or parts.fragment
     ):
         raise ValueError(
-            f"upstream is {url!r}; it must be like http://127.0.0.1:8001/v1, without a user, a "
-            "query or a fragment (a key goes in the variable UNDERSTUDY_UPSTREAM_KEY)"
+            f"{name} is {url!r}; it must be like http://127.0.0.1:8001/v1, without a user, a query "
+            f"or a fragment (a key goes in the variable {key})"
         )
     return url.rstrip("/")

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
-from understudy.records.schema import Ranking, Role
+from understudy.records.schema import LabelRole, Ranking
 from understudy.training.responses import encode_within, refuse_held_out
 
 
@@ -30,7 +30,7 @@ class Element:
     """Tied pairs of response indices."""
     labeler_id: str
     """Who ranked."""
-    labeler_role: Role
+    labeler_role: LabelRole
     """The labeler's role."""
     prompt_key: str
     """Id of the prompt: intervals are clustered by it."""

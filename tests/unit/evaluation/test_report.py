@@ -8,6 +8,7 @@ from tests.unit.evaluation.synthetic import ablation, results, share
 
 from understudy.evaluation import page
 from understudy.evaluation.figures import colours_of, in_order, label_of
+from understudy.evaluation.points import with_ends
 from understudy.evaluation.report import render, write_report
 from understudy.evaluation.tables import verdict, win_tables
 
@@ -228,9 +229,7 @@ def test_win_tables_are_named_after_the_judges_in_order():
 
 
 def test_numbers_as_people_read_them():
-    assert (
-        page.with_ends({"rate": 0.654, "low": 0.6, "high": 0.7, "n": 9}) == "65% (60 to 70), n = 9"
-    )
-    assert page.with_ends({"mean": 3.1234}, as_percent=False) == "3.12"
-    assert page.with_ends(None) == "-"
+    assert with_ends({"rate": 0.654, "low": 0.6, "high": 0.7, "n": 9}) == "65% (60 to 70), n = 9"
+    assert with_ends({"mean": 3.1234}, as_percent=False) == "3.12"
+    assert with_ends(None) == "-"
     assert page.setting({"a": [1, True], "b": None}) == "a = 1, yes, b = -"
