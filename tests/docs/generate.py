@@ -6,6 +6,7 @@ what stands between `<!-- generated: KIND NAME -->` and `<!-- end -->` is writte
 settings COMMAND   a row per field of the command's config dataclass
 commands           a row per command
 extras             a row per extra of the package
+template           what a model that judges is asked
 ways               a row per state of a labeler, an item, ... and the way on from it
 """
 
@@ -24,13 +25,14 @@ from tests.docs.chain_picture import picture
 from tests.docs.metrics_page import metrics_page
 from tests.docs.pages import DOCS
 
+from understudy.evaluation.judge_prompt import DEFAULT
 from understudy.labeling.ways import WAYS as LABELING_WAYS
 from understudy.loop.commands import COMMANDS
 from understudy.loop.installation import EXTRAS
 from understudy.serving.ways import WAYS as SERVING_WAYS
 from understudy.web.ways import ways_table
 
-BLOCK = re.compile(r"(<!-- generated: (\w+) ?(.*?) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: (\w+) ?([^\n]*?) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 
 SETTINGS_HEAD = """# Settings
 
@@ -116,6 +118,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "settings": settings_table,
     "commands": commands_table,
     "extras": extras_table,
+    "template": lambda _: f"```text\n{DEFAULT.read_text(encoding='utf-8')}```",
     "ways": lambda _: ways_table((*LABELING_WAYS, *SERVING_WAYS)),
 }
 

@@ -81,9 +81,7 @@ def corrected_rate(
     variance = _jackknife(moves_G, num_labeled if not weight else num_G)
     variance += weight**2 * IMAGINED / (num_labeled + IMAGINED) ** 2
     sizes_L = np.bincount(in_L)
-    quantile = student_quantile(
-        (1 + level) / 2, degrees_of_freedom(sizes_L[sizes_L > 0].astype(float))
-    )
+    quantile = student_quantile(level, degrees_of_freedom(sizes_L[sizes_L > 0].astype(float)))
     is_known = variance > 1e-12 and 0 < rate < 1
     effective = rate * (1 - rate) / variance if is_known else float(num_labeled)
     return Corrected(Interval(rate, *wilson(rate, effective, quantile), y_L.size), weight)

@@ -54,11 +54,11 @@ def agreement_lines(about: Mapping[str, Any]) -> list[str]:
     if not people:
         return ["agreement with people: unknown, since no pair has a person's label (--people)"]
     lines = [
-        f"agreement with people: {with_ends(people['agreement'])} on {people['pairs']:,} pairs of "
-        f"{people['labelers']:,} labelers, a tie against a preference half"
+        f"agreement with people on {people['pairs']:,} pairs of {people['labelers']:,} labelers: "
+        f"{with_ends(people['agreement'])} (a tie against a preference is half)"
     ]
     if untied := people.get("agreement_untied"):
-        lines.append(f"  where neither side ties: {with_ends(untied)} of {untied['n']:,} votes")
+        lines.append(f"  where neither side ties: {with_ends(untied)}")
     if among := people.get("among_people"):
         lines.append(f"  people with each other on the same pairs: {with_ends(among)}")
     return lines
@@ -69,12 +69,12 @@ def win_lines(results: Mapping[str, Any], baseline: str) -> list[str]:
     key = f"win_rates_vs_{baseline}_model_judge"
     lines = []
     for model, point in results[key].items():
-        lines.append(f"{model} against {baseline}: {with_ends(point)} by the model")
+        lines.append(f"{model} against {baseline} by the model: {with_ends(point)}")
         found = results.get(f"{key}_corrected", {}).get(model)
         if found:
             lines.append(
-                f"  {with_ends(found)} corrected by {found['n']:,} labels of "
-                f"{ROLES[found['people']]}, who alone say {with_ends(found['people_alone'])}"
+                f"  by {ROLES[found['people']]} with its help: {with_ends(found)}; by them alone: "
+                f"{with_ends(found['people_alone'])}"
             )
     return lines
 
@@ -108,6 +108,6 @@ def model_judge(results: Mapping[str, Any]) -> str:
 
 def _bias(about: Mapping[str, Any]) -> str:
     return (
-        f"{with_ends(about['flipped'])} of verdicts change with the order, and the response shown "
-        f"first wins {with_ends(about['first_shown'])}"
+        f"the verdict changes with the order on {with_ends(about['flipped'])}, and the response "
+        f"shown first wins {with_ends(about['first_shown'])}"
     )

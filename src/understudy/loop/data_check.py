@@ -183,6 +183,8 @@ def _ranking_counts(rankings: Sequence[Ranking]) -> list[str]:
     ]
     if held_out:
         lines.append(f"NOTE {held_out:,} rankings are by held-out labelers: for valid_data only")
+    if by_models := sum(r.labeler_role == "model" for r in rankings):
+        lines.append(f"NOTE {by_models:,} rankings are by models, not by people")
     return lines
 
 

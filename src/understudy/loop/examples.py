@@ -54,6 +54,7 @@ EXAMPLES: dict[str, str] = {
     "--prompts prompts.train.jsonl --out runs/raft",
     "dpo": "--model runs/sft/model --data rankings.jsonl --out runs/dpo",
     "kto": "--model runs/sft/model --data feedback.jsonl --out runs/kto",
+    "judge": "--url http://127.0.0.1:8001/v1 --model judge --people people.jsonl --out runs/judge",
     "evaluate": "--models sft=runs/sft/model ppo=runs/ppo/model --prompts prompts.test.jsonl "
     "--out runs/evaluation",
     "benchmark": "--models base=my-org/my-model sft=runs/sft/model --tasks paper "

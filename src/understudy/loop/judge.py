@@ -309,8 +309,13 @@ def verdicts(
 def _comparison(a: Response, b: Response, preferred: Verdict, info: LabelerInfo) -> Comparison:
     prompt = Prompt(id=a.prompt_id, prompt=a.prompt, user_id="")
     made = comparison_of(prompt, a, b, preferred, info)
-    names = ("first_model", "second_model", "first_id", "second_id")  # people's may be unknown
-    return replace(made, **{name: getattr(made, name) or None for name in names})
+    return replace(  # of what people's labels name, models and ids may be unknown
+        made,
+        first_model=a.model or None,
+        second_model=b.model or None,
+        first_id=a.id or None,
+        second_id=b.id or None,
+    )
 
 
 def rankings_of(judged: Sequence[Judged], model: str) -> list[Ranking]:

@@ -60,6 +60,15 @@ def _after_evaluate(settings: Settings) -> str:
     )
 
 
+def _after_judge(settings: Settings) -> str:
+    out = settings["out"]
+    if settings["responses"] is not None and settings["baseline"] is None:
+        return f"understudy reward --model MODEL --data {out}/rankings.jsonl --out runs/reward"
+    return (
+        f"understudy evaluate ... --comparisons PEOPLE --model-comparisons {out}/comparisons.jsonl"
+    )
+
+
 AFTER: dict[str, Callable[[Settings], str]] = {
     "data convert": lambda s: f"understudy data check {s['out']}",
     "prompts build": _after_build,
@@ -87,6 +96,7 @@ AFTER: dict[str, Callable[[Settings], str]] = {
         f"kto={s['out']}/model --prompts TEST_PROMPTS.jsonl --out runs/evaluation"
     ),
     "evaluate": _after_evaluate,
+    "judge": _after_judge,
     "benchmark": lambda s: f"understudy report EVALUATION --benchmark {s['out']}",
     "world pretrain": lambda s: f"understudy chat {s['out']}/model",
     "figures": lambda s: f"open {s['out']}/report.html",

@@ -63,7 +63,7 @@ def evaluate(
     results: dict[str, Any] = {"chance": CHANCE, "longer_wins": rule}
     groups = {
         f"{role}_labelers": [row for row in valid if row.labeler_role == role]
-        for role in ("training", "held_out", "researcher")
+        for role in ("training", "held_out", "researcher", "model")
     }
     if not valid:
         groups = {"seen_in_training": list(train)}

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.models.policies import say_once
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import LabelRole, Ranking
@@ -109,6 +110,8 @@ def read_rankings(
     if files.labeler_weights is not None:
         weights = read_labeler_weights(files.labeler_weights, rankings)
     refuse_held_out(rankings, str(files.data))
+    if by_models := sum(ranking.labeler_role == "model" for ranking in rankings):
+        say_once(f"{by_models:,} of the {len(rankings):,} rankings of {files.data} are by models")
     check(rankings)
     train = encode(files.data, rankings, keep_all_tied)
     if files.valid_data is None:

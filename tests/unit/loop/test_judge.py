@@ -108,7 +108,7 @@ def test_both_orders_agreement_and_correction(files, tmp_path, monkeypatch) -> N
     corrected = found["win_rates_vs_sft_model_judge_corrected"]["ppo"]
     assert corrected["n"] == len(met)
     assert corrected["low"] < 0.75 < corrected["high"]  # what everybody's labels would say
-    assert "agreement with people:" in words
+    assert "agreement with people on" in words
     assert f"{about['unreadable']} replies without a readable verdict" in words
     assert "secret" not in "".join(p.read_text() for p in tmp_path.iterdir())
 

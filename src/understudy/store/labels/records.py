@@ -41,7 +41,7 @@ class LabelRecords:
     def add_labelers(self, new: Iterable[LabelerInfo]) -> Added:
         """Add labelers. A role never changes: ValueError for a known labeler in another one."""
         return self._add_rows(
-            labelers, map(labeler_row, new), ("role", "labeler_group", "screening")
+            labelers, map(_person_row, new), ("role", "labeler_group", "screening")
         )
 
     def labelers(self) -> list[LabelerInfo]:
@@ -131,6 +131,12 @@ class LabelRecords:
     ) -> Added:
         with writing(self.engine) as connection:
             return add_rows(connection, table, rows, same, key)
+
+
+def _person_row(labeler: LabelerInfo) -> Row:
+    if labeler.role == "model":
+        raise ValueError(f"labeler {labeler.id!r} is a model; the store keeps people's labels only")
+    return labeler_row(labeler)
 
 
 def label_query() -> Select[Any]:
