@@ -206,6 +206,8 @@ class Route:
     """Largest body, in bytes."""
     apart: bool = False
     """Whether it is slow, so that a separate process answers it (`web/apart.py`)."""
+    part: str = ""
+    """Template that shows the JSON reply, as part of a page, to whoever asks for HTML."""
 
     def __post_init__(self) -> None:
         if self.apart and self.changes_state:

@@ -6,6 +6,7 @@ without details. Pages get the same few variables each; all other data comes as 
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -168,10 +169,17 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
             reply, account = await loop.run_in_executor(
                 frame.threads, _answer, route, frame, request, token, raw
             )
+            accept = request.headers.get("accept", "")
+            wants_part = bool(route.part) and "text/html" in accept
             if isinstance(reply, Call):
                 assert frame.apart is not None
-                patient = "application/json" not in request.headers.get("accept", "")
-                return await frame.apart.answer(route, reply, patient=patient)
+                patient = "application/json" not in accept
+                response = await frame.apart.answer(route, reply, patient=patient)
+                if response.status_code != 200 or not wants_part:
+                    return response
+                reply = json.loads(bytes(response.body))
+            if wants_part:
+                return await loop.run_in_executor(frame.threads, _part, frame, route, reply)
             return _response(frame, reply, account, token)
         except ApiError as error:
             return _refused(frame, error, request, is_api=route.is_api)
@@ -292,6 +300,10 @@ def _response(frame: Frame, reply: Reply, account: Account | None, token: str) -
         body = {**reply.body, "csrf_token": csrf_token(token)}
         return _with_cookie(JSONResponse(body), frame, token)
     return JSONResponse(reply)
+
+
+def _part(frame: Frame, route: Route, reply: Any) -> Response:
+    return HTMLResponse(frame.pages.get_template(route.part).render(reply))
 
 
 def _page(

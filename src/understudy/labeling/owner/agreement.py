@@ -155,6 +155,13 @@ def _any(measures: Sequence[Measure]) -> bool:
 
 
 ROUTES = (
-    Route("GET", "/api/owner/agreement", Access.OWNER, agreement, apart=True),
+    Route(
+        "GET",
+        "/api/owner/agreement",
+        Access.OWNER,
+        agreement,
+        apart=True,
+        part="owner/agreement.html",
+    ),
     Route("GET", PLOT, Access.OWNER, agreement_plot, apart=True),
 )

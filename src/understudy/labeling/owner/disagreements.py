@@ -319,7 +319,7 @@ def _decision(one: Dispute, names: Mapping[str, str]) -> Json | None:
 
 PATH = "/api/owner/disagreements"
 ROUTES = (
-    Route("GET", PATH, Access.OWNER, listed, apart=True),
+    Route("GET", PATH, Access.OWNER, listed, apart=True, part="owner/disagreements.html"),
     Route("GET", PATH + "/{item_id}", Access.OWNER, shown, apart=True),
     Route("POST", PATH + "/{item_id}", Access.OWNER, decide, Decision, max_bytes=32 * 1024),
 )

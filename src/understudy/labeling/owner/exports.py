@@ -136,7 +136,7 @@ def _json(app: LabelApp, row: RowMapping) -> Json:
 
 PATH = "/api/owner/exports"
 ROUTES = (
-    Route("GET", PATH, Access.OWNER, listed),
+    Route("GET", PATH, Access.OWNER, listed, part="owner/exports.html"),
     Route("POST", PATH, Access.OWNER, ask, Request, max_bytes=4096),
     Route("GET", PATH + "/{job_id}", Access.OWNER, shown),
     Route("GET", PATH + "/{job_id}/file", Access.OWNER, file),

@@ -166,7 +166,7 @@ def set_rate(call: Call) -> Json:
 
 
 ROUTES = (
-    Route("GET", "/api/owner/gold", Access.OWNER, listed, apart=True),
+    Route("GET", "/api/owner/gold", Access.OWNER, listed, apart=True, part="owner/gold.html"),
     Route("POST", "/api/owner/gold", Access.OWNER, add, Gold, max_bytes=32 * 1024),
     Route("POST", "/api/owner/gold/rate", Access.OWNER, set_rate, Rate, max_bytes=4096),
     Route("POST", "/api/owner/gold/{item_id}/retire", Access.OWNER, retire, max_bytes=4096),

@@ -290,7 +290,7 @@ def invite_one(call: Call) -> Json:
         token = invite(app.store, new, by=call.me.id, at=app.now(), expires_at=until)
     except ValueError as error:
         raise ApiError(400, "invalid", str(error)) from None
-    return {"link": f"/invitation#{token}", "expires_at": until}
+    return {"name": "Invitation link", "link": f"/invitation#{token}", "expires_at": until}
 
 
 def decide(call: Call) -> Json:
@@ -333,14 +333,14 @@ def reset(call: Call) -> Json:
     app: LabelApp = call.app
     row, until = _account(call), app.until(timedelta(days=1))
     token = reset_link(app.store, row["id"], by=call.me.id, at=app.now(), expires_at=until)
-    return {"link": f"/invitation#{token}", "expires_at": until}
+    return {"name": "Password link", "link": f"/invitation#{token}", "expires_at": until}
 
 
 def grading(call: Call) -> Json:
     """The next demonstration to grade, without a name."""
     rows = ungraded(call.app.store)
     if not rows:
-        return {"next": None, "left": 0}
+        return {"next": None, "left": 0, "done": False}
     row = rows[0]
     call.app.note_views(call.me, "grading", [row["prompt_id"]])
     following = {
@@ -349,7 +349,7 @@ def grading(call: Call) -> Json:
         "text": json.loads(row["body"]).get("text", ""),
         "expected": json.loads(row["answer"]).get("text"),
     }
-    return {"next": following, "left": len(rows)}
+    return {"next": following, "left": len(rows), "done": False}
 
 
 def grade(call: Call) -> Json:
@@ -365,7 +365,7 @@ def grade(call: Call) -> Json:
         )
     except LookupError:
         no_item()
-    return grading(call)
+    return {**grading(call), "done": True}
 
 
 def clear(call: Call) -> Json:
@@ -425,16 +425,24 @@ PATH = "/api/owner/labelers"
 ONE = PATH + "/{account_id}"
 PLOT = "/api/owner/plots/labelers/{account_id}.svg"
 ROUTES = (
-    Route("GET", PATH, Access.OWNER, listed, apart=True),
-    Route("POST", PATH, Access.OWNER, invite_one, Invitation, max_bytes=4096),
-    Route("GET", ONE, Access.OWNER, shown, apart=True),
+    Route("GET", PATH, Access.OWNER, listed, apart=True, part="owner/labelers.html"),
+    Route("POST", PATH, Access.OWNER, invite_one, Invitation, 4096, part="owner/link.html"),
+    Route("GET", ONE, Access.OWNER, shown, apart=True, part="owner/labeler.html"),
     Route("POST", ONE + "/decide", Access.OWNER, decide, Decision, max_bytes=32 * 1024),
     Route("POST", ONE + "/disable", Access.OWNER, disable, max_bytes=4096),
     Route("POST", ONE + "/enable", Access.OWNER, enable, max_bytes=4096),
-    Route("POST", ONE + "/reset", Access.OWNER, reset, max_bytes=4096),
+    Route("POST", ONE + "/reset", Access.OWNER, reset, max_bytes=4096, part="owner/link.html"),
     Route("GET", PLOT, Access.OWNER, labeler_plot, apart=True),
-    Route("GET", "/api/owner/grading", Access.OWNER, grading),
-    Route("POST", "/api/owner/grading/{assignment_id}", Access.OWNER, grade, Grade, max_bytes=4096),
+    Route("GET", "/api/owner/grading", Access.OWNER, grading, part="owner/grading.html"),
+    Route(
+        "POST",
+        "/api/owner/grading/{assignment_id}",
+        Access.OWNER,
+        grade,
+        Grade,
+        max_bytes=4096,
+        part="owner/grading.html",
+    ),
     Route("POST", "/api/owner/alarms/{id}/clear", Access.OWNER, clear, Note, max_bytes=32 * 1024),
-    Route("GET", "/api/owner/team", Access.OWNER, team),
+    Route("GET", "/api/owner/team", Access.OWNER, team, part="owner/team.html"),
 )

@@ -270,8 +270,8 @@ def _set_state(call: Call, state: str) -> Json:
 
 
 ROUTES = (
-    Route("GET", "/api/owner/home", Access.OWNER, home, apart=True),
-    Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True),
+    Route("GET", "/api/owner/home", Access.OWNER, home, apart=True, part="owner/home.html"),
+    Route("GET", "/api/owner/queue", Access.OWNER, queue, apart=True, part="owner/queue.html"),
     Route("GET", PLOT, Access.OWNER, pace_plot, apart=True),
     Route("POST", "/api/owner/queue/shown", Access.OWNER, show, Shown, max_bytes=4096),
     Route("POST", "/api/owner/queue/fill", Access.OWNER, fill, Fill, max_bytes=4096),

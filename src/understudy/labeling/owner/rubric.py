@@ -127,7 +127,8 @@ def audit(call: Call) -> Json:
     if before and not before.isdecimal():
         raise ApiError(400, "invalid", "before must be a row's number.")
     number = int(before) if before and len(before) < 16 else None
-    rows = audit_page(app.store, before=number, action=call.query.get("action", ""))
+    action = call.query.get("action", "")
+    rows = audit_page(app.store, before=number, action=action)
     name_of = names(app.store)
     return {
         "rows": [
@@ -142,6 +143,7 @@ def audit(call: Call) -> Json:
             for row in rows
         ],
         "before": _next(rows),
+        "action": action,
     }
 
 
@@ -167,6 +169,13 @@ ROUTES = (
     Route("GET", PATH, Access.OWNER, versions),
     Route("POST", PATH, Access.OWNER, publish, Version, max_bytes=1024 * 1024),
     Route("POST", PATH + "/preview", Access.OWNER, preview, Draft, max_bytes=1024 * 1024),
-    Route("GET", "/api/owner/audit", Access.OWNER, audit),
-    Route("GET", "/api/owner/audit/verify", Access.OWNER, verified, apart=True),
+    Route("GET", "/api/owner/audit", Access.OWNER, audit, part="owner/audit.html"),
+    Route(
+        "GET",
+        "/api/owner/audit/verify",
+        Access.OWNER,
+        verified,
+        apart=True,
+        part="owner/verified.html",
+    ),
 )

@@ -38,19 +38,20 @@ export const onSignedOut = (ask) => {
 /**
  * The JSON reply. A stale CSRF token is renewed once; an ended session asks for the password in place
  * (where a page has set that up) and continues. `keepalive` lets the request outlive the page. A reply
- * that is still being computed is polled for; `pending()` is called.
+ * that is still being computed is polled for; `pending()` is called. With `part`, routes that have a
+ * template reply with HTML.
  */
 export async function request(
   method,
   path,
   body = undefined,
-  { keepalive = false, again = true, pending = () => {} } = {},
+  { keepalive = false, again = true, pending = () => {}, part = false } = {},
 ) {
-  const response = await send(method, path, body, keepalive);
+  const response = await send(method, path, body, keepalive, part);
   const reply = await parse(response);
   if (response.status === 202 && reply?.pending) {
     pending();
-    return request(method, path, body, { keepalive, again, pending });
+    return request(method, path, body, { keepalive, again, pending, part });
   }
   if (response.ok) return reply;
   const {
@@ -59,11 +60,11 @@ export async function request(
   } = reply?.error ?? {};
   if (code === "csrf" && again) {
     useToken((await request("GET", "/api/session", undefined, { again: false })).csrf_token);
-    return request(method, path, body, { keepalive, again: false });
+    return request(method, path, body, { keepalive, again: false, part });
   }
   if (code === "signed_out" && askAgain && again && !keepalive) {
     await askAgain();
-    return request(method, path, body, { keepalive, pending });
+    return request(method, path, body, { keepalive, pending, part });
   }
   if (code === "gate" && reply.error.go && reply.error.go !== location.pathname)
     location.assign(reply.error.go);
@@ -77,8 +78,8 @@ export async function request(
   );
 }
 
-async function send(method, path, body, keepalive) {
-  const headers = { Accept: "application/json" };
+async function send(method, path, body, keepalive, part) {
+  const headers = { Accept: part ? "text/html, application/json" : "application/json" };
   if (method !== "GET")
     Object.assign(headers, { "Content-Type": "application/json", "X-CSRF-Token": meta().content });
   try {
@@ -101,7 +102,8 @@ async function send(method, path, body, keepalive) {
 
 async function parse(response) {
   try {
-    return await response.json();
+    const isPart = response.headers.get("Content-Type")?.startsWith("text/html");
+    return await (isPart ? response.text() : response.json());
   } catch {
     return null;
   }
