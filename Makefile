@@ -64,6 +64,8 @@ lint: $(READY)
 	$(BIN)/codespell
 	@if test -x $(BIN)/biome; then $(BIN)/biome check --error-on-warnings; \
 	else echo 'JavaScript is not checked: there is no wheel of Biome for this machine'; fi
+	@if command -v tsc >/dev/null; then tsc -p jsconfig.json; \
+	else echo 'types of JavaScript are not checked: no tsc (Debian package node-typescript)'; fi
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

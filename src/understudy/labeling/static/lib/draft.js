@@ -1,3 +1,4 @@
+// @ts-check
 // Autosave: every change goes to the browser at once and to the server after a pause.
 import { forget, keep, kept } from "./keep.js";
 import { put, Refused, Unreached } from "./net.js";
@@ -5,21 +6,36 @@ import { put, Refused, Unreached } from "./net.js";
 const PAUSE_MS = 700;
 const RETRY_MS = [2000, 4000, 8000, 15000, 30000];
 
+/** @typedef {{version: number, body: any, saved_at: string}} Draft as the server has it */
+/** @typedef {{version: number, body: any, dirty: boolean, at: string}} Local as this browser has it */
+
 /**
  * The draft of one assignment.
  *
- * `server` is {version, body, saved_at} or null. `show(state, detail)` gets "saved", "saving",
- * "kept" (in this browser until the server can be reached) or "problem". `choose({mine, theirs})`
- * decides between two drafts: it resolves to "mine" or "theirs". `onReplaced(body)` redraws,
- * `onSubmitted()` is called when the assignment turns out to be finished.
+ * `show(state, detail)` gets "kept" while the work is only in this browser. `choose` decides between
+ * two drafts. `onReplaced` redraws, `onSubmitted` is called when the assignment turns out to be
+ * finished.
+ *
+ * @param {object} options
+ * @param {string} options.id
+ * @param {Draft | null} options.server
+ * @param {(state: "saved" | "saving" | "kept" | "problem", detail: string) => void} options.show
+ * @param {(both: {mine: {body: any, at?: string}, theirs: Draft}) => Promise<"mine" | "theirs">} options.choose
+ * @param {(body: any) => void} options.onReplaced
+ * @param {() => void} options.onSubmitted
  */
 export function openDraft({ id, server, show, choose, onReplaced, onSubmitted }) {
   const name = `draft:${id}`;
+  /** @type {Local | null} */
   const local = kept(name);
   let version = server?.version ?? 0;
   let body = local?.dirty ? local.body : (server?.body ?? local?.body ?? null);
   let dirty = Boolean(local?.dirty);
-  let [timer, saving, attempt, closed] = [null, null, 0, false];
+  /** @type {number | undefined} */
+  let timer;
+  /** @type {Promise<void> | null} */
+  let saving = null;
+  let [attempt, closed] = [0, false];
 
   const remember = () => keep(name, { version, body, dirty, at: new Date().toISOString() });
 
@@ -106,7 +122,7 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
 
   async function begin() {
     if (!dirty) return show("saved", server?.saved_at ?? "");
-    if (server && local.version < server.version) return settle(server);
+    if (server && local && local.version < server.version) return settle(server);
     show("saving", "");
     later(0);
   }

@@ -1,3 +1,4 @@
+// @ts-check
 // Small JSON values per account, in localStorage, or in memory where that is off.
 
 const memory = new Map();

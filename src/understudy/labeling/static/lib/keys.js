@@ -1,3 +1,4 @@
+// @ts-check
 // The keyboard: one key per action, off while somebody types, all listed by `?`. Letters and digits go
 // by their place on the keyboard, so that they work in every layout; the page shows what is printed
 // there, as far as the browser or earlier key presses reveal it.
@@ -5,7 +6,17 @@ import { h, put } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
 
-/** Tables of keys, newest last: {title, keys: [{key, does, run, hidden?}]}. */
+/**
+ * @typedef {object} Key
+ * @property {string} key
+ * @property {string} does
+ * @property {(event: KeyboardEvent) => unknown} run false leaves the key to the browser
+ * @property {boolean} [hidden]
+ * @property {string[]} [shown]
+ * @property {boolean} [range]
+ */
+
+/** @type {{title: string, keys: Key[]}[]} tables of keys, newest last */
 const tables = [];
 const NAMES = {
   ArrowUp: "↑",
@@ -24,6 +35,9 @@ const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "ur
  * letters (in lower case) and digits the one at that place of a US keyboard, prefixed by "Control+" if
  * Control must be held; `shown` are the keys to list instead, with a dash between them if `range`;
  * `run(event)` may return false to leave the key to the browser.
+ *
+ * @param {string} title
+ * @param {Key[]} keys
  */
 export function useKeys(title, keys) {
   const table = { title, keys };
@@ -80,7 +94,8 @@ function learn(place, letter) {
   for (const cap of document.querySelectorAll(`kbd[data-key="${place}"]`)) cap.textContent = shown;
 }
 
-navigator.keyboard
+const { keyboard } = /** @type {any} */ (navigator); // Chromium only
+keyboard
   ?.getLayoutMap?.()
   .then((map) => {
     for (const [code, letter] of map) {
@@ -188,7 +203,7 @@ export function showKeys() {
 
 /** Show a dialog, remove it from the page when it closes, and restore the focus. */
 export function openDialog(dialog) {
-  const before = document.activeElement;
+  const before = /** @type {HTMLElement | null} */ (document.activeElement);
   document.body.append(dialog);
   dialog.addEventListener("close", () => {
     dialog.remove();

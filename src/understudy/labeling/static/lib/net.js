@@ -1,12 +1,24 @@
+// @ts-check
 // Requests to the server: JSON both ways, the CSRF token, and errors that say what to do next.
 
 const TIMEOUT_S = 20;
 
 /** The server refused the request: `status`, `code`, `message` for people, `body` for the program. */
 export class Refused extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} message
+   * @param {any} body
+   * @param {number | null} retryAfter seconds
+   */
   constructor(status, code, message, body, retryAfter) {
     super(message);
-    Object.assign(this, { name: "Refused", status, code, body, retryAfter });
+    this.name = "Refused";
+    this.status = status;
+    this.code = code;
+    this.body = body;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -18,7 +30,8 @@ export class Unreached extends Error {
   }
 }
 
-const meta = () => document.querySelector('meta[name="csrf-token"]');
+const meta = () =>
+  /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="csrf-token"]'));
 
 /** Use a new CSRF token, such as sign-in returns. */
 export function useToken(token) {
@@ -29,7 +42,11 @@ export const get = (path, options = {}) => request("GET", path, undefined, optio
 export const post = (path, body = {}, options = {}) => request("POST", path, body, options);
 export const put = (path, body = {}, options = {}) => request("PUT", path, body, options);
 
-/** Asks for the password when the session has ended; set by session.js on pages that keep work. */
+/**
+ * Asks for the password when the session has ended; set by session.js on pages that keep work.
+ *
+ * @type {(() => Promise<void>) | null}
+ */
 let askAgain = null;
 export const onSignedOut = (ask) => {
   askAgain = ask;
@@ -40,6 +57,12 @@ export const onSignedOut = (ask) => {
  * (where a page has set that up) and continues. `keepalive` lets the request outlive the page. A reply
  * that is still being computed is polled for; `pending()` is called. With `part`, routes that have a
  * template reply with HTML.
+ *
+ * @param {"GET" | "POST" | "PUT"} method
+ * @param {string} path
+ * @param {any} body
+ * @param {{keepalive?: boolean, again?: boolean, pending?: () => void, part?: boolean}} options
+ * @returns {Promise<any>}
  */
 export async function request(
   method,
@@ -91,7 +114,7 @@ async function send(method, path, body, keepalive, part) {
       credentials: "same-origin",
       cache: "no-store",
       redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT_S * 1000),
+      signal: /** @type {any} */ (AbortSignal).timeout(TIMEOUT_S * 1000),
     });
   } catch {
     throw new Unreached(

@@ -1,10 +1,20 @@
+// @ts-check
 // Outgoing answers, kept in the browser until the server has acknowledged them.
 import { forget, keep, kept, keptNames } from "./keep.js";
 import { post, Unreached } from "./net.js";
 
+/** @typedef {{assignment: string, action: "submit" | "skip", body: any, at: string}} Entry */
+
 const STEM = "outbox:";
 
-/** Keep an answer to send: `action` is "submit" or "skip", `body` has the client's id. */
+/**
+ * Keep an answer to send; `body` has the client's id.
+ *
+ * @param {string} assignment
+ * @param {Entry["action"]} action
+ * @param {any} body
+ * @returns {Entry}
+ */
 export function lay(assignment, action, body) {
   const entry = { assignment, action, body, at: new Date().toISOString() };
   keep(STEM + assignment, entry);
@@ -20,6 +30,8 @@ export const numWaiting = () => keptNames(STEM).length;
 /**
  * Send an entry. It stays in the outbox if the server was not reached (throws Unreached) and leaves it
  * once the server has replied, whatever the reply (throws Refused for a refusal).
+ *
+ * @param {Entry} entry
  */
 export async function dispatch(entry) {
   try {
