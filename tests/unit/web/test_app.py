@@ -10,7 +10,17 @@ import httpx2
 import pytest
 from tests.gateways import plain_client, running
 
-from understudy.web.access import Access, Account, Body, Call, Content, Download, Page, Route
+from understudy.web.access import (
+    Access,
+    Account,
+    ApiError,
+    Body,
+    Call,
+    Content,
+    Download,
+    Page,
+    Route,
+)
 from understudy.web.app import WebSettings, build_app
 from understudy.web.sessions import csrf_token, new_token
 
@@ -26,6 +36,12 @@ class Door:
         return (
             Account("lab-1", "<b>Ann</b>", "training", False, "active") if token == TOKEN else None
         )
+
+
+def say(call: Call) -> dict[str, Any]:
+    if not call.query:
+        raise ApiError(400, "invalid", "Say something.")
+    return {"said": call.query["said"]}
 
 
 def fail(call: Call) -> dict[str, Any]:
@@ -44,6 +60,7 @@ def url(tmp_path_factory) -> Iterator[str]:
     (folder / "static" / "secret.toml").write_text("key = 1")
     (folder / "hello.html").write_text("{{ account.name if account }} {{ csrf_token }}")
     (folder / "error.html").write_text("{{ status }} {{ message }}")
+    (folder / "part.html").write_text("<p>{{ said }}</p>")
     file = folder / "x.csv"
     file.write_text("<script>alert(1)</script>")
     routes = [
@@ -55,6 +72,7 @@ def url(tmp_path_factory) -> Iterator[str]:
         ),
         Route("GET", "/api/file", Access.PUBLIC, lambda call: Download(file, "é.csv")),
         Route("GET", "/api/plot", Access.PUBLIC, lambda call: Content(b"<svg/>", "image/svg+xml")),
+        Route("GET", "/api/part", Access.PUBLIC, say, part="part.html"),
         Route("GET", "/api/fail", Access.PUBLIC, fail),
         Route("GET", "/api/lose", Access.PUBLIC, lose),
         Route("GET", "/lose", Access.PUBLIC, lose),
@@ -82,6 +100,16 @@ def browser(url: str) -> Iterator[httpx2.Client]:
 def test_what_a_page_shows_is_escaped_and_its_token_is_the_cookies(browser) -> None:
     reply = browser.get("/mine")
     assert reply.text == f"&lt;b&gt;Ann&lt;/b&gt; {csrf_token(TOKEN)}"
+
+
+def test_a_reply_is_json_or_escaped_html_as_asked_and_a_refusal_always_json(browser) -> None:
+    path, html = "/api/part?said=<script>", {"Accept": "text/html, application/json"}
+    assert browser.get(path).json() == {"said": "<script>"}
+    part = browser.get(path, headers=html)
+    assert part.text == "<p>&lt;script&gt;</p>"
+    assert part.headers["content-type"] == "text/html; charset=utf-8"
+    refused = browser.get("/api/part", headers=html)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "Say something.")
 
 
 def test_a_page_sends_who_may_not_see_it_where_they_can_go_on(browser) -> None:
