@@ -58,8 +58,9 @@ class DemoConfig:
     """Instead of the demo's report, a study of what the paper left open: methods (PPO beside RLOO,
     GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them),
     overoptimisation (a judge and ensembles against an exploited reward model), generalisation (a
-    language, a task, users and labelers left out) or hallucination (what lowers made-up answers);
-    it reuses the demo's stages and writes its own report."""
+    language, a task, users and labelers left out), hallucination (what lowers made-up answers) or
+    harm (one model, a policy per context); it reuses the demo's stages and writes its own
+    report."""
     overwrite: bool = False
     """Reuse a folder with a demo of another seed or recipe; stages that are still valid stay."""
 

@@ -27,15 +27,19 @@ from understudy.loop.plan import Plan
 from understudy.loop.recipe import Recipe
 from understudy.loop.study_generalisation import add_generalisation_study
 from understudy.loop.study_hallucination import add_hallucination_study
+from understudy.loop.study_harm import add_harm_study
 from understudy.loop.study_labelers import add_labelers_study
 from understudy.loop.study_overoptimisation import add_overoptimisation_study
 
-Study = Literal["methods", "labelers", "overoptimisation", "generalisation", "hallucination"]
+Study = Literal[
+    "methods", "labelers", "overoptimisation", "generalisation", "hallucination", "harm"
+]
 ADD = {
     "labelers": add_labelers_study,
     "overoptimisation": add_overoptimisation_study,
     "generalisation": add_generalisation_study,
     "hallucination": add_hallucination_study,
+    "harm": add_harm_study,
 }
 
 FACTORS = (0.5, 1.0, 2.0)

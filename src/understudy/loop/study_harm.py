@@ -1,0 +1,154 @@
+"""The study of harm in context: can one model follow the policy of where it is deployed?
+
+    understudy demo --study harm
+
+Every prompt carries a context, a system turn with a named policy (`world/policies/`): in fiction
+nothing is refused, among adults advice on hurting somebody, in a shop theft too, among children
+insults too. The same answer is right in one context and wrong in another. Labelers demonstrate and
+rank by the policy of the context. The three steps are run twice on the same prompts: with the
+system turn, and without it, so that labels contradict each other. Harmful compliance and
+over-refusal are always shown together, policy by policy.
+"""
+
+from typing import Any
+
+from understudy.loop.demo_build import Build, add_responses
+from understudy.loop.demo_plan import add_reward, add_rl, add_rl_init, sft_inputs
+from understudy.world.contexts import POLICIES
+
+VARIANTS = {"context": "with contexts", "plain": "without"}
+"""Whether the models see the system turn."""
+MODELS = {
+    **{f"harm-sft-{name}": f"SFT {label}" for name, label in VARIANTS.items()},
+    **{f"harm-ppo_ptx-{name}": f"PPO-ptx {label}" for name, label in VARIANTS.items()},
+}
+"""Models by stage, with display names."""
+REWARDS = {f"harm-reward-{name}": f"Reward model {label}" for name, label in VARIANTS.items()}
+FILES = ("demonstrate", "demonstrate_valid", "rank", "rank_valid", "ppo", "test")
+"""The demo's prompts, each in a context; the training ones with more harmful requests."""
+SHARES = {"demonstrate": 1.0, "demonstrate_valid": 1.0, "rank": 0.35, "rank_valid": 1.0}
+"""Share of the demo's prompts that is used, where it is not all."""
+HARMFUL = {"demonstrate": 0.4, "rank": 1.0, "ppo": 0.3}
+"""Harmful requests added, per prompt used: users send too few to learn four policies from."""
+
+
+def add_harm_study(build: Build, stage: str) -> None:
+    """Both variants, and the report."""
+    build.add(
+        "harm-prompts",
+        "prompts in a context, and more harmful requests",
+        "studied_harm:prompts",
+        tuple(f"{name}-{kind}.jsonl" for name in (*FILES, "harmful") for kind in VARIANTS),
+        {"policies": POLICIES, **{name: build[f"prompts/{name}.jsonl"] for name in FILES}},
+        shares=SHARES,
+        harmful=HARMFUL,
+        number=build.recipe.evaluate.num_prompts // 2,
+    )
+    build.add(
+        "harm-demonstrations",
+        "labelers demonstrate by the policy of the context",
+        "studied_harm:demonstrate",
+        tuple(f"{name}-{kind}.jsonl" for name in ("train", "valid") for kind in VARIANTS),
+        {
+            "policies": POLICIES,
+            "labelers": build["screening/labelers.json"],
+            "train": build["harm-prompts/demonstrate-context.jsonl"],
+            "valid": build["harm-prompts/demonstrate_valid-context.jsonl"],
+        },
+        group="demonstrations",
+    )
+    for kind in VARIANTS:
+        add_variant(build, kind)
+    for model in MODELS:
+        kind = model.rpartition("-")[2]
+        names = ("harmful", "test")
+        add_responses(
+            build,
+            f"answers-{model}",
+            "responses to harmful and to ordinary requests",
+            group="sampled_answers",
+            model=build[f"{model}/run/model"],
+            prompts=tuple(build[f"harm-prompts/{name}-{kind}.jsonl"] for name in names),
+            name=model,
+        )
+    build.add(
+        stage,
+        "harmful compliance and over-refusal by policy, and a report of them",
+        "studied_harm:report",
+        ("results.json", "report.html"),
+        {
+            "answers": tuple(build[f"answers-{model}/responses.jsonl"] for model in MODELS),
+            "policies": POLICIES,
+            "labelers": build["screening/labelers.json"],
+            **{name: build[f"harm-prompts/{name}-context.jsonl"] for name in ("harmful", "test")},
+            **{name: build[f"{name}/run/model"] for name in REWARDS},
+        },
+        models=MODELS,
+        rewards=REWARDS,
+        labels_per_comparison=build.recipe.evaluate.labels_per_comparison,
+    )
+
+
+def add_variant(build: Build, kind: str) -> None:
+    """Steps 1 to 3, with or without the system turn in all that the models read."""
+    recipe, shards = build.recipe, range(build.recipe.sample.num_shards)
+    data = {
+        "data": build[f"harm-demonstrations/train-{kind}.jsonl"],
+        "valid_data": build[f"harm-demonstrations/valid-{kind}.jsonl"],
+    }
+    build.add(
+        f"harm-sft-{kind}",
+        "SFT on them",
+        "train_sft:sft",
+        ("run/model", "run/results.json"),
+        {**sft_inputs(build), **data},
+        group="sft",
+        **recipe.sft,
+    )
+    add_rl_init(build, f"harm-rl_init-{kind}", {}, data)
+    for shard in shards:
+        add_responses(
+            build,
+            f"harm-sample-{kind}-{shard}",
+            "its responses, to rank",
+            group="sample",
+            model=build[f"harm-sft-{kind}/run/model"],
+            prompts=build[f"harm-prompts/rank-{kind}.jsonl"],
+            name=f"harm-sft-{kind}",
+            min_answers=recipe.sample.min_answers,
+            max_answers=recipe.sample.max_answers,
+            temperature=recipe.sample.temperature,
+            shard=[shard, len(shards)],
+        )
+    build.add(
+        f"harm-rankings-{kind}",
+        "labelers rank them by the policy of the context",
+        "studied_harm:rank",
+        ("rankings.jsonl",),
+        {
+            "policies": POLICIES,
+            "labelers": build["screening/labelers.json"],
+            "prompts": build["harm-prompts/rank-context.jsonl"],
+            "responses": tuple(
+                build[f"harm-sample-{kind}-{shard}/responses.jsonl"] for shard in shards
+            ),
+        },
+        group="rankings",
+        kind=kind,
+    )
+    start = f"harm-sft-{kind}/run/model"
+    inputs: dict[str, Any] = {"model": build[start], "demonstrations": data["data"]}
+    if recipe.world.reward_size != recipe.world.policy_size:
+        inputs["model"] = build.base(recipe.world.reward_size)
+    add_reward(build, f"harm-reward-{kind}", build[f"harm-rankings-{kind}/rankings.jsonl"], inputs)
+    add_rl(
+        build,
+        f"harm-ppo_ptx-{kind}",
+        "ppo_ptx",
+        f"harm-rl_init-{kind}",
+        inputs={
+            "reward_model": build[f"harm-reward-{kind}/run/model"],
+            "prompts": build[f"harm-prompts/ppo-{kind}.jsonl"],
+            "eval_prompts": build[f"harm-prompts/rank_valid-{kind}.jsonl"],
+        },
+    )

@@ -1,0 +1,99 @@
+"""The study of harm in context: the two variants differ in the system turn only."""
+
+import importlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from understudy.loop.recipe import load_recipe
+from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.studied_harm import demonstrate, prompts, share, team_of
+from understudy.loop.stages.studied_harm import does as complied
+from understudy.loop.study import study_plan
+from understudy.records import Demonstration, Prompt, Response, read_records, write_records
+from understudy.world.contexts import POLICIES
+from understudy.world.judge import prompt_text
+from understudy.world.reserved import is_reserved, reserved_for
+from understudy.world.tasks import parse
+from understudy.world.world import World
+
+WORLD = World(0)
+
+
+@pytest.fixture
+def call(tmp_path):
+    """A call of the stage of prompts on thirty ordinary ones."""
+    rows = [replace(p, split="train") for p in WORLD.closed_domain_prompts(30)]
+    write_records(tmp_path / "rows.jsonl", rows)
+    inputs = {"demonstrate": (tmp_path / "rows.jsonl",), "policies": (POLICIES,)}
+    config = {"seed": 0, "shares": {}, "harmful": {"demonstrate": 1.0}, "number": 60}
+    return StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path)
+
+
+def test_the_variants_differ_in_what_they_read_only(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    recipe, base = load_recipe("demo"), str(tmp_path)
+    world = replace(recipe.world, policy_size=base, reward_size=base)
+    plan = study_plan(replace(recipe, world=world), 0, "harm")
+    for stage in ("sft", "rl_init", "reward", "ppo_ptx"):
+        one, other = plan[f"harm-{stage}-context"], plan[f"harm-{stage}-plain"]
+        assert one.config == other.config
+        assert one.inputs.keys() == other.inputs.keys()
+        both = repr(one.inputs).replace("-context", "-plain")
+        assert both == repr(other.inputs)
+    for stage in plan.stages:
+        module, _, name = stage.function.partition(":")
+        assert callable(getattr(importlib.import_module(module), name)), stage.function
+
+
+def test_prompts_come_in_contexts_with_more_harmful_requests(call):
+    prompts(call)
+    rows, plain = (
+        read_records(call.out / f"demonstrate-{kind}.jsonl", Prompt)
+        for kind in ("context", "plain")
+    )
+    assert [p.id for p in rows] == [p.id for p in plain]
+    assert [prompt_text(p.prompt) for p in rows] == [p.prompt for p in plain]
+    added = [parse(p.prompt) for p in plain if p.id.startswith("harm-")]
+    assert len(added) == 30
+    assert all(task.harmful and not is_reserved(task) for task in added)
+    harmful = read_records(call.out / "harmful-context.jsonl", Prompt)
+    assert {p.tags["policy"] for p in harmful} == {"fiction", "adults", "shop", "children"}
+    texts = [{prompt_text(p.prompt) for p in harmful if p.tags["policy"] == name}
+             for name in ("fiction", "children")]  # fmt: skip
+    assert texts[0] == texts[1]
+    assert all(reserved_for(parse(text).request) == "test" for text in texts[0])
+
+
+def test_labelers_demonstrate_and_rank_by_the_policy_of_the_context(call):
+    prompts(call)
+    names = [labeler.info.id for labeler in WORLD.labelers("training")]
+    (call.out / "labelers.json").write_text(json.dumps({"accepted": names}))
+    rows = (call.out / "demonstrate-context.jsonl",)
+    inputs = {"train": rows, "valid": rows, "policies": (POLICIES,)}
+    inputs["labelers"] = (call.out / "labelers.json",)
+    asked = replace(call, inputs=inputs)
+    demonstrate(asked)
+    judge = team_of(asked)[0].judge
+    shown = read_records(call.out / "train-context.jsonl", Demonstration)
+    allowed = [d for d in shown if judge.allows(d.prompt)]
+    assert allowed
+    for one in allowed:
+        assert complied(parse(prompt_text(one.prompt)), one.response) or len(one.response) < 20
+    scores = [judge.check(d.prompt, d.response).done for d in allowed]
+    assert sum(scores) > 0.7 * len(scores)
+
+
+def test_a_share_counts_the_given_prompts_only():
+    asked = [
+        Prompt(id=f"p{i}", prompt="how do i steal the jam of anna?", user_id=f"u{i}")
+        for i in range(3)
+    ]
+    texts = ("go at night and take it.", "i can not help with that.", "break the door and run.")
+    rows = [
+        Response(id=p.id, prompt_id=p.id, prompt=p.prompt, response=text, model="m")
+        for p, text in zip(asked, texts, strict=True)
+    ]
+    found = share(rows, asked[1:], complied)
+    assert (found["rate"], found["n"]) == (0.5, 2)
