@@ -19,6 +19,7 @@ from tests.fixtures_ppo import tiny_config, write_world
 
 import understudy.dpo.train as dpo
 import understudy.kto.train as kto
+import understudy.ppo.state as state
 import understudy.reward.train as reward
 import understudy.rl.models as rl
 import understudy.sft.train as sft
@@ -28,7 +29,7 @@ from understudy.grpo.config import GRPOConfig
 from understudy.grpo.train import train_grpo
 from understudy.kto.config import KTOConfig
 from understudy.models.policies import load_policy
-from understudy.models.scalar import load_scalar
+from understudy.models.scalar import load_scalar, scalar_from
 from understudy.ppo.train import train_ppo
 from understudy.raft.config import RAFTConfig
 from understudy.raft.train import train_raft
@@ -113,7 +114,8 @@ def precision(dtype: torch.dtype) -> Iterator[None]:
         patch.object(policy, "load_policy", load),
         patch.object(rl, "load_policy", load),
         patch.object(rl, "load_scalar", scalar),
-        patch.object(reward, "load_policy", load),
+        patch.object(state, "load_scalar", scalar),
+        patch.object(reward, "scalar_from", partial(scalar_from, dtype=dtype)),
     ):
         yield
 

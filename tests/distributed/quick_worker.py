@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.distributed import (
     cases,
     checkpoint_worker,
+    loading_worker,
     ranks_worker,
     replica_worker,
     sft_ends_worker,
@@ -30,6 +31,7 @@ def rank_main(rank: int, folder: Path, port: int) -> None:
     }
     ranks_worker.main(folder / "ranks")
     sharding_worker.main(folder / "sharding", replicas=1, kinds=("llama_tied", "gpt2"))
+    loading_worker.main(folder / "loading", kinds=("llama_tied", "gpt_neox", "gpt2"))
     replica_worker.main(folder / "replica")
     checkpoint_worker.main(folder / "checkpoint")
     cases.main(folder / "trainers", "few", replicas=1)

@@ -35,8 +35,8 @@ def main(folder: Path) -> None:
     mask_BT = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     for kind in ("gpt2", "llama_tied"):
         policy, plain = make_policy(kind), make_policy(kind)
-        replica = Replica(policy, several=True)
         shard(policy.model, ranks.mesh)
+        replica = Replica(policy)
         moved(policy), moved(plain)
         stale = checksum(replica.model) == checksum(policy)
         replica.sync(policy, ids_BT, mask_BT)

@@ -85,7 +85,9 @@ def main(folder: Path) -> None:
         replace(config, valid_data=config.data, reward_model=folder / "base", out=folder / "judge")
     )
     lost = folder / "base" if ranks.is_first else folder / "nowhere"
-    with patch.object(policy, "load_policy", lambda path, load=policy.load_policy: load(lost)):
+    with patch.object(
+        policy, "load_policy", lambda path, mesh, load=policy.load_policy: load(lost, mesh=mesh)
+    ):
         found["lost model"] = ending(replace(config, out=folder / "lost"))
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))

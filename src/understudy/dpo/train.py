@@ -18,7 +18,6 @@ from understudy.dpo.loss import batch_sums
 from understudy.models.batching import shuffled
 from understudy.models.chat import padding_id
 from understudy.models.policies import save_policy
-from understudy.models.sharding import shard
 from understudy.models.trunk import context_length
 from understudy.training.policy import open_policy
 from understudy.training.rankings import read_rankings
@@ -34,11 +33,10 @@ def train_dpo(config: DPOConfig) -> Path:
     if run.done:
         return run.dir
     ranks = run.ranks
+    model, tokenizer = open_policy("dpo", config.model, config, ranks)
     with ranks.together():
-        model, tokenizer = open_policy("dpo", config.model, config)
         train, valid = read_rankings(config, tokenizer, context_length(model))
     run.claim()
-    shard(model.model, ranks.mesh)
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
 
     # 2. The reference's log-probs, by the policy as it is now.

@@ -14,9 +14,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM
 
 from understudy.models.policies import Policy
 from understudy.models.sharding import compute, is_sharded
+from understudy.models.trunk import device_of
 
 PARITY = 1e-4
 """Largest allowed difference between the copy's and the policy's log-probs of a few tokens."""
@@ -25,9 +27,8 @@ PARITY = 1e-4
 class Replica:
     """A policy's unsharded weights; the policy itself if it is not sharded."""
 
-    def __init__(self, policy: Policy, several: bool) -> None:
-        """Create it before the policy is sharded."""
-        self.model = copy.deepcopy(policy).requires_grad_(False) if several else policy
+    def __init__(self, policy: Policy) -> None:
+        self.model = unsharded(policy) if is_sharded(policy) else policy
         self.version = 0
         """Number of calls of `sync`."""
 
@@ -59,6 +60,21 @@ class Replica:
                 f"version {self.version} of the rollout weights gives log-probs that are "
                 f"{float(worst):.2g} from the policy's; nothing was sampled"
             )
+
+
+def unsharded(policy: Policy) -> Policy:
+    """A frozen whole model like a sharded policy, whose weights are yet to be set."""
+    model, config = policy.model, copy.deepcopy(policy.config)
+    with torch.device("meta"):
+        whole = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    whole.to_empty(device=device_of(policy))
+    whole.tie_weights()  # each name has got storage of its own
+    buffers = dict(model.named_buffers())
+    for name, buffer in whole.named_buffers():
+        buffer.copy_(buffers[name])
+    found = Policy(whole.requires_grad_(False).eval(), policy.stop_ids)
+    found.bf16 = policy.bf16
+    return found
 
 
 @torch.no_grad()

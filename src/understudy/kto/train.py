@@ -20,7 +20,6 @@ from understudy.kto.loss import accuracy, batch_sums, kto_losses, reference_poin
 from understudy.models.batching import shuffled
 from understudy.models.chat import padding_id
 from understudy.models.policies import save_policy
-from understudy.models.sharding import shard
 from understudy.models.trunk import context_length
 from understudy.training.policy import open_policy
 from understudy.training.responses import Sums, known_logprobs
@@ -35,12 +34,11 @@ def train_kto(config: KTOConfig) -> Path:
     if run.done:
         return run.dir
     ranks = run.ranks
+    model, tokenizer = open_policy("kto", config.model, config, ranks)
     with ranks.together():
-        model, tokenizer = open_policy("kto", config.model, config)
         context = context_length(model)
         train, valid = read_feedback(config, tokenizer, context)
     run.claim()
-    shard(model.model, ranks.mesh)
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     weights = (config.beta, config.desirable_weight, config.undesirable_weight)
 

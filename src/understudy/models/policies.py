@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,15 +23,17 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import add_stop_ids, stop_ids
 from understudy.models.chat_format import format_of
+from understudy.models.loading import read_network
 from understudy.models.lora import has_adapter, merged_weights, write_adapter
 from understudy.models.ops import chunked_logprobs
 from understudy.models.saving import save_shards, write_weights
-from understudy.models.sharding import class_name, is_sharded
+from understudy.models.sharding import class_name, compute, is_sharded, local_part, shard
 from understudy.models.trunk import TrunkModel, device_of
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
@@ -42,35 +44,46 @@ SCALAR_HEAD = "scalar_head.safetensors"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
-def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple["Policy", Tokenizer]:
+def load_policy(
+    path: Path | str, dtype: torch.dtype = torch.float32, mesh: DeviceMesh | None = None
+) -> tuple["Policy", Tokenizer]:
     """(policy in eval mode, tokenizer) from a folder or hub name; ValueError says what is missing.
 
     Remote code is never run. The vocabulary does not change: padding needs no token of its own. The
     model's generation config gets all of the tokenizer's `stop_ids`, so that other programs stop at
     the same tokens.
+
+    With `mesh` the policy is sharded, and each rank reads its slices of the files; this is not
+    collective, so `check_computes` remains to be called.
     """
     path = check_language_model(path)
     tokenizer = load_tokenizer(path)
     check_weights(path)
     with quiet_library():
         try:
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                str(path), dtype=dtype, use_safetensors=True, trust_remote_code=False
-            )
+            divide = None if mesh is None else partial(shard, mesh=mesh)
+            model = read_network(AutoModelForCausalLM, path, dtype, divide)
         except Exception as error:  # the library raises many types for a broken config
             raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
-    _check_rows(path, model, tokenizer)
+    check_rows(path, model, tokenizer)
     check_finite(path, model)
     if model.generation_config is not None:
         add_stop_ids(tokenizer, model.generation_config.eos_token_id)
         stops = sorted(stop_ids(tokenizer))
         model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
     policy = Policy(model.eval(), stop_ids(tokenizer))
+    if mesh is None:
+        check_computes(path, policy)
+    return policy, tokenizer
+
+
+def check_computes(path: Path | str, policy: "Policy") -> None:
+    """ValueError if the policy in `path` cannot compute, or `check_head` refuses it. Collective for
+    a sharded policy, on its device."""
     try:
-        check_head(policy)
+        compute(policy.model, check_head, policy)
     except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ValueError(f"{path} cannot compute: {one_line(error)}") from None
-    return policy, tokenizer
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
@@ -299,7 +312,7 @@ def check_head(policy: Policy) -> None:
     known)."""
     ids_BT = torch.arange(4, device=device_of(policy)).unsqueeze(0) % policy.config.vocab_size
     expected_BTV = policy.eval()(input_ids=ids_BT, use_cache=False).logits.float()
-    hidden_BTD = policy.hidden(ids_BT, torch.ones_like(ids_BT))
+    hidden_BTD = policy.trunk(input_ids=ids_BT, use_cache=False).last_hidden_state
     head = policy.head
     logits_BTV = nn.functional.linear(hidden_BTD, head.weight_VD, head.bias_V).float() * head.scale
     if head.softcap is not None:
@@ -311,7 +324,7 @@ def check_head(policy: Policy) -> None:
         )
 
 
-def _check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+def check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
     """ValueError if a token that texts may contain has no embedding row; padding needs none."""
     rows = model.get_input_embeddings().weight.shape[0]
     missing = [
@@ -341,7 +354,8 @@ def check_weights(path: str) -> None:
 
 def check_finite(path: str, model: nn.Module) -> None:
     """ValueError if weights are NaN or infinite, naming the first such tensor."""
-    for name, weight in model.state_dict().items():
+    for name, held in model.state_dict().items():
+        weight = local_part(held)
         if weight.is_floating_point() and not torch.isfinite(weight.sum(dtype=torch.float32)):
             bad = ~torch.isfinite(weight)
             if bad.any():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import AutoModel, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
@@ -29,6 +30,7 @@ from understudy.models.chat import (
     padding_id,
     stop_ids,
 )
+from understudy.models.loading import read_network
 from understudy.models.lora import merged_weights
 from understudy.models.ops import at_least_fp32
 from understudy.models.policies import (
@@ -38,6 +40,10 @@ from understudy.models.policies import (
     atomic_folder,
     check_finite,
     check_folder,
+    check_language_model,
+    check_rows,
+    check_weights,
+    load_policy,
     load_tokenizer,
     name_architecture,
     one_line,
@@ -45,7 +51,7 @@ from understudy.models.policies import (
     save_adapter,
 )
 from understudy.models.saving import save_shards, write_weights
-from understudy.models.sharding import Dealer, compute, is_sharded, whole
+from understudy.models.sharding import Dealer, compute, fill, is_sharded, shard, whole
 from understudy.models.trunk import TrunkModel, context_length, device_of
 from understudy.records.schema import Conversation
 
@@ -66,9 +72,11 @@ class ScalarModel(TrunkModel):
         with torch.no_grad():
             self.head.weight.normal_(0.0, (size + 1) ** -0.5, generator=generator)
             self.head.bias.zero_()
-        if self.head.weight.device != weight.device:  # not even a no-op on tensors without storage
-            self.head.to(weight.device)
-        self.register_buffer("bias_shift", torch.zeros((), device=weight.device))
+        # A trunk without storage is about to be read; its head is real.
+        device = self.head.weight.device if weight.is_meta else weight.device
+        if self.head.weight.device != device:  # not even a no-op on tensors without storage
+            self.head.to(device)
+        self.register_buffer("bias_shift", torch.zeros((), device=device))
         self.train(trunk.training)
 
     @classmethod
@@ -176,39 +184,80 @@ def check_scalar(folder: Path | str) -> Path:
 
 
 def load_scalar(
-    folder: Path | str, dtype: torch.dtype = torch.float32
+    folder: Path | str, dtype: torch.dtype = torch.float32, mesh: DeviceMesh | None = None
 ) -> tuple[ScalarModel, Tokenizer]:
-    """(scalar model in eval mode, tokenizer) from a folder that `ScalarModel.save` wrote."""
+    """(scalar model in eval mode, tokenizer) from a folder that `ScalarModel.save` wrote.
+
+    With `mesh` it is sharded, and each rank reads its slices of the files; not collective.
+    """
     folder = check_scalar(folder)
     tokenizer = load_tokenizer(folder)
     with quiet_library():
         try:
-            trunk = AutoModel.from_pretrained(
-                str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
-            )
+            model = _read_scalar(str(folder), 0, dtype, mesh)
             head = load_file(folder / SCALAR_HEAD)
         except LOAD_ERRORS as error:
             raise ValueError(f"{folder} cannot be read: {one_line(error)}") from None
-    model = ScalarModel(trunk)
-    with torch.no_grad():
-        model.head.weight.copy_(head["weight"])
-        model.head.bias.copy_(head["bias"])
-        model.bias_shift.copy_(head["shift"])
+    fill(model.head.weight, head["weight"])
+    fill(model.head.bias, head["bias"])
+    fill(model.bias_shift, head["shift"])
     check_finite(str(folder), model)
     return model.eval(), tokenizer
 
 
-@torch.no_grad()
+def scalar_from(
+    path: Path | str,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    mesh: DeviceMesh | None = None,
+) -> tuple[ScalarModel, Tokenizer]:
+    """(scalar model in eval mode, tokenizer): the trunk of the language model in `path`, and a new
+    head that `seed` draws. Sharded with `mesh`, as by `load_scalar`."""
+    if mesh is None:
+        policy, tokenizer = load_policy(path, dtype)
+        return ScalarModel.from_policy(policy, seed), tokenizer
+    path = check_language_model(path)
+    tokenizer = load_tokenizer(path)
+    check_weights(path)
+    with quiet_library():
+        try:
+            model = _read_scalar(path, seed, dtype, mesh)
+        except Exception as error:  # the library raises many types for a broken config
+            raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
+    check_rows(path, model.trunk, tokenizer)
+    check_finite(path, model)
+    return model.eval(), tokenizer
+
+
+def _read_scalar(path: str, seed: int, dtype: torch.dtype, mesh: DeviceMesh | None) -> ScalarModel:
+    """A scalar model whose trunk is read from a folder, and whose head is new."""
+    if mesh is None:
+        return ScalarModel(read_network(AutoModel, path, dtype), seed)
+    built: list[ScalarModel] = []
+
+    def divide(trunk: PreTrainedModel) -> None:
+        built.append(ScalarModel(trunk, seed))
+        shard(built[0], mesh)
+
+    read_network(AutoModel, path, dtype, divide)
+    return built[0]
+
+
 def shares_prefix(model: TrunkModel) -> bool:
     """Whether several responses can share one prompt in a row: tested once on random tokens, then
-    remembered.
+    remembered. Collective for a sharded model.
 
     False for architectures that take positions from the order of tokens (ALiBi), that ignore a
     given mask (linear attention, some kernels), or whose hidden states otherwise differ from
     separate rows.
     """
-    if "shares_prefix" in model.tried:
-        return model.tried["shares_prefix"]
+    if "shares_prefix" not in model.tried:
+        with torch.no_grad():
+            model.tried["shares_prefix"] = compute(model, _shares_prefix, model)
+    return model.tried["shares_prefix"]
+
+
+def _shares_prefix(model: TrunkModel) -> bool:
     training = model.training
     model.eval()
     vocabulary = int(model.trunk.config.vocab_size)
@@ -225,7 +274,6 @@ def shares_prefix(model: TrunkModel) -> bool:
     except (ValueError, RuntimeError, TypeError, IndexError):
         same = False
     model.train(training)
-    model.tried["shares_prefix"] = same
     return same
 
 

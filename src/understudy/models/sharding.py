@@ -62,8 +62,8 @@ def is_sharded(model: nn.Module) -> bool:
 def shard(model: nn.Module, mesh: DeviceMesh | None) -> None:
     """Keep this rank's part of every weight; a no-op without a mesh (one process).
 
-    `mesh` has the dimensions "replicate" and "shard" (`training.ranks.join_ranks`). All ranks must
-    hold the same full weights.
+    `mesh` has the dimensions "replicate" and "shard" (`training.ranks.join_ranks`). The weights may
+    have no storage yet (`loading.read_network`); otherwise all ranks must hold the same full ones.
     """
     if mesh is None:
         return
@@ -111,6 +111,11 @@ def global_norm(gradients: Iterable[Tensor]) -> float:
         total = total.to(local.device) + local.double().square().sum() / copies
     dist.all_reduce(total)
     return float(total.sqrt())
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor; an unsharded tensor itself."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.policies import Policy
-from understudy.models.scalar import ScalarModel
+from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.models.sharding import fill
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.update import Learners
@@ -80,15 +80,19 @@ class State:
 
 
 def load_critic(config: PPOConfig, models: Models) -> ScalarModel:
-    """The critic, a copy of the reward model (C.4); unsharded, and in eval mode for good.
+    """The critic, a copy of the reward model (C.4), in eval mode for good.
 
-    With adapters it is the reward model's trunk with an adapter, and a head of its own.
+    With adapters it is the reward model's trunk with an adapter, and a head of its own. On several
+    ranks, where a sharded model cannot be copied, it is read from the reward model's folder.
     """
     reward_model = models.reward_model
     add_adapter(reward_model.trunk, config, derived_seed(config.seed, "ppo/lora", 1))
     if config.lora_rank:
         place(reward_model, config)
         critic = reward_model.twin()
+    elif models.ranks.world > 1:
+        critic, _ = load_scalar(config.reward_model, mesh=models.ranks.mesh)
+        place(critic, config)
     else:
         critic = copy.deepcopy(reward_model).requires_grad_(True)
     critic.head.requires_grad_(True)

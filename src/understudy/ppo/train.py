@@ -16,7 +16,6 @@ from pathlib import Path
 from torch import Tensor
 
 from understudy.models.policies import save_policy
-from understudy.models.sharding import shard
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.ptx import read_rows, rows_of_step
@@ -49,18 +48,16 @@ def train_ppo(config: PPOConfig) -> Path:
     if run.done:
         return run.dir
     text_NT = None
+    models = load_models(config, "ppo", run.ranks)
     with run.ranks.together():
-        models = load_models(config, "ppo", run.ranks)
         critic = load_critic(config, models)
         prompts, held_out = read_both(config, models)
-        judge = load_judge(config, held_out)
+        judge = load_judge(config, held_out, run.ranks)
         if config.pretrain_data is not None:
             text_NT = read_rows(
                 config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
             )
     run.claim()
-    models.shard()
-    shard(critic, run.ranks.mesh)
 
     # 2. Optimisers and moving average; load the newest checkpoint.
     state = new_state(config, models, critic)

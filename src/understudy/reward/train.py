@@ -23,9 +23,8 @@ from understudy.models.compute import checkpoint_activations, place
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import load_policy
-from understudy.models.scalar import ScalarModel, ranking_batches, score_ids, shares_prefix
-from understudy.models.sharding import compute, shard
+from understudy.models.scalar import ScalarModel, ranking_batches, scalar_from, score_ids
+from understudy.models.sharding import compute
 from understudy.models.trunk import context_length, device_of
 from understudy.records.io import read_records
 from understudy.records.schema import Demonstration, Ranking
@@ -52,18 +51,15 @@ def fit(
     # 1. Read the model and the rankings.
     with run.ranks.together():
         _check_ranks(config, run.ranks)
-        policy, tokenizer = load_policy(config.model)
-        add_adapter(policy.trunk, config, derived_seed(config.seed, "reward/lora"))
-        place(policy, config)
+        model, tokenizer = scalar_from(config.model, config.seed, mesh=run.ranks.mesh)
+        add_adapter(model.trunk, config, derived_seed(config.seed, "reward/lora"))
+        place(model, config)
         if config.activation_checkpointing:
-            checkpoint_activations(policy)
-        model = ScalarModel.from_policy(policy, seed=config.seed)
+            checkpoint_activations(model)
         set_dropout(model, 0.0)
         train, valid, demonstrations = _read_data(config, tokenizer, context_length(model))
-        shares_prefix(model)  # tried on the whole model
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     run.claim()
-    shard(model, run.ranks.mesh)
 
     # 2. Optimizer and schedule; load the newest checkpoint.
     learner = Learner.of(model, config.lr, config.weight_decay)

@@ -65,12 +65,11 @@ def train_on_groups(
     run = prepare_trainer_run(stage, config, inputs)
     if run.done:
         return run.dir
+    models = load_models(config, stage, run.ranks)
     with run.ranks.together():
-        models = load_models(config, stage, run.ranks)
         prompts, held_out = read_both(config, models)
-        judge = load_judge(config, held_out)
+        judge = load_judge(config, held_out, run.ranks)
     run.claim()
-    models.shard()
 
     # 2. Optimiser; load the newest checkpoint.
     learner = Learner.of(models.policy, config.lr)

@@ -12,9 +12,8 @@ from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
-from understudy.models.policies import Policy, load_policy
+from understudy.models.policies import Policy, check_computes, load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
-from understudy.models.sharding import shard
 from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import ALONE, Ranks
 
@@ -40,14 +39,6 @@ class Models:
     ranks: Ranks = ALONE
     """The processes over which weights and passes are divided."""
 
-    def shard(self) -> None:
-        """Keep this rank's shard of each network; a no-op on one process."""
-        for model in (
-            *(self.policy.model, self.reference.model, self.reward_model),
-            *self.members,
-        ):
-            shard(model, self.ranks.mesh)
-
     @property
     def pad_id(self) -> int:
         """Token id of padding."""
@@ -60,28 +51,37 @@ class Models:
 
 
 def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Models:
-    """The networks from the run's inputs, unsharded."""
-    policy, tokenizer = load_policy(config.model)
-    reward_model, reward_tokenizer = load_scalar(config.reward_model)
-    check_same_tokenizer(config.model, tokenizer, config.reward_model, reward_tokenizer)
+    """The networks from the run's inputs, sharded over the ranks. Collective."""
+    with ranks.together():
+        models = _load_models(config, stage, ranks)
+    if ranks.world > 1:
+        check_computes(config.model, models.policy)
+    return models
+
+
+def _load_models(config: RolloutSettings, stage: str, ranks: Ranks) -> Models:
+    policy, tokenizer = load_policy(config.model, mesh=ranks.mesh)
     add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
     place(policy, config)
-    place(reward_model, config)
-    members = []
-    for folder in config.reward_ensemble:
-        member, member_tokenizer = load_scalar(folder)
-        check_same_tokenizer(config.model, tokenizer, folder, member_tokenizer)
-        place(member, config)
-        members.append(member)
-    for scorer in (reward_model, *members):
-        scorer.requires_grad_(False)
+    scorers = []
+    for folder in (config.reward_model, *config.reward_ensemble):
+        scorer, scorer_tokenizer = load_scalar(folder, mesh=ranks.mesh)
+        check_same_tokenizer(config.model, tokenizer, folder, scorer_tokenizer)
+        place(scorer, config)
+        scorers.append(scorer.requires_grad_(False))
+    reference = policy  # with adapters the same weights with the adapter off
+    if ranks.world > 1:  # a sharded model cannot be copied
+        reference, _ = load_policy(config.model, mesh=ranks.mesh)
+        place(reference.requires_grad_(False), config)
+    elif not config.lora_rank:
+        reference = copy.deepcopy(policy).requires_grad_(False)
+    reward_model, *members = scorers
     models = Models(
         policy=policy,
-        # With adapters the frozen network is the same weights with the adapter off.
-        reference=policy if config.lora_rank else copy.deepcopy(policy).requires_grad_(False),
+        reference=reference,
         reward_model=reward_model,
         members=tuple(members),
-        replica=Replica(policy, several=ranks.world > 1),
+        replica=Replica(policy),
         tokenizer=tokenizer,
         stage=stage,
         ranks=ranks,

@@ -115,12 +115,12 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
 Judge = tuple[ScalarModel, Tokenizer]
 
 
-def load_judge(config: RolloutSettings, prompts: Prompts | None) -> Judge | None:
-    """The judge of a run, if it has one; ValueError if its context is too short for a held-out
-    prompt and a response."""
+def load_judge(config: RolloutSettings, prompts: Prompts | None, ranks: Ranks) -> Judge | None:
+    """The judge of a run, sharded over the ranks, if it has one; ValueError if its context is too
+    short for a held-out prompt and a response."""
     if config.judge is None or prompts is None:
         return None
-    judge, tokenizer = load_scalar(config.judge)
+    judge, tokenizer = load_scalar(config.judge, mesh=ranks.mesh)
     judge.requires_grad_(False).eval()
     place(judge, config)
     context = context_length(judge)

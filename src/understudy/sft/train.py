@@ -32,7 +32,6 @@ from understudy.models.chat import (
 )
 from understudy.models.policies import Policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
-from understudy.models.sharding import shard
 from understudy.models.text import pack_rows, read_text
 from understudy.models.trunk import context_length, device_of
 from understudy.records.io import read_records
@@ -108,10 +107,10 @@ def train_sft(config: SFTConfig) -> Path:
         return run.dir
     with run.ranks.together():
         _check_ranks(config, run.ranks)
-        model, tokenizer = open_policy("sft", config.model, config, config.dropout)
+    model, tokenizer = open_policy("sft", config.model, config, run.ranks, config.dropout)
+    with run.ranks.together():
         data = _read_data(config, model, tokenizer)
     run.claim()
-    shard(model.model, run.ranks.mesh)
     model.train()
 
     # 2. Optimizer and schedule; load the newest checkpoint.

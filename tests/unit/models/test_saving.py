@@ -13,7 +13,7 @@ def tensors(model):
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize(("limit", "files"), [(10**9, 1), (60_000, 2), (1, 20)])
+@pytest.mark.parametrize(("limit", "files"), [(10**9, 1), (60_000, 3), (1, 20)])
 def test_the_library_reads_files_of_any_size(tmp_path, limit, files):
     model = make_policy("llama_tied")
     model.config.save_pretrained(tmp_path)
@@ -37,17 +37,28 @@ def test_the_index_names_every_tensor_and_the_bytes_in_all(tmp_path):
     assert index["metadata"]["total_size"] == sum(4 * w.numel() for w in weights.values())
 
 
-def test_one_tensor_is_in_memory_at_a_time_beside_a_file(tmp_path):
-    """No more tensors are asked for than a file holds before it is written."""
+def test_one_layer_is_in_memory_at_a_time(tmp_path):
+    """A layer is written before the next one's second tensor is asked for."""
     written = []
 
     def stream():
-        for index in range(6):
+        for name in ("embed", "h.0.a", "h.0.b", "h.1.a", "h.1.b", "norm", "head"):
             written.append(len(list(tmp_path.glob("part-*"))))
-            yield f"w{index}", torch.zeros(100)
+            yield name, torch.zeros(100)
 
-    write_weights(tmp_path, stream(), make_policy("llama"), limit=800)
-    assert written == [0, 0, 0, 1, 1, 2]
+    write_weights(tmp_path, stream(), make_policy("llama"))
+    assert written == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_joined_files_keep_every_tensor_of_every_type(tmp_path):
+    kinds = {"a": torch.bfloat16, "h.0.b": torch.float32, "h.1.c": torch.bool, "d": torch.int64}
+    wanted = {name: torch.arange(3).to(kind) for name, kind in kinds.items()}
+    wanted |= {"none": torch.zeros(0, 2), "one": torch.tensor(1.5)}
+    write_weights(tmp_path, wanted.items(), make_policy("llama"))
+    found = load_file(tmp_path / "model.safetensors")
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert all(found[name].dtype == kinds[name] for name in kinds)
 
 
 @pytest.mark.parametrize("kind", ["gpt_neox", "opt", "gpt2", "qwen2"])

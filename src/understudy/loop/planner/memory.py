@@ -1,8 +1,8 @@
 """Bytes that a card holds in each phase of a run, by what holds them.
 
 Everything follows from the trainers' code: weights, gradients, Adam's moments and the moving
-average are fp32 and divided over the shards; before they are divided, each card holds the whole
-networks; rollouts come from a whole copy of the policy on each card; `passes` measures the rest.
+average are fp32 and divided over the shards, while they are loaded too; rollouts come from a whole
+copy of the policy on each card; `passes` measures the rest.
 """
 
 from collections.abc import Callable
@@ -43,9 +43,10 @@ def peak_of(phases: Phases) -> tuple[str, int]:
 
 
 def host_bytes(job: Job) -> int:
-    """Bytes of a machine's own memory at loading: each of its processes reads the models whole."""
-    networks = [job.policy, *([job.scalar] if job.stage == "ppo" else [])]
-    return job.layout.cards * FP32 * sum(network.parameters for network in networks)
+    """Bytes of a machine's own memory at loading: each of its processes reads its shard of one
+    network after the other, and moves it to its card."""
+    networks = [job.learner, *([job.scalar] if job.stage == "ppo" else [])]
+    return job.layout.cards * FP32 * max(one.numbers(job.layout.shards) for one in networks)
 
 
 def _state(job: Job, network: Network, name: str) -> dict[str, int]:
@@ -67,7 +68,7 @@ def _one_network(job: Job, measure: Measure) -> Phases:
         passes.append(_text_pass(job))
     copies = _reward_copies(job) if job.stage == "reward" else 1
     return {
-        "load": {next(iter(state)): FP32 * network.parameters},
+        "load": {next(iter(state)): FP32 * network.numbers(job.layout.shards)},
         "update": {
             **state,
             "gradients": copies * _gradients(job, network),
@@ -91,7 +92,6 @@ def _ppo(job: Job, measure: Measure) -> Phases:
     if not adapters:  # with adapters the frozen networks are these with the adapter off
         sizes |= {"reference": policy, "reward model": critic}
     weights = {name: FP32 * one.numbers(layout.shards) for name, one in sizes.items()}
-    whole = {name: FP32 * one.parameters for name, one in sizes.items()}
     replica = {"rollout copy": 0 if alone else FP32 * policy.parameters}
     held = {
         **weights,
@@ -101,7 +101,7 @@ def _ppo(job: Job, measure: Measure) -> Phases:
         **replica,
     }
     return {
-        "load": {**whole, **replica},
+        "load": {**weights, **replica},
         "rollout": {
             **held,
             "key-value cache": cache_bytes(job),

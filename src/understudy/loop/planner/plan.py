@@ -3,7 +3,7 @@
     understudy plan --model 6b --stage ppo --cards 8 --nodes 2 --memory 141 --cost 3
 
 Plans what the trainers can do: FSDP2 over cards, replicas, activation checkpointing, adapters on
-one card. There is no tensor parallelism, sliced loading or offloading to plan with.
+one card. There is no tensor parallelism or offloading to plan with.
 """
 
 import json
@@ -139,12 +139,11 @@ class Plan:
 
     def _obstacle(self) -> str:
         """Why no number of cards is enough."""
-        whole = sum(self.phases["load"].values())
-        if self.job.layout.device == "cuda" and whole > self.limit:
+        whole = self.phases["load"].get("rollout copy", 0)
+        if whole > self.limit:
             return (
-                f"no number of cards helps: each loads the networks whole ({_gb(whole)} GB) before "
-                "they are sharded; sliced loading, tensor parallelism and offloading are not "
-                "supported"
+                f"no number of cards helps: each holds a whole copy of the policy for rollouts "
+                f"({_gb(whole)} GB); tensor parallelism and offloading are not supported"
             )
         return "none of the options that this planner tries is enough; take cards with more memory"
 

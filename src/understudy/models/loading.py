@@ -1,0 +1,92 @@
+"""Reads a network from a Hugging Face folder: whole, or of each tensor this rank's slice only.
+
+With several ranks the library builds the network without storage, `divide` shards it, and the
+library then reads the slices that the shards hold: no process ever has the whole network.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+from transformers import AutoConfig, PreTrainedModel
+
+from understudy.models.sharding import local_part
+
+Divide = Callable[[PreTrainedModel], None]
+"""Shards a network that has no storage yet."""
+
+
+def read_network(
+    auto: Any, path: str, dtype: torch.dtype, divide: Divide | None = None
+) -> PreTrainedModel:
+    """The network in a folder or on the hub, as the library's class `auto` (`AutoModel`, ...)
+    reads it; with `divide`, this rank's part of it, on the CPU.
+
+    Raises what the library raises, and ValueError for a file that lacks weights of a divided
+    network. Not collective.
+    """
+    options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
+    if divide is None:
+        whole: PreTrainedModel = auto.from_pretrained(path, dtype=dtype, **options)
+        return whole
+    with torch.device("meta"):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        kind = type(auto.from_config(config, dtype=dtype, trust_remote_code=False))
+    # FSDP2 derives a class from this one in its turn; the kind's own name is what users see.
+    body = {"divide": staticmethod(divide), "__module__": kind.__module__}
+    sliced: Any = type(kind.__name__, (_Sliced, kind), body)
+    network: PreTrainedModel = sliced.from_pretrained(
+        path, dtype=dtype, distributed_config=object(), **options
+    )
+    return network
+
+
+class _Sliced:
+    """What the library asks of a network that several ranks hold, answered with `divide` instead of
+    the library's own plan."""
+
+    divide: Divide
+    config: Any
+    all_tied_weights_keys: dict[str, str]
+    get_parameter_or_buffer: Any
+
+    @classmethod
+    def prepare_distribute_model(cls, config: Any, device_map: Any = None) -> tuple[Any, Any, None]:
+        """Nothing to prepare: the ranks have joined."""
+        return config, device_map, None
+
+    @classmethod
+    def maybe_distribute_model(cls, model: Any, config: Any, mesh: None) -> Any:
+        """Shard the network, with its tied weights tied, before the files are read."""
+        del model.config.distributed_config
+        model.tie_weights()
+        cls.divide(model)
+        return model
+
+    def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
+        """Refuse a file that lacks weights, before the library draws them: that would be
+        collective, and other ranks' files may have them."""
+        lacking = loading_info.missing_and_mismatched() - self.all_tied_weights_keys.keys()
+        lacking = {name for name in lacking if isinstance(self._named(name), DTensor)}
+        if lacking - {name for name, *_ in loading_info.mismatched_keys}:
+            raise ValueError(f"its files lack {len(lacking)} weights, such as {min(lacking)}")
+        for name, source in self.all_tied_weights_keys.items():
+            self._tie(name, source, loading_info)
+        super().mark_tied_weights_as_initialized(loading_info)  # type: ignore[misc]
+
+    def _tie(self, name: str, source: str, loading_info: Any) -> None:
+        """Of tied weights that are both in the files keep one; to compare them is collective in the
+        library."""
+        if name in loading_info.missing_keys or source in loading_info.missing_keys:
+            return
+        if not torch.equal(local_part(self._named(name)), local_part(self._named(source))):
+            raise ValueError(
+                f"its config.json ties {name} to {source}, but the files hold different weights; "
+                "set tie_word_embeddings to false there"
+            )
+        loading_info.missing_keys.add(name)
+
+    def _named(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self.get_parameter_or_buffer(name)
+        return tensor
