@@ -65,7 +65,7 @@ def equal_to_whole(folder: Path, kind: str, ranks) -> dict[str, bool]:
 
 
 def broken(folder: Path, kind: str, change) -> None:
-    """A copy of a model for each rank, with changed weights on the last one."""
+    """A copy of a model for rank 0, and one with changed weights for the others."""
     save_model_folder(folder / f"{change.__name__}-0", kind)
     file = save_model_folder(folder / f"{change.__name__}-1", kind) / "model.safetensors"
     weights = load_file(file)
@@ -110,18 +110,18 @@ def message_of(path: Path, ranks) -> str:
     return ""
 
 
-def main(folder: Path, kinds: tuple[str, ...] = KINDS) -> None:
-    ranks = join_ranks()
+def main(folder: Path, replicas: int = 1, kinds: tuple[str, ...] = KINDS) -> None:
+    ranks = join_ranks(replicas)
     ranks.on_first(lambda: prepare(folder, kinds))
     found = {"equal": {kind: equal_to_whole(folder, kind, ranks) for kind in kinds}, "said": {}}
     for kind, change in CHANGES:
         ranks.on_first(partial(broken, folder, kind, change))
-        path = folder / f"{change.__name__}-{ranks.rank}"
+        path = folder / f"{change.__name__}-{min(ranks.rank, 1)}"
         found["said"][change.__name__] = message_of(path, ranks)
     ranks.wait()
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
     leave_ranks()

@@ -23,7 +23,7 @@ def test_slices_are_what_one_process_reads(found):
     ("change", "message"),
     [
         ("lacks", "its files lack 1 weights, such as model.layers.1.mlp.up_proj.weight"),
-        ("is_larger", "is not a causal language model: You set `ignore_mismatched_sizes` to"),
+        ("is_larger", "model.norm.weight has another shape in its files than in its config.json"),
         ("has_nan", "1 weights of model.embed_tokens.weight are NaN"),
         ("unties", "ties lm_head.weight to model.embed_tokens.weight, but the files hold diff"),
     ],
@@ -40,15 +40,16 @@ def test_tied_weights_that_are_in_the_file_twice_are_one(found):
 
 
 @pytest.mark.slow
-def test_every_architecture_is_read_in_slices(tmp_path):
-    for rank in run_script("loading_worker.py", tmp_path):
+@pytest.mark.parametrize(("world", "replicas"), [(2, 1), (4, 2)])
+def test_every_architecture_is_read_in_slices(tmp_path, world, replicas):
+    for rank in run_script("loading_worker.py", tmp_path, replicas, world=world):
         assert rank["equal"].keys() == set(KINDS)
         for kind, checks in rank["equal"].items():
             assert all(checks.values()), (kind, checks)
 
 
 @pytest.mark.slow
-def test_no_rank_ever_holds_more_than_its_share_and_a_block(tmp_path):
+def test_no_rank_ever_holds_more_than_its_share_and_a_layer(tmp_path):
     out = tmp_path / "loading.json"
     words = ["--ranks", "2", "4", "--layers", "8", "--hidden", "768", "--out", str(out)]
     ended = Job([sys.executable, str(ROOT / "benchmarks" / "loading.py"), *words], 1800).wait()
@@ -57,5 +58,7 @@ def test_no_rank_ever_holds_more_than_its_share_and_a_block(tmp_path):
     sizes = found["bytes"]
     assert sizes["model"] > 250e6
     for world, peaks in found["peaks"].items():
-        assert peaks["load"] < sizes["model"] / int(world) + sizes["block"], (world, peaks)
-        assert peaks["save"] < sizes["model"] / int(world) + sizes["block"], (world, peaks)
+        share = sizes["model"] / int(world)
+        assert peaks["load"] < share + sizes["block"], (world, peaks)
+        # Beside a layer, the embeddings or the head: half of the root.
+        assert peaks["save"] < share + sizes["block"] + sizes["root"] / 2, (world, peaks)

@@ -65,11 +65,13 @@ class _Sliced:
         return model
 
     def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
-        """Refuse a file that lacks weights, before the library draws them: that would be
-        collective, and other ranks' files may have them."""
-        lacking = loading_info.missing_and_mismatched() - self.all_tied_weights_keys.keys()
+        """Refuse files that lack weights, before the library draws them: that would be collective,
+        and other ranks' files may have them."""
+        for name, *_ in loading_info.mismatched_keys:
+            raise ValueError(f"{name} has another shape in its files than in its config.json")
+        lacking = loading_info.missing_keys - self.all_tied_weights_keys.keys()
         lacking = {name for name in lacking if isinstance(self._named(name), DTensor)}
-        if lacking - {name for name, *_ in loading_info.mismatched_keys}:
+        if lacking:
             raise ValueError(f"its files lack {len(lacking)} weights, such as {min(lacking)}")
         for name, source in self.all_tied_weights_keys.items():
             self._tie(name, source, loading_info)

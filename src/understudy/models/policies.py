@@ -81,7 +81,8 @@ def check_computes(path: Path | str, policy: "Policy") -> None:
     """ValueError if the policy in `path` cannot compute, or `check_head` refuses it. Collective for
     a sharded policy, on its device."""
     try:
-        compute(policy.model, check_head, policy)
+        with torch.no_grad():
+            compute(policy.model, check_head, policy)
     except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ValueError(f"{path} cannot compute: {one_line(error)}") from None
 
@@ -306,7 +307,6 @@ class Policy(TrunkModel):
         return self.model.named_parameters(*args, **kwargs)
 
 
-@torch.no_grad()
 def check_head(policy: Policy) -> None:
     """ValueError for an architecture whose logits are not its head applied to its trunk (none is
     known)."""
@@ -319,7 +319,7 @@ def check_head(policy: Policy) -> None:
         logits_BTV = torch.tanh(logits_BTV / head.softcap) * head.softcap
     if not torch.allclose(logits_BTV, expected_BTV, rtol=1e-2, atol=1e-2):
         raise ValueError(
-            f"{type(policy.model).__name__} does more after its trunk than a linear head, so its "
+            f"{class_name(policy.model)} does more after its trunk than a linear head, so its "
             "log-probabilities cannot be computed in pieces; this architecture is not supported"
         )
 

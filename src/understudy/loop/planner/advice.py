@@ -62,7 +62,7 @@ def _micro_batches(job: Job) -> Iterator[Change]:
 
 
 def _slots(job: Job) -> Iterator[Change]:
-    if job.stage == "ppo":
+    if job.samples:
         yield from _halved(job, "rollout_slots", LEAST_SLOTS)
 
 

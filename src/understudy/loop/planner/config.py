@@ -11,7 +11,9 @@ from understudy.loop.recipe import PAPER_SIZES, paper_recipe
 if TYPE_CHECKING:
     from understudy.loop.planner.plan import Plan
 
-Stage = Literal["sft", "rl_init", "reward", "ppo", "dpo"]
+Stage = Literal["sft", "rl_init", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto"]
+SAMPLING = ("ppo", "rloo", "grpo", "raft")
+"""Stages that sample from the policy and score with a reward model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +34,11 @@ class PlanConfig:
     command: tyro.conf.Positional[tuple[str, ...]] = ()
     """Settings of the trainer, after --: -- --bf16 --micro-batch-tokens 2048."""
     reward_model: str | None = None
-    """PPO's reward model, a folder or size; none is the paper's 6B for a size, and one of the
-    policy's size for a folder."""
+    """The reward model of ppo, rloo, grpo and raft, a folder or size; none is the paper's 6B for a
+    size, and one of the policy's size for a folder."""
     examples: int | None = None
-    """Demonstrations or rankings in the training data; none is the paper's number (Table 6)."""
+    """Demonstrations or rankings in the training data, or judged responses (kto); none is the
+    paper's number (Table 6), for kto a judgement of each response that it ranked."""
     responses: int = 9
     """Responses per ranking (s3.5: 4 to 9)."""
     device: Literal["cuda", "cpu"] = "cuda"
@@ -68,8 +71,8 @@ class PlanConfig:
         for name in ("usable", "mfu"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in (0, 1]")
-        if self.reward_model is not None and self.stage != "ppo":
-            raise ValueError(f"reward_model is for ppo; {self.stage} has none")
+        if self.reward_model is not None and self.stage not in SAMPLING:
+            raise ValueError(f"reward_model is for {', '.join(SAMPLING)}; {self.stage} has none")
         if self.device == "cpu" and self.nodes * self.cards > 1:
             raise ValueError("device cpu plans one process; leave out nodes and cards")
         if self.cost is not None and self.cost < 0:

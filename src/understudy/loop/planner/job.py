@@ -7,7 +7,7 @@ from typing import Any
 
 from understudy.loop.commands import COMMANDS
 from understudy.loop.options import parse
-from understudy.loop.planner.config import PlanConfig
+from understudy.loop.planner.config import SAMPLING, PlanConfig
 from understudy.loop.planner.networks import Network, as_scalar, network_of
 from understudy.loop.recipe import paper_recipe
 from understudy.models.policies import check_language_model
@@ -58,7 +58,7 @@ class Job:
     """What is planned."""
 
     stage: str
-    """sft, rl_init, reward, ppo or dpo."""
+    """What `PlanConfig.stage` names."""
     settings: Any
     """The trainer's config."""
     layout: Layout
@@ -66,7 +66,8 @@ class Job:
     policy: Network
     """The network of `model`."""
     scalar: Network
-    """Reward model and critic of PPO, the trained network of `reward`."""
+    """Reward model of the stages that sample, and PPO's critic; the trained network of
+    `reward`."""
     examples: int
     """Demonstrations or rankings in the data."""
     responses: int
@@ -83,6 +84,16 @@ class Job:
         return self.scalar if self.stage == "reward" else self.policy
 
     @property
+    def samples(self) -> bool:
+        """Whether it samples from the policy and scores with a reward model."""
+        return self.stage in SAMPLING
+
+    @property
+    def minibatch(self) -> int:
+        """Episodes of an optimiser step of a stage that samples."""
+        return int(self.settings.num_learned // self.settings.num_minibatches)
+
+    @property
     def with_text(self) -> bool:
         """Whether pretraining text is mixed in."""
         return getattr(self.settings, "pretrain_data", None) is not None
@@ -92,7 +103,9 @@ def job_of(config: PlanConfig) -> Job:
     """The run that a command line describes; ValueError for what cannot be planned."""
     recipe = paper_recipe(config.model)
     table = read_toml(recipe) if recipe else {}
-    settings = trainer_settings(config.stage, recipe, config.command)
+    settings = trainer_settings(
+        config.stage, recipe if config.stage in table else None, config.command
+    )
     layout = Layout(
         nodes=config.nodes, cards=config.cards, replicas=settings.replicas, device=config.device
     )
@@ -115,16 +128,17 @@ def job_of(config: PlanConfig) -> Job:
         other = paper_recipe(config.reward_model)
         shape = read_toml(other)["model"] if other else None
         scalar = network_of(config.reward_model, shape, settings)
-    elif config.stage in ("reward", "ppo") and recipe:
+    elif config.stage in ("reward", *SAMPLING) and recipe:
         scalar = network_of("6b", table["reward_model"], settings)
-    known = "rankings" if config.stage in ("reward", "dpo") else "demonstrations"
+    known = "rankings" if config.stage in ("reward", "dpo", "kto") else "demonstrations"
+    each = config.responses if config.stage == "kto" else 1
     return Job(
         stage=config.stage,
         settings=settings,
         layout=layout,
         policy=policy,
         scalar=as_scalar(scalar),
-        examples=config.examples or PAPER_EXAMPLES[known],
+        examples=config.examples or each * PAPER_EXAMPLES[known],
         responses=config.responses,
     )
 

@@ -29,7 +29,7 @@ Phases = dict[str, dict[str, int]]
 
 def phases_of(job: Job, measure: Measure = pass_bytes) -> Phases:
     """Bytes on the card that holds the most, by phase and holder; `measure` gives a pass's."""
-    phases = _ppo(job, measure) if job.stage == "ppo" else _one_network(job, measure)
+    phases = _sampling(job, measure) if job.samples else _one_network(job, measure)
     if job.layout.device == "cpu":
         for held in phases.values():
             held["program"] = PROGRAM
@@ -45,7 +45,7 @@ def peak_of(phases: Phases) -> tuple[str, int]:
 def host_bytes(job: Job) -> int:
     """Bytes of a machine's own memory at loading: each of its processes reads its shard of one
     network after the other, and moves it to its card."""
-    networks = [job.learner, *([job.scalar] if job.stage == "ppo" else [])]
+    networks = [job.learner, *([job.scalar] if job.samples else [])]
     return job.layout.cards * FP32 * max(one.numbers(job.layout.shards) for one in networks)
 
 
@@ -60,7 +60,7 @@ def _gradients(job: Job, network: Network) -> int:
 
 
 def _one_network(job: Job, measure: Measure) -> Phases:
-    """SFT, reward model, DPO."""
+    """SFT, reward model, DPO, KTO."""
     network = job.learner
     state = _state(job, network, "reward model" if job.stage == "reward" else "policy")
     passes = [_training_pass(job, network, job.settings.micro_batch_tokens)]
@@ -84,20 +84,24 @@ def _reward_copies(job: Job) -> int:
     return 2 if alone and job.layout.device == "cpu" else 1
 
 
-def _ppo(job: Job, measure: Measure) -> Phases:
+def _sampling(job: Job, measure: Measure) -> Phases:
+    """PPO, and the methods on groups of responses, which have no critic and no average."""
     settings, layout = job.settings, job.layout
-    policy, critic = job.policy, job.scalar
+    policy, scalar = job.policy, job.scalar
     adapters, alone = settings.lora_rank > 0, layout.world == 1
-    sizes = {"policy": policy, "critic": critic}
-    if not adapters:  # with adapters the frozen networks are these with the adapter off
-        sizes |= {"reference": policy, "reward model": critic}
+    critic = scalar if job.stage == "ppo" else None
+    sizes = {"policy": policy} | ({"critic": scalar} if critic else {})
+    if not adapters:  # with adapters the reference is the policy with the adapter off
+        sizes["reference"] = policy
+    if not adapters or critic is None:  # and the reward model is the critic's
+        sizes["reward model"] = scalar
     weights = {name: FP32 * one.numbers(layout.shards) for name, one in sizes.items()}
     replica = {"rollout copy": 0 if alone else FP32 * policy.parameters}
     held = {
         **weights,
         "policy's moments": policy.moments(layout.shards),
-        "critic's moments": critic.moments(layout.shards),
-        "moving average": _gradients(job, policy) if settings.ema > 0 else 0,
+        **({"critic's moments": critic.moments(layout.shards)} if critic else {}),
+        **({"moving average": _gradients(job, policy)} if getattr(settings, "ema", 0) > 0 else {}),
         **replica,
     }
     return {
@@ -108,8 +112,14 @@ def _ppo(job: Job, measure: Measure) -> Phases:
             "pass": _rollout_pass(job, measure),
         },
         "score": {**held, "pass": _score_passes(job, measure)},
-        "update": {**held, **_ppo_update(job, measure)},
+        "update": {**held, **(_ppo_update if critic else _policy_update)(job, measure)},
     }
+
+
+def _policy_update(job: Job, measure: Measure) -> dict[str, int]:
+    """Gradients and passes of the policy alone."""
+    one = _training_pass(job, job.policy, job.settings.micro_batch_tokens)
+    return {"policy's gradients": _gradients(job, job.policy), "pass": measure(job.policy, one)}
 
 
 def _ppo_update(job: Job, measure: Measure) -> dict[str, int]:
@@ -154,9 +164,9 @@ def _training_pass(job: Job, network: Network, tokens: int) -> Pass:
     response = settings.max_response_tokens
     if job.stage != "reward":
         one = _pass(job, network, tokens, job.row, response)
-        if job.stage != "ppo":
+        if not job.samples:
             return one
-        minibatch = -(-settings.minibatch_size // job.layout.world)  # each rank gets a pass
+        minibatch = -(-job.minibatch // job.layout.world)  # each rank gets a pass
         return replace(one, rows=min(one.rows, minibatch))
     shared = shared_row(job)
     one = _pass(job, network, tokens, shared or job.row, job.responses if shared else 1)
@@ -183,7 +193,10 @@ def _score_passes(job: Job, measure: Measure) -> int:
     """The largest forward pass over episodes; the critic's weights are trained, the others' not."""
     tokens = job.settings.micro_batch_tokens
     found = []
-    for network, frozen in ((job.policy, True), (job.scalar, True), (job.scalar, False)):
+    networks = [(job.policy, True), (job.scalar, True)]
+    if job.stage == "ppo":
+        networks.append((job.scalar, False))
+    for network, frozen in networks:
         one = _training_pass(job, network, tokens)
         found.append(measure(network, replace(one, keeps="none", frozen=frozen)))
     jobs = 2 if job.layout.device == "cpu" and torch.get_num_threads() > 1 else 1

@@ -18,6 +18,7 @@ from understudy.loop.planner.networks import FP32
 from understudy.loop.planner.passes import local_bytes
 from understudy.loop.planner.work import PETAFLOP_DAY, Part, Traffic, traffic_of, work_of
 from understudy.loop.recipe import paper_recipe
+from understudy.training.config import read_toml
 
 GB = 1e9
 
@@ -101,10 +102,9 @@ class Plan:
     def _head(self) -> str:
         job, layout = self.job, self.job.layout
         names = f"{job.learner.name} ({_count(job.learner.parameters)} parameters)"
-        if job.stage == "ppo":
-            names += (
-                f", reward model and critic {job.scalar.name} ({_count(job.scalar.parameters)})"
-            )
+        if job.samples:
+            roles = "reward model and critic" if job.stage == "ppo" else "reward model"
+            names += f", {roles} {job.scalar.name} ({_count(job.scalar.parameters)})"
         where = f"{layout.nodes} x {layout.cards} cards = {layout.replicas} replicas x "
         where += f"{layout.shards} shards (FSDP2)"
         if layout.world == 1:
@@ -176,9 +176,12 @@ class Plan:
         layout, model = self.job.layout, self.config.model
         trainer = trainer_of(self.job.stage)
         words = [trainer, "--model", model]
-        if paper_recipe(model):
+        recipe = paper_recipe(model)
+        if recipe and self.job.stage in read_toml(recipe):
             section = "" if self.job.stage == trainer else f"#{self.job.stage}"
             words = [trainer, "--config", f"{model}{section}", "--model", "FOLDER"]
+        elif recipe:
+            words = [trainer, "--model", "FOLDER"]
         line = " ".join([*words, "...", *self.config.command])
         if layout.world == 1:
             return f"to run it: understudy {line}"
@@ -207,7 +210,7 @@ def make_plan(config: PlanConfig) -> Plan:
 
 
 def _dry(job: Job) -> dict[str, tuple[int, int]]:
-    networks = [job.learner, *([job.scalar] if job.stage == "ppo" else [])]
+    networks = [job.learner, *([job.scalar] if job.samples else [])]
     shards, replicas = job.layout.shards, job.layout.replicas
     return {
         f"{one.name}{', scalar' if one.scalar else ''}": (

@@ -97,8 +97,8 @@ def work_of(job: Job, config: PlanConfig) -> list[Part]:
     wait = max(1.0, traffic.tokens / _pass_tokens(job))
     clock = _Clock(job, config, wait)
     response = settings.max_response_tokens
-    if job.stage == "ppo":
-        return _ppo(job, config, clock)
+    if job.samples:
+        return _sampling(job, config, clock)
     rows = job.examples * settings.epochs
     if job.stage in ("sft", "rl_init"):
         parts = [clock.trained("demonstrations", job.policy, rows, job.row, response)]
@@ -112,6 +112,12 @@ def work_of(job: Job, config: PlanConfig) -> list[Part]:
         if shared := shared_row(job):
             return [clock.trained("rankings", job.scalar, rows, shared, job.responses)]
         return [clock.trained("rankings", job.scalar, rows * job.responses, job.row, 1)]
+    if job.stage == "kto":  # each response once more, after another prompt: the reference point
+        return [
+            clock.read("reference", job.policy, job.examples + rows, job.row, response),
+            clock.read("reference point", job.policy, rows, job.row, response),
+            clock.trained("responses", job.policy, rows, job.row, response),
+        ]
     every = rows * job.responses
     reference = clock.read("reference", job.policy, every // settings.epochs, job.row, response)
     return [reference, clock.trained("rankings", job.policy, every, job.row, response)]
@@ -125,20 +131,25 @@ def _pass_tokens(job: Job) -> int:
     return max(1, job.settings.micro_batch_tokens // row) * row
 
 
-def _ppo(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
-    settings, policy, critic = job.settings, job.policy, job.scalar
+def _sampling(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
+    settings, policy, scalar = job.settings, job.policy, job.scalar
     response, rows = settings.max_response_tokens, settings.num_iterations * settings.batch_size
     flops, tokens = rows * policy.flops(job.row, response), rows * job.row
     seconds = settings.num_iterations * _rollout_seconds(job, config) * job.layout.world
     rollouts = Part("rollouts", tokens, flops, 2 * policy.parameters * tokens, seconds)
-    again = rows * settings.inner_epochs
+    again = settings.num_iterations * settings.num_learned * settings.inner_epochs
     parts = [
         rollouts,
         clock.read("reference", policy, rows, job.row, response),
-        clock.read("reward model", critic, rows, job.row, 1),
-        clock.read("values", critic, rows, job.row, response),
-        clock.trained("policy", policy, again, job.row, response),
-        clock.trained("critic", critic, again, job.row, response),
+        clock.read("reward model", scalar, rows, job.row, 1),
+    ]
+    learned = clock.trained("policy", policy, again, job.row, response)
+    if job.stage != "ppo":
+        return [*parts, learned]
+    parts += [
+        clock.read("values", scalar, rows, job.row, response),
+        learned,
+        clock.trained("critic", scalar, again, job.row, response),
     ]
     if job.with_text:
         steps = settings.num_iterations * settings.inner_epochs * settings.num_minibatches

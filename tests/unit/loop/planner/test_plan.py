@@ -7,6 +7,8 @@ from tests.fixtures_models import save_model_folder
 
 from understudy.cli import main
 from understudy.loop.planner.config import PlanConfig
+from understudy.loop.planner.job import job_of
+from understudy.loop.planner.memory import phases_of
 from understudy.loop.planner.plan import make_plan
 from understudy.models.policies import SCALAR_HEAD
 
@@ -34,7 +36,10 @@ SHORT = ("--max-prompt-tokens", "64", "--max-response-tokens", "64")
             "8 cards do not divide into 3 replicas; choose a number of cards that is a multiple",
         ),
         (["--model", "1.3b", "--", "--bf61"], "understudy sft has no option --bf61"),
-        (["--model", "1.3b", "--reward-model", "6b"], "reward_model is for ppo; sft has none"),
+        (
+            ["--model", "1.3b", "--reward-model", "6b"],
+            "reward_model is for ppo, rloo, grpo, raft; sft has none",
+        ),
         (["--model", "1.3b", "--cards", "2", "--", "--lora-rank", "8"], "lora_rank is 8, but"),
         (["--model", "1.3b", "--device", "cpu", "--cards", "2"], "device cpu plans one process"),
     ],
@@ -81,11 +86,39 @@ def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
     assert found["peak"]["bytes"] == max(sum(held.values()) for held in found["bytes"].values())
 
 
+@pytest.mark.parametrize(("lora", "frozen"), [((), {"reference"}), (("--lora-rank", "2"), set())])
+def test_a_method_without_a_critic_holds_three_networks(folder, lora, frozen):
+    config = PlanConfig(model=folder, stage="raft", memory=1, command=(*SHORT, *lora))
+    phases = phases_of(job_of(config), lambda network, one: 0)
+    assert {*phases["load"]} == {"policy", "rollout copy", "reward model", *frozen}
+    moments = {"policy's moments", "policy's gradients", "pass"}
+    assert {*phases["update"]} == {*phases["load"], *moments}
+
+
+@pytest.mark.thorough
+def test_a_plan_of_a_method_on_groups_ends_with_its_command(folder, capsys):
+    words = ["--model", folder, "--stage", "grpo", "--memory", "1"]
+    assert main(["plan", *words, "--cards", "2", "--", *SHORT]) == 0
+    said = capsys.readouterr().out
+    assert "critic" not in said
+    assert f"understudy launch --cards 2 -- grpo --model {folder}" in said
+
+
+@pytest.mark.thorough
+def test_a_size_that_the_recipe_has_no_section_for_takes_the_trainers_defaults(capsys):
+    words = ["--model", "1.3b", "--stage", "kto", "--memory", "80", "--cards", "8"]
+    assert main(["plan", *words]) == 0
+    assert "understudy launch --cards 8 -- kto --model FOLDER ..." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "stage",
     [
         "sft",
-        *(pytest.param(s, marks=pytest.mark.thorough) for s in ("rl_init", "reward", "ppo", "dpo")),
+        *(
+            pytest.param(s, marks=pytest.mark.thorough)
+            for s in ("rl_init", "reward", "ppo", "rloo", "dpo")
+        ),
     ],
 )
 def test_the_advice_fits_when_it_is_planned(folder, stage):

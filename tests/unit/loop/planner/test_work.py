@@ -31,6 +31,23 @@ def test_ppo_ptx_of_175b_costs_the_papers_petaflop_days():
     assert rule == pytest.approx(60, rel=0.15)
 
 
+def test_groups_learn_from_the_responses_that_they_keep():
+    """RAFT samples 8 to a prompt and learns 4 times from the best; RLOO once from all."""
+    for stage, share in (("raft", 4 / 8), ("rloo", 1)):
+        config = replace(CONFIG, stage=stage)
+        parts = {part.name: part for part in work_of(job_of(config), config)}
+        assert [*parts] == ["rollouts", "reference", "reward model", "policy"]
+        assert parts["policy"].tokens == share * parts["rollouts"].tokens
+
+
+def test_kto_reads_each_response_after_another_prompt_too():
+    config = replace(CONFIG, stage="kto", examples=100, command=("--epochs", "3"))
+    job = job_of(config)
+    reference, point, trained = work_of(job, config)
+    assert reference.tokens == 400 * job.row
+    assert point.tokens == trained.tokens == 300 * job.row
+
+
 def test_ppo_without_text_costs_a_fraction():
     plain = replace(CONFIG, stage="ppo", command=("--ptx-coef", "0"))
     assert petaflop_days(plain)[1] < 15
@@ -70,7 +87,9 @@ def test_passes_below_the_least_wait_for_the_traffic():
     assert part.seconds == pytest.approx(base.seconds * slow, rel=1e-3)
 
 
-@pytest.mark.parametrize("stage", ["sft", "rl_init", "reward", "ppo", "dpo"])
+@pytest.mark.parametrize(
+    "stage", ["sft", "rl_init", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto"]
+)
 @pytest.mark.parametrize("size", ["1.3b", "6b", "175b"])
 def test_every_stage_of_every_size_has_work(size, stage):
     config = PlanConfig(model=size, stage=stage, memory=80, cards=8)
