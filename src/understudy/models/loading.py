@@ -5,14 +5,18 @@ library then reads the slices that the shards hold: no process ever has the whol
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, PreTrainedModel
+from transformers.core_model_loading import WeightConverter
 
 from understudy.models.sharding import local_part
 
+_ANOTHER_SHAPE = "{} has another shape in its files than in its config.json"
 Divide = Callable[[PreTrainedModel], None]
 """Shards a network that has no storage yet."""
 
@@ -39,7 +43,25 @@ def read_network(
     network: PreTrainedModel = sliced.from_pretrained(
         path, dtype=dtype, distributed_config=object(), **options
     )
+    _check_shapes(network, Path(path))
     return network
+
+
+def _check_shapes(network: Any, folder: Path) -> None:
+    """ValueError for a tensor of another shape in the files; the library compares slices, which may
+    be alike on this rank. Of tensors that it rearranges, shapes say nothing."""
+    if any(isinstance(change, WeightConverter) for change in network._weight_conversions):
+        return
+    prefix = f"{network.base_model_prefix}."
+    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes |= {name.removeprefix(prefix): shape for name, shape in shapes.items()}
+    shapes |= {prefix + name: shape for name, shape in shapes.items()}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118 (it is no mapping)
+                shape = stored.get_slice(name).get_shape()
+                if shapes.get(name, shape) != shape:
+                    raise ValueError(_ANOTHER_SHAPE.format(name))
 
 
 class _Sliced:
@@ -68,7 +90,7 @@ class _Sliced:
         """Refuse files that lack weights, before the library draws them: that would be collective,
         and other ranks' files may have them."""
         for name, *_ in loading_info.mismatched_keys:
-            raise ValueError(f"{name} has another shape in its files than in its config.json")
+            raise ValueError(_ANOTHER_SHAPE.format(name))
         lacking = loading_info.missing_keys - self.all_tied_weights_keys.keys()
         lacking = {name for name in lacking if isinstance(self._named(name), DTensor)}
         if lacking:
