@@ -112,6 +112,10 @@ def run(arguments: list[str]) -> int:
             "can run on several cards"
         )
     config = parse(command.load_config(), rest, prog=f"understudy {command.name}")
+    if command.name in TRAINERS:
+        from understudy.training.settings import check_files
+
+        check_files(config)
     code = _call(command.load_function(), config)
     if code == 0 and _is_rank_0():
         from understudy.loop.next_step import say_next

@@ -16,7 +16,8 @@ from tests.fixtures_real import (
 
 from understudy.cli import main
 from understudy.models.policies import load_tokenizer
-from understudy.reward.check import RewardCheckConfig, reward_check
+from understudy.reward.check import reward_check
+from understudy.reward.check_config import RewardCheckConfig
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 from understudy.sft.config import SFTConfig

@@ -180,7 +180,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "sample",
         "understudy.loop.sample",
-        "SampleConfig",
+        "understudy.loop.sample_config:SampleConfig",
         "sample_responses",
         "draw K = 4 to 9 responses per prompt for labelers to rank (step 2)",
     ),
@@ -327,7 +327,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "reward-check",
         "understudy.reward.check",
-        "RewardCheckConfig",
+        "understudy.reward.check_config:RewardCheckConfig",
         "reward_check",
         "measure a reward model on rankings it has not seen",
     ),
@@ -376,7 +376,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "evaluate",
         "understudy.evaluation.run",
-        "EvaluateConfig",
+        "understudy.evaluation.config:EvaluateConfig",
         "evaluate",
         "compare models with a baseline on the same prompts",
     ),
@@ -390,7 +390,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "benchmark",
         "understudy.evaluation.harness.run",
-        "BenchmarkConfig",
+        "understudy.evaluation.harness.config:BenchmarkConfig",
         "benchmark",
         "run the paper's public benchmarks on models, through lm-evaluation-harness",
     ),
@@ -425,7 +425,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "world pretrain",
         "understudy.world.pretrain",
-        "PretrainConfig",
+        "understudy.world.pretrain_config:PretrainConfig",
         "pretrain",
         "pretrain a base model on the tiny world's web",
     ),

@@ -105,6 +105,12 @@ def check_data(config: DataCheckConfig) -> None:
     if config.strict and (problems or found.bad):
         print(f"  {len(problems) + bool(found.bad)} kinds of problem; --strict makes that exit 1")
         raise SystemExit(1)
+    if found.bad and not contents.placed:
+        raise ValueError(
+            f"{config.data}: no row has a known shape. Rename its keys to those of one, such as "
+            "prompt and response for SFT, or prompt, chosen and rejected for a reward model; "
+            "docs/records.md lists all"
+        )
     if found.bad:
         raise ValueError(
             f"{config.data}: {len(found.bad)} rows cannot be read; see above. Correct or delete "

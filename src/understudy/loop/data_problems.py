@@ -22,7 +22,7 @@ def problems_of(placed: Placed) -> list[str]:
     )
     found = [
         (_equal_responses(rankings), "rankings prefer a response to one with the same text"),
-        (_contradictions(rankings), "rankings contradict an earlier one of the same responses"),
+        (_contradictions(rankings), "rankings contradict an earlier one by the same labeler"),
         (_blank_responses(rankings), "rankings have a blank response"),
         (_repeated(rankings, _ranking_key), "rankings repeat an earlier one exactly"),
         (_repeated(demonstrations, _example_key), "demonstrations are exact duplicates"),
@@ -84,13 +84,14 @@ def _equal_responses(placed: Placed) -> list[str]:
 
 
 def _contradictions(placed: Placed) -> list[str]:
+    """Places of rankings that prefer the other of two responses than their labeler did before."""
     seen: set[Hashable] = set()
     places = []
     for place, record in placed:
-        prompt = prompt_key(record.prompt)
+        about = (record.labeler_id, prompt_key(record.prompt))
         texts = [text.strip() for text in record.responses]
-        pairs = {(prompt, texts[b], texts[w]) for b, w in record.pairs() if texts[b] != texts[w]}
-        if any((prompt, worse, better) in seen for prompt, better, worse in pairs):
+        pairs = {(about, texts[b], texts[w]) for b, w in record.pairs() if texts[b] != texts[w]}
+        if any((about, worse, better) in seen for _, better, worse in pairs):
             places.append(place)
         seen |= pairs
     return places

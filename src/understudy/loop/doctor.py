@@ -48,7 +48,8 @@ def doctor(config: DoctorConfig) -> str:
     if record is None:
         raise ValueError(f"{config.run} holds no run (no run.json); give a run folder")
     rows = read_lines(config.run / "metrics.jsonl") if _has(config.run, "metrics.jsonl") else []
-    head = f"{config.run}: {record['stage']}, {record['status']}, {len(rows)} logged steps"
+    logged = f"{len(rows)} logged step{'s' * (len(rows) != 1)}"
+    head = f"{config.run}: {record['stage']}, {record['status']}, {logged}"
     found = examine(config.run, config.judge, record, rows)
     if not rows and not found:
         return f"{head}\n  nothing is logged yet"

@@ -21,7 +21,7 @@ from packaging.specifiers import SpecifierSet
 
 EXTRAS: dict[str, str] = {
     "train": "all trainers, `sample`, `evaluate`, `demo`, serving a model folder",
-    "label": "the labelers' pages: `label`",
+    "label": "the labelers' pages: `label`; `board`",
     "serve": "the gateway: `serve`",
     "parquet": "records in Parquet files",
     "datasets": "data sets by their name on the Hugging Face hub",

@@ -15,6 +15,19 @@ from typing import Any
 
 from understudy.loop.examples import EXAMPLES
 
+ELSEWHERE = {
+    "--dataset": "--data",
+    "--dataset-name": "--data",
+    "--learning-rate": "--lr",
+    "--max-new-tokens": "--max-response-tokens",
+    "--model-name-or-path": "--model",
+    "--num-train-epochs": "--epochs",
+    "--output-dir": "--out",
+    "--per-device-train-batch-size": "--batch-size",
+    "--train-file": "--data",
+}
+"""Options as transformers and TRL call them, with our names."""
+
 
 def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
     """An instance of `config_class` from `--config FILE`, if given, and the options after it.
@@ -190,8 +203,11 @@ def _check_options(
     given = {a.partition("=")[0].replace("_", "-") for a in arguments if a.startswith("--")}
     known = {*valid, *(f"--no-{name[2:]}" for name, f in valid.items() if f.type in (bool, "bool"))}
     for option in sorted(given - known):
-        close = nearest(option, list(valid))
-        raise ValueError(f"{prog} has no option {option}; the nearest is {close}")
+        close = difflib.get_close_matches(option, list(valid), n=1)
+        if ELSEWHERE.get(option) in valid:
+            close = [ELSEWHERE[option]]
+        advice = f"the nearest is {close[0]}" if close else f"see {prog} --help"
+        raise ValueError(f"{prog} has no option {option}; {advice}")
     missing = [name for name, f in valid.items() if _is_required(f) and name not in given]
     missing = [name for name in missing if valid[name].name not in from_file]
     own = config_class.__annotations__

@@ -30,6 +30,8 @@ def write_run_report(config: ReportConfig) -> Path:
             if config.benchmark is not None:
                 raise ValueError(f"benchmark goes with an evaluation; {config.run} trained a model")
             return write_run_page(config.run, out)
+    if not config.run.is_dir():
+        raise ValueError(f"{config.run} is not a folder; give that of a run, as runs/ppo")
     results = _results(config.run, "`understudy demo`, `evaluate` or `benchmark`")
     if config.benchmark is not None:
         found = _results(config.benchmark, "`understudy benchmark`")

@@ -5,7 +5,7 @@ over time, results, settings and inputs. The run may be unfinished.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,11 @@ def write_run_page(folder: Path, out: Path) -> Path:
     ]
     if samples := _samples(_lines(folder / "samples.jsonl"), _prompts(record["config"])):
         sections.append(page.section("samples", "Samples over time", samples))
-    results = _json_table(_results(folder))
-    if results:
-        sections.append(page.section("results", "Results", results))
+    if results := list(result_rows(_results(folder))):
+        sections.append(page.section("results", "Results", page.table(("", ""), results)))
     sections.append(page.section("settings", "Settings and inputs", _settings(record)))
     header = f'<p class="brand">Understudy</p><h1>{escape(STAGES[stage])}</h1>' + page.paragraph(
-        f"{folder}: {record['status']}, {len(rows)} logged steps.", "lead"
+        f"{folder}: {record['status']}, {len(rows)} logged step{'s' * (len(rows) != 1)}.", "lead"
     )
     foot = page.paragraph(
         f"Made by understudy from {folder}; seed {record['seed']}; code {record['code_version']}."
@@ -84,12 +83,36 @@ def curve_reading(name: str, steps: Sequence[tuple[int, float]]) -> str:
     'sft/loss goes from 2 to 1, with its lowest, 0.5, at step 2.'
     """
     (_, first), (_, last) = steps[0], steps[-1]
+    if len(steps) == 1:
+        return f"{name} is {first:.4g} at its only step so far."
     falls = last < first
     at, extreme = (min if falls else max)(steps, key=lambda point: point[1])
     text = f"{name} goes from {first:.4g} to {last:.4g}"
     if extreme not in (first, last):
         text += f", with its {'lowest' if falls else 'highest'}, {extreme:.4g}, at step {at}"
     return text + "."
+
+
+def result_rows(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """(name, text) of each result; groups within groups become rows of their own.
+
+    >>> list(result_rows({"valid": {"accuracy": {"rate": 0.54, "low": 0.4, "high": 0.68, "n": 9}}}))
+    [('valid, accuracy', '54% (40 to 68), n = 9')]
+    """
+    for key, value in values.items():
+        name = f"{above}, {key}" if above else str(key)
+        if isinstance(value, Mapping) and page.ends_of(value) is not None:
+            yield name, page.with_ends(value, as_percent="rate" in value)
+        elif isinstance(value, Mapping):
+            yield from result_rows(value, name)
+        else:
+            yield name, page.setting(_rounded(value))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _findings(findings: Sequence[Any], rows: Rows) -> str:

@@ -246,6 +246,8 @@ def _unknown(row: Any, kind: Any) -> str:
         return f"this object has no keys{needs}"
     has = f"the keys are {', '.join(map(str, row))}"
     other = find_shape(row)
+    if other is None and kind is None:
+        needs = "; docs/records.md lists the known shapes"
     if other is None or other.kind is kind:
         return f"{_missing(row, kind)}{has}{needs}"
     is_one = "plain text" if other.kind is str else f"a {other.kind.noun}"

@@ -8,8 +8,6 @@ model agree with people more often than chance, and more often than the length r
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from understudy.models.chat import padding_id
@@ -19,44 +17,13 @@ from understudy.models.trunk import context_length
 from understudy.records.io import read_records
 from understudy.records.schema import Ranking
 from understudy.reward.accuracy import longer_wins
+from understudy.reward.check_config import RewardCheckConfig
 from understudy.reward.evaluate import lengths, measure, pair_values, score_elements
 from understudy.training.rankings import Element, encode_rankings
 from understudy.training.run import clean, write_atomic
 
-RULES = ("auto", "longer", "shorter")
 FEW_PAIRS = 20
 """Labelers with fewer pairs get no line in the table: their intervals are too wide."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardCheckConfig:
-    """Measure a reward model on rankings that it was not trained on."""
-
-    model: Path
-    """Folder of the reward model."""
-    data: Path
-    """Rankings, by any labelers."""
-    out: Path | None = None
-    """JSON file for the figures, besides the printed table."""
-    length_rule: str = "auto"
-    """Which response the length rule prefers: "longer", "shorter", or "auto": the one that fitted
-    the model's training pairs (its run's results.json), else the one that fits `data`."""
-    max_prompt_tokens: int = 1024
-    """Rankings with a longer prompt are dropped."""
-    max_response_tokens: int = 1024
-    """Longer responses are cut."""
-    micro_batch_tokens: int = 4096
-    """Most padded tokens in one pass; changes memory and speed, not the result."""
-    device: str = "auto"
-    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
-    bf16: bool = False
-    """Compute in bf16."""
-
-    def __post_init__(self) -> None:
-        if self.length_rule not in RULES:
-            raise ValueError(f"length_rule is {self.length_rule!r}; it must be one of {RULES}")
-        if self.micro_batch_tokens <= 0:
-            raise ValueError(f"micro_batch_tokens is {self.micro_batch_tokens}; it must be above 0")
 
 
 def reward_check(config: RewardCheckConfig) -> str:

@@ -134,13 +134,14 @@ def serve(config: ServeConfig) -> None:
     board = Board(config.workers)
     where = f"serving {config.name} at http://{config.host}:{config.port}/v1"
     if config.workers == 1:
-        server = make_server(config, project, board)
         listener = listen(
             config.host, config.port, backlog=config.max_connections, stall_s=config.stall_s
         )
-        print(where, flush=True)
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        with closing(listener):  # before the model, which takes seconds to load
+            server = make_server(config, project, board)
+            print(where, flush=True)
+            with suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
         return
 
     from understudy.serving.workers import Supervisor, listen_together

@@ -101,6 +101,8 @@ def _prepare(
     if existing is not None:
         _refuse_another(out, existing, record, resume)
         _refuse_edited_config(out, existing)
+        if existing["status"] == "stopped":
+            existing |= {"status": "running"}
         return Run(out, existing, resumed=True, views=views, keep_checkpoints=keep)
     _refuse_strange_files(out, overwrite)
     return Run(

@@ -21,9 +21,15 @@ def describe_input(source: str | Path) -> dict[str, Any]:
     folder = saved_folder(source)
     if folder is not None:  # "folder#split"
         return {"path": str(source), "sha256": folder_hash(folder)}
-    if isinstance(source, Path) and not is_dataset(source):
-        raise ValueError(f"input {source} does not exist")
+    if isinstance(source, Path):
+        check_input(source)
     return {"path": str(source), "sha256": None}
+
+
+def check_input(source: Path) -> None:
+    """ValueError unless it is a file, a folder or a data set by name."""
+    if not source.exists() and saved_folder(source) is None and not is_dataset(source):
+        raise ValueError(f"input {source} does not exist; check the path")
 
 
 def folder_hash(folder: Path) -> str:

@@ -122,13 +122,13 @@ class Run:
         return self.record["status"] == "done"
 
     def claim(self) -> None:
-        """Claim the folder: delete an overwritten run, write config.toml and run.json.
+        """Claim the folder: delete an overwritten run, write config.toml and run.json. A resumed
+        run is marked as running again.
 
         Call it after reading all input, so that bad input leaves no folder and destroys no old run.
         ValueError if some ranks do not see the folder.
         """
-        if not self.resumed:
-            self.ranks.on_first(self._claim)
+        self.ranks.on_first(self._write_record if self.resumed else self._claim)
         with self.ranks.together():
             if not self.ranks.is_first and read_record(self.dir) != self.record:
                 raise ValueError(
@@ -275,6 +275,8 @@ class Run:
         if self._progress is not None:
             self._progress.close()
         if self.ranks.is_first:
+            self.record |= {"status": "stopped"}
+            self._write_record()
             command = command_to_resume()
             print(f"stopped and saved at step {step}; continue with: {command}", file=sys.stderr)
         return SystemExit(EXIT_STOPPED)

@@ -1,10 +1,11 @@
 """The settings that all trainers share. Reading them, or a mistake in them, loads no PyTorch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from understudy.training.origin import check_input
 from understudy.training.track import TrackerName
 
 if TYPE_CHECKING:
@@ -104,6 +105,18 @@ def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[st
         overwrite=config.overwrite,
         ranks=ranks,
     )
+
+
+def check_files(config: Any) -> None:
+    """ValueError if a file or folder that a trainer reads does not exist.
+
+    Loads no PyTorch, so that a mistyped path is refused at once.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and field.name != "out":
+                check_input(path)
 
 
 def _named_inputs(

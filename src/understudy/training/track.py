@@ -10,7 +10,10 @@ import importlib
 import json
 import logging
 import math
-from collections.abc import Mapping
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -36,12 +39,12 @@ class Backend(Protocol):
 
 
 class Trackio:
-    """trackio, which resumes a run by its name."""
+    """trackio, which resumes the newest run of a name, so each run's name gets an ending."""
 
     def __init__(self, name: str, run_id: str | None, settings: Mapping[str, Any]) -> None:
         import trackio
 
-        self.id = run_id or name
+        self.id = run_id or f"{name}-{secrets.token_hex(4)}"
         resume = "must" if run_id else "never"
         self._run = trackio.init(
             project=PROJECT, name=self.id, config=dict(settings), resume=resume
@@ -51,7 +54,9 @@ class Trackio:
         self._run.log(dict(metrics), step=step)
 
     def finish(self) -> None:
-        self._run.finish()
+        import trackio
+
+        trackio.finish()  # the run's own method would be called again when the process ends
 
 
 class Wandb:
@@ -77,6 +82,7 @@ class Mlflow:
 
     def __init__(self, name: str, run_id: str | None, settings: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         self._client = MlflowClient()
         if run_id is None:
@@ -84,13 +90,16 @@ class Mlflow:
             found = experiment.experiment_id if experiment else None
             parent = found or self._client.create_experiment(PROJECT)
             run_id = self._client.create_run(parent, run_name=name).info.run_id
-            for key, value in settings.items():
-                self._client.log_param(run_id, key, value)
+            params = [Param(key, str(value)) for key, value in settings.items()]
+            self._client.log_batch(run_id, params=params)
         self.id = str(run_id)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._client.log_metric(self.id, name, value, step=step)
+        from mlflow.entities import Metric
+
+        at = time.time_ns() // 1_000_000
+        values = [Metric(name, value, at, step) for name, value in metrics.items()]
+        self._client.log_batch(self.id, metrics=values)
 
     def finish(self) -> None:
         self._client.set_terminated(self.id)
@@ -123,38 +132,46 @@ class Tracker:
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Send a step, unless it was sent before; non-finite numbers are left out."""
-        if self._backend is None and not self._failed:
-            self._open()
-        if self._backend is None or step <= self._sent:
+        if self._failed:
             return
         finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
-        try:
-            self._backend.log(step, finite)
-        except Exception as error:  # a tracker's failure must not end the training
-            log.warning(
-                "%s no longer accepts metrics (%s); metrics.jsonl has all of them",
-                self._tracker,
-                str(error).splitlines()[0],
-            )
-            self._failed, self._backend = True, None
-            return
-        self._sent = step
-        self._remember(self._backend.id)
+        with self._failure_costs_no_training():
+            if self._backend is None:
+                self._backend = self._open()
+            if step > self._sent:
+                self._backend.log(step, finite)
+                self._sent = step
+                self._remember(self._backend.id)
 
     def close(self) -> None:
         """End the tracker's run; further calls do nothing."""
         if self._backend is not None:
-            self._backend.finish()
+            with self._failure_costs_no_training():
+                self._backend.finish()
             self._backend = None
 
-    def _open(self) -> None:
+    @contextmanager
+    def _failure_costs_no_training(self) -> Iterator[None]:
+        """Warn once of whatever a tracker raises, and stop using it."""
+        try:
+            yield
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            log.warning(
+                "%s does not accept metrics (%s); metrics.jsonl has all of them",
+                self._tracker,
+                reason,
+            )
+            self._failed, self._backend = True, None
+
+    def _open(self) -> Backend:
         path = self._folder / FILE
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         run_id = known.get("id") if known.get("tracker") == self._tracker else None
         if run_id is not None:
             self._sent = known["step"]
         name = self._folder.resolve().name
-        self._backend = BACKENDS[self._tracker](name, run_id, self._settings)
+        return BACKENDS[self._tracker](name, run_id, self._settings)
 
     def _remember(self, run_id: str) -> None:
         row = {"tracker": self._tracker, "id": run_id, "step": self._sent}

@@ -8,7 +8,8 @@ import pytest
 from tests.fixtures_models import make_policy, make_tokenizer, save_model_folder
 from tests.unit.evaluation.helpers import LengthJudge, labeler, prompt
 
-from understudy.evaluation.run import EvaluateConfig, evaluate, lengths, model_folders
+from understudy.evaluation.config import EvaluateConfig, model_folders
+from understudy.evaluation.run import evaluate, lengths
 from understudy.models.scalar import ScalarModel
 from understudy.records import Comparison, Prompt, Rating, Response, read_records, write_records
 

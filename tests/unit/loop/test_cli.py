@@ -49,6 +49,17 @@ def test_help_lists_every_command_without_importing_torch():
     assert all(command.name in done.stdout for command in COMMANDS)
 
 
+def test_mistakes_in_any_command_and_completion_load_no_torch():
+    code = (
+        "import sys; from understudy.cli import main; main(['completion', 'bash']);"
+        "code = main('sft --model m --data none.jsonl --out o'.split());"
+        "sys.exit('imported torch' if 'torch' in sys.modules else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == ("understudy: error: input none.jsonl does not exist; check the path\n")
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_has_complete_help(command, capsys):
     config_class = command.load_config()
@@ -122,6 +133,8 @@ def test_options_and_a_config_file_together(tmp_path):
     [
         ([], "understudy test needs --data"),
         (["--data", "x", "--rl", "1"], "has no option --rl; the nearest is --lr"),
+        (["--data", "x", "--learning-rate", "1"], "no option --learning-rate; the nearest is --lr"),
+        (["--data", "x", "--quack", "1"], "no option --quack; see understudy test --help"),
         (["--data", "x", "--lr", "fast"], "--lr: could not convert string to float: 'fast'"),
         (["--data"], "Missing value for argument '--data'"),
         (["--data", "x", "stray"], "does not know what to do with 'stray'"),
@@ -152,7 +165,7 @@ def test_an_unknown_key_in_a_config_file_names_the_nearest(tmp_path):
         ("sft", "understudy sft needs --model and --data and --out"),
         ("chat", "chat needs at least one model"),
         ("chat /nowhere/model", "model folder /nowhere/model does not exist"),
-        ("report /nowhere", "/nowhere/results.json does not exist"),
+        ("report /nowhere", "/nowhere is not a folder; give that of a run"),
         ("demo --recipe nonesuch", "there is no recipe nonesuch; give a .toml file or one of"),
         ("demo --quick --recipe demo", "give --quick or --recipe, not both"),
         ("demo --workers -1", "workers is -1"),

@@ -96,6 +96,16 @@ def test_bad_rows_are_named_and_the_exit_code_says_so(tmp_path, capsys):
     assert "3 rows cannot be read" in captured.err
 
 
+def test_a_file_of_no_known_shape_is_told_which_keys_would_do(tmp_path, capsys):
+    path = write(tmp_path / "d.jsonl", {"question": "a", "answer": "b"})
+    assert main(["data", "check", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert "BAD line 1: the keys are question, answer; docs/records.md lists" in captured.out
+    assert (
+        "no row has a known shape. Rename its keys to those of one, such as prompt" in captured.err
+    )
+
+
 def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
     from understudy.models.policies import load_tokenizer
 

@@ -33,7 +33,7 @@ CASES = {
         pair("x", "a", "b"),
         pair("x", "c", "c "),
     ],
-    "rankings contradict an earlier one of the same responses (first: line 3)": [
+    "rankings contradict an earlier one by the same labeler (first: line 3)": [
         pair("x", "a", "b"),
         pair("y", "b", "a"),
         pair("x", "b", "a"),

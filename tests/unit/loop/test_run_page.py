@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from understudy.cli import main
-from understudy.loop.run_page import curve_reading
+from understudy.loop.run_page import curve_reading, result_rows
 
 
 def put_run(folder: Path, stage: str, rows, *, status="done", samples=(), **config) -> Path:
@@ -81,8 +81,22 @@ def test_a_benchmark_does_not_go_with_it(ppo, capsys):
     [
         ([2.0, 1.0], "goes from 2 to 1."),
         ([1.0, 5.0, 2.0], "from 1 to 2, with its highest, 5, at step 1."),
-        ([3.0], "goes from 3 to 3."),
     ],
 )
 def test_a_curve_in_one_sentence(values, words):
     assert curve_reading("ppo/kl", list(enumerate(values))).endswith(words)
+
+
+def test_a_single_step_is_read_as_a_value():
+    assert curve_reading("sft/loss", [(1, 2.0)]) == "sft/loss is 2 at its only step so far."
+
+
+def test_results_have_a_row_each_with_intervals_and_rounded_numbers():
+    accuracy = {"rate": 0.54166, "low": 0.4, "high": 0.68, "n": 9}
+    results = {"valid": {"accuracy": accuracy, "bins": [0.52225, 1]}, "bias": 0.123456, "n": 3}
+    assert list(result_rows(results)) == [
+        ("valid, accuracy", "54% (40 to 68), n = 9"),
+        ("valid, bins", "0.5222, 1"),
+        ("bias", "0.1235"),
+        ("n", "3"),
+    ]

@@ -7,7 +7,8 @@ import pytest
 from tests.fixtures_models import save_model_folder
 from tests.stores import make_project
 
-from understudy.loop.sample import SampleConfig, sample_responses
+from understudy.loop.sample import sample_responses
+from understudy.loop.sample_config import SampleConfig
 from understudy.records import Prompt
 
 

@@ -12,7 +12,8 @@ from tests.fixtures_ppo import TARGET, counting_reward_model, word_tokenizer
 from understudy.cli import main
 from understudy.models.scalar import ScalarModel
 from understudy.records import Ranking, read_records, write_records
-from understudy.reward.check import RewardCheckConfig, reward_check
+from understudy.reward.check import reward_check
+from understudy.reward.check_config import RewardCheckConfig
 
 
 @pytest.fixture(scope="module")

@@ -301,6 +301,17 @@ def test_checkpoints_of_a_finished_run_go_unless_kept(tmp_path, data):
         assert (run.dir / "checkpoints").exists() == keep
 
 
+def test_a_stopped_run_is_marked_until_it_is_resumed(tmp_path, data):
+    def status():
+        return json.loads((tmp_path / "a" / "run.json").read_text())["status"]
+
+    run = start(tmp_path / "a", data)
+    run.stopped(7)
+    assert status() == "stopped"
+    start(tmp_path / "a", data, resume=True)
+    assert status() == "running"
+
+
 def test_stopped_says_how_to_go_on(tmp_path, data, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/bin/understudy", "ppo", "--out", "a"])
     stopped = start(tmp_path / "a", data).stopped(7)

@@ -8,7 +8,8 @@ from understudy.world import bases
 from understudy.world import language as lang
 from understudy.world.benchmarks import benchmark_items
 from understudy.world.language import Facts
-from understudy.world.pretrain import PretrainConfig, exact_share, pretrain, world_tokenizer
+from understudy.world.pretrain import exact_share, pretrain, world_tokenizer
+from understudy.world.pretrain_config import PretrainConfig
 
 
 def test_three_sizes_ship_in_at_most_ten_megabytes():

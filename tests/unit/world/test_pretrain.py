@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tests.fixtures_models import save_model_folder
 
-from understudy.world.pretrain import PretrainConfig, pretrain
+from understudy.world.pretrain import pretrain
+from understudy.world.pretrain_config import PretrainConfig
 
 
 def test_wrong_input_takes_no_folder_and_costs_no_run(tmp_path: Path) -> None:

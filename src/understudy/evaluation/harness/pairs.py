@@ -19,7 +19,7 @@ from understudy.evaluation.harness.toxicity import Scorer, scorer_of
 from understudy.models.policies import Policy
 
 if TYPE_CHECKING:
-    from understudy.evaluation.harness.run import BenchmarkConfig
+    from understudy.evaluation.harness.config import BenchmarkConfig
 
 
 class Pairs:

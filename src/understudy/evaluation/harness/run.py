@@ -12,12 +12,12 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.evaluation.config import model_folders
+from understudy.evaluation.harness.config import BenchmarkConfig
 from understudy.evaluation.report import write_report
-from understudy.evaluation.run import model_folders
 from understudy.models.compute import place
 from understudy.models.policies import load_policy, load_tokenizer
 from understudy.training.opening import open_run
@@ -25,55 +25,6 @@ from understudy.training.run import Run, read_record, write_atomic
 from understudy.training.stop import EXIT_STOPPED, stop_on_signal
 
 ITEMS = "items"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BenchmarkConfig:
-    """Public benchmarks on several models."""
-
-    models: tuple[str, ...]
-    """Models as name=folder; base, sft, ppo and ppo_ptx appear beside the paper's own."""
-    out: Path
-    """Run folder."""
-    tasks: tuple[str, ...] = ("paper",)
-    """"paper" (App. D), or names of lm-evaluation-harness's tasks."""
-    data_dir: Path | None = None
-    """Folder with a file per data set (see docs/benchmarks.md); else rows come from the hub."""
-    limit: int | None = None
-    """At most this many items per task, evenly spaced over its rows."""
-    few_shot: bool = False
-    """Give the paper's number of few-shot examples, from the training rows (App. D)."""
-    baseline: str | None = None
-    """Model that the others are compared with; the first of `models` without it."""
-    toxicity: str = "profanity-check"
-    """Toxicity scorer: profanity-check, perspective, or a Hugging Face classifier."""
-    chat: bool = False
-    """Put each item into the model's chat template; the paper's formats are plain text."""
-    batch_tokens: int = 8192
-    """Most tokens in one pass."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda."""
-    bf16: bool = False
-    """Compute in bf16."""
-    seed: int = 0
-    """Sampling, for tasks that sample."""
-    resume: bool = False
-    """Continue the run in `out`."""
-    overwrite: bool = False
-    """Remove the run in `out` first."""
-
-    def __post_init__(self) -> None:
-        folders = model_folders(self.models)
-        if self.baseline is not None and self.baseline not in folders:
-            raise ValueError(
-                f"baseline {self.baseline!r} is not among the models ({', '.join(folders)})"
-            )
-        if not self.tasks:
-            raise ValueError("tasks is empty; give --tasks paper, or names of tasks")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}; it must be at least 1")
-        if self.batch_tokens < 1:
-            raise ValueError(f"batch_tokens is {self.batch_tokens}; it must be at least 1")
 
 
 def benchmark(config: BenchmarkConfig) -> Path:

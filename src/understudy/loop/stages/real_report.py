@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.evaluation.config import EvaluateConfig
 from understudy.evaluation.report import curve_of, write_report
-from understudy.evaluation.run import EvaluateConfig, evaluate
+from understudy.evaluation.run import evaluate
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.results import times
 from understudy.records import Response, read_records, write_records

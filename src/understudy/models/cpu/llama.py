@@ -8,6 +8,7 @@ forward. Forward only, on CPU, in the weights' precision.
 Shapes: B rows, T tokens of a pass, N = B x T, D hidden size, H heads, P positions, R head size.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,14 +55,16 @@ Forward = Callable[[Inputs], Tensor]
 
 def library_trunk(trunk: PreTrainedModel) -> Forward:
     """The model's own forward pass."""
+    takes = inspect.signature(trunk.forward).parameters
+    cache = "cache" if "cache" in takes else "past_key_values"  # its name before transformers 5.24
 
     def forward(inputs: Inputs) -> Tensor:
         hidden_BTD: Tensor = trunk(
             input_ids=inputs.ids_BT,
             attention_mask=inputs.mask,
             position_ids=inputs.positions_BT,
-            past_key_values=inputs.cache,
             use_cache=True,
+            **{cache: inputs.cache},
         ).last_hidden_state
         hidden_ND = hidden_BTD.flatten(0, 1)
         return hidden_ND if inputs.read_M is None else hidden_ND[inputs.read_M]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.fixtures_models import save_model_folder
 
-from understudy.evaluation.harness.run import BenchmarkConfig, benchmark, check_installed
+from understudy.evaluation.harness.config import BenchmarkConfig
+from understudy.evaluation.harness.run import benchmark, check_installed
 from understudy.loop.report import ReportConfig, write_run_report
 from understudy.training.run import read_record
 
