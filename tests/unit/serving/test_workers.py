@@ -312,6 +312,14 @@ def test_what_no_worker_could_start_with_is_one_line(start, broken: str) -> None
     ] in ended.stderr
 
 
+def test_a_used_port_is_refused_before_the_model_is_loaded(start) -> None:
+    command = [sys.executable, "-m", "understudy.cli", "serve", "--model", "/no/model"]
+    command += ["--project", str(start.project.folder), "--port", str(start().port)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=END)
+    assert "cannot listen" in ended.stderr
+    assert ended.returncode == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
