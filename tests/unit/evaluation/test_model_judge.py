@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.evaluation.helpers import answer, prompt
 
+from understudy.evaluation.config import EvaluateConfig
 from understudy.evaluation.model_judge import judge_results, pairs_of, votes_of
-from understudy.evaluation.run import EvaluateConfig, evaluate
+from understudy.evaluation.run import evaluate
 from understudy.records import Comparison, Ranking, read_records, write_records
 
 PROMPTS = [prompt(f"p{i}", user=f"u{i % 4}") for i in range(8)]
