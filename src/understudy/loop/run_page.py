@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.evaluation import page
-from understudy.evaluation.figures import ends_of, training_figure
+from understudy.evaluation.figures import training_figure
+from understudy.evaluation.points import ends_of, with_ends
 from understudy.loop.doctor import examine
 from understudy.records import Prompt, prompt_text, read_records
 from understudy.training.metrics import METRICS
@@ -102,7 +103,7 @@ def result_rows(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[st
     for key, value in values.items():
         name = f"{above}, {key}" if above else str(key)
         if isinstance(value, Mapping) and ends_of(value) is not None:
-            yield name, page.with_ends(value, as_percent="rate" in value)
+            yield name, with_ends(value, as_percent="rate" in value)
         elif isinstance(value, Mapping):
             yield from result_rows(value, name)
         else:
