@@ -159,9 +159,13 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     lengths = torch.ones(one.rows, one.length)
     places = torch.arange(one.length).expand(one.rows, -1)
     direct_rows = Rows.masked(places) if one.masked else Rows.padded(lengths)
+    with torch.device("meta"):  # adapters cannot be added to fake tensors
+        model = network.build(layers)
+    root = _root(model)
     with fake_ranks(one.shards) as mesh, FakeTensorMode(allow_non_fake_inputs=True):
-        model = _prepared(network.build(layers), one, mesh)
-        root = _root(model)
+        root.to_empty(device="cpu")
+        (model.model if isinstance(model, Policy) else model.trunk).tie_weights()
+        _prepare(model, one, mesh)
         live, early = Live(), [0]
         embeddings = model.trunk.get_input_embeddings()
         embeddings.register_forward_hook(_note_end(live, early))
@@ -179,9 +183,8 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     return max(early[0], 0 if early[0] else live.peak) - before, live.peak - before
 
 
-def _prepared(
-    model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None
-) -> Policy | ScalarModel:
+def _prepare(model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None) -> None:
+    """Make a network ready for a pass, as the trainers do."""
     model.bf16 = one.bf16
     set_dropout(model, one.dropout)
     model.train(one.dropout > 0)
@@ -192,7 +195,6 @@ def _prepared(
     shard(_root(model), mesh)
     for weight in model.parameters() if one.keeps == "sum" else ():
         weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
-    return model
 
 
 def _note_end(live: Live, early: list[int]) -> Callable[..., None]:

@@ -95,6 +95,16 @@ def test_a_method_without_a_critic_holds_three_networks(folder, lora, frozen):
     assert {*phases["update"]} == {*phases["load"], *moments}
 
 
+def test_adapters_leave_little_to_train(folder):
+    plain, adapted = (
+        make_plan(PlanConfig(model=folder, memory=1, command=(*SHORT, *lora))).phases["update"]
+        for lora in ((), ("--lora-rank", "2"))
+    )
+    assert adapted["gradients"] < plain["gradients"] / 5
+    assert adapted["policy"] > plain["policy"]
+    assert adapted["pass"] > 0
+
+
 @pytest.mark.thorough
 def test_a_plan_of_a_method_on_groups_ends_with_its_command(folder, capsys):
     words = ["--model", folder, "--stage", "grpo", "--memory", "1"]
