@@ -1,4 +1,4 @@
-"""`understudy export demonstrations | rankings | ratings | prompts`."""
+"""`understudy export demonstrations | rankings | ratings | feedback | prompts`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class ExportConfig:
     """Write a frozen, hashed dataset from the store, for trainers to read."""
 
     kind: Positional[Kind]
-    """demonstrations, rankings, ratings or prompts."""
+    """demonstrations, rankings, ratings, feedback (users' thumbs) or prompts."""
     project: Path = Path()
     """The project's folder."""
     out: Path | None = None

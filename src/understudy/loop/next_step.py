@@ -40,6 +40,7 @@ def _after_export(settings: Settings) -> str:
         "demonstrations": "understudy sft --model MODEL --data FILE --out runs/sft",
         "rankings": "understudy reward --model runs/sft/model --data FILE --out runs/reward",
         "ratings": "understudy evaluate ... --responses RESPONSES.jsonl --ratings FILE",
+        "feedback": "understudy kto --model runs/sft/model --data FILE --out runs/kto",
         "prompts": "understudy sample --model MODEL --prompts FILE --out responses.jsonl",
     }[settings["kind"]].replace("FILE", str(settings["out"] or "the file above"))
 

@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping
 from understudy.records import (
     Conversation,
     Demonstration,
+    Feedback,
     LabelerInfo,
     Message,
     Prompt,
@@ -126,6 +127,19 @@ def response_of(row: RowMapping, prompt: Conversation) -> Response:
         seed=row["seed"],
         finished=row["finished"],
         logprob=row["logprob"],
+    )
+
+
+def thumb_of(row: RowMapping) -> Feedback:
+    """The record of a thumb, joined with its prompt and its response."""
+    return Feedback(
+        id=row["id"],
+        prompt_id=row["prompt_id"],
+        prompt=prompt_of_body(row["body"]),
+        response=row["response"],
+        desirable=json.loads(row["value"]) == "up",
+        labeler_id=row["user_id"],
+        split=row["split"],
     )
 
 

@@ -210,6 +210,7 @@ dataset_records = Table(
     column_of("prompt_id", "prompts.id"),
     text_column("label_id", null=True),
     text_column("labeler_role", null=True),
+    column_of("feedback_id", "feedback.id", null=True),
     ForeignKeyConstraint(
         ["dataset_id", "purpose"], ["datasets.id", "datasets.purpose"], ondelete="CASCADE"
     ),
@@ -223,6 +224,7 @@ dataset_records = Table(
     ),
     Index(None, "prompt_id"),
     Index(None, "label_id"),
+    Index(None, "feedback_id"),
 )
 """The records of a dataset, in order."""
 

@@ -1,5 +1,6 @@
 """Schema versions: made, known, refused, upgraded, and as the tables say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,31 @@ def test_an_empty_database_a_newer_and_an_older_schema_are_refused(
     for refuses in (check_version, upgrade):
         with pytest.raises(ValueError, match="schema 9999, which this version does not know"):
             refuses(engine)
+    engine.dispose()
+
+
+def test_a_store_that_knew_no_datasets_of_feedback_is_upgraded(tmp_path: Path) -> None:
+    engine = make_engine(database("sqlite", tmp_path))
+    with writing(engine) as connection:
+        said = "SELECT sql FROM sqlite_master WHERE tbl_name = 'dataset_records' AND sql NOT NULL"
+        made = connection.exec_driver_sql(said + " ORDER BY type DESC").scalars().all()
+        connection.exec_driver_sql("DROP TABLE dataset_records")
+        for statement in made:
+            lines = [line for line in statement.splitlines() if "feedback_id" not in line]
+            if lines:
+                connection.exec_driver_sql(re.sub(r",\s*\)$", ")", "\n".join(lines)))
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
+    with pytest.raises(ValueError, match=r"schema 0005, older than .*understudy store upgrade"):
+        check_version(engine)
+    upgrade(engine)
+    check_version(engine)
+    with reading(engine) as connection:
+        found = compare_metadata(MigrationContext.configure(connection), metadata)
+        # SQLAlchemy reads no ON DELETE of a key that stands beside its column.
+        assert [one for one in found if not one[0].endswith("_fk")] == []
+        keys = connection.exec_driver_sql("PRAGMA foreign_key_list(dataset_records)").mappings()
+        deletes = {key["from"]: (key["table"], key["on_delete"]) for key in keys}
+    assert deletes["feedback_id"] == ("feedback", "CASCADE")
     engine.dispose()
 
 

@@ -8,20 +8,22 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
 
-from understudy.records import Prompt
+from understudy.records import Feedback, Prompt
 from understudy.store.adding import insert_new
 from understudy.store.engine import is_sqlite, reading, writing
 from understudy.store.exports.files import PAGE, Selection
 from understudy.store.labels.records import current, label_query, labels_of
 from understudy.store.repository import Store
-from understudy.store.rows import Label, now, packed, prompt_of
+from understudy.store.rows import Label, now, packed, prompt_of, thumb_of
 from understudy.store.tables import (
     dataset_files,
     dataset_records,
     datasets,
+    feedback,
     labelers,
     labels,
     prompts,
+    responses,
 )
 
 
@@ -69,7 +71,8 @@ def _why_empty(connection: Connection, selection: Selection, project: Path) -> s
             )
     unsplit = select(func.count()).select_from(prompts).where(prompts.c.split.is_(None))
     waiting = unsplit.where(prompts.c.dropped_by.is_(None))
-    if selection.kind == "prompts" and connection.execute(waiting).scalar_one():
+    needs_split = selection.kind in ("prompts", "feedback")
+    if needs_split and connection.execute(waiting).scalar_one():
         build = f"understudy prompts build --project {project}"
         return f"no prompt has a split yet; run `{build}` first"
     return f"the store has no {selection.kind} for {packed(selection.to_json())}"
@@ -87,6 +90,7 @@ def _name_members(
     connection.execute(dataset_records.delete().where(members))
     found = chosen.order_by(None).subquery()
     names = ["dataset_id", "place", "purpose", "prompt_id", "label_id", "labeler_role"]
+    names.append("feedback_id")
     rows = select(
         literal(dataset_id),
         func.row_number().over(order_by=_bytewise(connection, found.c.id)) - 1,
@@ -94,6 +98,7 @@ def _name_members(
         found.c.prompt_id,
         found.c.label_id,
         found.c.labeler_role,
+        found.c.feedback_id if "feedback_id" in found.c else null(),
     )
     connection.execute(insert(dataset_records).from_select(names, rows))
 
@@ -111,6 +116,10 @@ def _chosen(connection: Connection, selection: Selection) -> Select[Any]:
             prompts.c.body,
         ).where(prompts.c.split.is_not(None))
         key = prompts.c.id
+    elif selection.kind == "feedback":
+        query, key = _thumbs()
+        if selection.purpose == "training":
+            query = query.where(prompts.c.split != "test")
     else:
         query = current(
             select(
@@ -143,6 +152,34 @@ def _chosen(connection: Connection, selection: Selection) -> Select[Any]:
     return query.order_by(_bytewise(connection, key))
 
 
+def _thumbs() -> tuple[Select[Any], Any]:
+    """The newest thumb of every response to a prompt that intake has kept, and its id."""
+    newest = (feedback.c.created_at.desc(), feedback.c.id.desc())
+    given = (
+        select(
+            feedback,
+            func.row_number().over(partition_by=feedback.c.response_id, order_by=newest).label("n"),
+        )
+        .where(feedback.c.kind == "thumb")
+        .subquery()
+    )
+    query = (
+        select(
+            given.c.id,
+            given.c.prompt_id,
+            null().label("label_id"),
+            null().label("labeler_role"),
+            given.c.id.label("feedback_id"),
+            given.c.value,
+            prompts.c.split,
+            prompts.c.body,
+        )
+        .join(prompts, prompts.c.id == given.c.prompt_id)
+        .where(given.c.n == 1, prompts.c.split.is_not(None), prompts.c.dropped_by.is_(None))
+    )
+    return query, given.c.id
+
+
 def _bytewise(connection: Connection, column: Any) -> Any:
     """The column in byte order on both backends: PostgreSQL sorts by locale by default."""
     return column if is_sqlite(connection) else collate(column, "C")
@@ -161,14 +198,24 @@ def _check_labelers(connection: Connection, selection: Selection) -> None:
             )
 
 
-def dataset_members(store: Store, dataset_id: str, skip: int = 0) -> Iterator[Prompt | Label]:
+def dataset_members(
+    store: Store, dataset_id: str, skip: int = 0
+) -> Iterator[Prompt | Label | Feedback]:
     """The records of a frozen dataset, from number `skip` on."""
     kind = kind_of(store, dataset_id)
-    joined, key = (
-        (select(prompts), prompts.c.id == dataset_records.c.prompt_id)
-        if kind == "prompts"
-        else (label_query(), labels.c.id == dataset_records.c.label_id)
-    )
+    joined: Select[Any] = label_query()
+    key = labels.c.id == dataset_records.c.label_id
+    if kind == "prompts":
+        joined, key = select(prompts), prompts.c.id == dataset_records.c.prompt_id
+    elif kind == "feedback":
+        joined = (
+            select(
+                feedback, prompts.c.body, prompts.c.split, prompts.c.user_id, responses.c.response
+            )
+            .join(prompts, prompts.c.id == feedback.c.prompt_id)
+            .join(responses, responses.c.id == feedback.c.response_id)
+        )
+        key = feedback.c.id == dataset_records.c.feedback_id
     members = dataset_records.c.dataset_id == dataset_id
     query = joined.add_columns(dataset_records.c.place).join(dataset_records, key).where(members)
     last = -1
@@ -176,11 +223,13 @@ def dataset_members(store: Store, dataset_id: str, skip: int = 0) -> Iterator[Pr
         page = query.where(dataset_records.c.place > last).order_by(dataset_records.c.place)
         with reading(store.engine) as connection:
             rows = list(connection.execute(page.limit(PAGE)).mappings())
-            found: list[Prompt | Label] = (
-                [prompt_of(row) for row in rows]
-                if kind == "prompts"
-                else list(labels_of(connection, rows))
-            )
+            found: list[Prompt | Label | Feedback]
+            if kind == "prompts":
+                found = [prompt_of(row) for row in rows]
+            elif kind == "feedback":
+                found = [thumb_of(row) for row in rows]
+            else:
+                found = list(labels_of(connection, rows))
         if not rows:
             return
         last = rows[-1]["place"]
@@ -189,7 +238,7 @@ def dataset_members(store: Store, dataset_id: str, skip: int = 0) -> Iterator[Pr
 
 
 def kind_of(store: Store, dataset_id: str) -> str:
-    """demonstrations, rankings, ratings or prompts."""
+    """demonstrations, rankings, ratings, feedback or prompts."""
     query = select(datasets.c.kind).where(datasets.c.id == dataset_id)
     with reading(store.engine) as connection:
         return str(connection.execute(query).scalar_one())

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from understudy.records import Demonstration, Prompt, Ranking, Rating
+from understudy.records import Demonstration, Feedback, Prompt, Ranking, Rating
 from understudy.records.schema import Split
 from understudy.store.exports.formats import SUFFIXES, format_of, lines_of
 from understudy.store.exports.spreadsheet import csv_lines
@@ -26,12 +26,13 @@ from understudy.store.project import Project
 if TYPE_CHECKING:
     from understudy.store.repository import Store
 
-Kind = Literal["demonstrations", "rankings", "ratings", "prompts"]
+Kind = Literal["demonstrations", "rankings", "ratings", "feedback", "prompts"]
 Purpose = Literal["training", "evaluation"]
 RECORDS: dict[str, Any] = {
     "demonstrations": Demonstration,
     "rankings": Ranking,
     "ratings": Rating,
+    "feedback": Feedback,
     "prompts": Prompt,
 }
 PAGE = 500
@@ -42,7 +43,7 @@ class Selection:
     """The settings that decide which records a dataset holds."""
 
     kind: Kind
-    """demonstrations, rankings, ratings or prompts."""
+    """demonstrations, rankings, ratings, feedback or prompts."""
     split: Split | None = None
     """Only prompts of this split; None for every prompt that intake kept and every label."""
     purpose: Purpose = "training"
@@ -53,8 +54,11 @@ class Selection:
     """Only labels that followed this version of the instructions."""
 
     def __post_init__(self) -> None:
-        if self.kind == "prompts" and (self.labelers or self.rubric):
-            raise ValueError("prompts have no labelers or rubric; leave out --labelers, --rubric")
+        if self.kind in ("prompts", "feedback") and (self.labelers or self.rubric):
+            raise ValueError(
+                f"{self.kind} has no labelers or rubric: it is users'; leave out --labelers and "
+                "--rubric"
+            )
         if self.purpose == "training" and self.split == "test":
             raise ValueError("the test split is for evaluation; pass --purpose evaluation")
 
@@ -70,8 +74,11 @@ def check_format(kind: str, form: str, out: Path | None = None) -> None:
         raise ValueError(f"{out} must end in {suffix} (--format {form})")
     if out is not None and format_of(out) != form:
         raise ValueError(f"{out} has the suffix of --format {format_of(out)}")
-    if kind in ("prompts", "ratings") and form not in ("jsonl", "csv"):
-        raise ValueError(f"{form} does not support {kind}; use jsonl or csv")
+    others: dict[str, tuple[str, ...]] = {"prompts": ("jsonl", "csv"), "ratings": ("jsonl", "csv")}
+    others["feedback"] = ("jsonl", "csv", "trl")
+    if kind in others and form not in others[kind]:
+        *some, last = others[kind]
+        raise ValueError(f"{form} does not support {kind}; use {', '.join(some)} or {last}")
 
 
 def write_dataset(

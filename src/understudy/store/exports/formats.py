@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from understudy.records import Conversation, Demonstration, Ranking, as_messages, prompt_text
+from understudy.records import (
+    Conversation,
+    Demonstration,
+    Feedback,
+    Ranking,
+    as_messages,
+    prompt_text,
+)
 
 Format = Literal["jsonl", "csv", "trl", "openrlhf", "llama-factory", "argilla", "label-studio"]
 Row = dict[str, Any]
@@ -24,9 +31,13 @@ def _turn(text: str) -> list[Row]:
     return [{"role": "assistant", "content": text}]
 
 
-def trl(record: Demonstration | Ranking) -> Iterator[Row]:
-    """TRL's conversational formats: preference with an explicit prompt, prompt-completion."""
+def trl(record: Demonstration | Ranking | Feedback) -> Iterator[Row]:
+    """TRL's conversational formats: preference with an explicit prompt, prompt-completion, and
+    unpaired preference for KTO."""
     prompt = _turns(record.prompt)
+    if isinstance(record, Feedback):
+        yield {"prompt": prompt, "completion": _turn(record.response), "label": record.desirable}
+        return
     if isinstance(record, Demonstration):
         yield {"prompt": prompt, "completion": _turn(record.response)}
         return
@@ -111,7 +122,7 @@ def _pairs(record: Ranking) -> Iterator[tuple[str, str]]:
         yield record.responses[better], record.responses[worse]
 
 
-_ROWS: dict[str, Callable[[Demonstration | Ranking], Iterator[Row]]] = {
+_ROWS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "trl": trl,
     "openrlhf": openrlhf,
     "llama-factory": llama_factory,

@@ -9,12 +9,23 @@ from sqlalchemy import insert, select
 from tests.stores import LABELERS, fill, labels_of
 
 from understudy.commands.export import ExportConfig, export
-from understudy.records import Demonstration, Prompt, Ranking, Rating, file_hash, read_records
+from understudy.records import (
+    Demonstration,
+    Feedback,
+    Prompt,
+    Ranking,
+    Rating,
+    file_hash,
+    read_records,
+)
 from understudy.store.engine import StoreRefused, reading, writing
+from understudy.store.erasure.removal import forget_user
 from understudy.store.exports.datasets import dataset_members, freeze
 from understudy.store.exports.files import Selection, write_dataset
 from understudy.store.exports.formats import SUFFIXES
+from understudy.store.lineage import dataset_of
 from understudy.store.maintenance import StoreDamaged, check
+from understudy.store.prompts.records import FeedbackRow
 from understudy.store.tables import dataset_records, labels
 
 KINDS = {"demonstrations": Demonstration, "rankings": Ranking, "ratings": Rating}
@@ -59,6 +70,50 @@ def test_training_takes_training_labelers_and_no_test_users(filled, kind: str) -
     records = read_records(project.datasets / f"{kind}-evaluation-test.jsonl", KINDS[kind])
     assert {record.labeler_id for record in records} == {"l1", "h1"}
     assert "the store is sound" in check(project)
+
+
+def test_thumbs_are_exported_split_traced_and_forgotten(filled) -> None:
+    project, store = filled
+    own = {r.prompt_id: r for r in store.responses()}
+    rows_of = [
+        FeedbackRow(f"f{i}", own[name].id, "thumb", said, f"2026-01-0{i + 1}T00:00:00+00:00")
+        for i, (name, said) in enumerate(
+            [("p0", "down"), ("p0", "up"), ("p1", "down"), ("p2", "up")]
+        )
+    ]
+    choice = FeedbackRow("c", own["p3"].id, "choice", 0, "2026-01-01T00:00:00+00:00")
+    store.add_feedback([*rows_of, choice])
+    said = export(ExportConfig(kind="feedback", project=project.folder))
+    path = project.datasets / "feedback-training.jsonl"
+    found = read_records(path, Feedback)
+    # The newest thumb of a response; nothing of test users (p2), and a choice is no thumb.
+    assert [(f.prompt_id, f.response, f.desirable, f.labeler_id, f.split) for f in found] == [
+        ("p0", own["p0"].response, True, "u0", "train"),
+        ("p1", own["p1"].response, False, "u1", "valid"),
+    ]
+    before = path.read_bytes()
+    again = ExportConfig(kind="feedback", project=project.folder, overwrite=True)
+    assert export(again) == said
+    assert path.read_bytes() == before
+    trl = ExportConfig(kind="feedback", project=project.folder, format="trl", split="train")
+    export(trl)
+    (row,) = rows(project.datasets / "feedback-training-train.trl.jsonl")
+    assert row["completion"] == [{"role": "assistant", "content": own["p0"].response}]
+    assert row["label"] is True
+    traced = dataset_of(store, file_hash(path))
+    assert traced is not None
+    assert "2 feedback for training" in traced.line
+    assert (traced.users, traced.prompts) == (("u0", "u1"), ("p0", "p1"))
+    forget_user(project, "u0")
+    assert [f.prompt_id for f in read_records(path, Feedback)] == ["p1"]
+    assert "the store is sound" in check(project)
+    store.set_intake([], [("p1", "pii")])
+    with pytest.raises(ValueError, match="feedback"):
+        export(replace(again, split="valid"))
+    with pytest.raises(ValueError, match="use jsonl, csv or trl"):
+        ExportConfig(kind="feedback", format="argilla")
+    with pytest.raises(ValueError, match="feedback has no labelers or rubric"):
+        ExportConfig(kind="feedback", labelers=("l1",))
 
 
 def test_a_held_out_labeler_is_refused_by_every_path(filled) -> None:
