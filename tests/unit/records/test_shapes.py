@@ -143,7 +143,7 @@ def test_rankings_of_every_shape_are_feedback_too(tmp_path, capsys):
     ):
         found = read(tmp_path, Feedback, *rows)
         assert [(one.response, one.desirable) for one in found] == [("a", True), ("b", False)]
-    assert "1 responses left out: neither best nor worst" in capsys.readouterr().err
+    assert "1 response left out: neither best nor worst" in capsys.readouterr().err
 
 
 def test_a_ranking_without_a_difference_is_no_feedback(tmp_path, capsys):

@@ -99,7 +99,7 @@ class Group:
     slots: Tensor | None
     """Padded position of each of their tokens, or None if all are equally long."""
     mask: Tensor | None = None
-    """Additive mask (T, S + T) of rows that continue S shared tokens; None for whole rows."""
+    """Additive mask (1, 1, T, S + T) of rows that continue S shared tokens; None for whole rows."""
 
     @property
     def num_tokens(self) -> int:
@@ -189,9 +189,10 @@ def _common_beginning(ids_BT: Tensor, lengths: list[int]) -> int:
 
 
 def _continuing(shared: int, length: int) -> Tensor:
-    """Additive mask of `length` tokens that see the shared ones and those before them."""
+    """Additive mask (1, 1, T, S + T) of `length` tokens T that see the S shared ones and those
+    before them."""
     hidden = torch.full((length, length), torch.finfo(torch.float32).min).triu_(1)
-    return F.pad(hidden, (shared, 0))
+    return F.pad(hidden, (shared, 0))[None, None]
 
 
 class DirectPass:

@@ -125,14 +125,15 @@ def test_many_tokens_are_rounded_up_and_nobody_sees_it(kind):
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
-def test_a_beginning_that_all_rows_share_is_computed_once_with_the_same_gradients(kind):
+@pytest.mark.parametrize("lengths", [(30, 20, 27, 30), (19, 19, 19, 19)])
+def test_a_beginning_that_all_rows_share_is_computed_once_with_the_same_gradients(kind, lengths):
     model = make_policy(kind, vocab_size=16)
-    lengths = (30, 20, 27, 30)
     ids_BT = torch.randint(3, 16, (4, 30), generator=torch.Generator().manual_seed(3))
     ids_BT[:, :18] = ids_BT[0, :18]
     ids_BT[:, 18] = torch.arange(4)
     mask_BT = (torch.arange(30) < torch.tensor(lengths)[:, None]).long()
-    assert sum(group.num_tokens for group in Rows.padded(mask_BT, ids_BT).groups) == 107 - 3 * 18
+    groups = Rows.padded(mask_BT, ids_BT).groups
+    assert sum(group.num_tokens for group in groups) == sum(lengths) - 3 * 18
     where = mask_BT.nonzero(as_tuple=True)  # also in the shared beginning
     found_MD = model.hidden_at(ids_BT, mask_BT, *where)
     expected_MD = model.hidden(ids_BT, mask_BT)[where]
