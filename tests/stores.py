@@ -14,7 +14,8 @@ from understudy.store.migrate import upgrade
 from understudy.store.project import FILE, Project
 from understudy.store.repository import Store
 
-BACKENDS = ("sqlite", "postgresql")
+BACKENDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.thorough))
+"""SQLite every day, PostgreSQL in CI."""
 
 
 def database(backend: str, folder: Path, migrated: bool = True) -> str:

@@ -15,6 +15,8 @@ from understudy.training.checkpoint import (
 )
 from understudy.training.ranks import ALONE
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def folder(quick):

@@ -7,6 +7,8 @@ import pytest
 from tests.distributed.loading_worker import KINDS
 from tests.distributed.torchrun import ROOT, Job, findings, run_script
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def found(quick):

@@ -3,6 +3,8 @@
 import pytest
 from tests.distributed.torchrun import findings
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def found(quick):

@@ -4,6 +4,8 @@ import pytest
 from safetensors.torch import load_file
 from tests.distributed.torchrun import findings
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def folder(quick):

@@ -4,6 +4,8 @@ import pytest
 from tests.distributed.sharding_worker import KINDS
 from tests.distributed.torchrun import findings, run_script
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def found(quick):

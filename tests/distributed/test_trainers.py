@@ -10,6 +10,8 @@ from tests.distributed.torchrun import run_script
 
 from understudy.training.run import read_lines
 
+pytestmark = pytest.mark.thorough
+
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bf16": 2e-2}
 
 

@@ -108,9 +108,8 @@ def finish(people: list[Person], url: str) -> None:
             thread.join()
 
 
-@pytest.mark.parametrize(
-    "backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 @pytest.mark.parametrize(
     "kills", [2, pytest.param(50, marks=pytest.mark.slow)], ids=["few", "many"]
 )

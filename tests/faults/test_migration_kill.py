@@ -96,6 +96,7 @@ def test_a_killed_upgrade_can_be_run_again(backend: str, tmp_path: Path, migrati
     engine.dispose()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_store_whose_making_was_killed_can_be_made_again(backend: str, tmp_path: Path) -> None:
     url = database(backend, tmp_path, migrated=False)

@@ -41,6 +41,7 @@ def same_logits(folder: Path) -> None:
     assert torch.equal(plain(ids_1T).logits, ours(ids_1T).logits)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", MORE_KINDS)
 def test_trained_by_all_three_and_loaded_by_transformers(kind, data, tmp_path):
     base = save_model_folder(tmp_path / "base", kind)

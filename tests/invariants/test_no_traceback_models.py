@@ -51,6 +51,7 @@ def damage(draw, files):
     return path, data[:at] + (b"" if kind == "cut" else draw(st.binary(max_size=4)) + data[at:])
 
 
+@pytest.mark.thorough
 def test_damaged_model_folders(model, tmp_path):
     files = sorted(path for path in model.iterdir() if path.is_file())
     prompts = tmp_path / "prompts.jsonl"
@@ -86,7 +87,10 @@ TRAINERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", TRAINERS)
+@pytest.mark.parametrize(
+    "command",
+    ["sft", *(pytest.param(c, marks=pytest.mark.thorough) for c in TRAINERS if c != "sft")],
+)
 def test_trainers_on_strange_records(command, model, tmp_path):
     @examples(25)
     @given(mutated_rows())

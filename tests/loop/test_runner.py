@@ -162,6 +162,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(root):
     assert (root / "three" / "end" / "out.txt").read_text() == "01234!"
 
 
+@pytest.mark.thorough
 def test_a_stage_computes_with_its_own_number_of_threads(root):
     one, two = stage("one", "threads"), replace(stage("two", "threads"), threads=2)
     run_plan(Plan((one, two)), root, workers=1)

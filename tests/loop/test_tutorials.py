@@ -132,6 +132,7 @@ def test_eight_cards(folder: Path) -> None:
     tutorial.run(5)
 
 
+@pytest.mark.thorough
 def test_your_own_labelers(folder: Path) -> None:
     save_model_folder(folder / "runs" / "sft" / "model")
     tutorial = Tutorial("own-labelers")

@@ -60,6 +60,7 @@ def test_doors(project: Site, look, scheme, width) -> None:
     check(page)
 
 
+@pytest.mark.thorough
 @looks("dark")
 def test_before_and_around_work(project: Site, look, scheme, width) -> None:
     page = look("Uma", scheme, width)
@@ -77,6 +78,7 @@ def test_before_and_around_work(project: Site, look, scheme, width) -> None:
     check(page)
 
 
+@pytest.mark.thorough
 @looks("light")
 def test_every_kind_of_work(project: Site, look, scheme, width) -> None:
     page = look("Ida", scheme, width)
@@ -115,6 +117,7 @@ def test_every_kind_of_work(project: Site, look, scheme, width) -> None:
     expect(page.locator(".toast")).to_contain_text("Skipped")
 
 
+@pytest.mark.thorough
 @looks("dark")
 def test_every_page_of_the_owner(project: Site, look, scheme, width) -> None:
     page = look("Olga", scheme, width)

@@ -80,6 +80,7 @@ def test_every_run_is_listed_and_its_curves_follow(page: Any, folder: Path) -> N
     shown(page, "reward").to_have_text(re.compile("reward running"))
 
 
+@pytest.mark.thorough
 def test_a_run_that_went_back_to_a_checkpoint_is_read_anew(page: Any, folder: Path) -> None:
     first = folder / "ppo" / "first"
     for step in range(2, 6):

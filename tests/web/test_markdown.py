@@ -23,6 +23,7 @@ def project(site: Site) -> Site:
     return site
 
 
+@pytest.mark.thorough
 def test_markdown_is_drawn_fetches_nothing_and_is_plain_on_a_key(project: Site, open_page) -> None:
     project.account("Ann")
     asked = []

@@ -135,6 +135,7 @@ def test_a_reply_that_is_lost_and_a_changed_mind_become_a_revision(project: Site
     assert project.sent(account_id)[1]["revises"] == project.sent(account_id)[0]["id"]
 
 
+@pytest.mark.thorough
 def test_a_session_that_ends_asks_in_place_and_keeps_the_text(project: Site, writer) -> None:
     page, account_id = writer()
     editor(page).fill("The moon")
@@ -165,6 +166,7 @@ def _end_sessions(project: Site, account_id: str) -> None:
         connection.execute(ended.values(revoked_at="2026-01-01T00:00:00.000000+00:00"))
 
 
+@pytest.mark.thorough
 def test_the_newest_tab_has_the_task_and_the_other_gives_way(project: Site, writer) -> None:
     page, account_id = writer()
     editor(page).fill("The moon")
@@ -183,6 +185,7 @@ def test_the_newest_tab_has_the_task_and_the_other_gives_way(project: Site, writ
     assert texts_sent(project, account_id) == ["The moon pulls."]
 
 
+@pytest.mark.thorough
 def test_two_devices_are_asked_which_draft_stays(project: Site, writer, open_page) -> None:
     page, account_id = writer()
     editor(page).fill("On the desk.")

@@ -38,6 +38,7 @@ def test_the_overview_shows_pace_agreement_and_what_waits(owner) -> None:
     assert "day" in image.get_attribute("alt")
 
 
+@pytest.mark.thorough
 def test_the_queue_and_the_agreement_say_their_counts(owner) -> None:
     go(owner, "Queue")
     expect(owner.get_by_role("row", name=re.compile("rank training"))).to_contain_text("of")
@@ -97,6 +98,7 @@ def test_a_disagreement_is_decided_by_ranking_it(project: Site, owner) -> None:
     expect(owner.get_by_label("Why")).to_have_value("B and C are equally good.")
 
 
+@pytest.mark.thorough
 def test_a_new_rubric_is_read_before_the_next_item(project: Site, owner, open_page) -> None:
     project.account("Kim")
     go(owner, "Rubric")
@@ -118,6 +120,7 @@ def test_a_new_rubric_is_read_before_the_next_item(project: Site, owner, open_pa
     page.wait_for_url("**/work*")
 
 
+@pytest.mark.thorough
 def test_an_export_runs_and_its_hash_is_right(owner) -> None:
     go(owner, "Exports")
     owner.get_by_role("button", name="Export").click()

@@ -84,6 +84,7 @@ def check(page) -> None:
     assert not {name for name in names if name.startswith("on")}
 
 
+@pytest.mark.thorough
 def test_in_the_labelers_pages(project: Site, watched) -> None:
     page = watched("Ann")
     shown: set[str] = set()
@@ -129,6 +130,7 @@ def test_in_the_owners_pages(project: Site, watched) -> None:
     assert sum(payload in texts for payload in PAYLOADS) > len(PAYLOADS) // 2
 
 
+@pytest.mark.thorough
 def test_as_the_name_in_every_page_of_ones_own(project: Site, watched) -> None:
     page = watched(PAYLOADS[1])
     for path in ("/work", "/history", "/instructions", "/me"):

@@ -112,6 +112,7 @@ def test_by_keyboard_with_ties_arrows_and_undo(project: Site, ranking) -> None:
     assert tiers == [["a1"], ["a2", "a3"], ["a4"], ["a5"]]  # the empty tier is closed up
 
 
+@pytest.mark.thorough
 def test_by_mouse_with_ties_and_between_two_tiers(project: Site, ranking) -> None:
     page, account_id = ranking()
     drag(page, chip(page, "A"), tier(page, 2))
@@ -151,6 +152,7 @@ class Finger:
         self._send("touchEnd")
 
 
+@pytest.mark.thorough
 def test_by_touch_on_a_small_screen(project: Site, ranking) -> None:
     page, account_id = ranking(width=360, has_touch=True, is_mobile=True)
     finger = Finger(page)

@@ -170,6 +170,7 @@ def test_nothing_is_cut_off_or_covered(olgas: Page, screen: str, path: str) -> N
             assert box == {"stays": True, "reached": True}
 
 
+@pytest.mark.thorough
 def test_a_labelers_practice_begins_when_they_sign_in(entered: Site, open_page) -> None:
     page = open_page(entered, "Olga")
     page.goto("/owner/labelers")

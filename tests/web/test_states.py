@@ -64,6 +64,7 @@ def editor(page):
     return page.get_by_label("Your response")
 
 
+@pytest.mark.thorough
 @looks("dark")
 def test_practice_with_its_feedback_and_screening(person, scheme, width) -> None:
     page, _ = person(scheme, width, "practice")
@@ -92,6 +93,7 @@ def answer(page) -> None:
             page.keyboard.press(stroke)
 
 
+@pytest.mark.thorough
 @looks("light")
 def test_doors_that_do_not_open(project: Site, open_page, person, scheme, width) -> None:
     page = open_page(project, **looked(scheme, width))
@@ -113,6 +115,7 @@ def test_doors_that_do_not_open(project: Site, open_page, person, scheme, width)
     check(page)
 
 
+@pytest.mark.thorough
 @looks("dark")
 def test_no_ranking_and_nothing_to_do(person, scheme, width) -> None:
     page, _ = person(scheme, width)
@@ -164,6 +167,7 @@ def test_away_and_back(project: Site, person, scheme, width) -> None:
     check(page)
 
 
+@pytest.mark.thorough
 @looks("dark")
 def test_two_tabs_two_devices_and_time_run_out(project: Site, person, scheme, width) -> None:
     page, _ = person(scheme, width)

@@ -80,6 +80,7 @@ def fill(site: Site) -> None:
     site.plan("demonstrate", "rank")
 
 
+@pytest.mark.thorough
 @on("postgresql")
 def test_a_text_is_kept_and_sent_once_when_the_store_is_back(project: Lossy, open_page) -> None:
     site = project.site

@@ -86,6 +86,7 @@ def state_of(site: Site, prompt_id: str, round_: int = 0) -> str:
         return str(connection.execute(query).scalar_one())
 
 
+@pytest.mark.thorough
 @walks("candidate", "invited", "instructions", "practice", "screening", "waiting")
 def test_from_a_lost_invitation_to_work(project: Site, owner, open_page) -> None:
     go(owner, "Labelers")
@@ -134,6 +135,7 @@ def test_who_was_turned_away_may_still_get_a_role(project: Site, owner, open_pag
     page.wait_for_url("**/work*")
 
 
+@pytest.mark.thorough
 @walks("labeler", "active", "disabled")
 def test_a_labeler_looks_again_and_one_who_was_shut_out_comes_back(
     project: Site, owner, open_page
@@ -155,6 +157,7 @@ def test_a_labeler_looks_again_and_one_who_was_shut_out_comes_back(
     expect(page.locator(".toast")).to_contain_text("Sent.")
 
 
+@pytest.mark.thorough
 @walks("item", "not queued", "open", "open or done, with later responses")
 def test_what_comes_later_is_queued_from_the_page(project: Site, owner, open_page) -> None:
     project.account("Nia")
@@ -207,6 +210,7 @@ def test_items_for_more_people_than_there_are_are_ended(project: Site, owner) ->
     assert state_of(project, "crowd") == "done"
 
 
+@pytest.mark.thorough
 @walks("item", "done")
 def test_a_done_item_on_which_labelers_disagree_is_decided(project: Site, owner, open_page) -> None:
     queued(project, "split", overlap=1.0, labels_per_overlap=2, max_labels=2)
@@ -250,6 +254,7 @@ def test_what_was_set_aside_or_closed_is_sent_back(project: Site, owner) -> None
         connection.execute(mine.values(state="done"))
 
 
+@pytest.mark.thorough
 @walks("task", "leased", "skipped", "expired", "done")
 def test_a_task_is_skipped_taken_back_sent_late_and_changed(project: Site, open_page) -> None:
     who = project.account("Tom")

@@ -34,6 +34,7 @@ def weights(out):
     return load_file(out / "model" / "model.safetensors")
 
 
+@pytest.mark.thorough
 def test_it_learns_what_labelers_like_on_prompts_of_others(config, tmp_path):
     data = write_rankings(tmp_path / "many.jsonl", count=120, seed=5)
     out = train_dpo(replace(config, data=data, epochs=6, batch_size=8))

@@ -38,6 +38,7 @@ def steps(out):
     return [row for row in read_lines(out / "metrics.jsonl") if "kto/lr" in row]
 
 
+@pytest.mark.thorough
 def test_it_learns_what_people_like_on_prompts_of_others(config, tmp_path):
     data = write_feedback(tmp_path / "many.jsonl", count=160, seed=5)
     out = train_kto(replace(config, data=data, epochs=4, batch_size=16))
@@ -83,6 +84,7 @@ def test_passes_change_nothing(config):
             assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_weight_moves_the_policy_towards_one_kind(config, tmp_path):
     data = write_feedback(tmp_path / "many.jsonl", count=60, seed=5)
     shared = replace(config, data=data, batch_size=12, epochs=2)
@@ -92,6 +94,7 @@ def test_a_weight_moves_the_policy_towards_one_kind(config, tmp_path):
     assert steps(good)[-1]["kto/undesirable"] > steps(bad)[-1]["kto/undesirable"]
 
 
+@pytest.mark.thorough
 def test_resume_is_exact_from_any_step(config):
     check_resume_is_exact(train_kto, config, 1, 2, 3)
 

@@ -66,6 +66,7 @@ def test_users_prompts_enter_the_store_and_leave_as_a_dataset(call: StageCall) -
     assert "the store is sound" in check(open_project(call.root))
 
 
+@pytest.mark.thorough
 def test_the_same_prompts_keep_the_store_and_other_ones_get_a_new_one(call: StageCall) -> None:
     store = store_of(call)
     put_labelers(store, [LabelerInfo(id="l1", role="training")])

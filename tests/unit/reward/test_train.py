@@ -41,6 +41,7 @@ def weights(out):
     return load_file(folder / "model.safetensors") | load_file(folder / "scalar_head.safetensors")
 
 
+@pytest.mark.thorough
 def test_it_learns_what_labelers_like(config, tmp_path):
     data = write_rankings(tmp_path / "many.jsonl", count=120, seed=5)
     out = train_reward(replace(config, data=data, lr=3e-3, epochs=6, batch_size=8))

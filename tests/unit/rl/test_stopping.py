@@ -88,6 +88,7 @@ def test_a_judge_that_agrees_lets_it_go_on(name, world, tmp_path):
     assert found["judge_win_rate"] > 0.6
 
 
+@pytest.mark.thorough
 def test_resume_is_exact(world, tmp_path):
     changes = dict(judge_patience=3, episodes=320)
     check_resume_is_exact(train_rloo, rloo(world, tmp_path / "run", "foe", **changes), 1, 3)

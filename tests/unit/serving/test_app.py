@@ -138,6 +138,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, str, subprocess.Popen]]:
         server.stdout.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("words", ["say nothing more", "say much"])
 def test_a_server_that_is_told_to_end_ends_streams_with_an_error_event(served, words) -> None:
     url, key, server = served

@@ -163,6 +163,7 @@ def test_both_count_tokens_of_one_quota_which_a_killed_worker_does_not_reset(
     assert statuses == [200, 429, 429, 429]
 
 
+@pytest.mark.thorough
 def test_both_count_wrong_keys_of_an_address_together(several: Several) -> None:
     replies, seconds = at_once(lambda n: several.post(f"us-{n:012x}-wrong"), 120)
     wrong = sum(reply.status_code == 401 for reply in replies)
@@ -239,6 +240,7 @@ def test_a_killed_worker_is_replaced_and_the_others_streams_go_on(several: Sever
     assert [several.post(key).status_code for _ in range(8)] == [200] * 8
 
 
+@pytest.mark.thorough
 def test_told_to_end_it_lets_answers_end_and_ends_streams_with_an_event(start) -> None:
     several = start("--timeout-s", "8")
     key = make_key(several.project, "ann")

@@ -87,6 +87,7 @@ def run_id(folder: Path) -> str:
     return json.loads((folder / "track.json").read_text())["id"]
 
 
+@pytest.mark.thorough
 def test_a_step_is_sent_once_also_after_a_resume(on_disk, tmp_path):
     folder = tmp_path / "my-run"
     folder.mkdir()
@@ -108,6 +109,7 @@ def test_a_step_is_sent_once_also_after_a_resume(on_disk, tmp_path):
     assert on_disk.history(run_id(other), "sft/loss") == [(1, 7.0)]
 
 
+@pytest.mark.thorough
 def test_mlflow_has_the_settings_and_the_end(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")

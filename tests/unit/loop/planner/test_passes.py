@@ -74,6 +74,7 @@ def test_a_sharded_pass_gathers_few_layers_at_a_time():
     assert inputs <= grown < inputs + 0.1 * whole
 
 
+@pytest.mark.thorough
 def test_bf16_copies_of_a_sharded_model_do_not_stay_until_the_forward_passs_end():
     few, many = (network("gpt_neox", num_hidden_layers=n, hidden_size=96) for n in (6, 30))
     sharded = replace(PASS, rows=1, length=8, shards=8, checkpointing=True, bf16=True)

@@ -67,6 +67,7 @@ def test_a_reward_model_as_the_policy_is_refused(tmp_path, capsys):
     assert f"{tmp_path} is a reward model; give a language model" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
     out = tmp_path / "plan.json"
     words = ["--model", folder, "--stage", "ppo", "--cards", "2", "--memory", "1", "--dry-run"]

@@ -87,6 +87,7 @@ def test_passes_below_the_least_wait_for_the_traffic():
     assert part.seconds == pytest.approx(base.seconds * slow, rel=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "stage", ["sft", "rl_init", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto"]
 )

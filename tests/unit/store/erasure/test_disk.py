@@ -88,6 +88,7 @@ def leave(project: Project) -> list[str]:
     return forget(ForgetConfig(user="leaving-3f9", project=project.folder)).left
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_or_it_is_said_what_the_administrator_does(project, server) -> None:
     left = leave(project)
     role = make_url(project.url).username
@@ -107,6 +108,7 @@ def test_nothing_is_left_or_it_is_said_what_the_administrator_does(project, serv
         leave(project)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("project", ["a superuser"], indirect=True)
 def test_what_keeps_deleted_rows_is_named(project, server) -> None:
     server.execute("SELECT pg_create_physical_replication_slot('standby', true)")
@@ -123,6 +125,7 @@ def test_what_keeps_deleted_rows_is_named(project, server) -> None:
     assert_gone(server)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("project", ["the owner"], indirect=True)
 def test_statistics_of_a_table_that_became_empty(project, server) -> None:
     role, database = make_url(project.url).username, name_of(project)
