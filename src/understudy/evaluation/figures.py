@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import cycle
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -69,6 +70,8 @@ COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=
 EXTRA = tuple(f"#00b0{index:02x}" for index in range(1, 6))
 WIDTH = 4.6
 """Inches of 72 units each."""
+TITLE_WIDTH = 20
+"""Characters of a title over half a figure; longer ones take more lines."""
 
 _CSS = {INK: "currentColor", GRID: "var(--grid)"}
 _CSS |= {colour: f"var(--{name.replace('_', '-')})" for name, colour in COLOURS.items()}
@@ -155,7 +158,7 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
         for row, model in enumerate(models):
             _mark(axes, table.get(model), row, colours[model], "o")
         _rows(axes, [label_of(model) for model in models])
-        axes.set_title(title)
+        axes.set_title(fill(title, TITLE_WIDTH))
         axes.xaxis.set_major_locator(MaxNLocator(3))
         if percent:
             _percent_range(axes, table)

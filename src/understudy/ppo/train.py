@@ -28,7 +28,7 @@ from understudy.rl.metrics import named, results, shape, timings
 from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
 from understudy.rl.rollout import roll_out, score_episodes
-from understudy.rl.scores import check_finite, final_scores
+from understudy.rl.scores import check_finite, scores_of
 from understudy.rl.stopping import Watched, load_judge, open_watch
 from understudy.rl.update import minibatches, summary
 from understudy.training.checkpoint import crash_point
@@ -78,9 +78,7 @@ def train_ppo(config: PPOConfig) -> Path:
             sampled = time.monotonic()
             # 4. Score with the reward model; measure log-probs under the reference, and values.
             score_episodes(config, models, episodes, critic)
-            scores_B = final_scores(
-                episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
-            )
+            scores_B = scores_of(config, episodes)
             # 5. Reward: -beta * log(policy / reference) at each token, the score at the last one.
             rewards_BR, metrics = token_rewards(
                 scores_B,

@@ -101,6 +101,20 @@ def above_length(
     return Accuracy(mean, max(-1.0, mean - half), min(1.0, mean + half), len(gain), count)
 
 
+def score_per_token(
+    better: ArrayLike, worse: ArrayLike, better_lengths: ArrayLike, worse_lengths: ArrayLike
+) -> float | None:
+    """How much higher a pair's longer response scores for each token that it is longer.
+
+    Least squares through the origin over pairs of responses to one prompt, so that what a prompt
+    does to all of its scores and lengths cancels; None if no pair differs in length.
+    """
+    gains = np.asarray(better, float) - np.asarray(worse, float)
+    extra = np.asarray(better_lengths, float) - np.asarray(worse_lengths, float)
+    weight = float((extra**2).sum())
+    return float((gains * extra).sum()) / weight if weight > 0 else None
+
+
 def longer_wins(better_lengths: ArrayLike, worse_lengths: ArrayLike) -> bool:
     """Whether "longer wins" is right more often than "shorter wins", on training pairs."""
     better, worse = np.asarray(better_lengths, float), np.asarray(worse_lengths, float)

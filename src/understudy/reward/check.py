@@ -96,6 +96,9 @@ def table(results: Mapping[str, Any]) -> str:
         f"  length rule    {_interval(rule)}  the {which} wins, {results['length_rule_from']}",
         f"  above the rule {_interval(gain, '+.1f')}  {_beside(gain, 0.0, 'the rule')}",
     ]
+    slope = results["score_per_token"]
+    if slope is not None:
+        lines.append(f"  score by length {slope:+.4f} a token, between responses to one prompt")
     labelers = results["accuracy_by_labeler"]
     lines += [
         f"  labeler {labeler}: {_interval(mine)}, {mine['n']} pairs"

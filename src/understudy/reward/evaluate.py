@@ -13,6 +13,7 @@ from understudy.reward.accuracy import (
     length_accuracy,
     longer_wins,
     pairwise_accuracy,
+    score_per_token,
 )
 from understudy.training.rankings import Element
 from understudy.training.ranks import ALONE, Ranks
@@ -86,6 +87,7 @@ def measure(
         "accuracy": accuracy,
         "accuracy_length_only": length_accuracy(*by_length, clusters, longer).to_json(),
         "above_length": above_length(better, worse, *by_length, clusters, longer).to_json(),
+        "score_per_token": score_per_token(better, worse, *by_length),
         "accuracy_by_labeler": _by_labeler(rows, scores),
         "calibration": calibration(better, worse).to_json(),
         "num_ties_left_out": sum(len(row.ties) for row in rows),

@@ -17,7 +17,7 @@ from understudy.rl.metrics import named, results, shape, timings
 from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
 from understudy.rl.rollout import roll_out, score_episodes
-from understudy.rl.scores import check_finite, final_scores
+from understudy.rl.scores import check_finite, scores_of
 from understudy.rl.settings import GroupSettings
 from understudy.rl.stopping import Watched, load_judge, open_watch
 from understudy.rl.update import Loss, update_policy
@@ -89,9 +89,7 @@ def train_on_groups(
             sampled = time.monotonic()
             # 4. Score with the reward model; measure log-probs under the reference.
             score_episodes(config, models, episodes)
-            scores_B = final_scores(
-                episodes.raw_scores_B, episodes.finished_B, config.missing_eos_score
-            )
+            scores_B = scores_of(config, episodes)
             check_finite(scores_B, config.reward_model)
             scored = time.monotonic()
             # 5. Learn.

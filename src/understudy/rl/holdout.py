@@ -12,7 +12,7 @@ from understudy.models.chat import decode_response
 from understudy.rl.models import Models
 from understudy.rl.prompts import Prompts
 from understudy.rl.rollout import responses_to, score_episodes
-from understudy.rl.scores import final_scores
+from understudy.rl.scores import scores_of
 from understudy.rl.settings import RolloutSettings
 from understudy.rl.stopping import Watch
 from understudy.training.run import Run
@@ -45,7 +45,7 @@ def evaluate(
     episodes = responses_to(config, models, prompts.ids, keys)
     score_episodes(config, models, episodes)
     raw_scores_B = episodes.raw_scores_B
-    scores_B = final_scores(raw_scores_B, episodes.finished_B, config.missing_eos_score)
+    scores_B = scores_of(config, episodes)
     kl_B = episodes.kl_B()
     columns = {"finished": episodes.finished_B, "score": scores_B, "raw_score": raw_scores_B}
     table = {name: column.tolist() for name, column in columns.items()} | {"kl": kl_B.tolist()}

@@ -1,21 +1,31 @@
-"""The score of a response. Shapes: B episodes, M reward models."""
+"""The score of a response. Shapes: B episodes, R response tokens, M reward models."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from understudy.rl.episodes import Episodes
+from understudy.rl.settings import RolloutSettings
 
-def final_scores(
-    raw_scores_B: Tensor, finished_B: Tensor, missing_eos_score: float | None
-) -> Tensor:
-    """Scores with a fixed one in place of the reward model's where a response did not end.
+
+def scores_of(config: RolloutSettings, episodes: Episodes) -> Tensor:
+    """(B,): what the episodes are scored with, from the reward model's own scores."""
+    return final_scores(
+        episodes.raw_scores_B + config.length_coef * episodes.mask_BR.sum(dim=1),
+        episodes.finished_B,
+        config.missing_eos_score,
+    )
+
+
+def final_scores(scores_B: Tensor, finished_B: Tensor, missing_eos_score: float | None) -> Tensor:
+    """Scores with a fixed one in place of a response's own where it did not end.
 
     As in LHP and NP, a fixed score, so that leaving a response unfinished never pays.
     """
     if missing_eos_score is None:
-        return raw_scores_B
-    return torch.where(finished_B, raw_scores_B, missing_eos_score)
+        return scores_B
+    return torch.where(finished_B, scores_B, missing_eos_score)
 
 
 def combined(scores_MB: Tensor, rule: str = "mean", penalty: float = 0.0) -> Tensor:

@@ -36,6 +36,9 @@ class RolloutSettings(TrainerSettings):
     """Sampling temperature (C.4); logits are divided by it in rollout, reference and update."""
     missing_eos_score: float | None = -1.0
     """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
+    length_coef: float = 0.0
+    """Added to the score for each response token, unless `missing_eos_score` replaces it; minus
+    the slope that `reward-check` prints takes the reward model's preference for a length away."""
     eval_prompts: Path | None = None
     """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
     eval_every: int = 0

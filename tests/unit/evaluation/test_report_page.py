@@ -6,6 +6,7 @@ import pytest
 from tests.chromium import launch
 from tests.unit.evaluation.synthetic import results
 
+from understudy.evaluation.figures import panels_figure
 from understudy.evaluation.report import write_report
 
 CONTRAST = """() => {
@@ -48,6 +49,26 @@ def test_it_reads_at_every_width_in_both_schemes(browser, page_file, width, sche
     assert page.evaluate(CONTRAST) > 7
     assert asked == [page_file.as_uri()]
     assert complaints == []
+    page.close()
+
+
+CUT_OFF = """() => [...document.querySelectorAll('svg text')].filter(text => {
+  const own = text.getBoundingClientRect(), all = text.closest('svg').getBoundingClientRect();
+  return own.width > 0 && (own.left < all.left - 1 || own.right > all.right + 1
+                           || own.top < all.top - 1 || own.bottom > all.bottom + 1);
+}).map(text => text.textContent)"""
+
+
+def test_no_text_of_a_figure_is_cut_off(browser, page_file):
+    """Not in the report, nor where the second panel has a long title and long names beside it."""
+    page = browser.new_page(viewport={"width": 1100, "height": 800})
+    page.goto(page_file.as_uri())
+    assert page.locator("svg text").count() > 50
+    assert page.evaluate(CUT_OFF) == []
+    table = {name: {"rate": 0.5, "low": 0.4, "high": 0.6} for name in ("sft", "prompted_07")}
+    page.set_content(panels_figure({"Polite": table, "Satisfies the constraint at all": table}))
+    assert page.locator("svg text").count() > 5
+    assert page.evaluate(CUT_OFF) == []
     page.close()
 
 

@@ -7,6 +7,7 @@ from understudy.reward.accuracy import (
     length_accuracy,
     longer_wins,
     pairwise_accuracy,
+    score_per_token,
 )
 
 
@@ -54,6 +55,12 @@ def test_all_right_still_has_an_interval():
     assert found.rate == 1.0
     assert found.high == pytest.approx(1.0)
     assert 0.65 < found.low < 0.75  # Wilson for 10 of 10: 0.722
+
+
+def test_the_slope_of_scores_on_length_by_hand():
+    # Two tokens longer and 1 lower, one token shorter and 0 higher: (-2 + 0) / (4 + 1).
+    assert score_per_token([1.0, 3.0], [2.0, 3.0], [5.0, 2.0], [3.0, 3.0]) == pytest.approx(-0.4)
+    assert score_per_token([1.0], [0.0], [4.0], [4.0]) is None
 
 
 def test_length_rule():

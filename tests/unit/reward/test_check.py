@@ -48,8 +48,10 @@ def test_a_model_that_likes_what_the_labelers_like(counting, tmp_path):
     assert "length rule    0.0" in text
     assert "the longer wins, as asked" in text
     assert "above the rule +100.0" in text
+    assert "a token, between responses to one prompt" in text
     found = json.loads(out.read_text())
     assert found["above_length"]["rate"] == 1.0
+    assert found["score_per_token"] < 0  # the longer response of half of the pairs loses
     assert found["accuracy"]["num_prompts"] == 4
     assert set(found["accuracy_by_labeler"]) == {"l0", "l1"}
     assert sum(found["calibration"]["count"]) == 24

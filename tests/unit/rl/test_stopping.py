@@ -133,6 +133,20 @@ def test_scores_of_several_reward_models(world, tmp_path):
     assert "reward_ensemble_1" in json.loads((out / "run.json").read_text())["inputs"]
 
 
+def test_a_token_adds_its_coefficient_to_the_score_of_a_response_that_ended(world, tmp_path):
+    config = rloo(world, tmp_path, "foe", episodes=64)
+    config = replace(config, judge=None, length_coef=0.25, missing_eos_score=-7.0)
+    rows = read_lines(train_rloo(config) / "samples.jsonl")
+    ended = [row for row in rows if row["finished"]]
+    assert ended
+    for row in ended:
+        tokens = (row["score"] - row["raw_score"]) / 0.25
+        # One token a word and EOS; those for padding and unknown words are no words in the text.
+        assert tokens == pytest.approx(round(tokens), abs=1e-3)
+        assert len(row["response"].split()) + 1 <= round(tokens) <= 6
+    assert all(row["score"] == -7 for row in rows if not row["finished"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
