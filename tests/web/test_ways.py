@@ -1,5 +1,6 @@
 """The way on from every state of `labeling/ways.py`, walked by clicks and what forms ask."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from understudy.labeling.ways import WAYS
 from understudy.records import Response
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import accounts, assignments, items
+from understudy.store.prompts.records import FeedbackRow
 from understudy.store.queue.leases import end_expired
 
 WALKED: set[tuple[str, str]] = set()
@@ -284,8 +286,11 @@ def test_a_failed_export_says_why_and_is_tried_again(project: Site, owner) -> No
     folder = project.project.datasets
     folder.rmdir()
     folder.write_text("in the way")
+    queued(project, "thumb")
+    given = FeedbackRow("f", "thumb-r0", "thumb", "up", stamp(utc_now()))
+    project.store.add_feedback([given])
     go(owner, "Exports")
-    owner.get_by_label("What").select_option("prompts")
+    owner.get_by_label("What").select_option("feedback")
     press(owner, "Export")
     expect(owner.locator("#jobs .badge").first).to_have_text("failed")
     why = owner.locator("#jobs .trouble").first.text_content()
@@ -297,7 +302,13 @@ def test_a_failed_export_says_why_and_is_tried_again(project: Site, owner) -> No
     expect(owner.locator("#jobs .badge").first).to_have_text("done")
     with owner.expect_download() as waiting:
         owner.get_by_role("link", name="Download").first.click()
-    assert waiting.value.path().stat().st_size > 0
+    (line,) = waiting.value.path().read_text().splitlines()
+    assert json.loads(line)["desirable"] is True
+    assert json.loads(line)["response"] == TIDES[0]
+    owner.get_by_label("Split").select_option("valid")
+    press(owner, "Export")
+    why = owner.locator("#jobs .trouble").first
+    expect(why).to_have_text("the store has no feedback for training in the split valid")
 
 
 def test_every_state_was_walked() -> None:

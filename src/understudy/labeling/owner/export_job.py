@@ -25,7 +25,7 @@ from understudy.store.exports.jobs import UNFINISHED, finish_job, job, request_o
 from understudy.store.rows import now
 from understudy.web.bugs import report
 
-RECORDS = ("rankings", "demonstrations", "ratings", "prompts")
+RECORDS = ("rankings", "demonstrations", "ratings", "feedback", "prompts")
 OTHERS = ("labeler_weights", "team")
 KINDS = (*RECORDS, *OTHERS)
 

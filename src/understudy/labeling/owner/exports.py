@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping
 from understudy.labeling.owner.export_job import KINDS, RECORDS, selection_of
 from understudy.labeling.parts import LabelApp
 from understudy.records import file_hash
+from understudy.store.exports.files import Kind
 from understudy.store.exports.jobs import add_job, job, jobs, request_of, set_job, unfinished
 from understudy.web.access import Access, ApiError, Body, Call, Download, Json, Route
 
@@ -20,7 +21,7 @@ from understudy.web.access import Access, ApiError, Body, Call, Download, Json, 
 class Request(Body):
     """What to export; purpose, split and rubric apply to records."""
 
-    kind: Literal["rankings", "demonstrations", "ratings", "prompts", "labeler_weights", "team"]
+    kind: Kind | Literal["labeler_weights", "team"]
     purpose: Literal["training", "evaluation"] = "training"
     split: Literal["train", "valid", "test"] | None = None
     rubric: str | None = Field(default=None, max_length=80)

@@ -75,7 +75,13 @@ def _why_empty(connection: Connection, selection: Selection, project: Path) -> s
     if needs_split and connection.execute(waiting).scalar_one():
         build = f"understudy prompts build --project {project}"
         return f"no prompt has a split yet; run `{build}` first"
-    return f"the store has no {selection.kind} for {packed(selection.to_json())}"
+    parts = (
+        f"for {selection.purpose}",
+        selection.split and f"in the split {selection.split}",
+        selection.labelers and f"by {', '.join(selection.labelers)}",
+        selection.rubric and f"under the instructions {selection.rubric!r}",
+    )
+    return f"the store has no {selection.kind} {' '.join(filter(None, parts))}"
 
 
 def _name_members(
