@@ -75,13 +75,12 @@ def _why_empty(connection: Connection, selection: Selection, project: Path) -> s
     if needs_split and connection.execute(waiting).scalar_one():
         build = f"understudy prompts build --project {project}"
         return f"no prompt has a split yet; run `{build}` first"
-    parts = (
-        f"for {selection.purpose}",
-        selection.split and f"in the split {selection.split}",
-        selection.labelers and f"by {', '.join(selection.labelers)}",
-        selection.rubric and f"under the instructions {selection.rubric!r}",
-    )
-    return f"the store has no {selection.kind} {' '.join(filter(None, parts))}"
+    said = f"the store has no {selection.kind} for {selection.purpose}"
+    if selection.split is not None:
+        said += f" in the split {selection.split}"
+    if selection.labelers:
+        said += f" by {', '.join(selection.labelers)}"
+    return said if selection.rubric is None else f"{said} under the instructions {selection.rubric}"
 
 
 def _name_members(
