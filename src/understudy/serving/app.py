@@ -37,6 +37,7 @@ from understudy.serving.wire import (
     Json,
     error_body,
     invalid,
+    printable,
 )
 from understudy.store import Store
 from understudy.store.accounts.keys import Caller
@@ -364,6 +365,7 @@ ROUTES = [
     Route("/openapi.json", _openapi),
 ]
 """Plain Starlette routes: FastAPI's overhead would exceed the work of the route itself."""
+PATHS = [f"{min(route.methods - {'HEAD'})} {route.path}" for route in ROUTES if route.methods]
 
 
 def _key(request: Request) -> str | None:
@@ -411,7 +413,11 @@ async def _log_unavailable(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    body = error_body(str(error.detail), "invalid_request_error")
+    message = str(error.detail)
+    if error.status_code in (404, 405):
+        asked = printable(f"{request.method} {request.url.path}"[:80])
+        message = f"there is no {asked}; the gateway has {', '.join(PATHS)}"
+    body = error_body(message, "invalid_request_error")
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 

@@ -59,7 +59,11 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
 
 def invalid(error: ValidationError) -> ApiError:
     """What is wrong with a request, in OpenAI's words."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    *where, branch = first["loc"] or [None]
+    if first["type"] == "string_type" and branch == "str":  # or a list, which it perhaps is
+        same = (one for one in others if one["loc"][: len(where)] == tuple(where))
+        first = next((one for one in same if one["type"] != "list_type"), first)
     param = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in _named(first)
     ).removeprefix(".")

@@ -280,7 +280,10 @@ def test_large_and_broken_bodies(site) -> None:
         reply = site.http.post(path, content=broken, headers=head)
         assert reply.status_code == 400, broken[:10]
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
-    assert site.http.get("/nowhere").json()["error"]["message"] == "Not Found"
+    missing = site.http.post("/v1/responses", json={}, headers=head)
+    assert missing.json()["error"]["message"].startswith(
+        "there is no POST /v1/responses; the gateway has POST /v1/chat/completions, "
+    )
     assert site.http.get(path).status_code == 405
 
 

@@ -136,6 +136,19 @@ def test_an_earlier_answer_comes_back_as_its_text(turn: dict, text: str) -> None
     assert asked.messages[1].plain() == ("assistant", text)
 
 
+@pytest.mark.parametrize(
+    ("stop", "says"),
+    [
+        (["a", "b", "c", "d", "e"], "stop: List should have at most 4 items"),
+        (["a", 5], r"stop\[1\]: Input should be a valid string"),
+        (5, "stop: Input should be a valid string"),
+    ],
+)
+def test_what_may_be_a_text_or_a_list_is_judged_as_what_it_is(stop: object, says: str) -> None:
+    with pytest.raises(ApiError, match=says):
+        chat(stop=stop, max_tokens=0)
+
+
 def test_best_of_is_n_or_refused() -> None:
     assert "best_of" not in CompletionRequest(model="m", prompt="x", n=3, best_of=3).sent()
     with pytest.raises(ValidationError, match="best_of must equal n"):
