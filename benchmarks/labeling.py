@@ -2,6 +2,7 @@
 
     python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0]
         [--store sqlite | postgresql] [--owner 0]
+    python benchmarks/labeling.py --pages 100000 [--kept .cache/labeling]
 
 Each labeler signs in by invitation, reads the instructions and then, for every item, loads the work
 page, fetches the item, saves a draft, reports that the page is open, and submits, as a browser
@@ -12,6 +13,11 @@ three labelers have rated and ranked (about 5,000 at the paper's size), and an o
 of agreement while the labelers work. Server and labelers share this machine. At the end three
 counts in the store must be 0: acknowledged labels that are not there exactly once, items with more
 labelers than their overlap, and items that one labeler got twice.
+
+`--pages N` instead loads every owner's page over a store with N items (100,000 have a million
+labels): how long until the page shows something, how long until it is complete, and the CPU time of
+the server's processes. The first round computes the figures of trust; the second is what an owner
+sees until labels change; the third follows a new label. The store is kept in `--kept`.
 """
 
 import argparse
@@ -33,7 +39,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from labeled_before import fill_labeled
+from labeled_before import NUM_GOLD, Before, fill_labeled
 from understudy.commands.labelers import InviteConfig, invite_labeler
 from understudy.commands.new import NewConfig, new_project
 from understudy.labeling.plan import PlanConfig, plan
@@ -41,6 +47,8 @@ from understudy.records import FLAGS, Labeler, Prompt, Ranking, Rating, Response
 from understudy.store import Store, open_project
 from understudy.store.engine import reading
 from understudy.store.labeling_tables import assignments, items, submissions
+from understudy.store.migrate import newest_version
+from understudy.store.tables import labels
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.labeling_client import LabelingClient, answer_of
@@ -273,9 +281,13 @@ def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """CPU time that a process has used, of all its threads."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time that a process and its children have used, of all their threads."""
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    ticks = 0
+    for pid in (process.pid, *(pid for task in tasks for pid in task.read_text().split())):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def quantile(seconds: list[float], share: float) -> float:
@@ -423,6 +435,100 @@ def measure(folder: Path, options: argparse.Namespace) -> Measured:
     return Measured(times, errors, acknowledged, took, used, own, owner)
 
 
+PAGES = {
+    "home": "home",
+    "queue": "queue",
+    "agreement": "agreement",
+    "disagreements": "disagreements",
+    "disagreements, all": "disagreements?state=all",
+    "one disagreement": "disagreements/{item}",
+    "labelers": "labelers",
+    "one labeler": "labelers/before00",
+    "team": "team",
+    "grading": "grading",
+    "gold items": "gold",
+    "rubric": "rubrics",
+    "audit log": "audit",
+    "exports": "exports",
+    "plot of the pace": "plots/pace.svg",
+    "plot of agreement": "plots/agreement.svg",
+    "plot of one labeler": "plots/labelers/before00.svg",
+    "plot of gold items": "plots/gold.svg",
+}
+"""What the owner's pages fetch, under /api/owner/."""
+
+
+def kept_project(kept: Path, num_items: int) -> Path:
+    """The project with many labels, made once."""
+    folder = kept / f"{num_items}-{newest_version()}"
+    if not folder.exists():
+        print(f"filling {folder} ...", file=sys.stderr)
+        kept.mkdir(parents=True, exist_ok=True)
+        made = folder.with_name(f".{folder.name}.{os.getpid()}")
+        new_project(NewConfig(folder=made))
+        many: dict[str, Any] = dict(num_responses=8, overlap=0.15, waiting=0.1, num_labelers=40)
+        fill_labeled(made, Before(num_items=num_items, **many))
+        made.rename(folder)
+    return folder
+
+
+def time_pages(folder: Path) -> None:
+    """Load every page of the owner, three times."""
+    store = open_project(folder).open_store()
+    with reading(store.engine) as connection:
+        number = connection.execute(select(func.count()).select_from(labels)).scalar_one()
+        shared = items.c.num_done.between(2, 10)
+        some = connection.execute(select(items.c.id).where(shared).limit(1)).scalar_one()
+    print(f"{number:,} labels; until the page shows something and is complete, CPU time")
+    link = invite_labeler(InviteConfig(name=f"Olga {time.time()}", owner=True, project=folder))
+    server, port = serve(folder)
+    http = PlainHttp(port, 0.0, defaultdict(list), Counter())
+    owner = Person(http, Quick(), link.partition("#")[2], f"Olga {time.time()}")  # type: ignore[arg-type]
+    try:
+        owner.sign_in()
+        for which in ("first", "again", "after a label"):
+            if which == "after a label":
+                _one_more_label(store)
+            for name, path in PAGES.items():
+                used, begun, shown = cpu_seconds(server), time.perf_counter(), None
+                status = 202
+                while status == 202:
+                    accept = {"Accept": "text/html, application/json"}
+                    reply = http.request(
+                        "GET", f"/api/owner/{path}".format(item=some), None, accept
+                    )
+                    shown = shown or time.perf_counter() - begun
+                    status = reply.status_code
+                took, used = time.perf_counter() - begun, cpu_seconds(server) - used
+                assert status == 200, (path, reply)
+                row = f"{which:<14}{name:<22}{shown:>8.2f}{took:>8.2f} s{used:>8.2f} s of CPU"
+                print(f"{row}{len(reply.data) / 1e3:>8.0f} kB", flush=True)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def _load(http: PlainHttp, path: str) -> tuple[Reply, float]:
+    """The page as a browser gets it, and when it showed that it is being worked out, or all."""
+    begun, shown = time.perf_counter(), 0.0
+    while True:
+        reply = http.request("GET", path, headers={"Accept": "text/html, application/json"})
+        shown = shown or time.perf_counter() - begun
+        if reply.status_code != 202:
+            assert reply.status_code == 200, (path, reply)
+            return reply, shown
+
+
+def _one_more_label(store: Store) -> None:
+    """A demonstration by somebody."""
+    from understudy.records import Demonstration
+
+    name = f"old{NUM_GOLD:06}"
+    said = f"It is number {time.time()}."
+    shared: dict[str, Any] = dict(prompt_id=name, prompt="?", labeler_id="before00")
+    store.add_labels([Demonstration(id=f"d-{time.time()}", response=said, **shared)])
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -431,12 +537,18 @@ def main() -> None:
     parser.add_argument("--think", type=float, default=0.0)
     parser.add_argument("--store", default="sqlite", help="sqlite or postgresql (a new server)")
     parser.add_argument("--owner", type=int, default=0, help="prompts that are already labeled")
+    parser.add_argument("--pages", type=int, default=0, help="items; times the owner's pages")
+    parser.add_argument("--kept", type=Path, default=Path(".cache/labeling"))
     options = parser.parse_args()
+    if options.pages:
+        time_pages(kept_project(options.kept, options.pages))
+        return
     sys.setswitchinterval(0.0005)  # 40 labelers share this process
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
         fill(folder, database(options.store), options.labelers * options.items)
-        fill_labeled(folder, options.owner)
+        if options.owner:
+            fill_labeled(folder, Before(num_items=options.owner))
         measured = measure(folder, options)
         print(measured.table())
         found = problems(open_project(folder).open_store(), measured.acknowledged)
