@@ -70,9 +70,10 @@ def check_step(ours, naive, norm, max_norm=1.0):
     assert norm == pytest.approx(naive_norm, rel=1e-4)
     for name, p in ours.named_parameters():
         if name in moved:
-            # Adam divides a gradient by its own size: where that is about 0, only a sign is left.
+            # Adam divides a gradient by its own size: where that is about 0, as at the reward
+            # model's bias, which cancels in each pair, only a sign is left.
             grad = dict(naive.named_parameters())[name].grad
-            clear = grad.abs() > 1e-3 * grad.abs().max()
+            clear = grad.abs() > max(1e-3 * float(grad.abs().max()), 1e-6 * naive_norm)
             error = (p.detach().double() - moved[name]).abs()[clear]
             assert not clear.any() or float(error.max()) < 0.02 * RATE, name
 
