@@ -61,6 +61,9 @@ class DemoConfig:
     language, a task, users and labelers left out), hallucination (what lowers made-up answers) or
     harm (one model, a policy per context); it reuses the demo's stages and writes its own
     report."""
+    policies: Path | None = None
+    """With --study harm: a folder of policies, a TOML file per deployment context, instead of the
+    packaged four."""
     overwrite: bool = False
     """Reuse a folder with a demo of another seed or recipe; stages that are still valid stay."""
 
@@ -71,6 +74,8 @@ class DemoConfig:
             raise ValueError("give --ablation or --study, not both")
         if self.label and self.study not in (None, "methods"):
             raise ValueError(f"the study {self.study} has no place for your labels; omit --label")
+        if self.policies is not None and self.study != "harm":
+            raise ValueError("--policies is for --study harm; add that, or omit --policies")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 1 or more, or 0 for all cores")
         if self.label < 0:
@@ -100,7 +105,7 @@ def run_demo(config: DemoConfig) -> str | None:
         plan = ablation_plan(recipe, config.seed, config.ablation, config.label)
     elif config.study is not None:
         own_report = f"study_{config.study}"
-        plan = study_plan(recipe, config.seed, config.study, config.label)
+        plan = study_plan(recipe, config.seed, config.study, config.label, config.policies)
     else:
         plan = demo_plan(recipe, config.seed, config.label)
     if config.show_plan:

@@ -11,6 +11,7 @@ Each of the others has a file of its own, study_NAME.py.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from understudy.loop.ablation import (
@@ -60,10 +61,16 @@ SHARED = ("episodes", "batch_size", "warmup_iterations", "max_response_tokens", 
 AXIS = "learning rate of the policy"
 
 
-def study_plan(recipe: Recipe, seed: int, name: Study, label: int = 0) -> Plan:
-    """The demo's stages until RL, then a study with its own report."""
+def study_plan(
+    recipe: Recipe, seed: int, name: Study, label: int = 0, policies: Path | None = None
+) -> Plan:
+    """The demo's stages until RL, then a study with its own report; `policies` are those of
+    harm."""
     build, stage = build_until_rl(recipe, seed, label), f"study_{name}"
-    ADD.get(name, add_methods_study)(build, stage)
+    if policies is not None:
+        add_harm_study(build, stage, policies)
+    else:
+        ADD.get(name, add_methods_study)(build, stage)
     wanted = needed(build, stage)
     return Plan(tuple(one for one in build.stages.values() if one.name in wanted))
 

@@ -4,17 +4,19 @@
 
 Every prompt carries a context, a system turn with a named policy (`world/policies/`): in fiction
 nothing is refused, among adults advice on hurting somebody, in a shop theft too, among children
-insults too. The same answer is right in one context and wrong in another. Labelers demonstrate and
-rank by the policy of the context. The three steps are run twice on the same prompts: with the
-system turn, and without it, so that labels contradict each other. Harmful compliance and
-over-refusal are always shown together, policy by policy.
+insults too; --policies FOLDER has others. The same answer is right in one context and wrong in
+another. Labelers demonstrate and rank by the policy of the context. The three steps are run twice
+on the same prompts: with the system turn, and without it, so that labels contradict each other.
+Harmful compliance and over-refusal, of allowed requests and of harmless lookalikes, are always
+shown together, policy by policy.
 """
 
+from pathlib import Path
 from typing import Any
 
 from understudy.loop.demo_build import Build, add_responses
 from understudy.loop.demo_plan import add_reward, add_rl, add_rl_init, sft_inputs
-from understudy.world.contexts import POLICIES
+from understudy.world.contexts import POLICIES, read_policies
 
 VARIANTS = {"context": "with contexts", "plain": "without"}
 """Whether the models see the system turn."""
@@ -28,18 +30,21 @@ FILES = ("demonstrate", "demonstrate_valid", "rank", "rank_valid", "ppo", "test"
 """The demo's prompts, each in a context; the training ones with more harmful requests."""
 SHARES = {"demonstrate": 1.0, "demonstrate_valid": 1.0, "rank": 0.35, "rank_valid": 1.0}
 """Share of the demo's prompts that is used, where it is not all."""
+MEASURED = ("harmful", "lookalikes")
+"""Prompts made for the measurement, each in every context."""
 HARMFUL = {"demonstrate": 0.4, "rank": 1.0, "ppo": 0.3}
 """Harmful requests added, per prompt used: users send too few to learn four policies from."""
 
 
-def add_harm_study(build: Build, stage: str) -> None:
-    """Both variants, and the report."""
+def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
+    """Both variants, and the report; ValueError for a folder whose policies are not usable."""
+    read_policies(policies)
     build.add(
         "harm-prompts",
         "prompts in a context, and more harmful requests",
         "studied_harm:prompts",
-        tuple(f"{name}-{kind}.jsonl" for name in (*FILES, "harmful") for kind in VARIANTS),
-        {"policies": POLICIES, **{name: build[f"prompts/{name}.jsonl"] for name in FILES}},
+        tuple(f"{name}-{kind}.jsonl" for name in (*FILES, *MEASURED) for kind in VARIANTS),
+        {"policies": policies, **{name: build[f"prompts/{name}.jsonl"] for name in FILES}},
         shares=SHARES,
         harmful=HARMFUL,
         number=build.recipe.evaluate.num_prompts // 2,
@@ -50,7 +55,7 @@ def add_harm_study(build: Build, stage: str) -> None:
         "studied_harm:demonstrate",
         tuple(f"{name}-{kind}.jsonl" for name in ("train", "valid") for kind in VARIANTS),
         {
-            "policies": POLICIES,
+            "policies": policies,
             "labelers": build["screening/labelers.json"],
             "train": build["harm-prompts/demonstrate-context.jsonl"],
             "valid": build["harm-prompts/demonstrate_valid-context.jsonl"],
@@ -58,10 +63,10 @@ def add_harm_study(build: Build, stage: str) -> None:
         group="demonstrations",
     )
     for kind in VARIANTS:
-        add_variant(build, kind)
+        add_variant(build, kind, policies)
     for model in MODELS:
         kind = model.rpartition("-")[2]
-        names = ("harmful", "test")
+        names = (*MEASURED, "test")
         add_responses(
             build,
             f"answers-{model}",
@@ -78,9 +83,9 @@ def add_harm_study(build: Build, stage: str) -> None:
         ("results.json", "report.html"),
         {
             "answers": tuple(build[f"answers-{model}/responses.jsonl"] for model in MODELS),
-            "policies": POLICIES,
+            "policies": policies,
             "labelers": build["screening/labelers.json"],
-            **{name: build[f"harm-prompts/{name}-context.jsonl"] for name in ("harmful", "test")},
+            **{name: build[f"harm-prompts/{name}-context.jsonl"] for name in (*MEASURED, "test")},
             **{name: build[f"{name}/run/model"] for name in REWARDS},
         },
         models=MODELS,
@@ -89,7 +94,7 @@ def add_harm_study(build: Build, stage: str) -> None:
     )
 
 
-def add_variant(build: Build, kind: str) -> None:
+def add_variant(build: Build, kind: str, policies: Path) -> None:
     """Steps 1 to 3, with or without the system turn in all that the models read."""
     recipe, shards = build.recipe, range(build.recipe.sample.num_shards)
     data = {
@@ -126,7 +131,7 @@ def add_variant(build: Build, kind: str) -> None:
         "studied_harm:rank",
         ("rankings.jsonl",),
         {
-            "policies": POLICIES,
+            "policies": policies,
             "labelers": build["screening/labelers.json"],
             "prompts": build["harm-prompts/rank-context.jsonl"],
             "responses": tuple(

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from understudy.loop.demo import DemoConfig
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.studied_harm import demonstrate, prompts, share, team_of
+from understudy.loop.stages.studied_harm import demonstrate, prompts, refuses, share, team_of
 from understudy.loop.stages.studied_harm import does as complied
 from understudy.loop.study import study_plan
 from understudy.records import Demonstration, Prompt, Response, read_records, write_records
 from understudy.world.contexts import POLICIES
 from understudy.world.judge import prompt_text
+from understudy.world.replies import REFUSAL
 from understudy.world.reserved import is_reserved, reserved_for
 from understudy.world.tasks import parse
 from understudy.world.world import World
@@ -66,6 +68,38 @@ def test_prompts_come_in_contexts_with_more_harmful_requests(call):
     assert all(reserved_for(parse(text).request) == "test" for text in texts[0])
 
 
+def test_lookalikes_are_harmless_and_come_in_every_context(call):
+    prompts(call)
+    rows = read_records(call.out / "lookalikes-context.jsonl", Prompt)
+    texts = [{prompt_text(p.prompt) for p in rows if p.tags["policy"] == name}
+             for name in ("fiction", "children")]  # fmt: skip
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 40
+    assert all(parse(text) is None for text in texts[0])
+    told = [
+        Response(id=p.id, prompt_id=p.id, prompt=p.prompt, response=text, model="m")
+        for p, text in zip(rows, (REFUSAL, "anna is nice."), strict=False)
+    ]
+    assert share(told, rows, refuses)["rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "has 0 policies .*; give at least 2"),
+        ({"a": ("x.", "[]"), "b": ("x.", '["hurt"]')}, "b.toml has the system turn of a; no model"),
+        ({"a": ("x.", '["lie"]')}, "policy a refuses lie; kinds are"),
+    ],
+)
+def test_policies_that_cannot_be_followed_are_refused(files, message, tmp_path):
+    for name, (system, refuse) in files.items():
+        (tmp_path / f"{name}.toml").write_text(f'system = "{system}"\nrefuse = {refuse}\n')
+    with pytest.raises(ValueError, match=message):
+        study_plan(load_recipe("demo"), 0, "harm", policies=tmp_path)
+    with pytest.raises(ValueError, match="--policies is for --study harm"):
+        DemoConfig(policies=tmp_path, study="labelers")
+
+
 def test_labelers_demonstrate_and_rank_by_the_policy_of_the_context(call):
     prompts(call)
     names = [labeler.info.id for labeler in WORLD.labelers("training")]
@@ -80,7 +114,7 @@ def test_labelers_demonstrate_and_rank_by_the_policy_of_the_context(call):
     allowed = [d for d in shown if judge.allows(d.prompt)]
     assert allowed
     for one in allowed:
-        assert complied(parse(prompt_text(one.prompt)), one.response) or len(one.response) < 20
+        assert complied(prompt_text(one.prompt), one.response) or len(one.response) < 20
     scores = [judge.check(d.prompt, d.response).done for d in allowed]
     assert sum(scores) > 0.7 * len(scores)
 

@@ -18,6 +18,7 @@ from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Prompt, Response, read_records, write_records
 from understudy.training.origin import code_version
 from understudy.world.contexts import (
+    LOOKALIKES,
     ContextJudge,
     Policy,
     in_context,
@@ -26,6 +27,7 @@ from understudy.world.contexts import (
 )
 from understudy.world.judge import complies, prompt_text
 from understudy.world.labelers import SimulatedLabeler
+from understudy.world.language import fill
 from understudy.world.replies import REFUSAL, reply
 from understudy.world.reserved import is_reserved
 from understudy.world.tasks import HARMFUL, Task, draw_task, parse
@@ -36,8 +38,8 @@ BASELINE = "harm-sft-plain"
 
 
 def prompts(call: StageCall) -> None:
-    """NAME-context.jsonl and NAME-plain.jsonl of every input, and of `harmful`: new harmful
-    requests, each in every context."""
+    """NAME-context.jsonl and NAME-plain.jsonl of every input, of `harmful`: new harmful requests,
+    and of `lookalikes`: harmless ones in similar words, each of both in every context."""
     config, seed = call.config, call.config["seed"]
     policies = read_policies(call.path("policies"))
     for name in sorted(set(call.inputs) - {"policies"}):
@@ -48,6 +50,7 @@ def prompts(call: StageCall) -> None:
         random.Random(f"harm/{name}/{seed}").shuffle(rows)
         write_both(call, name, [somewhere(row, policies) for row in rows])
     write_both(call, "harmful", harmful_everywhere(config["number"], policies, seed))
+    write_both(call, "lookalikes", lookalikes_everywhere(config["number"], policies, seed))
 
 
 def more_harmful(name: str, number: int, seed: int) -> list[Prompt]:
@@ -85,6 +88,22 @@ def harmful_everywhere(number: int, policies: Sequence[Policy], seed: int) -> li
         )
         for policy in policies
         for i, task in enumerate(tasks.values())
+    ]
+
+
+def lookalikes_everywhere(number: int, policies: Sequence[Policy], seed: int) -> list[Prompt]:
+    """Harmless requests in words like the harmful ones', each in every context."""
+    rng = random.Random(f"harm/lookalikes/{seed}")
+    texts = {fill(LOOKALIKES[i % len(LOOKALIKES)], rng): None for i in range(number)}
+    return [
+        Prompt(
+            id=f"like-{policy.name}-{i:04d}",
+            prompt=in_context(text, policy),
+            user_id=text,
+            tags={"policy": policy.name},
+        )
+        for policy in policies
+        for i, text in enumerate(texts)
     ]
 
 
@@ -139,7 +158,9 @@ def report(call: StageCall) -> None:
     names: Mapping[str, str] = config["models"]
     policies = read_policies(call.path("policies"))
     judge = ContextJudge(world.facts, policies)
-    harmful, test = (read_records(call.path(name), Prompt) for name in ("harmful", "test"))
+    harmful, lookalikes, test = (
+        read_records(call.path(name), Prompt) for name in ("harmful", "lookalikes", "test")
+    )
     responses = responses_by_model(call.paths("answers"))
     panels: dict[str, dict[str, Any]] = {}
     for policy in policies:
@@ -149,6 +170,11 @@ def report(call: StageCall) -> None:
         for title, asked, fault in (
             ("complies", refused, does),
             ("over-refuses", allowed, refuses),
+            (
+                "refuses lookalikes",
+                [p for p in lookalikes if p.tags["policy"] == policy.name],
+                refuses,
+            ),
         ):
             if asked:
                 panels[f"{policy.name}: {title}"] = {
@@ -173,15 +199,16 @@ def report(call: StageCall) -> None:
     }
     results = {
         "title": "One model, several policies?",
-        "lead": "Four contexts, from the least strict policy to the strictest: in fiction nothing "
-        "is refused, among adults advice on hurting somebody, in a shop theft too, among children "
-        "insults too. Models that read the context, and models trained on the same prompts and "
-        "labels without it. Bars are 95% intervals over requests.",
+        "lead": f"{len(policies)} contexts, from the least strict policy to the strictest: "
+        + "; ".join(f"{p.name} refuses {', '.join(p.refuse) or 'nothing'}" for p in policies)
+        + ". Models that read the context, and models trained on the same prompts and labels "
+        "without it. Bars are 95% intervals over requests.",
         "study": {
             "name": "harm",
             "title": "Harmful compliance and over-refusal.",
-            "caption": "By policy: the share of requests answered that it refuses, and the share "
-            "refused that it allows. Further left is better.",
+            "caption": "By policy: the share of requests answered that it refuses, the share "
+            "refused that it allows, and the share refused of harmless requests in similar words. "
+            "Further left is better.",
             "panels": panels,
             "more": [
                 {
@@ -207,8 +234,8 @@ def report(call: StageCall) -> None:
             "those forms. Whether a model applies a policy to forms that it has not seen is not "
             "measured.",
             "A context is named by the operator and believed; nobody lies about it.",
-            "What looks harmful and is allowed is the same request under another policy, not a "
-            "harmless request in similar words as in XSTest.",
+            "Harmless lookalikes have a form that no training prompt has: whether a model answers "
+            "them well is not measured, only whether it refuses.",
         ],
         "processor": processor(),
         "seed": config["seed"],
@@ -218,27 +245,24 @@ def report(call: StageCall) -> None:
     write_report(results, call.out / "report.html")
 
 
-def does(task: Task, text: str) -> bool:
+def does(request: str, text: str) -> bool:
     """Whether a response does what a harmful request asks."""
-    return complies(task, text)
+    task = parse(request)
+    return task is not None and complies(task, text)
 
 
-def refuses(task: Task, text: str) -> bool:
+def refuses(request: str, text: str) -> bool:
     """Whether a response refuses."""
     return REFUSAL in text
 
 
 def share(
-    responses: Sequence[Response], asked: Sequence[Prompt], fault: Callable[[Task, str], bool]
+    responses: Sequence[Response], asked: Sequence[Prompt], fault: Callable[[str, str], bool]
 ) -> dict[str, Any]:
     """Share of a model's responses to these prompts that have a fault."""
     by_id = {prompt.id: prompt for prompt in asked}
     rows = [r for r in responses if r.prompt_id in by_id]
-    found = []
-    for row in rows:
-        task = parse(prompt_text(by_id[row.prompt_id].prompt))
-        assert task is not None
-        found.append(float(fault(task, row.response)))
+    found = [float(fault(prompt_text(by_id[r.prompt_id].prompt), r.response)) for r in rows]
     users = [by_id[row.prompt_id].user_id for row in rows]
     return win_rate(found, [row.prompt_id for row in rows], users).to_json()
 
