@@ -104,6 +104,8 @@ def test_what_is_generated_is_up_to_date(written_anew: dict[Path, str]) -> None:
     for path, text in written_anew.items():
         written = path.read_text(encoding="utf-8") if path.exists() else ""
         assert written == text, f"{path.name}: run `make docs` (python -m tests.docs.generate)"
+        ends = text.count("<!-- end -->")
+        assert ends == len(BLOCK.findall(text)), f"{path.name}: a generated part has two ends"
 
 
 def test_every_command_has_its_settings_in_one_place(written_anew: dict[Path, str]) -> None:

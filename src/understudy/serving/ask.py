@@ -63,6 +63,8 @@ class Spent:
     """What the server said of each request that it refused."""
     stopped_by: str = ""
     """The limit that ended it early."""
+    problem: str = ""
+    """The last failure."""
 
 
 class Asker:
@@ -110,6 +112,11 @@ class Asker:
                 await self.client.close()
         if self._failed is not None:
             raise self._failed
+        if self.spent.stopped_by and self.spent.problem and not self.replies:
+            raise ConnectionError(
+                f"{self.url} answered none of {self.spent.requests:,} requests, all that "
+                f"{self.spent.stopped_by} allows ({self.spent.problem})"
+            )
         return {key: self.replies[key] for key in map(key_of, bodies) if key in self.replies}
 
     async def _work(self, waiting: Iterator[tuple[str, Json]], stream: Any) -> None:
@@ -130,7 +137,6 @@ class Asker:
 
     async def _one(self, body: Json) -> str | None:
         """The text of a reply; None if a limit is reached or the server refuses this request."""
-        problem = ""
         for attempt in range(TRIES):
             if self._failed or self._is_spent():
                 return None
@@ -148,22 +154,24 @@ class Asker:
                 if answer.status in FATAL:
                     why = FATAL[answer.status]
                     raise ValueError(f"{self.url}: {why} ({_complaint(answer)})")
-                problem, asked_for = _complaint(answer), seconds_of(answer.retry_after)
+                self.spent.problem = _complaint(answer)
+                asked_for = seconds_of(answer.retry_after)
             except TimeoutError:
-                problem = f"no reply within {self.limits.timeout_s:g} s"
+                self.spent.problem = f"no reply within {self.limits.timeout_s:g} s"
             except Unreachable as error:
-                problem = f"it cannot be reached: {error}"
+                self.spent.problem = f"it cannot be reached: {error}"
             except BadResponse as error:
-                problem = f"it does not reply like OpenAI's chat API: {error}"
+                self.spent.problem = f"it does not reply like OpenAI's chat API: {error}"
             if asked_for > MOST_WAIT_S:
-                problem += f"; it asks to wait {asked_for:,.0f} s"
+                self.spent.problem += f"; it asks to wait {asked_for:,.0f} s"
                 break
             if attempt + 1 < TRIES:
                 own = FIRST_WAIT_S * 2**attempt * random.uniform(0.75, 1.25)
                 await self.wait(max(own, asked_for))
         raise ConnectionError(
-            f"{self.url} failed {attempt + 1} times ({problem}); {len(self.replies):,} replies are "
-            f"kept in {self.kept}: give the same command again to go on"
+            f"{self.url} failed {attempt + 1} times ({self.spent.problem}); "
+            f"{len(self.replies):,} replies are kept in {self.kept}: give the same command again "
+            "to go on"
         )
 
     def _taken(self, answer: Answer) -> str:

@@ -53,6 +53,14 @@ def test_a_server_that_keeps_failing_costs_no_reply(tmp_path) -> None:
         ask(tmp_path, ScriptedJudge(says_a, manners=[(429, {"retry-after": "86400"})]), 3)
 
 
+def test_a_budget_that_failures_have_spent_says_what_failed(tmp_path) -> None:
+    with pytest.raises(ConnectionError, match=r"none of 2 requests, all that max_requests allows "
+                       r"\(HTTP 500 not now\)"):  # fmt: skip
+        ask(tmp_path, ScriptedJudge(says_a, manners=[(500, {})] * 2), max_requests=2)
+    asker, _ = ask(tmp_path, ScriptedJudge(says_a, manners=[(500, {})]), max_requests=2)
+    assert (len(asker.replies), asker.spent.stopped_by) == (1, "max_requests")
+
+
 def test_nobody_there(tmp_path) -> None:
     async def wait(_: float) -> None:
         pass
