@@ -1,4 +1,5 @@
-"""Runs that one process and several must end alike; run by torchrun, or called in one process.
+"""Runs that one process and several must end alike; run by torchrun, or called in one process. The
+text of PPO is a file for one and packed for several.
 
 Batches of rows of different lengths, in passes of 64 tokens: some steps have fewer passes than
 there are ranks.
@@ -28,6 +29,7 @@ from understudy.dpo.config import DPOConfig
 from understudy.grpo.config import GRPOConfig
 from understudy.grpo.train import train_grpo
 from understudy.kto.config import KTOConfig
+from understudy.loop.text_pack import PackConfig, pack_text
 from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar, scalar_from
 from understudy.ppo.train import train_ppo
@@ -92,7 +94,9 @@ def prepare(folder: Path, cases: dict[str, dict]) -> None:
     """Models and data of the cases."""
     for kind in {case["kind"] for case in cases.values() if "kind" in case}:
         save_model_folder(folder / kind, kind)
-    write_world(folder)
+    world = write_world(folder)
+    text = (world["pretrain_data"],)
+    pack_text(PackConfig(files=text, model=world["model"], out=folder / "text"))
     write_demonstrations(folder / "demos.jsonl")
     write_rankings(folder / "rankings.jsonl")
     write_rankings(folder / "valid.jsonl", count=6, seed=1, role="held_out")
@@ -124,7 +128,8 @@ def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
     if name.startswith("ppo"):
         world = dict(model=str(folder / "policy"), reward_model=folder / "reward")
         prompts = folder / "prompts.jsonl"
-        world |= dict(prompts=prompts, eval_prompts=prompts, pretrain_data=folder / "text.txt")
+        text = folder / ("text" if out.name.startswith("several") else "text.txt")
+        world |= dict(prompts=prompts, eval_prompts=prompts, pretrain_data=text)
         settings |= dict(micro_batch_tokens=40, eval_every=settings.get("eval_every", 2))
         return train_ppo(tiny_config(world, out, **settings))
     if (trainer := name.partition("-")[0]) in GROUPS:

@@ -157,6 +157,13 @@ COMMANDS: tuple[Command, ...] = (
         "convert a file of any known shape to records",
     ),
     Command(
+        "text pack",
+        "understudy.loop.text_pack",
+        "PackConfig",
+        "pack_text",
+        "encode pretraining text once, for sft and ppo to read from the disk",
+    ),
+    Command(
         "sft",
         "understudy.sft.train",
         "understudy.sft.config:SFTConfig",

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 from understudy.loop.data_problems import line, problems_of
 from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import visible
+from understudy.records.names import is_packed
 from understudy.records.overlap import overlap
 from understudy.records.reading import Found, read_found
 from understudy.records.schema import prompt_text
@@ -80,8 +81,14 @@ class Contents:
 def check_data(config: DataCheckConfig) -> None:
     """Print the findings; ValueError at the end if rows are bad, so that scripts notice.
 
-    SystemExit with code 1 if `strict` and anything at all is wrong.
+    SystemExit with code 1 if `strict` and anything at all is wrong. Of packed text the tokens are
+    compared with their sha256.
     """
+    if is_packed(config.data):
+        from understudy.records.packed import check_packed
+
+        print(check_packed(config.data))
+        return
     contents = read_contents(config.data)
     found = contents.found
     print(f"{config.data}: {_listed(found.shapes)}")

@@ -19,6 +19,7 @@ EXAMPLES: dict[str, str] = {
     "prompts expire": f"--days 365 {_P}",
     "data check": "demonstrations.jsonl --model my-org/my-model",
     "data convert": "their-data.jsonl --out records.jsonl",
+    "text pack": "pages.jsonl.zst --model my-org/my-model --out pages",
     "sft": "--model my-org/my-model --data demonstrations.jsonl --lr 2e-5 --out runs/sft",
     "launch": "--cards 8 -- sft --model my-org/my-model --data demonstrations.jsonl --out runs/sft",
     "plan": "--model 6b --stage ppo --cards 8 --memory 141 -- --activation-checkpointing",

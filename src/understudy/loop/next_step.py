@@ -72,6 +72,10 @@ def _after_judge(settings: Settings) -> str:
 
 AFTER: dict[str, Callable[[Settings], str]] = {
     "data convert": lambda s: f"understudy data check {s['out']}",
+    "text pack": lambda s: (
+        f"understudy ppo --model {s['model']} --pretrain-data {s['out']} --reward-model RM "
+        "--prompts PROMPTS.jsonl --out runs/ppo, or sft with --pretrain-fraction 0.1"
+    ),
     "prompts build": _after_build,
     "export": _after_export,
     "sft": lambda s: (

@@ -5,6 +5,7 @@ Shapes: B rows, T tokens, N responses of all rankings in a batch, in order.
 """
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,10 +75,15 @@ def derived_seed(*parts: int | str) -> int:
 
 
 @lru_cache(maxsize=8)
-def shuffled(count: int, *parts: int | str) -> tuple[int, ...]:
-    """A permutation of range(count) that depends only on `parts` (seed, purpose, epoch)."""
+def shuffled(count: int, *parts: int | str) -> Sequence[int]:
+    """A permutation of range(count) that depends only on `parts` (seed, purpose, epoch).
+
+    It takes 4 bytes a number: 62 MB for 4 billion tokens of text in rows of 256.
+    """
     generator = torch.Generator().manual_seed(derived_seed(*parts))
-    return tuple(torch.randperm(count, generator=generator).tolist())
+    dtype = torch.int32 if count < 1 << 31 else torch.int64  # the numbers are the same
+    order = torch.randperm(count, generator=generator, dtype=dtype)
+    return array("i" if dtype is torch.int32 else "q", order.numpy().tobytes())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

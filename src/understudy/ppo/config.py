@@ -13,7 +13,8 @@ class PPOConfig(RolloutSettings):
     reward_model: Path
     """Reward model folder; the critic starts from a copy of it (C.4)."""
     pretrain_data: Path | None = None
-    """Plain text (.txt or .jsonl) for PPO-ptx; needed while `ptx_coef` is above 0."""
+    """Plain text (.txt or .jsonl) for PPO-ptx, or a folder of `understudy text pack`; needed while
+    `ptx_coef` is above 0."""
     ptx_coef: float = 27.8
     """The paper's gamma: factor on the pretraining gradient (C.4); 0 is plain PPO."""
     ptx_reduction: str = "episode"

@@ -13,12 +13,11 @@ missing EOS scores a fixed -1.
 import time
 from pathlib import Path
 
-from torch import Tensor
-
 from understudy.models.policies import save_policy
+from understudy.models.text import TextRows, open_rows
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.config import PPOConfig
-from understudy.ppo.ptx import read_rows, rows_of_step
+from understudy.ppo.ptx import text_of_step
 from understudy.ppo.rewards import adapted_beta, token_rewards
 from understudy.ppo.state import State, averaged_policy, load_critic, new_state
 from understudy.ppo.update import update_average
@@ -47,14 +46,14 @@ def train_ppo(config: PPOConfig) -> Path:
     run = prepare_trainer_run("ppo", config, inputs)
     if run.done:
         return run.dir
-    text_NT = None
+    text = None
     models = load_models(config, "ppo", run.ranks)
     with run.ranks.together():
         critic = load_critic(config, models)
         prompts, held_out = read_both(config, models)
         judge = load_judge(config, held_out, run.ranks)
         if config.pretrain_data is not None:
-            text_NT = read_rows(
+            text = open_rows(
                 config.pretrain_data, models.tokenizer, models.policy, config.ptx_length
             )
     run.claim()
@@ -105,7 +104,7 @@ def train_ppo(config: PPOConfig) -> Path:
                 ended = {"stopped_by": "target_kl"}
                 break
             # 8. One optimiser step per minibatch: PPO's gradient plus the pretraining gradient.
-            updated = _update(config, models, state, episodes, text_NT, steps.step)
+            updated = _update(config, models, state, episodes, text, steps.step)
             # 9. Log, evaluate, save.
             logged = metrics | value_metrics | shape(episodes) | {"beta": state.beta} | updated
             logged |= timings(config, started, sampled, scored)
@@ -128,7 +127,7 @@ def _update(
     models: Models,
     state: State,
     episodes: Episodes,
-    text_NT: Tensor | None,
+    text: TextRows | None,
     iteration: int,
 ) -> Metrics:
     """All minibatches of an iteration, and the moving average after each."""
@@ -138,11 +137,11 @@ def _update(
     found: list[Metrics] = []
     every = minibatches(config, "ppo", iteration, range(config.batch_size))
     for number, rows in enumerate(every):
-        text_rows = None
-        if text_NT is not None:
+        step_text = None
+        if text is not None:
             step = iteration * len(every) + number
-            text_rows = rows_of_step(text_NT, step, config.ptx_rows, config.seed)
-        found.append(state.learners.step(config, episodes, rows, text_rows))
+            step_text = text_of_step(text, step, config.ptx_rows, config.seed)
+        found.append(state.learners.step(config, episodes, rows, step_text))
         if state.average:
             update_average(state.average, models.policy, config.ema)
         crash_point("ppo/minibatch")

@@ -16,7 +16,7 @@ from understudy.models.scalar import ScalarModel
 from understudy.models.sharding import compute
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.losses import policy_loss, value_loss
-from understudy.ppo.ptx import add_ptx_gradient
+from understudy.ppo.ptx import StepText, add_ptx_gradient
 from understudy.rl.episodes import Episodes
 from understudy.rl.passes import Pass
 from understudy.rl.update import add_to, policy_gradient
@@ -66,7 +66,7 @@ class Learners:
         config: PPOConfig,
         episodes: Episodes,
         rows: Sequence[int],
-        ptx_ids_NT: Tensor | None,
+        text: StepText | None,
     ) -> Metrics:
         """PPO gradient plus the weighted pretraining gradient, one step; and the critic's step.
 
@@ -107,11 +107,11 @@ class Learners:
             metrics, critic_metrics = side_by_side([surrogate, critic_step], device)
         else:
             metrics, critic_metrics = surrogate(), critic_step()
-        if ptx_ids_NT is not None:
+        if text is not None:
             metrics["surrogate_grad_norm"] = gradient_norm(policy.parameters())
             metrics["ptx_loss"] = add_ptx_gradient(
                 policy,
-                ptx_ids_NT,
+                text,
                 coef=ptx_weight(config, num_tokens / len(rows)),
                 micro_batch_tokens=config.micro_batch_tokens,
                 ranks=ranks,

@@ -11,6 +11,8 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """Suffixes of compression, which may follow."""
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
 """Prefixes of splits' names, and our split for each."""
+MANIFEST, TOKENS = "tokens.json", "tokens.bin"
+"""The files of packed text (`packed`); a folder with the second alone is unfinished."""
 _SAVED = ("dataset_info.json", "dataset_dict.json")
 
 
@@ -35,6 +37,11 @@ def is_saved(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _SAVED)
 
 
+def is_packed(folder: Path) -> bool:
+    """Whether `understudy text pack` finished this folder."""
+    return (folder / MANIFEST).is_file()
+
+
 def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
     """(the files of `FOLDER` or `FOLDER#SPLIT` in name order, the names of those left out); None
     for the files if `source` is not such a folder.
@@ -46,6 +53,13 @@ def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
     folder = Path(name)
     if not folder.is_dir() or is_saved(folder):
         return None, []
+    if is_packed(folder):
+        raise RecordError(
+            f"{folder} is packed text, which only --pretrain-data of sft and ppo reads; give the "
+            "text itself"
+        )
+    if (folder / TOKENS).is_file():
+        raise RecordError(f"{folder} is unfinished: give its command, understudy text pack, again")
     found: list[Path] = []
     for place in (folder, folder / "data"):
         if place.is_dir() and not found:

@@ -28,7 +28,7 @@ class SFTConfig(TrainerSettings):
     dropout: float = 0.2
     """Residual dropout (C.1)."""
     pretrain_data: Path | None = None
-    """Plain text (.txt or .jsonl) to mix in."""
+    """Plain text (.txt or .jsonl) to mix in, or a folder of `understudy text pack`."""
     pretrain_fraction: float = 0.0
     """Share of the loss and of the rows that is pretraining text; 0.1 for RL's start (C.3)."""
     pretrain_length: int = 256

@@ -32,7 +32,7 @@ from understudy.models.chat import (
 )
 from understudy.models.policies import Policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
-from understudy.models.text import pack_rows, read_text
+from understudy.models.text import TextRows, open_rows
 from understudy.models.trunk import context_length, device_of
 from understudy.records.io import read_records
 from understudy.records.overlap import note_overlap
@@ -53,7 +53,7 @@ class _Data:
 
     train: Examples
     valid: Examples | None
-    text_NT: Tensor | None
+    text: TextRows | None
     num_text: int
     judge: tuple[ScalarModel, Tokenizer] | None
 
@@ -66,14 +66,13 @@ class _Data:
 
     def text_batch(self, config: SFTConfig, step: int) -> list[Example]:
         """The pretraining rows of a step; each is used once before any repeats."""
-        if self.text_NT is None:
+        if self.text is None:
             return []
-        count, rows = len(self.text_NT), []
+        count, numbers = len(self.text), []
         for index in range(step * self.num_text, (step + 1) * self.num_text):
             order = shuffled(count, config.seed, "sft/text", index // count)
-            ids = self.text_NT[order[index % count]].tolist()
-            rows.append(Example(ids, [1] * len(ids)))
-        return rows
+            numbers.append(order[index % count])
+        return [Example(ids, [1] * len(ids)) for ids in self.text.take(numbers).tolist()]
 
     def steps_per_epoch(self, config: SFTConfig) -> int:
         return -(-len(self.train.rows) // config.batch_size)
@@ -173,10 +172,9 @@ def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
             where=str(path),
         )
 
-    text_NT, num_text = None, 0
+    text, num_text = None, 0
     if config.pretrain_data is not None:
-        length = min(config.pretrain_length, context or config.pretrain_length)
-        text_NT = pack_rows(tokenizer, read_text(config.pretrain_data), length)
+        text = open_rows(config.pretrain_data, tokenizer, model, config.pretrain_length)
         fraction = config.pretrain_fraction
         num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
     judge = None if config.reward_model is None else load_scalar(config.reward_model)
@@ -185,7 +183,7 @@ def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
         held_back = read_records(config.valid_data, Demonstration)
         note_overlap(records, held_back, config.valid_data)
         valid = encode(config.valid_data, held_back)
-    return _Data(encode(config.data, records), valid, text_NT, num_text, judge)
+    return _Data(encode(config.data, records), valid, text, num_text, judge)
 
 
 def _gradient(

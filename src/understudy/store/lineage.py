@@ -68,20 +68,33 @@ def _tree(store: Store, run: Path, indent: str, above: set[Path]) -> Iterator[st
     yield f"{indent}run {run} ({facts}, seed {record.get('seed')})"
     parents = {name: Path(path) for name, path in record.get("parents", {}).items()}
     for name, source in sorted(record.get("inputs", {}).items()):
-        found = dataset_of(store, source.get("sha256"))
-        if found is not None:
-            yield f"{indent}  {name}: dataset {found.line}"
-            yield f"{indent}    labelers: {_listed(found.labelers)}"
-            yield f"{indent}    prompts: {_listed(found.prompts)}"
-            yield f"{indent}    users: {_listed(found.users)}"
-        elif name in parents and (parents[name] / "run.json").is_file():
+        if "packed_from" in source:
+            yield f"{indent}  {name}: {source.get('path')}, packed from"
+            for number, file in enumerate(source["packed_from"], start=1):
+                yield from _source(store, f"{name} {number}", file, indent + "  ")
+        elif (
+            name in parents
+            and (parents[name] / "run.json").is_file()
+            and dataset_of(store, source.get("sha256")) is None
+        ):
             yield f"{indent}  {name}: {source.get('path')}, from"
             if parents[name] in above:
                 yield f"{indent}    run {parents[name]} (above)"
             else:
                 yield from _tree(store, parents[name], indent + "    ", {*above, run})
         else:
-            yield f"{indent}  {name}: {source.get('path')} (not from this store)"
+            yield from _source(store, name, source, indent)
+
+
+def _source(store: Store, name: str, source: dict[str, Any], indent: str) -> Iterator[str]:
+    found = dataset_of(store, source.get("sha256"))
+    if found is None:
+        yield f"{indent}  {name}: {source.get('path')} (not from this store)"
+        return
+    yield f"{indent}  {name}: dataset {found.line}"
+    yield f"{indent}    labelers: {_listed(found.labelers)}"
+    yield f"{indent}    prompts: {_listed(found.prompts)}"
+    yield f"{indent}    users: {_listed(found.users)}"
 
 
 def dataset_of(store: Store, sha256: str | None) -> DatasetFacts | None:
@@ -138,7 +151,11 @@ def models_that_used(folder: Path, hashes: set[str]) -> list[Path]:
     used = {
         run
         for run, record in records.items()
-        if any(source.get("sha256") in hashes for source in record.get("inputs", {}).values())
+        if any(
+            file.get("sha256") in hashes
+            for source in record.get("inputs", {}).values()
+            for file in (source, *source.get("packed_from", ()))
+        )
     }
     while True:
         later = {

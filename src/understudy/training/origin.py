@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -9,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from understudy.records.hub import is_dataset, saved_folder
+from understudy.records.names import MANIFEST, is_packed
 
 
 def describe_input(source: str | Path) -> dict[str, Any]:
-    """Path and content hash of a file or folder; the hash of any other name is None."""
+    """Path and content hash of a file or folder; the hash of any other name is None.
+
+    A folder of packed text is known by its manifest, which holds the hashes of the tokens and of
+    the files they are from.
+    """
     path = Path(source)
     if path.is_file():
         return {"path": str(source), "sha256": _file_hash(path)}
+    if is_packed(path):
+        manifest = path / MANIFEST
+        packed = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
+        return {"path": str(source), "sha256": _file_hash(manifest), "packed_from": packed}
     if path.is_dir():
         return {"path": str(source), "sha256": folder_hash(path)}
     folder = saved_folder(source)

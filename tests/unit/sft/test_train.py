@@ -144,10 +144,10 @@ def test_every_demonstration_and_text_row_once_per_epoch(config, tmp_path):
     for epoch in range(2):
         seen = [row for step in range(3) for row in data.batch(mixed, 3 * epoch + step)]
         assert sorted(map(id, seen)) == sorted(map(id, data.train.rows))
-    count = len(data.text_NT)
+    count = len(data.text)
     texts = [row.input_ids for step in range(count) for row in data.text_batch(mixed, step)]
     assert len(texts) == count * data.num_text
-    assert all(texts.count(row) == data.num_text for row in data.text_NT.tolist())
+    assert all(texts.count(row) == data.num_text for row in data.text.take(range(count)).tolist())
 
 
 def test_resume_is_exact_from_any_step(config):
