@@ -12,7 +12,7 @@ from understudy.commands.users import ForgetConfig, forget
 from understudy.records import Prompt, file_hash
 from understudy.store.engine import SQLITE_PRAGMAS
 from understudy.store.erasure import removal
-from understudy.store.lineage import lineage
+from understudy.store.lineage import lineage, models_that_used
 from understudy.store.maintenance import backup, check
 from understudy.store.prompts.log import Event, PromptLog
 from understudy.store.prompts.records import User
@@ -72,6 +72,23 @@ def test_a_models_lineage_leads_to_the_users(used) -> None:
     assert "users: 4: leaving, u0, u1, u2" in tree
     with pytest.raises(ValueError, match="is not in a run folder"):
         lineage(used.open_store(), used.folder)
+
+
+def test_packed_text_leads_to_the_files_that_it_is_from(used) -> None:
+    data = used.datasets / "demonstrations-training.jsonl"
+    make_run(used.runs / "packed", data)
+    path = used.runs / "packed" / "run.json"
+    record = json.loads(path.read_text())
+    record["inputs"] = {
+        "text": {"path": "pages", "sha256": "0", "packed_from": [record["inputs"]["data"]]}
+    }
+    path.write_text(json.dumps(record))
+    lines = lineage(used.open_store(), used.runs / "packed").splitlines()
+    assert lines[1] == "  text: pages, packed from"
+    assert lines[2].startswith("    text 1: dataset ds-")
+    assert "leaving" in lines[-1]
+    found = models_that_used(used.runs, {file_hash(data)})
+    assert [run.name for run in found] == ["packed", "ppo", "sft"]
 
 
 def test_forgetting_leaves_no_byte_and_names_what_was_made(used, backend: str) -> None:
