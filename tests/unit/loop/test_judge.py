@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.gateways import in_a_process, make_key
 from tests.judges import ScriptedJudge, serving
+from tests.stores import make_project
 
 from understudy.cli import main
 from understudy.evaluation.judge_prompt import DEFAULT
@@ -21,6 +23,7 @@ from understudy.records import (
     read_records,
     write_records,
 )
+from understudy.store.prompts.log import PromptLog
 
 NUM = 40
 
@@ -111,6 +114,23 @@ def test_both_orders_agreement_and_correction(files, tmp_path, monkeypatch) -> N
     assert "agreement with people on" in words
     assert f"{about['unreadable']} replies without a readable verdict" in words
     assert "secret" not in "".join(p.read_text() for p in tmp_path.iterdir())
+
+
+def test_ones_own_gateway_serves_as_judge_and_records_nothing(files, tmp_path, monkeypatch) -> None:
+    project = make_project("sqlite", tmp_path / "project")
+    monkeypatch.setenv(KEY_VARIABLE, make_key(project, "ann", requests_per_minute=10_000))
+    with serving(ScriptedJudge(longer)) as upstream:
+        where = ("--project", str(project.folder), "--upstream", upstream, "--name", "m")
+        process, url = in_a_process("serve", *where)
+        try:
+            judge(config(files, f"{url}/v1", tmp_path / "out"))
+        finally:
+            process.terminate()
+            process.communicate()
+    assert results(tmp_path / "out")["model_judge"]["people"]["agreement"]["rate"] == 1
+    log = PromptLog(project.log)
+    assert [event.kind for _, event in log.events()] == []
+    log.close()
 
 
 def test_a_budget_stops_it_and_the_same_command_goes_on(files, tmp_path) -> None:
