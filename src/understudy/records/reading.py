@@ -4,6 +4,7 @@ Keys that change what a row means (`label`, `system`, `tools`, `weight` and the 
 refused here for all shapes. Other keys are ignored and counted.
 """
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -130,6 +131,11 @@ def _records(
     found.shapes["an unknown shape" if shape is None else shape.name] += 1
     if shape is None:
         raise RecordError(_unknown(row, kind))
+    if kind is None and shape.kind is Prompt and (more := _responses_in(row, shape)):
+        raise RecordError(
+            f"this is a prompt with {', '.join(more)}, which no known shape reads (docs/records.md "
+            "lists them); rename the keys, or read the prompts alone with --kind prompts"
+        )
     found.ignored.update(_ignored(row, shape, kind or shape.kind))
     if (kind or shape.kind) is Demonstration and row.get("labeler_role") == "held_out":
         found.left_out[BY_HELD_OUT] += 1  # a demonstration does not say, and is learned from
@@ -193,6 +199,18 @@ def rows_of(row: Json, shape: Shape) -> list[Json]:
     return made
 
 
+_RESPONSES = re.compile(
+    r"(response|answer|completion|generation|output|chosen|rejected|candidate)s?([_\d]|$)|winner"
+)
+"""Names of keys that hold responses, or say which is better."""
+
+
+def _responses_in(row: Mapping[str, Any], shape: Shape) -> list[str]:
+    """Keys beside a prompt that would make it more than a prompt."""
+    keys = [str(key) for key, value in row.items() if not blank(value)]
+    return [key for key in keys if _RESPONSES.match(key) and key not in shape.keys | shape.reads]
+
+
 def _is_within(row: Json, key: str) -> bool:
     return "prompt" not in row or str(row[key]).strip() in str(row["prompt"])
 
@@ -221,6 +239,8 @@ def _ignored(row: Json, shape: Shape, kind: Any) -> list[str]:
     split = row.get("split")
     if split is not None and "split" in used and _split(split) is None:
         ignored.append(f"split {shortened(split)}")
+    if "source" in used and not isinstance(row.get("source"), str | None):
+        ignored.append("source")
     return ignored
 
 
@@ -229,11 +249,14 @@ def _split(value: Any) -> str | None:
 
 
 def _tidy(row: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
-    """Other conventions for splits and tags, converted to ours; drops unknown names of splits."""
+    """Other conventions for splits and tags, converted to ours; drops unknown names of splits and
+    sources."""
     if row.get("split") is not None and "split" in hints_of(kind):
         row = {**row, "split": _split(row["split"])}
     if "tags" in hints_of(kind) and not isinstance(row.get("tags"), Mapping | None):
         row = {**row, "tags": {"tags": row["tags"]}}
+    if "source" in hints_of(kind) and not isinstance(row.get("source"), str | None):
+        row = {key: value for key, value in row.items() if key != "source"}
     return row
 
 
@@ -271,8 +294,17 @@ def _missing(row: Mapping[str, Any], kind: Any) -> str:
 
 
 def _likeness(shape: Shape, keys: list[str]) -> float:
-    best = [max(_alike(key, name) for key in keys) for name in shape.keys]
-    return sum(alike for alike in best if alike > 0.6) / len(best)
+    """Mean likeness of a shape's keys to those of a row, each of which stands for one only."""
+    pairs = sorted(
+        ((_alike(key, name), key, name) for key in keys for name in shape.keys), reverse=True
+    )
+    found: dict[str, float] = {}
+    used: set[str] = set()
+    for alike, key, name in pairs:
+        if alike > 0.6 and key not in used and name not in found:
+            found[name] = alike
+            used.add(key)
+    return sum(found.values()) / len(shape.keys)
 
 
 def _alike(first: str, second: str) -> float:

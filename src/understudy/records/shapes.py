@@ -4,12 +4,13 @@
 those it reads optionally; `reading` decides what happens to the rest.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.records import trees
+from understudy.records import preferences, trees
 from understudy.records.convert import Json, RecordError, read_yes, shortened
+from understudy.records.preferences import TIE, list_of_objects, tiers_of
 from understudy.records.schema import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.turns import (
     Turns,
@@ -106,28 +107,10 @@ def _text_of(value: Any, name: str) -> Any:
     return text
 
 
-def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
-    """Tiers from one rank (1 is best) or score (highest is best) per response; equal ones tie."""
-    if not isinstance(values, list | tuple) or not all(map(_is_number, values)):
-        raise RecordError(
-            f"field '{name}' is {shortened(values)}; it must be a number per response"
-        )
-    levels = sorted(set(values), reverse=best_is_high)
-    return [[i for i, value in enumerate(values) if value == level] for level in levels]
-
-
-_HUGE = 1e300
-"""Above any score, and within a float's range; NaN is not below it."""
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < _HUGE
-
-
 def _read_pair(row: Json) -> list[Json]:
     """chosen and rejected, as responses or as whole conversations, as a ranking of two.
 
-    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores.
+    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores; a `tie` is one.
     """
     given = row.get("prompt")
     base = None if blank(given) else conversation(given)
@@ -148,6 +131,8 @@ def _read_pair(row: Json) -> list[Json]:
         if tiers == [[1], [0]]:
             raise RecordError(f"the scores {scores} contradict which response was chosen")
         made["scores"] = scores
+    if any(read_yes(row.get(key), key) for key in ("tie", "is_tie")):
+        made["tiers"] = TIE
     return [row | made]
 
 
@@ -264,7 +249,7 @@ def _read_alpaca_pair(row: Json) -> list[Json]:
 def _read_instances(row: Json) -> list[Json]:
     """Self-Instruct: an instruction with instances of an input and an output."""
     made = []
-    for number, instance in enumerate(_list_of_objects(row["instances"], "instances")):
+    for number, instance in enumerate(list_of_objects(row["instances"], "instances")):
         asked = {"instruction": row["instruction"], "input": instance.get("input")}
         name = {} if row.get("id") is None else {"id": f"{row['id']}-{number}"}
         made.append({"prompt": _asked(asked), "response": instance.get("output"), **name})
@@ -276,7 +261,7 @@ def _read_natural(row: Json) -> list[Json]:
     definition = row["Definition"]
     text = "\n".join(map(str, definition)) if isinstance(definition, list) else definition
     made = []
-    for number, instance in enumerate(_list_of_objects(row["Instances"], "Instances")):
+    for number, instance in enumerate(list_of_objects(row["Instances"], "Instances")):
         outputs = instance.get("output")
         right = outputs if isinstance(outputs, list) else [outputs]
         if not all(isinstance(output, str) for output in right):
@@ -298,15 +283,9 @@ def _read_natural_row(row: Json) -> list[Json]:
     return [row | {"prompt": _asked(asked), "response": row["targets"]}]
 
 
-def _list_of_objects(value: Any, name: str) -> Sequence[Json]:
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise RecordError(f"field '{name}' is {shortened(value)}; it must be a list of objects")
-    return value
-
-
 def _read_ultrafeedback(row: Json) -> list[Json]:
     """An instruction with the responses of several models and a score of each."""
-    completions = _list_of_objects(row["completions"], "completions")
+    completions = list_of_objects(row["completions"], "completions")
     scores = [item.get("overall_score") for item in completions]
     responses = [item.get("response") for item in completions]
     tiers = tiers_of(scores, "completions.overall_score", best_is_high=True)
@@ -389,7 +368,7 @@ def _labelled(shape: Shape) -> Shape:
     )
 
 
-_SCORES = "margin score_chosen score_rejected"
+_SCORES = "margin score_chosen score_rejected tie is_tie"
 _ALPACA = "input context history"
 _UNLABELLED: tuple[Shape, ...] = (
     _shape("K responses with tiers", Ranking, "prompt responses tiers", convert=_read_ranks),
@@ -425,6 +404,13 @@ _UNLABELLED: tuple[Shape, ...] = (
         convert=_read_pair,
     ),
     _shape(
+        "question/chosen/rejected",
+        Ranking,
+        "question chosen rejected",
+        reads=_SCORES,
+        convert=lambda row: _read_pair(row | {"prompt": row["question"]}),
+    ),
+    _shape(
         "chosen/rejected conversations",
         Ranking,
         "chosen rejected",
@@ -436,6 +422,54 @@ _UNLABELLED: tuple[Shape, ...] = (
         Ranking,
         "input preferred_output non_preferred_output",
         convert=_read_preferred,
+    ),
+    _shape("SHP", Ranking, "history human_ref_A human_ref_B labels", convert=preferences.shp),
+    _shape(
+        "PKU-SafeRLHF",
+        Ranking,
+        "prompt response_0 response_1 better_response_id",
+        convert=preferences.safe_rlhf,
+    ),
+    _shape(
+        "WebGPT comparisons",
+        Ranking,
+        "question answer_0 answer_1 score_0 score_1",
+        convert=preferences.webgpt,
+    ),
+    _shape(
+        "HelpSteer3",
+        Ranking,
+        "context response1 response2 overall_preference",
+        convert=preferences.helpsteer3,
+    ),
+    _shape(
+        "HelpSteer2",
+        Ranking,
+        "prompt response helpfulness",
+        convert=preferences.helpsteer2,
+        whole=True,
+    ),
+    _shape("Nectar", Ranking, "prompt answers", convert=preferences.nectar),
+    _shape("rated generations", Ranking, "prompt generations ratings", convert=preferences.rated),
+    _shape(
+        "rated generations",
+        Ranking,
+        "instruction generations ratings",
+        convert=preferences.rated,
+    ),
+    _shape(
+        "Chatbot Arena",
+        Ranking,
+        "conversation_a conversation_b winner",
+        convert=preferences.arena,
+    ),
+    _shape(
+        "Chatbot Arena",
+        Ranking,
+        "prompt response_a response_b",
+        reads="winner winner_model_a winner_model_b winner_tie",
+        convert=preferences.arena_columns,
+        when=preferences.has_winner,
     ),
     _shape("UltraFeedback", Ranking, "instruction completions", convert=_read_ultrafeedback),
     _shape("LLMBar", Ranking, "input output_1 output_2 label", convert=_read_two_outputs),
@@ -482,6 +516,12 @@ _UNLABELLED: tuple[Shape, ...] = (
         "prompt response",
         reads="completion",
         convert=_read_response,
+    ),
+    _shape(
+        "question/response",
+        Demonstration,
+        "question response",
+        convert=lambda row: _read_response(row | {"prompt": row["question"]}),
     ),
     _shape("prompt/completion", Demonstration, "prompt completion", convert=_read_response),
     _shape("prompts", Prompt, "messages", convert=_read_open_messages, when=_asks_last),

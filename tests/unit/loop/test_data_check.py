@@ -100,7 +100,8 @@ def test_a_file_of_no_known_shape_is_told_which_keys_would_do(tmp_path, capsys):
     path = write(tmp_path / "d.jsonl", {"question": "a", "answer": "b"})
     assert main(["data", "check", str(path)]) == 2
     captured = capsys.readouterr()
-    assert "BAD line 1: the keys are question, answer; docs/records.md lists" in captured.out
+    assert "BAD line 1: field 'response' is missing for the nearest shape, " in captured.out
+    assert "the keys are question, answer; docs/records.md lists" in captured.out
     assert (
         "no row has a known shape. Rename its keys to those of one, such as prompt" in captured.err
     )

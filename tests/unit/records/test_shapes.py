@@ -92,6 +92,32 @@ def test_demonstrations(row, tmp_path):
                 {"response": "b", "overall_score": 6.5, "annotations": {"Rating": "N/A"}},
             ],
         },
+        {"system": "", "question": "x", "chosen": "a", "rejected": "b"},
+        {"history": "x", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_ratio": 2.0},
+        {"prompt": "x", "response_0": "a", "response_1": "b", "better_response_id": 0},
+        {
+            "question": {"full_text": "x", "id": "q"},
+            **{"answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": -0.5},
+        },
+        {"context": [USER], "response1": "a", "response2": "b", "overall_preference": -2},
+        {
+            "prompt": HH,
+            "answers": [{"answer": "a", "rank": 1.0}, {"answer": "b", "rank": 2.0}],
+            "source": ["sharegpt"],
+        },
+        {"instruction": "x", "generations": ["a", "b"], "ratings": [4.0, 2.0]},
+        {
+            "conversation_a": [USER, ANSWER],
+            "conversation_b": [USER, OTHER],
+            "winner": "model_a",
+            "judge": "person_1",
+        },
+        {
+            "prompt": '["x"]',
+            "response_a": '["a"]',
+            "response_b": '["b"]',
+            **{"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0},
+        },
     ],
 )
 def test_rankings(row, tmp_path):
@@ -190,6 +216,53 @@ def test_equal_scores_tie_and_margins_are_scores(tmp_path):
     assert both.pairs() == [(0, 1)]
 
 
+def test_ties_and_second_places_of_the_public_sets(tmp_path):
+    chat = {"conversation_a": [USER, ANSWER], "conversation_b": [USER, OTHER]}
+    table = {"prompt": ["x", "y"], "response_a": ["c", "a"], "response_b": ["c", "b"]}
+    found = read(
+        tmp_path,
+        Ranking,
+        chat | {"winner": "tie (bothbad)"},
+        chat | {"winner": "model_b"},
+        table | {"winner": "model_b"},
+        {"context": [USER], "response1": "a", "response2": "b", "overall_preference": 0},
+        {"context": [USER], "response1": "a", "response2": "b", "overall_preference": 3},
+        {"history": "x", "human_ref_A": "a", "human_ref_B": "b", "labels": "0"},
+        {"prompt": "x", "chosen": "a", "rejected": "b", "is_tie": True},
+    )
+    tied, second = ((0, 1),), ((1,), (0,))
+    assert [r.tiers for r in found] == [tied, second, second, tied, second, second, tied]
+    assert turns(found[2].prompt) == [("user", "x"), ("assistant", "c"), ("user", "y")]
+    assert found[4].scores == (0.0, 3.0)
+
+
+def test_rated_rows_of_one_prompt_make_a_ranking(tmp_path):
+    """HelpSteer2: a response of low helpfulness is not a demonstration unless one says so."""
+    rows = [
+        {"prompt": "x", "response": text, "helpfulness": value, "verbosity": 1}
+        for text, value in (("a", 4), ("b", 1))
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = [record for _, record in read_found(path, None, Found())]
+    assert (found.responses, found.pairs(), found.scores) == (("a", "b"), [(0, 1)], (4.0, 1.0))
+    assert len(read(tmp_path, Demonstration, *rows)) == 2
+    path.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(RecordError, match="no prompt has two to compare; --kind demonstrations"):
+        list(read_found(path, None, Found()))
+
+
+@pytest.mark.parametrize(
+    "more", [{"responses": ["a", "b"], "best": 1}, {"answers_x": 1, "answer_1": "b"}, {"winner": 2}]
+)
+def test_a_prompt_with_responses_that_nobody_can_read_is_not_taken_for_a_prompt(more, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "x"} | more) + "\n")
+    with pytest.raises(RecordError, match=r"which no known shape reads .* --kind prompts"):
+        list(read_found(path, None, Found()))
+    assert [p.prompt for p in read(tmp_path, Prompt, {"prompt": "x"} | more)] == ["x"]
+
+
 def test_three_people_make_three_rankings(tmp_path):
     row = {"instruction": "x", "input": "z", "response1": "a", "response2": "b"}
     people = {"annotator1": 1, "annotator2": 2, "annotator3": 0}
@@ -268,6 +341,25 @@ def test_turns_of_weight_0_are_context(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "row", "message"),
     [
+        (
+            Ranking,
+            {"history": "x", "human_ref_A": "a", "human_ref_B": "b", "labels": 2},
+            "'labels' is 2; it must be one of 1, 0",
+        ),
+        (
+            Ranking,
+            {
+                "conversation_a": [USER, ANSWER, USER, ANSWER],
+                "conversation_b": [USER, OTHER, USER, ANSWER],
+                "winner": "model_a",
+            },
+            "'conversation_a' and 'conversation_b' differ before the last response",
+        ),
+        (
+            Ranking,
+            {"prompt": "x", "response_a": "a", "response_b": "b", "winner_model_a": 0},
+            "exactly one of the fields",
+        ),
         (Demonstration, {"messages": []}, "ends with the assistant's"),
         (Demonstration, {"messages": [USER, USER]}, "ends with the assistant's"),
         (Demonstration, {"messages": [USER, ANSWER | {"content": None}]}, "must be text"),
