@@ -1,12 +1,15 @@
-"""A whole copy of a sharded policy on each rank, for rollouts.
+"""Copies of a sharded policy for rollouts: a whole one on each rank, or one that several ranks hold
+together, each a part of every layer.
 
 Sampling straight from the shards would gather the whole model for every token, and ranks whose
 responses differ in length would deadlock. The copy receives the policy's weights before each
-rollout, a layer at a time, and then samples without communication, through the same engine as one
-process.
+rollout, a layer at a time, and its memory is free until the next. It samples through the same
+engine as one process; ranks that share a copy draw the same tokens and only sum activations.
 """
 
 import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,35 +18,52 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from understudy.models.policies import Policy
-from understudy.models.sharding import compute, is_sharded
+from understudy.models.sharding import blocks_of, compute, is_sharded
+from understudy.models.splitting import SplitLinear, split, split_weights
 from understudy.models.trunk import device_of
 
 PARITY = 1e-4
 """Largest allowed difference between the copy's and the policy's log-probs of a few tokens."""
+SPLIT_BF16_PARITY = 0.2
+"""The same in bf16 where ranks share a copy, since partial sums are rounded."""
 
 
 class Replica:
     """A policy's unsharded weights; the policy itself if it is not sharded."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.model = unsharded(policy) if is_sharded(policy) else policy
+    def __init__(self, policy: Policy, group: dist.ProcessGroup | None = None) -> None:
+        """`group` are the ranks that share a copy; None for a whole one."""
+        self.model = unsharded(policy, group) if is_sharded(policy) else policy
         self.version = 0
         """Number of calls of `sync`."""
+        self.ranks = 1 if group is None else group.size()
+        """Ranks that share a copy."""
 
-    @torch.no_grad()
-    def sync(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> None:
-        """Copy the policy's weights, and check the copy on a few tokens. Collective.
+    @contextmanager
+    def synced(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> Iterator[Policy]:
+        """The policy to sample from, with the current weights, which are given up after the block.
+        Collective.
 
-        RuntimeError, on all ranks, if the copy's weights differ from the shards in any bit, or its
-        log-probs of the tokens from the policy's.
+        They are checked first: RuntimeError, on all ranks, if the copy's weights differ from the
+        shards in any bit, or its log-probs of the given tokens from the policy's.
         """
         self.version += 1
-        if not is_sharded(policy):
+        if self.model is policy:
+            yield policy
             return
+        hold(self.model)
+        self._sync(policy, ids_BT, mask_BT)
+        yield self.model
+        release(self.model)
+
+    @torch.no_grad()
+    def _sync(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> None:
         copy_weights(policy.model, self.model.model)
-        found, expected = checksum(self.model), checksum(policy)
+        kinds = {name: weight.dtype for name, weight in self.model.named_parameters()}
+        found, expected = checksum(self.model), checksum(policy, kinds)
         wrong = torch.tensor([int(found != expected)], device=ids_BT.device)
         dist.all_reduce(wrong, dist.ReduceOp.MAX)
         if wrong.item():
@@ -55,19 +75,32 @@ class Replica:
         there_BT, _ = compute(policy.model, policy.logprobs, ids_BT, mask_BT)
         worst = (here_BT - there_BT).abs().max()
         dist.all_reduce(worst, dist.ReduceOp.MAX)
-        if not float(worst) < PARITY:
+        if not float(worst) < (SPLIT_BF16_PARITY if policy.bf16 and self.ranks > 1 else PARITY):
             raise RuntimeError(
                 f"version {self.version} of the rollout weights gives log-probs that are "
                 f"{float(worst):.2g} from the policy's; nothing was sampled"
             )
 
 
-def unsharded(policy: Policy) -> Policy:
-    """A frozen whole model like a sharded policy, whose weights are yet to be set."""
+def unsharded(policy: Policy, group: dist.ProcessGroup | None = None) -> Policy:
+    """A frozen model like a sharded policy, whose weights are yet to be set and have no memory:
+    whole, or this rank's part of one that `group` holds.
+
+    With bf16 the linear maps of its layers hold the rounded weights, which a pass multiplies with.
+    """
     model, config = policy.model, copy.deepcopy(policy.config)
     with torch.device("meta"):
         whole = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
-    whole.to_empty(device=device_of(policy))
+    if group is not None:
+        split(whole, config.model_type, group)
+    if policy.bf16:
+        for block in blocks_of(whole):
+            for module in block.modules():
+                if isinstance(module, nn.Linear | Conv1D | SplitLinear):
+                    module.to(torch.bfloat16)
+    for module in whole.modules():
+        module.to_empty(device=device_of(policy), recurse=False)
+        release(module)
     whole.tie_weights()  # each name has got storage of its own
     buffers = dict(model.named_buffers())
     for name, buffer in whole.named_buffers():
@@ -77,10 +110,23 @@ def unsharded(policy: Policy) -> Policy:
     return found
 
 
+def hold(model: nn.Module) -> None:
+    """Give a copy's weights memory, without numbers."""
+    for weight in model.parameters():
+        weight.untyped_storage().resize_(weight.nbytes)
+
+
+def release(model: nn.Module) -> None:
+    """Free the memory of a copy's weights."""
+    for weight in model.parameters():
+        weight.untyped_storage().resize_(0)
+
+
 @torch.no_grad()
 def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
     """Copy the shards' weights into an unsharded model, one layer at a time. Collective."""
     target, done = dict(replica.named_parameters()), set()
+    parts = {full: (module, name) for full, module, name in split_weights(replica)}
     for prefix, module in policy.named_modules():
         if not isinstance(module, FSDPModule):
             continue
@@ -89,29 +135,40 @@ def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
         for name, parameter in unit.named_parameters():
             key = f"{prefix}.{name}".lstrip(".")
             if not isinstance(parameter, DTensor) and key not in done:
-                target[key].copy_(parameter)
+                owner, own = parts.get(key, (None, ""))
+                target[key].copy_(parameter if owner is None else owner.part(own, parameter))
                 done.add(key)
         unit.reshard()
     assert done == set(target), "a weight belongs to no layer"
 
 
 @torch.no_grad()
-def checksum(model: nn.Module) -> int:
-    """The sum of all weights' bits as integers: independent of order, so the shards' sums add up to
-    it. Collective for a sharded model."""
-    total, mesh = 0, None
-    for parameter in model.parameters():
-        local: Tensor = parameter
+def checksum(policy: Policy, kinds: Mapping[str, torch.dtype] | None = None) -> int:
+    """The sum of all weights' bits as integers: independent of order, so that of parts adds up to
+    it. `kinds` are the types to round weights to, by name. Collective for a sharded or split
+    policy."""
+    sums: dict[dist.ProcessGroup | None, int] = {None: 0}
+    parts = {name: module.group for name, module, _ in split_weights(policy.model)}
+    for name, parameter in policy.named_parameters():
+        group, local = parts.get(name), parameter.detach()
         if isinstance(parameter, DTensor):
-            local, mesh = parameter.to_local(), parameter.device_mesh
-        if local.numel():
-            kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[local.element_size()]
-            total += int(local.contiguous().view(kind).sum(dtype=torch.int64))
-    if mesh is not None:
-        mine = torch.tensor([_wrapped(total)], device=next(model.parameters()).device)
-        dist.all_reduce(mine, group=mesh.get_group(mesh.ndim - 1))  # replicas hold the same bits
-        total = int(mine.item())
-    return _wrapped(total) % 2**64
+            mesh, local = parameter.device_mesh, parameter.to_local()
+            group = mesh.get_group(mesh.ndim - 1)  # replicas hold the same bits
+        local = local if kinds is None else local.to(kinds[name])
+        sums[group] = sums.get(group, 0) + _bits(local)
+    whole = sums.pop(None)
+    for group, mine in sums.items():
+        total = torch.tensor([_wrapped(mine)], device=device_of(policy))
+        dist.all_reduce(total, group=group)
+        whole += int(total.item())
+    return _wrapped(whole) % 2**64
+
+
+def _bits(tensor: Tensor) -> int:
+    if not tensor.numel():
+        return 0
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return int(tensor.contiguous().view(kind).sum(dtype=torch.int64))
 
 
 def _wrapped(number: int) -> int:

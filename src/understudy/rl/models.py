@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch.distributed import ProcessGroup
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.engines.replica import Replica
@@ -14,6 +15,7 @@ from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.policies import Policy, check_computes, load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
+from understudy.models.splitting import check_split
 from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import ALONE, Ranks
 
@@ -53,14 +55,21 @@ class Models:
 def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Models:
     """The networks from the run's inputs, sharded over the ranks. Collective."""
     with ranks.together():
-        models = _load_models(config, stage, ranks)
+        ranks.check_groups(config.rollout_ranks, "rollout_ranks")
+    group = ranks.group(config.rollout_ranks)
+    with ranks.together():
+        models = _load_models(config, stage, ranks, group)
     if ranks.world > 1:
         check_computes(config.model, models.policy)
     return models
 
 
-def _load_models(config: RolloutSettings, stage: str, ranks: Ranks) -> Models:
+def _load_models(
+    config: RolloutSettings, stage: str, ranks: Ranks, group: ProcessGroup | None
+) -> Models:
     policy, tokenizer = load_policy(config.model, mesh=ranks.mesh)
+    if group is not None:
+        check_split(policy.config, group.size(), "rollout_ranks")
     add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
     place(policy, config)
     scorers = []
@@ -81,7 +90,7 @@ def _load_models(config: RolloutSettings, stage: str, ranks: Ranks) -> Models:
         reference=reference,
         reward_model=reward_model,
         members=tuple(members),
-        replica=Replica(policy),
+        replica=Replica(policy, group),
         tokenizer=tokenizer,
         stage=stage,
         ranks=ranks,

@@ -112,44 +112,52 @@ def sample(
     """One response to each prompt, from the policy's live weights; `replica` first gathers sharded
     weights.
 
-    Each rank samples responses to its share of the prompts, dealt out longest first, and every rank
-    receives all responses. A token's noise depends on its episode only, so they equal those of one
-    process.
+    Each rank, or each group of ranks that share a copy, samples responses to its share of the
+    prompts, dealt out longest first, and every rank receives all responses. A token's noise depends
+    on its episode only, so they equal those of one process.
     """
     device = device_of(policy)
-    if replica is not None:
-        first_BT, mask_BT = pad(prompt_ids[:PARITY_PROMPTS], pad_id)
-        replica.sync(policy, first_BT.to(device), mask_BT.to(device))
+    replica = Replica(policy) if replica is None else replica
+    first_BT, mask_BT = pad(prompt_ids[:PARITY_PROMPTS], pad_id)
     order = sorted(range(len(prompt_ids)), key=lambda i: (-len(prompt_ids[i]), i))
     mine = list(range(len(prompt_ids)))
-    if ranks.data_world > 1:
-        mine = order[ranks.data_rank :: ranks.data_world]
-    generations = generate(
-        policy if replica is None else replica.model,
-        [prompt_ids[i] for i in mine],
-        max_new_tokens=max_response_tokens,
-        temperature=temperature,
-        seed=seed,
-        keys=[keys[i] for i in mine],
-        stop_ids=stop_ids,
-        pad_id=pad_id,
-        slots=slots,
-    )
+    if ranks.world > replica.ranks:
+        mine = order[ranks.rank // replica.ranks :: ranks.world // replica.ranks]
+    with replica.synced(policy, first_BT.to(device), mask_BT.to(device)) as model:
+        generations = generate(
+            model,
+            [prompt_ids[i] for i in mine],
+            max_new_tokens=max_response_tokens,
+            temperature=temperature,
+            seed=seed,
+            keys=[keys[i] for i in mine],
+            stop_ids=stop_ids,
+            pad_id=pad_id,
+            slots=slots,
+        )
     if ranks.world > 1:
-        generations = _gathered(mine, generations, ranks)
+        generations = _gathered(mine, generations, ranks, replica.ranks)
     return Episodes.sampled(prompt_ids, generations, pad_id, device)
 
 
 def _gathered(
-    mine: Sequence[int], generations: Sequence[Generation], ranks: Ranks
+    mine: Sequence[int], generations: Sequence[Generation], ranks: Ranks, sharing: int
 ) -> list[Generation]:
-    """All ranks' responses, in the prompts' order; log-probs are sent as their bits."""
+    """All responses, in the prompts' order; log-probs are sent as their bits. RuntimeError, on all
+    ranks, if of `sharing` ranks with one copy some drew others."""
     rows = [
         [index, int(one.finished), *one.ids, *_bits(one.logprobs)]
         for index, one in zip(mine, generations, strict=True)
     ]
+    every = ranks.gather_rows(rows)
+    for number, part in enumerate(every):
+        if part != every[number - number % sharing]:
+            raise RuntimeError(
+                f"ranks {number - number % sharing} and {number} share a rollout copy but drew "
+                "different responses; nothing was learned from them"
+            )
     found = {}
-    for index, finished, *rest in (row for part in ranks.gather_rows(rows) for row in part):
+    for index, finished, *rest in (row for part in every[::sharing] for row in part):
         half = len(rest) // 2
         found[index] = Generation(rest[:half], _floats(rest[half:]), bool(finished))
     return [found[index] for index in range(len(found))]

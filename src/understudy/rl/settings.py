@@ -58,12 +58,15 @@ class RolloutSettings(TrainerSettings):
     """Factor on the variance of the members' scores (Coste et al. 2023, with PPO)."""
     rollout_slots: int = 256
     """Responses sampled side by side; changes memory and speed, not the result."""
+    rollout_ranks: int = 1
+    """Neighbouring processes that hold one rollout copy of the policy together, each a part of every
+    layer; changes memory and traffic, not the result."""
 
     def __post_init__(self) -> None:
         TrainerSettings.__post_init__(self)
         for name in (
             *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
-            *("rollout_slots", "judge_patience"),
+            *("rollout_slots", "rollout_ranks", "judge_patience"),
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

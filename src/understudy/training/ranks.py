@@ -131,7 +131,7 @@ class Ranks:
         return x
 
     def gather_rows(self, rows: Sequence[Sequence[int]]) -> list[list[list[int]]]:
-        """Every data rank's rows of integers, by data rank; rows may differ in number and length.
+        """Every rank's rows of integers, in rank order; rows may differ in number and length.
 
         They are sent as one tensor, preceded by their lengths and padded with -1.
         """
@@ -147,8 +147,25 @@ class Ranks:
         dist.all_gather(every, mine.to(self.device))
         return [
             [row[1 : 1 + row[0]] for row in table.tolist() if row[0] >= 0]
-            for table in every[:: self.tensor]
+            for table in every
         ]
+
+    def check_groups(self, size: int, setting: str) -> None:
+        """ValueError if the ranks do not divide into groups of `size`."""
+        if self.world == 1 < size:
+            raise ValueError(
+                f"{setting} is {size}, which needs as many processes; start them with: understudy "
+                f"launch --cards {size} -- ..."
+            )
+        if self.world % size:
+            raise ValueError(
+                f"{setting} is {size}, which does not divide the {self.world} processes; choose a "
+                "divisor"
+            )
+
+    def group(self, size: int) -> dist.ProcessGroup | None:
+        """The group of `size` neighbouring ranks that this one belongs to; None for 1. Collective."""
+        return dist.new_subgroups(size)[0] if size > 1 else None
 
     def from_all(self, value: Any) -> list[Any]:
         """JSON data of every rank, in rank order, on all ranks."""
