@@ -82,6 +82,8 @@ MANY["grpo-fp32"] = dict(episodes=80, dtype="float32", activation_checkpointing=
 MANY["raft"] = dict(episodes=160, inner_epochs=2)
 MANY["sft-bf16"] = dict(kind="llama", dropout=0.0, dtype="float32", bf16=True)
 """What the slow test runs, for 20 steps or more."""
+SEVERAL = {"ppo-fp64": dict(rollout_ranks=2, cpu_offload=True)}
+"""Settings that only several ranks get, and that change no result."""
 GROUPS = {
     "rloo": (RLOOConfig, train_rloo),
     "grpo": (GRPOConfig, train_grpo),
@@ -157,7 +159,8 @@ def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
 def main(folder: Path, which: str, replicas: int) -> None:
     ranks = join_ranks()
     for name, case in {"few": FEW, "more": MORE, "many": MANY}[which].items():
-        train(folder, folder / f"several-{name}", name, case | dict(replicas=replicas))
+        case |= dict(replicas=replicas) | SEVERAL.get(name, {})
+        train(folder, folder / f"several-{name}", name, case)
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(True))
 
 

@@ -57,7 +57,8 @@ def copied(kind: str, sharing: int, ranks, bf16: bool = False) -> dict:
             "checksum": bf16 or checksum(model) == checksum(policy) == checksum(plain),
             "answers": answers(model) == answers(plain),
             "tied": model.head.weight_VD is model.model.get_input_embeddings().weight,
-            "share": sum(p.nbytes for p in here.values()) / sum(p.nbytes for p in plain.parameters()),
+            "share": sum(p.nbytes for p in here.values())
+            / sum(p.nbytes for p in plain.parameters()),
         }
     found["held"] = sum(p.untyped_storage().nbytes() for p in here.values())
     return found | {"version": replica.version}

@@ -34,14 +34,15 @@ def test_a_whole_copy_in_bf16_rounds_as_the_policy_does(found):
         assert rank["bf16-1"]["equal"]
         assert rank["bf16-1"]["answers"]
         assert rank["bf16-1"]["share"] < 0.85, "the layers take half; embeddings and head do not"
-        assert rank["bf16-2"]["share"] < 0.7 
+        assert rank["bf16-2"]["share"] < 0.7
 
 
 @pytest.mark.parametrize("sharing", [1, 2])
 def test_one_flipped_bit_on_one_rank_stops_all(found, sharing):
     for rank in found:
-        assert "version 1 of the rollout weights differs from the policy's" in (
-            rank[f"flipped-{sharing}"]
+        assert (
+            "version 1 of the rollout weights differs from the policy's"
+            in (rank[f"flipped-{sharing}"])
         )
 
 

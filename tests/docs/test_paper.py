@@ -26,7 +26,14 @@ TRAINERS = {"SFTConfig": "sft.md", "RewardConfig": "reward.md", "PPOConfig": "pp
 NO_CHOICE = {
     *("micro_batch_tokens", "rollout_slots", "save_every", "device", "activation_checkpointing"),
     *("lora_alpha", "tensorboard", "track", "seed", "resume", "overwrite", "keep_checkpoints"),
-    *("replicas", "judge_patience", "ensemble_rule", "ensemble_penalty"),
+    *(
+        "replicas",
+        "rollout_ranks",
+        "cpu_offload",
+        "judge_patience",
+        "ensemble_rule",
+        "ensemble_penalty",
+    ),
 }
 """Settings that change memory, speed or bookkeeping, or nothing unless another one is given."""
 

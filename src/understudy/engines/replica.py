@@ -84,20 +84,11 @@ class Replica:
 
 def unsharded(policy: Policy, group: dist.ProcessGroup | None = None) -> Policy:
     """A frozen model like a sharded policy, whose weights are yet to be set and have no memory:
-    whole, or this rank's part of one that `group` holds.
-
-    With bf16 the linear maps of its layers hold the rounded weights, which a pass multiplies with.
-    """
+    whole, or this rank's part of one that `group` holds."""
     model, config = policy.model, copy.deepcopy(policy.config)
     with torch.device("meta"):
         whole = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
-    if group is not None:
-        split(whole, config.model_type, group)
-    if policy.bf16:
-        for block in blocks_of(whole):
-            for module in block.modules():
-                if isinstance(module, nn.Linear | Conv1D | SplitLinear):
-                    module.to(torch.bfloat16)
+    as_copy(whole, config.model_type, group, policy.bf16)
     for module in whole.modules():
         module.to_empty(device=device_of(policy), recurse=False)
         release(module)
@@ -108,6 +99,18 @@ def unsharded(policy: Policy, group: dist.ProcessGroup | None = None) -> Policy:
     found = Policy(whole.requires_grad_(False).eval(), policy.stop_ids)
     found.bf16 = policy.bf16
     return found
+
+
+def as_copy(model: nn.Module, model_type: str, group: dist.ProcessGroup | None, bf16: bool) -> None:
+    """Turn a network without storage into a rollout copy, or this rank's part of one.
+
+    With bf16 the linear maps of its layers hold the rounded weights, which a pass multiplies with.
+    """
+    if group is not None:
+        split(model, model_type, group)
+    for module in (one for block in blocks_of(model) for one in block.modules()):
+        if bf16 and isinstance(module, nn.Linear | Conv1D | SplitLinear):
+            module.to(torch.bfloat16)
 
 
 def hold(model: nn.Module) -> None:

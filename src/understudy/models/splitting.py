@@ -139,17 +139,35 @@ def _feed_forward_size(config: Any) -> int:
 
 def split(model: nn.Module, model_type: str, group: dist.ProcessGroup) -> None:
     """Keep this rank's part of every layer, in place; `check_split` has passed."""
+    parents = set()
+    for path, rows in list(_maps_of(model, model_type)):
+        owner, _, name = path.rpartition(".")
+        parent = model.get_submodule(owner)
+        pieces = 3 if name == "c_attn" else 1
+        setattr(parent, name, SplitLinear(getattr(parent, name), rows, pieces, group))
+        parents.add(parent)
+    for parent in parents:
+        for count in _COUNTS:
+            if hasattr(parent, count):
+                setattr(parent, count, getattr(parent, count) // group.size())
+
+
+def divided_weights(model: nn.Module, model_type: str) -> Iterator[str]:
+    """The names of the weights that `split` divides."""
+    for path, rows in _maps_of(model, model_type):
+        yield f"{path}.weight"
+        if not rows:
+            yield f"{path}.bias"
+
+
+def _maps_of(model: nn.Module, model_type: str) -> Iterator[tuple[str, bool]]:
+    """The linear maps to split, and whether their inputs are."""
     columns, rows = _PLANS[model_type]
-    for block in blocks_of(model):
-        for parent in block.modules():
-            maps = [name for name, _ in parent.named_children() if name in (*columns, *rows)]
-            for name in maps:
-                pieces = 3 if name == "c_attn" else 1
-                whole = getattr(parent, name)
-                setattr(parent, name, SplitLinear(whole, name in rows, pieces, group))
-            for count in _COUNTS if maps else ():
-                if hasattr(parent, count):
-                    setattr(parent, count, getattr(parent, count) // group.size())
+    inside = {id(module) for block in blocks_of(model) for module in block.modules()}
+    for path, module in model.named_modules():
+        name = path.rpartition(".")[2]
+        if id(module) in inside and name in (*columns, *rows):
+            yield path, name in rows
 
 
 def split_weights(model: nn.Module) -> Iterator[tuple[str, SplitLinear, str]]:

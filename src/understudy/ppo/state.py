@@ -33,7 +33,7 @@ from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.models.sharding import fill
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.update import Learners
-from understudy.rl.models import Models
+from understudy.rl.models import Models, offload_learner
 from understudy.training.steps import Learner
 
 
@@ -115,6 +115,9 @@ def new_state(config: PPOConfig, models: Models, critic: ScalarModel) -> State:
         for name, parameter in models.policy.named_parameters()
         if config.ema > 0 and parameter.requires_grad
     }
+    offload_learner(models, "policy", learners.policy)
+    offload_learner(models, "critic", learners.critic)
+    models.offload.owners["average"] = average.values
     return State(learners, average, config.beta)
 
 

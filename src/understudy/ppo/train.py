@@ -110,9 +110,11 @@ def train_ppo(config: PPOConfig) -> Path:
             logged |= timings(config, started, sampled, scored)
             state.beta = _next_beta(config, state.beta, kl)
             logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1, watch)
+            models.offload.only("update")  # what is saved
             steps.done(named("ppo", logged))
 
     # 10. Save the averaged policy; with a judge, the policy that it saw at its best evaluation.
+    models.offload.only("update")
     policy = averaged_policy(state)
     if watch is not None:
         watch.restore_best(policy)
@@ -131,6 +133,7 @@ def _update(
     iteration: int,
 ) -> Metrics:
     """All minibatches of an iteration, and the moving average after each."""
+    models.offload.only("update")
     rate = constant_with_warmup(config.warmup_iterations)(iteration)
     set_lr(state.learners.policy.optimizer, config.lr * rate)
     set_lr(state.learners.critic.optimizer, config.critic_lr * rate)

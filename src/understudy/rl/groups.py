@@ -14,7 +14,7 @@ from understudy.models.policies import Policy, save_policy
 from understudy.rl.episodes import Episodes
 from understudy.rl.holdout import evaluate_if_due
 from understudy.rl.metrics import named, results, shape, timings
-from understudy.rl.models import Models, load_models
+from understudy.rl.models import Models, load_models, offload_learner
 from understudy.rl.prompts import read_both
 from understudy.rl.rollout import roll_out, score_episodes
 from understudy.rl.scores import check_finite, scores_of
@@ -73,6 +73,7 @@ def train_on_groups(
 
     # 2. Optimiser; load the newest checkpoint.
     learner = Learner.of(models.policy, config.lr)
+    offload_learner(models, "policy", learner)
     watch = open_watch(config, models, judge)
     state = Watched(learner, watch)
     steps = Steps(run, state, config.num_iterations, config.save_every, unit="iteration")
@@ -107,6 +108,7 @@ def train_on_groups(
             # 6. Log, evaluate, save.
             logged |= shape(episodes) | timings(config, started, sampled, scored)
             logged |= evaluate_if_due(run, config, models, held_out, steps.step + 1, watch)
+            models.offload.only("update")  # what is saved
             steps.done(named(stage, logged))
 
     # 7. Save the policy: the last, or the best by the judge.

@@ -1,8 +1,11 @@
 """The networks of a trainer that samples from the policy."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from torch.distributed import ProcessGroup
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -13,11 +16,20 @@ from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
+from understudy.models.offload import Offload, Tensors
 from understudy.models.policies import Policy, check_computes, load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.models.splitting import check_split
 from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import ALONE, Ranks
+from understudy.training.steps import Learner
+
+PHASES = {
+    "rollout": ("policy",),
+    "score": ("policy", "reference", "reward models", "critic"),
+    "update": ("policy", "policy's moments", "critic", "critic's moments", "average"),
+}
+"""What each phase of an iteration needs (`cpu_offload`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +52,8 @@ class Models:
     """The trainer's name, from which its random numbers and its metrics have theirs."""
     ranks: Ranks = ALONE
     """The processes over which weights and passes are divided."""
+    offload: Offload = field(default_factory=Offload, repr=False)
+    """What waits in the machine's memory."""
 
     @property
     def pad_id(self) -> int:
@@ -94,6 +108,7 @@ def _load_models(
         tokenizer=tokenizer,
         stage=stage,
         ranks=ranks,
+        offload=_offload(config, policy, reference, scorers),
     )
     for model in (policy, models.reference, reward_model, *members):
         set_dropout(model, 0.0)
@@ -101,6 +116,29 @@ def _load_models(
     if config.activation_checkpointing:
         checkpoint_activations(policy)
     return models
+
+
+def _offload(
+    config: RolloutSettings, policy: Policy, reference: Policy, scorers: Sequence[ScalarModel]
+) -> Offload:
+    """The networks that are there; optimizers, critic and average join with `offload_learner`."""
+    owners: dict[str, Tensors] = {
+        "policy": policy.parameters,
+        "reference": reference.parameters,
+        "reward models": lambda: chain.from_iterable(one.parameters() for one in scorers),
+    }
+    return Offload(owners, PHASES if config.cpu_offload else {})
+
+
+def offload_learner(models: Models, name: str, learner: Learner[Any]) -> None:
+    """Let a network that learns, and its optimizer, wait between the phases."""
+    models.offload.owners[name] = learner.model.parameters
+    models.offload.owners[f"{name}'s moments"] = lambda: (
+        moment
+        for states in learner.optimizer.state.values()
+        for moment in states.values()
+        if moment.ndim  # not the count of steps
+    )
 
 
 def check_same_tokenizer(model: str, policy: Tokenizer, folder: Path, reward: Tokenizer) -> None:

@@ -63,6 +63,7 @@ def responses_to(
     config: RolloutSettings, models: Models, prompt_ids: Sequence[Ids], keys: list[tuple[int, ...]]
 ) -> Episodes:
     """`sample` as configured."""
+    models.offload.only("rollout")
     return sample(
         models.policy,
         prompt_ids,
@@ -82,6 +83,7 @@ def score_episodes(
     config: RolloutSettings, models: Models, episodes: Episodes, critic: ScalarModel | None = None
 ) -> None:
     """`measure` as configured."""
+    models.offload.only("score")
     measure(
         episodes,
         models.reference,

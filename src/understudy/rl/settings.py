@@ -59,8 +59,11 @@ class RolloutSettings(TrainerSettings):
     rollout_slots: int = 256
     """Responses sampled side by side; changes memory and speed, not the result."""
     rollout_ranks: int = 1
-    """Neighbouring processes that hold one rollout copy of the policy together, each a part of every
-    layer; changes memory and traffic, not the result."""
+    """Neighbouring processes that hold one rollout copy of the policy together, each a part of
+    every layer; changes memory and traffic, not the result."""
+    cpu_offload: bool = False
+    """Keep in the machine's memory what a phase does not need: while sampling all but the policy,
+    while scoring optimizer states and average, while updating reference and reward model."""
 
     def __post_init__(self) -> None:
         TrainerSettings.__post_init__(self)

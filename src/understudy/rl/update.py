@@ -91,6 +91,7 @@ def update_policy(
 
     `loss_for` gives the loss of a minibatch, from its episodes.
     """
+    models.offload.only("update")
     lr = config.lr * constant_with_warmup(config.warmup_iterations)(iteration)
     every = range(len(episodes.response_ids)) if rows is None else rows
     lengths, steps = episodes.lengths(), []

@@ -145,10 +145,7 @@ class Ranks:
             mine[index, 1 : 1 + len(row)] = torch.as_tensor(row, dtype=torch.long)
         every = [torch.empty_like(mine, device=self.device) for _ in range(self.world)]
         dist.all_gather(every, mine.to(self.device))
-        return [
-            [row[1 : 1 + row[0]] for row in table.tolist() if row[0] >= 0]
-            for table in every
-        ]
+        return [[row[1 : 1 + row[0]] for row in table.tolist() if row[0] >= 0] for table in every]
 
     def check_groups(self, size: int, setting: str) -> None:
         """ValueError if the ranks do not divide into groups of `size`."""
@@ -164,7 +161,7 @@ class Ranks:
             )
 
     def group(self, size: int) -> dist.ProcessGroup | None:
-        """The group of `size` neighbouring ranks that this one belongs to; None for 1. Collective."""
+        """The group of `size` neighbouring ranks with this one; None for 1. Collective."""
         return dist.new_subgroups(size)[0] if size > 1 else None
 
     def from_all(self, value: Any) -> list[Any]:

@@ -76,7 +76,7 @@ LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
 
 HANDLING = (
     *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
-    *("replicas", "rollout_ranks"),
+    *("replicas", "rollout_ranks", "cpu_offload"),
 )
 """Config fields that do not affect the result: runs that differ only here are the same run."""
 

@@ -118,8 +118,9 @@ def straight(world, tmp_path_factory, request):
     indirect=["straight"],
 )
 def test_resume_is_bit_exact(world, tmp_path, monkeypatch, straight, after):
+    """Also with weights and states that wait elsewhere between the phases."""
     straight, changes = straight
-    config = tiny_config(world, tmp_path / "b", **changes)
+    config = tiny_config(world, tmp_path / "b", cpu_offload=True, **changes)
     original = Run.log
 
     def interrupted(run, step, metrics):

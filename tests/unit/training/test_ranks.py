@@ -24,6 +24,7 @@ def test_alone_is_the_identity_without_a_process_group():
     assert ALONE.sums({"a": 0.1}) == {"a": 0.1}
     assert (ALONE.agree(True), ALONE.agree(False)) == (True, False)
     assert ALONE.gather_rows([[3], []]) == [[[3], []]]
+    assert ALONE.group(1) is None
     assert ALONE.from_rank(0, "text") == "text"
     assert ALONE.from_all("text") == ["text"]
     assert ALONE.on_first(lambda: 5) == 5

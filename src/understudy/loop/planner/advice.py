@@ -1,11 +1,13 @@
 """What makes a run fit that does not: changes are tried, and each is planned again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from understudy.loop.planner.job import Job
 from understudy.loop.planner.memory import peak_of, phases_of
+from understudy.models.splitting import check_split
 
 MOST_CARDS = 1024
 """Cards up to which more are tried."""
@@ -66,6 +68,21 @@ def _slots(job: Job) -> Iterator[Change]:
         yield from _halved(job, "rollout_slots", LEAST_SLOTS)
 
 
+def _rollout_ranks(job: Job) -> Iterator[Change]:
+    """A copy that the cards of a machine share."""
+    sharing = 2 * job.settings.rollout_ranks if job.samples else job.layout.cards + 1
+    while sharing <= job.layout.cards and job.layout.world % sharing == 0:
+        with suppress(ValueError):
+            check_split(job.policy.config, sharing, "rollout_ranks")
+            yield _with(job, rollout_ranks=sharing), f"-- --rollout-ranks {sharing}"
+        sharing *= 2
+
+
+def _offload(job: Job) -> Iterator[Change]:
+    if job.samples and not job.settings.cpu_offload and job.layout.device == "cuda":
+        yield _with(job, cpu_offload=True), "-- --cpu-offload"
+
+
 def _more_cards(job: Job) -> Iterator[Change]:
     layout = job.layout
     while layout.device == "cuda" and layout.world * 2 <= MOST_CARDS and not job.settings.lora_rank:
@@ -83,7 +100,8 @@ def _adapters(job: Job) -> Iterator[Change]:
 
 
 _KINDS: tuple[Callable[[Job], Iterator[Change]], ...] = (
-    *(_replicas, _checkpointing, _micro_batches, _slots, _more_cards, _adapters),
+    *(_replicas, _checkpointing, _micro_batches, _slots, _rollout_ranks, _offload),
+    *(_more_cards, _adapters),
 )
 """First what changes no result and needs no other machine."""
 

@@ -11,6 +11,7 @@ from understudy.loop.planner.config import SAMPLING, PlanConfig
 from understudy.loop.planner.networks import Network, as_scalar, network_of
 from understudy.loop.recipe import paper_recipe
 from understudy.models.policies import check_language_model
+from understudy.models.splitting import check_split
 from understudy.training.config import read_toml, required_fields
 
 INPUTS = {
@@ -114,6 +115,12 @@ def job_of(config: PlanConfig) -> Job:
             f"lora_rank is {settings.lora_rank}, but adapters train in one process only; plan one "
             "card, or lora_rank 0"
         )
+    sharing = getattr(settings, "rollout_ranks", 1)
+    if layout.world % sharing:
+        raise ValueError(
+            f"rollout_ranks is {sharing}, which does not divide the {layout.world} cards; choose a "
+            "divisor"
+        )
     for name in ("judge", "reward_ensemble"):
         if getattr(settings, name, None):
             raise ValueError(
@@ -123,6 +130,8 @@ def job_of(config: PlanConfig) -> Job:
     if recipe is None:
         check_language_model(Path(config.model))
     policy = network_of(config.model, table.get("model"), settings)
+    if sharing > 1:
+        check_split(policy.config, sharing, "rollout_ranks")
     scalar = policy
     if config.reward_model is not None:
         other = paper_recipe(config.reward_model)

@@ -1,8 +1,8 @@
 """Bytes that a card holds in each phase of a run, by what holds them.
 
 Everything follows from the trainers' code: weights, gradients, Adam's moments and the moving
-average are fp32 and divided over the shards, while they are loaded too; rollouts come from a whole
-copy of the policy on each card; `passes` measures the rest.
+average are fp32 and divided over the shards, while they are loaded too; rollouts come from a copy
+of the policy on each card, or on several together; `passes` measures the rest.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from understudy.loop.planner.job import Job
 from understudy.loop.planner.networks import FP32, Network
 from understudy.loop.planner.passes import Pass, pass_bytes
 from understudy.models.scalar import worth_sharing
+from understudy.rl.models import PHASES
+from understudy.rl.rollout import PARITY_PROMPTS
 
 PROGRAM = 450_000_000
 """Bytes of Python and its libraries in a process on a CPU, as measured (benchmarks/memory.py); on a
@@ -43,10 +45,15 @@ def peak_of(phases: Phases) -> tuple[str, int]:
 
 
 def host_bytes(job: Job) -> int:
-    """Bytes of a machine's own memory at loading: each of its processes reads its shard of one
-    network after the other, and moves it to its card."""
+    """Most bytes of a machine's own memory: at loading, where each of its processes reads its shard
+    of one network after the other, and moves it to its card; with `cpu_offload` while sampling."""
     networks = [job.learner, *([job.scalar] if job.samples else [])]
-    return job.layout.cards * FP32 * max(one.numbers(job.layout.shards) for one in networks)
+    loading = max(FP32 * one.numbers(job.layout.shards) for one in networks)
+    waiting = 0
+    if job.samples and job.settings.cpu_offload:
+        held = _held(job)
+        waiting = sum(size for name, size in held.items() if name not in PHASES["rollout"])
+    return job.layout.cards * max(loading, waiting)
 
 
 def _state(job: Job, network: Network, name: str) -> dict[str, int]:
@@ -86,34 +93,58 @@ def _reward_copies(job: Job) -> int:
 
 def _sampling(job: Job, measure: Measure) -> Phases:
     """PPO, and the methods on groups of responses, which have no critic and no average."""
-    settings, layout = job.settings, job.layout
-    policy, scalar = job.policy, job.scalar
-    adapters, alone = settings.lora_rank > 0, layout.world == 1
-    critic = scalar if job.stage == "ppo" else None
-    sizes = {"policy": policy} | ({"critic": scalar} if critic else {})
-    if not adapters:  # with adapters the reference is the policy with the adapter off
-        sizes["reference"] = policy
-    if not adapters or critic is None:  # and the reward model is the critic's
-        sizes["reward model"] = scalar
-    weights = {name: FP32 * one.numbers(layout.shards) for name, one in sizes.items()}
-    replica = {"rollout copy": 0 if alone else FP32 * policy.parameters}
-    held = {
-        **weights,
-        "policy's moments": policy.moments(layout.shards),
-        **({"critic's moments": critic.moments(layout.shards)} if critic else {}),
-        **({"moving average": _gradients(job, policy)} if getattr(settings, "ema", 0) > 0 else {}),
-        **replica,
-    }
+    settings, alone = job.settings, job.layout.world == 1
+    held = _held(job)
+
+    def here(phase: str) -> dict[str, int]:
+        """What does not wait in the machine's memory."""
+        if not settings.cpu_offload:
+            return held
+        needed = [_OWNERS.get(name, name) for name in PHASES[phase]]
+        return {name: size for name, size in held.items() if name in needed}
+
+    sampling = {**here("rollout"), "rollout copy": 0 if alone else copy_bytes(job)}
+    sync = {} if alone else {"sync": {**sampling, "pass": _sync_pass(job, measure)}}
+    update = _ppo_update if job.stage == "ppo" else _policy_update
     return {
-        "load": {**weights, **replica},
+        "load": {name: size for name, size in held.items() if name in NETWORKS},
+        **sync,
         "rollout": {
-            **held,
+            **sampling,
             "key-value cache": cache_bytes(job),
             "pass": _rollout_pass(job, measure),
         },
-        "score": {**held, "pass": _score_passes(job, measure)},
-        "update": {**held, **(_ppo_update if critic else _policy_update)(job, measure)},
+        "score": {**here("score"), "pass": _score_passes(job, measure)},
+        "update": {**here("update"), **update(job, measure)},
     }
+
+
+NETWORKS = ("policy", "critic", "reference", "reward model")
+_OWNERS = {"reward models": "reward model", "average": "moving average"}
+"""What `rl.models.PHASES` calls otherwise."""
+
+
+def _held(job: Job) -> dict[str, int]:
+    """Networks, moments and average of a stage that samples."""
+    settings, shards, policy = job.settings, job.layout.shards, job.policy
+    adapters = settings.lora_rank > 0
+    critic = job.scalar if job.stage == "ppo" else None
+    sizes = {"policy": policy} | ({"critic": critic} if critic else {})
+    if not adapters:  # with adapters the reference is the policy with the adapter off
+        sizes["reference"] = policy
+    if not adapters or critic is None:  # and the reward model is the critic's
+        sizes["reward model"] = job.scalar
+    return {
+        **{name: FP32 * one.numbers(shards) for name, one in sizes.items()},
+        "policy's moments": policy.moments(shards),
+        **({"critic's moments": critic.moments(shards)} if critic else {}),
+        **({"moving average": _gradients(job, policy)} if getattr(settings, "ema", 0) > 0 else {}),
+    }
+
+
+def copy_bytes(job: Job) -> int:
+    """The rollout copy, or a card's part of it."""
+    return job.policy.copy_bytes(job.settings.rollout_ranks, job.settings.bf16)
 
 
 def _policy_update(job: Job, measure: Measure) -> dict[str, int]:
@@ -203,15 +234,23 @@ def _score_passes(job: Job, measure: Measure) -> int:
     return jobs * max(found)
 
 
+def _sync_pass(job: Job, measure: Measure) -> int:
+    """The policy's pass that a copy is compared with, whose gathered layers the copy gets too."""
+    prompt = job.settings.max_prompt_tokens
+    one = _pass(job, job.policy, PARITY_PROMPTS * prompt, prompt, prompt)
+    return measure(job.policy, replace(one, keeps="none"))
+
+
 def rollout_rows(job: Job) -> int:
-    """Responses that a card samples side by side."""
-    share = -(-job.settings.batch_size // job.layout.world)
+    """Responses that the cards with a copy sample side by side."""
+    share = -(-job.settings.batch_size * job.settings.rollout_ranks // job.layout.world)
     return int(min(job.settings.rollout_slots, share))
 
 
 def cache_bytes(job: Job) -> int:
     """The key-value cache at full length, with the spare buffer that it moves through."""
-    numbers = job.policy.cached_numbers() * job.row * rollout_rows(job)
+    heads = job.policy.cached_numbers() // job.settings.rollout_ranks
+    numbers = heads * job.row * rollout_rows(job)
     return (2 * job.policy.layers + 1) * numbers * (2 if job.settings.bf16 else FP32)
 
 
@@ -220,6 +259,9 @@ def _rollout_pass(job: Job, measure: Measure) -> int:
     prompt = job.settings.max_prompt_tokens
     one = _pass(job, job.policy, PREFILL_TOKENS, prompt, 1)
     one = replace(one, rows=min(one.rows, rollout_rows(job)), shards=1, checkpointing=False)
-    prefill = replace(one, keeps="none", frozen=job.layout.world > 1)
+    copied = job.layout.world > 1
+    prefill = replace(
+        one, keeps="none", frozen=copied, copy=job.settings.rollout_ranks if copied else 0
+    )
     logits = LOGIT_COPIES * FP32 * rollout_rows(job) * job.policy.vocabulary
     return max(measure(job.policy, prefill), logits)

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from understudy.models.lora import LoraOptions, add_adapter
 from understudy.models.policies import Policy, check_folder, one_line, quiet_library
 from understudy.models.scalar import ScalarModel
 from understudy.models.sharding import blocks_of
+from understudy.models.splitting import divided_weights
 
 FP32 = 4
 """Bytes of a weight, a gradient, and each of Adam's two moments."""
@@ -66,6 +69,25 @@ class Network:
             -(-len(weight) // shards) * (weight.numel() // len(weight))
             for weight in self.model.parameters()
             if weight.requires_grad or not trained
+        )
+
+    def copy_bytes(self, ranks: int, bf16: bool) -> int:
+        """Bytes of a rollout copy's part on each of the `ranks` that share it."""
+        model = self.model
+        assert isinstance(model, Policy)
+        divided = set(divided_weights(model.model, self.config.model_type)) if ranks > 1 else set()
+        rounded = {
+            id(weight)
+            for block in blocks_of(model)
+            for module in block.modules()
+            if bf16 and isinstance(module, nn.Linear | Conv1D)
+            for weight in module.parameters(recurse=False)
+        }
+        return sum(
+            weight.numel()
+            // (ranks if name in divided else 1)
+            * (2 if id(weight) in rounded else FP32)
+            for name, weight in model.named_parameters()
         )
 
     def moments(self, shards: int) -> int:

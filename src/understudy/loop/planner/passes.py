@@ -6,7 +6,7 @@ run at two depths, and the rest of the layers follows, as each adds the same.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from understudy.engines.replica import as_copy
 from understudy.loop.planner.networks import Network
 from understudy.models.compute import checkpoint_activations
 from understudy.models.cpu.direct import DirectPass, Rows, runs_directly
@@ -50,6 +51,8 @@ class Pass:
     """Whether the weights are never trained."""
     shards: int = 1
     """Ranks over which the weights are divided."""
+    copy: int = 0
+    """Ranks that share a rollout copy, which computes the pass; 0 for the sharded network."""
     device: str = "cuda"
     """"cuda" or "cpu"."""
     bf16: bool = False
@@ -162,10 +165,14 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     with torch.device("meta"):  # adapters cannot be added to fake tensors
         model = network.build(layers)
     root = _root(model)
-    with fake_ranks(one.shards) as mesh, FakeTensorMode(allow_non_fake_inputs=True):
+    with fake_ranks(max(one.shards, one.copy)) as mesh, ExitStack() as stack:
+        if one.copy:
+            group = None if mesh is None else dist.group.WORLD
+            as_copy(root, network.config.model_type, group, one.bf16)
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         root.to_empty(device="cpu")
         (model.model if isinstance(model, Policy) else model.trunk).tie_weights()
-        _prepare(model, one, mesh)
+        _prepare(model, one, None if one.copy else mesh)
         live, early = Live(), [0]
         embeddings = model.trunk.get_input_embeddings()
         embeddings.register_forward_hook(_note_end(live, early))

@@ -2,8 +2,8 @@
 
     understudy plan --model 6b --stage ppo --cards 8 --nodes 2 --memory 141 --cost 3
 
-Plans what the trainers can do: FSDP2 over cards, replicas, activation checkpointing, adapters on
-one card. There is no tensor parallelism or offloading to plan with.
+Plans what the trainers can do: FSDP2 over cards, replicas, activation checkpointing, rollout copies
+that cards share, offloading, adapters on one card.
 """
 
 import json
@@ -129,23 +129,13 @@ class Plan:
         )
         said += f"{config.memory:g}. " + ("It fits." if self.fits else "It does not fit.")
         if config.device == "cuda":
-            said += f"\nhost memory of a machine while loading: {_gb(host_bytes(self.job))} GB"
+            said += f"\nmemory of a machine beside its cards: {_gb(host_bytes(self.job))} GB"
         if self.fits:
             return said
         if self.remedy is not None:
             options, phase, peak = self.remedy
             return f"{said}\nit fits with {' and '.join(options)}: peak {_gb(peak)} GB ({phase})"
-        return f"{said}\n{self._obstacle()}"
-
-    def _obstacle(self) -> str:
-        """Why no number of cards is enough."""
-        whole = self.phases["load"].get("rollout copy", 0)
-        if whole > self.limit:
-            return (
-                f"no number of cards helps: each holds a whole copy of the policy for rollouts "
-                f"({_gb(whole)} GB); tensor parallelism and offloading are not supported"
-            )
-        return "none of the options that this planner tries is enough; take cards with more memory"
+        return f"{said}\nnone of the options that are tried is enough; take cards with more memory"
 
     def _work(self) -> str:
         config, world = self.config, self.job.layout.world

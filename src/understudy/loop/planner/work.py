@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from understudy.loop.planner.config import PlanConfig
 from understudy.loop.planner.job import Job
-from understudy.loop.planner.memory import cache_bytes, rollout_rows, shared_row
+from understudy.loop.planner.memory import cache_bytes, copy_bytes, rollout_rows, shared_row
 from understudy.loop.planner.networks import FP32, Network
 
 DECODE_SHARE = 0.5
 """Share of the memory bandwidth that a decode step reaches (an assumption)."""
+SUM_SECONDS = 2e-5
+"""Time to start a sum over cards (an assumption)."""
 PETAFLOP_DAY = 1e15 * 86_400
 """Operations of a petaflop/s-day."""
 
@@ -160,16 +162,21 @@ def _sampling(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
 
 def _rollout_seconds(job: Job, config: PlanConfig) -> float:
     """Seconds of an iteration's rollouts: the weights are gathered, then each step of a card reads
-    all weights and on average half of a full cache."""
+    its copy's weights and on average half of a full cache."""
     settings, layout = job.settings, job.layout
-    rows = rollout_rows(job)
-    waves = -(-settings.batch_size // (layout.world * rows))
+    rows, sharing = rollout_rows(job), settings.rollout_ranks
+    waves = -(-settings.batch_size * sharing // (layout.world * rows))
     weights = FP32 * job.policy.parameters
     bandwidth = config.memory_tbs * 1e12 * DECODE_SHARE
-    step = (weights * (2 if settings.bf16 else 1) + cache_bytes(job) / 2) / bandwidth
+    read = weights * (2 if settings.bf16 else 1) if layout.world == 1 else copy_bytes(job)
+    step = (read + cache_bytes(job) / 2) / bandwidth
     sync = 0.0
     if layout.world > 1:
         link = config.card_gbs if layout.shards <= layout.cards else config.node_gbs
         sync = weights / (link * 1e9)
-    prompts = rows * job.policy.flops(settings.max_prompt_tokens, 1) / _rate(config)
+    if sharing > 1:  # two sums of activations in each layer
+        link = config.card_gbs if sharing <= layout.cards else config.node_gbs
+        sent = 2 * rows * int(job.policy.config.hidden_size) * (2 if settings.bf16 else FP32)
+        step += 2 * job.policy.layers * (SUM_SECONDS + sent / (link * 1e9))
+    prompts = rows * job.policy.flops(settings.max_prompt_tokens, 1) / sharing / _rate(config)
     return sync + waves * (settings.max_response_tokens * step + prompts)

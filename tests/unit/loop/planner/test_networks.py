@@ -5,10 +5,12 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.tensor import DTensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from understudy.engines.replica import unsharded
 from understudy.loop.planner.networks import FP32, Network, as_scalar, network_of
 from understudy.loop.planner.passes import fake_ranks, local_bytes
 from understudy.models.policies import Policy
@@ -46,6 +48,21 @@ def test_weights_equal_to_the_byte_those_of_the_dry_run(kind, tied, shards, repl
     one = network(kind, tied=tied)
     for each in (one, as_scalar(one)):
         assert FP32 * each.numbers(shards) == local_bytes(each, shards, replicas)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt2", "opt"])
+@pytest.mark.parametrize(("ranks", "bf16"), [(1, False), (1, True), (2, False), (2, True)])
+def test_a_rollout_copy_equals_to_the_byte_that_of_the_dry_run(kind, ranks, bf16):
+    one = network(kind, tied=kind != "gpt_neox", ffn_dim=100)
+    with fake_ranks(8) as mesh, torch.device("meta"):
+        policy = one.build()
+        assert isinstance(policy, Policy)
+        policy.bf16 = bf16
+        shard(policy.model, mesh)
+        group = dist.new_subgroups(ranks)[0] if ranks > 1 else None
+        copied = unsharded(policy, group)
+        found = sum(weight.nbytes for weight in copied.parameters())
+    assert one.copy_bytes(ranks, bf16) == found
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox"])

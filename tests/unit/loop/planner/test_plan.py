@@ -1,6 +1,7 @@
 """The command: what it prints, what it refuses, and its advice planned again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.fixtures_models import save_model_folder
@@ -80,7 +81,8 @@ def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
     # Half of the rows of each tensor, rounded up; the whole policy once more for rollouts.
     assert update["policy"] == update["reference"] == update["moving average"]
     assert 2 * parameters <= update["policy"] < 2 * parameters + 1000
-    assert update["rollout copy"] == 4 * parameters
+    assert found["bytes"]["rollout"]["rollout copy"] == 4 * parameters
+    assert "rollout copy" not in update, "its memory is free again"
     assert found["bytes"]["load"]["policy"] == update["policy"]
     assert found["dry_run"][folder] == [update["policy"], update["policy"]]
     assert found["price"] == pytest.approx(2 * 2 * found["hours"])
@@ -91,7 +93,7 @@ def test_a_plan_of_ppo_says_what_a_card_holds(folder, tmp_path, capsys):
 def test_a_method_without_a_critic_holds_three_networks(folder, lora, frozen):
     config = PlanConfig(model=folder, stage="raft", memory=1, command=(*SHORT, *lora))
     phases = phases_of(job_of(config), lambda network, one: 0)
-    assert {*phases["load"]} == {"policy", "rollout copy", "reward model", *frozen}
+    assert {*phases["load"]} == {"policy", "reward model", *frozen}
     moments = {"policy's moments", "policy's gradients", "pass"}
     assert {*phases["update"]} == {*phases["load"], *moments}
 
@@ -163,10 +165,45 @@ def _with_options(config: PlanConfig, options: list[str]) -> PlanConfig:
     return PlanConfig(**fields)
 
 
+SHARED = ("--activation-checkpointing", "--rollout-ranks", "8", "--rollout-slots", "32")
+
+
 @pytest.mark.thorough
-def test_rollouts_of_the_175b_policy_fit_nowhere_and_the_plan_says_why(capsys):
-    words = ["--model", "175b", "--memory", "141", "--cards", "8", "--nodes", "8"]
-    assert main(["plan", *words, "--stage", "ppo"]) == 0
-    said = capsys.readouterr().out
-    assert "It does not fit." in said
-    assert "each holds a whole copy of the policy for rollouts (698.4 GB)" in said
+def test_ppo_of_the_papers_sizes_fits_when_cards_share_the_rollout_copy():
+    large = PlanConfig(model="175b", stage="ppo", cards=8, nodes=16, memory=141, command=SHARED)
+    assert make_plan(large).fits
+    whole = make_plan(replace(large, command=SHARED[:1]))
+    assert not whole.fits
+    assert whole.phases["rollout"]["rollout copy"] > 2 * 174.6e9
+    small = replace(large, model="6b", nodes=1, memory=80)
+    assert make_plan(small).fits
+    assert not make_plan(replace(small, command=SHARED[:1])).fits
+
+
+def test_offloading_leaves_on_a_card_what_a_phase_needs(folder):
+    config = PlanConfig(model=folder, stage="ppo", memory=1, cards=2, command=SHORT)
+    here, away = (
+        phases_of(job_of(replace(config, command=(*SHORT, *more))), lambda network, one: 0)
+        for more in ((), ("--cpu-offload",))
+    )
+    assert here["load"] == away["load"]
+    gone = {"critic", "reference", "reward model", "moving average"}
+    gone |= {"policy's moments", "critic's moments"}
+    assert {*here["rollout"]} - {*away["rollout"]} == gone
+    assert {*here["score"]} - {*away["score"]} == {name for name in gone if "mo" in name} - {
+        "reward model"
+    }
+    assert {*here["update"]} - {*away["update"]} == {"reference", "reward model"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(), "rollout_ranks is 3, which does not divide the 8 cards"),
+        (dict(cards=3), "rollout_ranks is 3, which does not divide the 4 attention heads of"),
+    ],
+)
+def test_ranks_that_cannot_share_a_copy_are_refused(folder, changes, message):
+    config = PlanConfig(model=folder, stage="ppo", memory=1, cards=8)
+    with pytest.raises(ValueError, match=message):
+        job_of(replace(config, command=("--rollout-ranks", "3"), **changes))
