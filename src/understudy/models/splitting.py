@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from understudy.models.sharding import blocks_of, local_part
+from understudy.models.sharding import blocks_of
 
 _LLAMA = (("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"), ("o_proj", "down_proj"))
 _PLANS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -72,9 +72,8 @@ class SplitLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map's outputs that this rank has, or their sum over the ranks."""
-        weight = local_part(self.weight)
-        weight = weight.T if self.transposed else weight
-        bias = None if self.bias is None else local_part(self.bias)
+        weight: Tensor = self.weight.T if self.transposed else self.weight  # type: ignore[assignment]
+        bias: Tensor | None = self.bias  # type: ignore[assignment]
         if not self.rows:
             return F.linear(_Copied.apply(x, self.group), weight, bias)  # type: ignore[no-untyped-call]
         summed: Tensor = _Summed.apply(F.linear(x, weight), self.group)  # type: ignore[no-untyped-call]
