@@ -15,10 +15,10 @@ CREATE TABLE accounts (
 	decided_by TEXT, 
 	decided_at TEXT, 
 	CONSTRAINT pk_accounts PRIMARY KEY (id), 
+	CONSTRAINT uq_accounts_name_key UNIQUE (name_key), 
 	CONSTRAINT ck_accounts_role CHECK (role IS NULL OR role IN ('training', 'held_out', 'researcher')), 
-	CONSTRAINT ck_accounts_active CHECK (stage <> 'active' OR role IS NOT NULL OR owner), 
 	CONSTRAINT ck_accounts_stage CHECK (stage IN ('practice', 'screening', 'waiting', 'active', 'rejected')), 
-	CONSTRAINT uq_accounts_name_key UNIQUE (name_key)
+	CONSTRAINT ck_accounts_active CHECK (stage <> 'active' OR role IS NOT NULL OR owner)
 );--
 INSERT INTO "accounts" VALUES('lab-b05e60afb5902d8f','Ann','ann',NULL,0,'training','active',0,NULL,'{}','2026-01-02T09:00:00.000000+00:00',NULL,NULL,NULL,NULL);--
 CREATE TABLE acknowledgements (
@@ -37,14 +37,14 @@ CREATE TABLE adjudications (
 	body TEXT NOT NULL, 
 	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_adjudications PRIMARY KEY (id), 
-	CONSTRAINT fk_adjudications_account_id FOREIGN KEY(account_id) REFERENCES accounts (id), 
-	CONSTRAINT fk_adjudications_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE
+	CONSTRAINT fk_adjudications_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_adjudications_account_id FOREIGN KEY(account_id) REFERENCES accounts (id)
 );--
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );--
-INSERT INTO "alembic_version" VALUES('0005');--
+INSERT INTO "alembic_version" VALUES('0007');--
 CREATE TABLE api_keys (
 	id TEXT NOT NULL, 
 	user_id TEXT NOT NULL, 
@@ -77,12 +77,12 @@ CREATE TABLE assignments (
 	ui TEXT, 
 	submission_id TEXT, 
 	CONSTRAINT pk_assignments PRIMARY KEY (id), 
-	CONSTRAINT ck_assignments_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)), 
+	CONSTRAINT uq_assignments_item_id UNIQUE (item_id, account_id), 
 	CONSTRAINT ck_assignments_stage CHECK (stage IN ('work', 'practice', 'screening')), 
 	CONSTRAINT ck_assignments_state CHECK (state IN ('leased', 'expired', 'done', 'skipped')), 
-	CONSTRAINT fk_assignments_account_id FOREIGN KEY(account_id) REFERENCES accounts (id), 
+	CONSTRAINT ck_assignments_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)), 
 	CONSTRAINT fk_assignments_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE, 
-	CONSTRAINT uq_assignments_item_id UNIQUE (item_id, account_id)
+	CONSTRAINT fk_assignments_account_id FOREIGN KEY(account_id) REFERENCES accounts (id)
 );--
 INSERT INTO "assignments" VALUES('as-93dcb038e9848a5ad8313279','it-0147777f0042c12cddcc','lab-b05e60afb5902d8f','work',NULL,'skipped',NULL,'["p1-r1","p1-r0"]','v1','2026-01-02T09:00:00.000000+00:00','2026-01-02T09:30:00.000000+00:00','2026-01-02T09:00:00.000000+00:00','2026-01-02T09:00:00.000000+00:00','unclear','',NULL,NULL,NULL);--
 INSERT INTO "assignments" VALUES('as-6d5dc889bf0004d1e2f0e829','it-797b897a069ddf5f4c8b','lab-b05e60afb5902d8f','work',0,'leased',NULL,'["p0-r1","p0-r0"]','v1','2026-01-02T09:00:00.000000+00:00','2026-01-02T09:30:00.000000+00:00','2026-01-02T09:00:00.000000+00:00',NULL,NULL,NULL,NULL,NULL,NULL);--
@@ -121,12 +121,14 @@ CREATE TABLE dataset_records (
 	prompt_id TEXT NOT NULL, 
 	label_id TEXT, 
 	labeler_role TEXT, 
+	feedback_id TEXT, 
 	CONSTRAINT pk_dataset_records PRIMARY KEY (dataset_id, place), 
-	CONSTRAINT ck_dataset_records_training_labelers_only CHECK (purpose <> 'training' OR labeler_role IS NULL OR labeler_role = 'training'), 
-	CONSTRAINT ck_dataset_records_role CHECK ((label_id IS NULL) = (labeler_role IS NULL)), 
 	CONSTRAINT fk_dataset_records_dataset_id FOREIGN KEY(dataset_id, purpose) REFERENCES datasets (id, purpose) ON DELETE CASCADE, 
 	CONSTRAINT fk_dataset_records_label_id FOREIGN KEY(label_id, labeler_role) REFERENCES labels (id, labeler_role) ON DELETE CASCADE, 
-	CONSTRAINT fk_dataset_records_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE
+	CONSTRAINT ck_dataset_records_role CHECK ((label_id IS NULL) = (labeler_role IS NULL)), 
+	CONSTRAINT ck_dataset_records_training_labelers_only CHECK (purpose <> 'training' OR labeler_role IS NULL OR labeler_role = 'training'), 
+	CONSTRAINT fk_dataset_records_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_dataset_records_feedback_id FOREIGN KEY(feedback_id) REFERENCES feedback (id) ON DELETE CASCADE
 );--
 CREATE TABLE datasets (
 	id TEXT NOT NULL, 
@@ -136,8 +138,8 @@ CREATE TABLE datasets (
 	num_records INTEGER NOT NULL, 
 	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_datasets PRIMARY KEY (id), 
-	CONSTRAINT ck_datasets_purpose CHECK (purpose IN ('training', 'evaluation')), 
-	CONSTRAINT uq_datasets_id UNIQUE (id, purpose)
+	CONSTRAINT uq_datasets_id UNIQUE (id, purpose), 
+	CONSTRAINT ck_datasets_purpose CHECK (purpose IN ('training', 'evaluation'))
 );--
 CREATE TABLE drafts (
 	assignment_id TEXT NOT NULL, 
@@ -187,8 +189,8 @@ CREATE TABLE gold_items (
 	retired_at TEXT, 
 	CONSTRAINT pk_gold_items PRIMARY KEY (item_id), 
 	CONSTRAINT ck_gold_items_use CHECK (use IN ('practice', 'screening', 'mixed')), 
-	CONSTRAINT fk_gold_items_author_id FOREIGN KEY(author_id) REFERENCES accounts (id), 
-	CONSTRAINT fk_gold_items_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE
+	CONSTRAINT fk_gold_items_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_gold_items_author_id FOREIGN KEY(author_id) REFERENCES accounts (id)
 );--
 CREATE TABLE invitations (
 	id TEXT NOT NULL, 
@@ -215,11 +217,12 @@ INSERT INTO "item_responses" VALUES('it-0147777f0042c12cddcc',0,'p1-r0');--
 INSERT INTO "item_responses" VALUES('it-0147777f0042c12cddcc',1,'p1-r1');--
 INSERT INTO "item_responses" VALUES('it-797b897a069ddf5f4c8b',0,'p0-r0');--
 INSERT INTO "item_responses" VALUES('it-797b897a069ddf5f4c8b',1,'p0-r1');--
-CREATE TABLE "items" (
+CREATE TABLE items (
 	id TEXT NOT NULL, 
 	kind TEXT NOT NULL, 
 	prompt_id TEXT, 
 	purpose TEXT NOT NULL, 
+	round INTEGER DEFAULT '0' NOT NULL, 
 	pool TEXT NOT NULL, 
 	wanted INTEGER NOT NULL, 
 	max_wanted INTEGER NOT NULL, 
@@ -230,18 +233,17 @@ CREATE TABLE "items" (
 	priority INTEGER NOT NULL, 
 	brief TEXT, 
 	created_at TEXT NOT NULL, 
-	round INTEGER DEFAULT '0' NOT NULL, 
 	CONSTRAINT pk_items PRIMARY KEY (id), 
-	CONSTRAINT fk_items_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE, 
-	CONSTRAINT ck_items_prompt CHECK ((kind = 'write') = (prompt_id IS NULL)), 
-	CONSTRAINT ck_items_state CHECK (state IN ('open', 'done', 'set_aside', 'closed')), 
-	CONSTRAINT ck_items_purpose CHECK (purpose IN ('training', 'evaluation')), 
+	CONSTRAINT uq_items_kind UNIQUE (kind, prompt_id, purpose, round), 
 	CONSTRAINT ck_items_kind CHECK (kind IN ('demonstrate', 'rank', 'write')), 
+	CONSTRAINT ck_items_prompt CHECK ((kind = 'write') = (prompt_id IS NULL)), 
+	CONSTRAINT ck_items_purpose CHECK (purpose IN ('training', 'evaluation')), 
 	CONSTRAINT ck_items_pool CHECK (pool IN ('single', 'calibration', 'gold')), 
-	CONSTRAINT uq_items_kind UNIQUE (kind, prompt_id, purpose, round)
+	CONSTRAINT ck_items_state CHECK (state IN ('open', 'done', 'set_aside', 'closed')), 
+	CONSTRAINT fk_items_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE
 );--
-INSERT INTO "items" VALUES('it-0147777f0042c12cddcc','rank','p1','training','single',1,1,0,0,1,'open',0,NULL,'2026-01-02T09:00:00.000000+00:00',0);--
-INSERT INTO "items" VALUES('it-797b897a069ddf5f4c8b','rank','p0','training','single',1,1,0,1,0,'open',1,NULL,'2026-01-02T09:00:00.000000+00:00',0);--
+INSERT INTO "items" VALUES('it-0147777f0042c12cddcc','rank','p1','training',0,'single',1,1,0,0,1,'open',0,NULL,'2026-01-02T09:00:00.000000+00:00');--
+INSERT INTO "items" VALUES('it-797b897a069ddf5f4c8b','rank','p0','training',0,'single',1,1,0,1,0,'open',1,NULL,'2026-01-02T09:00:00.000000+00:00');--
 CREATE TABLE labelers (
 	id TEXT NOT NULL, 
 	role TEXT NOT NULL, 
@@ -249,8 +251,8 @@ CREATE TABLE labelers (
 	screening TEXT NOT NULL, 
 	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_labelers PRIMARY KEY (id), 
-	CONSTRAINT ck_labelers_role CHECK (role IN ('training', 'held_out', 'researcher')), 
-	CONSTRAINT uq_labelers_id UNIQUE (id, role)
+	CONSTRAINT uq_labelers_id UNIQUE (id, role), 
+	CONSTRAINT ck_labelers_role CHECK (role IN ('training', 'held_out', 'researcher'))
 );--
 INSERT INTO "labelers" VALUES('l1','training',NULL,'{}','2026-11-25T01:57:45.190851+00:00');--
 INSERT INTO "labelers" VALUES('l2','training','b','{"agreement":0.8}','2026-11-25T01:57:45.190888+00:00');--
@@ -265,34 +267,35 @@ CREATE TABLE labels (
 	labeler_id TEXT NOT NULL, 
 	labeler_role TEXT NOT NULL, 
 	rubric TEXT, 
+	rubric_begun TEXT, 
 	revision INTEGER NOT NULL, 
 	revises TEXT, 
 	body TEXT NOT NULL, 
-	created_at TEXT NOT NULL, rubric_begun TEXT, 
+	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_labels PRIMARY KEY (id), 
-	CONSTRAINT ck_labels_response CHECK ((kind = 'rating') = (response_id IS NOT NULL)), 
-	CONSTRAINT ck_labels_kind CHECK (kind IN ('demonstration', 'rating', 'ranking')), 
-	CONSTRAINT ck_labels_revision CHECK ((revision = 0) = (revises IS NULL)), 
+	CONSTRAINT uq_labels_id UNIQUE (id, labeler_role), 
+	CONSTRAINT uq_labels_revises UNIQUE (revises), 
 	CONSTRAINT fk_labels_labeler_id FOREIGN KEY(labeler_id, labeler_role) REFERENCES labelers (id, role), 
+	CONSTRAINT ck_labels_kind CHECK (kind IN ('demonstration', 'rating', 'ranking')), 
+	CONSTRAINT ck_labels_response CHECK ((kind = 'rating') = (response_id IS NOT NULL)), 
+	CONSTRAINT ck_labels_revision CHECK ((revision = 0) = (revises IS NULL)), 
 	CONSTRAINT fk_labels_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_labels_response_id FOREIGN KEY(response_id) REFERENCES responses (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_labels_revises FOREIGN KEY(revises) REFERENCES labels (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_labels_rubric FOREIGN KEY(rubric) REFERENCES rubrics (version), 
-	CONSTRAINT uq_labels_id UNIQUE (id, labeler_role), 
-	CONSTRAINT uq_labels_revises UNIQUE (revises)
+	CONSTRAINT fk_labels_revises FOREIGN KEY(revises) REFERENCES labels (id) ON DELETE CASCADE
 );--
-INSERT INTO "labels" VALUES('d-p0-l1','demonstration','p0',NULL,'l1','training','v1',0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.399238+00:00',NULL);--
-INSERT INTO "labels" VALUES('a-p0-l1','rating','p0','p0-r0','l1','training','v1',0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.399263+00:00',NULL);--
-INSERT INTO "labels" VALUES('k-p0-l1','ranking','p0',NULL,'l1','training','v1',0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.399275+00:00',NULL);--
-INSERT INTO "labels" VALUES('d-p1-l1','demonstration','p1',NULL,'l1','training','v1',0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.399281+00:00',NULL);--
-INSERT INTO "labels" VALUES('a-p1-l1','rating','p1','p1-r0','l1','training','v1',0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.399289+00:00',NULL);--
-INSERT INTO "labels" VALUES('k-p1-l1','ranking','p1',NULL,'l1','training','v1',0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.399296+00:00',NULL);--
-INSERT INTO "labels" VALUES('d-p0-h1','demonstration','p0',NULL,'h1','held_out','v1',0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.454717+00:00',NULL);--
-INSERT INTO "labels" VALUES('a-p0-h1','rating','p0','p0-r0','h1','held_out','v1',0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.454743+00:00',NULL);--
-INSERT INTO "labels" VALUES('k-p0-h1','ranking','p0',NULL,'h1','held_out','v1',0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.454755+00:00',NULL);--
-INSERT INTO "labels" VALUES('d-p1-h1','demonstration','p1',NULL,'h1','held_out','v1',0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.454761+00:00',NULL);--
-INSERT INTO "labels" VALUES('a-p1-h1','rating','p1','p1-r0','h1','held_out','v1',0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.454768+00:00',NULL);--
-INSERT INTO "labels" VALUES('k-p1-h1','ranking','p1',NULL,'h1','held_out','v1',0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.454775+00:00',NULL);--
+INSERT INTO "labels" VALUES('d-p0-l1','demonstration','p0',NULL,'l1','training','v1',NULL,0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.399238+00:00');--
+INSERT INTO "labels" VALUES('a-p0-l1','rating','p0','p0-r0','l1','training','v1',NULL,0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.399263+00:00');--
+INSERT INTO "labels" VALUES('k-p0-l1','ranking','p0',NULL,'l1','training','v1',NULL,0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.399275+00:00');--
+INSERT INTO "labels" VALUES('d-p1-l1','demonstration','p1',NULL,'l1','training','v1',NULL,0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.399281+00:00');--
+INSERT INTO "labels" VALUES('a-p1-l1','rating','p1','p1-r0','l1','training','v1',NULL,0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.399289+00:00');--
+INSERT INTO "labels" VALUES('k-p1-l1','ranking','p1',NULL,'l1','training','v1',NULL,0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.399296+00:00');--
+INSERT INTO "labels" VALUES('d-p0-h1','demonstration','p0',NULL,'h1','held_out','v1',NULL,0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.454717+00:00');--
+INSERT INTO "labels" VALUES('a-p0-h1','rating','p0','p0-r0','h1','held_out','v1',NULL,0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.454743+00:00');--
+INSERT INTO "labels" VALUES('k-p0-h1','ranking','p0',NULL,'h1','held_out','v1',NULL,0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.454755+00:00');--
+INSERT INTO "labels" VALUES('d-p1-h1','demonstration','p1',NULL,'h1','held_out','v1',NULL,0,NULL,'{"response":"A good answer."}','2026-11-25T01:57:45.454761+00:00');--
+INSERT INTO "labels" VALUES('a-p1-h1','rating','p1','p1-r0','h1','held_out','v1',NULL,0,NULL,'{"flags":{},"likert":6,"note":"=1+1"}','2026-11-25T01:57:45.454768+00:00');--
+INSERT INTO "labels" VALUES('k-p1-h1','ranking','p1',NULL,'h1','held_out','v1',NULL,0,NULL,'{"tiers":[[1],[0]]}','2026-11-25T01:57:45.454775+00:00');--
 CREATE TABLE prompt_tags (
 	submission_id TEXT NOT NULL, 
 	prompt_id TEXT NOT NULL, 
@@ -300,8 +303,8 @@ CREATE TABLE prompt_tags (
 	body TEXT NOT NULL, 
 	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_prompt_tags PRIMARY KEY (submission_id, prompt_id), 
-	CONSTRAINT fk_prompt_tags_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_prompt_tags_submission_id FOREIGN KEY(submission_id) REFERENCES submissions (id) ON DELETE CASCADE
+	CONSTRAINT fk_prompt_tags_submission_id FOREIGN KEY(submission_id) REFERENCES submissions (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_prompt_tags_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE
 );--
 CREATE TABLE prompt_views (
 	prompt_id TEXT NOT NULL, 
@@ -309,8 +312,8 @@ CREATE TABLE prompt_views (
 	page TEXT NOT NULL, 
 	at TEXT NOT NULL, 
 	CONSTRAINT pk_prompt_views PRIMARY KEY (prompt_id, account_id, page, at), 
-	CONSTRAINT fk_prompt_views_account_id FOREIGN KEY(account_id) REFERENCES accounts (id), 
-	CONSTRAINT fk_prompt_views_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE
+	CONSTRAINT fk_prompt_views_prompt_id FOREIGN KEY(prompt_id) REFERENCES prompts (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_prompt_views_account_id FOREIGN KEY(account_id) REFERENCES accounts (id)
 );--
 INSERT INTO "prompt_views" VALUES('p0','lab-b05e60afb5902d8f','own answer','2026-11-25T05:00:00+00:00');--
 CREATE TABLE prompts (
@@ -369,10 +372,11 @@ CREATE TABLE rubrics (
 	version TEXT NOT NULL, 
 	instructions TEXT NOT NULL, 
 	priorities TEXT NOT NULL, 
-	created_at TEXT NOT NULL, evaluation_priorities TEXT, 
+	evaluation_priorities TEXT, 
+	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_rubrics PRIMARY KEY (version)
 );--
-INSERT INTO "rubrics" VALUES('v1','Be helpful.','["truthful","harmless","helpful"]','2026-11-25T01:57:45.240770+00:00',NULL);--
+INSERT INTO "rubrics" VALUES('v1','Be helpful.','["truthful","harmless","helpful"]',NULL,'2026-11-25T01:57:45.240770+00:00');--
 CREATE TABLE self_descriptions (
 	account_id TEXT NOT NULL, 
 	body TEXT NOT NULL, 
@@ -405,8 +409,8 @@ CREATE TABLE submission_labels (
 	submission_id TEXT NOT NULL, 
 	label_id TEXT NOT NULL, 
 	CONSTRAINT pk_submission_labels PRIMARY KEY (submission_id, label_id), 
-	CONSTRAINT fk_submission_labels_label_id FOREIGN KEY(label_id) REFERENCES labels (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_submission_labels_submission_id FOREIGN KEY(submission_id) REFERENCES submissions (id) ON DELETE CASCADE
+	CONSTRAINT fk_submission_labels_submission_id FOREIGN KEY(submission_id) REFERENCES submissions (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_submission_labels_label_id FOREIGN KEY(label_id) REFERENCES labels (id) ON DELETE CASCADE
 );--
 CREATE TABLE submissions (
 	id TEXT NOT NULL, 
@@ -418,9 +422,9 @@ CREATE TABLE submissions (
 	revises TEXT, 
 	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_submissions PRIMARY KEY (id), 
-	CONSTRAINT fk_submissions_account_id FOREIGN KEY(account_id) REFERENCES accounts (id), 
+	CONSTRAINT uq_submissions_revises UNIQUE (revises), 
 	CONSTRAINT fk_submissions_assignment_id FOREIGN KEY(assignment_id) REFERENCES assignments (id) ON DELETE CASCADE, 
-	CONSTRAINT uq_submissions_revises UNIQUE (revises)
+	CONSTRAINT fk_submissions_account_id FOREIGN KEY(account_id) REFERENCES accounts (id)
 );--
 CREATE TABLE topic_coverage (
 	account_id TEXT NOT NULL, 
@@ -440,8 +444,8 @@ CREATE TABLE trial_answers (
 	created_at TEXT NOT NULL, 
 	CONSTRAINT pk_trial_answers PRIMARY KEY (assignment_id), 
 	CONSTRAINT ck_trial_answers_use CHECK (use IN ('practice', 'screening')), 
-	CONSTRAINT fk_trial_answers_account_id FOREIGN KEY(account_id) REFERENCES accounts (id), 
 	CONSTRAINT fk_trial_answers_assignment_id FOREIGN KEY(assignment_id) REFERENCES assignments (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_trial_answers_account_id FOREIGN KEY(account_id) REFERENCES accounts (id), 
 	CONSTRAINT fk_trial_answers_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE
 );--
 CREATE TABLE users (
@@ -471,36 +475,37 @@ CREATE TABLE worker_flags (
 	CONSTRAINT pk_worker_flags PRIMARY KEY (id), 
 	CONSTRAINT fk_worker_flags_account_id FOREIGN KEY(account_id) REFERENCES accounts (id) ON DELETE CASCADE
 );--
-CREATE INDEX ix_dataset_files_sha256 ON dataset_files (sha256);--
+CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;--
+CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;--
 CREATE INDEX ix_prompts_user_id ON prompts (user_id);--
-CREATE INDEX ix_responses_prompt_id ON responses (prompt_id);--
-CREATE INDEX ix_labels_labeler_id ON labels (labeler_id);--
-CREATE INDEX ix_labels_prompt_id ON labels (prompt_id);--
-CREATE INDEX ix_labels_response_id ON labels (response_id);--
-CREATE INDEX ix_dataset_records_label_id ON dataset_records (label_id);--
-CREATE INDEX ix_dataset_records_prompt_id ON dataset_records (prompt_id);--
-CREATE INDEX ix_ranked_responses_response_id ON ranked_responses (response_id);--
-CREATE TRIGGER labels_immutable BEFORE UPDATE ON labels BEGIN SELECT RAISE(ABORT, 'labels are immutable; append a revision'); END;--
+CREATE INDEX ix_dataset_files_sha256 ON dataset_files (sha256);--
 CREATE INDEX ix_api_keys_user_id ON api_keys (user_id);--
-CREATE INDEX ix_feedback_prompt_id ON feedback (prompt_id);--
-CREATE INDEX ix_feedback_response_id ON feedback (response_id);--
 CREATE INDEX ix_invitations_account_id ON invitations (account_id);--
 CREATE INDEX ix_sessions_account_id ON sessions (account_id);--
 CREATE INDEX ix_worker_flags_account_id ON worker_flags (account_id);--
-CREATE INDEX ix_adjudications_item_id ON adjudications (item_id);--
+CREATE INDEX ix_responses_prompt_id ON responses (prompt_id, created_at);--
+CREATE INDEX ix_items_next ON items (state, kind, priority, id);--
+CREATE INDEX ix_items_prompt_id ON items (prompt_id);--
+CREATE INDEX ix_prompt_views_account_id ON prompt_views (account_id, at);--
+CREATE INDEX ix_labels_response_id ON labels (response_id);--
+CREATE INDEX ix_labels_labeler_id ON labels (labeler_id, created_at);--
+CREATE INDEX ix_labels_prompt_id ON labels (prompt_id);--
+CREATE TRIGGER labels_immutable BEFORE UPDATE ON labels BEGIN SELECT RAISE(ABORT, 'labels are immutable; append a revision'); END;--
+CREATE INDEX ix_feedback_response_id ON feedback (response_id);--
+CREATE INDEX ix_feedback_prompt_id ON feedback (prompt_id);--
+CREATE INDEX ix_item_responses_response_id ON item_responses (response_id);--
+CREATE UNIQUE INDEX uq_assignments_slot ON assignments (item_id, slot) WHERE stage = 'work' AND state IN ('leased', 'done');--
 CREATE INDEX ix_assignments_live ON assignments (state, expires_at);--
 CREATE INDEX ix_assignments_of_account ON assignments (account_id, state, done_at);--
-CREATE UNIQUE INDEX uq_assignments_slot ON assignments (item_id, slot) WHERE stage = 'work' AND state IN ('leased', 'done');--
 CREATE INDEX ix_gold_items_use ON gold_items (use);--
-CREATE INDEX ix_item_responses_response_id ON item_responses (response_id);--
-CREATE INDEX ix_submissions_account_id ON submissions (account_id);--
+CREATE INDEX ix_adjudications_item_id ON adjudications (item_id);--
+CREATE INDEX ix_ranked_responses_response_id ON ranked_responses (response_id);--
+CREATE INDEX ix_dataset_records_feedback_id ON dataset_records (feedback_id);--
+CREATE INDEX ix_dataset_records_label_id ON dataset_records (label_id);--
+CREATE INDEX ix_dataset_records_prompt_id ON dataset_records (prompt_id);--
 CREATE INDEX ix_submissions_assignment_id ON submissions (assignment_id);--
+CREATE INDEX ix_submissions_account_id ON submissions (account_id);--
 CREATE INDEX ix_trial_answers_account_id ON trial_answers (account_id);--
 CREATE INDEX ix_trial_answers_item_id ON trial_answers (item_id);--
-CREATE INDEX ix_prompt_tags_prompt_id ON prompt_tags (prompt_id);--
 CREATE INDEX ix_submission_labels_label_id ON submission_labels (label_id);--
-CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;--
-CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;--
-CREATE INDEX ix_prompt_views_account_id ON prompt_views (account_id, at);--
-CREATE INDEX ix_items_prompt_id ON items (prompt_id);--
-CREATE INDEX ix_items_next ON items (state, kind, priority, id);--
+CREATE INDEX ix_prompt_tags_prompt_id ON prompt_tags (prompt_id);--
