@@ -12,10 +12,10 @@ from tyro.conf import Positional
 from understudy.records import Ranking, Rating, iter_records
 from understudy.store import open_project
 from understudy.trust.agreement import Ties, votes_of_rankings
-from understudy.trust.pairs import Mark
+from understudy.trust.pairs import answers_of
 from understudy.trust.reliability import LEAST_WEIGHT, Consensus, consensus
 from understudy.trust.screening import careless_labelers
-from understudy.trust.table import Judgements, agreement_lines, as_text
+from understudy.trust.table import Judgements, agreement_lines, as_text, marks_of
 from understudy.trust.topics import FIELDS, group_weights
 
 if TYPE_CHECKING:
@@ -73,17 +73,11 @@ def judgements_of_files(rankings: Path, ratings: Path | None) -> Judgements:
     rated = [] if ratings is None else list(iter_records(ratings, Rating))
     role_of = {one.labeler_id: "training" for one in rated}
     role_of |= {one.labeler_id: one.labeler_role for one in ranked}
+    likert, flags = marks_of(rated)
     return Judgements(
-        votes=votes_of_rankings(ranked),
-        likert=[
-            Mark(one.response_id, one.prompt_id, one.labeler_id, one.likert, one.rubric)
-            for one in rated
-        ],
-        flags=[
-            Mark((one.response_id, flag), one.prompt_id, one.labeler_id, float(value), one.rubric)
-            for one in rated
-            for flag, value in one.flags.items()
-        ],
+        votes=answers_of(votes_of_rankings(ranked)),
+        likert=likert,
+        flags=flags,
         role_of=role_of,
         use_case_of={},
     )

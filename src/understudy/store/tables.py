@@ -143,7 +143,7 @@ responses = Table(
     Column("finished", Boolean, nullable=False),
     Column("logprob", Float, nullable=True),
     text_column("created_at"),
-    Index(None, "prompt_id"),
+    Index(None, "prompt_id", "created_at"),
 )
 
 labels = Table(
@@ -169,7 +169,7 @@ labels = Table(
     CheckConstraint("(revision = 0) = (revises IS NULL)", name="revision"),
     Index(None, "prompt_id"),
     Index(None, "response_id"),
-    Index(None, "labeler_id"),
+    Index(None, "labeler_id", "created_at"),
 )
 """Demonstrations, ratings and rankings; `body` holds the kind's own fields as JSON. `rubric` is the
 version of the instructions under which a label was sent, `rubric_begun` that under which it was

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from understudy.records import Ranking
-from understudy.trust.pairs import Bools, Floats, Measure, Pairs, pairs_of, ratio, totals
+from understudy.trust.pairs import Answers, Bools, Floats, Measure, Pairs, pairs_of, ratio, totals
 
 Ties = Literal["drop", "half", "exact"]
 
@@ -63,7 +63,7 @@ def votes_of_rankings(rankings: Iterable[Ranking]) -> list[Vote]:
 
 
 def agreement(
-    votes: Iterable[Vote] | Pairs,
+    votes: Iterable[Vote] | Answers | Pairs,
     *,
     ties: Ties = "drop",
     between: Callable[[str, str], bool] | None = None,
@@ -92,7 +92,11 @@ def agreement(
 
 
 def agreement_by_labeler(
-    votes: Iterable[Vote] | Pairs, *, ties: Ties = "drop", seed: int = 0, level: float = 0.95
+    votes: Iterable[Vote] | Answers | Pairs,
+    *,
+    ties: Ties = "drop",
+    seed: int = 0,
+    level: float = 0.95,
 ) -> dict[str, Measure]:
     """Each labeler's agreement with all others; leaves out labelers without shared items."""
     pairs = votes if isinstance(votes, Pairs) else pairs_of(votes)

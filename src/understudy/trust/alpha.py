@@ -20,21 +20,24 @@ import numpy as np
 from understudy.trust.pairs import (
     FEW_PROMPTS,
     Answer,
+    Answers,
     Floats,
     Measure,
     Pairs,
+    by_prompt,
     pairs_of,
     percentile_interval,
     resampled,
 )
 
 Metric = Literal["nominal", "ordinal", "interval"]
+FEW_LEVELS = 16
 NO_INTERVAL_ABOVE = 0.05
 """Share of resamples without variation above which there is no interval."""
 
 
 def alpha(
-    answers: Iterable[Answer] | Pairs,
+    answers: Iterable[Answer] | Answers | Pairs,
     metric: Metric,
     *,
     both_ways: bool = False,
@@ -75,18 +78,24 @@ def _interval(
 
 
 def _levels(pairs: Pairs) -> Floats:
-    return np.union1d(pairs.first_N, pairs.second_N)
+    """The values that occur: few, so each is taken out in turn, which is faster than sorting."""
+    found: list[float] = []
+    rest_M = np.append(pairs.first_N, pairs.second_N)
+    while len(rest_M) and len(found) < FEW_LEVELS:
+        found.append(rest_M[0])
+        rest_M = rest_M[rest_M != rest_M[0]]
+    return np.union1d(found, rest_M)
 
 
 def _coincidences(pairs: Pairs, levels: Floats, both_ways: bool) -> Floats:
     """Each prompt's coincidence matrix, (P, V, V)."""
     size = len(levels)
-    places, prompt_N = np.unique(pairs.prompt_N, return_inverse=True)
+    number, prompt_N = by_prompt(pairs)
     first_N = np.searchsorted(levels, pairs.first_N)
     second_N = np.searchsorted(levels, pairs.second_N)
     cell_N = (prompt_N * size + first_N) * size + second_N
-    cells = np.bincount(cell_N, weights=pairs.weight_N, minlength=len(places) * size * size)
-    found_PVV = np.asarray(cells, np.float64).reshape(len(places), size, size)
+    cells = np.bincount(cell_N, weights=pairs.weight_N, minlength=number * size * size)
+    found_PVV = np.asarray(cells, np.float64).reshape(number, size, size)
     found_PVV = found_PVV + found_PVV.transpose(0, 2, 1)
     return found_PVV + found_PVV[:, ::-1, ::-1] if both_ways else found_PVV
 

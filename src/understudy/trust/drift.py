@@ -6,10 +6,12 @@ before seldom raises one (`tests/unit/trust/test_drift.py` counts how often).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import median
+from typing import TypeVar
 
 from understudy.trust.gold import Share, accuracy
 from understudy.trust.pairs import Measure
@@ -48,6 +50,21 @@ class Window:
     def holds(self, at: str) -> bool:
         """Whether the window contains an ISO 8601 time in UTC."""
         return self.start <= at[:10] < self.end
+
+
+Timed = TypeVar("Timed")
+
+
+def within(
+    windows: Sequence[Window], found: Iterable[Timed], at: Callable[[Timed], str]
+) -> list[list[Timed]]:
+    """What happened in each window."""
+    starts, lists = [window.start for window in windows], [list[Timed]() for _ in windows]
+    for one in found:
+        place = bisect_right(starts, at(one)[:10]) - 1
+        if place >= 0 and windows[place].holds(at(one)):
+            lists[place].append(one)
+    return lists
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,20 +256,21 @@ class Pace:
     """Mean over the last seven complete days, or as many as there are."""
 
 
-def pace(done: Sequence[tuple[str, str, bool]], today: str) -> Pace:
-    """From (time, labeler, skipped) of every item, up to the day `today`."""
-    if not done:
+def pace(counts: Sequence[tuple[str, str, int, int]], today: str) -> Pace:
+    """From (day, labeler, items done, items skipped), up to the day `today`; a labeler comes at
+    most once a day."""
+    if not counts:
         return Pace(days=(), per_day=None)
-    first = date.fromisoformat(min(at for at, _, _ in done)[:10])
+    first = date.fromisoformat(min(day for day, *_ in counts))
     last = max(date.fromisoformat(today[:10]), first)
-    by_day: Mapping[str, list[tuple[str, bool]]] = {
+    by_day: Mapping[str, list[tuple[int, int]]] = {
         f"{first + timedelta(days=n)}": [] for n in range((last - first).days + 1)
     }
-    for at, labeler, skipped in done:
-        if at[:10] in by_day:
-            by_day[at[:10]].append((labeler, skipped))
+    for day, _, done, skipped in counts:
+        if day in by_day:
+            by_day[day].append((done, skipped))
     days = tuple(
-        (day, sum(not s for _, s in rows), sum(s for _, s in rows), len({who for who, _ in rows}))
+        (day, sum(done for done, _ in rows), sum(skipped for _, skipped in rows), len(rows))
         for day, rows in by_day.items()
     )
     over = [day for day in days if day[0] < f"{last}"][-7:] or list(days)

@@ -11,9 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from understudy.trust.agreement import Vote
 from understudy.trust.gold import Share
-from understudy.trust.pairs import Measure, ratio
+from understudy.trust.pairs import Answers, Measure, Numbering, Places, ratio
 
 
 class Ranked(Protocol):
@@ -148,21 +147,39 @@ def cells(meetings: Iterable[Meeting]) -> dict[tuple[str, str], tuple[int, int, 
     return dict(sorted(found.items()))
 
 
-def votes_of(rankings: Iterable[Ranked]) -> list[Vote]:
-    """The votes of rankings by response id."""
-    votes = []
-    for ranking in rankings:
-        for first, second in combinations(sorted(ranking.tier_of), 2):
-            difference = ranking.tier_of[second] - ranking.tier_of[first]
-            votes.append(
-                Vote(
-                    prompt_id=ranking.prompt_id,
-                    first=first,
-                    second=second,
-                    value=(difference > 0) - (difference < 0),
-                    labeler_id=ranking.labeler_id,
-                    rubric=ranking.rubric,
-                    at=ranking.at,
-                )
-            )
-    return votes
+def votes_of(rankings: Iterable[Ranked]) -> Answers:
+    """The votes of rankings by response id; their questions are (prompt, first, second), as in
+    `Vote.unit`. A labeler's latest vote on a pair counts."""
+    given = list(rankings)
+    numbering, names = Numbering(one.labeler_id for one in given), Places()
+    by_size: dict[int, list[tuple[int, ...]]] = {}
+    for number, one in enumerate(given):
+        shown = sorted(one.tier_of.items())
+        row = (number, *numbering.row(one))
+        places = (names[one.prompt_id, name] for name, _ in shown)
+        by_size.setdefault(len(shown), []).append((*row, *places, *(tier for _, tier in shown)))
+    columns = [np.zeros((0, 7), np.int64)]
+    for size, rows in by_size.items():
+        table_RC = np.array(rows, np.int64)
+        place_RK, tier_RK = table_RC[:, 4 : 4 + size], table_RC[:, 4 + size :]
+        first, second = np.triu_indices(size, 1)
+        shape = (len(rows), len(first))
+        who = [np.broadcast_to(table_RC[:, c, None], shape) for c in range(4)]
+        value = np.sign(tier_RK[:, second] - tier_RK[:, first])
+        columns.append(
+            np.stack([*who, place_RK[:, first], place_RK[:, second], value], axis=2).reshape(-1, 7)
+        )
+    votes_A7 = np.concatenate(columns)
+    units_U, unit_A = np.unique(votes_A7[:, 4] * len(names) + votes_A7[:, 5], return_inverse=True)
+    order = np.lexsort((votes_A7[:, 0], votes_A7[:, 2], unit_A))
+    votes_A7, unit_A = votes_A7[order], unit_A[order]
+    kept = np.ones(len(unit_A), bool)
+    kept[:-1] = (unit_A[1:] != unit_A[:-1]) | (votes_A7[1:, 2] != votes_A7[:-1, 2])
+    known = list(names)
+    pairs = (divmod(int(unit), len(names)) for unit in units_U)
+    return numbering.answers(
+        unit_A=unit_A[kept],
+        value_A=votes_A7[kept, 6].astype(np.float64),
+        by_A3=votes_A7[kept, 1:4],
+        units=[(*known[first], known[second][1]) for first, second in pairs],
+    )

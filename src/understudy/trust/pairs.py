@@ -12,7 +12,7 @@ Legend: A answers, N pairs, P prompts, S resamples, U units, M answers to a unit
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import Any, Protocol, Self
@@ -129,8 +129,8 @@ class Pairs:
 
     def where(self, keep_N: Bools) -> Self:
         """A selection of the pairs, with unchanged weights."""
-        columns = [field.name for field in fields(self) if field.name.endswith("_N")]
-        return replace(self, **{name: getattr(self, name)[keep_N] for name in columns})
+        columns, places = _columns(self, "_N"), np.flatnonzero(keep_N)
+        return replace(self, **{name: getattr(self, name)[places] for name in columns})
 
     def between(self, keep: Callable[[str, str], bool]) -> Self:
         """Only pairs of labelers for which `keep(labeler, other)` is true."""
@@ -160,57 +160,143 @@ class Pairs:
         """The counts of pairs, prompts and labelers, as a measure without a number yet."""
         return Measure(
             n=len(self),
-            num_prompts=len(np.unique(self.prompt_N)),
-            num_labelers=len(np.union1d(self.one_N, self.other_N)),
+            num_prompts=len(_used(self.prompt_N)),
+            num_labelers=len(_used(np.append(_used(self.one_N), _used(self.other_N)))),
         )
 
     def _reweighted(self) -> Self:
         """Recompute weights from the remaining answers: M of them make M (M - 1) / 2 pairs."""
-        _, unit_N, pairs_U = np.unique(self.unit_N, return_inverse=True, return_counts=True)
-        answers_U = (1 + np.sqrt(1 + 8 * pairs_U)) / 2
-        return replace(self, weight_N=1 / (answers_U[unit_N] - 1))
+        answers_U = (1 + np.sqrt(1 + 8 * np.bincount(self.unit_N))) / 2
+        return replace(self, weight_N=1 / (answers_U[self.unit_N] - 1))
 
 
-def pairs_of(answers: Iterable[Answer]) -> Pairs:
-    """All pairs of answers by different labelers to the same question.
+def _columns(table: Any, suffix: str) -> list[str]:
+    return [field.name for field in fields(table) if field.name.endswith(suffix)]
 
-    A labeler who answers a question twice counts once, with the later answer in this order.
-    """
+
+def _used(number_N: Ints) -> Ints:
+    """The numbers that occur, sorted: `np.unique` for small whole numbers, and ten times as
+    fast."""
+    return np.flatnonzero(np.bincount(number_N)) if len(number_N) else number_N
+
+
+def by_prompt(pairs: Pairs) -> tuple[int, Ints]:
+    """The number of prompts with pairs, and for each pair which of these its prompt is."""
+    used = _used(pairs.prompt_N)
+    place_P = np.zeros(len(pairs.prompts), np.int64)
+    place_P[used] = np.arange(len(used))
+    return len(used), place_P[pairs.prompt_N]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Answers:
+    """Columns of A answers, at most one of each labeler to each question."""
+
+    unit_A: Ints
+    """The number of the question."""
+    prompt_A: Ints
+    """Index into `prompts`."""
+    labeler_A: Ints
+    """Index into `labelers`."""
+    value_A: Floats
+    """What is answered."""
+    rubric_A: Ints
+    """Index into `rubrics`; -1 for none."""
+    prompts: tuple[str, ...]
+    labelers: tuple[str, ...]
+    """Sorted."""
+    rubrics: tuple[str, ...]
+    units: Sequence[Any] = ()
+    """The questions, where something needs more than their numbers."""
+
+    def __len__(self) -> int:
+        return len(self.unit_A)
+
+    def where(self, keep_A: Bools | Ints) -> Self:
+        """A selection of the answers, or another order of them."""
+        return replace(self, **{name: getattr(self, name)[keep_A] for name in _columns(self, "_A")})
+
+
+def answers_of(answers: Iterable[Answer]) -> Answers:
+    """The columns of single answers; of a labeler's answers to one question the last counts."""
     latest = {(answer.unit, answer.labeler_id): answer for answer in answers}
-    units, prompts = _Places(), _Places()
-    labelers, rubrics = _Places(), _Places()
-    for name in sorted({labeler for _, labeler in latest}):
-        labelers[name]
-    unit_A = np.fromiter((units[unit] for unit, _ in latest), np.int64, len(latest))
-    kept = latest.values()
-    prompt_A = np.fromiter((prompts[a.prompt_id] for a in kept), np.int64, len(latest))
-    labeler_A = np.fromiter((labelers[name] for _, name in latest), np.int64, len(latest))
-    value_A = np.fromiter((a.value for a in kept), np.float64, len(latest))
-    rubric_A = np.fromiter(
-        (-1 if a.rubric is None else rubrics[a.rubric] for a in kept), np.int64, len(latest)
+    units, kept = Places(), latest.values()
+    numbering = Numbering(labeler for _, labeler in latest)
+    return numbering.answers(
+        unit_A=np.fromiter((units[unit] for unit, _ in latest), np.int64, len(latest)),
+        value_A=np.fromiter((one.value for one in kept), np.float64, len(latest)),
+        by_A3=np.array([numbering.row(one) for one in kept], np.int64),
+        units=tuple(units),
     )
-    one_N, other_N, num_N = _combinations(unit_A)
+
+
+class Said(Protocol):
+    """Who answers about what."""
+
+    @property
+    def prompt_id(self) -> str: ...
+    @property
+    def labeler_id(self) -> str: ...
+    @property
+    def rubric(self) -> str | None: ...
+
+
+class Numbering:
+    """Numbers prompts, labelers and rubrics for columns of answers."""
+
+    def __init__(self, labelers: Iterable[str]) -> None:
+        self.prompts, self.labelers, self.rubrics = Places(), Places(), Places()
+        for name in sorted(set(labelers)):
+            self.labelers[name]
+
+    def row(self, one: Said) -> tuple[int, int, int]:
+        """The numbers of an answer's prompt, labeler and rubric."""
+        rubric = -1 if one.rubric is None else self.rubrics[one.rubric]
+        return self.prompts[one.prompt_id], self.labelers[one.labeler_id], rubric
+
+    def answers(
+        self, *, unit_A: Ints, value_A: Floats, by_A3: Ints, units: Sequence[Any] = ()
+    ) -> Answers:
+        """The columns, with each answer's `row`."""
+        prompt_A, labeler_A, rubric_A = by_A3.reshape(-1, 3).T
+        return Answers(
+            unit_A=unit_A,
+            prompt_A=prompt_A,
+            labeler_A=labeler_A,
+            value_A=value_A,
+            rubric_A=rubric_A,
+            prompts=tuple(self.prompts),
+            labelers=tuple(self.labelers),
+            rubrics=tuple(self.rubrics),
+            units=units,
+        )
+
+
+def pairs_of(answers: Iterable[Answer] | Answers) -> Pairs:
+    """All pairs of answers by different labelers to the same question."""
+    found = answers if isinstance(answers, Answers) else answers_of(answers)
+    one_N, other_N, num_N = _combinations(found.unit_A)
+    labeler_A, rubric_A = found.labeler_A, found.rubric_A
     same_N = rubric_A[one_N] == rubric_A[other_N]
-    shared = np.unique(np.concatenate([labeler_A[one_N], labeler_A[other_N]]))
-    place_of = np.full(len(labelers), -1)
+    shared = _used(np.append(_used(labeler_A[one_N]), _used(labeler_A[other_N])))
+    place_of = np.full(len(found.labelers), -1)
     place_of[shared] = np.arange(len(shared))
-    names = list(labelers)
     return Pairs(
-        prompt_N=prompt_A[one_N],
-        unit_N=unit_A[one_N],
+        prompt_N=found.prompt_A[one_N],
+        unit_N=found.unit_A[one_N],
         one_N=place_of[labeler_A[one_N]],
         other_N=place_of[labeler_A[other_N]],
-        first_N=value_A[one_N],
-        second_N=value_A[other_N],
+        first_N=found.value_A[one_N],
+        second_N=found.value_A[other_N],
         rubric_N=np.where(same_N, rubric_A[one_N], -1),
         weight_N=1 / (num_N - 1),
-        prompts=tuple(prompts),
-        labelers=tuple(names[place] for place in shared),
-        rubrics=tuple(rubrics),
+        prompts=found.prompts,
+        labelers=tuple(found.labelers[place] for place in shared),
+        rubrics=found.rubrics,
     )
 
 
-class _Places(dict[Any, int]):
+class Places(dict[Any, int]):
     """Numbers values in order of first occurrence."""
 
     def __missing__(self, name: Any) -> int:
@@ -236,10 +322,8 @@ def _combinations(unit_A: Ints) -> tuple[Ints, Ints, Ints]:
 
 def totals(pairs: Pairs, columns_NC: Floats) -> Floats:
     """Sums of each column over the pairs of each prompt with pairs: (P, C)."""
-    places, prompt_N = np.unique(pairs.prompt_N, return_inverse=True)
-    sums_CP = [
-        np.bincount(prompt_N, weights=one_N, minlength=len(places)) for one_N in columns_NC.T
-    ]
+    number, prompt_N = by_prompt(pairs)
+    sums_CP = [np.bincount(prompt_N, weights=one_N, minlength=number) for one_N in columns_NC.T]
     return np.stack(sums_CP, axis=1)
 
 

@@ -13,18 +13,21 @@ preferences that are right; random votes have weight 0. `understudy reward --lab
 the file. Stiennon et al. (2020, App. C) found that leaving out labelers of low agreement did not
 help their reward model, so weights are off by default.
 
-Legend: N votes, U pairs of responses, L labelers, V = 3 votes (second, tie, first).
+Legend: N votes, sorted by pair, U pairs of responses (the first vote on each is at `first_U`),
+L labelers, V = 3 votes (second, tie, first), C cells: a labeler's number times 3, plus a vote.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.trust.agreement import Vote
+from understudy.trust.pairs import Answers, answers_of
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 PRIOR_VOTES = 10.0
 """Weight of the team's average in each labeler's estimate, in votes."""
 LEAST_WEIGHT = 0.05
@@ -71,7 +74,7 @@ class Consensus:
 
 
 def consensus(
-    votes: Iterable[Vote],
+    votes: Iterable[Vote] | Answers,
     known: Mapping[tuple[str, str, str], int] | None = None,
     iterations: int = 200,
     tolerance: float = 1e-5,
@@ -80,29 +83,31 @@ def consensus(
 
     Leaves out pairs with one vote and no known truth, which carry no information.
     """
-    known = known or {}
-    units = _shared(votes, known)
-    if not units:
+    given = votes if isinstance(votes, Answers) else answers_of(votes)
+    fixed_UV = _fixed(given.units, known or {})
+    voted_U = np.bincount(given.unit_A, minlength=len(given.units))
+    used_U = np.flatnonzero((voted_U > 1) | ~np.isnan(fixed_UV[:, 0]))
+    if not len(used_U):
         return Consensus(trust={}, truth={})
-    labelers = sorted({vote.labeler_id for found in units.values() for vote in found})
-    place = {name: index for index, name in enumerate(labelers)}
-    rows = [
-        (unit, place[vote.labeler_id], vote.value + 1)
-        for unit, found in enumerate(units.values())
-        for vote in found
-    ]
-    unit_N, labeler_N, vote_N = np.array(rows, np.int64).T
-    fixed_UV = _fixed(units, known)
-    truth_UV = _majority(unit_N, vote_N, len(units))
+    shared = given.where(np.isin(given.unit_A, used_U))
+    shared = shared.where(np.argsort(shared.unit_A, kind="stable"))
+    units, fixed_VU = [given.units[int(unit)] for unit in used_U], fixed_UV[used_U].T
+    used_L, labeler_N = np.unique(shared.labeler_A, return_inverse=True)
+    labelers = [given.labelers[place] for place in used_L]
+    unit_N = np.searchsorted(used_U, shared.unit_A)
+    first_U = np.searchsorted(unit_N, np.arange(len(units)))
+    vote_N = shared.value_A.astype(np.int64) + 1
+    cell_N = labeler_N * 3 + vote_N
+    truth_VU = _majority(vote_N, first_U)
     table_LVV = np.zeros((len(labelers), 3, 3))
     for _ in range(iterations):
-        truth_UV = np.where(np.isnan(fixed_UV), truth_UV, fixed_UV)
-        counts_LVV = _counts(truth_UV, unit_N, labeler_N, vote_N, len(labelers))
+        truth_VU = np.where(np.isnan(fixed_VU), truth_VU, fixed_VU)
+        counts_LVV = _counts(truth_VU, unit_N, cell_N, len(labelers))
         previous, table_LVV = table_LVV, _table(counts_LVV)
-        truth_UV = _truth(table_LVV, _prior(truth_UV), unit_N, labeler_N, vote_N, len(units))
+        truth_VU = _truth(table_LVV, _prior(truth_VU), cell_N, first_U)
         if np.abs(table_LVV - previous).max() < tolerance:
             break
-    truth_UV = np.where(np.isnan(fixed_UV), truth_UV, fixed_UV)
+    truth_VU = np.where(np.isnan(fixed_VU), truth_VU, fixed_VU)
     shared_L = np.bincount(labeler_N, minlength=len(labelers))
     trust = {
         name: Trust(
@@ -113,51 +118,33 @@ def consensus(
         )
         for name, table, num in zip(labelers, table_LVV, shared_L, strict=True)
     }
-    truths = {
-        unit: (float(second), float(tie), float(first))
-        for unit, (second, tie, first) in zip(units, truth_UV, strict=True)
-    }
+    truths = dict(zip(units, map(tuple, truth_VU.T.tolist()), strict=True))
     return Consensus(trust=trust, truth=truths)
 
 
-def _shared(
-    votes: Iterable[Vote], known: Mapping[tuple[str, str, str], int]
-) -> dict[tuple[str, str, str], list[Vote]]:
-    latest = {(vote.unit, vote.labeler_id): vote for vote in votes}
-    found: dict[tuple[str, str, str], list[Vote]] = {}
-    for (unit, _), vote in latest.items():
-        found.setdefault(unit, []).append(vote)
-    return {unit: group for unit, group in found.items() if len(group) > 1 or unit in known}
-
-
 def _fixed(
-    units: Iterable[tuple[str, str, str]], known: Mapping[tuple[str, str, str], int]
+    units: Sequence[tuple[str, str, str]], known: Mapping[tuple[str, str, str], int]
 ) -> Floats:
     """One-hot truths where they are known, nan elsewhere: (U, V)."""
-    rows = [np.eye(3)[known[unit] + 1] if unit in known else np.full(3, np.nan) for unit in units]
-    return np.array(rows)
+    found = np.full((len(units), 3), np.nan)
+    for place, unit in enumerate(units):
+        if unit in known:
+            found[place] = np.eye(3)[known[unit] + 1]
+    return found
 
 
-def _majority(unit_N: NDArray[np.int64], vote_N: NDArray[np.int64], num: int) -> Floats:
-    """Shares of the three votes, with which EM starts."""
-    shares_UV = np.zeros((num, 3))
-    np.add.at(shares_UV, (unit_N, vote_N), 1.0)
-    shares: Floats = shares_UV / shares_UV.sum(1, keepdims=True)
-    return shares
+def _majority(vote_N: Ints, first_U: Ints) -> Floats:
+    """Shares of the three votes, with which EM starts: (V, U)."""
+    cast_VN = (np.arange(3)[:, None] == vote_N).astype(np.float64)
+    shares_VU = np.add.reduceat(cast_VN, first_U, axis=1)
+    return np.asarray(shares_VU / shares_VU.sum(0))
 
 
-def _counts(
-    truth_UV: Floats,
-    unit_N: NDArray[np.int64],
-    labeler_N: NDArray[np.int64],
-    vote_N: NDArray[np.int64],
-    num: int,
-) -> Floats:
+def _counts(truth_VU: Floats, unit_N: Ints, cell_N: Ints, num: int) -> Floats:
     """Expected (truth, vote) counts of each labeler, both sides alike: (L, V, V)."""
-    cell_N = labeler_N * 3 + vote_N
     counts_VLV = [
         np.bincount(cell_N, weights=weight_U[unit_N], minlength=num * 3).reshape(num, 3)
-        for weight_U in truth_UV.T
+        for weight_U in truth_VU
     ]
     counts_LVV = np.stack(counts_VLV, axis=1)
     mirrored: Floats = (counts_LVV + counts_LVV[:, ::-1, ::-1]) / 2
@@ -173,25 +160,17 @@ def _table(counts_LVV: Floats) -> Floats:
     return table
 
 
-def _prior(truth_UV: Floats) -> Floats:
+def _prior(truth_VU: Floats) -> Floats:
     """P(truth): the share of ties, and the rest halved between the sides."""
-    tie = (truth_UV[:, TIE].sum() + 0.5) / (len(truth_UV) + 1)
+    tie = (truth_VU[TIE].sum() + 0.5) / (truth_VU.shape[1] + 1)
     return np.array([(1 - tie) / 2, tie, (1 - tie) / 2], np.float64)
 
 
-def _truth(
-    table_LVV: Floats,
-    prior_V: Floats,
-    unit_N: NDArray[np.int64],
-    labeler_N: NDArray[np.int64],
-    vote_N: NDArray[np.int64],
-    num: int,
-) -> Floats:
-    """P(truth given the votes) of each pair: (U, V)."""
-    said_VN = np.log(table_LVV)[labeler_N, :, vote_N].T
-    logs_VU = [np.bincount(unit_N, weights=said_N, minlength=num) for said_N in said_VN]
-    logs_UV = np.stack(logs_VU, axis=1) + np.log(prior_V)
-    logs_UV -= logs_UV.max(1, keepdims=True)
-    shares_UV: Floats = np.exp(logs_UV)
-    shares_UV /= shares_UV.sum(1, keepdims=True)
-    return shares_UV
+def _truth(table_LVV: Floats, prior_V: Floats, cell_N: Ints, first_U: Ints) -> Floats:
+    """P(truth given the votes) of each pair: (V, U)."""
+    logs_VC = np.log(table_LVV).transpose(1, 0, 2).reshape(3, -1)
+    logs_VU = np.stack([np.add.reduceat(logs_C[cell_N], first_U) for logs_C in logs_VC])
+    logs_VU += np.log(prior_V)[:, None]
+    shares_VU: Floats = np.exp(logs_VU - logs_VU.max(0))
+    shares_VU /= shares_VU.sum(0)
+    return shares_VU

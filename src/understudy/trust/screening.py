@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from understudy.records import (
     Demonstration,
     Labeler,
@@ -23,6 +25,7 @@ from understudy.records import (
 )
 from understudy.trust.agreement import Vote, agreement, agreement_by_labeler
 from understudy.trust.gold import Score, shared_preferences
+from understudy.trust.pairs import Answers, answers_of
 
 CUTOFFS: Mapping[str, float] = {"flags": 0.75, "ranking": 0.75, "demonstrations": 6.0}
 """The paper's soft cutoffs: agreement on flags and on rankings, mean grade of 7 (B.1)."""
@@ -240,7 +243,9 @@ def _counted(
     )
 
 
-def careless_labelers(votes: Sequence[Vote], *, margin: float = 0.05, seed: int = 0) -> list[str]:
+def careless_labelers(
+    votes: Sequence[Vote] | Answers, *, margin: float = 0.05, seed: int = 0
+) -> list[str]:
     """Labelers who agree with the others clearly less than the others do among themselves.
 
     Uses only the shared calibration items, without a key. The interval of a labeler's agreement
@@ -249,15 +254,15 @@ def careless_labelers(votes: Sequence[Vote], *, margin: float = 0.05, seed: int 
     the rest again, so that one labeler does not drag others down.
     """
     found: list[str] = []
-    remaining = list(votes)
-    num_labelers = len({vote.labeler_id for vote in votes})
+    remaining = votes if isinstance(votes, Answers) else answers_of(votes)
+    num_labelers = len(np.unique(remaining.labeler_A))
     while True:
         level = 1 - 0.05 / max(num_labelers, 1)
         by_labeler = agreement_by_labeler(remaining, seed=seed, level=level)
         if len(by_labeler) < 3:
             return found
         worst = min(by_labeler, key=lambda labeler: by_labeler[labeler].value or 0.0)
-        others = [vote for vote in remaining if vote.labeler_id != worst]
+        others = remaining.where(remaining.labeler_A != remaining.labelers.index(worst))
         rest, high = agreement(others, seed=seed).value, by_labeler[worst].high
         if rest is None or high is None or high >= rest - margin:
             return found

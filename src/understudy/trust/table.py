@@ -9,15 +9,17 @@ and the flags. Lines by labeler compare the labeler with everybody else who labe
 only in the lines by labeler and by use case.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, Protocol
+
+import numpy as np
 
 from understudy.records import FLAGS
-from understudy.trust.agreement import Ties, Vote, agreement, involves
+from understudy.trust.agreement import Ties, agreement, involves
 from understudy.trust.alpha import alpha
-from understudy.trust.pairs import Mark, Measure, Pairs, pairs_of
+from understudy.trust.pairs import Answers, Measure, Numbering, Pairs, Places, Said, pairs_of
 
 About = Literal["role", "labeler", "use_case", "rubric"]
 PAPER = {"training": 0.726, "held_out": 0.773}
@@ -33,16 +35,50 @@ ROLE_TITLES = {
 class Judgements:
     """Shared labels, and what the lines group them by."""
 
-    votes: Sequence[Vote]
+    votes: Answers
     """Votes of rankings; those on prompts with a single labeler may be left out."""
-    likert: Sequence[Mark]
-    """Overall quality: unit is the response, value 1 to 7."""
-    flags: Sequence[Mark]
-    """Unit is (response, flag), value 0 or 1."""
+    likert: Answers
+    """Overall quality: each response is a question, the value 1 to 7."""
+    flags: Answers
+    """Each flag of a response is a question, its number the response's times the number of flags
+    plus the flag's; the value is 0 or 1."""
     role_of: Mapping[str, str]
     """Labeler -> role."""
     use_case_of: Mapping[str, str | None]
     """Prompt -> use case."""
+
+
+class Rated(Said, Protocol):
+    """One labeler's rating of a response."""
+
+    @property
+    def response_id(self) -> str: ...
+    @property
+    def likert(self) -> int: ...
+    @property
+    def flags(self) -> Mapping[str, bool]: ...
+
+
+def marks_of(ratings: Iterable[Rated]) -> tuple[Answers, Answers]:
+    """The Likert scores and the flags of ratings, as `Judgements` takes them; a labeler's latest
+    rating of a response counts."""
+    latest = {(one.response_id, one.labeler_id): one for one in ratings}
+    numbering, names = Numbering(labeler for _, labeler in latest), Places()
+    unit_A = np.fromiter((names[name] for name, _ in latest), np.int64, len(latest))
+    by_A3 = np.array([numbering.row(one) for one in latest.values()], np.int64).reshape(-1, 3)
+    likert_A = np.fromiter((one.likert for one in latest.values()), np.float64, len(latest))
+    flags = [[one.flags.get(flag, np.nan) for flag in FLAGS] for one in latest.values()]
+    flags_AF = np.array(flags, np.float64).reshape(-1, len(FLAGS))
+    asked_AF = ~np.isnan(flags_AF)
+    place_B, flag_B = np.nonzero(asked_AF)
+    return (
+        numbering.answers(unit_A=unit_A, value_A=likert_A, by_A3=by_A3),
+        numbering.answers(
+            unit_A=unit_A[place_B] * len(FLAGS) + flag_B,
+            value_A=flags_AF[asked_AF],
+            by_A3=by_A3[place_B],
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,10 +148,9 @@ def agreement_lines(
 def flag_lines(judgements: Judgements) -> list[tuple[str, int, int, Measure]]:
     """For each flag: (name, yes answers, all answers, alpha)."""
     found = []
-    for flag in FLAGS:
-        marks = [mark for mark in judgements.flags if _flag_of(mark) == flag]
-        yes = sum(mark.value == 1 for mark in marks)
-        found.append((flag, yes, len(marks), alpha(marks, "nominal")))
+    for place, flag in enumerate(FLAGS):
+        one = judgements.flags.where(judgements.flags.unit_A % len(FLAGS) == place)
+        found.append((flag, int(one.value_A.sum()), len(one), alpha(one, "nominal")))
     return found
 
 
@@ -211,10 +246,4 @@ def _about(judgements: Judgements, use_case: str) -> Callable[[Pairs], Pairs]:
 
 
 def _rubrics(judgements: Judgements) -> set[str]:
-    of_votes = {vote.rubric for vote in judgements.votes if vote.rubric}
-    return of_votes | {mark.rubric for mark in judgements.likert if mark.rubric}
-
-
-def _flag_of(mark: Mark) -> str:
-    assert isinstance(mark.unit, tuple)
-    return str(mark.unit[1])
+    return {name for name in (*judgements.votes.rubrics, *judgements.likert.rubrics) if name}

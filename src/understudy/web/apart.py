@@ -25,7 +25,7 @@ from understudy.web.bugs import report
 
 Asked = tuple[str, Account | None, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 """A call: the route's path, the account, the path's parameters, the query."""
-PATIENCE_S = 2.0
+PATIENCE_S = 0.7
 """How long a browser waits before it is told to poll."""
 KEPT_S = 30.0
 """How long a reply is kept for a browser that polls."""

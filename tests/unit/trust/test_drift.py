@@ -131,7 +131,7 @@ def test_every_moment_is_in_one_window():
 
 
 def test_pace_counts_days_that_are_over():
-    done = [(at(0), "a", False), (at(1), "b", False), (at(2), "a", True), (at(26), "a", False)]
+    done = [("2026-03-02", "a", 1, 1), ("2026-03-02", "b", 1, 0), ("2026-03-03", "a", 1, 0)]
     found = pace(done, today="2026-03-04")
     assert found.days == (
         ("2026-03-02", 2, 1, 2),

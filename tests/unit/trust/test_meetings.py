@@ -7,6 +7,7 @@ import pytest
 
 from understudy.trust.agreement import agreement
 from understudy.trust.meetings import cells, measure, meetings_of, shares_of, votes_of
+from understudy.trust.reliability import consensus
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,24 @@ def test_nothing_shared_and_all_tied():
     assert measure([]).undefined == "no two labelers answered the same question"
     tied = measure(meetings_of([Said("p", n, {"a": 0, "b": 0}) for n in ("ann", "ben")]))
     assert (tied.value, tied.undefined) == (None, "every shared pair is tied")
+
+
+def test_a_later_ranking_replaces_votes_and_nothing_makes_none() -> None:
+    said = [
+        Said("p", "l", {"a": 0, "b": 1, "c": 1}),
+        Said("p", "m", {"b": 0, "a": 1}),
+        Said("p", "l", {"b": 0, "a": 1}),
+    ]
+    votes = votes_of(said)
+    found = {
+        (votes.units[unit], votes.labelers[labeler]): value
+        for unit, labeler, value in zip(votes.unit_A, votes.labeler_A, votes.value_A, strict=True)
+    }
+    assert found == {
+        (("p", "a", "b"), "l"): -1,
+        (("p", "a", "b"), "m"): -1,
+        (("p", "a", "c"), "l"): 1,
+        (("p", "b", "c"), "l"): 0,
+    }
+    assert len(votes_of([])) == 0
+    assert consensus(votes_of([])).trust == {}

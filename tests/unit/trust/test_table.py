@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from understudy.records import Prompt, Response
+from understudy.records import Prompt, Rating, Response
 from understudy.trust.agreement import Vote, votes_of_rankings
-from understudy.trust.pairs import Mark, Measure
+from understudy.trust.pairs import Measure, answers_of
 from understudy.trust.reliability import consensus
-from understudy.trust.table import Judgements, agreement_lines, as_text, flag_lines, shown
+from understudy.trust.table import Judgements, agreement_lines, as_text, flag_lines, marks_of, shown
 from understudy.world.labelers import CARELESS_NOISE
 from understudy.world.language import Facts
 from understudy.world.optimum import pool_agreement
@@ -16,6 +16,7 @@ from understudy.world.replies import FAULTS, reply
 from understudy.world.tasks import draw_task
 from understudy.world.world import World
 
+NONE = answers_of([])
 ROLES = {"t1": "training", "t2": "training", "h1": "held_out", "h2": "held_out"}
 
 
@@ -24,15 +25,14 @@ def judgements():
     votes = [Vote("p1", "a", "b", 1, name, "v1") for name in ROLES]
     opposed = {"t1": 1, "t2": -1, "h1": 1, "h2": 1}
     votes += [Vote("p2", "a", "b", value, name, "v2") for name, value in opposed.items()]
-    likert = [
-        Mark("r1", "p1", name, value, "v1") for name, value in zip(ROLES, (6, 7, 2, 2), strict=True)
-    ]
-    flags = [
-        Mark(("r1", "hallucination"), "p1", "t1", 1),
-        Mark(("r1", "hallucination"), "p1", "t2", 0),
-    ]
+    flags = {"t1": {"hallucination": True}, "t2": {"hallucination": False}}
+    likert, flags = marks_of(
+        Rating(id=name, response_id="r1", prompt_id="p1", labeler_id=name, likert=value,
+               flags=flags.get(name, {}), rubric="v1")
+        for name, value in zip(ROLES, (6, 7, 2, 2), strict=True)
+    )  # fmt: skip
     return Judgements(
-        votes=votes, likert=likert, flags=flags, role_of=ROLES,
+        votes=answers_of(votes), likert=likert, flags=flags, role_of=ROLES,
         use_case_of={"p1": "chat", "p2": "open_qa"},
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_every_line_by_hand():
 
 def test_a_line_where_nothing_is_shared_is_there_and_says_so():
     alone = Judgements(
-        votes=[Vote("p", "a", "b", 1, "t1")], likert=[], flags=[],
+        votes=answers_of([Vote("p", "a", "b", 1, "t1")]), likert=NONE, flags=NONE,
         role_of={"t1": "training"}, use_case_of={"p": None},
     )  # fmt: skip
     lines = agreement_lines(alone)
@@ -125,7 +125,8 @@ def test_the_tiny_worlds_planted_noise_is_within_the_interval():
     careful = [labeler for labeler in everyone if labeler.noise < CARELESS_NOISE]
     careless = {labeler.info.id for labeler in everyone} - {one.info.id for one in careful}
     found = Judgements(
-        votes=[vote for vote in votes if vote.labeler_id not in careless], likert=[], flags=[],
+        votes=answers_of(vote for vote in votes if vote.labeler_id not in careless),
+        likert=NONE, flags=NONE,
         role_of={labeler.info.id: labeler.info.role for labeler in careful}, use_case_of={},
     )  # fmt: skip
     by_role = {line.name: line.agreement for line in agreement_lines(found) if line.about == "role"}

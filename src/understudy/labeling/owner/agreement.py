@@ -1,16 +1,15 @@
 """The owner's agreement page: the table with its counts, the breakdown, the change over time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from understudy.labeling.owner.parts import alt_of, measure_json, now_standing, series_of, svg
 from understudy.labeling.owner.plots import line_plot
-from understudy.labeling.owner.standing import Standing
+from understudy.labeling.owner.standing import Standing, gold_by_window
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import FLAG_QUESTIONS
 from understudy.store.accounts.people import names
 from understudy.trust.agreement import Ties
-from understudy.trust.drift import Window, windows_of
-from understudy.trust.gold import accuracy
+from understudy.trust.drift import Window, windows_of, within
 from understudy.trust.meetings import cells, measure
 from understudy.trust.pairs import Measure
 from understudy.trust.table import PAPER, Line, flag_lines
@@ -34,7 +33,7 @@ def agreement(call: Call) -> Json:
         raise ApiError(400, "invalid", "ties must be drop, half or exact.")
     found = now_standing(app)
     name_of = names(app.store)
-    lines = found.lines(ties)
+    lines = sorted(found.lines(ties), key=lambda line: _place(line, name_of))
     return {
         "ties": ties,
         "computed_at": found.at,
@@ -62,6 +61,11 @@ def agreement(call: Call) -> Json:
     }
 
 
+def _place(line: Line, name_of: dict[str, str]) -> str:
+    """Labelers by name; all others as they come."""
+    return _by_name(name_of)(line.name) if line.about == "labeler" else ""
+
+
 def _line(line: Line, name_of: dict[str, str]) -> Json:
     title = name_of.get(line.name, line.title) if line.about == "labeler" else line.title
     return {
@@ -75,24 +79,26 @@ def _line(line: Line, name_of: dict[str, str]) -> Json:
 
 
 def _breakdown(found: Standing, name_of: dict[str, str]) -> Json:
-    """The number of pairs of responses on which each two labelers agreed."""
+    """The number of pairs of responses on which each two labelers agreed: a cell for each two, by
+    their places in the list of names, as "0-1"."""
     by_pair = cells(found.meetings)
-    labelers = sorted({name for pair in by_pair for name in pair})
+    labelers = sorted({name for pair in by_pair for name in pair}, key=_by_name(name_of))
     place = {name: index for index, name in enumerate(labelers)}
     return {
-        "labelers": labelers,
         "names": [name_of.get(name, name) for name in labelers],
-        "cells": [
-            {
-                "one": place[one],
-                "other": place[other],
+        "cells": {
+            "{}-{}".format(*sorted((place[one], place[other]))): {
                 "agreed": agreed,
                 "disagreed": disagreed,
                 "left_out": left_out,
             }
             for (one, other), (agreed, disagreed, left_out) in by_pair.items()
-        ],
+        },
     }
+
+
+def _by_name(name_of: dict[str, str]) -> Callable[[str], str]:
+    return lambda name: name_of.get(name, name).casefold()
 
 
 def drift(found: Standing) -> tuple[list[Window], dict[str, list[Measure]]]:
@@ -101,16 +107,13 @@ def drift(found: Standing) -> tuple[list[Window], dict[str, list[Measure]]]:
     windows = windows_of([*times, *(one.at for one in found.gold)])
     lines: dict[str, list[Measure]] = {}
     for role in ("training", "held_out"):
-        within = [
+        among = (
             meeting
             for meeting in found.meetings
             if found.role_of.get(meeting.one) == found.role_of.get(meeting.other) == role
-        ]
-        lines[role] = [measure([m for m in within if w.holds(m.at)]) for w in windows]
-    lines["gold"] = [
-        accuracy((one.prompt_id, one.score.ranking) for one in found.gold if w.holds(one.at))
-        for w in windows
-    ]
+        )
+        lines[role] = [measure(some) for some in within(windows, among, lambda one: one.at)]
+    lines["gold"] = gold_by_window(windows, found.gold)
     return windows, lines
 
 

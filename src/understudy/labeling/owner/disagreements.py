@@ -7,8 +7,9 @@ takes it as true, and it can become the key of a gold item.
 
 import json
 import random
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -21,7 +22,14 @@ from understudy.labeling.overlap import ENOUGH, pair_agreement
 from understudy.labeling.owner.parts import excerpt, no_item, now_standing, turns
 from understudy.labeling.parts import LabelApp
 from understudy.store import Store
-from understudy.store.labels.disagreements import Contested, adjudicate, contested, texts_of
+from understudy.store.adding import BATCH
+from understudy.store.labels.disagreements import (
+    Contested,
+    adjudicate,
+    contested,
+    texts_of,
+    versions,
+)
 from understudy.store.labels.gold import by_response, make_gold
 from understudy.store.labels.shared import state_of_labels
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
@@ -74,38 +82,58 @@ class Dispute:
         return None if verdict == "more_labels" and came else verdict
 
 
-def disputes(store: Store, item_id: str | None = None) -> list[Dispute]:
-    """Every open or decided item, worst first."""
-    found = [_dispute(one) for one in contested(store, item_id)]
-    kept = [one for one in found if one.is_dispute or one.contested.decision is not None]
-    return sorted(kept, key=_badness)
-
-
 def num_open(store: Store) -> int:
     """The number of items that wait for a decision."""
     return len(_summaries(store, "open"))
 
 
-_KEPT: WeakKeyDictionary[Engine, tuple[Any, list[tuple[str, Json]]]] = WeakKeyDictionary()
+@dataclass(slots=True)
+class _Kept:
+    """What was computed, by item."""
+
+    state: Any = None
+    version_of: dict[str, Any] = field(default_factory=dict)
+    row_of: dict[str, tuple[str, Json]] = field(default_factory=dict)
+    """Prompt and row of each open or decided item, worst first."""
+
+
+_KEPT: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
+_LOCK = threading.Lock()
 
 
 def _summaries(store: Store, state: str) -> list[tuple[str, Json]]:
-    """Prompt and row of each, worst first; recomputed after a new label or decision."""
-    now = state_of_labels(store)
-    kept = _KEPT.get(store.engine)
-    if kept is None or kept[0] != now:
-        rows = [(one.contested.item["prompt_id"], _row(one)) for one in disputes(store)]
-        kept = _KEPT[store.engine] = (now, rows)
-    return [
-        (prompt_id, row)
-        for prompt_id, row in kept[1]
-        if state == "all" or (row["decided"] is None) == (state == "open")
-    ]
+    """Prompt and row of each, worst first; items with a new label or decision are computed
+    anew."""
+    with _LOCK:
+        kept = _KEPT.setdefault(store.engine, _Kept())
+        now = state_of_labels(store)
+        if kept.state != now:
+            _renew(store, kept)
+            kept.state = now
+        return [
+            (prompt_id, row)
+            for prompt_id, row in kept.row_of.values()
+            if state == "all" or (row["decided"] is None) == (state == "open")
+        ]
 
 
-def _badness(one: Dispute) -> tuple[float, int, str]:
-    agreement = 1.0 if one.agreement is None else one.agreement
-    return agreement, -one.num_unsure, one.contested.item["id"]
+def _renew(store: Store, kept: _Kept) -> None:
+    known = versions(store)
+    changed = [name for name, one in known.items() if kept.version_of.get(name) != one]
+    rows = {name: row for name, row in kept.row_of.items() if name in known}
+    for start in range(0, len(changed), BATCH):
+        some = changed[start : start + BATCH]
+        for name in some:
+            rows.pop(name, None)
+        for one in map(_dispute, contested(store, some)):
+            if one.is_dispute or one.contested.decision is not None:
+                rows[one.contested.item["id"]] = (one.contested.item["prompt_id"], _row(one))
+    kept.version_of = known
+    kept.row_of = dict(sorted(rows.items(), key=lambda item: _badness(item[1][1])))
+
+
+def _badness(row: Json) -> tuple[float, int, str]:
+    return 1.0 if row["agreement"] is None else row["agreement"], -row["unsure"], row["item_id"]
 
 
 def _dispute(one: Contested) -> Dispute:
@@ -239,7 +267,7 @@ def _checked(body: Decision, names: Mapping[str, str]) -> list[Ids]:
 
 
 def _one(call: Call) -> Dispute:
-    found = [_dispute(one) for one in contested(call.app.store, call.path["item_id"])]
+    found = [_dispute(one) for one in contested(call.app.store, [call.path["item_id"]])]
     if not found:
         no_item()
     return found[0]

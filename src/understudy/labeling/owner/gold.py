@@ -14,7 +14,7 @@ from understudy.labeling.owner.parts import (
     svg,
 )
 from understudy.labeling.owner.plots import line_plot
-from understudy.labeling.owner.standing import Standing
+from understudy.labeling.owner.standing import Standing, gold_by_window
 from understudy.labeling.parts import LabelApp
 from understudy.store.accounts.people import names
 from understudy.store.labels.gold import (
@@ -112,11 +112,7 @@ def _flags_of(found: Standing, account_id: str) -> Measure:
 
 def _windows(found: Standing) -> tuple[list[str], list[Measure]]:
     windows = windows_of([one.at for one in found.gold])
-    measures = [
-        accuracy((one.prompt_id, one.score.ranking) for one in found.gold if window.holds(one.at))
-        for window in windows
-    ]
-    return [window.label for window in windows], measures
+    return [window.label for window in windows], gold_by_window(windows, found.gold)
 
 
 def gold_plot(call: Call) -> Content:

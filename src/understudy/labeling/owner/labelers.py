@@ -32,6 +32,7 @@ from understudy.store.accounts.descriptions import coverage, descriptions
 from understudy.store.accounts.people import (
     NewAccount,
     account_rows,
+    all_accounts,
     invite,
     names,
     reset_link,
@@ -41,7 +42,7 @@ from understudy.store.accounts.people import (
 from understudy.store.accounts.people import decide as decide_role
 from understudy.store.accounts.screening import grade_trial, note_scores, trials, ungraded
 from understudy.store.queue.pace import work_seconds
-from understudy.trust.drift import windows_of
+from understudy.trust.drift import windows_of, within
 from understudy.trust.gold import Score, accuracy, score
 from understudy.trust.meetings import measure, shares_of
 from understudy.trust.pairs import Measure
@@ -238,10 +239,13 @@ def _windows(found: Standing, account_id: str) -> tuple[list[str], list[dict[str
     """The labeler's latest items by time window: number, speed, agreement."""
     work = found.work.get(account_id, [])
     gold = [one for one in found.gold if one.account_id == account_id]
-    agreed = shares_of(found.meetings, account_id)
+    mine = found.meetings_of.get(account_id, [])
+    agreed = shares_of(mine, account_id)
     times = [one.at for one in work] + [one.at for one in gold] + [at for at, _, _ in agreed if at]
     rows: list[dict[str, Any]] = []
-    for window in windows_of(times):
+    windows = windows_of(times)
+    met = within(windows, mine, lambda one: one.at)
+    for window, meetings in zip(windows, met, strict=True):
         items = [one for one in work if window.holds(one.at)]
         took = [one.seconds for one in items if one.seconds is not None and not one.skipped]
         rows.append(
@@ -250,13 +254,7 @@ def _windows(found: Standing, account_id: str) -> tuple[list[str], list[dict[str
                 "done": sum(not one.skipped for one in items),
                 "skipped": sum(one.skipped for one in items),
                 "median_seconds": median(took) if took else None,
-                "agreement": measure(
-                    [
-                        m
-                        for m in found.meetings
-                        if account_id in (m.one, m.other) and window.holds(m.at)
-                    ]
-                ),
+                "agreement": measure(meetings),
                 "gold": accuracy(
                     (one.prompt_id, one.score.ranking) for one in gold if window.holds(one.at)
                 ),
@@ -410,14 +408,12 @@ def team_json(app: LabelApp) -> Json:
 
 def _team(app: LabelApp) -> list[RowMapping]:
     """Labelers with a role who may sign in."""
-    return [row for row in account_rows(app.store) if row["role"] and not row["disabled_at"]]
+    return [row for row in all_accounts(app.store) if row["role"] and not row["disabled_at"]]
 
 
 def _account(call: Call) -> RowMapping:
-    wanted = call.path["account_id"]
-    for row in account_rows(call.app.store):
-        if row["id"] == wanted:
-            return row
+    for row in account_rows(call.app.store, call.path["account_id"]):
+        return row
     no_item()
 
 

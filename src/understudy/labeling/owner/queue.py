@@ -17,7 +17,7 @@ from understudy.labeling.owner.parts import (
 from understudy.labeling.owner.plots import bar_plot
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.plan import PlanConfig, plan
-from understudy.store.accounts.people import account_rows
+from understudy.store.accounts.people import all_accounts
 from understudy.store.accounts.screening import ungraded
 from understudy.store.audit import append
 from understudy.store.engine import writing
@@ -45,7 +45,7 @@ MOST_DAYS = 28
 def home(call: Call) -> Json:
     """The whole project at a glance."""
     app: LabelApp = call.app
-    accounts = account_rows(app.store)
+    accounts = all_accounts(app.store)
     rows = queue_rows(app.store)
     by_role = {line.name: line.agreement for line in now_standing(app).lines("drop")}
     alarms = alarms_json(app)
@@ -70,7 +70,7 @@ def home(call: Call) -> Json:
     return {
         "project": app.project.folder.resolve().name,
         "counts": counts,
-        "pace": _pace_json(app),
+        "pace": _pace_json(app, rows),
         "agreement": agreed,
         "alarms": alarms,
         "todo": _todo(app, counts, rows),
@@ -110,17 +110,17 @@ def _late(app: LabelApp) -> int:
 
 def _stuck(app: LabelApp) -> int:
     """Items that wait for more people, once there is a team."""
-    team = any(row["stage"] == "active" and row["role"] for row in account_rows(app.store))
+    team = any(row["stage"] == "active" and row["role"] for row in all_accounts(app.store))
     return sum(nobody_left(app.store).values()) if team else 0
 
 
 def queue(call: Call) -> Json:
     """The queue, its pace, who is at work, what was set aside."""
     app: LabelApp = call.app
-    aside = set_aside(app.store)
+    rows, aside = queue_rows(app.store), set_aside(app.store)
     app.note_views(call.me, "queue", (row["prompt_id"] for row, _ in aside))
     return {
-        "rows": _table(queue_rows(app.store)),
+        "rows": _table(rows),
         "set_aside": [
             {
                 "item_id": row["id"],
@@ -142,7 +142,7 @@ def queue(call: Call) -> Json:
             }
             for row in live(app.store, app.now())
         ],
-        "pace": _pace_json(app),
+        "pace": _pace_json(app, rows),
         "nobody_left": nobody_left(app.store),
         "late": len(late_responses(app.store)),
         "new_responses": setting(app.store, SETTING, "together"),
@@ -210,24 +210,19 @@ def _table(rows: Sequence[RowMapping]) -> list[Json]:
     return list(found.values())
 
 
-def _pace(app: LabelApp) -> tuple[Pace, int]:
-    """Items finished by day, and labels still wanted."""
-    done = [
-        (count.day, count.account_id, skipped)
-        for count in days(app.store)
-        for skipped, number in ((False, count.done), (True, count.skipped))
-        for _ in range(number)
-    ]
+def _pace(app: LabelApp) -> Pace:
+    """Items finished by day."""
+    counts = [(one.day, one.account_id, one.done, one.skipped) for one in days(app.store)]
+    return pace(counts, today=app.now())
+
+
+def _pace_json(app: LabelApp, rows: Sequence[RowMapping]) -> Json:
+    found = _pace(app)
     left = sum(
         max(int(row["labels_wanted"]) - int(row["labels_done"]), 0)
-        for row in queue_rows(app.store)
+        for row in rows
         if row["state"] == "open" and row["pool"] != "gold"
     )
-    return pace(done, today=app.now()), left
-
-
-def _pace_json(app: LabelApp) -> Json:
-    found, left = _pace(app)
     shown = found.days[-MOST_DAYS:]
     total = sum(day[1] for day in shown)
     alt = f"Items finished a day: {total} in the last {len(shown)} days."
@@ -245,7 +240,7 @@ def _pace_json(app: LabelApp) -> Json:
 
 def pace_plot(call: Call) -> Content:
     """Bars of items finished and skipped."""
-    shown = _pace(call.app)[0].days[-MOST_DAYS:]
+    shown = _pace(call.app).days[-MOST_DAYS:]
     stacks = [("done", [day[1] for day in shown]), ("skipped", [day[2] for day in shown])]
     return svg(bar_plot("Items a day", [day[0] for day in shown], stacks))
 

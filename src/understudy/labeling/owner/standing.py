@@ -29,12 +29,12 @@ from understudy.store.labels.shared import (
 )
 from understudy.store.queue.pace import recent_work
 from understudy.trust.agreement import Ties
-from understudy.trust.drift import Alarm, Work, alarms
+from understudy.trust.drift import Alarm, Window, Work, alarms, within
 from understudy.trust.gold import Score, accuracy, score
 from understudy.trust.meetings import Meeting, measure, meetings_of, shares_of, votes_of
-from understudy.trust.pairs import Mark, Measure
+from understudy.trust.pairs import Measure
 from understudy.trust.reliability import Consensus, consensus
-from understudy.trust.table import Judgements, Line, agreement_lines
+from understudy.trust.table import Judgements, Line, agreement_lines, marks_of
 
 QUICK_S = 0.5
 """CPU seconds below which a computation may be repeated at once."""
@@ -70,14 +70,11 @@ class Standing:
     @cached_property
     def judgements(self) -> Judgements:
         """The labels from which agreement is computed."""
+        likert, flags = marks_of(self.ratings)
         return Judgements(
             votes=votes_of(self.rankings),
-            likert=[_mark(one, one.response_id, one.likert) for one in self.ratings],
-            flags=[
-                _mark(one, (one.response_id, flag), float(value))
-                for one in self.ratings
-                for flag, value in one.flags.items()
-            ],
+            likert=likert,
+            flags=flags,
             role_of=self.role_of,
             use_case_of=self.use_case_of,
         )
@@ -112,13 +109,18 @@ class Standing:
         return consensus(self.judgements.votes, known)
 
     @cached_property
+    def meetings_of(self) -> dict[str, list[Meeting]]:
+        """Each labeler's meetings with the others."""
+        found: dict[str, list[Meeting]] = {name: [] for name in self.role_of}
+        for meeting in self.meetings:
+            found[meeting.one].append(meeting)
+            found[meeting.other].append(meeting)
+        return found
+
+    @cached_property
     def agreement_of(self) -> dict[str, Measure]:
         """Each labeler's agreement with the others."""
-        by_labeler: dict[str, list[Meeting]] = {name: [] for name in self.role_of}
-        for meeting in self.meetings:
-            by_labeler[meeting.one].append(meeting)
-            by_labeler[meeting.other].append(meeting)
-        return {name: measure(found) for name, found in by_labeler.items()}
+        return {name: measure(found) for name, found in self.meetings_of.items()}
 
     def gold_of(self, account_id: str | None = None) -> Measure:
         """Agreement with the researchers' key on gold items: one labeler's, or everybody's."""
@@ -140,11 +142,19 @@ class Standing:
             raised = alarms(
                 self.work.get(account_id, []),
                 gold.get(account_id, []),
-                shares_of(self.meetings, account_id),
+                shares_of(self.meetings_of.get(account_id, []), account_id),
             )
             if raised:
                 found[account_id] = raised
         return found
+
+
+def gold_by_window(windows: Sequence[Window], gold: Sequence[GoldShare]) -> list[Measure]:
+    """Agreement with the gold items in each window."""
+    return [
+        accuracy((one.prompt_id, one.score.ranking) for one in some)
+        for some in within(windows, gold, lambda one: one.at)
+    ]
 
 
 def read_standing(store: Store, at: str) -> Standing:
@@ -217,7 +227,3 @@ def work_of(row: Any) -> Work:
 def _place(name: str) -> int:
     """A response's place on the page, from 0: a1 is the first."""
     return int(name[1:]) - 1
-
-
-def _mark(one: SharedRating, unit: Any, value: float) -> Mark:
-    return Mark(unit, one.prompt_id, one.labeler_id, float(value), one.rubric, one.at)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 from unicodedata import normalize
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, case, func, select, true
 
 from understudy.records import LabelerInfo
 from understudy.records.schema import Role
@@ -268,38 +268,38 @@ def _make_labeler(connection: Connection, account_id: str, role: Role, group: st
     add_rows(connection, labelers, [row], ("role",))
 
 
-def account_rows(store: Store) -> list[RowMapping]:
-    """Every account with its numbers of done and skipped items and its last activity."""
+def account_rows(store: Store, account_id: str | None = None) -> list[RowMapping]:
+    """Every account (or one) with its numbers of done and skipped items and its last activity."""
+    mine = true() if account_id is None else accounts.c.id == account_id
+    counts = (
+        select(
+            assignments.c.account_id,
+            _count_of("done").label("done"),
+            _count_of("skipped").label("skipped"),
+            func.max(assignments.c.beat_at).label("last_at"),
+        )
+        .where(true() if account_id is None else assignments.c.account_id == account_id)
+        .group_by(assignments.c.account_id)
+        .subquery()
+    )
     query = (
         select(
             accounts,
-            _count_of("done").label("done"),
-            _count_of("skipped").label("skipped"),
-            select(func.max(assignments.c.beat_at))
-            .where(assignments.c.account_id == accounts.c.id)
-            .correlate(accounts)
-            .scalar_subquery()
-            .label("last_at"),
+            func.coalesce(counts.c.done, 0).label("done"),
+            func.coalesce(counts.c.skipped, 0).label("skipped"),
+            counts.c.last_at,
         )
+        .outerjoin(counts, counts.c.account_id == accounts.c.id)
+        .where(mine)
         .order_by(accounts.c.name_key)
-        .select_from(accounts)
     )
     with reading(store.engine) as connection:
         return list(connection.execute(query).mappings())
 
 
 def _count_of(state: str) -> Any:
-    return (
-        select(func.count())
-        .select_from(assignments)
-        .where(
-            assignments.c.account_id == accounts.c.id,
-            assignments.c.stage == "work",
-            assignments.c.state == state,
-        )
-        .correlate(accounts)
-        .scalar_subquery()
-    )
+    counted = (assignments.c.stage == "work") & (assignments.c.state == state)
+    return func.sum(case((counted, 1), else_=0))
 
 
 def names(store: Store) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, select
+from sqlalchemy import RowMapping, Select, func, select
 
 from understudy.store.audit import append
 from understudy.store.engine import reading, writing
@@ -39,19 +39,36 @@ class Contested:
     """The last adjudication with the account's `name`."""
 
 
-def contested(store: Store, item_id: str | None = None) -> list[Contested]:
-    """Ranking items with several submissions, or with one that has no ranking."""
-    whole = _items_to_rank()
-    answers = _opinions()
+def versions(store: Store) -> dict[str, tuple[Any, ...]]:
+    """Ranking items with several submissions, or with one that has no ranking: each with a value
+    that changes with every submission and decision about it."""
+    sent = (
+        select(items.c.id, items.c.num_done, items.c.wanted)
+        .add_columns(func.count(), func.max(submissions.c.created_at))
+        .join_from(items, assignments, assignments.c.item_id == items.c.id)
+        .join(submissions, submissions.c.id == assignments.c.submission_id)
+        .where(_TO_LOOK_AT, assignments.c.state == "done", assignments.c.stage == "work")
+        .group_by(items.c.id, items.c.num_done, items.c.wanted)
+    )
+    decided = select(
+        adjudications.c.item_id, func.count(), func.max(adjudications.c.created_at)
+    ).group_by(adjudications.c.item_id)
+    with reading(store.engine) as connection:
+        decisions = {row[0]: tuple(row[1:]) for row in connection.execute(decided)}
+        found = connection.execute(sent)
+        return {row[0]: (*row[1:], *decisions.get(row[0], ())) for row in found}
+
+
+def contested(store: Store, item_ids: Sequence[str]) -> list[Contested]:
+    """Those of these items that have several submissions, or one without a ranking."""
+    whole = _items_to_rank().where(items.c.id.in_(item_ids))
+    answers = _opinions().where(assignments.c.item_id.in_(item_ids))
     decided = (
         select(adjudications, accounts.c.name)
         .join(accounts)
+        .where(adjudications.c.item_id.in_(item_ids))
         .order_by(adjudications.c.created_at, adjudications.c.id)
     )
-    if item_id is not None:
-        whole = whole.where(items.c.id == item_id)
-        answers = answers.where(assignments.c.item_id == item_id)
-        decided = decided.where(adjudications.c.item_id == item_id)
     with reading(store.engine) as connection:
         found = list(connection.execute(whole).mappings())
         opinions: dict[str, list[RowMapping]] = {}
@@ -68,20 +85,24 @@ def contested(store: Store, item_id: str | None = None) -> list[Contested]:
     ]
 
 
-def _items_to_rank() -> Select[Any]:
-    unsure = (
-        select(assignments.c.id)
-        .where(
-            assignments.c.item_id == items.c.id,
-            assignments.c.stage == "work",
-            assignments.c.outcome.in_(("cannot_rank", "unsure")),
-        )
-        .exists()
+_UNSURE = (
+    select(assignments.c.id)
+    .where(
+        assignments.c.item_id == items.c.id,
+        assignments.c.stage == "work",
+        assignments.c.outcome.in_(("cannot_rank", "unsure")),
     )
+    .correlate(items)
+    .exists()
+)
+_TO_LOOK_AT = (items.c.kind == "rank") & ((items.c.num_done > 1) | _UNSURE)
+
+
+def _items_to_rank() -> Select[Any]:
     return (
         select(items, prompts.c.body.label("prompt_body"), prompts.c.use_case)
         .join(prompts, prompts.c.id == items.c.prompt_id)
-        .where(items.c.kind == "rank", (items.c.num_done > 1) | unsure)
+        .where(_TO_LOOK_AT)
         .order_by(items.c.id)
     )
 

@@ -45,15 +45,20 @@ class SharedRating:
 def state_of_labels(store: Store) -> tuple[Any, ...]:
     """A value that changes with every label, submission, skip, gold item or decision, so that
     results can be cached until it does. Its first part is the number of labels."""
-    last = func.coalesce(func.max(labels.c.created_at), "")
+    latest = (
+        select(func.max(labels.c.created_at))
+        .where(labels.c.labeler_id == labelers.c.id)
+        .correlate(labelers)
+        .scalar_subquery()
+    )
     finished = assignments.c.state.in_(("done", "skipped"))
     queries = (
-        select(func.count(), last).select_from(labels),
+        select(func.count()).select_from(labels),
+        select(func.count(), func.max(latest)).select_from(labelers),
         select(func.count()).select_from(submissions),
         select(func.count()).select_from(assignments).where(finished),
         select(func.count()).select_from(adjudications),
         select(func.count(), func.count(gold_items.c.retired_at)).select_from(gold_items),
-        select(func.count()).select_from(labelers),
     )
     with reading(store.engine) as connection:
         return tuple(value for query in queries for value in connection.execute(query).one())
@@ -106,21 +111,23 @@ def shared_ratings(store: Store) -> Iterator[SharedRating]:
         .group_by(labels.c.response_id)
         .having(func.count(func.distinct(labels.c.labeler_id)) > 1)
     )
+    columns = [labels.c[name] for name in ("id", "response_id", "prompt_id", "labeler_id")]
+    columns += [labels.c[name] for name in ("rubric", "created_at", "body")]
     query = (
-        current(select(labels).where(labels.c.kind == "rating"))
+        current(select(*columns).where(labels.c.kind == "rating"))
         .where(labels.c.response_id.in_(several))
         .order_by(labels.c.response_id, labels.c.created_at, labels.c.id)
     )
     with reading(store.engine) as connection:
-        rows = list(connection.execute(query).mappings())
+        rows = connection.execute(query).all()
     for row in rows:
-        body = json.loads(row["body"])
+        body = json.loads(row.body)
         yield SharedRating(
-            response_id=row["response_id"],
-            prompt_id=row["prompt_id"],
-            labeler_id=row["labeler_id"],
-            rubric=row["rubric"],
-            at=row["created_at"],
+            response_id=row.response_id,
+            prompt_id=row.prompt_id,
+            labeler_id=row.labeler_id,
+            rubric=row.rubric,
+            at=row.created_at,
             likert=body["likert"],
             flags=body["flags"],
         )

@@ -90,7 +90,7 @@ def test_agreement_finds_who_answers_by_chance(site):
     assert {line["name"] for line in tables["use_case"]} == {"chat", "open_qa"}
     assert [line["name"] for line in tables["rubric"]] == ["default-1"]
     assert tables["rubric"][0]["agreement"]["n"] == sum(
-        cell["agreed"] + cell["disagreed"] for cell in found["breakdown"]["cells"]
+        cell["agreed"] + cell["disagreed"] for cell in found["breakdown"]["cells"].values()
     )
     assert found["drift"]["windows"][-1]["training"]["n"] == by_role["training"]["n"]
     flags = {row["flag"]: row for row in found["flags"]}
