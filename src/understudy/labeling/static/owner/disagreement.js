@@ -126,17 +126,17 @@ function draw(item) {
                 when(item.decision.at),
               )
             : null,
+        ),
+        h(
+          "div",
+          { class: "foot" },
+          actButton("Decide this ranking", () => decide("ranked"), { main: true }),
           h(
             "div",
-            { class: "buttons stack" },
-            actButton("Decide this ranking", () => decide("ranked"), { main: true }),
-            h(
-              "div",
-              { class: "row spread" },
-              actButton("Ask for more labels", () => decide("more_labels"), { small: true }),
-              actButton("Cannot be ranked", () => decide("cannot_rank"), { small: true }),
-              actButton("Set aside", () => decide("set_aside"), { small: true }),
-            ),
+            { class: "row spread" },
+            actButton("Ask for more labels", () => decide("more_labels"), { small: true }),
+            actButton("Cannot be ranked", () => decide("cannot_rank"), { small: true }),
+            actButton("Set aside", () => decide("set_aside"), { small: true }),
           ),
         ),
       ),
