@@ -319,7 +319,8 @@ def ranking_batches(
     batches = []
     for shared, members in groups.items():
         lengths = [_padded_length(prompts[i], responses[i], shared) for i in members]
-        for group in by_token_budget(lengths, batch_tokens):
+        overhead = model.pass_overhead(batch_tokens, masked=shared)
+        for group in by_token_budget(lengths, batch_tokens, overhead):
             indices = [members[i] for i in group]
             batch = ranking_batch(
                 [prompts[i] for i in indices],

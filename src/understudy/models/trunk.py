@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from understudy.models.batching import by_token_budget, positions_of
-from understudy.models.cpu.direct import Rows, direct_pass
+from understudy.models.cpu.direct import DirectPass, Rows, direct_pass
 from understudy.models.sharding import is_sharded
 
 PASS_TOKENS = {"cpu": 96, "cuda": 4096}
@@ -88,23 +88,28 @@ class TrunkModel(nn.Module):
         position_ids_BT: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states (M, D) at the positions that are read: `hidden` at [row, column], by a
-        faster path if there is one.
+        faster path if there is one. With an additive mask, too, no token sees a later one.
         """
         width, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
         causal = not additive and position_ids_BT is None and _padded_right(attention_mask_BT)
-        known = (causal or additive) and not self.bf16
-        direct = direct_pass(self.trunk, width, self.tried) if known else None
+        direct = self._direct_pass(width) if causal or additive else None
         if direct is not None:
             read_M = row_M * width + column_M
             if additive:
                 assert position_ids_BT is not None, "an additive mask needs positions"
-                rows = Rows.masked(position_ids_BT)
+                # What follows a row's last read token, such as padding, is not computed.
+                last_B = column_M.new_zeros(len(input_ids_BT))
+                last_B = last_B.scatter_reduce(0, row_M, column_M, "amax")
+                rows = Rows.masked(position_ids_BT, (last_B + 1).tolist())
                 return direct(rows, input_ids_BT, read_M, attention_mask_BT)
             return direct(Rows.padded(attention_mask_BT, input_ids_BT), input_ids_BT, read_M)
         if not causal or not self.takes_ragged_rows():
             hidden_BTD = self.hidden(input_ids_BT, attention_mask_BT, position_ids_BT)
             return hidden_BTD[row_M, column_M]
         return self._hidden_in_groups(input_ids_BT, attention_mask_BT, row_M, column_M)
+
+    def _direct_pass(self, width: int) -> DirectPass | None:
+        return None if self.bf16 else direct_pass(self.trunk, width, self.tried)
 
     def takes_ragged_rows(self) -> bool:
         """Whether `hidden_at` handles rows of different lengths in one pass.
@@ -115,10 +120,11 @@ class TrunkModel(nn.Module):
         drops = self.training and bool(self.dropout)
         return not drops and not is_sharded(self)
 
-    def pass_overhead(self, tokens: int) -> int:
+    def pass_overhead(self, tokens: int, masked: bool = False) -> int:
         """The cost of one more pass of at most `tokens`, in tokens of padding, for
-        `by_token_budget`."""
-        if self.takes_ragged_rows():
+        `by_token_budget`; `masked`: of a pass with an additive mask."""
+        ragged = self._direct_pass(tokens) is not None if masked else self.takes_ragged_rows()
+        if ragged:
             return tokens
         return PASS_TOKENS.get(device_of(self).type, PASS_TOKENS["cuda"])
 

@@ -15,16 +15,13 @@ from understudy.reward.train import fit
 from understudy.training.settings import prepare_trainer_run
 
 
-def train_reward(config: RewardConfig, threads: int | None = None) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop.
-
-    `threads`: CPU threads for the two halves of a batch; None: as many as torch uses.
-    """
+def train_reward(config: RewardConfig) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     inputs = ("model", "data", "valid_data", "demonstrations", "labeler_weights")
     run = prepare_trainer_run("reward", config, inputs)
     if run.done:
         return run.dir
-    results, rows = fit(run, config, threads)
+    results, rows = fit(run, config)
     if config.ensemble > 1:
         folders = _train_members(config)
         results["ensemble"] = measure_ensemble(folders, rows, config.micro_batch_tokens)

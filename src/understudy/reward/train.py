@@ -11,7 +11,6 @@ historical reasons" (C.2); here it starts from any policy folder, usually the SF
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,12 +19,11 @@ from torch import Tensor
 from understudy.models.batching import RankingBatch, derived_seed, shuffled
 from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
-from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.scalar import ScalarModel, ranking_batches, scalar_from, score_ids
 from understudy.models.sharding import compute
-from understudy.models.trunk import context_length, device_of
+from understudy.models.trunk import context_length
 from understudy.records.io import read_records
 from understudy.records.schema import Demonstration, Ranking
 from understudy.reward.config import RewardConfig
@@ -40,13 +38,10 @@ from understudy.training.run import Run
 from understudy.training.steps import Learner, Metrics, Steps
 
 
-def fit(
-    run: Run, config: RewardConfig, threads: int | None = None
-) -> tuple[dict[str, Any], list[Element]]:
+def fit(run: Run, config: RewardConfig) -> tuple[dict[str, Any], list[Element]]:
     """Train one model into an open run, save it, measure it: (results, the rankings measured on).
 
-    `threads`: CPU threads for the two halves of a batch; None: as many as torch uses. Raises
-    SystemExit(75) when told to stop.
+    Raises SystemExit(75) when told to stop.
     """
     # 1. Read the model and the rankings.
     with run.ranks.together():
@@ -80,7 +75,7 @@ def fit(
             batch = [train.rows[i] for i in order[start : start + config.batch_size]]
             tie_width = config.tie_width if config.ties == "model" else 0.0
             metrics = backward_batch(
-                model, batch, pad_id, budget, tie_width, config.margin, threads, run.ranks
+                model, batch, pad_id, budget, tie_width, config.margin, run.ranks
             )
             result = learner.step(config.max_grad_norm, lr)
             seconds = time.monotonic() - started
@@ -129,43 +124,23 @@ def backward_batch(
     micro_batch_tokens: int,
     tie_width: float = 0.0,
     margin: float = 0.0,
-    threads: int | None = None,
     ranks: Ranks = ALONE,
 ) -> Metrics:
-    """Add the gradient of one batch of prompts; its loss and accuracy before the step.
-
-    Several ranks divide the passes among them. One process on a CPU computes the two halves of the
-    batch as separate passes, side by side if there are threads for both; the sums depend on
-    neither.
-    """
-    device, weight = device_of(model), sum(row.weight for row in batch)
-    if ranks.world > 1:
-        dealt = _dealt_gradient(
-            model, batch, pad_id, micro_batch_tokens, tie_width, margin, weight, ranks
-        )
-        return _metrics(batch, dealt)
-    half = len(batch) // 2 if device.type == "cpu" else 0
-    parts = [part for part in (batch[:half], batch[half:]) if part]
-    jobs = [
-        partial(_gradient, model, part, pad_id, micro_batch_tokens, tie_width, margin, weight)
-        for part in parts
-    ]
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    """Add the gradient of one batch of prompts; its loss and accuracy before the step. Several
+    ranks divide the passes among them."""
+    total_weight = sum(row.weight for row in batch)
+    prompts = [row.prompt_ids for row in batch]
+    responses = [row.response_ids for row in batch]
+    batches = ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens)
     total: dict[str, Tensor] = {}
-    for gradients, sums in side_by_side(jobs, device, threads):
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is None:
-                continue
-            if parameter.grad is None:  # same layout as the parameter, which the fused step needs
-                parameter.grad = torch.zeros_like(parameter)
-            parameter.grad.add_(gradient)
+    for share in ranks.deal(len(batches)):
+        indices, inputs = batches[share.number]
+        rows = [batch[i] for i in indices]
+        loss, sums = compute(model, _loss, model, rows, inputs, tie_width, margin, total_weight)
+        (loss * share.weight).backward()
         for name, value in sums.items():
-            total[name] = total[name] + value if name in total else value
-    return _metrics(batch, total)
-
-
-def _metrics(batch: Sequence[Element], total: dict[str, Tensor]) -> Metrics:
-    """A step's metrics from the sums over its passes."""
+            total[name] = total.get(name, 0.0) + value.double() * share.weight
+    total = {name: ranks.sum_tensor(value) for name, value in total.items()}
     num_pairs = total["pairs"].clamp(min=1)
     return {
         "reward/loss": total["loss"],
@@ -174,34 +149,6 @@ def _metrics(batch: Sequence[Element], total: dict[str, Tensor]) -> Metrics:
         "reward/score": total["score"] / sum(row.size for row in batch),
         "reward/pairs": total["pairs"],
     }
-
-
-def _gradient(
-    model: ScalarModel,
-    batch: Sequence[Element],
-    pad_id: int,
-    micro_batch_tokens: int,
-    tie_width: float,
-    margin: float,
-    total_weight: float,
-) -> tuple[list[Tensor | None], dict[str, Tensor]]:
-    """The gradient of each trained parameter, and the terms of the metrics, in fp64."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    gradients: list[Tensor | None] = [None] * len(parameters)
-    total: dict[str, Tensor] = {}
-    prompts = [row.prompt_ids for row in batch]
-    responses = [row.response_ids for row in batch]
-    for indices, inputs in ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens):
-        rows = [batch[i] for i in indices]
-        loss, sums = _loss(model, rows, inputs, tie_width, margin, total_weight)
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        gradients = [
-            new if old is None else old if new is None else old.add_(new)
-            for old, new in zip(gradients, found, strict=True)
-        ]
-        for name, value in sums.items():
-            total[name] = total.get(name, 0.0) + value.double()
-    return gradients, total
 
 
 def _loss(
@@ -224,31 +171,6 @@ def _loss(
     scores_N = model.ranking_scores(inputs)
     loss, sums = pairwise_loss(scores_N, pairs.to(scores_N.device), tie_width, margin)
     return loss, sums | {"loss": loss.detach(), "score": scores_N.detach().sum()}
-
-
-def _dealt_gradient(
-    model: ScalarModel,
-    batch: Sequence[Element],
-    pad_id: int,
-    micro_batch_tokens: int,
-    tie_width: float,
-    margin: float,
-    total_weight: float,
-    ranks: Ranks,
-) -> dict[str, Tensor]:
-    """Add the batch's gradient over all ranks; the terms of the metrics, in fp64."""
-    prompts = [row.prompt_ids for row in batch]
-    responses = [row.response_ids for row in batch]
-    batches = ranking_batches(model, prompts, responses, pad_id, micro_batch_tokens)
-    total: dict[str, Tensor] = {}
-    for share in ranks.deal(len(batches)):
-        indices, inputs = batches[share.number]
-        rows = [batch[i] for i in indices]
-        loss, sums = compute(model, _loss, model, rows, inputs, tie_width, margin, total_weight)
-        (loss * share.weight).backward()
-        for name, value in sums.items():
-            total[name] = total.get(name, 0.0) + value.double() * share.weight
-    return {name: ranks.sum_tensor(value) for name, value in total.items()}
 
 
 def _read_data(

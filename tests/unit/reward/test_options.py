@@ -80,17 +80,6 @@ def test_a_labelers_weight_counts_as_copies_of_their_rankings(config, tmp_path):
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-6)
 
 
-def test_a_second_core_changes_nothing(config, tmp_path):
-    runs = [
-        train_reward(replace(config, out=tmp_path / f"{threads}"), threads=threads)
-        for threads in (1, 2)
-    ]
-    losses = [[row["reward/loss"] for row in read_lines(out / "metrics.jsonl")] for out in runs]
-    assert losses[0] == losses[1]
-    weights = [(out / "model" / "model.safetensors").read_bytes() for out in runs]
-    assert weights[0] == weights[1]
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

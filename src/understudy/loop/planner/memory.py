@@ -73,22 +73,14 @@ def _one_network(job: Job, measure: Measure) -> Phases:
     passes = [_training_pass(job, network, job.settings.micro_batch_tokens)]
     if job.with_text:
         passes.append(_text_pass(job))
-    copies = _reward_copies(job) if job.stage == "reward" else 1
     return {
         "load": {next(iter(state)): FP32 * network.numbers(job.layout.shards)},
         "update": {
             **state,
-            "gradients": copies * _gradients(job, network),
+            "gradients": _gradients(job, network),
             "pass": max(measure(network, one) for one in passes),
         },
     }
-
-
-def _reward_copies(job: Job) -> int:
-    """Gradients held while a pass of the reward model runs: one process adds each half batch's up
-    by itself."""
-    alone = job.layout.world == 1
-    return 2 if alone and job.layout.device == "cpu" else 1
 
 
 def _sampling(job: Job, measure: Measure) -> Phases:
@@ -201,9 +193,8 @@ def _training_pass(job: Job, network: Network, tokens: int) -> Pass:
         return replace(one, rows=min(one.rows, minibatch))
     shared = shared_row(job)
     one = _pass(job, network, tokens, shared or job.row, job.responses if shared else 1)
-    keeps = "new" if job.layout.world == 1 else "sum"
     rows = one.rows if shared else max(one.rows, job.responses)
-    return replace(one, rows=rows, masked=shared > 0, keeps=keeps)
+    return replace(one, rows=rows, masked=shared > 0)
 
 
 def shared_row(job: Job) -> int:

@@ -46,7 +46,7 @@ class Pass:
     masked: bool = False
     """Whether attention gets an explicit mask: rankings that share a prompt."""
     keeps: str = "sum"
-    """"sum" adds to gradients that exist, "new" returns new ones, "none" computes none."""
+    """"sum" adds to gradients that exist, "none" computes none."""
     frozen: bool = False
     """Whether the weights are never trained."""
     shards: int = 1
@@ -132,7 +132,7 @@ def _root(model: Policy | ScalarModel) -> nn.Module:
 @lru_cache(maxsize=256)
 def pass_bytes(network: Network, one: Pass) -> int:
     """Peak bytes of a pass over what is held before it: activations, gathered layers, temporary
-    tensors, and with `keeps` "new" the gradients.
+    tensors.
 
     Two moments count: while activations are largest, and after the last layer's backward pass, when
     the embedding's gradient is made. Both are linear in the number of layers: from the first on, or
@@ -161,7 +161,8 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     _describe_onednn()
     lengths = torch.ones(one.rows, one.length)
     places = torch.arange(one.length).expand(one.rows, -1)
-    direct_rows = Rows.masked(places) if one.masked else Rows.padded(lengths)
+    full = [one.length] * one.rows
+    direct_rows = Rows.masked(places, full) if one.masked else Rows.padded(lengths)
     with torch.device("meta"):  # adapters cannot be added to fake tensors
         model = network.build(layers)
     root = _root(model)
@@ -184,9 +185,6 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
             loss = compute(root, _loss, model, one, direct_rows)
             if one.keeps == "sum":
                 loss.backward()
-            elif one.keeps == "new":
-                wanted = [weight for weight in root.parameters() if weight.requires_grad]
-                torch.autograd.grad(loss, wanted, allow_unused=True)
     return max(early[0], 0 if early[0] else live.peak) - before, live.peak - before
 
 

@@ -5,13 +5,11 @@ change nothing.
 """
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
-from understudy.engines.sampling import draw_responses, merge_identical
-from understudy.loop.sample import draw_varying, room_for_responses
+from understudy.engines.sampling import merge_identical
+from understudy.loop.sample import draw_varying, num_responses, room_for_responses
 from understudy.loop.stage_call import StageCall
 from understudy.models.policies import load_policy
 from understudy.models.scalar import load_scalar, score_texts
@@ -21,8 +19,8 @@ from understudy.world.corpus import FORUM_TEMPLATE
 AS_IT_STANDS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 """The paper's base model gets only the prompt (s3.5)."""
 LABEL = FORUM_TEMPLATE.partition("\n")[2].partition("{")[0].strip()
-BATCH = 128
-"""Prompts between two reports of progress."""
+BATCH = 1024
+"""Responses scored between two reports of progress."""
 
 
 def respond(call: StageCall) -> None:
@@ -42,31 +40,32 @@ def respond(call: StageCall) -> None:
     if call.paths("prefix"):
         add_prefix(tokenizer, call.path("prefix").read_text(encoding="utf-8"))
     limit = room_for_responses(model, tokenizer, prompts, config["max_response_tokens"])
-    sampling = dict(seed=config["seed"], max_new_tokens=limit, model_name=config["name"])
-    responses: list[Response] = []
-    for done, part in _parts(prompts):
-        call.progress(done, len(prompts))
-        if "min_answers" in config:
-            drawn = draw_varying(
-                model,
-                tokenizer,
-                part,
-                min_answers=config["min_answers"],
-                max_answers=config["max_answers"],
-                temperature=config["temperature"],
-                **sampling,
-            )
-            responses += merge_identical(drawn)
-        else:
-            responses += draw_responses(
-                model,
-                tokenizer,
-                part,
-                num_samples=config.get("num_samples", 1),
-                temperature=config.get("temperature", 1.0),
-                greedy=config.get("greedy", False),
-                **sampling,
-            )
+    number = config.get("num_samples", 1)
+    bounds = config.get("min_answers", number), config.get("max_answers", number)
+    total = sum(num_responses(prompt, *bounds, config["seed"]) for prompt in prompts)
+    done = 0
+
+    def ended(count: int) -> None:
+        nonlocal done
+        done += count
+        call.progress(done, total)
+
+    # All at once: few rows at a time decode slowly.
+    responses = draw_varying(
+        model,
+        tokenizer,
+        prompts,
+        min_answers=bounds[0],
+        max_answers=bounds[1],
+        temperature=config.get("temperature", 1.0),
+        greedy=config.get("greedy", False),
+        seed=config["seed"],
+        max_new_tokens=limit,
+        model_name=config["name"],
+        on_end=ended,
+    )
+    if "min_answers" in config:
+        responses = merge_identical(responses)
     if config.get("plain"):
         responses = [replace(r, response=without_label(r.response)) for r in responses]
     write_records(call.out / "responses.jsonl", responses)
@@ -82,8 +81,9 @@ def score(call: StageCall) -> None:
     model, tokenizer = load_scalar(call.path("reward_model"))
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
     scores: dict[str, float] = {}
-    for done, part in _parts(responses, 8 * BATCH):
-        call.progress(done, len(responses))
+    for start in range(0, len(responses), BATCH):
+        part = responses[start : start + BATCH]
+        call.progress(start, len(responses))
         values = score_texts(model, tokenizer, [r.prompt for r in part], [r.response for r in part])
         scores |= {r.id: value for r, value in zip(part, values, strict=True)}
     (call.out / "scores.json").write_text(json.dumps(scores))
@@ -93,11 +93,3 @@ def add_prefix(tokenizer: Any, prefix: str) -> None:
     """Let every rendered prompt begin with `prefix`: the paper's prompted base model (s3.5)."""
     template = str(tokenizer.chat_template)
     tokenizer.chat_template = "{{ " + json.dumps(prefix) + " }}" + template
-
-
-def _parts(rows: Sequence, size: int = BATCH) -> Iterator[tuple[int, list]]:
-    rest = iter(rows)
-    done = 0
-    while part := list(islice(rest, size)):
-        yield done, part
-        done += len(part)

@@ -2,7 +2,6 @@
 
 import math
 
-from understudy.loop.runner import default_workers
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.training import optional, run_fields
 from understudy.records import Ranking, read_records
@@ -23,6 +22,4 @@ def reward(call: StageCall) -> None:
     rows = len(read_records(config.data, Ranking))
     total = config.epochs * math.ceil(rows / config.batch_size)
     call.follow("run/metrics.jsonl", total, "reward/accuracy")
-    train_reward(
-        config, threads=default_workers()
-    )  # no other stage can use the second core for long
+    train_reward(config)

@@ -98,6 +98,8 @@ class Group:
     """Tokens of the longest."""
     slots: Tensor | None
     """Padded position of each of their tokens, or None if all are equally long."""
+    members: Tensor
+    """Their numbers in the batch."""
     mask: Tensor | None = None
     """Additive mask (1, 1, T, S + T) of rows that continue S shared tokens; None for whole rows."""
 
@@ -105,6 +107,12 @@ class Group:
     def num_tokens(self) -> int:
         """Tokens, padding not counted."""
         return self.num_rows * self.length if self.slots is None else len(self.slots)
+
+    def mask_of(self, mask: Tensor | None) -> Tensor | None:
+        """These rows' part of a batch's additive mask (B, 1, T, T), else their own mask."""
+        if mask is None:
+            return self.mask
+        return mask[self.members, :, : self.length, : self.length]
 
     def apart(self, x_NHR: Tensor) -> Tensor:
         """(rows, H, T, R), padded."""
@@ -140,34 +148,38 @@ class Rows:
     def padded(cls, mask_BT: Tensor, ids_BT: Tensor | None = None) -> "Rows":
         """Rows padded on the right, whose tokens see only earlier tokens of their row; with their
         ids, a common beginning is shared."""
-        count, width = mask_BT.shape
         lengths = [int(n) for n in mask_BT.sum(-1)]
         shared = 0 if ids_BT is None else _common_beginning(ids_BT, lengths)
-        own = [length - shared for length in lengths]
-        groups = [Group(1, shared, None)] if shared else []
+        return cls._of(lengths, mask_BT.shape[1], shared)
+
+    @classmethod
+    def masked(cls, positions_BT: Tensor, lengths: list[int]) -> "Rows":
+        """Rows of these lengths whose attention follows an explicit mask."""
+        return cls._of(lengths, positions_BT.shape[1], 0, positions_BT)
+
+    @classmethod
+    def _of(
+        cls, lengths: list[int], width: int, shared: int, positions_BT: Tensor | None = None
+    ) -> "Rows":
+        count, own = len(lengths), [length - shared for length in lengths]
+        groups = [Group(1, shared, None, torch.zeros(1, dtype=torch.long))] if shared else []
         tokens = [torch.arange(shared)]
         columns_T = torch.arange(width)
         for part in by_token_budget(own, count * width, _GROUP_TOKENS):
-            longest = own[part[0]]
+            longest, members = own[part[0]], torch.tensor(part)
             real_BT = columns_T[:longest] < torch.tensor([own[i] for i in part])[:, None]
             full = bool(real_BT.all())
             slots = None if full else real_BT.flatten().nonzero().squeeze(-1)
             mask = _continuing(shared, longest) if shared else None
-            groups.append(Group(len(part), longest, slots, mask))
-            flat_BT = torch.tensor(part)[:, None] * width + shared + columns_T[:longest]
+            groups.append(Group(len(part), longest, slots, members, mask))
+            flat_BT = members[:, None] * width + shared + columns_T[:longest]
             tokens.append(flat_BT.flatten() if full else flat_BT.flatten()[slots])
         token_N = torch.cat(tokens)
         place = torch.zeros(count * width, dtype=torch.long)
         place[token_N] = torch.arange(len(token_N))
         place.view(count, width)[:, :shared] = tokens[0]
-        return cls._rounded(groups, token_N, place, token_N % width)
-
-    @classmethod
-    def masked(cls, positions_BT: Tensor) -> "Rows":
-        """Rows whose attention follows an explicit mask."""
-        every_N = torch.arange(positions_BT.numel())
-        group = Group(len(positions_BT), positions_BT.shape[1], None)
-        return cls._rounded([group], every_N, every_N, positions_BT.flatten())
+        column_N = token_N % width if positions_BT is None else positions_BT.flatten()[token_N]
+        return cls._rounded(groups, token_N, place, column_N)
 
     @classmethod
     def _rounded(
@@ -207,10 +219,11 @@ class DirectPass:
         """Last hidden states (M, D) at the flat positions `read_M` of (B, T); causal without an
         additive `mask`."""
         trunk, read_M = self.trunk, rows.place[read_M]
+        masks = [group.mask_of(mask) for group in rows.groups]
         hidden_ND = trunk.embed_tokens(ids_BT.flatten()[rows.token_N])
         rotation = Rotation.of(trunk, hidden_ND, rows.column_N)
         for layer in trunk.layers:
-            mixed_ND = _attention(layer, hidden_ND, rows, rotation, mask)
+            mixed_ND = _attention(layer, hidden_ND, rows, rotation, masks)
             if layer is trunk.layers[-1]:
                 rounded_M = F.pad(read_M, (0, rows_to_spare(len(read_M))))
                 mixed_ND, hidden_ND = (x.index_select(0, rounded_M) for x in (mixed_ND, hidden_ND))
@@ -225,7 +238,7 @@ def _attention(
     hidden_ND: Tensor,
     rows: Rows,
     rotation: Rotation,
-    mask: Tensor | None,
+    masks: Sequence[Tensor | None],
 ) -> Tensor:
     attention = layer.self_attn
     projections = attention.q_proj, attention.k_proj, attention.v_proj
@@ -256,7 +269,7 @@ def _attention(
     parts = (x_NHR.split(sizes)[:-1] for x_NHR in inputs_NHR)
     mixed: list[Tensor] = []
     begun: list[Tensor] = []  # keys and values of the shared beginning
-    for group, *inputs in zip(rows.groups, *parts, strict=True):
+    for group, mask, *inputs in zip(rows.groups, masks, *parts, strict=True):
         query_BHTR, *seen = map(group.apart, inputs)
         if group.mask is not None:
             seen = [
@@ -264,14 +277,13 @@ def _attention(
                 for before, x_BHTR in zip(begun, seen, strict=True)
             ]
         begun = begun or seen
-        group_mask = mask if group.mask is None else group.mask
         mixed_BTHR, _ = sdpa_attention_forward(
             attention,
             query_BHTR,
             *seen,
-            group_mask,
+            mask,
             scaling=attention.scaling,
-            is_causal=group_mask is None,
+            is_causal=mask is None,
         )
         mixed.append(group.joined(mixed_BTHR))
     mixed.append(torch.zeros_like(inputs_NHR[0][: rows.num_spare]))

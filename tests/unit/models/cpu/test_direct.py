@@ -48,12 +48,29 @@ def test_reads_the_librarys_hidden_states_with_its_gradients(kind):
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
 def test_answers_that_share_a_prompt_read_the_same(kind):
     model = make_policy(kind, vocab_size=16)
-    batch = ranking_batch([[3, 4, 5]], [[[6, 7], [8], [9, 10, 11]]], 1, shared=True)
+    long = [[3, 7, 4] * 40, [9, 4]]  # so much longer that its attention is computed apart
+    prompts = [[3, 4, 5], [3, 4], *long]
+    responses = [[[6, 7], [8], [9, 10, 11]], [[5], [7, 8, 9]], [[4], [5, 6]], [[12], [8]]]
+    batch = ranking_batch(prompts, responses, 1, shared=True)
     where = batch.row_N, batch.column_N
     inputs = batch.input_ids_BT, batch.attention_mask
     found_MD = model.hidden_at(*inputs, *where, batch.position_ids_BT)
     expected_MD = model.hidden(*inputs, batch.position_ids_BT)[where]
     assert torch.allclose(found_MD, expected_MD, atol=1e-5)
+    mine, theirs = gradients(model, found_MD), gradients(model, expected_MD)
+    for name, grad in mine.items():
+        assert torch.allclose(grad, theirs[name], atol=1e-4), name
+
+
+def test_rankings_of_different_lengths_are_computed_without_padding():
+    model = make_policy("llama", vocab_size=16)
+    batch = ranking_batch([[3] * 8, [4]], [[[5] * 4, [6]], [[7], [8, 9]]], 1, shared=True)
+    counted = []
+    embedding = model.trunk.get_input_embeddings()
+    embedding.register_forward_hook(lambda _module, inputs, _out: counted.append(len(inputs[0])))
+    inputs = batch.input_ids_BT, batch.attention_mask, batch.row_N, batch.column_N
+    model.hidden_at(*inputs, batch.position_ids_BT)
+    assert counted[-1] == 13 + 4
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "opt", "gemma2"])
