@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.kto.config import KTOConfig
-from understudy.records import Feedback, read_records
+from understudy.records import Feedback
+from understudy.records.io import shelve_records
 from understudy.records.overlap import note_overlap
+from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within, refuse_held_out
 
 FEWEST, MOST = 1.0, 4 / 3
@@ -31,17 +33,14 @@ class Judged:
 class Judgements:
     """Encoded feedback and what was left out."""
 
-    rows: list[Judged]
+    rows: Sequence[Judged]
     """Kept responses, in the file's order."""
     num_dropped: int
     """Responses left out because the prompt is too long."""
     num_cut: int
     """Responses cut at the limit."""
-
-    @property
-    def num_desirable(self) -> int:
-        """How many are desirable."""
-        return sum(row.desirable for row in self.rows)
+    num_desirable: int
+    """How many are desirable."""
 
 
 def read_feedback(
@@ -49,13 +48,13 @@ def read_feedback(
 ) -> tuple[Judgements, Judgements | None]:
     """(training, validation) feedback, encoded; ValueError for training feedback by held-out
     labelers. Notes weights outside the advised range on standard error."""
-    feedback = read_records(config.data, Feedback)
+    feedback = shelve_records(config.data, Feedback)
     refuse_held_out(feedback, str(config.data))
     train = _encode(config, tokenizer, context, feedback, str(config.data))
     _note_weights(train, config.desirable_weight, config.undesirable_weight)
     if config.valid_data is None:
         return train, None
-    held_back = read_records(config.valid_data, Feedback)
+    held_back = shelve_records(config.valid_data, Feedback)
     note_overlap(feedback, held_back, config.valid_data)
     return train, _encode(config, tokenizer, context, held_back, str(config.valid_data))
 
@@ -70,29 +69,33 @@ def _encode(
     """Encode, drop long prompts, cut long responses; ValueError unless both kinds are left."""
     fits = encode_within(
         tokenizer,
-        [record.prompt for record in feedback],
-        [[record.response] for record in feedback],
+        feedback,
+        lambda record: [record.response],
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
         context=context,
         where=where,
     )
-    rows, num_cut = [], 0
-    for record, fit in zip(feedback, fits, strict=True):
+    rows: Shelf[Judged] = Shelf()
+    num_cut = num_desirable = 0
+    for record, fit in fits:
         if fit is not None:
             prompt, responses, cut = fit
             num_cut += cut
+            num_desirable += record.desirable
             row = Judged(prompt_ids=prompt, response_ids=responses, desirable=record.desirable)
             rows.append(row)
     num_dropped = len(feedback) - len(rows)
     for wanted, name in ((True, "desirable"), (False, "undesirable")):
-        if not any(row.desirable is wanted for row in rows):
+        if not (num_desirable if wanted else len(rows) - num_desirable):
             raise ValueError(
                 f"{where}: none of {len(feedback)} responses is {name} ({num_dropped} have prompts "
                 f"over max_prompt_tokens={config.max_prompt_tokens}); KTO needs both kinds"
                 + ("; use understudy sft for desirable ones alone" if not wanted else "")
             )
-    return Judgements(rows=rows, num_dropped=num_dropped, num_cut=num_cut)
+    return Judgements(
+        rows=rows, num_dropped=num_dropped, num_cut=num_cut, num_desirable=num_desirable
+    )
 
 
 def _note_weights(found: Judgements, desirable: float, undesirable: float) -> None:
@@ -123,11 +126,12 @@ def mismatched(rows: Sequence[Judged], context: int | None) -> list[Judged]:
     return made
 
 
-def note_unpaired(pairs: Sequence[Sequence[Judged]], where: str) -> None:
-    """Note how many batches have one prompt only, and so no mismatched pair."""
-    if alone := sum(not some for some in pairs):
+def note_unpaired(counts: Sequence[int], where: str) -> None:
+    """Note how many batches have one prompt only, and so no mismatched pair, by the pairs of
+    each."""
+    if alone := sum(not count for count in counts):
         print(
-            f"note: {where}: {alone:,} of {len(pairs):,} batches have only one prompt, so their "
+            f"note: {where}: {alone:,} of {len(counts):,} batches have only one prompt, so their "
             "reference point z0 is 0 (eq. 8); use a larger --batch-size or more prompts",
             file=sys.stderr,
         )

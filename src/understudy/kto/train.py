@@ -10,17 +10,19 @@ warm up over a tenth of their steps; gradients are clipped at 1 instead of 10.
 
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from understudy.kto.config import KTOConfig
-from understudy.kto.data import mismatched, note_unpaired, read_feedback
+from understudy.kto.data import Judged, mismatched, note_unpaired, read_feedback
 from understudy.kto.loss import accuracy, batch_sums, kto_losses, reference_point
 from understudy.models.batching import shuffled
 from understudy.models.chat import padding_id
 from understudy.models.policies import save_policy
 from understudy.models.trunk import context_length
+from understudy.records.shelf import Shelf
 from understudy.training.policy import open_policy
 from understudy.training.responses import Sums, known_logprobs
 from understudy.training.settings import prepare_trainer_run
@@ -48,16 +50,21 @@ def train_kto(config: KTOConfig) -> Path:
         shuffled(len(train.rows), config.seed, "kto/order", epoch) for epoch in range(config.epochs)
     ]
     batches = [order[i * size : (i + 1) * size] for order in orders for i in range(per_epoch)]
-    pairs = [mismatched([train.rows[i] for i in batch], context) for batch in batches]
-    note_unpaired(pairs, str(config.data))
+    pairs: Shelf[Judged] = Shelf()
+    starts = [0]
+    for batch in batches:
+        for pair in mismatched([train.rows[i] for i in batch], context):
+            pairs.append(pair)
+        starts.append(len(pairs))
+    parts = [slice(*ends) for ends in pairwise(starts)]
+    note_unpaired([part.stop - part.start for part in parts], str(config.data))
     held_back = [] if valid is None else valid.rows
     valid_pairs = mismatched(held_back, context)
 
     # 3. The reference's log-probs, by the policy as it is now.
     known = partial(known_logprobs, model, pad_id=pad_id, micro_batch_tokens=budget, ranks=ranks)
     model.eval()
-    reference, of_pairs = known(train.rows), iter(known([row for some in pairs for row in some]))
-    pair_reference = [[next(of_pairs) for _ in some] for some in pairs]
+    reference, pair_reference = known(train.rows), known(pairs)
     valid_reference, valid_pair_reference = known(held_back), known(valid_pairs)
 
     def measured() -> dict[str, float]:
@@ -87,7 +94,7 @@ def train_kto(config: KTOConfig) -> Path:
             started, step = time.monotonic(), steps.step
             lr = config.lr * min(1.0, (step + 1) / max(warmup, 1))
             rows = [train.rows[i] for i in batches[step]]
-            z0 = reference_point(known(pairs[step]), pair_reference[step])
+            z0 = reference_point(known(pairs[parts[step]]), pair_reference[parts[step]])
             of_rows = [reference[i] for i in batches[step]]
             sums = batch_sums(model, rows, of_rows, z0, pad_id, weights, budget, ranks)
             result = learner.step(config.max_grad_norm, lr)

@@ -100,7 +100,7 @@ def _has(folder: Path, name: str) -> bool:
 
 def _sft(config: Mapping[str, Any], rows: f.Rows) -> list[Finding | None]:
     """Findings in an SFT run, and in its demonstrations unless they have moved."""
-    examples = _demonstrations(config)
+    examples, responses = _demonstrations(config) or (None, [])
     per_epoch = -(-len(examples.rows) // config["batch_size"]) if examples else 0
     found = [
         f.loss_not_falling(rows, per_epoch),
@@ -111,13 +111,14 @@ def _sft(config: Mapping[str, Any], rows: f.Rows) -> list[Finding | None]:
         found += [
             f.nothing_is_learned_from([row.loss_mask for row in examples.rows]),
             f.never_ends(examples.num_cut, len(examples.rows)),
-            f.turns_inside_responses([record.response for record in examples.kept]),
+            f.turns_inside_responses(responses),
         ]
     return found
 
 
-def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
-    """The demonstrations, encoded as the run encoded them; None if they have moved."""
+def _demonstrations(config: Mapping[str, Any]) -> "tuple[Examples, list[str]] | None":
+    """(the demonstrations, encoded as the run encoded them; their responses); None if they have
+    moved."""
     from understudy.models.policies import load_tokenizer
     from understudy.records import Demonstration, read_records
     from understudy.sft.data import encode_demonstrations
@@ -127,14 +128,16 @@ def _demonstrations(config: Mapping[str, Any]) -> "Examples | None":
         return None
     tokenizer = load_tokenizer(model)
     settings = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    return encode_demonstrations(
+    records = read_records(data, Demonstration)
+    examples = encode_demonstrations(
         tokenizer,
-        read_records(data, Demonstration),
+        records,
         max_prompt_tokens=config["max_prompt_tokens"],
         max_response_tokens=config["max_response_tokens"],
         context=settings.get("max_position_embeddings"),
         where=str(data),
     )
+    return examples, [records[number].response for number in examples.kept]
 
 
 def _first_and_last_responses(run: Path) -> tuple[list[str], list[str]]:

@@ -48,9 +48,9 @@ class Example:
         return Example(self.input_ids[:length], self.loss_mask[:length], self.prompt_length)
 
 
-def records_of(path: Any) -> Name:
-    """Names the i-th conversation as the i-th record of a file."""
-    return lambda index: f"{path} record {index + 1}"
+def records_of(path: Any, start: int = 0) -> Name:
+    """Names the i-th conversation as record `start` + i, from 0, of a file."""
+    return lambda index: f"{path} record {start + index + 1}"
 
 
 def render_prompt(tokenizer: Tokenizer, prompt: Conversation) -> list[int]:

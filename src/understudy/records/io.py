@@ -17,6 +17,7 @@ from uuid import uuid4
 from understudy.records.convert import Json, RecordError
 from understudy.records.files import JSON_COLUMNS
 from understudy.records.reading import Found, read_found, say
+from understudy.records.shelf import Shelf
 
 
 class _Storable(Protocol):
@@ -32,15 +33,25 @@ T = TypeVar("T", bound=_Storable)
 def read_records(path: Path | str, kind: type[T]) -> list[T]:
     """All records of a file; RecordError names file and line of a bad row, or says that there are
     no records."""
-    found = Found()
-    records = [record for _, record in read_found(path, kind, found)]
+    return list(_some_records(path, kind))
+
+
+def shelve_records(path: Path | str, kind: type[T]) -> Shelf[T]:
+    """`read_records` for files of any size: the records stay on the disk."""
+    return Shelf(_some_records(path, kind))
+
+
+def _some_records(path: Path | str, kind: type[T]) -> Iterator[T]:
+    found, some = Found(), False
+    for _, record in read_found(path, kind, found):
+        some = True
+        yield record
     say(found, path)
-    if not records:
+    if not some:
         what = (
             "no rows" if not found.num_rows else f"no {_noun(kind)} in its {found.num_rows:,} rows"
         )
         raise RecordError(f"{path} has {what}; it must hold at least one {_noun(kind)}")
-    return records
 
 
 def iter_records(path: Path | str, kind: type[T]) -> Iterator[T]:

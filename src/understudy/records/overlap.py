@@ -1,7 +1,9 @@
 """Finds prompts that two sets of records share, such as training and validation data."""
 
 import sys
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ Placed = Sequence[tuple[str, Any]]
 """(place, record) of each record."""
 
 
-def prompt_key(prompt: Conversation) -> Hashable:
-    """A key that is equal for prompts with the same content, as text or as turns."""
-    return tuple((turn.role, turn.content.strip()) for turn in as_messages(prompt))
+def prompt_key(prompt: Conversation) -> bytes:
+    """A hash that is equal for prompts with the same content, as text or as turns."""
+    turns = [(turn.role, turn.content.strip()) for turn in as_messages(prompt)]
+    return blake2b(repr(turns).encode(), digest_size=16).digest()
 
 
 def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
@@ -28,10 +31,11 @@ def overlap(placed: Placed, others: Iterable[Any]) -> list[str]:
 
 def note_overlap(train: Sequence[Any], valid: Sequence[Any], source: Path) -> None:
     """Report on standard error how many validation records share a prompt with the training set."""
-    shared = overlap([("", record) for record in valid], train)
+    keys = Counter(prompt_key(record.prompt) for record in valid)
+    shared = sum(keys.pop(prompt_key(record.prompt), 0) for record in train)
     if shared:
         print(
-            f"note: {len(shared):,} of the {len(valid):,} rows of {source} have a prompt that is "
+            f"note: {shared:,} of the {len(valid):,} rows of {source} have a prompt that is "
             "also in the training data, so results on them are better than on new prompts",
             file=sys.stderr,
         )

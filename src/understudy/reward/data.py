@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.records.schema import Demonstration
+from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within
 
 
@@ -13,10 +14,8 @@ from understudy.training.responses import encode_within
 class Demonstrated:
     """Demonstrations as the reward model reads them, and what the length limits did to them."""
 
-    prompts: list[list[int]] = field(default_factory=list)
-    """Tokens of the prompts that are used."""
-    responses: list[list[int]] = field(default_factory=list)
-    """Tokens of their responses, cut as in training."""
+    rows: Shelf[tuple[list[int], list[int]]] = field(default_factory=Shelf)
+    """(tokens of the prompt, tokens of the response, cut as in training) of those that are used."""
     num_dropped: int = 0
     """Demonstrations left out because their prompt is too long."""
     num_cut: int = 0
@@ -38,23 +37,25 @@ def encode_demonstrations(
     """
     fits = encode_within(
         tokenizer,
-        [d.prompt for d in demonstrations],
-        [[d.response] for d in demonstrations],
+        demonstrations,
+        lambda demonstration: [demonstration.response],
         max_prompt_tokens=max_prompt_tokens,
         max_response_tokens=max_response_tokens,
         context=context,
         where=where,
     )
-    kept = [fit for fit in fits if fit is not None]
-    prompts, responses = [prompt for prompt, _, _ in kept], [ids for _, [ids], _ in kept]
-    num_dropped = len(demonstrations) - len(prompts)
-    if not prompts:
+    rows: Shelf[tuple[list[int], list[int]]] = Shelf()
+    num_cut = 0
+    for _, fit in fits:
+        if fit is not None:
+            prompt, [response], cut = fit
+            rows.append((prompt, response))
+            num_cut += cut
+    num_dropped = len(demonstrations) - len(rows)
+    if not rows:
         raise ValueError(
             f"{where}: all {num_dropped} prompts are longer than max_prompt_tokens="
             f"{max_prompt_tokens}, so none is left to set the zero point; raise it or leave the "
             "file out"
         )
-    num_cut = sum(cut for _, _, cut in kept)
-    return Demonstrated(
-        prompts=prompts, responses=responses, num_dropped=num_dropped, num_cut=num_cut
-    )
+    return Demonstrated(rows=rows, num_dropped=num_dropped, num_cut=num_cut)

@@ -7,6 +7,7 @@ import torch
 
 from understudy.models.scalar import ScalarModel, ranking_batches
 from understudy.models.sharding import compute
+from understudy.records.shelf import Shelf, parts_of
 from understudy.reward.accuracy import (
     above_length,
     calibration,
@@ -20,6 +21,8 @@ from understudy.training.ranks import ALONE, Ranks
 
 CHANCE = 0.5
 """Accuracy by chance."""
+SCORED = 1 << 14
+"""Rankings or demonstrations whose passes are planned together."""
 
 
 @torch.no_grad()
@@ -31,9 +34,19 @@ def score_elements(
     ranks: Ranks = ALONE,
 ) -> list[list[float]]:
     """The scores of each element's responses."""
-    scores = [[0.0] * row.size for row in rows]
     training = model.training
     model.eval()
+    scores: list[list[float]] = []
+    for _, part in parts_of(rows, SCORED):
+        scores += _score_part(model, part, pad_id, batch_tokens, ranks)
+    model.train(training)
+    return scores
+
+
+def _score_part(
+    model: ScalarModel, rows: Sequence[Element], pad_id: int, batch_tokens: int, ranks: Ranks
+) -> list[list[float]]:
+    scores = [[0.0] * row.size for row in rows]
     prompts = [row.prompt_ids for row in rows]
     responses = [row.response_ids for row in rows]
     batches = ranking_batches(model, prompts, responses, pad_id, batch_tokens)
@@ -42,7 +55,6 @@ def score_elements(
         flat = iter(compute(model, model.ranking_scores, batch).tolist())
         for index in indices if share.counts else ():
             scores[index] = [next(flat) for _ in range(rows[index].size)]
-    model.train(training)
     every = iter(ranks.sum([score for row in scores for score in row]))
     return [[next(every) for _ in row] for row in scores]
 
@@ -62,12 +74,12 @@ def evaluate(
     """
     rule = longer_wins(*pair_values(train, [lengths(row) for row in train]))
     results: dict[str, Any] = {"chance": CHANCE, "longer_wins": rule}
-    groups = {
-        f"{role}_labelers": [row for row in valid if row.labeler_role == role]
+    groups: dict[str, Sequence[Element]] = {
+        f"{role}_labelers": Shelf(row for row in valid if row.labeler_role == role)
         for role in ("training", "held_out", "researcher", "model")
     }
     if not valid:
-        groups = {"seen_in_training": list(train)}
+        groups = {"seen_in_training": train}
     for name, rows in groups.items():
         if rows:
             scores = score_elements(model, rows, pad_id, batch_tokens, ranks)

@@ -24,11 +24,12 @@ from understudy.models.lora import add_adapter
 from understudy.models.scalar import ScalarModel, ranking_batches, scalar_from, score_ids
 from understudy.models.sharding import compute
 from understudy.models.trunk import context_length
-from understudy.records.io import read_records
+from understudy.records.io import shelve_records
 from understudy.records.schema import Demonstration, Ranking
+from understudy.records.shelf import parts_of
 from understudy.reward.config import RewardConfig
 from understudy.reward.data import Demonstrated, encode_demonstrations
-from understudy.reward.evaluate import evaluate
+from understudy.reward.evaluate import SCORED, evaluate
 from understudy.reward.folds import labeler_groups
 from understudy.training.optim import cosine_to
 from understudy.training.pairs import make_pairs, pairwise_loss
@@ -38,7 +39,7 @@ from understudy.training.run import Run
 from understudy.training.steps import Learner, Metrics, Steps
 
 
-def fit(run: Run, config: RewardConfig) -> tuple[dict[str, Any], list[Element]]:
+def fit(run: Run, config: RewardConfig) -> tuple[dict[str, Any], Sequence[Element]]:
     """Train one model into an open run, save it, measure it: (results, the rankings measured on).
 
     Raises SystemExit(75) when told to stop.
@@ -92,11 +93,11 @@ def fit(run: Run, config: RewardConfig) -> tuple[dict[str, Any], list[Element]]:
     model.eval()
     _shift(model, demonstrations, pad_id, budget, run.ranks)
     model.save(run.dir / "model", tokenizer)
-    held_back = [] if valid is None else valid.rows
+    held_back: Sequence[Element] = [] if valid is None else valid.rows
     results = evaluate(model, train.rows, held_back, pad_id, budget, run.ranks)
     results |= {
         "bias_shift": float(model.bias_shift),
-        "num_demonstrations": len(demonstrations.prompts),
+        "num_demonstrations": len(demonstrations.rows),
         "num_dropped_demonstrations": demonstrations.num_dropped,
         "num_cut_demonstrations": demonstrations.num_cut,
         "num_rankings": len(train.rows),
@@ -178,7 +179,7 @@ def _read_data(
 ) -> tuple[Elements, Elements | None, Demonstrated]:
     """Training and validation rankings, and the demonstrations whose mean score becomes 0."""
 
-    def check(rankings: list[Ranking]) -> None:
+    def check(rankings: Sequence[Ranking]) -> None:
         if config.folds:  # too few labelers: fail now, not later
             labeler_groups(rankings, config.folds, config.seed)
 
@@ -189,7 +190,7 @@ def _read_data(
     if config.demonstrations is not None:
         demonstrations = encode_demonstrations(
             tokenizer,
-            read_records(config.demonstrations, Demonstration),
+            shelve_records(config.demonstrations, Demonstration),
             max_prompt_tokens=config.max_prompt_tokens,
             max_response_tokens=config.max_response_tokens,
             context=context,
@@ -202,8 +203,11 @@ def _shift(
     model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: int, ranks: Ranks
 ) -> None:
     """Subtract the demonstrations' mean score; without demonstrations the score stays."""
-    if not rows.prompts:
+    if not rows.rows:
         return
-    scores = score_ids(model, rows.prompts, rows.responses, pad_id, batch_tokens, ranks=ranks)
+    scores: list[float] = []
+    for _, part in parts_of(rows.rows, SCORED):
+        prompts, responses = zip(*part, strict=True)
+        scores += score_ids(model, prompts, responses, pad_id, batch_tokens, ranks=ranks)
     with torch.no_grad():
         model.bias_shift -= sum(scores) / len(scores)

@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import records_of, render_prompts
 from understudy.models.trunk import context_length
-from understudy.records.io import read_records
+from understudy.records.io import shelve_records
 from understudy.records.schema import Prompt
+from understudy.records.shelf import Shelf, parts_of
 from understudy.rl.models import Models
 from understudy.rl.settings import RolloutSettings
 
@@ -19,9 +20,9 @@ from understudy.rl.settings import RolloutSettings
 class Prompts:
     """The prompts in use, and how many were left out."""
 
-    records: list[Prompt]
+    records: Sequence[Prompt]
     """The prompts."""
-    ids: list[Sequence[int]]
+    ids: Sequence[Sequence[int]]
     """Their token ids, up to where the response begins."""
     num_dropped: int
     """Number of prompts left out as too long."""
@@ -54,35 +55,43 @@ def read_prompts(
     training: bool,
 ) -> Prompts:
     """The prompts of a file; with `training`, any of another split is an error, not skipped."""
-    records = read_records(path, Prompt)
+    records = shelve_records(path, Prompt)
     if training:
         refuse_other_splits(path, records)
-    ids = render_prompts(tokenizer, [record.prompt for record in records], records_of(path))
-    kept = [i for i, row in enumerate(ids) if 0 < len(row) <= max_prompt_tokens]
+    kept: Shelf[Prompt] = Shelf()
+    kept_ids: Shelf[list[int]] = Shelf()
+    longest, of = 0, ""
+    for start, some in parts_of(records):
+        rows = render_prompts(tokenizer, [r.prompt for r in some], records_of(path, start))
+        for record, ids in zip(some, rows, strict=True):
+            if not 0 < len(ids) <= max_prompt_tokens:
+                continue
+            kept.append(record)
+            kept_ids.append(ids)
+            if len(ids) > longest:
+                longest, of = len(ids), record.id
     if not kept:
         raise ValueError(
             f"{path} has no prompt of at most {max_prompt_tokens} tokens (it has {len(records)} "
             "prompts); raise max_prompt_tokens or give other prompts"
         )
-    longest = max(kept, key=lambda i: len(ids[i]))
-    if context is not None and len(ids[longest]) + max_response_tokens > context:
+    if context is not None and longest + max_response_tokens > context:
         raise ValueError(
-            f"{path}: prompt {records[longest].id} has {len(ids[longest])} tokens, and with "
+            f"{path}: prompt {of} has {longest} tokens, and with "
             f"max_response_tokens {max_response_tokens} exceeds the models' context of {context}; "
             "lower max_response_tokens or max_prompt_tokens"
         )
-    return Prompts(
-        records=[records[i] for i in kept],
-        ids=[ids[i] for i in kept],
-        num_dropped=len(records) - len(kept),
-    )
+    return Prompts(records=kept, ids=kept_ids, num_dropped=len(records) - len(kept))
 
 
 def refuse_other_splits(path: Path, records: Sequence[Prompt]) -> None:
     """Training on a prompt of the validation or test split would spoil the evaluation."""
-    others = [record for record in records if record.split in ("valid", "test")]
-    if others:
+    number, first = 0, None
+    for record in records:
+        if record.split in ("valid", "test"):
+            number, first = number + 1, first or record
+    if first is not None:
         raise ValueError(
-            f"{path}: {len(others)} of {len(records)} prompts belong to another split "
-            f"(prompt {others[0].id}: {others[0].split}); give those of split train only"
+            f"{path}: {number} of {len(records)} prompts belong to another split "
+            f"(prompt {first.id}: {first.split}); give those of split train only"
         )

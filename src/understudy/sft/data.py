@@ -1,5 +1,6 @@
-"""Demonstrations and pretraining text as training examples."""
+"""Demonstrations as training examples."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,16 +8,17 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import Example, check_prompt_length, encode_examples, records_of
 from understudy.records.schema import Demonstration
+from understudy.records.shelf import Shelf, parts_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
     """Encoded demonstrations and what the length limits did to them."""
 
-    rows: list[Example]
+    rows: Sequence[Example]
     """One per kept demonstration, in the file's order."""
-    kept: list[Demonstration]
-    """The demonstrations behind `rows`."""
+    kept: Sequence[int]
+    """The number of the demonstration behind each row, from 0."""
     num_dropped: int
     """Demonstrations left out because their prompt is too long (C: over 1k tokens)."""
     num_cut: int
@@ -35,23 +37,26 @@ def encode_demonstrations(
 ) -> Examples:
     """Encode, drop long prompts, cut long responses; ValueError when a prompt exceeds the
     context."""
-    pairs = [(d.prompt, d.response) for d in demonstrations]
-    name = records_of(where)
-    examples = encode_examples(tokenizer, pairs, name)
-    rows, kept, num_cut = [], [], 0
-    for index, (demonstration, example) in enumerate(zip(demonstrations, examples, strict=True)):
-        start = example.prompt_length
-        if start > max_prompt_tokens:
-            continue
-        check_prompt_length(demonstration.prompt, example.input_ids[:start], context, name(index))
-        room = max_response_tokens if context is None else context - start
-        length = start + min(room, max_response_tokens)
-        num_cut += length < example.end
-        rows.append(example.cut(length))
-        kept.append(demonstration)
+    rows: Shelf[Example] = Shelf()
+    kept, num_cut = array("q"), 0
+    for first, some in parts_of(demonstrations):
+        name = records_of(where, first)
+        examples = encode_examples(tokenizer, [(d.prompt, d.response) for d in some], name)
+        for index, (demonstration, example) in enumerate(zip(some, examples, strict=True)):
+            start = example.prompt_length
+            if start > max_prompt_tokens:
+                continue
+            ids = example.input_ids[:start]
+            check_prompt_length(demonstration.prompt, ids, context, name(index))
+            room = max_response_tokens if context is None else context - start
+            length = start + min(room, max_response_tokens)
+            num_cut += length < example.end
+            rows.append(example.cut(length))
+            kept.append(first + index)
+    total = len(demonstrations)
     if not rows:
         raise ValueError(
-            f"{where}: all {len(pairs)} prompts are longer than max_prompt_tokens="
+            f"{where}: all {total} prompts are longer than max_prompt_tokens="
             f"{max_prompt_tokens}; raise it if the model's context allows"
         )
-    return Examples(rows=rows, kept=kept, num_dropped=len(pairs) - len(rows), num_cut=num_cut)
+    return Examples(rows=rows, kept=kept, num_dropped=total - len(rows), num_cut=num_cut)

@@ -15,6 +15,7 @@ architecture; other dropout is off (models/dropout.py).
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ from understudy.models.policies import Policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.text import TextRows, open_rows
 from understudy.models.trunk import context_length, device_of
-from understudy.records.io import read_records
+from understudy.records.io import shelve_records
 from understudy.records.overlap import note_overlap
-from understudy.records.schema import Demonstration
+from understudy.records.schema import Conversation, Demonstration
 from understudy.sft.config import SFTConfig
 from understudy.sft.data import Examples, encode_demonstrations
 from understudy.sft.loss import backward_batch, mean_loss
@@ -53,6 +54,8 @@ class _Data:
 
     train: Examples
     valid: Examples | None
+    asked: list[Conversation]
+    """Prompts of `valid` to which responses are scored."""
     text: TextRows | None
     num_text: int
     judge: tuple[ScalarModel, Tokenizer] | None
@@ -162,7 +165,7 @@ def _check_ranks(config: SFTConfig, ranks: Ranks) -> None:
 def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
     context = context_length(model)
 
-    def encode(path: Path, records: list[Demonstration]) -> Examples:
+    def encode(path: Path, records: Sequence[Demonstration]) -> Examples:
         return encode_demonstrations(
             tokenizer,
             records,
@@ -178,12 +181,26 @@ def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
         fraction = config.pretrain_fraction
         num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
     judge = None if config.reward_model is None else load_scalar(config.reward_model)
-    records, valid = read_records(config.data, Demonstration), None
+    records, valid, asked = shelve_records(config.data, Demonstration), None, []
     if config.valid_data is not None:
-        held_back = read_records(config.valid_data, Demonstration)
+        held_back = shelve_records(config.valid_data, Demonstration)
         note_overlap(records, held_back, config.valid_data)
         valid = encode(config.valid_data, held_back)
-    return _Data(encode(config.data, records), valid, text, num_text, judge)
+        if judge is not None:
+            asked = _first_prompts(held_back, valid.kept, config.score_prompts)
+    return _Data(encode(config.data, records), valid, asked, text, num_text, judge)
+
+
+def _first_prompts(
+    records: Sequence[Demonstration], numbers: Sequence[int], count: int
+) -> list[Conversation]:
+    """The first `count` prompts, each once, of the records with these numbers."""
+    prompts: dict[Conversation, None] = {}
+    for number in numbers:
+        prompts[records[number].prompt] = None
+        if len(prompts) == count:
+            break
+    return list(prompts)
 
 
 def _gradient(
@@ -223,7 +240,7 @@ def _measure(
         return {}
     metrics = {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid, ranks)}
     if data.judge is not None:
-        metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.valid, data.judge)
+        metrics["sft/valid_score"] = _mean_score(config, model, tokenizer, data.asked, data.judge)
     return metrics
 
 
@@ -237,10 +254,9 @@ def _mean_score(
     config: SFTConfig,
     model: Policy,
     tokenizer: Tokenizer,
-    valid: Examples,
+    prompts: Sequence[Conversation],
     judge: tuple[ScalarModel, Tokenizer],
 ) -> float:
-    prompts = list(dict.fromkeys(d.prompt for d in valid.kept))[: config.score_prompts]
     ids = render_prompts(tokenizer, prompts)
     room = context_length(model)
     longest = max(len(row) for row in ids)

@@ -9,9 +9,10 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.policies import say_once
-from understudy.records.io import read_records
+from understudy.records.io import shelve_records
 from understudy.records.overlap import note_overlap
 from understudy.records.schema import LabelRole, Ranking
+from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within, refuse_held_out
 
 
@@ -48,7 +49,7 @@ class Element:
 class Elements:
     """Encoded rankings and what was left out."""
 
-    rows: list[Element]
+    rows: Sequence[Element]
     """Kept rankings, in the file's order."""
     num_dropped: int
     """Rankings left out because the prompt is too long (C: over 1k tokens)."""
@@ -88,13 +89,13 @@ def read_rankings(
     context: int | None,
     *,
     keep_all_tied: bool = False,
-    check: Callable[[list[Ranking]], object] = lambda rankings: None,
+    check: Callable[[Sequence[Ranking]], object] = lambda rankings: None,
 ) -> tuple[Elements, Elements | None]:
     """(training, validation) rankings, encoded; ValueError for training rankings by held-out
     labelers. `check` sees the training rankings before they are encoded."""
     weights: dict[str, float] = {}
 
-    def encode(path: Path, rankings: list[Ranking], keep: bool) -> Elements:
+    def encode(path: Path, rankings: Sequence[Ranking], keep: bool) -> Elements:
         return encode_rankings(
             tokenizer,
             rankings,
@@ -106,7 +107,7 @@ def read_rankings(
             labeler_weights=weights,
         )
 
-    rankings = read_records(files.data, Ranking)
+    rankings = shelve_records(files.data, Ranking)
     if files.labeler_weights is not None:
         weights = read_labeler_weights(files.labeler_weights, rankings)
     refuse_held_out(rankings, str(files.data))
@@ -116,7 +117,7 @@ def read_rankings(
     train = encode(files.data, rankings, keep_all_tied)
     if files.valid_data is None:
         return train, None
-    held_back = read_records(files.valid_data, Ranking)
+    held_back = shelve_records(files.valid_data, Ranking)
     note_overlap(rankings, held_back, files.valid_data)
     return train, encode(files.valid_data, held_back, False)
 
@@ -139,17 +140,17 @@ def encode_rankings(
     """
     fits = encode_within(
         tokenizer,
-        [r.prompt for r in rankings],
-        [r.responses for r in rankings],
+        rankings,
+        lambda ranking: ranking.responses,
         max_prompt_tokens=max_prompt_tokens,
         max_response_tokens=max_response_tokens,
         context=context,
         where=where,
     )
     weights = labeler_weights or {}
-    rows: list[Element] = []
+    rows: Shelf[Element] = Shelf()
     num_dropped = num_all_tied = num_cut = 0
-    for ranking, fit in zip(rankings, fits, strict=True):
+    for ranking, fit in fits:
         if fit is None:
             num_dropped += 1
         elif not (ranking.pairs() or keep_all_tied):

@@ -4,8 +4,8 @@ limits, log-probs, passes of a batch, sums over them.
 Shapes: T tokens, M response tokens, N responses of all prompts in a pass.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,9 +16,11 @@ from understudy.models.chat import check_prompt_length, encode_responses, record
 from understudy.models.policies import Policy
 from understudy.models.sharding import compute
 from understudy.models.trunk import device_of
-from understudy.records.schema import Conversation, Feedback, Ranking
+from understudy.records.schema import Demonstration, Feedback, Ranking
+from understudy.records.shelf import parts_of
 from understudy.training.ranks import ALONE, Ranks
 
+Record = TypeVar("Record", Demonstration, Ranking, Feedback)
 Sums = dict[str, Tensor]
 """Terms of the metrics, summed over the pairs or responses of some passes."""
 
@@ -37,29 +39,32 @@ class Responses(Protocol):
 
 def encode_within(
     tokenizer: Tokenizer,
-    prompts: Sequence[Conversation],
-    responses: Sequence[Sequence[str]],
+    records: Iterable[Record],
+    responses_of: Callable[[Record], Sequence[str]],
     *,
     max_prompt_tokens: int,
     max_response_tokens: int,
     context: int | None,
     where: str,
-) -> Iterator[tuple[list[int], list[list[int]], int] | None]:
-    """(ids of the prompt, ids of its responses, how many of them were cut), prompt by prompt; None
+) -> Iterator[tuple[Record, tuple[list[int], list[list[int]], int] | None]]:
+    """Each record with (ids of its prompt, ids of its responses, how many of them were cut); None
     for a prompt over the limit. ValueError when one exceeds the context."""
-    name = records_of(where)
-    encoded = encode_responses(tokenizer, prompts, responses, name)
-    for index, (prompt, ids) in enumerate(encoded):
-        if len(prompt) > max_prompt_tokens:
-            yield None
-            continue
-        check_prompt_length(prompts[index], prompt, context, name(index))
-        room = max_response_tokens if context is None else context - len(prompt)
-        limit = min(room, max_response_tokens)
-        yield prompt, [response[:limit] for response in ids], sum(len(r) > limit for r in ids)
+    for start, some in parts_of(records):
+        name = records_of(where, start)
+        responses = [responses_of(record) for record in some]
+        encoded = encode_responses(tokenizer, [r.prompt for r in some], responses, name)
+        for index, (record, (prompt, ids)) in enumerate(zip(some, encoded, strict=True)):
+            if len(prompt) > max_prompt_tokens:
+                yield record, None
+                continue
+            check_prompt_length(record.prompt, prompt, context, name(index))
+            room = max_response_tokens if context is None else context - len(prompt)
+            limit = min(room, max_response_tokens)
+            cut = sum(len(response) > limit for response in ids)
+            yield record, (prompt, [response[:limit] for response in ids], cut)
 
 
-def refuse_held_out(records: Sequence[Ranking | Feedback], where: str) -> None:
+def refuse_held_out(records: Iterable[Ranking | Feedback], where: str) -> None:
     """ValueError for labels by held-out labelers, who only evaluate (s3.4)."""
     for number, record in enumerate(records, start=1):
         if record.labeler_role == "held_out":

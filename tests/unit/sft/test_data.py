@@ -3,6 +3,7 @@ from tests.fixtures_models import make_tokenizer
 
 from understudy.models.chat import render_prompt
 from understudy.records import Demonstration, Message
+from understudy.records.shelf import PART
 from understudy.sft.data import encode_demonstrations
 
 
@@ -23,11 +24,22 @@ def encode(rows, max_prompt=50, max_response=50, context=256):
 
 def test_long_prompts_are_left_out_and_long_responses_cut():
     examples = encode([demo("a " * 60), demo("b"), demo("c", "no " * 60)])
-    assert [d.prompt for d in examples.kept] == ["b", "c"]
+    assert [*examples.kept] == [1, 2]
     assert (examples.num_dropped, examples.num_cut) == (1, 1)
     assert sum(examples.rows[1].loss_mask) == 50
     assert 0 not in examples.rows[1].input_ids  # no EOS where nothing ends
     assert examples.rows[0].input_ids[examples.rows[0].end - 1] == 0
+
+
+def test_records_are_numbered_through_all_parts():
+    rows = [demo(f"number {i}") for i in range(PART + 2)]
+    rows[PART] = demo("a " * 60)
+    examples = encode(rows)
+    assert examples.kept[-2:].tolist() == [PART - 1, PART + 1]
+    one = encode(rows[-1:])
+    assert examples.rows[-1] == one.rows[0]
+    with pytest.raises(ValueError, match=f"demos.jsonl record {PART + 1}: the prompt"):
+        encode(rows, max_prompt=999, context=40)
 
 
 def test_a_response_is_cut_at_the_end_of_the_context():

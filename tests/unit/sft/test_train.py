@@ -143,7 +143,7 @@ def test_every_demonstration_and_text_row_once_per_epoch(config, tmp_path):
     data = sft._read_data(mixed, model, tokenizer)
     for epoch in range(2):
         seen = [row for step in range(3) for row in data.batch(mixed, 3 * epoch + step)]
-        assert sorted(map(id, seen)) == sorted(map(id, data.train.rows))
+        assert sorted(map(repr, seen)) == sorted(map(repr, data.train.rows))
     count = len(data.text)
     texts = [row.input_ids for step in range(count) for row in data.text_batch(mixed, step)]
     assert len(texts) == count * data.num_text

@@ -20,6 +20,12 @@ class Row:
     response_ids: list[list[int]]
 
 
+@dataclass
+class Record:
+    prompt: str
+    responses: list[str]
+
+
 ROWS = [
     Row([5, 9, 21], [[7, 3, 0], [11, 0], [4, 4, 4, 0]]),
     Row([8, 30], [[4, 0], [6, 6, 13, 17, 0]]),
@@ -71,18 +77,21 @@ def test_long_prompts_are_left_out_and_long_responses_cut():
     texts = ["the cat", "the cat sat on the mat", "a dog"]
     responses = [["yes", "the old house by the river"], ["no"], ["a"]]
 
+    records = [Record(*pair) for pair in zip(texts, responses, strict=True)]
+
     def fits(context, most_prompt=10):
-        return list(
-            encode_within(
-                tokenizer,
-                texts,
-                responses,
-                max_prompt_tokens=most_prompt,
-                max_response_tokens=5,
-                context=context,
-                where="f.jsonl",
-            )
+        found = encode_within(
+            tokenizer,
+            records,
+            lambda record: record.responses,
+            max_prompt_tokens=most_prompt,
+            max_response_tokens=5,
+            context=context,
+            where="f.jsonl",
         )
+        pairs = list(found)
+        assert [record for record, _ in pairs] == records
+        return [fit for _, fit in pairs]
 
     first, long, third = fits(None)
     assert long is None
