@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.loop.commands import COMMANDS, TRAINERS, Command
+from understudy.loop.commands import COMMANDS, OTHER_RUNS, TRAINERS, Command
 from understudy.loop.options import nearest, parse
 
 USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
@@ -112,10 +112,13 @@ def run(arguments: list[str]) -> int:
             "can run on several cards"
         )
     config = parse(command.load_config(), rest, prog=f"understudy {command.name}")
-    if command.name in TRAINERS:
-        from understudy.training.settings import check_files
+    if command.name in (*TRAINERS, *OTHER_RUNS):
+        from understudy.training.settings import check_files, check_out
 
-        check_files(config)
+        if command.name in TRAINERS:
+            check_files(config)
+        if not _is_one_of_several():  # another rank may have opened the run already
+            check_out(OTHER_RUNS.get(command.name, command.name), config)
     code = _call(command.load_function(), config)
     if code == 0 and _is_rank_0():
         from understudy.loop.next_step import say_next

@@ -58,9 +58,10 @@ from understudy.records import (
     Response,
     write_records,
 )
+from understudy.training.folder import read_record
 from understudy.training.opening import open_run
 from understudy.training.progress import Progress
-from understudy.training.run import Run, read_record
+from understudy.training.run import Run
 
 """The paper's respectful prefix (App. D)."""
 

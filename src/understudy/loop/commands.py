@@ -36,6 +36,9 @@ class Command:
 TRAINERS = ("sft", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto")
 """Commands that train a model, and so run on several ranks."""
 
+OTHER_RUNS = {"evaluate": "evaluate", "benchmark": "benchmark", "world pretrain": "pretrain"}
+"""The stage in the run folders of the other commands that write one."""
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "demo",

@@ -42,7 +42,8 @@ def doctor(config: DoctorConfig) -> str:
         if config.judge is not None:
             raise ValueError(f"{JUDGE_READS}; give its folder")
         return check_installation(Path())
-    from understudy.training.run import read_lines, read_record
+    from understudy.training.folder import read_record
+    from understudy.training.run import read_lines
 
     record = read_record(config.run)
     if record is None:

@@ -15,8 +15,9 @@ from understudy.evaluation.figures import training_figure
 from understudy.evaluation.points import ends_of, with_ends
 from understudy.loop.doctor import examine
 from understudy.records import Prompt, prompt_text, read_records
+from understudy.training.folder import read_record
 from understudy.training.metrics import METRICS
-from understudy.training.run import read_lines, read_record, write_atomic
+from understudy.training.run import read_lines, write_atomic
 
 Rows = Sequence[Mapping[str, Any]]
 

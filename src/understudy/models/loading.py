@@ -4,18 +4,28 @@ With several ranks the library builds the network without storage, `divide` shar
 library then reads the slices that the shards hold: no process ever has the whole network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import safe_open
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, PreTrainedModel
 from transformers.core_model_loading import WeightConverter
 
 from understudy.models.sharding import local_part
+from understudy.records.convert import many
 
+_ASKED = (
+    "prepare_distribute_model",
+    "maybe_distribute_model",
+    "mark_tied_weights_as_initialized",
+)
+"""Methods of the library's that `_Sliced` overrides; they are not documented."""
+_SHOWN = 3
+"""Names that an error lists."""
 _ANOTHER_SHAPE = "{} has another shape in its files than in its config.json"
 Divide = Callable[[PreTrainedModel], None]
 """Shards a network that has no storage yet."""
@@ -27,24 +37,47 @@ def read_network(
     """The network in a folder or on the hub, as the library's class `auto` (`AutoModel`, ...)
     reads it; with `divide`, this rank's part of it, on the CPU.
 
-    Raises what the library raises, and ValueError for a file that lacks weights of a divided
-    network. Not collective.
+    Raises what the library raises, and ValueError for files that lack weights, which the library
+    would draw at random. Not collective.
     """
     options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
     if divide is None:
-        whole: PreTrainedModel = auto.from_pretrained(path, dtype=dtype, **options)
+        whole: PreTrainedModel
+        whole, info = auto.from_pretrained(path, dtype=dtype, output_loading_info=True, **options)
+        _refuse_lacking(info["missing_keys"])
         return whole
+    for name in _ASKED:
+        if not hasattr(PreTrainedModel, name):
+            raise _other_library(name)
     with torch.device("meta"):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         kind = type(auto.from_config(config, dtype=dtype, trust_remote_code=False))
+    asked: set[str] = set()
     # FSDP2 derives a class from this one in its turn; the kind's own name is what users see.
-    body = {"divide": staticmethod(divide), "__module__": kind.__module__}
+    body = {"divide": staticmethod(divide), "asked": asked, "__module__": kind.__module__}
     sliced: Any = type(kind.__name__, (_Sliced, kind), body)
     network: PreTrainedModel = sliced.from_pretrained(
         path, dtype=dtype, distributed_config=object(), **options
     )
+    if unasked := sorted(set(_ASKED) - asked):
+        raise _other_library(unasked[0])
     _check_shapes(network, Path(path))
     return network
+
+
+def _refuse_lacking(names: Collection[str]) -> None:
+    if names:
+        found = many(len(names), "weight")
+        shown = ", ".join(sorted(names)[:_SHOWN])
+        more = " and others" if len(names) > _SHOWN else ""
+        raise ValueError(f"its files lack {found}: {shown}{more}; copy the model again, whole")
+
+
+def _other_library(name: str) -> ValueError:
+    return ValueError(
+        f"transformers {transformers.__version__} does not let several ranks read a model in "
+        f"slices: it has no use for {name}; install the version of requirements.lock"
+    )
 
 
 def _check_shapes(network: Any, folder: Path) -> None:
@@ -69,6 +102,8 @@ class _Sliced:
     the library's own plan."""
 
     divide: Divide
+    asked: set[str]
+    """Which of these methods the library has called."""
     config: Any
     all_tied_weights_keys: dict[str, str]
     get_parameter_or_buffer: Any
@@ -76,11 +111,13 @@ class _Sliced:
     @classmethod
     def prepare_distribute_model(cls, config: Any, device_map: Any = None) -> tuple[Any, Any, None]:
         """Nothing to prepare: the ranks have joined."""
+        cls.asked.add("prepare_distribute_model")
         return config, device_map, None
 
     @classmethod
     def maybe_distribute_model(cls, model: Any, config: Any, mesh: None) -> Any:
         """Shard the network, with its tied weights tied, before the files are read."""
+        cls.asked.add("maybe_distribute_model")
         del model.config.distributed_config
         model.tie_weights()
         cls.divide(model)
@@ -89,12 +126,11 @@ class _Sliced:
     def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
         """Refuse files that lack weights, before the library draws them: that would be collective,
         and other ranks' files may have them."""
+        self.asked.add("mark_tied_weights_as_initialized")
         for name, *_ in loading_info.mismatched_keys:
             raise ValueError(_ANOTHER_SHAPE.format(name))
         lacking = loading_info.missing_keys - self.all_tied_weights_keys.keys()
-        lacking = {name for name in lacking if isinstance(self._named(name), DTensor)}
-        if lacking:
-            raise ValueError(f"its files lack {len(lacking)} weights, such as {min(lacking)}")
+        _refuse_lacking([name for name in lacking if isinstance(self._named(name), DTensor)])
         for name, source in self.all_tied_weights_keys.items():
             self._tie(name, source, loading_info)
         super().mark_tied_weights_as_initialized(loading_info)  # type: ignore[misc]

@@ -207,6 +207,15 @@ def shortened(value: Any) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
+def many(number: int, thing: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> many(1, "row"), many(1200, "row"), many(2, "reply", "replies")
+    ('1 row', '1,200 rows', '2 replies')
+    """
+    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
+
+
 def visible(text: str) -> str:
     r"""Text safe for a terminal: control and direction characters and line ends are escaped.
 

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from understudy.records.convert import Json, RecordError, hints_of, shortened, visible
+from understudy.records.convert import Json, RecordError, hints_of, many, shortened, visible
 from understudy.records.feedback import of_ranking
 from understudy.records.files import iter_rows
 from understudy.records.names import split_named
@@ -66,9 +66,9 @@ class Found:
 
     def lines(self) -> list[str]:
         """The notes, and how many rows were left out and why."""
-        left = [f"{_many(n, 'row')} left out: {reason}" for reason, n in self.left_out.items()]
+        left = [f"{many(n, 'row')} left out: {reason}" for reason, n in self.left_out.items()]
         if self.between:
-            left.append(f"{_many(self.between, 'response')} left out: neither best nor worst")
+            left.append(f"{many(self.between, 'response')} left out: neither best nor worst")
         return [*self.notes, *left]
 
 
@@ -100,10 +100,6 @@ def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str,
                     yield place, record
         except RecordError as error:
             _refuse(found, f"{place}: {error}", path)
-
-
-def _many(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def _refuse(found: Found, problem: str, path: Path | str) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from understudy.training.board import open_views
 from understudy.training.config import dump_toml, read_toml, to_plain
-from understudy.training.lock import lock_folder
+from understudy.training.folder import refuse_used
 from understudy.training.origin import code_version, describe_input, find_parents
 from understudy.training.ranks import ALONE, Ranks
-from understudy.training.run import HANDLING, OWN_FILES, Run, now, read_record
+from understudy.training.run import Run, now
 
 
 def open_run(
@@ -95,16 +95,13 @@ def _prepare(
         "parents": find_parents(inputs),
         "started": now(),
     }
-    if (out / "run.json").is_file():
-        lock_folder(out)
-    existing = None if overwrite else read_record(out)
+    existing = refuse_used(out, stage, record["config"], resume, overwrite)
     if existing is not None:
-        _refuse_another(out, existing, record, resume)
+        _refuse_changed_inputs(out, existing, record)
         _refuse_edited_config(out, existing)
         if existing["status"] == "stopped":
             existing |= {"status": "running"}
         return Run(out, existing, resumed=True, views=views, keep_checkpoints=keep)
-    _refuse_strange_files(out, overwrite)
     return Run(
         out,
         record,
@@ -115,25 +112,7 @@ def _prepare(
     )
 
 
-def _refuse_another(out: Path, old: dict, new: dict, resume: bool) -> None:
-    if old["stage"] != new["stage"]:
-        found = f"stage {old['stage']}"
-    else:
-        differs = sorted(
-            key
-            for key in {*old["config"], *new["config"]} - set(HANDLING)
-            if old["config"].get(key) != new["config"].get(key)
-        )
-        found = f"stage {old['stage']}, config differs in {', '.join(differs)}" if differs else ""
-    if found:
-        raise ValueError(
-            f"{out} holds another run ({found}); choose another --out or pass --overwrite"
-        )
-    if not resume:
-        raise ValueError(
-            f"{out} already holds this run ({old['status']}); pass --resume to continue it, "
-            "--overwrite to start again, or choose another --out"
-        )
+def _refuse_changed_inputs(out: Path, old: dict, new: dict) -> None:
     changed = [
         name
         for name, facts in new["inputs"].items()
@@ -158,17 +137,4 @@ def _refuse_edited_config(out: Path, record: dict) -> None:
         raise ValueError(
             f"{path} was edited since the run began ({', '.join(differs)}); settings come from the "
             "command line, so restore it, or start a new run in another --out"
-        )
-
-
-def _refuse_strange_files(out: Path, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; choose a folder")
-    # Leftovers of a killed start must not block the next one.
-    started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
-    if overwrite and (out / "run.json").is_file():
-        started.update(OWN_FILES)
-    if out.is_dir() and (found := sorted({p.name for p in out.iterdir()} - started)):
-        raise ValueError(
-            f"{out} is not empty and holds no run (found {found[0]}); choose another --out"
         )

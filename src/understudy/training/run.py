@@ -46,39 +46,16 @@ from understudy.training.checkpoint import (
     sync_folder,
 )
 from understudy.training.config import to_plain
+from understudy.training.folder import HANDLING, OWN_FILES, read_record
 from understudy.training.lock import lock_folder, unlock_folder
 from understudy.training.metrics import check_metrics, is_timing
 from understudy.training.progress import Progress
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.stop import EXIT_STOPPED, Stop, command_to_resume
 
-OWN_FILES = (
-    "config.toml",
-    "metrics.jsonl",
-    "timings.jsonl",
-    "results.json",
-    "samples.jsonl",
-    "report.html",
-    "checkpoints",
-    "model",
-    "adapter",
-    "ensemble",
-    "folds",
-    "tensorboard",
-    "track.json",
-    "run.json",
-)
-"""A run's files, which `overwrite` removes; run.json last, so that an interrupted removal can be
-repeated."""
-
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
 """Files of lines with a step; checkpoints record their lengths."""
 
-HANDLING = (
-    *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
-    *("replicas", "rollout_ranks", "cpu_offload"),
-)
-"""Config fields that do not affect the result: runs that differ only here are the same run."""
 
 STEPPING_PER_SAVING = 10.0
 """With `save_every` 0: seconds of training for each second of the last save."""
@@ -306,17 +283,6 @@ class Run:
 
     def _write_record(self) -> None:
         write_atomic(self.dir / "run.json", json.dumps(self.record, indent=2) + "\n")
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """run.json of a folder, or None where there is none."""
-    path = folder / "run.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{path} is not valid JSON; choose another --out or --overwrite") from None
 
 
 def remove_run(folder: Path) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from understudy.training.config import to_plain
+from understudy.training.folder import refuse_used
 from understudy.training.origin import check_input
 from understudy.training.track import TrackerName
 
@@ -117,6 +119,14 @@ def check_files(config: Any) -> None:
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path) and field.name != "out":
                 check_input(path)
+
+
+def check_out(stage: str, config: Any) -> None:
+    """ValueError if the folder `out` is in use and would not be overwritten: what opening it says,
+    before PyTorch is loaded."""
+    if not config.overwrite:
+        resume = getattr(config, "resume", False)
+        refuse_used(Path(config.out), stage, to_plain(config), resume, overwrite=False)
 
 
 def _named_inputs(

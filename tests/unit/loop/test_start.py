@@ -64,6 +64,26 @@ def test_work_on_a_store_loads_what_it_needs(project: Path) -> None:
     run(unwanted, *(f"{line} --project {project}" for line in lines))
 
 
+def test_a_used_folder_is_refused_before_torch_loads(tmp_path: Path) -> None:
+    data, used = tmp_path / "data.jsonl", tmp_path / "used"
+    data.write_text('{"prompt": "a", "response": "b"}\n')
+    used.mkdir()
+    (used / "notes.txt").touch()
+    program = """
+import sys
+from understudy.cli import main
+assert main(sys.argv[1:]) == 2
+assert "torch" not in sys.modules
+"""
+    words = ["sft", "--model", "none", "--data", str(data), "--out", str(used)]
+    for command in (words, ["world", "pretrain", "--out", str(used)]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "is not empty and holds no run (found notes.txt); choose another" in done.stderr
+
+
 def test_work_on_files_opens_no_store(tmp_path: Path) -> None:
     data = tmp_path / "prompts.jsonl"
     data.write_text('{"id": "p1", "prompt": "Name a prime.", "user_id": "ann", "consent": true}\n')

@@ -11,6 +11,7 @@ import torch
 
 from understudy.training import run as run_module
 from understudy.training.config import load_config
+from understudy.training.folder import HANDLING
 from understudy.training.metrics import METRICS, is_timing
 from understudy.training.opening import open_run, prepare_run
 from understudy.training.origin import code_version
@@ -181,7 +182,7 @@ def test_every_metric_has_a_meaning():
 def test_handling_fields_do_not_make_another_run(tmp_path, data):
     start(tmp_path / "a", data)
     config = replace(Config(out=tmp_path / "a"), resume=True)
-    assert "resume" in run_module.HANDLING
+    assert "resume" in HANDLING
     inputs = {"data": data, "model": "hub/name"}
     assert open_run(tmp_path / "a", stage="ppo", config=config, inputs=inputs, seed=7, resume=True)
 

@@ -20,8 +20,9 @@ from understudy.evaluation.harness.config import BenchmarkConfig
 from understudy.evaluation.report import write_report
 from understudy.models.compute import place
 from understudy.models.policies import load_policy, load_tokenizer
+from understudy.training.folder import read_record
 from understudy.training.opening import open_run
-from understudy.training.run import Run, read_record, write_atomic
+from understudy.training.run import Run, write_atomic
 from understudy.training.stop import EXIT_STOPPED, stop_on_signal
 
 ITEMS = "items"

@@ -11,7 +11,7 @@ from tests.fixtures_models import save_model_folder
 from understudy.evaluation.harness.config import BenchmarkConfig
 from understudy.evaluation.harness.run import benchmark, check_installed
 from understudy.loop.report import ReportConfig, write_run_report
-from understudy.training.run import read_record
+from understudy.training.folder import read_record
 
 needs_harness = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
