@@ -7,7 +7,7 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: help demo setup test test-thorough test-all test-faults lint format docs docs-site real figures bench bench-peers lock clean
+.PHONY: help demo setup test test-thorough test-all test-faults test-gpu lint format docs docs-site real figures bench bench-peers lock clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 12 minutes)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-thorough  what CI runs beside them: second looks, and variants'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
+	@echo 'make test-gpu  each trainer and the engine on a GPU, beside a CPU'
 	@echo 'make lint      ruff, mypy, import rules, spelling, Biome for JavaScript'
 	@echo 'make format    let ruff and Biome rewrite what they can'
 	@echo 'make docs      write what the docs hold of the code: settings, commands, metrics'
@@ -55,6 +56,9 @@ test-all: $(READY)
 
 test-faults: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m faults
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -q -m gpu
 
 lint: $(READY)
 	$(BIN)/ruff check .

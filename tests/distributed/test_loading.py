@@ -26,7 +26,7 @@ def test_slices_are_what_one_process_reads(found):
     [
         ("lacks", "its files lack 1 weight: model.layers.1.mlp.up_proj.weight"),
         ("is_larger", "model.norm.weight has another shape in its files than in its config.json"),
-        ("has_nan", "1 weights of model.embed_tokens.weight are NaN"),
+        ("has_nan", "NaN in 1 weight of model.embed_tokens.weight"),
         ("unties", "ties lm_head.weight to model.embed_tokens.weight, but the files hold diff"),
     ],
 )

@@ -167,7 +167,7 @@ def test_what_comes_later_is_queued_from_the_page(project: Site, owner, open_pag
     project.add([to], answers(to, TIDES[:2]))
     go(owner, "Queue")
     press(owner, "Fill the queue")
-    expect(owner.locator(".toast")).to_contain_text("rank: 1 items added")
+    expect(owner.locator(".toast")).to_contain_text("rank: 1 item added")
     page = open_page(project, "Nia")
     rank(page)
     expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
@@ -178,7 +178,7 @@ def test_what_comes_later_is_queued_from_the_page(project: Site, owner, open_pag
     owner.locator(".todo").get_by_role("link", name="with responses that came later").click()
     loaded(owner)
     press(owner, "Fill the queue")
-    expect(owner.locator(".toast")).to_contain_text("new responses, together: 1 items added")
+    expect(owner.locator(".toast")).to_contain_text("new responses, together: 1 item added")
     press(page, "Look again")
     expect(page.locator(".step")).to_have_count(4)  # three answers, and all of them
     press(page, "Skip")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from understudy.records.convert import many
 from understudy.store import open_project
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def as_text(found: list["Seen"]) -> str:
     ]
     people = len({one.account_id for one in found})
     shown = len({one.prompt_id for one in found})
-    return "\n".join([*lines, f"{len(found):,} views, {people:,} people, {shown:,} prompts"])
+    views, prompts = many(len(found), "view"), many(shown, "prompt")
+    return "\n".join([*lines, f"{views}, {many(people, 'person', 'people')}, {prompts}"])
 
 
 def _check_prompt(store: "Store", prompt_id: str) -> None:

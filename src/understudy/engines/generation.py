@@ -109,7 +109,7 @@ def _check(
     temperature: float,
 ) -> None:
     if len(keys) != len(prompts):
-        raise ValueError(f"{len(keys)} keys for {len(prompts)} prompts; give one key per prompt")
+        raise ValueError(f"keys: {len(keys)}, prompts: {len(prompts)}; give one key per prompt")
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0 (or use greedy)")
     if max_new_tokens < 1:

@@ -25,6 +25,7 @@ from understudy.records import (
     Rating,
     Response,
 )
+from understudy.records.convert import many
 from understudy.records.schema import LabelRole
 
 IDENTICAL = "identical"
@@ -262,7 +263,9 @@ T = TypeVar("T")
 def chosen(members: Sequence[T], number: int, key: str) -> list[T]:
     """`number` different members, determined by `key`; ValueError if there are fewer."""
     if number > len(members):
-        raise ValueError(f"{number} labels are asked for, but there are {len(members)} labelers")
+        raise ValueError(
+            f"{many(len(members), 'labeler')} cannot give {number} labels of one comparison"
+        )
     return random.Random(key).sample(members, number)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.points import percent, with_ends
+from understudy.records.convert import many
 
 ROLES = {
     "held_out": "held-out labelers",
@@ -29,7 +30,7 @@ def said(results: Mapping[str, Any], baseline: str | None, out: Path) -> str:
     if baseline is not None:
         lines += win_lines(results, baseline)
     if "rankings" in about:
-        lines.append(f"{about['rankings']:,} rankings by the model in {out}/rankings.jsonl")
+        lines.append(f"{many(about['rankings'], 'ranking')} by the model in {out}/rankings.jsonl")
     return "\n".join([*lines, f"comparisons by the model in {out}/comparisons.jsonl"])
 
 
@@ -37,7 +38,7 @@ def left_out(about: Mapping[str, Any]) -> list[str]:
     """Why pairs are without a verdict."""
     lines = []
     if about["unreadable"]:
-        lines.append(f"{about['unreadable']:,} replies without a readable verdict")
+        lines.append(f"{many(about['unreadable'], 'reply', 'replies')} without a readable verdict")
     if about["refused"]:
         lines.append(f"{about['refused']:,} requests refused, such as: {about['refusal']}")
     if about["stopped_by"]:
@@ -54,7 +55,8 @@ def agreement_lines(about: Mapping[str, Any]) -> list[str]:
     if not people:
         return ["agreement with people: unknown, since no pair has a person's label (--people)"]
     lines = [
-        f"agreement with people on {people['pairs']:,} pairs of {people['labelers']:,} labelers: "
+        f"agreement with people on {many(people['pairs'], 'pair')} of "
+        f"{many(people['labelers'], 'labeler')}: "
         f"{with_ends(people['agreement'])} (a tie against a preference is half)"
     ]
     if untied := people.get("agreement_untied"):

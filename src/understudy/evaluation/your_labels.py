@@ -8,6 +8,7 @@ from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.points import value_of, with_ends
+from understudy.records.convert import many
 
 ANCHOR, TITLE = "your-rankings", "Your rankings"
 BEFORE = "the-reward-model"
@@ -36,9 +37,10 @@ def with_your_labels(html: str, yours: Mapping[str, Any]) -> str:
 def your_labels_section(yours: Mapping[str, Any]) -> str:
     """How much the user ranked, and how often each judge agrees with it."""
     text = (
-        f"You ranked the responses to {yours['rankings']} prompts, which makes {yours['pairs']} "
-        f"pairs and {yours['ties']} ties; the reward model learned from them too. How often others "
-        "prefer the response of a pair that you prefer, ties left out:"
+        f"You ranked the responses to {many(yours['rankings'], 'prompt')}, which makes "
+        f"{many(yours['pairs'], 'pair')} and {many(yours['ties'], 'tie')}; the reward model "
+        "learned from them too. How often others prefer the response of a pair that you prefer, "
+        "ties left out:"
     )
     rows = [(name, _cell(yours[key], colour)) for key, name, colour in ROWS]
     return page.paragraph(text) + page.table(("", "Pairs agreed on"), rows, raw=True)

@@ -89,8 +89,8 @@ def _encode(
     for wanted, name in ((True, "desirable"), (False, "undesirable")):
         if not (num_desirable if wanted else len(rows) - num_desirable):
             raise ValueError(
-                f"{where}: none of {len(feedback)} responses is {name} ({num_dropped} have prompts "
-                f"over max_prompt_tokens={config.max_prompt_tokens}); KTO needs both kinds"
+                f"{where}: no response is {name} (of {len(feedback):,}, {num_dropped:,} with "
+                f"prompts over max_prompt_tokens={config.max_prompt_tokens}); KTO needs both kinds"
                 + ("; use understudy sft for desirable ones alone" if not wanted else "")
             )
     return Judgements(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from understudy.labeling.clock import stamp, utc_now
+from understudy.records.convert import many
 from understudy.store import open_project
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def plan(config: PlanConfig) -> str:
         )
         for kind in config.kinds
     }
-    lines = [f"{kind}: {number:,} items added" for kind, number in counts.items()]
+    lines = [f"{kind}: {many(number, 'item')} added" for kind, number in counts.items()]
     if "rank" in config.kinds:
         lines += _late(store, config, overlap, now)
     return "\n".join([*lines, *_too_few(store, config)])
@@ -104,9 +105,10 @@ def _late(store: "Store", config: PlanConfig, overlap: "Overlap", at: str) -> li
     )
     if how == "leave":
         return [
-            f"new responses: left out of {len(late):,} items (--new-responses together | apart)"
+            f"new responses: left out of {many(len(late), 'item')} "
+            "(--new-responses together | apart)"
         ]
-    line = f"new responses, {how}: {done.added:,} items added, {done.extended:,} extended"
+    line = f"new responses, {how}: {many(done.added, 'item')} added, {done.extended:,} extended"
     alone = f"; {done.alone:,} with one new response, too few to rank apart" if done.alone else ""
     return [line + alone]
 

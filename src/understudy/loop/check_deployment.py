@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from understudy.records.convert import many
 from understudy.store import Project, open_project
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:
     if days is None:
         yield "note", "retention", "prompts are kept forever; [privacy] retention_days limits that"
     else:
-        yield "ok", "retention", f"prompts are kept for {days} days"
+        yield "ok", "retention", f"prompts are kept for {many(days, 'day')}"
     for name in ("labels", "gateway"):
         address = getattr(config, name)
         if address is not None:

@@ -16,10 +16,10 @@ from tyro.conf import Positional
 
 from understudy.loop.data_problems import line, problems_of
 from understudy.records import Demonstration, Feedback, Prompt, Ranking
-from understudy.records.convert import visible
+from understudy.records.convert import many, visible
 from understudy.records.names import is_packed
 from understudy.records.overlap import overlap
-from understudy.records.reading import Found, read_found
+from understudy.records.reading import KEYS_THAT_DO, Found, read_found
 from understudy.records.schema import prompt_text
 
 _MOST_BAD_ROWS = 5
@@ -110,18 +110,18 @@ def check_data(config: DataCheckConfig) -> None:
     for text in problems:
         print(f"  PROBLEM {text}")
     if config.strict and (problems or found.bad):
-        print(f"  {len(problems) + bool(found.bad)} kinds of problem; --strict makes that exit 1")
+        kinds = many(len(problems) + bool(found.bad), "kind")
+        print(f"  {kinds} of problem; --strict makes that exit 1")
         raise SystemExit(1)
     if found.bad and not contents.placed:
         raise ValueError(
-            f"{config.data}: no row has a known shape. Rename its keys to those of one, such as "
-            "prompt and response for SFT, or prompt, chosen and rejected for a reward model; "
-            "docs/records.md lists all"
+            f"{config.data}: no row has a known shape. {KEYS_THAT_DO}; docs/records.md lists all"
         )
     if found.bad:
         raise ValueError(
-            f"{config.data}: {len(found.bad)} rows cannot be read; see above. Correct or delete "
-            f"them, or leave them out: understudy data convert {config.data} --skip-bad --out FILE"
+            f"{config.data}: {many(len(found.bad), 'row')} cannot be read; see above. Correct or "
+            "delete them, or leave them out: understudy data convert "
+            f"{config.data} --skip-bad --out FILE"
         )
 
 
@@ -158,7 +158,7 @@ def _counts(contents: Contents) -> list[str]:
     if demonstrations := contents.of(Demonstration):
         turns = sum(not isinstance(d.prompt, str) and len(d.prompt) > 1 for d in demonstrations)
         lines.append(
-            f"{len(demonstrations):,} demonstrations for SFT by "
+            f"{many(len(demonstrations), 'demonstration')} for SFT by "
             f"{_people(d.labeler_id for d in demonstrations)}; {turns:,} with several turns"
         )
     if rankings := contents.of(Ranking):
@@ -167,13 +167,14 @@ def _counts(contents: Contents) -> list[str]:
         lines.append(_feedback_counts(feedback))
     if prompts := contents.of(Prompt):
         lines.append(
-            f"{len(prompts):,} prompts of {len({p.user_id for p in prompts}):,} users for sampling "
+            f"{many(len(prompts), 'prompt')} of "
+            f"{many(len({p.user_id for p in prompts}), 'user')} for sampling "
             "and PPO"
         )
         if refused := sum(not prompt.consent for prompt in prompts):
-            lines.append(f"NOTE {refused:,} prompts without consent")
+            lines.append(f"NOTE {many(refused, 'prompt')} without consent")
     if documents := contents.of(str):
-        lines.append(f"{len(documents):,} documents of plain text for pretraining")
+        lines.append(f"{many(len(documents), 'document')} of plain text for pretraining")
     return lines
 
 
@@ -188,16 +189,16 @@ def _ranking_counts(rankings: Sequence[Ranking]) -> list[str]:
     )
     held_out = sum(r.labeler_role == "held_out" for r in rankings)
     lines = [
-        f"{len(rankings):,} rankings for the reward model by "
+        f"{many(len(rankings), 'ranking')} for the reward model by "
         f"{_people(r.labeler_id for r in rankings)}; "
         + ", ".join(f"K={size}: {count:,}" for size, count in sorted(sizes.items())),
-        f"{num_pairs:,} pairs, {num_ties:,} tied pairs left out; the preferred response is the "
-        f"longer one in {longer / max(num_pairs, 1):.0%} of pairs",
+        f"{many(num_pairs, 'pair')}, {many(num_ties, 'tied pair')} left out; the preferred "
+        f"response is the longer one in {longer / max(num_pairs, 1):.0%} of pairs",
     ]
     if held_out:
-        lines.append(f"NOTE {held_out:,} rankings are by held-out labelers: for valid_data only")
+        lines.append(f"NOTE by held-out labelers, for valid_data only: {many(held_out, 'ranking')}")
     if by_models := sum(r.labeler_role == "model" for r in rankings):
-        lines.append(f"NOTE {by_models:,} rankings are by models, not by people")
+        lines.append(f"NOTE by models, not by people: {many(by_models, 'ranking')}")
     return lines
 
 
@@ -223,8 +224,10 @@ def _people(labelers: Iterable[str]) -> str:
 
 def _listed(shapes: Counter[str]) -> str:
     total = sum(shapes.values())
-    parts = [f"{name} ({count:,} rows)" for name, count in shapes.most_common()]
-    return parts[0] if len(parts) == 1 else f"{total:,} rows of mixed shapes: {', '.join(parts)}"
+    parts = [f"{name} ({many(count, 'row')})" for name, count in shapes.most_common()]
+    if len(parts) == 1:
+        return parts[0]
+    return f"{many(total, 'row')} of mixed shapes: {', '.join(parts)}"
 
 
 def length_line(name: str, lengths: Sequence[int], unit: str) -> str:

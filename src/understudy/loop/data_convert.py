@@ -19,9 +19,9 @@ from understudy.records import (
     read_records,
     write_records,
 )
-from understudy.records.convert import visible
+from understudy.records.convert import many, visible
 from understudy.records.feedback import of_rating
-from understudy.records.reading import BY_HELD_OUT, Found, read_found
+from understudy.records.reading import BY_HELD_OUT, KEYS_THAT_DO, UNKNOWN, Found, read_found
 
 _KINDS: dict[str, Any] = {
     "demonstrations": Demonstration,
@@ -84,9 +84,15 @@ def convert_data(config: ConvertConfig) -> str:
     else:
         placed = read_found(config.data, kind, found)
     records = _only_one_kind(config.data, placed, kinds)
-    write_records(config.out, records)
+    try:
+        write_records(config.out, records)
+    except RecordError as error:
+        if set(found.shapes) != {UNKNOWN}:
+            raise
+        raise RecordError(f"{error}. {KEYS_THAT_DO}") from None
     lines = [
-        f"{config.data}: {number:,} rows of {name}" for name, number in found.shapes.most_common()
+        f"{config.data}: {many(number, 'row')} of {name}"
+        for name, number in found.shapes.most_common()
     ]
     lines += found.lines()
     if found.ignored:
@@ -94,8 +100,8 @@ def convert_data(config: ConvertConfig) -> str:
         lines.append(f"ignored keys (rows): {', '.join(keys)}")
     if found.bad:
         lines += [f"skipped {problem}" for problem in found.bad[:_MOST_BAD_ROWS]]
-        lines.append(f"{len(found.bad):,} bad rows skipped")
-    made = ", ".join(f"{number:,} {name}s" for name, number in kinds.items())
+        lines.append(f"{many(len(found.bad), 'bad row')} skipped")
+    made = ", ".join(many(number, name) for name, number in kinds.items())
     return "\n".join([*lines, f"{config.out}: {made}"])
 
 

@@ -40,7 +40,7 @@ from understudy.records import (
     sha256_of,
     write_records,
 )
-from understudy.records.convert import Json
+from understudy.records.convert import Json, many
 from understudy.records.files import iter_rows
 from understudy.serving.ask import Asker, Limits, chat, key_of
 from understudy.serving.upstream import check_url
@@ -269,7 +269,7 @@ def _asked(config: JudgeConfig, tasks: Sequence[Task]) -> tuple[Asker, Mapping[s
     )
     new = {key_of(question) for question in questions} - set(asker.replies)
     print(
-        f"{len(tasks):,} pairs in both orders: {len(new):,} questions to ask, "
+        f"{many(len(tasks), 'pair')} in both orders: {many(len(new), 'question')} to ask, "
         f"{len({key_of(q) for q in questions}) - len(new):,} answered before",
         file=sys.stderr,
     )

@@ -18,6 +18,7 @@ from understudy.models.compute import place
 from understudy.models.policies import load_policy, say_once
 from understudy.models.trunk import context_length
 from understudy.records import Prompt, Response, read_records, write_records
+from understudy.records.convert import many
 from understudy.training.progress import Progress
 
 
@@ -52,7 +53,8 @@ def _sample_into_store(config: SampleConfig, folder: Path) -> str:
     responses = _draw(config, prompts)
     added = store.add_responses(responses, merge_identical=not config.keep_identical)
     same = len(responses) - added.new
-    return f"{added.new:,} responses to {len(prompts):,} prompts added ({same:,} were there)"
+    asked = many(len(prompts), "prompt")
+    return f"{many(added.new, 'response')} to {asked} added ({same:,} were there)"
 
 
 def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
@@ -90,7 +92,7 @@ def short_enough(tokenizer: Any, prompts: Sequence[Prompt], most: int) -> list[P
         )
     if len(kept) < len(prompts):
         left_out = len(prompts) - len(kept)
-        say_once(f"{left_out:,} prompts are left out: longer than --max-prompt-tokens {most:,}")
+        say_once(f"left out, longer than --max-prompt-tokens {most:,}: {many(left_out, 'prompt')}")
     return kept
 
 

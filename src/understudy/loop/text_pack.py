@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from tyro.conf import Positional, arg
 
+from understudy.records.convert import many
 from understudy.records.names import MANIFEST, TOKENS, is_packed
 from understudy.records.packed import FORMAT, PARTIAL, hash_of
 from understudy.training.origin import check_input
@@ -86,7 +87,7 @@ def pack_text(config: PackConfig) -> str:
     write_atomic(config.out / MANIFEST, json.dumps(facts | counts, indent=2) + "\n")
     (config.out / PARTIAL).unlink()
     unlock_folder(config.out)
-    return f"{config.out}: {done.tokens:,} tokens of {done.documents:,} documents"
+    return f"{config.out}: {done.tokens:,} tokens of {many(done.documents, 'document')}"
 
 
 def _refuse_used(out: Path) -> None:

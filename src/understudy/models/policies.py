@@ -35,6 +35,7 @@ from understudy.models.ops import chunked_logprobs
 from understudy.models.saving import save_shards, write_weights
 from understudy.models.sharding import class_name, compute, is_sharded, local_part, shard
 from understudy.models.trunk import TrunkModel, device_of
+from understudy.records.convert import many
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """Errors that the library raises for an invalid folder."""
@@ -361,7 +362,8 @@ def check_finite(path: str, model: nn.Module) -> None:
             if bad.any():
                 kind = "NaN" if weight.isnan().any() else "infinite"
                 raise ValueError(
-                    f"{path}: {int(bad.sum()):,} weights of {name} are {kind}; the file is broken, "
+                    f"{path}: {kind} in {many(int(bad.sum()), 'weight')} of {name}; the file is "
+                    "broken, "
                     "or the training that wrote it diverged"
                 )
 

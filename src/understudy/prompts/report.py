@@ -11,7 +11,7 @@ from understudy.prompts.pii import Finder, find_pii, redact
 from understudy.prompts.split import SPLITS
 from understudy.prompts.use_case import PAPER_SHARES
 from understudy.records import Prompt, prompt_text
-from understudy.records.convert import visible
+from understudy.records.convert import many, visible
 
 EXAMPLES_PER_REASON = 3
 EXAMPLE_CHARS = 80
@@ -99,10 +99,11 @@ class IntakeReport:
             lines.append(f"{step.name:<14}{numbers}   {why}".rstrip())
             lines += [_example_line(example) for example in step.examples if examples]
         if self.num_redacted:
-            lines.append(f"personal data replaced in {self.num_redacted:,} prompts")
+            lines.append(f"personal data replaced in {many(self.num_redacted, 'prompt')}")
         if self.num_pii_outside_training:
             lines.append(
-                f"personal data left in {self.num_pii_outside_training:,} prompts outside training"
+                "personal data left in "
+                f"{many(self.num_pii_outside_training, 'prompt')} outside training"
             )
         return lines
 

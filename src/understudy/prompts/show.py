@@ -9,6 +9,7 @@ from understudy.prompts.pii import find_pii
 from understudy.prompts.report import beginning, split_counts, split_lines, use_case_lines
 from understudy.prompts.use_case import use_case_of
 from understudy.records import Prompt, RecordError, iter_records, prompt_text
+from understudy.records.convert import many
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,7 @@ def _overview(prompts: list[Prompt]) -> list[str]:
     num_pii = sum(bool(find_pii(prompt_text(prompt.prompt))) for prompt in prompts)
     num_refused = sum(not prompt.consent for prompt in prompts)
     return [
-        f"{len(prompts):,} prompts of {len(per_user):,} users; the busiest sent "
+        f"{many(len(prompts), 'prompt')} of {many(len(per_user), 'user')}; the busiest sent "
         f"{max(per_user.values()):,}",
         f"personal data in {num_pii:,}, no consent for {num_refused:,}",
     ]

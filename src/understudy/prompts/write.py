@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.records import Demonstration, Prompt, iter_records, write_records
+from understudy.records.convert import many
 from understudy.records.written import Layout, Written, expand
 
 
@@ -50,10 +51,10 @@ def write_prompts(config: WriteConfig) -> str:
         return _into_store(config.project, prompts, demonstrations)
     assert config.out is not None
     write_records(config.out, prompts)
-    lines = [f"{config.out}: {len(prompts):,} prompts"]
+    lines = [f"{config.out}: {many(len(prompts), 'prompt')}"]
     if config.demonstrations is not None:
         write_records(config.demonstrations, demonstrations)
-        lines.append(f"{config.demonstrations}: {len(demonstrations):,} demonstrations")
+        lines.append(f"{config.demonstrations}: {many(len(demonstrations), 'demonstration')}")
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
-from understudy.records.convert import Json, RecordError
+from understudy.records.convert import Json, RecordError, many
 from understudy.records.files import JSON_COLUMNS
 from understudy.records.reading import Found, read_found, say
 from understudy.records.shelf import Shelf
@@ -48,9 +48,8 @@ def _some_records(path: Path | str, kind: type[T]) -> Iterator[T]:
         yield record
     say(found, path)
     if not some:
-        what = (
-            "no rows" if not found.num_rows else f"no {_noun(kind)} in its {found.num_rows:,} rows"
-        )
+        rows = many(found.num_rows, "row")
+        what = "no rows" if not found.num_rows else f"no {_noun(kind)} in its {rows}"
         raise RecordError(f"{path} has {what}; it must hold at least one {_noun(kind)}")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.records.convert import RecordError
+from understudy.records.convert import RecordError, many
 from understudy.records.names import MANIFEST, TOKENS
 
 PARTIAL = "partial.json"
@@ -84,7 +84,7 @@ def check_packed(folder: Path) -> str:
     if hash_of(folder / TOKENS).hexdigest() != facts["sha256"]:
         raise RecordError(f"{folder / TOKENS} was changed or is damaged; pack the text again")
     return (
-        f"{folder}: {facts['tokens']:,} tokens of {facts['documents']:,} documents, for the "
+        f"{folder}: {facts['tokens']:,} tokens of {many(facts['documents'], 'document')}, for the "
         f"tokenizer of {facts['tokenizer']['model']}; sha256 as packed"
     )
 

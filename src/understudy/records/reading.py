@@ -25,6 +25,13 @@ _SHAPED = (Demonstration, Ranking, Feedback, Prompt, str)
 """Kinds with several shapes."""
 BY_HELD_OUT = "by held-out labelers, who only evaluate"
 """Why labels do not become demonstrations."""
+UNKNOWN = "an unknown shape"
+"""What `Found.shapes` calls rows of no known shape."""
+KEYS_THAT_DO = (
+    "Rename its keys to those of one, such as prompt and response for SFT, or prompt, chosen and "
+    "rejected for a reward model"
+)
+"""What to do with rows of an unknown shape."""
 _SYSTEM = ("system", "system_prompt", "system_message")
 _ELSE = {Prompt: None, Feedback: Ranking}
 """Kinds that rows of other shapes can be read as, and which: all or one kind."""
@@ -124,7 +131,7 @@ def _records(
     if isinstance(row, str):  # a file of plain texts
         row = {"text": row} if kind is str else {"prompt": row}
     shape = find_shape(row, kind) or (find_shape(row, _ELSE[kind]) if kind in _ELSE else None)
-    found.shapes["an unknown shape" if shape is None else shape.name] += 1
+    found.shapes[UNKNOWN if shape is None else shape.name] += 1
     if shape is None:
         raise RecordError(_unknown(row, kind))
     if kind is None and shape.kind is Prompt and (more := _responses_in(row, shape)):

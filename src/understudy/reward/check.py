@@ -14,6 +14,7 @@ from understudy.models.chat import padding_id
 from understudy.models.compute import place
 from understudy.models.scalar import load_scalar
 from understudy.models.trunk import context_length
+from understudy.records.convert import many
 from understudy.records.io import read_records
 from understudy.records.schema import Ranking
 from understudy.reward.accuracy import longer_wins
@@ -89,7 +90,7 @@ def table(results: Mapping[str, Any]) -> str:
         )
         if results[key]
     ]
-    head = f"{results['num_rankings']} rankings, {accuracy['n']} pairs"
+    head = f"{many(results['num_rankings'], 'ranking')}, {many(accuracy['n'], 'pair')}"
     lines = [
         f"{results['model']} on {results['data']}: " + ", ".join([head, *left_out]),
         f"  accuracy       {_interval(accuracy)}  {_beside(accuracy, 0.5, 'chance')}",
@@ -101,7 +102,7 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(f"  score by length {slope:+.4f} a token, between responses to one prompt")
     labelers = results["accuracy_by_labeler"]
     lines += [
-        f"  labeler {labeler}: {_interval(mine)}, {mine['n']} pairs"
+        f"  labeler {labeler}: {_interval(mine)}, {many(mine['n'], 'pair')}"
         for labeler, mine in labelers.items()
         if len(labelers) > 1 and mine["n"] >= FEW_PAIRS
     ]

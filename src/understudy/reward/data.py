@@ -54,7 +54,7 @@ def encode_demonstrations(
     num_dropped = len(demonstrations) - len(rows)
     if not rows:
         raise ValueError(
-            f"{where}: all {num_dropped} prompts are longer than max_prompt_tokens="
+            f"{where}: every prompt is longer than max_prompt_tokens="
             f"{max_prompt_tokens}, so none is left to set the zero point; raise it or leave the "
             "file out"
         )

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.records.convert import Json, visible
+from understudy.records.convert import Json, many, visible
 from understudy.records.io import sha256_of
 from understudy.serving.client import Answer, Client, Unreachable
 from understudy.serving.said import BadResponse, choices_of, parse, usage_of
@@ -170,8 +170,8 @@ class Asker:
                 await self.wait(max(own, asked_for))
         raise ConnectionError(
             f"{self.url} failed {attempt + 1} times ({self.spent.problem}); "
-            f"{len(self.replies):,} replies are kept in {self.kept}: give the same command again "
-            "to go on"
+            f"{self.kept} keeps {many(len(self.replies), 'reply', 'replies')}: give the same "
+            "command again to go on"
         )
 
     def _taken(self, answer: Answer) -> str:

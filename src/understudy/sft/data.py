@@ -56,7 +56,7 @@ def encode_demonstrations(
     total = len(demonstrations)
     if not rows:
         raise ValueError(
-            f"{where}: all {total} prompts are longer than max_prompt_tokens="
+            f"{where}: every prompt is longer than max_prompt_tokens="
             f"{max_prompt_tokens}; raise it if the model's context allows"
         )
     return Examples(rows=rows, kept=kept, num_dropped=total - len(rows), num_cut=num_cut)

@@ -162,8 +162,8 @@ def encode_rankings(
             rows.append(_element(ranking, prompt, responses, weight))
     if not rows:
         raise ValueError(
-            f"{where}: none of {len(rankings)} rankings can be used ({num_dropped} have prompts "
-            f"over max_prompt_tokens={max_prompt_tokens}, {num_all_tied} are all ties)"
+            f"{where}: no ranking can be used (of {len(rankings):,}, {num_dropped:,} with prompts "
+            f"over max_prompt_tokens={max_prompt_tokens}, {num_all_tied:,} with ties only)"
         )
     return Elements(rows=rows, num_dropped=num_dropped, num_all_tied=num_all_tied, num_cut=num_cut)
 

@@ -161,7 +161,7 @@ def test_the_model_is_left_as_it_was():
         ([[3], [3] * 250], {}, "prompt 1 has 250 tokens; .* context of 256"),
         ([[3]], {"temperature": 0.0}, "temperature is 0"),
         ([[3]], {"max_new_tokens": 0}, "max_new_tokens is 0"),
-        ([[3]], {"keys": []}, "0 keys for 1 prompts"),
+        ([[3]], {"keys": []}, "keys: 0, prompts: 1"),
     ],
 )
 def test_bad_input(prompts, options, message):

@@ -51,9 +51,9 @@ def test_rankings_give_their_best_and_worst_responses(config, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([GOOD, GOOD], "none of 2 responses is undesirable .*; use understudy sft"),
-        ([BAD], r"none of 1 responses is desirable .* KTO needs both kinds$"),
-        ([GOOD, BAD | {"prompt": "the cat " * 60}], "none of 2 responses is undesirable \\(1 have"),
+        ([GOOD, GOOD], "no response is undesirable .*; use understudy sft"),
+        ([BAD], r"no response is desirable .* KTO needs both kinds$"),
+        ([GOOD, BAD | {"prompt": "the cat " * 60}], "no response is undesirable \\(of 2, 1 with"),
     ],
 )
 def test_one_kind_alone_is_refused(config, tmp_path, rows, message):

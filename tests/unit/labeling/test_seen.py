@@ -72,7 +72,7 @@ def test_the_command_and_a_user_who_leaves(pages: Site, capsys) -> None:
     said = capsys.readouterr().out.splitlines()
     assert code == 0
     assert said[0].split() == ["2026-03-01T09:00:00", "Ann", ann.account, "p00", "task"]
-    assert said[-1] == "1 views, 1 people, 1 prompts"
+    assert said[-1] == "1 view, 1 person, 1 prompt"
     by_name = show_seen(SeenConfig(project=folder, labeler=" ann "))
     assert by_name == show_seen(SeenConfig(project=folder, labeler=ann.account))
     forget(ForgetConfig(user="u0", project=folder))

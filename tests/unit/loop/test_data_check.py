@@ -45,7 +45,7 @@ def test_each_shape_is_named_with_and_without_a_tokenizer(shape, model, tmp_path
     path = write(tmp_path / "data.jsonl", ROWS[shape])
     for chosen in (None, model):
         check_data(DataCheckConfig(data=path, model=chosen))
-        assert f"{shape} (1 rows)" in capsys.readouterr().out
+        assert f"{shape} (1 row)" in capsys.readouterr().out
 
 
 def test_parquet_and_plain_files_too(tmp_path, capsys):
@@ -70,7 +70,7 @@ def test_counts_say_what_a_reward_model_could_learn_instead(tmp_path, capsys):
     check_data(DataCheckConfig(data=path))
     out = capsys.readouterr().out
     assert "K=2: 1, K=3: 1" in out
-    assert "3 pairs, 1 tied pairs left out; the preferred response is the longer one in 33%" in out
+    assert "3 pairs, 1 tied pair left out; the preferred response is the longer one in 33%" in out
 
 
 def test_feedback_is_counted_by_kind_and_only_its_last_response_is_learned(model, tmp_path, capsys):

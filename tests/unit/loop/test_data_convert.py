@@ -30,9 +30,9 @@ def test_it_says_what_was_read_as_what(source, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
     assert convert(source(PAIR), out) == 0
     said = capsys.readouterr().out
-    assert "1 rows of HH-RLHF transcripts" in said
+    assert "1 row of HH-RLHF transcripts" in said
     assert "ignored keys (rows): lang (1)" in said
-    assert f"{out}: 1 rankings" in said
+    assert f"{out}: 1 ranking" in said
     (ranking,) = read_records(out, Ranking)
     assert (ranking.prompt, ranking.responses) == ((*ranking.prompt,), ("Good day", "Go"))
     before = out.read_bytes()
@@ -48,7 +48,7 @@ def test_a_bad_row_writes_nothing_unless_it_may_be_skipped(source, tmp_path, cap
     assert "line 2: fields 'chosen' and 'rejected' differ" in capsys.readouterr().err
     assert not out.exists()
     assert convert(path, out, "--skip-bad") == 0
-    assert "1 bad rows skipped" in capsys.readouterr().out
+    assert "1 bad row skipped" in capsys.readouterr().out
     assert len(read_records(out, Ranking)) == 1
 
 
@@ -149,3 +149,12 @@ def test_the_best_response_of_a_ranking_is_a_demonstration(source, tmp_path, cap
 def test_only_rankings_have_a_best_response(source, tmp_path, capsys):
     assert convert(source(PAIR), tmp_path / "out.jsonl", "--best", "--kind", "prompts") == 2
     assert "--best takes rankings" in capsys.readouterr().err
+
+
+def test_an_unknown_shape_is_told_which_keys_would_do(tmp_path, capsys):
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"question": "a", "answer": "b"}\n')
+    assert main(["data", "convert", str(data), "--out", str(tmp_path / "out.jsonl")]) == 2
+    said = capsys.readouterr().err
+    assert "the keys are question, answer" in said
+    assert "such as prompt and response for SFT, or prompt, chosen and rejected" in said

@@ -52,7 +52,7 @@ def test_long_prompts_are_left_out_and_said(folder, tmp_path, capsys):
     code, rows = sample(folder, tmp_path, prompts, "--max-prompt-tokens", "50")
     assert code == 0
     assert {row["prompt"] for row in rows} == {"Hi"}
-    assert "1 prompts are left out: longer than --max-prompt-tokens 50" in capsys.readouterr().err
+    assert "left out, longer than --max-prompt-tokens 50: 1 prompt" in capsys.readouterr().err
     code, _ = sample(folder, tmp_path, [{"prompt": "no " * 200, "id": "long"}])
     assert code == 2
     said = capsys.readouterr().err

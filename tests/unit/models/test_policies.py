@@ -125,7 +125,7 @@ def test_weights_that_are_not_numbers_are_named(tmp_path):
         weight.view(-1)[5] = float("nan")
     model.model.save_pretrained(tmp_path / "m")
     make_tokenizer().save_pretrained(tmp_path / "m")
-    with pytest.raises(ValueError, match=rf"1 weights of {re.escape(name)} are NaN"):
+    with pytest.raises(ValueError, match=rf"NaN in 1 weight of {re.escape(name)}"):
         load_policy(tmp_path / "m")
 
 

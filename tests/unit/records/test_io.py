@@ -80,7 +80,7 @@ def test_errors_name_file_and_line(tmp_path):
     with pytest.raises(RecordError, match=r"missing.jsonl does not exist"):
         read_records(tmp_path / "missing.jsonl", Demonstration)
     path.write_text('{"prompt": "a", "completion": "b", "label": false}\n')
-    with pytest.raises(RecordError, match="no demonstration in its 1 rows; it must hold at least"):
+    with pytest.raises(RecordError, match="no demonstration in its 1 row; it must hold at least"):
         read_records(path, Demonstration)
     (tmp_path / "demos.xls").write_text("a")
     with pytest.raises(RecordError, match=r"must be JSON Lines .*\.csv"):

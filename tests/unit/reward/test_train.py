@@ -83,7 +83,7 @@ def test_long_demonstrations_are_cut_as_in_sft(config, tmp_path):
     assert results["num_dropped_demonstrations"] == 1
     assert results["num_demonstrations"] == len(demos) - 1
     data = write_records(tmp_path / "far.jsonl", [far])
-    with pytest.raises(ValueError, match="all 1 prompts are longer than max_prompt_tokens=40"):
+    with pytest.raises(ValueError, match="every prompt is longer than max_prompt_tokens=40"):
         train_reward(
             replace(config, out=tmp_path / "none", demonstrations=data, max_prompt_tokens=40)
         )
@@ -145,7 +145,7 @@ def test_bad_input_is_named(config, tmp_path):
     with pytest.raises(ValueError, match=r"bad.jsonl line 1: field 'responses' has 1; a ranking"):
         train_reward(replace(config, data=path))
     path.write_text('{"prompt": "x", "responses": ["a", "b"], "tiers": [[0, 1]]}\n')
-    with pytest.raises(ValueError, match=r"none of 1 rankings can be used .* 1 are all ties"):
+    with pytest.raises(ValueError, match=r"no ranking can be used .* 1 with ties only"):
         train_reward(replace(config, data=path, overwrite=True))
     with pytest.raises(ValueError, match=r"ties is .keep.; it must be"):
         replace(config, ties="keep")

@@ -54,7 +54,7 @@ def test_a_prompt_that_fills_the_context_is_an_error():
 
 
 def test_nothing_left_is_an_error():
-    with pytest.raises(ValueError, match="all 1 prompts are longer than max_prompt_tokens=5"):
+    with pytest.raises(ValueError, match="every prompt is longer than max_prompt_tokens=5"):
         encode([demo("a " * 60)], max_prompt=5)
 
 

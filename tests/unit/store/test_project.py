@@ -68,7 +68,7 @@ def test_the_whole_way_through_the_command_line(backend: str, tmp_path: Path, ca
     splits = {json.loads(line)["split"] for line in path.read_text().splitlines()}
     assert splits == {"train"}
     assert "the store is sound" in run(capsys, "store", "check", *at)
-    assert "1 prompts" in run(capsys, "users", "forget", "u3", *at)
+    assert "1 prompt" in run(capsys, "users", "forget", "u3", *at)
     assert f"-> {newest_version()}" in run(capsys, "store", "upgrade", *at)
     assert main(["new", str(folder)]) == 2
     assert "exists; choose another folder" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, collate, func, or_, select
 
+from understudy.records.convert import many
 from understudy.store.border import stamp
 from understudy.store.engine import is_sqlite, reading, writing
 from understudy.store.erasure.removal import Chosen, Removed, planned, remove
@@ -44,7 +45,7 @@ def expire(
     _date(store)
     limit = cutoff(days, at or datetime.now(UTC))
     chosen = Chosen(
-        what=f"prompts from before {limit} (kept for {days:,} days)",
+        what=f"prompts from before {limit} (kept for {many(days, 'day')})",
         prompts=_older(store, limit),
         logged=before(limit),
     )
@@ -95,7 +96,9 @@ def _undated(project: Project, store: Store) -> list[str]:
         number, wrong, example = connection.execute(query).one()
     lines = []
     if number > wrong:
-        lines += [f"kept: {number - wrong:,} prompts without created_at, whose age is unknown"]
+        old = many(number - wrong, "prompt")
+        lines += [f"kept: {old} without created_at, whose age is unknown"]
     if wrong:
-        lines += [f"kept: {wrong:,} prompts whose created_at is not a full time, like {example!r}"]
+        bad = many(wrong, "prompt")
+        lines += [f"kept: {bad} whose created_at is not a full time, like {example!r}"]
     return lines

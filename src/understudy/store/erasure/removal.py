@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from understudy.records import prompt_text
+from understudy.records.convert import many
 from understudy.store.engine import is_sqlite, reading, sqlite_file, writing
 from understudy.store.erasure.disk import copies_of, erase_deleted
 from understudy.store.exports.files import write_dataset
@@ -93,8 +94,9 @@ class Removed:
     def table(self) -> str:
         """As text."""
         counts = (
-            f"{self.what}: {self.num_prompts:,} prompts with {self.num_labels:,} labels "
-            f"in the store, {self.num_logged:,} rows of the log"
+            f"{self.what}: {many(self.num_prompts, 'prompt')} with "
+            f"{many(self.num_labels, 'label')} "
+            f"in the store, {many(self.num_logged, 'row')} of the log"
         )
         return "\n".join(self._planned(counts) if self.shown is not None else self._done(counts))
 

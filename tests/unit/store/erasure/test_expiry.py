@@ -61,7 +61,7 @@ def test_old_prompts_go_with_all_that_hangs_on_them(aged) -> None:
     assert (done.num_prompts, done.num_labels, done.num_logged) == (4, 21, 2)
     assert done.datasets == dry.datasets
     assert len(done.datasets) == 1
-    assert "kept: 1 prompts without created_at" in done.table()
+    assert "kept: 1 prompt without created_at" in done.table()
     assert {prompt.id for prompt in aged.open_store().prompts()} == {"new", "undated", "w"}
     log = PromptLog(aged.log)
     assert [event.request_id for _, event in log.events()] == ["b"]

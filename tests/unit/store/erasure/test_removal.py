@@ -156,7 +156,7 @@ def test_a_run_that_was_cut_short_is_made_good_by_the_next(used, monkeypatch) ->
 def test_a_dry_run_says_the_same_and_changes_nothing(used) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in used.datasets.iterdir())
     plan = forget(ForgetConfig(user="leaving", project=used.folder, dry_run=True))
-    assert "would delete leaving: 1 prompts with 6 labels in the store, 1 rows" in plan.table()
+    assert "would delete leaving: 1 prompt with 6 labels in the store, 1 row of" in plan.table()
     assert "  c1 of leaving, sent at an unknown time" in plan.table()
     assert sorted((path, path.stat().st_mtime_ns) for path in used.datasets.iterdir()) == before
     done = forget(ForgetConfig(user="leaving", project=used.folder))

@@ -77,7 +77,7 @@ def test_together_a_done_item_stays_and_all_are_ranked_again(queued) -> None:
         task = ann.next("rank")
         assert ann.submit(task, ranked(task)).status_code == 200
     arrive(queued.store, "2")
-    assert planned(queued) == "new responses, together: 1 items added, 0 extended"
+    assert planned(queued) == "new responses, together: 1 item added, 0 extended"
     first, second = rows(queued.store)
     assert (first["state"], second["state"]) == ("done", "open")
     assert (first["round"], second["round"]) == (0, 1)
@@ -95,7 +95,7 @@ def test_together_whoever_is_at_it_may_finish_and_nobody_else_is_asked(queued) -
     mine = ann.next("rank")
     prompt = "p00" if "Question 0" in mine["prompt"]["turns"][0]["content"] else "p01"
     arrive(queued.store, "2", "3", prompt=prompt)
-    assert planned(queued) == "new responses, together: 1 items added, 0 extended"
+    assert planned(queued) == "new responses, together: 1 item added, 0 extended"
     assert ann.submit(mine, ranked(mine)).status_code == 200
     first, second = rows(queued.store, prompt)
     assert (first["state"], first["num_done"], second["state"]) == ("done", 1, "open")
@@ -113,7 +113,7 @@ def test_apart_the_new_ones_are_ranked_among_themselves(queued) -> None:
         "apart"
     )
     arrive(queued.store, "3")
-    assert planned(queued, new_responses="apart").startswith("new responses, apart: 1 items added")
+    assert planned(queued, new_responses="apart").startswith("new responses, apart: 1 item added")
     first, second = rows(queued.store)
     assert shown(queued.store, first["id"]) == ["0", "1"]
     assert shown(queued.store, second["id"]) == ["2", "3"]
@@ -121,13 +121,13 @@ def test_apart_the_new_ones_are_ranked_among_themselves(queued) -> None:
     with writing(queued.store.engine) as connection:
         later = update(items).where(items.c.id == second["id"])
         connection.execute(later.values(created_at=EARLY))
-    assert planned(queued, new_responses="apart").startswith("new responses, apart: 1 items added")
+    assert planned(queued, new_responses="apart").startswith("new responses, apart: 1 item added")
     assert shown(queued.store, rows(queued.store)[2]["id"]) == ["4", "5"]
 
 
 def test_left_ones_are_counted_and_too_many_are_cut(queued) -> None:
     arrive(queued.store, *"23456789x")
-    assert planned(queued, new_responses="leave").startswith("new responses: left out of 1 items")
+    assert planned(queued, new_responses="leave").startswith("new responses: left out of 1 item")
     assert planned(queued, max_answers=5) == "new responses, together: 0 items added, 1 extended"
     (item,) = rows(queued.store)
     assert shown(queued.store, item["id"]) == list("23456")
@@ -164,7 +164,7 @@ def test_the_owner_chooses_on_the_page(queued) -> None:
     told = [todo["text"] for todo in olga.get("/api/owner/home").json()["todo"]]
     assert "1 prompt with responses that came later" in told
     said = olga.post("/api/owner/queue/fill", {"new_responses": "apart"}).json()["said"]
-    assert "new responses, apart: 1 items added, 0 extended" in said
+    assert "new responses, apart: 1 item added, 0 extended" in said
     assert olga.get("/api/owner/queue").json()["new_responses"] == "apart"
     arrive(queued.store, "4", "5", prompt="p01")
     assert planned(queued).startswith("new responses, apart"), "the command line follows"
