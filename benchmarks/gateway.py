@@ -1,7 +1,7 @@
 """Load on the gateway beside its upstream alone: requests/s, p50 and p99, failures, and the log.
 
     python benchmarks/gateway.py [--seconds 5] [--connections 1 32 256] [--load 0.5] [--workers 1]
-    python benchmarks/gateway.py --beside ../other-tree [--turns 5]
+    python benchmarks/gateway.py --summary [--beside REVISION]
 
 The upstream responds at once, so the figures show the gateway's overhead: key, limits, JSON, the
 log's commit and a second hop. "cpu ms" is the server's own CPU time per request, of all its
@@ -15,8 +15,10 @@ requests per second: `--load` times the gateway's throughput, spread evenly over
 the end the gateway is killed (SIGKILL) under load, and every acknowledged prompt is looked up in
 the log.
 
-`--beside` measures the gateway of another source tree in turns with this one's, each with a project
-of its own, and prints the medians of the turns and their ratio.
+`--summary` prints what the whole is judged by: one worker, `--workers` of them (2 by default) and
+the gateway of another revision, in turns, each with a project of its own. Medians of the turns of
+requests/s and CPU per request at full speed, and of the p50 that a gateway adds where it and its
+upstream get the same few requests per second.
 """
 
 import argparse
@@ -31,18 +33,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from understudy.commands.new import NewConfig, new_project
-from understudy.store.accounts.keys import add_key
-from understudy.store.project import open_project
 from understudy.store.prompts.log import PromptLog
-from understudy.store.prompts.records import User
 
 ANSWER = {
     "id": "x",
@@ -150,11 +148,23 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def _environment(tree: Path | None) -> dict[str, str]:
+    return os.environ | ({} if tree is None else {"PYTHONPATH": str(tree / "src")})
+
+
+def _run(tree: Path | None, *words: str) -> str:
+    """What a command prints, of another source tree if given."""
+    command = [sys.executable, "-m", "understudy.cli", *words]
+    done = subprocess.run(
+        command, env=_environment(tree), stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
+
+
 def start(command: list[str], port: int, tree: Path | None = None) -> subprocess.Popen[bytes]:
     """Start a server in its own process, of another source tree if given; returns once it
     listens."""
-    paths = {} if tree is None else {"PYTHONPATH": str(tree / "src")}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **paths})
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_environment(tree))
     for _ in range(600):
         try:
             socket.create_connection(("127.0.0.1", port)).close()
@@ -242,19 +252,17 @@ def gateway_server(upstream: Server, workers: int, tree: Path | None = None) -> 
     """A gateway before it, with a project of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
-        new_project(NewConfig(folder=folder))
-        project = open_project(folder)
-        store = project.open_store()
-        store.add_user(User("load", None, True))
-        many = 10**9
-        key = add_key(store, "load", requests_per_minute=many, tokens_per_day=many)
-        store.engine.dispose()
+        at = ["--project", str(folder)]
+        many = ["--requests-per-minute", str(10**9), "--tokens-per-day", str(10**9)]
+        _run(tree, "new", str(folder))
+        _run(tree, "users", "add", "load", "--consent", *at)
+        key = _run(tree, "users", "key", "load", *many, *at).split()[-1]
         port = free_port()
         command = [sys.executable, "-m", "understudy.cli", "serve", "--project", str(folder)]
         command += ["--upstream", f"http://127.0.0.1:{upstream.port}/v1", "--port", str(port)]
         command += ["--name", "m", *(["--workers", str(workers)] if workers > 1 else [])]
         with _running(start(command, port, tree)) as process:
-            yield Server(process, port, key, project.log)
+            yield Server(process, port, key, folder / "log.sqlite")
 
 
 @contextmanager
@@ -266,23 +274,60 @@ def _running(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[byte
         process.wait()
 
 
-def compare(options: argparse.Namespace) -> None:
-    """This tree's gateway and another's in turns."""
-    with (
-        upstream_server() as upstream,
-        gateway_server(upstream, options.workers) as ours,
-        gateway_server(upstream, 1, options.beside) as theirs,
-    ):
-        print(HEAD)
+BEFORE = "4d766a8"
+"""The gateway before aiohttp and before several workers."""
+FEW = 200.0
+"""Requests/s at which the added latency is measured: far below what any of them can do."""
+
+
+def summary(options: argparse.Namespace) -> None:
+    """One worker, several, and another revision's gateway, in turns."""
+    workers = max(2, options.workers)
+    with ExitStack() as stack:
+        upstream = stack.enter_context(upstream_server())
+        tree = stack.enter_context(source_tree(options.beside))
+        servers = {
+            "1 worker": stack.enter_context(gateway_server(upstream, 1)),
+            f"{workers} workers": stack.enter_context(gateway_server(upstream, workers)),
+            options.beside: stack.enter_context(gateway_server(upstream, 1, tree)),
+        }
+        print("connections gateway        req/s  times   cpu ms  ratio   p50 added  failed")
         for connections in options.connections:
-            used: dict[str, list[float]] = {"this": [], "other": []}
+            turns: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
             for _ in range(options.turns):
-                for (label, values), server in zip(used.items(), (ours, theirs), strict=True):
-                    _, found = measure(server, connections, options.seconds)
-                    values.append(found["cpu"])
-                    print(_row(connections, label, None, found), flush=True)
-            this, other = median(used["this"]), median(used["other"])
-            print(f"CPU per request: {this:.3f} ms, other {other:.3f} ms: {this / other:.2f}")
+                _, alone = measure(upstream, connections, options.seconds, FEW)
+                for name, server in servers.items():
+                    _, most = measure(server, connections, options.seconds)
+                    _, few = measure(server, connections, options.seconds, FEW)
+                    failed = most["failures"] + few["failures"]
+                    added = few["p50"] - alone["p50"]
+                    turns[name].append({**most, "added": added, "failures": failed})
+            found = {
+                name: {key: median(one[key] for one in some) for key in some[0]}
+                for name, some in turns.items()
+            }
+            one, before = found["1 worker"], found[options.beside]
+            for name, row in found.items():
+                print(
+                    f"{connections:>11} {name:<12}{row['rate']:>8.0f}"
+                    f"{row['rate'] / one['rate']:>7.2f}{row['cpu']:>9.3f}"
+                    f"{row['cpu'] / before['cpu']:>7.2f}{row['added']:>9.2f} ms"
+                    f"{row['failures']:>8.0f}",
+                    flush=True,
+                )
+    print("times: requests/s over one worker's; ratio: CPU over the other revision's, at most 0.67")
+
+
+@contextmanager
+def source_tree(revision: str) -> Iterator[Path]:
+    """The files of a revision of this repository, in a folder that is deleted afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(__file__).parents[1]
+        packed = subprocess.run(
+            ["git", "-C", here, "archive", revision, "src"], stdout=subprocess.PIPE, check=True
+        )
+        subprocess.run(["tar", "-x", "-C", name], input=packed.stdout, check=True)
+        yield Path(name)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -317,13 +362,14 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 256])
     parser.add_argument("--load", type=float, default=0.5)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--beside", type=Path)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--summary", action="store_true")
+    parser.add_argument("--beside", default=BEFORE, help="the other revision of --summary")
+    parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    if options.beside is None:
-        check(options)
+    if options.summary:
+        summary(options)
     else:
-        compare(options)
+        check(options)
 
 
 if __name__ == "__main__":
