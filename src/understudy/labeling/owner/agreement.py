@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 
 from understudy.labeling.owner.parts import alt_of, measure_json, now_standing, series_of, svg
 from understudy.labeling.owner.plots import line_plot
-from understudy.labeling.owner.standing import Standing, gold_by_window
+from understudy.labeling.owner.standing import Standing
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import FLAG_QUESTIONS
 from understudy.store.accounts.people import names
 from understudy.trust.agreement import Ties
-from understudy.trust.drift import Window, windows_of, within
-from understudy.trust.meetings import cells, measure
+from understudy.trust.meetings import cells
 from understudy.trust.pairs import Measure
-from understudy.trust.table import PAPER, Line, flag_lines
+from understudy.trust.table import PAPER, Line
 from understudy.web.access import Access, ApiError, Call, Content, Json, Route
 
 PLOT = "/api/owner/plots/agreement.svg"
@@ -54,7 +53,7 @@ def agreement(call: Call) -> Json:
                 "answers": answers,
                 "alpha": measure_json(alpha),
             }
-            for flag, yes, answers, alpha in flag_lines(found.judgements)
+            for flag, yes, answers, alpha in found.flags
         ],
         "breakdown": _breakdown(found, name_of),
         "drift": _drift_json(found),
@@ -101,24 +100,8 @@ def _by_name(name_of: dict[str, str]) -> Callable[[str], str]:
     return lambda name: name_of.get(name, name).casefold()
 
 
-def drift(found: Standing) -> tuple[list[Window], dict[str, list[Measure]]]:
-    """Time windows, each with every role's agreement and the agreement with gold items."""
-    times = [meeting.at for meeting in found.meetings if meeting.at]
-    windows = windows_of([*times, *(one.at for one in found.gold)])
-    lines: dict[str, list[Measure]] = {}
-    for role in ("training", "held_out"):
-        among = (
-            meeting
-            for meeting in found.meetings
-            if found.role_of.get(meeting.one) == found.role_of.get(meeting.other) == role
-        )
-        lines[role] = [measure(some) for some in within(windows, among, lambda one: one.at)]
-    lines["gold"] = gold_by_window(windows, found.gold)
-    return windows, lines
-
-
 def _drift_json(found: Standing) -> Json:
-    windows, lines = drift(found)
+    windows, lines = found.drift
     return {
         "plot": PLOT,
         "alt": alt_of(
@@ -140,7 +123,7 @@ def _drift_json(found: Standing) -> Json:
 
 def agreement_plot(call: Call) -> Content:
     """Agreement over time."""
-    windows, lines = drift(now_standing(call.app))
+    windows, lines = now_standing(call.app).drift
     titles = {
         "training": "Training labelers",
         "held_out": "Held-out labelers",

@@ -1,6 +1,7 @@
 """The owner's home and queue pages: work left, pace, what needs a person."""
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 
 from sqlalchemy import RowMapping
 
@@ -211,9 +212,10 @@ def _table(rows: Sequence[RowMapping]) -> list[Json]:
 
 
 def _pace(app: LabelApp) -> Pace:
-    """Items finished by day."""
-    counts = [(one.day, one.account_id, one.done, one.skipped) for one in days(app.store)]
-    return pace(counts, today=app.now())
+    """Items finished by day, of the days that are shown."""
+    since = f"{date.fromisoformat(app.now()[:10]) - timedelta(days=MOST_DAYS - 1)}"
+    found = days(app.store, since)
+    return pace([(one.day, one.account_id, one.done, one.skipped) for one in found], app.now())
 
 
 def _pace_json(app: LabelApp, rows: Sequence[RowMapping]) -> Json:
@@ -223,7 +225,7 @@ def _pace_json(app: LabelApp, rows: Sequence[RowMapping]) -> Json:
         for row in rows
         if row["state"] == "open" and row["pool"] != "gold"
     )
-    shown = found.days[-MOST_DAYS:]
+    shown = found.days
     total = sum(day[1] for day in shown)
     alt = f"Items finished a day: {total} in the last {len(shown)} days."
     return {
@@ -240,7 +242,7 @@ def _pace_json(app: LabelApp, rows: Sequence[RowMapping]) -> Json:
 
 def pace_plot(call: Call) -> Content:
     """Bars of items finished and skipped."""
-    shown = _pace(call.app).days[-MOST_DAYS:]
+    shown = _pace(call.app).days
     stacks = [("done", [day[1] for day in shown]), ("skipped", [day[2] for day in shown])]
     return svg(bar_plot("Items a day", [day[0] for day in shown], stacks))
 

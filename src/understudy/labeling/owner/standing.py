@@ -29,12 +29,12 @@ from understudy.store.labels.shared import (
 )
 from understudy.store.queue.pace import recent_work
 from understudy.trust.agreement import Ties
-from understudy.trust.drift import Alarm, Window, Work, alarms, within
+from understudy.trust.drift import Alarm, Window, Work, alarms, windows_of, within
 from understudy.trust.gold import Score, accuracy, score
 from understudy.trust.meetings import Meeting, measure, meetings_of, shares_of, votes_of
 from understudy.trust.pairs import Measure
 from understudy.trust.reliability import Consensus, consensus
-from understudy.trust.table import Judgements, Line, agreement_lines, marks_of
+from understudy.trust.table import Judgements, Line, agreement_lines, flag_lines, marks_of
 
 QUICK_S = 0.5
 """CPU seconds below which a computation may be repeated at once."""
@@ -88,6 +88,27 @@ class Standing:
         if ties not in self._lines:
             self._lines[ties] = agreement_lines(self.judgements, ties=ties)
         return self._lines[ties]
+
+    @cached_property
+    def flags(self) -> list[tuple[str, int, int, Measure]]:
+        """For each flag: (name, yes answers, all answers, alpha)."""
+        return flag_lines(self.judgements)
+
+    @cached_property
+    def drift(self) -> tuple[list[Window], dict[str, list[Measure]]]:
+        """Time windows, each with every role's agreement and the agreement with gold items."""
+        times = [meeting.at for meeting in self.meetings if meeting.at]
+        windows = windows_of([*times, *(one.at for one in self.gold)])
+        lines: dict[str, list[Measure]] = {}
+        for role in ("training", "held_out"):
+            among = (
+                meeting
+                for meeting in self.meetings
+                if self.role_of.get(meeting.one) == self.role_of.get(meeting.other) == role
+            )
+            lines[role] = [measure(some) for some in within(windows, among, lambda one: one.at)]
+        lines["gold"] = gold_by_window(windows, self.gold)
+        return windows, lines
 
     @cached_property
     def meetings(self) -> list[Meeting]:
@@ -201,7 +222,7 @@ def standing(store: Store, at: str) -> Standing:
             start = time.thread_time()
             found = read_standing(store, at)
             found.lines("drop")
-            _ = found.consensus, found.alarms, found.agreement_of
+            _ = found.consensus, found.alarms, found.agreement_of, found.flags, found.drift
             took = time.thread_time() - start
             kept.state, kept.standing = state, found
             kept.until = time.monotonic() + PATIENCE * took if took > QUICK_S else 0.0
