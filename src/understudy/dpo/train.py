@@ -29,7 +29,8 @@ from understudy.training.steps import Learner, Metrics, Steps
 def train_dpo(config: DPOConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
     # 1. Open the run, the policy, the rankings.
-    run = prepare_trainer_run("dpo", config, ("model", "data", "valid_data", "labeler_weights"))
+    inputs = ("model", "data", "valid_data", "labeler_weights", "group_weights")
+    run = prepare_trainer_run("dpo", config, inputs)
     if run.done:
         return run.dir
     ranks = run.ranks

@@ -1,15 +1,15 @@
 """Use cases by a model: asks an OpenAI-compatible server, such as `understudy serve` or vLLM, for a
-prompt's use case (Table 1).
+prompt's use case (Table 1), or for another name about it.
 
-The prompt is fenced, and whatever it makes the model say, only one of the ten names counts; for any
-other response the rules decide.
+The prompt is fenced, and whatever it makes the model say, only one of the known names counts; for
+any other response the rules decide.
 """
 
 import json
 import os
 import re
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any
@@ -49,12 +49,23 @@ _NAME = re.compile(r"\b(" + "|".join(PAPER_SHARES) + r")\b")
 def asked_use_cases(
     prompts: Sequence[Conversation], *, url: str, model: str
 ) -> Iterator[str | None]:
-    """The model's use case of each prompt; None where it names none of the ten.
+    """The model's use case of each prompt; None where it names none of the ten."""
+    return asked_names(prompts, _QUESTION, named_in, url, model)
+
+
+def asked_names(
+    prompts: Sequence[Conversation],
+    question: str,
+    read: Callable[[str], str | None],
+    url: str,
+    model: str,
+) -> Iterator[str | None]:
+    """What `read` finds in the model's answers to `question` about each prompt, its `{text}`.
 
     OSError if the server cannot be reached or refuses; its key is in UNDERSTUDY_USE_CASE_KEY.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(lambda prompt: _ask(prompt, url, model), prompts)
+        yield from pool.map(lambda prompt: read(_ask(prompt, question, url, model)), prompts)
 
 
 def named_in(answer: str) -> str | None:
@@ -63,17 +74,17 @@ def named_in(answer: str) -> str | None:
     return found[1] if found else None
 
 
-def _ask(prompt: Conversation, url: str, model: str) -> str | None:
+def _ask(prompt: Conversation, question: str, url: str, model: str) -> str:
     text = prompt_text(prompt)
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]}\n[...]\n{text[-TAIL:]}"
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": _QUESTION.format(text=text)}],
+        "messages": [{"role": "user", "content": question.replace("{text}", text)}],
         "max_tokens": 16,
         "temperature": 0,
     }
-    return named_in(_said(_post(f"{url.rstrip('/')}/chat/completions", body, url), url))
+    return _said(_post(f"{url.rstrip('/')}/chat/completions", body, url), url)
 
 
 def _post(address: str, body: Any, url: str) -> bytes:
@@ -86,7 +97,7 @@ def _post(address: str, body: Any, url: str) -> bytes:
             return bytes(reply.read())
     except (OSError, HTTPException) as error:
         raise OSError(
-            f"asking {url} for use cases failed ({error}); start the server there, or leave "
+            f"asking {url} about prompts failed ({error}); start the server there, or leave "
             "--use-case-url out"
         ) from None
 

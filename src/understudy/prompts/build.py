@@ -1,6 +1,7 @@
 """Intake: turns users' prompts into a clean, capped, deduplicated, split set (s3.2, A.1-A.3, C).
 
-The steps, in order: consent, length, personal data, duplicates, the cap per user, use case, split.
+The steps, in order: consent, length, personal data, duplicates, the cap per user, use case, split,
+group.
 The result depends on the prompts alone, not on their order of arrival: wherever one of several must
 be chosen, it is the earliest by (created_at, id), so a later build never removes what an earlier
 one kept. `created_at` is compared as text: give all times in UTC.
@@ -19,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from understudy.prompts.concern import groups_of, read_rules
 from understudy.prompts.dedup import DuplicateFinder
 from understudy.prompts.lengths import CountTokens, estimate_tokens, tokenizer_counter, within
 from understudy.prompts.pii import Finder, redact_conversation
@@ -74,6 +76,11 @@ class IntakeConfig:
     use case where no labeler has; prompts are sent there. By default rules decide."""
     use_case_model: str = "understudy"
     """The model's name on that server, whose key is read from UNDERSTUDY_USE_CASE_KEY."""
+    group_rules: Path | None = None
+    """JSON object of regular expressions by group of people: names the group that a prompt
+    concerns, in its tag `group`, where no labeler has."""
+    ask_groups: bool = False
+    """Also ask that server's model which of the groups a prompt concerns, where no rule matches."""
     split_key: str = "understudy"
     """Key of the hash that splits users; choose your own, keep it secret, never change it."""
     valid_share: float = 0.1
@@ -98,6 +105,8 @@ class IntakeConfig:
         url = self.use_case_url
         address = url is None or url.startswith(("http://", "https://"))
         _check(address, "use_case_url", url, "like http://127.0.0.1:8001/v1")
+        if self.ask_groups and (url is None or self.group_rules is None):
+            raise ValueError("--ask-groups needs --use-case-url and, for the names, --group-rules")
         total = self.valid_share + self.test_share
         _check(total < 1, "valid_share + test_share", total, "below 1, to leave a training split")
 
@@ -116,6 +125,7 @@ def build_prompts(
     dropped prompt with its step.
     """
     config = config or IntakeConfig()
+    rules = {} if config.group_rules is None else read_rules(config.group_rules)
     find = pii_finder(config.presidio_model, config.presidio_language)
     tally = Tally(_steps(config), on_drop, find)
     rows = _with_consent(prompts, tally)
@@ -129,6 +139,12 @@ def build_prompts(
     for number, use_case in enumerate(_use_cases(kept, config)):
         prompt = kept[number]
         kept[number] = replace(prompt, use_case=use_case, split=_split(prompt, config))
+    if rules:
+        url = config.use_case_url if config.ask_groups else None
+        for number, group in enumerate(groups_of(kept, rules, url, config.use_case_model)):
+            if group is not None:
+                tags = {**kept[number].tags, "group": group}
+                kept[number] = replace(kept[number], tags=tags)
     return kept, tally.report(kept)
 
 

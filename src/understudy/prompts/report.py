@@ -68,6 +68,8 @@ class IntakeReport:
     """Number of prompts and of users in each split."""
     use_cases: Mapping[str, int]
     """Kept prompts, by use case."""
+    groups: Mapping[str, int]
+    """Kept prompts that concern a group of people, by group."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -87,6 +89,7 @@ class IntakeReport:
                 *split_lines(self.splits),
                 "",
                 *use_case_lines(self.use_cases),
+                *group_lines(self.groups, self.num_kept),
             ]
         )
 
@@ -157,6 +160,7 @@ class Tally:
             num_pii_outside_training=self.num_pii_outside_training,
             splits=split_counts(kept),
             use_cases=dict(Counter(prompt.use_case or "other" for prompt in kept)),
+            groups=dict(Counter(prompt.group for prompt in kept if prompt.group is not None)),
         )
 
 
@@ -175,6 +179,13 @@ def use_case_lines(use_cases: Mapping[str, int]) -> list[str]:
         paper = f"{PAPER_SHARES[name]:.1%}" if name in PAPER_SHARES else "-"
         lines.append(f"{name:<14}{count:>11,}{count / total:>11.1%}{paper:>11}")
     return lines
+
+
+def group_lines(groups: Mapping[str, int], total: int) -> list[str]:
+    """Prompts that concern each group, as lines of a table; none without groups."""
+    head = ["", f"{'concerns':<14}{'prompts':>11}{'share':>11}"] if groups else []
+    counts = sorted(groups.items())
+    return [*head, *(f"{name:<14}{n:>11,}{n / max(1, total):>11.1%}" for name, n in counts)]
 
 
 def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:

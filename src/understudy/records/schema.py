@@ -40,6 +40,9 @@ FLAGS: tuple[str, ...] = (
 EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
 """Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
 
+MINIMUM_GROUP = 5
+"""Groups of fewer people are neither weighted nor shown: a figure would be about persons."""
+
 Split = Literal["train", "valid", "test"]
 Role = Literal["training", "held_out", "researcher"]
 """What a person's labels are for."""
@@ -107,6 +110,12 @@ def prompt_text(prompt: Conversation) -> str:
     return "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
 
 
+def group_in(tags: Mapping[str, Any]) -> str | None:
+    """The group of people that a prompt's tag `group` names."""
+    group = tags.get("group")
+    return group if isinstance(group, str) and group else None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt(_Record):
     """What a user asked: `Prompt(id="p1", prompt="Name a prime.", user_id="u1")`."""
@@ -137,6 +146,11 @@ class Prompt(_Record):
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
+
+    @property
+    def group(self) -> str | None:
+        """The group of people whom it concerns most, if one is named."""
+        return group_in(self.tags)
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
@@ -301,6 +315,8 @@ class Ranking(_Record):
     """Whether this labeler's records may train a model."""
     scores: tuple[float, ...] | None = None
     """A number per response, highest best, if the labeler gave them: how much better it is."""
+    group: str | None = None
+    """The group of people whom the prompt concerns most, if one is named: its tag `group`."""
     split: Split | None = None
     """Split of the prompt's user."""
     rubric: str | None = None

@@ -34,6 +34,9 @@ class RewardConfig(TrainerSettings):
     where rankings have `scores`; 0 as in the paper."""
     labeler_weights: Path | None = None
     """JSON object of weights by labeler id; labelers who are not in it have weight 1."""
+    group_weights: Path | None = None
+    """JSON object of such objects by group: the weights on rankings of prompts that concern it,
+    multiplied with `labeler_weights`; groups of fewer than five labelers are refused."""
     ensemble: int = 1
     """Models trained on the same rankings with other seeds (heads and orders): out/model and
     out/ensemble/member-1, ...; results.json says how well they agree."""

@@ -17,7 +17,8 @@ from understudy.training.settings import prepare_trainer_run
 
 def train_reward(config: RewardConfig) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
-    inputs = ("model", "data", "valid_data", "demonstrations", "labeler_weights")
+    weights = ("labeler_weights", "group_weights")
+    inputs = ("model", "data", "valid_data", "demonstrations", *weights)
     run = prepare_trainer_run("reward", config, inputs)
     if run.done:
         return run.dir
@@ -61,6 +62,7 @@ def _cross_validate(config: RewardConfig) -> dict[str, Any]:
             out=out,
             demonstrations=None,
             labeler_weights=None,
+            group_weights=None,
             ensemble=1,
             folds=0,
             resume=(out / "run.json").exists(),

@@ -20,6 +20,7 @@ from understudy.records import (
     sha256_of,
 )
 from understudy.records.convert import write_value
+from understudy.records.schema import group_in
 from understudy.store.border import clean, clean_json
 
 Row = dict[str, Any]
@@ -176,7 +177,7 @@ def _body(label: Label) -> Row:
 
 
 def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:
-    """The record of a row of `labels` joined with its prompt (`prompt_body`, `split`).
+    """The record of a row of `labels` joined with its prompt (`prompt_body`, `split`, `tags`).
 
     `responses` are the texts of a ranking, in the order they were shown.
     """
@@ -199,5 +200,6 @@ def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:
         responses=tuple(responses),
         tiers=tuple(tuple(tier) for tier in body["tiers"]),
         scores=None if scores is None else tuple(scores),
+        group=group_in(json.loads(row["tags"])),
         labeler_role=row["labeler_role"],
     )

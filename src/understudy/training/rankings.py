@@ -1,7 +1,6 @@
 """Rankings as training elements: one prompt, K encoded responses, all pairs that are kept."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +13,7 @@ from understudy.records.overlap import note_overlap
 from understudy.records.schema import LabelRole, Ranking
 from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within, refuse_held_out
+from understudy.training.weights import WeightOf, read_weights, weight_of_one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +36,10 @@ class Element:
     """The labeler's role."""
     prompt_key: str
     """Id of the prompt: intervals are clustered by it."""
+    group: str | None = None
+    """The group of people whom the prompt concerns."""
     weight: float = 1.0
-    """Weight of its labeler in the loss."""
+    """Its weight in the loss."""
 
     @property
     def size(self) -> int:
@@ -75,6 +77,10 @@ class RankingFiles(Protocol):
         """JSON object of weights by labeler id."""
 
     @property
+    def group_weights(self) -> Path | None:
+        """JSON object of weights by labeler id, for each group that prompts concern."""
+
+    @property
     def max_prompt_tokens(self) -> int:
         """Rankings with longer prompts are left out."""
 
@@ -93,7 +99,7 @@ def read_rankings(
 ) -> tuple[Elements, Elements | None]:
     """(training, validation) rankings, encoded; ValueError for training rankings by held-out
     labelers. `check` sees the training rankings before they are encoded."""
-    weights: dict[str, float] = {}
+    weight_of: WeightOf = weight_of_one
 
     def encode(path: Path, rankings: Sequence[Ranking], keep: bool) -> Elements:
         return encode_rankings(
@@ -104,12 +110,11 @@ def read_rankings(
             context=context,
             where=str(path),
             keep_all_tied=keep,
-            labeler_weights=weights,
+            weight_of=weight_of,
         )
 
     rankings = shelve_records(files.data, Ranking)
-    if files.labeler_weights is not None:
-        weights = read_labeler_weights(files.labeler_weights, rankings)
+    weight_of = read_weights(files.labeler_weights, files.group_weights, rankings)
     refuse_held_out(rankings, str(files.data))
     if by_models := sum(ranking.labeler_role == "model" for ranking in rankings):
         say_once(f"{by_models:,} of the {len(rankings):,} rankings of {files.data} are by models")
@@ -131,12 +136,11 @@ def encode_rankings(
     context: int | None,
     where: str,
     keep_all_tied: bool = False,
-    labeler_weights: Mapping[str, float] | None = None,
+    weight_of: WeightOf = weight_of_one,
 ) -> Elements:
     """Encode, drop long prompts and rankings without pairs, cut long responses.
 
-    Labelers who are not in `labeler_weights` have weight 1. ValueError when a prompt exceeds the
-    context or when nothing is left.
+    ValueError when a prompt exceeds the context or when nothing is left.
     """
     fits = encode_within(
         tokenizer,
@@ -147,7 +151,6 @@ def encode_rankings(
         context=context,
         where=where,
     )
-    weights = labeler_weights or {}
     rows: Shelf[Element] = Shelf()
     num_dropped = num_all_tied = num_cut = 0
     for ranking, fit in fits:
@@ -158,8 +161,7 @@ def encode_rankings(
         else:
             prompt, responses, cut = fit
             num_cut += cut
-            weight = weights.get(ranking.labeler_id, 1.0)
-            rows.append(_element(ranking, prompt, responses, weight))
+            rows.append(_element(ranking, prompt, responses, weight_of(ranking)))
     if not rows:
         raise ValueError(
             f"{where}: no ranking can be used (of {len(rankings):,}, {num_dropped:,} with prompts "
@@ -187,26 +189,6 @@ def _element(
         labeler_id=ranking.labeler_id,
         labeler_role=ranking.labeler_role,
         prompt_key=ranking.prompt_id,
+        group=ranking.group,
         weight=weight,
     )
-
-
-def read_labeler_weights(path: Path, rankings: Sequence[Ranking]) -> dict[str, float]:
-    """Weights by labeler id from a JSON object; ValueError for an invalid weight or an unknown
-    labeler."""
-    try:
-        weights = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(weights, dict):
-        raise ValueError(f'{path} must be a JSON object such as {{"labeler-1": 0.5}}')
-    known = {ranking.labeler_id for ranking in rankings}
-    for labeler, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
-            raise ValueError(
-                f"{path}: the weight of {labeler} is {weight!r}; it must be a number above 0 (to "
-                "leave a labeler out, leave their rankings out)"
-            )
-        if labeler not in known:
-            raise ValueError(f"{path}: no ranking is by labeler {labeler!r}")
-    return {labeler: float(weight) for labeler, weight in weights.items()}

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MINIMUM = 5
+from understudy.records.schema import MINIMUM_GROUP
+
+MINIMUM = MINIMUM_GROUP
 """Counts of fewer people than this are hidden."""
 
 

@@ -144,6 +144,7 @@ class SimulatedLabeler:
             prompt=prompt.prompt,
             responses=tuple(response.response for response in responses),
             tiers=tiers_of(utilities, self.tie_threshold),
+            group=prompt.group,
             labeler_id=self.info.id,
             labeler_role=self.info.role,
             split=prompt.split,

@@ -67,6 +67,7 @@ BAD = [
     ("reward", "demonstrations", "long.jsonl", "context is 64"),
     ("reward", "folds", 9, "folds is 9 but the rankings come from 3 labelers"),
     ("reward", "labeler_weights", "torn.jsonl", "cannot be read as JSON"),
+    ("reward", "group_weights", "torn.jsonl", "cannot be read as JSON"),
     ("ppo", "prompts", "empty.jsonl", "empty.jsonl"),
     ("ppo", "prompts", "torn.jsonl", "torn.jsonl line 2"),
     ("ppo", "max_response_tokens", 64, "exceeds the models' context of 64"),

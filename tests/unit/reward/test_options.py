@@ -16,8 +16,9 @@ from understudy.reward.config import RewardConfig
 from understudy.reward.ensemble import agreement
 from understudy.reward.run import train_reward
 from understudy.reward.train import backward_batch
-from understudy.training.rankings import encode_rankings, read_labeler_weights
+from understudy.training.rankings import encode_rankings
 from understudy.training.run import read_lines
+from understudy.training.weights import read_weights
 
 
 @pytest.fixture
@@ -67,8 +68,7 @@ def test_a_labelers_weight_counts_as_copies_of_their_rankings(config, tmp_path):
     rankings = read_records(config.data, Ranking)
     path = tmp_path / "weights.json"
     path.write_text(json.dumps({"training-0": 2}))
-    weights = read_labeler_weights(path, rankings)
-    weighted = encode(rankings, labeler_weights=weights)
+    weighted = encode(rankings, weight_of=read_weights(path, None, rankings))
     doubled = encode([r for r in rankings for _ in range(1 + (r.labeler_id == "training-0"))])
     grads = []
     for rows in (weighted, doubled):

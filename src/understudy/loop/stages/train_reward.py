@@ -17,6 +17,7 @@ def reward(call: StageCall) -> None:
         valid_data=optional(call, "valid_data"),
         demonstrations=optional(call, "demonstrations"),
         labeler_weights=optional(call, "weights"),
+        group_weights=optional(call, "group_weights"),
         **run_fields(call),
     )
     rows = len(read_records(config.data, Ranking))

@@ -1,14 +1,16 @@
 """Frozen datasets in the store: their records, and the files that hold them (see export.py)."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, collate, func, insert, literal, null, select
+from sqlalchemy import Connection, Row, Select, collate, func, insert, literal, null, select
 
 from understudy.records import Feedback, Prompt
+from understudy.records.schema import group_in
 from understudy.store.adding import insert_new
 from understudy.store.engine import is_sqlite, reading, writing
 from understudy.store.exports.files import PAGE, Selection
@@ -37,7 +39,7 @@ def freeze(store: Store, selection: Selection, project: Path) -> tuple[str, int]
         chosen = _chosen(connection, selection)
         digest, number = hashlib.sha256(packed(selection.to_json()).encode()), 0
         for found in connection.execute(chosen, execution_options={"yield_per": PAGE}):
-            digest.update(packed(list(found)).encode())
+            digest.update(packed(_named_by(found)).encode())
             number += 1
         if not number:
             raise ValueError(_why_empty(connection, selection, project))
@@ -55,6 +57,14 @@ def freeze(store: Store, selection: Selection, project: Path) -> tuple[str, int]
             connection.execute(datasets.insert(), row)
         _name_members(connection, dataset_id, number, selection.purpose, chosen)
     return dataset_id, number
+
+
+def _named_by(found: Row[Any]) -> list[Any]:
+    """What of a record a dataset's name depends on; of the prompt's tags, the group that rankings
+    are exported with."""
+    values = dict(found._mapping)
+    group = group_in(json.loads(values.pop("tags", "{}")))
+    return [*values.values(), *([] if group is None else [group])]
 
 
 def _why_empty(connection: Connection, selection: Selection, project: Path) -> str:
@@ -139,6 +149,8 @@ def _chosen(connection: Connection, selection: Selection) -> Select[Any]:
             .where(labels.c.kind == selection.kind.removesuffix("s"))
         )
         key = labels.c.id
+        if selection.kind == "rankings":
+            query = query.add_columns(prompts.c.tags)
         if selection.labelers:
             query = query.where(labels.c.labeler_id.in_(selection.labelers))
         elif selection.purpose == "training":

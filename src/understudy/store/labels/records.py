@@ -1,5 +1,6 @@
 """Labelers, their instructions and their labels as records."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
 
 from understudy.records import LabelerInfo, Ranking, Rating, Response, sha256_of
+from understudy.records.schema import group_in
 from understudy.store.adding import (
     Added,
     add_rows,
@@ -119,6 +121,7 @@ class LabelRecords:
         _check_responses(connection, [label for label in batch if isinstance(label, Rating)])
         rows = [label_row(label, roles[label.labeler_id], revises) for label in batch]
         rankings = [label for label in batch if isinstance(label, Ranking)]
+        _check_groups(connection, rankings)
         known = known_ids(connection, labels, [row["id"] for row in rows])
         added = add_rows(
             connection, labels, rows, ("kind", "prompt_id", "labeler_id", "rubric", "body")
@@ -141,9 +144,8 @@ def _person_row(labeler: LabelerInfo) -> Row:
 
 def label_query() -> Select[Any]:
     """Labels joined with the prompt columns that their records need."""
-    return select(labels, prompts.c.body.label("prompt_body"), prompts.c.split).join(
-        prompts, labels.c.prompt_id == prompts.c.id
-    )
+    of_prompt = (prompts.c.body.label("prompt_body"), prompts.c.split, prompts.c.tags)
+    return select(labels, *of_prompt).join(prompts, labels.c.prompt_id == prompts.c.id)
 
 
 def current(query: Select[Any]) -> Select[Any]:
@@ -199,6 +201,20 @@ def _check_rubrics(connection: Connection, versions: set[str]) -> None:
         raise ValueError(
             f"rubric {min(missing)!r} is not in the store; add it (understudy labels rubric)"
         )
+
+
+def _check_groups(connection: Connection, rankings: Sequence[Ranking]) -> None:
+    """The store keeps a group once, as the prompt's tag."""
+    named = {ranking.prompt_id: ranking for ranking in rankings if ranking.group is not None}
+    query = select(prompts.c.id, prompts.c.tags).where(prompts.c.id.in_(sorted(named)))
+    for row in connection.execute(query) if named else ():
+        ranking, tagged = named[row.id], group_in(json.loads(row.tags))
+        if ranking.group != tagged:
+            raise ValueError(
+                f"ranking {ranking.id!r} says that its prompt concerns group {ranking.group!r}, "
+                f"but the tag `group` of prompt {row.id!r} says {tagged or 'none'!r}; leave it out "
+                "of the ranking, or tag the prompt"
+            )
 
 
 def _check_responses(connection: Connection, ratings: Sequence[Rating]) -> None:

@@ -1,5 +1,6 @@
 """Users, prompts, responses and feedback as records."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
@@ -8,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, Select, bindparam, select
 
 from understudy.records import Prompt, Response
+from understudy.records.schema import group_in
 from understudy.store.adding import (
     Added,
     add_rows,
@@ -104,12 +106,14 @@ class PromptRecords:
             yield prompt_of(row)
 
     def set_intake(self, kept: Iterable[Prompt], dropped: Iterable[tuple[str, str]]) -> None:
-        """Record intake's decisions: split and use case, or the step that dropped the prompt.
+        """Record intake's decisions: split, use case and group, or the step that dropped the
+        prompt.
 
         A redacted prompt keeps its id and takes the redacted text.
         """
+        group_of: dict[str, str] = {}
         changes: Iterator[Row] = chain(
-            ({"key": prompt.id, "dropped_by": None, **_as_built(prompt)} for prompt in kept),
+            ({"key": p.id, "dropped_by": None, **_as_built(p, group_of)} for p in kept),
             ({"key": name, "split": None, "dropped_by": step} for name, step in dropped),
         )
         for batch in batches(changes):
@@ -118,6 +122,7 @@ class PromptRecords:
                     values: Row = {name: bindparam(name) for name in names if name != "key"}
                     update = prompts.update().where(prompts.c.id == bindparam("key"))
                     connection.execute(update.values(values), list(rows))
+                _tag_groups(connection, [row["key"] for row in batch], group_of)
 
     def add_responses(
         self,
@@ -212,9 +217,22 @@ def _users_of(batch: Sequence[Prompt]) -> list[Row]:
     ]
 
 
-def _as_built(prompt: Prompt) -> Row:
+def _as_built(prompt: Prompt, group_of: dict[str, str]) -> Row:
+    if prompt.group is not None:
+        group_of[prompt.id] = prompt.group
     row = prompt_row(prompt)
     return {"split": prompt.split, "use_case": row["use_case"], "body": row["body"]}
+
+
+def _tag_groups(connection: Connection, ids: Sequence[str], group_of: dict[str, str]) -> None:
+    """Add intake's groups to the tags as they are now: labelers may tag prompts meanwhile."""
+    found = {name: group_of.pop(name) for name in ids if name in group_of}
+    query = select(prompts.c.id, prompts.c.tags).where(prompts.c.id.in_(sorted(found)))
+    for name, text in list(connection.execute(query)) if found else ():
+        tags = json.loads(text)
+        if group_in(tags) is None:
+            tagged = {"tags": packed({**tags, "group": found[name]})}
+            connection.execute(prompts.update().where(prompts.c.id == name).values(tagged))
 
 
 def _unrepeated(connection: Connection, batch: Sequence[Response]) -> list[Response]:

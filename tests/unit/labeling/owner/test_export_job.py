@@ -95,7 +95,7 @@ def test_held_out_labels_only_to_evaluate(site):
 
 def test_weights_are_what_the_reward_model_reads(site, tmp_path):
     from understudy.records import Ranking, read_records
-    from understudy.training.rankings import read_labeler_weights
+    from understudy.training.weights import read_labeler_weights
 
     found = ask(site, kind="labeler_weights")
     weights = json.loads(site.boss.http.get(found["link"]).text)

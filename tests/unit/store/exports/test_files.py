@@ -283,3 +283,32 @@ def test_check_finds_a_changed_dataset(filled) -> None:
     path.write_text(path.read_text().replace('"likert": 6', '"likert": 1'))
     with pytest.raises(StoreDamaged, match="differs from what was exported"):
         check(project)
+
+
+def test_rankings_take_their_prompts_group(filled) -> None:
+    """The dataset's name depends on the groups, and is what it was where there are none."""
+    project, store = filled
+    selection = Selection(kind="rankings")
+    before = freeze(store, selection, project.folder)[0]
+    prompts = {prompt.id: prompt for prompt in store.prompts()}
+    tagged = replace(prompts["p1"], tags={"group": "nurses", "sensitive": False})
+    store.set_intake([tagged], [])
+    after = freeze(store, selection, project.folder)[0]
+    assert after != before
+    group_of = {one.prompt_id: one.group for one in dataset_members(store, after)}
+    assert group_of.pop("p1") == "nurses"
+    assert set(group_of.values()) == {None}
+    # What a labeler has said stays, and rules that run later do not replace it.
+    store.set_intake([replace(prompts["p1"], tags={"group": "parents"})], [])
+    assert freeze(store, selection, project.folder)[0] == after
+    assert {p.id: p.tags for p in store.prompts()}["p1"] == {
+        **prompts["p1"].tags,
+        "group": "nurses",
+    }
+
+
+def test_a_ranking_names_the_group_that_its_prompt_has(filled) -> None:
+    _, store = filled
+    known = next(one for one in store.labels() if isinstance(one, Ranking))
+    with pytest.raises(ValueError, match="concerns group 'nurses', but the tag `group` of prompt"):
+        store.add_labels([replace(known, id="new", group="nurses")])
