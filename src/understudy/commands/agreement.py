@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from understudy.records import Ranking, Rating, iter_records
+from understudy.records import LabelerInfo, Ranking, Rating, iter_records, read_records
 from understudy.store import open_project
 from understudy.trust.agreement import Ties, votes_of_rankings
 from understudy.trust.pairs import answers_of
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgreementConfig:
-    """Report how far labelers agree: by role, labeler, use case and version of the instructions.
+    """Report how far labelers agree: by role, group, labeler, use case and version of the
+    instructions.
 
     Gives 95% intervals over prompts, the counts behind each number, and "undefined" where there is
     none (s3.4: 72.6% among training labelers, 77.3% among held-out ones).
@@ -37,22 +38,30 @@ class AgreementConfig:
     """Rankings to measure, .jsonl or .parquet, instead of a project's."""
     ratings: Path | None = None
     """Ratings to measure beside `rankings`."""
+    labelers: Path | None = None
+    """The labelers of `rankings` with their groups (LabelerInfo records); a project's store knows
+    them. Groups of fewer than five are not shown."""
     ties: Ties = "drop"
     """How a tie counts: drop (leaves out pairs of responses that somebody ties), half (half an
     agreement with a preference), exact (a vote like the others). The paper does not say."""
 
     def __post_init__(self) -> None:
-        if self.ratings is not None and self.rankings is None:
-            raise ValueError("--ratings needs --rankings; leave out both to read the project's")
+        for name in ("ratings", "labelers"):
+            if getattr(self, name) is not None and self.rankings is None:
+                raise ValueError(f"--{name} needs --rankings; leave out both to read the project's")
 
 
 def show_agreement(config: AgreementConfig) -> str:
     """The table."""
     if config.rankings is not None:
+        people = [] if config.labelers is None else read_records(config.labelers, LabelerInfo)
         judgements = judgements_of_files(config.rankings, config.ratings)
     else:
         store = open_project(config.project).open_store()
+        people = store.labelers()
         judgements = _standing(store).judgements
+    group_of = {one.id: one.group for one in people if one.group is not None}
+    judgements = replace(judgements, group_of=group_of)
     if not judgements.role_of:
         raise ValueError("there are no labelers; see understudy labels add, understudy label")
     table = as_text(agreement_lines(judgements, ties=config.ties))

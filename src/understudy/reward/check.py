@@ -16,10 +16,16 @@ from understudy.models.scalar import load_scalar
 from understudy.models.trunk import context_length
 from understudy.records.convert import many
 from understudy.records.io import read_records
-from understudy.records.schema import Ranking
+from understudy.records.schema import LabelerInfo, Ranking
 from understudy.reward.accuracy import longer_wins
 from understudy.reward.check_config import RewardCheckConfig
-from understudy.reward.evaluate import lengths, measure, pair_values, score_elements
+from understudy.reward.evaluate import (
+    accuracy_by_group,
+    lengths,
+    measure,
+    pair_values,
+    score_elements,
+)
 from understudy.training.rankings import Element, encode_rankings
 from understudy.training.run import clean, write_atomic
 
@@ -32,6 +38,7 @@ def reward_check(config: RewardCheckConfig) -> str:
     if config.out is not None and config.out.exists():
         raise ValueError(f"{config.out} exists; choose another --out")
     rankings = read_records(config.data, Ranking)
+    people = [] if config.labelers is None else read_records(config.labelers, LabelerInfo)
     model, tokenizer = load_scalar(config.model)
     place(model, config)
     found = encode_rankings(
@@ -56,6 +63,8 @@ def reward_check(config: RewardCheckConfig) -> str:
         "length_rule_from": source,
         **measure(found.rows, scores, rule),
     }
+    if people:
+        results["accuracy_by_group"] = accuracy_by_group(found.rows, scores, people)
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(config.out, json.dumps(clean(results), indent=2) + "\n")
@@ -106,6 +115,13 @@ def table(results: Mapping[str, Any]) -> str:
         for labeler, mine in labelers.items()
         if len(labelers) > 1 and mine["n"] >= FEW_PAIRS
     ]
+    for cell in results.get("accuracy_by_group", ()):
+        about = f"labelers of {cell['labelers'] or 'no group'}"
+        about += f" on prompts of {cell['prompts'] or 'no group'}"
+        shown = "not shown, fewer than five labelers"
+        if cell["accuracy"] is not None:
+            shown = f"{_interval(cell['accuracy'])}, {cell['accuracy']['n']} pairs"
+        lines.append(f"  {about}: {shown}")
     bins = results["calibration"]
     lines.append(f"  calibration error {bins['ece']:.3f} (confidence, share right, pairs):")
     lines += [

@@ -7,6 +7,7 @@ import torch
 
 from understudy.models.scalar import ScalarModel, ranking_batches
 from understudy.models.sharding import compute
+from understudy.records.schema import MINIMUM_GROUP, LabelerInfo
 from understudy.records.shelf import Shelf, parts_of
 from understudy.reward.accuracy import (
     above_length,
@@ -112,13 +113,33 @@ def _by_labeler(
     labelers: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         labelers.setdefault(row.labeler_id, []).append(index)
-    result = {}
-    for labeler, members in sorted(labelers.items()):
-        mine = [rows[i] for i in members]
-        better, worse = pair_values(mine, [scores[i] for i in members])
-        clusters = [row.prompt_key for row in mine for _ in row.pairs]
-        result[labeler] = pairwise_accuracy(better, worse, clusters).to_json()
-    return result
+    return {name: _accuracy(rows, scores, mine) for name, mine in sorted(labelers.items())}
+
+
+def accuracy_by_group(
+    rows: Sequence[Element], scores: Sequence[Sequence[float]], people: Sequence[LabelerInfo]
+) -> list[dict[str, Any]]:
+    """For each group of labelers and group that prompts concern, None among both: the accuracy,
+    None where fewer labelers than `MINIMUM_GROUP` ranked."""
+    group_of = {one.id: one.group for one in people}
+    cells: dict[tuple[str | None, str | None], list[int]] = {}
+    for index, row in enumerate(rows):
+        cells.setdefault((group_of.get(row.labeler_id), row.group), []).append(index)
+    table = []
+    for (labelers, prompts), mine in sorted(cells.items(), key=lambda cell: str(cell[0])):
+        enough = len({rows[i].labeler_id for i in mine}) >= MINIMUM_GROUP
+        accuracy = _accuracy(rows, scores, mine) if enough else None
+        table.append({"labelers": labelers, "prompts": prompts, "accuracy": accuracy})
+    return table
+
+
+def _accuracy(
+    rows: Sequence[Element], scores: Sequence[Sequence[float]], members: Sequence[int]
+) -> dict[str, Any]:
+    mine = [rows[i] for i in members]
+    better, worse = pair_values(mine, [scores[i] for i in members])
+    clusters = [row.prompt_key for row in mine for _ in row.pairs]
+    return pairwise_accuracy(better, worse, clusters).to_json()
 
 
 def lengths(row: Element) -> list[float]:

@@ -12,7 +12,7 @@ so the caller chooses:
 Intervals are bootstrapped over prompts (see pairs.py).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
@@ -137,8 +137,3 @@ def _vote(source: Ranking, first: str, second: str, difference: int, at: str = "
     if first > second:
         first, second, value = second, first, -value
     return Vote(source.prompt_id, first, second, value, source.labeler_id, source.rubric, at)
-
-
-def _groups_are(pair: tuple[str, str], group_of: Mapping[str, str]) -> Callable[[str, str], bool]:
-    wanted = sorted(pair)
-    return lambda one, other: sorted((group_of[one], group_of[other])) == wanted

@@ -6,22 +6,25 @@
 Each line has the share of votes that agree and Krippendorff's alpha of the votes, the Likert scores
 and the flags. Lines by labeler compare the labeler with everybody else who labels; the line
 "training/held_out" compares one of each. Researchers have a line of their own, and count otherwise
-only in the lines by labeler and by use case.
+only in the lines by labeler and by use case. Groups of labelers have lines, within each and between
+two, if each has at least five who label; smaller ones are never shown.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, Protocol
 
 import numpy as np
 
 from understudy.records import FLAGS
+from understudy.records.schema import MINIMUM_GROUP
 from understudy.trust.agreement import Ties, agreement, involves
 from understudy.trust.alpha import alpha
 from understudy.trust.pairs import Answers, Measure, Numbering, Pairs, Places, Said, pairs_of
 
-About = Literal["role", "labeler", "use_case", "rubric"]
+About = Literal["role", "group", "labeler", "use_case", "rubric"]
 PAPER = {"training": 0.726, "held_out": 0.773}
 """Agreement among the paper's labelers (s3.4), which does not say how ties count."""
 ROLE_TITLES = {
@@ -46,6 +49,8 @@ class Judgements:
     """Labeler -> role."""
     use_case_of: Mapping[str, str | None]
     """Prompt -> use case."""
+    group_of: Mapping[str, str] = field(default_factory=dict)
+    """Labeler -> group of labelers, where one is named."""
 
 
 class Rated(Said, Protocol):
@@ -88,7 +93,7 @@ class Line:
     about: About
     """What kind of line."""
     name: str
-    """Role, labeler, use case or version."""
+    """Role, group, labeler, use case or version."""
     title: str
     """The line's title."""
     agreement: Measure
@@ -132,9 +137,9 @@ def agreement_lines(
             alpha_flags=alpha(three.flags, "nominal", level=level),
         )
 
-    lines = [
-        line("role", name, title, three) for name, title, three in _by_role(judgements, everyone)
-    ]
+    lines = [line("role", *found) for found in _within_and_between(judgements.role_of, everyone)]
+    large = _large_groups(judgements)
+    lines += [line("group", *found) for found in _within_and_between(large, everyone)]
     for labeler in sorted(judgements.role_of):
         lines.append(line("labeler", labeler, labeler, everyone.each(_with(labeler))))
     for use_case in sorted({name for name in judgements.use_case_of.values() if name}):
@@ -207,24 +212,36 @@ def _notes(lines: Sequence[Line]) -> list[str]:
     return [f"undefined or no interval: {reason}" for reason in reasons]
 
 
-def _by_role(judgements: Judgements, everyone: _Three) -> list[tuple[str, str, _Three]]:
-    role_of = judgements.role_of
-    present = [role for role in ROLE_TITLES if role in role_of.values()]
-    found = [(role, ROLE_TITLES[role], everyone.each(_is(role, role_of))) for role in present]
+def _within_and_between(
+    side_of: Mapping[str, str], everyone: _Three
+) -> list[tuple[str, str, _Three]]:
+    """(name, title, pairs) of labelers of one side, a role or a group, and of each two sides."""
+    names = dict.fromkeys([*ROLE_TITLES, *sorted(side_of.values())])
+    present = [name for name in names if name in side_of.values()]
+    title = {name: ROLE_TITLES.get(name, name) for name in present}
+    found = [(name, title[name], everyone.each(_among(name, side_of))) for name in present]
     for one, other in combinations(present, 2):
-        two = {one, other}
-
-        def across(a: str, b: str, two: set[str] = two) -> bool:
-            return {role_of.get(a), role_of.get(b)} == two
-
-        title = f"{ROLE_TITLES[one]} with {ROLE_TITLES[other].lower()}"
-        chosen = everyone.each(lambda pairs, across=across: pairs.between(across))  # type: ignore[misc]
-        found.append((f"{one}/{other}", title, chosen))
+        second = title[other].lower() if other in ROLE_TITLES else other
+        chosen = everyone.each(_between({one, other}, side_of))
+        found.append((f"{one}/{other}", f"{title[one]} with {second}", chosen))
     return found
 
 
-def _is(role: str, role_of: Mapping[str, str]) -> Callable[[Pairs], Pairs]:
-    return lambda pairs: pairs.among(lambda labeler: role_of.get(labeler) == role)
+def _large_groups(judgements: Judgements) -> dict[str, str]:
+    """Labeler -> group, of groups with enough members among those who label."""
+    said = (judgements.votes, judgements.likert, judgements.flags)
+    labeling = {one.labelers[place] for one in said for place in np.unique(one.labeler_A)}
+    group_of = {name: judgements.group_of[name] for name in labeling & set(judgements.group_of)}
+    size = Counter(group_of.values())
+    return {name: group for name, group in group_of.items() if size[group] >= MINIMUM_GROUP}
+
+
+def _among(side: str, side_of: Mapping[str, str]) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: pairs.among(lambda labeler: side_of.get(labeler) == side)
+
+
+def _between(two: set[str], side_of: Mapping[str, str]) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: pairs.between(lambda a, b: {side_of.get(a), side_of.get(b)} == two)
 
 
 def _under(rubric: str) -> Callable[[Pairs], Pairs]:

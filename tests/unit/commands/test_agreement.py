@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 from tests.stores import make_project
@@ -138,3 +139,31 @@ def test_settings_that_make_no_sense(options, why, capsys):
 def test_ratings_need_rankings(capsys):
     assert main(["labels", "agreement", "--ratings", "r.jsonl"]) == 2
     assert "needs --rankings" in capsys.readouterr().err
+
+
+def test_agreement_within_and_between_groups_of_five(tmp_path, capsys):
+    """The young rank the other way round; the one guest is of no group that is shown."""
+    old = [Person(f"old{number}", mistakes=0.02) for number in range(5)]
+    young = [Person(f"young{number}", mistakes=0.02) for number in range(5)]
+    guest, prompts = Person("guest"), [prompt(i) for i in range(40)]
+    team = [*old, *young, guest]
+    made = responses(prompts)
+    rankings = collect_rankings(team, prompts, made, overlap=1.0, seed=0, labels_per_overlap=4)
+    rankings = [
+        replace(one, tiers=one.tiers[::-1]) if one.labeler_id.startswith("young") else one
+        for one in rankings
+    ]
+    write_records(tmp_path / "rankings.jsonl", rankings)
+    groups = [*["old"] * 5, *["young"] * 5, "guests"]
+    people = [replace(one.info, group=g) for one, g in zip(team, groups, strict=True)]
+    write_records(tmp_path / "people.jsonl", people)
+    files = ["--rankings", tmp_path / "rankings.jsonl", "--labelers", tmp_path / "people.jsonl"]
+    assert main(["labels", "agreement", *map(str, files)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = lines[lines.index("by group") + 1 : lines.index("by labeler")]
+    rate = {line.split("  ")[1]: float(line.split("%")[0].split()[-1]) for line in shown}
+    assert list(rate) == ["old", "young", "old with young"]
+    assert min(rate["old"], rate["young"]) > 90
+    assert rate["old with young"] < 10
+    assert main(["labels", "agreement", "--labelers", str(tmp_path / "people.jsonl")]) == 2
+    assert "--labelers needs --rankings" in capsys.readouterr().err

@@ -98,3 +98,44 @@ def test_a_policy_is_no_reward_model(counting, tmp_path, capsys):
     assert "is not a reward model" in capsys.readouterr().err
     assert main([*words, "--model", str(counting / "model"), "--length-rule", "x"]) == 2
     assert "must be one of" in capsys.readouterr().err
+
+
+def test_accuracy_by_group_leaves_small_groups_out(counting, tmp_path):
+    """Five nurses like w7 as the model does, on any prompt; five others dislike it on the nurses'
+    prompts; of the two clerks nothing is shown."""
+    teams = {"nurses": 5, "others": 5, "clerks": 2}
+    people, rows = [], []
+    for group, size in teams.items():
+        for number in range(size):
+            name = f"{group}-{number}"
+            people.append({"id": name, "role": "held_out", "group": group})
+            for concerned in ("nurses", None):
+                dislikes = group == "others" and concerned is not None
+                row = {"prompt": f"w4 w{5 + number % 4}", "responses": [f"w{TARGET} w4", "w5 w6"]}
+                row |= {"tiers": [[1], [0]] if dislikes else [[0], [1]], "labeler_id": name}
+                rows.append(row | {"labeler_role": "held_out", "group": concerned})
+    for name, table in (("people", people), ("rows", rows)):
+        text = "".join(json.dumps(one) + "\n" for one in table)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    config = RewardCheckConfig(
+        model=counting / "model",
+        data=tmp_path / "rows.jsonl",
+        labelers=tmp_path / "people.jsonl",
+        out=tmp_path / "check.json",
+    )
+    text = reward_check(config)
+    found = json.loads((tmp_path / "check.json").read_text())["accuracy_by_group"]
+    rates = {
+        (one["labelers"], one["prompts"]): one["accuracy"] and one["accuracy"]["rate"]
+        for one in found
+    }
+    assert rates == {
+        ("nurses", "nurses"): 1.0,
+        ("nurses", None): 1.0,
+        ("others", "nurses"): 0.0,
+        ("others", None): 1.0,
+        ("clerks", "nurses"): None,
+        ("clerks", None): None,
+    }
+    assert "labelers of others on prompts of nurses: 0.0 (" in text
+    assert "labelers of clerks on prompts of no group: not shown, fewer than five labelers" in text
