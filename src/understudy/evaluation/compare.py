@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from understudy.evaluation.statistics import Interval, mean_interval, win_rate, win_rate_per_user
+from understudy.evaluation.statistics import (
+    Interval,
+    mean_interval,
+    post_stratified,
+    win_rate,
+    win_rate_per_user,
+)
+from understudy.evaluation.strata import Strata
 from understudy.records import (
     Comparison,
     Judge,
@@ -180,14 +187,33 @@ def win_rates(
 
 
 def win_rate_table(
-    comparisons: Iterable[Comparison], prompts: Sequence[Prompt], baseline: str = "sft"
+    comparisons: Iterable[Comparison],
+    prompts: Sequence[Prompt],
+    baseline: str = "sft",
+    strata: Strata | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """As in results.json: `win_rates`, and beside each, under `per_user`, the mean per user."""
+    """As in results.json: `win_rates`, and beside each, under `per_user`, the mean per user; with
+    `strata`, under `by_shares`, the mean at the users' shares."""
     table = {}
     for model, (won, asked, users) in _outcomes(comparisons, prompts, baseline).items():
         per_user = win_rate_per_user(won, users).to_json()
         table[model] = win_rate(won, asked, users).to_json() | {"per_user": per_user}
+        if strata is not None:
+            table[model] |= _by_shares(won, asked, users, strata)
     return table
+
+
+def _by_shares(
+    won: Sequence[float], asked: Sequence[str], users: Sequence[str], strata: Strata
+) -> dict[str, Any]:
+    """Under `by_shares`, the win rate at the users' shares; nothing if no comparison has one."""
+    of = strata.stratum_of
+    rows = [row for row in zip(won, asked, users, strict=True) if row[1] in of]
+    if not rows:
+        return {}
+    won, asked, users = zip(*rows, strict=True)
+    found = post_stratified(won, [of[prompt] for prompt in asked], strata.shares, asked, users)
+    return {"by_shares": found.to_json()}
 
 
 def _outcomes(

@@ -40,6 +40,11 @@ class EvaluateConfig:
     """Words, one per line, to count in responses with and without a respectful prefix."""
     respectful_prefix: str = RESPECTFUL_PREFIX
     """Prefix of each prompt for the second of those counts (App. D)."""
+    strata: str | None = None
+    """What prompts are sorted by, to weigh each sort as the users have it: "use_case",
+    "organization" or the name of a tag."""
+    shares: Path | None = None
+    """The users' shares of these strata: a JSON object, or prompts that represent the users."""
     best_of: int = 0
     """Also evaluate best-of-n of the baseline by the reward model; 0 for none."""
     temperature: float = 1.0
@@ -74,6 +79,8 @@ class EvaluateConfig:
             raise ValueError("ratings are of existing responses; give that file as responses")
         if self.responses is not None and (self.best_of or self.rude_words):
             raise ValueError("best_of and rude_words sample anew; leave out responses")
+        if (self.strata is None) != (self.shares is None):
+            raise ValueError("--strata and --shares go together: what to sort by, and the shares")
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from understudy.evaluation.benchmarks import Benchmark, read_benchmark
 from understudy.evaluation.model_judge import Judged, of_models, pairs_of, votes_of
+from understudy.evaluation.strata import Strata, read_strata
 from understudy.models.text import read_text
 from understudy.records import Comparison, Prompt, Rating, Response, read_records
 
@@ -33,6 +34,8 @@ class Given:
     """Documents held out of pretraining."""
     words: list[str]
     """Rude words."""
+    strata: Strata | None
+    """How prompts represent the users."""
 
 
 def read_given(
@@ -45,6 +48,8 @@ def read_given(
     benchmarks: Sequence[Path],
     text: Path | None,
     rude_words: Path | None,
+    strata: str | None = None,
+    shares: Path | None = None,
 ) -> Given:
     """Read them; ValueError names the file at fault."""
     by_people = _records(comparisons, Comparison)
@@ -59,8 +64,9 @@ def read_given(
                 "how far people agree with the model cannot be said; have people compare some of "
                 "the pairs that it judged, or leave one of the two files out"
             )
+    asked = read_records(prompts, Prompt)
     return Given(
-        prompts=read_records(prompts, Prompt),
+        prompts=asked,
         responses=_records(responses, Response),
         comparisons=by_people,
         judged=judged,
@@ -68,6 +74,7 @@ def read_given(
         benchmarks=_benchmarks(benchmarks),
         texts=None if text is None else read_text(text),
         words=_words(rude_words),
+        strata=None if strata is None or shares is None else read_strata(strata, shares, asked),
     )
 
 

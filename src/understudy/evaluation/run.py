@@ -46,6 +46,7 @@ from understudy.evaluation.model_judge import judge_results, votes_of
 from understudy.evaluation.report import write_report
 from understudy.evaluation.side_by_side import examples, gains_by_people, gains_by_score
 from understudy.evaluation.statistics import Interval
+from understudy.evaluation.strata import Strata
 from understudy.models.compute import place
 from understudy.models.policies import load_policy, load_tokenizer
 from understudy.models.scalar import check_scalar, load_scalar, score_texts
@@ -105,12 +106,15 @@ def evaluate(
     results: dict[str, Any] = {"baseline": config.baseline, "seed": config.seed, **measures}
     if all(prompt.split == "test" for prompt in prompts):
         results["users"] = "test_split"
+    if given.strata is not None:
+        results["strata"] = given.strata.to_json()
+        results["caveats"] = given.strata.caveats()
     comparisons: list[Comparison] = []
     for style, responses in _by_style(config, sampled, scores).items():
         # 4. Head to head with the baseline (s3.6), Likert and flags (Table 3).
         judged_by = _head_to_head(config, given, responses, groups)
         table = {
-            **win_rate_tables(judged_by, prompts, config.baseline),
+            **win_rate_tables(judged_by, prompts, config.baseline, given.strata),
             **_ratings_table(config, given, responses, raters, gold),
             "answers": lengths(prompts, responses),
             **_mean_scores(prompts, responses, scorers),
@@ -132,13 +136,16 @@ def evaluate(
 
 
 def win_rate_tables(
-    judged_by: Mapping[str, Sequence[Comparison]], prompts: Sequence[Prompt], baseline: str
+    judged_by: Mapping[str, Sequence[Comparison]],
+    prompts: Sequence[Prompt],
+    baseline: str,
+    strata: Strata | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Results keys: win_rates_vs_BASELINE by held-out labelers, with _GROUP for other judges."""
     suffix = {"held_out": "", "training": "_training_labelers"}
     return {
         f"win_rates_vs_{baseline}{suffix.get(group, f'_{group}')}": win_rate_table(
-            comparisons, prompts, baseline
+            comparisons, prompts, baseline, strata
         )
         for group, comparisons in judged_by.items()
         if comparisons
@@ -191,7 +198,7 @@ def _examples(
 
 def _inputs(config: EvaluateConfig) -> dict[str, str | Path | None]:
     files = "prompts responses reward_model second_reward_model comparisons model_comparisons"
-    names = f"{files} ratings text rude_words".split()
+    names = f"{files} ratings text rude_words shares".split()
     inputs: dict[str, str | Path | None] = {name: getattr(config, name) for name in names}
     inputs |= {f"model {name}": folder for name, folder in model_folders(config.models).items()}
     return inputs | {f"benchmark {path.stem}": path for path in config.benchmarks}
@@ -215,6 +222,8 @@ def _read(config: EvaluateConfig) -> Given:
         benchmarks=config.benchmarks,
         text=config.text,
         rude_words=config.rude_words,
+        strata=config.strata,
+        shares=config.shares,
     )
     if config.responses is not None:
         _check_baseline(config, given.responses)

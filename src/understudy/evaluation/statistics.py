@@ -14,14 +14,15 @@ number of prompts. Rates turn the variance into an effective number of observati
 interval, which stays within 0..1 and covers near its ends.
 
 Two means answer two questions. `win_rate` weighs prompts equally, as the paper does, so heavy users
-count most; `win_rate_per_user` weighs users equally. `tests/unit/evaluation/test_statistics.py`
+count most; `win_rate_per_user` weighs users equally. `post_stratified` answers a third, for users
+other than those whose prompts were drawn. `tests/unit/evaluation/test_statistics.py`
 measures how often each interval covers, and where it does not.
 
-Legend: N observations, G clusters, M models.
+Legend: N observations, G clusters, H strata, M models.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,54 @@ def win_rate_per_user(
     outcomes_N = checked(outcomes, 0.0, 1.0)
     user_N = cluster_index(outcomes_N.size, None, users)
     return win_rate(np.bincount(user_N, weights=outcomes_N) / np.bincount(user_N), level=level)
+
+
+def post_stratified(
+    outcomes: ArrayLike,
+    strata: Sequence[Hashable],
+    shares: Mapping[Any, float],
+    prompts: Sequence[Hashable] | None = None,
+    users: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of outcomes in 0..1 as it would be if each stratum had its share of them.
+
+    The mean of the strata's means, weighted by `shares` (of any sum; strata without observations
+    are left out). Clusters as in `win_rate`, across strata: the jackknife leaves a user out of all
+    of them. A stratum whose observations are one user's shows no variance, and counts with the
+    largest that a rate can have. Shares are taken as known. ValueError for a stratum without a
+    share above 0.
+    """
+    outcomes_N = checked(outcomes, 0.0, 1.0)
+    cluster_N = cluster_index(outcomes_N.size, prompts, users)
+    names = list(dict.fromkeys(strata))
+    weight_H = np.array([shares.get(name, 0.0) for name in names])
+    if not (weight_H > 0).all():
+        raise ValueError(f"stratum {names[int(np.argmin(weight_H))]!r} has no share above 0")
+    weight_H = weight_H / weight_H.sum()
+    stratum_N = cluster_index(outcomes_N.size, strata, None)
+    size_H = np.bincount(stratum_N).astype(float)
+    mean_H = np.bincount(stratum_N, weights=outcomes_N) / size_H
+    rate = float(weight_H @ mean_H)
+    num_clusters = int(cluster_N.max()) + 1
+    if num_clusters == 1:
+        return Interval(rate, 0.0, 1.0, outcomes_N.size)
+    size_GH, residual_GH = np.zeros((2, num_clusters, len(names)))
+    np.add.at(size_GH, (cluster_N, stratum_N), 1.0)
+    np.add.at(residual_GH, (cluster_N, stratum_N), outcomes_N - mean_H[stratum_N])
+    # Leaving out cluster g moves a stratum's mean by -residual / (size - its size there).
+    left_GH = size_H - size_GH
+    moves_G = (residual_GH / np.maximum(left_GH, 1.0)) @ weight_H
+    variance = (num_clusters - 1) / num_clusters * float(((moves_G - moves_G.mean()) ** 2).sum())
+    variance += 0.25 * float((weight_H[(left_GH == 0).any(axis=0)] ** 2).sum())
+    counts_G = size_GH @ (weight_H / size_H) * outcomes_N.size
+    quantile = student_quantile(level, degrees_of_freedom(counts_G))
+    if variance > 1e-12:
+        effective = rate * (1 - rate) / variance
+    else:
+        effective = float(counts_G.sum() ** 2 / (counts_G**2).sum())
+    low, high = wilson(rate, effective, quantile)
+    return Interval(rate, low, high, outcomes_N.size)
 
 
 def mean_interval(

@@ -85,7 +85,8 @@ def describe(table: Table, *, as_percent: bool = True) -> str:
 
 
 def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
-    """Rows are models, columns are tables; a mean per user goes on a second line."""
+    """Rows are models, columns are tables; a mean per user goes on a second
+    line, one at the users' shares on a third."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
     rows = [
         (
@@ -99,8 +100,9 @@ def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
 
 def _cell(point: Point, as_percent: bool) -> str:
     text = escape(with_ends(point, as_percent=as_percent))
-    if isinstance(point, Mapping) and point.get("per_user"):
-        text += f"<br><small>per user {escape(with_ends(point['per_user']))}</small>"
+    for key, name in (("per_user", "per user"), ("by_shares", "at the users' shares")):
+        if isinstance(point, Mapping) and point.get(key):
+            text += f"<br><small>{escape(name)} {escape(with_ends(point[key]))}</small>"
     return text
 
 

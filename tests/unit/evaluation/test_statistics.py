@@ -11,10 +11,12 @@ from understudy.evaluation.statistics import (
     degrees_of_freedom,
     mean_interval,
     paired_difference,
+    post_stratified,
     proportion,
     win_rate,
     win_rate_per_user,
 )
+from understudy.numerics.intervals import wilson
 
 
 def test_wilson_interval_of_8_in_10():
@@ -161,6 +163,89 @@ def _outcomes(rng, sizes, chance, tie_share=TIES):
     outcomes = (rng.random(users.size) < chance[users]).astype(float)
     outcomes[rng.random(users.size) < tie_share] = 0.5
     return outcomes, users
+
+
+def test_strata_count_by_their_shares():
+    """By hand: 3/4 of the first stratum and none of the second, in the ratio 1 to 3."""
+    outcomes, strata = [1, 1, 0, 1, 0, 0], ["chat"] * 4 + ["list"] * 2
+    found = post_stratified(outcomes, strata, {"chat": 1, "list": 3, "story": 5})
+    assert found.rate == pytest.approx(0.75 / 4)
+    assert found.n == 6
+    with pytest.raises(ValueError, match="stratum 'list' has no share above 0"):
+        post_stratified(outcomes, strata, {"chat": 1})
+
+
+def test_the_variance_over_strata_is_the_jackknife_over_users():
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(12), rng.integers(2, 9, 12))
+    strata = rng.choice(list("ab"), users.size)
+    outcomes = (rng.random(users.size) < 0.6).astype(float)
+    shares = {"a": 0.2, "b": 0.8}
+    found = post_stratified(outcomes, strata, shares, None, users)
+
+    def mean(kept):
+        return sum(w * outcomes[kept & (strata == h)].mean() for h, w in shares.items())
+
+    assert found.rate == pytest.approx(mean(users >= 0))
+    left = np.array([mean(users != out) for out in range(12)])
+    variance = 11 / 12 * np.sum((left - left.mean()) ** 2)
+    weight = np.array([shares[h] / np.mean(strata == h) for h in strata])
+    quantile = stats.t.ppf(0.975, degrees_of_freedom(np.bincount(users, weights=weight)))
+    low, high = wilson(found.rate, found.rate * (1 - found.rate) / variance, quantile)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-4)
+
+
+def test_one_stratum_is_the_win_rate_itself():
+    outcomes, users = [1, 0, 1, 1, 0.5, 0, 1], list("aabbccd")
+    assert post_stratified(outcomes, ["x"] * 7, {"x": 2}, None, users) == win_rate(
+        outcomes, users=users
+    )
+    assert post_stratified([1, 1, 1], ["x"] * 3, {"x": 1}).low == win_rate([1, 1, 1]).low
+
+
+def test_a_stratum_of_one_user_widens_the_interval():
+    """It could be anything: half of the weight rests on it, and a standard error of a quarter."""
+    outcomes, strata = [1, 0] * 20 + [1, 1], ["many"] * 40 + ["one"] * 2
+    users = [*range(40), "u", "u"]
+    found = post_stratified(outcomes, strata, {"many": 1, "one": 1}, None, users)
+    assert found.rate == 0.75
+    assert found.low < 0.4
+
+
+def _coverage(sizes, kind_of, rate_of, shares, trials=1000):
+    """How often the interval covers the rate at the shares, where users differ and send several
+    kinds of prompt or one; the kinds' numbers in the sample are not as their shares."""
+    rng = np.random.default_rng(3)
+    rates = stats.norm.ppf(np.array(rate_of))
+    expected = float(np.array(shares) @ rate_of)
+    users = np.repeat(np.arange(sizes.size), sizes)
+    covered = 0
+    for _ in range(trials):
+        kinds = kind_of(rng, users)
+        chance = stats.norm.cdf(
+            rates[kinds] * math.sqrt(1.25) + rng.normal(0, 0.5, sizes.size)[users]
+        )
+        outcomes = (rng.random(users.size) < chance).astype(float)
+        found = post_stratified(outcomes, kinds.tolist(), dict(enumerate(shares)), None, users)
+        covered += found.low <= expected <= found.high
+    return covered / trials
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [np.full(60, 5), ZIPF], ids=["equal", "heavy"])
+@pytest.mark.parametrize("apart", [False, True], ids=["within", "between"])
+def test_the_interval_at_the_users_shares_covers(sizes, apart):
+    """A kind that is 8% of the prompts is half of the users' share."""
+    drawn = [0.6, 0.32, 0.08]
+
+    def kind_of(rng, users):
+        if apart:  # each user sends one kind; some users of each
+            owner = np.concatenate([np.arange(3).repeat(3), rng.choice(3, sizes.size - 9, p=drawn)])
+            return rng.permutation(owner)[users]
+        return rng.choice(3, users.size, p=drawn)
+
+    covered = _coverage(sizes, kind_of, [0.7, 0.5, 0.3], [0.2, 0.3, 0.5])
+    assert covered >= 0.93
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""Win rates for the users that one has: strata of prompts, each at its share among the users.
+
+Prompts of an evaluation are whatever was collected. Post-stratification weighs each use case,
+organisation or tag as the users have it; it corrects for nothing that differs within a stratum.
+"""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.records import Prompt, read_records
+
+NONE = "none"
+"""The stratum of prompts that have no use case, organisation or tag."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strata:
+    """What prompts are sorted by, and each stratum's share among the users."""
+
+    by: str
+    """use_case, organization, or the name of a tag."""
+    shares: Mapping[str, float]
+    """Shares above 0; they sum to 1."""
+    stratum_of: Mapping[str, str]
+    """Prompt -> stratum, of prompts whose stratum has a share."""
+    missing: Mapping[str, float]
+    """Shares of the strata that no prompt is in: figures are about the others."""
+    num_left_out: int
+    """Prompts whose stratum has no share."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in results.json."""
+        names = ("by", "shares", "missing", "num_left_out")
+        return {name: getattr(self, name) for name in names}
+
+    def caveats(self) -> list[str]:
+        """What a reader must know."""
+        said = [
+            f"Figures at the users' shares weigh each {self.by.replace('_', ' ')} as the users "
+            "have it; the shares are taken as known, and nothing is corrected within one."
+        ]
+        if self.missing:
+            names, share = ", ".join(sorted(self.missing)), sum(self.missing.values())
+            said.append(
+                f"{share:.0%} of the users' share is of {names}, which no prompt here is of: "
+                "figures at the users' shares are about the rest."
+            )
+        if self.num_left_out:
+            said.append(
+                f"{self.num_left_out} prompts have no share among the users; figures at the users' "
+                "shares leave them out."
+            )
+        return said
+
+
+def read_strata(by: str, path: Path, prompts: Sequence[Prompt]) -> Strata:
+    """The strata of an evaluation's prompts, with the shares of a file: a JSON object of shares by
+    stratum, or prompts that represent the users, each of whom counts once."""
+    shares = _shares(by, path)
+    stratum_of = {prompt.id: stratum(prompt, by) for prompt in prompts}
+    present = set(stratum_of.values())
+    if not present & set(shares):
+        raise ValueError(
+            f"{path}: no prompt is in a stratum with a share; the prompts' are "
+            f"{', '.join(sorted(present))}, the file's {', '.join(sorted(shares))}"
+        )
+    kept = {prompt: name for prompt, name in stratum_of.items() if name in shares}
+    return Strata(
+        by=by,
+        shares=shares,
+        stratum_of=kept,
+        missing={name: share for name, share in shares.items() if name not in present},
+        num_left_out=len(stratum_of) - len(kept),
+    )
+
+
+def stratum(prompt: Prompt, by: str) -> str:
+    """The stratum of a prompt: `stratum(prompt, "use_case")` may be "chat"."""
+    if by == "use_case":
+        value: Any = prompt.use_case
+    elif by == "organization":
+        value = prompt.organization_id
+    else:
+        value = prompt.tags.get(by)
+    if value is None or isinstance(value, str):
+        return value or NONE
+    return json.dumps(value)
+
+
+def _shares(by: str, path: Path) -> dict[str, float]:
+    if path.suffix == ".json":
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read as JSON: {error}") from None
+        if isinstance(table, dict) and "prompt" not in table:
+            return _normalised(table, path)
+    found: dict[str, float] = defaultdict(float)
+    represented = read_records(path, Prompt)
+    sent = Counter(prompt.user_id for prompt in represented)
+    for prompt in represented:
+        found[stratum(prompt, by)] += 1 / sent[prompt.user_id]
+    return _normalised(found, path)
+
+
+def _normalised(table: Mapping[str, Any], path: Path) -> dict[str, float]:
+    for name, share in table.items():
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not number or not math.isfinite(share) or share < 0:
+            raise ValueError(f"{path}: the share of {name} is {share!r}; it must be 0 or more")
+    total = sum(table.values())
+    if not total > 0:
+        raise ValueError(f"{path} has no share above 0")
+    return {name: share / total for name, share in table.items() if share > 0}
