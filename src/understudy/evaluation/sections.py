@@ -7,6 +7,7 @@ from typing import Any
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
     ablation_figure,
+    frontier_figure,
     in_order,
     label_of,
     overoptimisation_figure,
@@ -255,12 +256,25 @@ def ablation_section(results: Results) -> str:
 
 
 def study_section(results: Results) -> str:
-    """The panels of a study, a row per variant; under `more`, further figures of it."""
+    """The panels of a study, a row per variant; a frontier; under `more`, further figures."""
     study = results.get("study") or {}
     if not study.get("panels"):
         return ""
     first = {"title": "Side by side.", "caption": "Further right is better.", **study}
-    return page.figures(*map(_panels, [first, *study.get("more", ())]))
+    drawn = [_panels(first), *_frontier(study), *map(_panels, study.get("more", ()))]
+    return page.figures(*drawn)
+
+
+def _frontier(study: Mapping[str, Any]) -> list[str]:
+    """One figure: what one side gains and the other pays."""
+    if not study.get("frontier"):
+        return []
+    x, y, points = (study["frontier"][key] for key in ("x", "y", "points"))
+    alt = f"{x}; {y}: " + "; ".join(
+        f"{name} {with_ends(p['x'])}; {with_ends(p['y'])}" for name, p in points.items()
+    )
+    caption = f"Win rates. {x}: further right is better; {y[0].lower()}{y[1:]}: further up."
+    return [page.figure(frontier_figure(points, x, y), "The frontier.", caption, alt)]
 
 
 def _panels(shown: Mapping[str, Any]) -> str:

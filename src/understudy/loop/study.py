@@ -27,16 +27,24 @@ from understudy.loop.demo_plan import add_rl, build_until_rl
 from understudy.loop.plan import Plan
 from understudy.loop.recipe import Recipe
 from understudy.loop.study_generalisation import add_generalisation_study
+from understudy.loop.study_groups import add_groups_study
 from understudy.loop.study_hallucination import add_hallucination_study
 from understudy.loop.study_harm import add_harm_study
 from understudy.loop.study_labelers import add_labelers_study
 from understudy.loop.study_overoptimisation import add_overoptimisation_study
 
 Study = Literal[
-    "methods", "labelers", "overoptimisation", "generalisation", "hallucination", "harm"
+    "methods",
+    "labelers",
+    "groups",
+    "overoptimisation",
+    "generalisation",
+    "hallucination",
+    "harm",
 ]
 ADD = {
     "labelers": add_labelers_study,
+    "groups": add_groups_study,
     "overoptimisation": add_overoptimisation_study,
     "generalisation": add_generalisation_study,
     "hallucination": add_hallucination_study,

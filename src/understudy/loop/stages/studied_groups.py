@@ -1,0 +1,227 @@
+"""Stages of the study of a group with other preferences.
+
+Legend: P prompts, N samples of each prompt.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from understudy.evaluation.bestofn import best_of_n_wins
+from understudy.evaluation.compare import by_prompt
+from understudy.evaluation.report import write_report
+from understudy.evaluation.statistics import post_stratified, win_rate
+from understudy.labeling.collect import collect_rankings
+from understudy.loop.stage_call import StageCall
+from understudy.loop.stages.results import processor
+from understudy.models.scalar import load_scalar, score_texts
+from understudy.prompts.concern import groups_of
+from understudy.records import Judge, Prompt, Ranking, Response, read_records, write_records
+from understudy.reward.check import reward_check
+from understudy.reward.check_config import RewardCheckConfig
+from understudy.training.origin import code_version
+from understudy.world.groups import (
+    EVERY,
+    GROUP,
+    OTHERS,
+    RULES,
+    TEAM_SIZE,
+    TeaserJudge,
+    concerns,
+    make_team,
+    told,
+)
+from understudy.world.world import World
+
+CAVEATS = (
+    "One run per arm with one seed: the intervals cover other prompts and users, not training "
+    "noise and not another draw of labelers.",
+    "The group wants the opposite in one respect, on prompts that a rule recognises without error; "
+    "people's groups overlap, and whom a prompt concerns is itself disputed.",
+    "Weights act within a batch: in the demo's batches of four, a weight of 16 counts less than 16 "
+    "copies would.",
+    "What follows from a reward model is measured by best-of-n, not by RL.",
+)
+
+
+def prompts(call: StageCall) -> None:
+    """prompts.jsonl: new prompts that concern the group."""
+    rude = World(call.config["seed"]).rude_prompts(call.config["number"])
+    own = [prompt for prompt in tagged(rude) if concerns(prompt)]
+    write_records(call.out / "prompts.jsonl", own)
+
+
+def tagged(rows: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts with the tag `group`, by the rule."""
+    return [
+        row if group is None else replace(row, tags={**row.tags, "group": group})
+        for row, group in zip(rows, groups_of(rows, RULES), strict=True)
+    ]
+
+
+def rank(call: StageCall) -> None:
+    """Rankings as each arm reads them, weights, and the team; valid.jsonl: everybody ranks the
+    prompts that concern the group, and one labeler each of the others."""
+    config, world = call.config, World(call.config["seed"])
+    team, seed = make_team(config["seed"], world.judge), config["seed"]
+    responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
+    train, valid = (tagged(read_records(call.path(n), Prompt)) for n in ("prompts", "valid"))
+    rankings = collect_rankings(team, train, responses, 0.0, seed)
+    others = [prompt for prompt in valid if not concerns(prompt)]
+    measured = collect_rankings(team, others, responses, 0.0, seed)
+    own = [prompt for prompt in valid if concerns(prompt)]
+    measured += collect_rankings(team, own, responses, 1.0, seed, labels_per_overlap=len(team))
+    members = {one.info.id for one in team if one.info.group == GROUP}
+    tables: dict[str, Sequence[Ranking]] = {
+        "equal": rankings,
+        "only": [r for r in rankings if r.group != GROUP or r.labeler_id in members],
+        "told": told_of(rankings, members),
+        "valid": measured,
+        "valid-told": told_of(measured, members),
+    }
+    for name, rows in tables.items():
+        write_records(call.out / f"{name}.jsonl", rows)
+    write_records(call.out / "labelers.jsonl", [one.info for one in team])
+    for arm, weight in config["weights"].items():
+        weights = {GROUP: dict.fromkeys(sorted(members), weight)}
+        (call.out / f"{arm}.json").write_text(json.dumps(weights))
+    share = sum(concerns(prompt) for prompt in train) / len(train)
+    (call.out / "share.json").write_text(json.dumps(share))
+
+
+def told_of(rankings: Sequence[Ranking], members: set[str]) -> list[Ranking]:
+    """The rankings with the group's name before members' prompts that concern it."""
+    return [
+        replace(r, prompt=told(r.prompt)) if r.group == GROUP and r.labeler_id in members else r
+        for r in rankings
+    ]
+
+
+def measure(call: StageCall) -> None:
+    """measured.json: accuracy by group, and for n up to the largest the win rates of best-of-n over
+    one sample: the group's and the others' on its prompts, and everybody's on all."""
+    world, largest = World(call.config["seed"]), call.config["best_of"]
+    check = call.out / "check.json"
+    check.unlink(missing_ok=True)
+    reward_check(
+        RewardCheckConfig(
+            model=call.path("reward_model"),
+            data=call.path("valid"),
+            labelers=call.path("labelers"),
+            out=check,
+        )
+    )
+    own = tagged(read_records(call.path("own"), Prompt))
+    rest = [p for p in tagged(read_records(call.path("prompts"), Prompt)) if not concerns(p)]
+    pool = Pool(call, own, call.paths("own_answers"))
+    elsewhere = Pool(call, rest, call.paths("answers"))
+    asked = pool.scores(told_too=call.config["told"])
+    judged = {GROUP: pool.gold(TeaserJudge(world.facts)), OTHERS: pool.gold(world.judge)}
+    scores = {GROUP: asked, OTHERS: pool.scores() if call.config["told"] else asked}
+    far = elsewhere.scores(), elsewhere.gold(world.judge)
+    # Everybody: of the prompts that concern the group, one in EVERY is a member's.
+    share = json.loads(call.path("share").read_text())
+    shares = {GROUP: share / EVERY, OTHERS: share * (1 - 1 / EVERY), "elsewhere": 1 - share}
+    curve = {}
+    for n in (n for n in (2, 4, 8, 16) if n <= largest):
+        won = {side: best_of_n_wins(scores[side], judged[side], n) for side in (GROUP, OTHERS)}
+        rates = {side: win_rate(won[side], pool.ids, pool.users).to_json() for side in won}
+        won["elsewhere"] = best_of_n_wins(*far, n)
+        users = [*pool.users, *pool.users, *elsewhere.users]
+        strata = [side for side in shares for _ in won[side]]
+        outcomes = np.concatenate([won[side] for side in shares])
+        everybody = post_stratified(outcomes, strata, shares, None, users)
+        curve[str(n)] = {**rates, "everybody": everybody.to_json()}
+    accuracy = json.loads(check.read_text())["accuracy_by_group"]
+    table = {"accuracy_by_group": accuracy, "curve": curve}
+    (call.out / "measured.json").write_text(json.dumps(table, indent=1))
+
+
+class Pool:
+    """Samples of some prompts, as many of each."""
+
+    def __init__(self, call: StageCall, asked: Sequence[Prompt], paths: Sequence[Any]) -> None:
+        rows = [r for path in paths for r in read_records(path, Response)]
+        self.reward_model = call.path("reward_model")
+        drawn, by_id = by_prompt(rows), {prompt.id: prompt for prompt in asked}
+        self.ids = [name for name in drawn if name in by_id]
+        self.users = [by_id[name].user_id for name in self.ids]
+        self.rows = [drawn[name] for name in self.ids]
+
+    def scores(self, told_too: bool = False) -> Any:
+        """The reward model's scores_PN, perhaps told that the response is for the group."""
+        model, tokenizer = load_scalar(self.reward_model)
+        flat = [r for row in self.rows for r in row]
+        read = [told(r.prompt) if told_too else r.prompt for r in flat]
+        values = score_texts(model, tokenizer, read, [r.response for r in flat])
+        return np.array(values).reshape(len(self.rows), -1)
+
+    def gold(self, judge: Judge) -> Any:
+        """gold_PN by a judge."""
+        return np.array(
+            [[judge.score(r.prompt, r.response).total for r in row] for row in self.rows]
+        )
+
+
+def report(call: StageCall) -> None:
+    """results.json and report.html."""
+    arms: Mapping[str, str] = call.config["arms"]
+    found = {arm: json.loads(call.path(f"arm_{arm}").read_text()) for arm in arms}
+    largest = max(found["equal"]["curve"], key=int)
+    sides = {
+        "The group, on its prompts": GROUP,
+        "Others, on the same prompts": OTHERS,
+        "Everybody, on all prompts": "everybody",
+    }
+    at = {arm: found[arm]["curve"][largest] for arm in arms}
+    panels = {title: {arms[a]: at[a][key] for a in arms} for title, key in sides.items()}
+    results = {
+        "title": "Whose preference?",
+        "lead": f"{TEAM_SIZE // EVERY} of {TEAM_SIZE} labelers, and a quarter of the users, are of "
+        "a group that wants the opposite of what others want, in one respect, on the prompts that "
+        "concern it. Reward models on the same rankings, in which its members count more on these "
+        f"prompts: how often the best of {largest} responses by their score beats one sample, by "
+        "the group's judge and by the others'. Bars are 95% intervals over prompts and users.",
+        "study": {
+            "name": "groups",
+            "panels": panels,
+            "frontier": {
+                "x": "The group, on its prompts",
+                "y": "Others, on the same prompts",
+                "points": {arms[a]: {"x": at[a][GROUP], "y": at[a][OTHERS]} for a in arms},
+            },
+            "more": [
+                {
+                    "title": "The reward models.",
+                    "caption": "Share of pairs ordered as the labelers of each group do, by "
+                    "whether the prompt concerns the group. Fewer than five labelers are never "
+                    "shown.",
+                    "panels": accuracy_panels(found, arms),
+                }
+            ],
+            "curves": {arm: found[arm]["curve"] for arm in arms},
+        },
+        "caveats": list(CAVEATS),
+        "processor": processor(),
+        "seed": call.config["seed"],
+        "code_version": code_version(),
+    }
+    (call.out / "results.json").write_text(json.dumps(results, indent=1))
+    write_report(results, call.out / "report.html")
+
+
+def accuracy_panels(
+    found: Mapping[str, Mapping[str, Any]], arms: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """A panel per group of labelers and kind of prompt that may be shown."""
+    panels: dict[str, dict[str, Any]] = {}
+    for arm, label in arms.items():
+        for cell in found[arm]["accuracy_by_group"]:
+            kind = "the group's" if cell["prompts"] == GROUP else "other"
+            if cell["accuracy"] is not None:
+                title = f"{cell['labelers'].capitalize()} on {kind} prompts"
+                panels.setdefault(title, {})[label] = cell["accuracy"]
+    return panels
