@@ -182,7 +182,10 @@ class Site:
 
 def make_site(folder: Path, *options: str) -> Site:
     """A new project with a server that has not been started."""
-    return _site(make_project("sqlite", folder / "project"), *options)
+    project = make_project("sqlite", folder / "project")
+    with (project.folder / "project.toml").open("a") as file:
+        file.write('groups = ["nurses", "parents"]\n')
+    return _site(project, *options)
 
 
 def site_of(folder: Path) -> Site:

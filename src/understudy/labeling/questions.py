@@ -1,6 +1,6 @@
 """The questions about a response (Table 3) and about a prompt (Table 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from understudy.records import FLAGS
 
@@ -59,23 +59,28 @@ SKIP_REASONS: Mapping[str, str] = {
 }
 
 
-def questions() -> dict[str, object]:
-    """All questions, in order, for a page."""
+def questions(groups: Sequence[str] = ()) -> dict[str, object]:
+    """All questions, in order, for a page; `groups` are those that a prompt may concern."""
     return {
         "flags": [{"name": name, "question": text} for name, text in FLAG_QUESTIONS.items()],
         "tags": [{"name": name, "question": text} for name, text in TAG_QUESTIONS.items()],
+        "groups": list(groups),
         "use_cases": [{"name": name, "title": text} for name, text in USE_CASES.items()],
         "skip_reasons": [{"name": name, "title": text} for name, text in SKIP_REASONS.items()],
     }
 
 
-def checked_tags(tags: Mapping[str, object]) -> dict[str, object]:
+def checked_tags(tags: Mapping[str, object], groups: Sequence[str]) -> dict[str, object]:
     """The answered tags; ValueError for an unknown tag or value."""
     answered = {name: value for name, value in tags.items() if value is not None}
     for name, value in answered.items():
         if name == "use_case":
             if value not in USE_CASES:
                 raise ValueError(f"use_case is {value!r}; it must be one of {', '.join(USE_CASES)}")
+        elif name == "group":
+            if value not in groups:
+                known = ", ".join(groups) or "none; see groups in project.toml"
+                raise ValueError(f"there is no group {value!r}; groups: {known}")
         elif name not in TAG_QUESTIONS:
             raise ValueError(f"there is no tag {name!r}; tags: {', '.join(TAG_QUESTIONS)}")
         elif not isinstance(value, bool):

@@ -237,7 +237,7 @@ class _Sample:
             sent = self._ranking(name, prompt, row, shared)
         role = TEAM[name][0] if name in TEAM else "training"
         said = {**row, "rubric": self._version(), "rubric_begun": row["rubric"]}
-        answer = read_answer(said, sent, texts, role, Length())
+        answer = read_answer(said, sent, texts, role, Length(), groups=())
         submit(self.store, assignment_id, self.ids[name], answer, at=at, more=wants_more)
 
     def _ranking(

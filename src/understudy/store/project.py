@@ -37,6 +37,8 @@ class Project:
     """Secret key of the hash that splits users (see docs/prompts.md)."""
     retention_days: int | None = None
     """How many days prompts are kept; None for forever."""
+    groups: tuple[str, ...] = ()
+    """Groups of people of whom labelers may say that a prompt concerns them."""
 
     @property
     def log(self) -> Path:
@@ -139,7 +141,7 @@ def open_project(folder: Path) -> Project:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     names = ("store", "split_key")
-    _check_names(path, table, required=names, optional=("privacy",))
+    _check_names(path, table, required=names, optional=("privacy", "groups"))
     for name in names:
         if not isinstance(table[name], str) or not table[name]:
             raise ValueError(f"{path}: {name} is {table[name]!r}; it must be text")
@@ -150,7 +152,10 @@ def open_project(folder: Path) -> Project:
     days = privacy.get("retention_days")
     if days is not None:
         check_days(f"{path}: [privacy] retention_days", days)
-    return Project(folder=folder, retention_days=days, **table)
+    groups = table.pop("groups", [])
+    if not isinstance(groups, list) or not all(isinstance(g, str) and g.strip() for g in groups):
+        raise ValueError(f"{path}: groups is {groups!r}; it must be a list of names")
+    return Project(folder=folder, retention_days=days, groups=tuple(groups), **table)
 
 
 def check_days(name: str, days: Any) -> None:

@@ -1,7 +1,7 @@
 """Turns what a browser sends into records, checking every submission before it is stored."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -69,11 +69,12 @@ def read_answer(
     texts: Mapping[str, str],
     role: str | None,
     length: Length,
+    groups: Sequence[str],
 ) -> Answer:
     """The records of a submission (`row` is one of `queue.view`); ValueError says what is wrong.
 
     The labels name the row's `rubric` and `rubric_begun`; `texts` has the text of each response
-    shown, by id.
+    shown, by id; `groups` are the project's.
     """
     if sent.outcome not in OUTCOMES[row["kind"]]:
         raise ValueError(
@@ -84,7 +85,7 @@ def read_answer(
         "id": sent.id,
         "body": sent.model_dump(exclude_unset=True, mode="json"),
         "outcome": sent.outcome,
-        "tags": checked_tags(sent.tags),
+        "tags": checked_tags(sent.tags, groups),
         "note": sent.note,
         "seconds": sent.seconds,
         "ui": sent.ui,

@@ -38,7 +38,6 @@ NOTHING = {
     "active": "There is nothing for you to do now: all items are done or with somebody else.",
     "mine": "Only prompts that you wrote or answered yourself are left; others rank those.",
 }
-QUESTIONS = questions()
 Kind = Literal["demonstrate", "rank", "write"]
 
 
@@ -153,7 +152,8 @@ def send(call: Call) -> Json:
     try:
         if sent.revises is not None:
             row["rubric_begun"] = app.rubric(sent.begun)["version"] if sent.begun else now
-        answer = read_answer(row, sent, texts, call.me.role, app.length)
+        groups = app.project.groups
+        answer = read_answer(row, sent, texts, call.me.role, app.length, groups)
         if row["stage"] == "practice":
             answer = _with_feedback(app, row, answer)
         return submit(app.store, assignment_id, call.me.id, answer, at=app.now(), more=wants_more)
@@ -278,7 +278,7 @@ def _shown(
             app.store, {name: texts[of] for name, of in page_names(row).items()}
         ),
         "brief": _brief(row),
-        "questions": QUESTIONS,
+        "questions": questions(app.project.groups),
         "limit": {"count": app.length.limit, "unit": app.length.unit},
         "draft": draft,
         "submitted": submitted,

@@ -5,9 +5,11 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
-from tests.labelers import Browser, Site, demonstrated, fill, queue, ranked
+from tests.labelers import Browser, Site, demonstrated, fill, queue, ranked, site
+from tests.stores import make_project
 
 from understudy.records import FLAGS, Demonstration, Message, Prompt, Ranking, Rating, Response
+from understudy.store import open_project
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import (
     assignments,
@@ -144,6 +146,7 @@ def wrong_answers() -> dict:
         "no question 'funny'": whole
         | {"ratings": good | {"a1": {"likert": 3, "flags": {"funny": True}}}},
         "there is no tag 'nice'": whole | {"tags": {"nice": True}},
+        "there is no group 'nurses'; groups: none": whole | {"tags": {"group": "nurses"}},
         "use_case is 'cooking'": whole | {"tags": {"use_case": "cooking"}},
         "tag sensitive is 'yes'": whole | {"tags": {"sensitive": "yes"}},
         "the outcome is 'demonstrated'": {"outcome": "demonstrated", "text": "x"},
@@ -164,6 +167,32 @@ def test_an_answer_that_cannot_be_is_refused_and_nothing_is_lost(small: Site) ->
     assert not rows(small, submissions)
     shown = ann.get(path(item)).json()["assignment"]
     assert (shown["state"], shown["draft"]["body"]) == ("leased", {"note": "half"})
+
+
+def test_a_labeler_names_the_group_that_a_prompt_concerns(tmp_path) -> None:
+    """One of project.toml's; rankings are exported with it."""
+    project = make_project("sqlite", tmp_path / "project")
+    with (project.folder / "project.toml").open("a") as file:
+        file.write('groups = ["nurses", "parents"]\n')
+    with site(open_project(project.folder)) as pages:
+        fill(pages.store, 1)
+        ann = pages.person(role="training")
+        item = ann.next()
+        assert item["questions"]["groups"] == ["nurses", "parents"]
+        refused = ann.submit(item, ranked(item, tags={"group": "doctors"}))
+        assert "no group 'doctors'; groups: nurses, parents" in refused.json()["error"]["message"]
+        assert ann.submit(item, ranked(item, tags={"group": "nurses"})).status_code == 200
+        (ranking,) = (one for one in pages.store.labels() if isinstance(one, Ranking))
+        assert ranking.group == "nurses"
+
+
+@pytest.mark.parametrize("groups", ['"nurses"', "[3]", '[" "]'])
+def test_groups_of_a_project_that_are_no_names(tmp_path, groups) -> None:
+    project = make_project("sqlite", tmp_path / "project")
+    with (project.folder / "project.toml").open("a") as file:
+        file.write(f"groups = {groups}\n")
+    with pytest.raises(ValueError, match="it must be a list of names"):
+        open_project(project.folder)
 
 
 # Sent twice, late, from two windows

@@ -12,15 +12,12 @@ function tagsPanel(questions, change) {
     const { [name]: _, ...rest } = tags;
     change(value === null ? rest : { ...rest, [name]: value });
   };
-  const select = h(
-    "select",
-    {
-      id: newId("use-case"),
-      on: { change: (event) => answer("use_case", event.target.value || null) },
-    },
-    h("option", { value: "" }, "not answered"),
-    questions.use_cases.map(({ name, title }) => h("option", { value: name }, title)),
-  );
+  const useCases = questions.use_cases.map(({ name, title }) => [name, title]);
+  const groups = questions.groups.map((name) => [name, name]);
+  const choices = [
+    choice("use_case", "Use case", useCases, answer),
+    ...(groups.length ? [choice("group", "Group that it concerns most", groups, answer)] : []),
+  ];
   const rows = questions.tags.map(({ name, question }) => tagRow(name, question, answer));
   const restNo = h(
     "button",
@@ -43,20 +40,34 @@ function tagsPanel(questions, change) {
     "details",
     { class: "tags card" },
     h("summary", {}, h("span", {}, "About the prompt "), count),
-    h("div", { class: "field" }, h("label", { for: select.id }, "Use case"), select),
+    choices.map((one) => one.node),
     rows.map((row) => row.node),
     restNo,
   );
 
   function sync(next) {
     tags = next ?? {};
-    select.value = tags.use_case ?? "";
-    for (const row of rows) row.sync(tags[row.name]);
-    const answered =
-      questions.tags.filter((tag) => tag.name in tags).length + (tags.use_case ? 1 : 0);
-    count.textContent = `${answered} of ${questions.tags.length + 1} answered`;
+    const asked = [...choices, ...rows];
+    for (const one of asked) one.sync(tags[one.name]);
+    const answered = asked.filter((one) => one.name in tags).length;
+    count.textContent = `${answered} of ${asked.length} answered`;
   }
   return { node, sync };
+}
+
+/** A question with several answers, [value, title] each. */
+function choice(name, title, options, answer) {
+  const select = h(
+    "select",
+    { id: newId(name), on: { change: (event) => answer(name, event.target.value || null) } },
+    h("option", { value: "" }, "not answered"),
+    options.map(([value, text]) => h("option", { value }, text)),
+  );
+  const node = h("div", { class: "field" }, h("label", { for: select.id }, title), select);
+  const sync = (value) => {
+    select.value = value ?? "";
+  };
+  return { name, node, sync };
 }
 
 function tagRow(name, question, answer) {
