@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from understudy.cli import main
 from understudy.evaluation.sections import study_section
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
@@ -185,3 +186,20 @@ def test_the_report_draws_the_frontier():
     assert "The frontier." in html
     assert "Members only 70% (65 to 75)" in html
     assert "The frontier." not in study_section({"study": {**study, "frontier": None}})
+
+
+@pytest.mark.slow
+def test_the_whole_study_on_the_smallest_recipe(tmp_path):
+    """Every part works together; the figures of so few prompts mean nothing."""
+    assert main(["demo", "--quick", "--study", "groups", "--out", str(tmp_path / "demo")]) == 0
+    study = json.loads((tmp_path / "demo/study_groups/results.json").read_text())["study"]
+    labels = list(ARMS.values())
+    assert [list(panel) for panel in study["panels"].values()] == [labels] * 3
+    assert list(study["frontier"]["points"]) == labels
+    for curve in study["curves"].values():
+        for point in curve.values():
+            for side in (GROUP, OTHERS, "everybody"):
+                assert point[side]["low"] <= point[side]["rate"] <= point[side]["high"]
+    accuracies = study["more"][0]["panels"]
+    assert {"Teasers on other prompts", "Others on other prompts"} <= set(accuracies)
+    assert "The frontier." in (tmp_path / "demo/study_groups/report.html").read_text()
