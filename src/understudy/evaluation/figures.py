@@ -168,26 +168,30 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
 
 
 @matplotlib.rc_context(_STYLE)
-def frontier_figure(points: Mapping[str, Mapping[str, Point]], x: str, y: str) -> str:
-    """Variants by two win rates, each with both intervals, joined in their order: what one side
+def frontier_figure(
+    points: Mapping[str, Mapping[str, Point]], path: Sequence[str], x: str, y: str
+) -> str:
+    """Variants by two win rates, each with both intervals, those of `path` joined: what one side
     gains and the other pays. Dashed: no preference."""
     figure, axes = _figure(3.4)
     colours = colours_of(points)
-    places = [(value_of(p["x"]) or 0.0, value_of(p["y"]) or 0.0) for p in points.values()]
-    axes.plot(*zip(*places, strict=True), color=GRID, linewidth=1.2, zorder=0)
-    for (name, point), (at_x, at_y) in zip(points.items(), places, strict=True):
+    places = {n: (value_of(p["x"]) or 0.0, value_of(p["y"]) or 0.0) for n, p in points.items()}
+    marker = dict(zip(points, cycle("oDs^vP"), strict=False))
+    axes.plot(*zip(*(places[n] for n in path), strict=True), color=GRID, linewidth=1.2, zorder=0)
+    for name, point in points.items():
+        at_x, at_y = places[name]
         for key, line in (("x", [at_y, at_y]), ("y", [at_x, at_x])):
             if (ends := ends_of(point[key])) is not None:
                 both = (ends, line) if key == "x" else (line, ends)
                 axes.plot(*both, color=colours[name], linewidth=1.3)
-        axes.plot([at_x], [at_y], color=colours[name], marker="o", markersize=5.5)
+        axes.plot([at_x], [at_y], color=colours[name], marker=marker[name], markersize=5.5)
     axes.axvline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
     axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
     for axis, title in ((axes.xaxis, x), (axes.yaxis, y)):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_label_text(title)
         axis.grid(True)
-    _legend(figure, {name: (colour, "o") for name, colour in colours.items()}, "")
+    _legend(figure, {name: (colour, marker[name]) for name, colour in colours.items()}, "")
     return _svg(figure)
 
 

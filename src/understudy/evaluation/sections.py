@@ -269,12 +269,12 @@ def _frontier(study: Mapping[str, Any]) -> list[str]:
     """One figure: what one side gains and the other pays."""
     if not study.get("frontier"):
         return []
-    x, y, points = (study["frontier"][key] for key in ("x", "y", "points"))
+    x, y, points, path = (study["frontier"][key] for key in ("x", "y", "points", "path"))
     alt = f"{x}; {y}: " + "; ".join(
         f"{name} {with_ends(p['x'])}; {with_ends(p['y'])}" for name, p in points.items()
     )
     caption = f"Win rates. {x}: further right is better; {y[0].lower()}{y[1:]}: further up."
-    return [page.figure(frontier_figure(points, x, y), "The frontier.", caption, alt)]
+    return [page.figure(frontier_figure(points, path, x, y), "The frontier.", caption, alt)]
 
 
 def _panels(shown: Mapping[str, Any]) -> str:

@@ -180,7 +180,7 @@ def test_the_report_draws_the_frontier():
         "Unweighted": {"x": rate(0.4), "y": rate(0.66)},
         "Members only": {"x": rate(0.7), "y": rate(0.3)},
     }
-    frontier = {"x": "The group", "y": "Others", "points": points}
+    frontier = {"x": "The group", "y": "Others", "points": points, "path": list(points)}
     study = {"panels": {"The group": {"Unweighted": rate(0.4)}}, "frontier": frontier}
     html = study_section({"study": study})
     assert "The frontier." in html
