@@ -205,7 +205,8 @@ def _ranking_counts(rankings: Sequence[Ranking]) -> list[str]:
 def _feedback_counts(feedback: Sequence[Feedback]) -> str:
     desirable = sum(f.desirable for f in feedback)
     return (
-        f"{len(feedback):,} feedback records for KTO by {_people(f.labeler_id for f in feedback)}: "
+        f"{many(len(feedback), 'feedback record')} for KTO by "
+        f"{_people(f.labeler_id for f in feedback)}: "
         f"{desirable:,} desirable, {len(feedback) - desirable:,} undesirable; SFT learns the "
         "desirable ones from the same file"
     )
@@ -363,7 +364,7 @@ def _check_prompts(limits: Limits, lengths: Sequence[int], places: Sequence[str]
     print("    " + length_line("prompts", lengths, "tokens"))
     most = limits.config.max_prompt_tokens
     long = [place for place, n in zip(places, lengths, strict=True) if n > most]
-    text = f"rows are LEFT OUT: their prompt is longer than max_prompt_tokens={most}"
+    text = f"rows are LEFT OUT: prompt longer than max_prompt_tokens={most}"
     return [line(long, text)] if long else []
 
 
@@ -385,7 +386,7 @@ def _check_responses(
     if cut := [place for place, n, total in kept if total > limits.room(n)]:
         text = (
             f"responses are CUT at max_response_tokens={limits.config.max_response_tokens} or the "
-            "context's end; they lose their EOS, so the model does not learn to end there"
+            "context's end, without EOS, so the model does not learn to end there"
         )
         problems.append(line(cut, text))
         if len(cut) == len(kept):

@@ -35,8 +35,27 @@ def problems_of(placed: Placed) -> list[str]:
     return lines + _control_characters(placed)
 
 
+_SINGULAR = {
+    "s are exact duplicates": " is an exact duplicate",
+    "s are ": " is ",
+    "s have ": " has ",
+    "s prefer ": " prefers ",
+    "s contradict ": " contradicts ",
+    "s repeat ": " repeats ",
+    "s fill ": " fills ",
+}
+"""How a problem's text begins when one row has it."""
+
+
 def line(places: Sequence[str], text: str) -> str:
-    """ "3 rankings have a blank response (first: line 7)"."""
+    """The problem, with the number of rows and the place of the first.
+
+    >>> line(["line 7"], "rankings have a blank response")
+    '1 ranking has a blank response (first: line 7)'
+    """
+    if len(places) == 1:
+        for plural, singular in _SINGULAR.items():
+            text = text.replace(plural, singular, 1)
     return f"{len(places):,} {text} (first: {places[0]})"
 
 

@@ -46,7 +46,10 @@ class Shelf(Sequence[T]):
     """
 
     def __init__(self, rows: Iterable[T] = ()) -> None:
-        file = tempfile.TemporaryFile(buffering=1 << 16, dir=shelf_folder())  # noqa: SIM115
+        try:
+            file = tempfile.TemporaryFile(buffering=1 << 16, dir=shelf_folder())  # noqa: SIM115
+        except OSError as error:
+            raise _no_room(error) from None
         self._file = file  # closed with this object
         weakref.finalize(self, self._file.close)
         self._ends = array("q", [0])
@@ -93,7 +96,5 @@ class Shelf(Sequence[T]):
 
 
 def _no_room(error: OSError) -> OSError:
-    advice = (
-        f"{error.strerror}; data is kept there while it is used: let TMPDIR name another folder"
-    )
+    advice = f"{error.strerror}; data is kept there while it is used: let TMPDIR name another"
     return OSError(error.errno, advice, shelf_folder())

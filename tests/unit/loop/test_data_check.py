@@ -78,7 +78,7 @@ def test_feedback_is_counted_by_kind_and_only_its_last_response_is_learned(model
     path = write(tmp_path / "f.jsonl", turns | {"label": False})
     check_data(DataCheckConfig(data=path, model=model))
     out = capsys.readouterr().out
-    assert "1 feedback records for KTO by 1 labeler: 0 desirable, 1 undesirable" in out
+    assert "1 feedback record for KTO by 1 labeler: 0 desirable, 1 undesirable" in out
     assert "PROBLEM no response is desirable: KTO needs both kinds" in out
     assert "(undesirable):" in out
     assert out.count("[[") == 1
@@ -122,8 +122,10 @@ def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
     tokenizer = load_tokenizer(model)
     records = [Demonstration.from_json(row) for row in rows]
     encoded = encode_demonstrations(tokenizer, records, **limits, context=40, where="")
-    assert f"PROBLEM {encoded.num_cut} responses are CUT at max_response_tokens=16" in out
-    assert f"PROBLEM {encoded.num_dropped} rows are LEFT OUT" in out
+    assert encoded.num_cut == 1
+    assert "PROBLEM 1 response is CUT at max_response_tokens=16" in out
+    assert encoded.num_dropped == 1
+    assert "PROBLEM 1 row is LEFT OUT" in out
     assert "(first: line 2)" in out
     assert "(first: line 3)" in out
     assert "no response ends" not in out
@@ -188,7 +190,7 @@ def test_prompts_of_the_validation_set_are_found_in_the_training_set(tmp_path, c
     valid = write(tmp_path / "v.jsonl", {"prompt": turns, "response": "other"})
     arguments = ["data", "check", str(train), "--valid-data", str(valid), "--strict"]
     assert main(arguments) == 1
-    assert "1 rows have a prompt that is in" in capsys.readouterr().out
+    assert "1 row has a prompt that is in" in capsys.readouterr().out
     write(valid, {"prompt": "a dog", "response": "other"})
     assert main(arguments) == 0
 
@@ -201,4 +203,4 @@ def test_no_terminal_is_moved_by_what_a_file_says(model, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
     assert r"\x1b[2J" in captured.out
-    assert "1 rows have control characters (first: line 1)" in captured.out
+    assert "1 row has control characters (first: line 1)" in captured.out

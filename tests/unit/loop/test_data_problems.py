@@ -29,30 +29,30 @@ def placed(*records):
 
 
 CASES = {
-    "rankings prefer a response to one with the same text (first: line 2)": [
+    "ranking prefers a response to one with the same text (first: line 2)": [
         pair("x", "a", "b"),
         pair("x", "c", "c "),
     ],
-    "rankings contradict an earlier one by the same labeler (first: line 3)": [
+    "ranking contradicts an earlier one by the same labeler (first: line 3)": [
         pair("x", "a", "b"),
         pair("y", "b", "a"),
         pair("x", "b", "a"),
     ],
-    "rankings have a blank response (first: line 1)": [pair("x", "", "b"), pair("y", "a", "b")],
-    "rankings repeat an earlier one exactly (first: line 2)": [pair("x", "a", "b")] * 2,
-    "demonstrations are exact duplicates (first: line 2)": [demo("x", "a"), demo("x", "a ")],
-    "feedback records have a blank response (first: line 2)": [
+    "ranking has a blank response (first: line 1)": [pair("x", "", "b"), pair("y", "a", "b")],
+    "ranking repeats an earlier one exactly (first: line 2)": [pair("x", "a", "b")] * 2,
+    "demonstration is an exact duplicate (first: line 2)": [demo("x", "a"), demo("x", "a ")],
+    "feedback record has a blank response (first: line 2)": [
         thumb("x", "a", True),
         thumb("x", " ", False),
     ],
-    "feedback records repeat an earlier one exactly (first: line 2)": [thumb("x", "a", True)] * 2,
-    "feedback records contradict an earlier one of the same response (first: line 3)": [
+    "feedback record repeats an earlier one exactly (first: line 2)": [thumb("x", "a", True)] * 2,
+    "feedback record contradicts an earlier one of the same response (first: line 3)": [
         thumb("x", "a", True),
         thumb("y", "a", False),
         thumb("x", "a ", False),
     ],
-    "prompts are exact duplicates (first: line 3)": [ask("x"), ask("y"), ask("x")],
-    "rows have control characters (first: line 2)": [
+    "prompt is an exact duplicate (first: line 3)": [ask("x"), ask("y"), ask("x")],
+    "row has control characters (first: line 2)": [
         demo("x", "a\n\tb\r\n"),
         demo("y", "a\x1b[2J"),
     ],

@@ -32,7 +32,7 @@ def test_the_file_is_where_tmpdir_says_and_has_no_name(tmp_path, monkeypatch):
     assert shelf[0] == "a"
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
-    with pytest.raises(FileNotFoundError, match="none"):
+    with pytest.raises(FileNotFoundError, match=r"let TMPDIR name another.*none"):
         Shelf()
 
 
@@ -42,7 +42,7 @@ def test_a_full_disk_is_said_with_the_way_out(tmp_path, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match="let TMPDIR name another folder") as error:
+        with pytest.raises(OSError, match="let TMPDIR name another") as error:
             shelf.append("x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
