@@ -13,6 +13,8 @@ from understudy.records.schema import Role
 from understudy.store import open_project
 
 if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
     from understudy.store import Store
 
 
@@ -110,54 +112,53 @@ class DecideConfig:
 
 def decide_labeler(config: DecideConfig) -> str:
     """Decide."""
-    from understudy.store.accounts.people import account_named, decide
+    from understudy.store.accounts.people import decide
 
     store = open_project(config.project).open_store()
-    row = account_named(store, config.name)
-    account_id = _id_of(store, config.name)
-    role = None if config.refuse or row is None else config.role or row["role"]
+    row = _account(store, config.name)
+    role = None if config.refuse else config.role or row["role"]
     if role is None and not config.refuse:
         raise ValueError(f"{config.name} has no role yet; give --role or --refuse")
-    decide(store, account_id, role, by=None, at=stamp(utc_now()), reason=config.reason)
+    decide(store, row["id"], role, by=None, at=stamp(utc_now()), reason=config.reason)
     return f"{config.name} is rejected" if role is None else f"{config.name} may work as {role}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DisableConfig:
-    """Disable an account; its work stays."""
-
+class _OneAccount:
     name: Positional[str]
     """The account's name."""
     project: Path = Path()
     """The project's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DisableConfig(_OneAccount):
+    """Disable an account; its work stays."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnableConfig(_OneAccount):
+    """Enable a disabled account."""
 
 
 def disable_labeler(config: DisableConfig) -> str:
     """Disable."""
-    from understudy.store.accounts.people import set_disabled
-
-    store = open_project(config.project).open_store()
-    set_disabled(store, _id_of(store, config.name), True, by=None, at=stamp(utc_now()))
+    _set_disabled(config, True)
     return f"{config.name} can no longer sign in"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EnableConfig:
-    """Enable a disabled account."""
-
-    name: Positional[str]
-    """The account's name."""
-    project: Path = Path()
-    """The project's folder."""
 
 
 def enable_labeler(config: EnableConfig) -> str:
     """Enable."""
+    _set_disabled(config, False)
+    return f"{config.name} can sign in again"
+
+
+def _set_disabled(config: _OneAccount, disabled: bool) -> None:
     from understudy.store.accounts.people import set_disabled
 
     store = open_project(config.project).open_store()
-    set_disabled(store, _id_of(store, config.name), False, by=None, at=stamp(utc_now()))
-    return f"{config.name} can sign in again"
+    account_id = _account(store, config.name)["id"]
+    set_disabled(store, account_id, disabled, by=None, at=stamp(utc_now()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +183,7 @@ def reset_labeler(config: ResetConfig) -> str:
     now = utc_now()
     token = reset_link(
         store,
-        _id_of(store, config.name),
+        _account(store, config.name)["id"],
         by=None,
         at=stamp(now),
         expires_at=stamp(now + timedelta(days=config.days)),
@@ -190,10 +191,10 @@ def reset_labeler(config: ResetConfig) -> str:
     return f"{config.address.rstrip('/')}/invitation#{token}"
 
 
-def _id_of(store: "Store", name: str) -> str:
+def _account(store: "Store", name: str) -> "RowMapping":
     from understudy.store.accounts.people import account_named
 
     row = account_named(store, name)
     if row is None:
         raise ValueError(f"no account is named {name!r}; see understudy labelers list")
-    return str(row["id"])
+    return row

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from understudy.store.engine import is_sqlite, reading
+from understudy.store.engine import is_sqlite, rows_of
 from understudy.store.labeling_tables import audit_log
 from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
@@ -75,8 +75,7 @@ def verify(store: Store) -> str | None:
 def entries(store: Store, *, after: int = 0, limit: int = PAGE) -> list[RowMapping]:
     """Rows later than number `after`, oldest first."""
     query = select(audit_log).where(audit_log.c.seq > after).order_by(audit_log.c.seq).limit(limit)
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def audit_page(
@@ -88,5 +87,4 @@ def audit_page(
         query = query.where(audit_log.c.seq < before)
     if action:
         query = query.where(audit_log.c.action.startswith(action, autoescape=True))
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)

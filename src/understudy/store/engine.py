@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, RowMapping, Select, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -103,6 +103,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A read-only transaction: one snapshot that blocks nobody."""
     with _plain_errors(engine), engine.connect() as connection, connection.begin():
         yield connection
+
+
+def rows_of(engine: Engine, query: Select[Any]) -> list[RowMapping]:
+    """All rows of a query, read in a transaction of its own."""
+    with reading(engine) as connection:
+        return list(connection.execute(query).mappings())
 
 
 @contextmanager

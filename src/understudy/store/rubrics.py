@@ -6,7 +6,7 @@ from sqlalchemy import RowMapping, func, select
 
 from understudy.store.adding import insert_new
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, acknowledgements
 from understudy.store.repository import Store
 from understudy.store.rows import packed
@@ -70,8 +70,7 @@ def labels_by_rubric(store: Store) -> dict[str, int]:
 def rubric_rows(store: Store) -> list[RowMapping]:
     """Every version of the instructions, newest first."""
     query = select(rubrics).order_by(rubrics.c.created_at.desc(), rubrics.c.version.desc())
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def publish_rubric(

@@ -12,18 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from understudy.trust.gold import Share
-from understudy.trust.pairs import Answers, Measure, Numbering, Places, ratio
+from understudy.trust.pairs import Answers, Measure, Numbering, Places, Said, ratio
 
 
-class Ranked(Protocol):
+class Ranked(Said, Protocol):
     """One labeler's ranking of one prompt's responses."""
 
-    @property
-    def prompt_id(self) -> str: ...
-    @property
-    def labeler_id(self) -> str: ...
-    @property
-    def rubric(self) -> str | None: ...
     @property
     def at(self) -> str: ...
     @property
@@ -54,7 +48,7 @@ class Meeting:
 
 
 @dataclass(slots=True)
-class _Said:
+class _Preferences:
     """All of one labeler's votes on a prompt's responses, from one or more rankings."""
 
     at: str = ""
@@ -67,10 +61,10 @@ def meetings_of(rankings: Iterable[Ranked]) -> list[Meeting]:
 
     A prompt may have been ranked in several rounds; a labeler's latest vote on a pair counts.
     """
-    by_prompt: dict[str, dict[str, _Said]] = {}
+    by_prompt: dict[str, dict[str, _Preferences]] = {}
     for ranking in rankings:
         people = by_prompt.setdefault(ranking.prompt_id, {})
-        said = people.setdefault(ranking.labeler_id, _Said())
+        said = people.setdefault(ranking.labeler_id, _Preferences())
         said.at = max(said.at, ranking.at)
         for first, second in combinations(sorted(ranking.tier_of), 2):
             said.preference[first, second] = ranking.tier_of[second] - ranking.tier_of[first]
@@ -81,7 +75,7 @@ def meetings_of(rankings: Iterable[Ranked]) -> list[Meeting]:
     ]
 
 
-def _meeting(prompt_id: str, one: str, other: str, people: Mapping[str, _Said]) -> Meeting:
+def _meeting(prompt_id: str, one: str, other: str, people: Mapping[str, _Preferences]) -> Meeting:
     mine, theirs = people[one], people[other]
     agreed = disagreed = left_out = 0
     for pair in mine.preference.keys() & theirs.preference.keys():

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from understudy.store.accounts.people import account_in
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, worker_flags
 from understudy.store.repository import Store
 from understudy.store.rows import packed
@@ -35,8 +35,7 @@ def open_flags(store: Store) -> list[RowMapping]:
         .where(worker_flags.c.cleared_at.is_(None))
         .order_by(worker_flags.c.created_at.desc(), worker_flags.c.id)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def clear_flag(store: Store, flag_id: str, *, by: str, at: str, note: str) -> None:

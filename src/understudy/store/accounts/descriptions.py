@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, delete, select
 
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, self_descriptions, topic_coverage
 from understudy.store.repository import Store
 from understudy.store.rows import packed
@@ -20,8 +20,7 @@ def descriptions(store: Store) -> list[RowMapping]:
         accounts, accounts.c.id == self_descriptions.c.account_id
     )
     query = query.where(accounts.c.role.is_not(None), accounts.c.disabled_at.is_(None))
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def coverage(store: Store) -> dict[str, dict[str, bool]]:

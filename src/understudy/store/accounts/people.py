@@ -13,7 +13,7 @@ from understudy.records import LabelerInfo
 from understudy.records.schema import Role
 from understudy.store.adding import add_rows
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, assignments, invitations, sessions
 from understudy.store.repository import Store
 from understudy.store.rows import labeler_row
@@ -293,8 +293,7 @@ def account_rows(store: Store, account_id: str | None = None) -> list[RowMapping
         .where(mine)
         .order_by(accounts.c.name_key)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def _count_of(state: str) -> Any:

@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping, select
 
 from understudy.store.accounts.people import account_in
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import rows_of, writing
 from understudy.store.labeling_tables import accounts, assignments, gold_items, items, trial_answers
 from understudy.store.repository import Store
 from understudy.store.rows import packed
@@ -39,8 +39,7 @@ def trials(store: Store, account_id: str) -> list[RowMapping]:
         )
         .order_by(assignments.c.done_at, assignments.c.id)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def ungraded(store: Store) -> list[RowMapping]:
@@ -63,8 +62,7 @@ def ungraded(store: Store) -> list[RowMapping]:
         )
         .order_by(trial_answers.c.created_at, trial_answers.c.assignment_id)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def grade_trial(store: Store, assignment_id: str, grade: int, *, by: str, at: str) -> None:

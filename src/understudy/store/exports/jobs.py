@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping, select
 
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, export_jobs
 from understudy.store.repository import Store
 from understudy.store.rows import packed
@@ -41,8 +41,7 @@ def jobs(store: Store, limit: int = 50) -> list[RowMapping]:
         .order_by(export_jobs.c.created_at.desc(), export_jobs.c.id)
         .limit(limit)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def job(store: Store, job_id: str) -> RowMapping:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping, delete, func, select
 
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, assignments, gold_items, items, submissions
 from understudy.store.queue.items import locked_item
 from understudy.store.repository import Store
@@ -100,8 +100,7 @@ def gold_list(store: Store) -> list[RowMapping]:
         .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
         .order_by(gold_items.c.created_at.desc(), gold_items.c.item_id)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def could_be_gold(store: Store, limit: int = 100) -> list[RowMapping]:
@@ -132,8 +131,7 @@ def could_be_gold(store: Store, limit: int = 100) -> list[RowMapping]:
         .order_by(assignments.c.done_at.desc(), assignments.c.id)
         .limit(limit)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 EVERYBODY = 1_000_000

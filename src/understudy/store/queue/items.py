@@ -6,7 +6,7 @@ from sqlalchemy import Connection, RowMapping, and_, exists, func, or_, select
 
 from understudy.records.written import WRITER
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import reading, rows_of, writing
 from understudy.store.labeling_tables import accounts, assignments, items
 from understudy.store.queue.leases import PURPOSES
 from understudy.store.repository import Store
@@ -29,8 +29,7 @@ def queue_rows(store: Store) -> list[RowMapping]:
         .group_by(*keys)
         .order_by(*keys)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def set_aside(store: Store, limit: int = 100) -> list[tuple[RowMapping, dict[str, int]]]:
@@ -73,8 +72,7 @@ def live(store: Store, at: str) -> list[RowMapping]:
         .where(assignments.c.state == "leased", assignments.c.expires_at > at)
         .order_by(accounts.c.name)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def set_item_state(store: Store, item_id: str, state: str, *, by: str, at: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, case, func, select, true
 
-from understudy.store.engine import reading
+from understudy.store.engine import reading, rows_of
 from understudy.store.labeling_tables import (
     assignments,
     gold_items,
@@ -85,8 +85,7 @@ def recent_work(store: Store, account_id: str | None = None, last: int = 120) ->
         .where(numbered.c.place <= last)
         .order_by(numbered.c.account_id, numbered.c.done_at, numbered.c.id)
     )
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def _characters() -> Any:
@@ -197,8 +196,7 @@ def history_of(store: Store, account_id: str, before: str | None = None) -> list
     )
     if before is not None:
         query = query.where(assignments.c.done_at < before)
-    with reading(store.engine) as connection:
-        return list(connection.execute(query).mappings())
+    return rows_of(store.engine, query)
 
 
 def count_work(connection: Connection, account_id: str) -> tuple[int, int]:
