@@ -63,7 +63,7 @@ def random_policy(seed: int = 0) -> Policy:
 
 def counting_reward_model(scale: float = 3.0) -> ScalarModel:
     """Scores grow with the share of TARGET in prompt and response."""
-    trunk = LlamaModel(llama_config(num_hidden_layers=1, num_attention_heads=1))
+    trunk = LlamaModel(llama_config(num_hidden_layers=1))
     with torch.no_grad():
         for name, parameter in trunk.named_parameters():
             parameter.fill_(1.0 if "norm" in name else 0.0)

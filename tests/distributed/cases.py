@@ -82,7 +82,14 @@ MANY["grpo-fp32"] = dict(episodes=80, dtype="float32", activation_checkpointing=
 MANY["raft"] = dict(episodes=160, inner_epochs=2)
 MANY["sft-bf16"] = dict(kind="llama", dropout=0.0, dtype="float32", bf16=True)
 """What the slow test runs, for 20 steps or more."""
+TENSOR: dict[str, dict] = {
+    "sft-tensor": dict(kind="llama_tied", dropout=0.2, **TEXT),
+    "reward-tensor": dict(kind="gpt_neox", **TIES),
+    "ppo-tensor": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
+}
+"""The same with layers that two ranks split."""
 SEVERAL = {"ppo-fp64": dict(rollout_ranks=2, cpu_offload=True)}
+SEVERAL |= {name: dict(tensor_parallel=2) for name in TENSOR}
 """Settings that only several ranks get, and that change no result."""
 GROUPS = {
     "rloo": (RLOOConfig, train_rloo),
@@ -156,14 +163,16 @@ def _train(folder: Path, out: Path, name: str, settings: dict) -> Path:
     return train_reward(RewardConfig(demonstrations=demos, **(common | settings)))
 
 
-def main(folder: Path, which: str, replicas: int) -> None:
+def main(folder: Path, which: str, replicas: int, tensor: int = 1) -> None:
     ranks = join_ranks()
-    for name, case in {"few": FEW, "more": MORE, "many": MANY}[which].items():
-        case |= dict(replicas=replicas) | SEVERAL.get(name, {})
+    for name, case in {"few": FEW | TENSOR, "more": MORE, "many": MANY}[which].items():
+        if tensor > 1 and case.get("kind") == "gpt2":
+            continue
+        case = case | dict(replicas=replicas, tensor_parallel=tensor) | SEVERAL.get(name, {})
         train(folder, folder / f"several-{name}", name, case)
     (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(True))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
     leave_ranks()

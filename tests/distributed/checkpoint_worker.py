@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from understudy.models.lora import load_weights, weights_of
 from understudy.models.sharding import compute, shard, whole
+from understudy.ppo.update import update_average
 from understudy.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
@@ -29,20 +30,19 @@ class Trained:
     """A small model with tied embeddings, its optimiser and an average of its weights."""
 
     def __init__(self, ranks: Ranks, seed: int) -> None:
-        # 33 rows of weights do not divide by 2 or 4.
-        self.ranks, self.model = ranks, make_policy("llama_tied", seed, intermediate_size=33).model
+        # 385 rows of embeddings do not divide by 2, half of 50 rows neither.
+        changes = dict(vocab_size=385, intermediate_size=50)
+        self.ranks, self.model = ranks, make_policy("llama_tied", seed, **changes).model
         shard(self.model, ranks.mesh)
         self.optimizer = make_optimizer(self.model, 1e-2)
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()}
 
     def learn(self) -> None:
         """A step on fixed tokens."""
-        ids_BT = torch.arange(24).reshape(2, 12) + 40 * self.ranks.rank
+        ids_BT = torch.arange(24).reshape(2, 12) + 40 * self.ranks.data_rank
         compute(self.model, lambda: self.model(input_ids=ids_BT).logits.pow(2).mean()).backward()
         clip_and_step(self.optimizer, list(self.model.parameters()))
-        current = dict(self.model.named_parameters())
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(current.values()), 0.1)
+        update_average(self.average, self.model, 0.9)
 
     def trees(self) -> dict:
         return {
@@ -106,6 +106,17 @@ def main(folder: Path) -> None:
     third = Trained(ranks, seed=3)
     third.load(latest_checkpoint(folder / "one", ranks=ranks))
     found["of one process"] = third.hashes()
+
+    parts = Trained(join_ranks(tensor=2), seed=4)
+    parts.load(path)
+    found["parts of several"] = parts.hashes()
+    parts.load(latest_checkpoint(folder / "one", ranks=ranks))
+    found["parts of one process"] = parts.hashes()
+    parts.learn()
+    path = save_checkpoint(folder / "parts", 3, parts.trees(), {"step": 3}, ranks=parts.ranks)
+    found["parts"] = parts.hashes()
+    third.load(path)
+    found["of parts"] = third.hashes()
 
     save_checkpoint(folder / "broken", 1, run.trees(), {"step": 1}, ranks=ranks)
     save_checkpoint(folder / "broken", 2, run.trees(), {"step": 2}, ranks=ranks)

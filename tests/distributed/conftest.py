@@ -14,10 +14,13 @@ from tests.fixtures_models import save_model_folder
 def quick(tmp_path_factory):
     """The folder in which two ranks have done all that the quick tests ask about."""
     folder = tmp_path_factory.mktemp("distributed")
-    for name in ("ranks", "sharding", "loading", "replica", "checkpoint", "trainers", "ends"):
+    for name in (
+        *("ranks", "sharding", "sharding-tensor", "loading", "loading-tensor", "replica"),
+        *("checkpoint", "trainers", "ends"),
+    ):
         (folder / name).mkdir()
     (folder / "one.json").write_text(json.dumps(write_as_one(folder / "checkpoint")))
-    cases.prepare(folder / "trainers", cases.FEW)
+    cases.prepare(folder / "trainers", cases.FEW | cases.TENSOR)
     save_model_folder(folder / "ends" / "base")
     write_demonstrations(folder / "ends" / "demos.jsonl")
     worker = Path(__file__).with_name("quick_worker.py")

@@ -31,7 +31,9 @@ def rank_main(rank: int, folder: Path, port: int) -> None:
     }
     ranks_worker.main(folder / "ranks")
     sharding_worker.main(folder / "sharding", replicas=1, kinds=("llama_tied", "gpt2"))
+    sharding_worker.main(folder / "sharding-tensor", replicas=1, kinds=("qwen2",), tensor=2)
     loading_worker.main(folder / "loading", kinds=("llama_tied", "gpt_neox", "gpt2"))
+    loading_worker.main(folder / "loading-tensor", kinds=("llama_tied", "opt"), tensor=2)
     replica_worker.main(folder / "replica")
     checkpoint_worker.main(folder / "checkpoint")
     cases.main(folder / "trainers", "few", replicas=1)

@@ -18,9 +18,11 @@ from understudy.models.sharding import (
     fill,
     global_norm,
     is_sharded,
+    local_part,
     shard,
     whole,
 )
+from understudy.training.optim import _step as step
 from understudy.training.ranks import ALONE, join_ranks, leave_ranks
 
 KINDS = ("llama", "llama_tied", "qwen2", "gpt_neox", "opt", "gpt2")
@@ -54,8 +56,8 @@ def train(model, ranks, mutate=""):
         norm = (
             global_norm(grads) if is_sharded(model) else float(torch.nn.utils.get_total_norm(grads))
         )
-        torch._foreach_mul_(grads, min(1.0, 0.5 / norm))
-        optimizer.step()
+        torch._foreach_mul_([local_part(g) for g in grads], min(1.0, 0.5 / norm))
+        step(optimizer)
         optimizer.zero_grad()
         losses += ranks.sum([total])
         norms.append(norm)
@@ -106,10 +108,10 @@ def filled(ranks):
     )
 
 
-def main(folder: Path, replicas: int, kinds: tuple[str, ...] = KINDS) -> None:
-    ranks = join_ranks(replicas=replicas)
+def main(folder: Path, replicas: int, kinds: tuple[str, ...] = KINDS, tensor: int = 1) -> None:
+    ranks = join_ranks(replicas=replicas, tensor=tensor)
     found = {kind: compare(kind, ranks) for kind in kinds}
-    if replicas == 1:
+    if replicas == tensor == 1:
         found["average"] = compare("llama", ranks, "average")
         found["idle"] = compare("llama", ranks, "idle")
         found["filled"] = filled(ranks)
@@ -118,5 +120,7 @@ def main(folder: Path, replicas: int, kinds: tuple[str, ...] = KINDS) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    number = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    kinds = [kind for kind in KINDS if number == 1 or kind != "gpt2"]
+    main(Path(sys.argv[1]), int(sys.argv[2]), tuple(kinds), number)
     leave_ranks()

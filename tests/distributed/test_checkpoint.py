@@ -58,6 +58,16 @@ def test_several_read_what_one_process_wrote(found, one):
     assert all(rank["of one process"] == one for rank in found)
 
 
+def test_parts_of_split_layers_come_from_any_layout_and_go_to_any(found, one, folder):
+    for rank in found:
+        assert rank["parts of several"] == rank["second"]
+        assert rank["parts of one process"] == one
+        assert rank["of parts"] == rank["parts"]
+    run = Trained(ALONE, seed=7)
+    run.load(latest_checkpoint(folder / "parts"))
+    assert run.hashes() == found[0]["parts"]
+
+
 def test_all_ranks_fall_back_over_a_file_that_one_of_them_finds_broken(found, folder):
     assert all(rank["fell back to"] == "step-1" for rank in found)
     aside = [path.name for path in (folder / "broken/checkpoints").iterdir()]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 from safetensors.torch import load_file
-from tests.distributed.cases import FEW, MANY, MORE, prepare, train
+from tests.distributed.cases import FEW, MANY, MORE, TENSOR, prepare, train
 from tests.distributed.torchrun import run_script
 
 from understudy.training.run import read_lines
@@ -52,11 +52,11 @@ def check(folder, name, case):
     assert close(*configs, 100 * tolerance)
 
 
-@pytest.mark.parametrize("name", FEW)
-def test_two_processes_end_where_one_ends(quick, name):
+@pytest.mark.parametrize(("name", "case"), (FEW | TENSOR).items(), ids=str)
+def test_two_processes_end_where_one_ends(quick, name, case):
     folder = quick / "trainers"
-    train(folder, folder / f"one-{name}", name, FEW[name])
-    check(folder, name, FEW[name])
+    train(folder, folder / f"one-{name}", name, case)
+    check(folder, name, case)
 
 
 @pytest.mark.thorough
@@ -69,10 +69,14 @@ def test_the_other_trainers_end_where_one_process_ends(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("world", "replicas"), [(2, 1), (4, 1), (4, 2)])
-def test_all_architectures_end_where_one_process_ends(tmp_path, world, replicas):
+@pytest.mark.parametrize(
+    ("world", "replicas", "tensor"), [(2, 1, 1), (4, 1, 1), (4, 2, 1), (2, 1, 2), (4, 1, 2)]
+)
+def test_all_architectures_end_where_one_process_ends(tmp_path, world, replicas, tensor):
     prepare(tmp_path, MANY)
-    run_script("cases.py", tmp_path, "many", replicas, world=world, seconds=3600)
+    run_script("cases.py", tmp_path, "many", replicas, tensor, world=world, seconds=3600)
     for name, case in MANY.items():
+        if tensor > 1 and case.get("kind") == "gpt2":
+            continue
         train(tmp_path, tmp_path / f"one-{name}", name, case)
         check(tmp_path, name, case)

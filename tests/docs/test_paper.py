@@ -29,6 +29,7 @@ NO_CHOICE = {
     *(
         "replicas",
         "rollout_ranks",
+        "tensor_parallel",
         "cpu_offload",
         "judge_patience",
         "ensemble_rule",

@@ -137,12 +137,21 @@ def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
         unit.unshard()
         for name, parameter in unit.named_parameters():
             key = f"{prefix}.{name}".lstrip(".")
-            if not isinstance(parameter, DTensor) and key not in done:
-                owner, own = parts.get(key, (None, ""))
+            if key in done or (isinstance(parameter, DTensor) and not _is_gathered(parameter)):
+                continue
+            owner, own = parts.get(key, (None, ""))
+            if isinstance(parameter, DTensor):  # already this rank's part
+                target[key].copy_(parameter.to_local())
+            else:
                 target[key].copy_(parameter if owner is None else owner.part(own, parameter))
-                done.add(key)
+            done.add(key)
         unit.reshard()
     assert done == set(target), "a weight belongs to no layer"
+
+
+def _is_gathered(weight: DTensor) -> bool:
+    """Whether all of what a rank has of a split layer's weight is there."""
+    return weight.device_mesh.mesh_dim_names == ("tensor",)
 
 
 @torch.no_grad()
@@ -150,19 +159,21 @@ def checksum(policy: Policy, kinds: Mapping[str, torch.dtype] | None = None) -> 
     """The sum of all weights' bits as integers: independent of order, so that of parts adds up to
     it. `kinds` are the types to round weights to, by name. Collective for a sharded or split
     policy."""
-    sums: dict[dist.ProcessGroup | None, int] = {None: 0}
-    parts = {name: module.group for name, module, _ in split_weights(policy.model)}
+    sums: dict[tuple[dist.ProcessGroup, ...], int] = {}
+    parts = {name: (module.group,) for name, module, _ in split_weights(policy.model)}
     for name, parameter in policy.named_parameters():
-        group, local = parts.get(name), parameter.detach()
+        groups, local = parts.get(name, ()), parameter.detach()
         if isinstance(parameter, DTensor):
             mesh, local = parameter.device_mesh, parameter.to_local()
-            group = mesh.get_group(mesh.ndim - 1)  # replicas hold the same bits
+            dims = [dim for dim in mesh.mesh_dim_names or () if dim != "replicate"]
+            groups = tuple(mesh.get_group(dim) for dim in dims)
         local = local if kinds is None else local.to(kinds[name])
-        sums[group] = sums.get(group, 0) + _bits(local)
-    whole = sums.pop(None)
-    for group, mine in sums.items():
+        sums[groups] = sums.get(groups, 0) + _bits(local)
+    whole = 0
+    for groups, mine in sums.items():
         total = torch.tensor([_wrapped(mine)], device=device_of(policy))
-        dist.all_reduce(total, group=group)
+        for group in groups:
+            dist.all_reduce(total, group=group)
         whole += int(total.item())
     return _wrapped(whole) % 2**64
 

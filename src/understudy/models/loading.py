@@ -11,12 +11,14 @@ from typing import Any
 import torch
 import transformers
 from safetensors import safe_open
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, PreTrainedModel
 from transformers.core_model_loading import WeightConverter
 
 from understudy.models.sharding import local_part
 from understudy.records.convert import many
+from understudy.models.splitting import check_split
 
 _ASKED = (
     "prepare_distribute_model",
@@ -63,6 +65,13 @@ def read_network(
         raise _other_library(unasked[0])
     _check_shapes(network, Path(path))
     return network
+
+
+def check_divisible(path: str, mesh: DeviceMesh | None) -> None:
+    """ValueError if the ranks of `mesh` cannot split the layers of the network in a folder."""
+    if mesh is not None and mesh["tensor"].size() > 1:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        check_split(config, mesh["tensor"].size(), "tensor_parallel")
 
 
 def _refuse_lacking(names: Collection[str]) -> None:

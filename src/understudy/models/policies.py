@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import add_stop_ids, stop_ids
 from understudy.models.chat_format import format_of
-from understudy.models.loading import read_network
+from understudy.models.loading import check_divisible, read_network
 from understudy.models.lora import has_adapter, merged_weights, write_adapter
 from understudy.models.ops import chunked_logprobs
 from understudy.models.saving import save_shards, write_weights
@@ -60,6 +60,7 @@ def load_policy(
     path = check_language_model(path)
     tokenizer = load_tokenizer(path)
     check_weights(path)
+    check_divisible(path, mesh)
     with quiet_library():
         try:
             divide = None if mesh is None else partial(shard, mesh=mesh)

@@ -30,7 +30,7 @@ from understudy.models.chat import (
     padding_id,
     stop_ids,
 )
-from understudy.models.loading import read_network
+from understudy.models.loading import check_divisible, read_network
 from understudy.models.lora import merged_weights
 from understudy.models.ops import at_least_fp32
 from understudy.models.policies import (
@@ -192,6 +192,7 @@ def load_scalar(
     """
     folder = check_scalar(folder)
     tokenizer = load_tokenizer(folder)
+    check_divisible(str(folder), mesh)
     with quiet_library():
         try:
             model = _read_scalar(str(folder), 0, dtype, mesh)
@@ -219,6 +220,7 @@ def scalar_from(
     path = check_language_model(path)
     tokenizer = load_tokenizer(path)
     check_weights(path)
+    check_divisible(path, mesh)
     with quiet_library():
         try:
             model = _read_scalar(path, seed, dtype, mesh)

@@ -20,7 +20,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+from understudy.models.splitting import split
 
 T = TypeVar("T")
 
@@ -59,14 +62,17 @@ def is_sharded(model: nn.Module) -> bool:
     return dist.is_initialized() and any(isinstance(m, FSDPModule) for m in model.modules())
 
 
-def shard(model: nn.Module, mesh: DeviceMesh | None) -> None:
+def shard(model: Any, mesh: DeviceMesh | None) -> None:
     """Keep this rank's part of every weight; a no-op without a mesh (one process).
 
-    `mesh` has the dimensions "replicate" and "shard" (`training.ranks.join_ranks`). The weights may
+    `mesh` has the dimensions "replicate", "shard" and "tensor" (`training.ranks.join_ranks`); the
+    ranks of the last one split each layer (`splitting.check_split` has passed). The weights may
     have no storage yet (`loading.read_network`); otherwise all ranks must hold the same full ones.
     """
     if mesh is None:
         return
+    if mesh["tensor"].size() > 1:
+        split(model, model.config.model_type, mesh["tensor"])
     mesh = mesh["shard"] if mesh["replicate"].size() == 1 else mesh["replicate", "shard"]
     for block in blocks_of(model):
         fully_shard(block, mesh=mesh)
@@ -113,6 +119,15 @@ def global_norm(gradients: Iterable[Tensor]) -> float:
     return float(total.sqrt())
 
 
+def meshes_of(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Tensors by the mesh that they are sharded over: PyTorch takes those of one mesh at a time."""
+    found: dict[DeviceMesh | None, list[Tensor]] = {}
+    for tensor in tensors:
+        mesh = tensor.device_mesh if isinstance(tensor, DTensor) else None
+        found.setdefault(mesh, []).append(tensor)
+    return list(found.values())
+
+
 def local_part(tensor: Tensor) -> Tensor:
     """This rank's part of a sharded tensor; an unsharded tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
@@ -120,7 +135,15 @@ def local_part(tensor: Tensor) -> Tensor:
 
 def whole(tensor: Tensor) -> Tensor:
     """The full tensor of a sharded one; an unsharded tensor itself. Collective."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    if not isinstance(tensor, DTensor):
+        return tensor
+    placements = list(tensor.placements)
+    for dim in range(
+        len(placements)
+    ):  # parts of a rank's part first; PyTorch warns of both at once
+        placements[dim] = Replicate()
+        tensor = tensor.redistribute(placements=placements)
+    return tensor.to_local()
 
 
 @torch.no_grad()
@@ -128,8 +151,13 @@ def parts_of(source: Tensor, like: Tensor) -> Tensor:
     """A full tensor, the same on all ranks, sharded like `like`; a sharded one unchanged."""
     if not isinstance(like, DTensor) or isinstance(source, DTensor):
         return source
-    source = source.to(like.device)
-    return distribute_tensor(source, like.device_mesh, like.placements, src_data_rank=None)
+    part, mesh, placements = source.to(like.device), like.device_mesh, like.placements
+    sizes, starts = compute_local_shape_and_global_offset(like.shape, mesh, placements)
+    for dim, (size, start) in enumerate(zip(sizes, starts, strict=True)):
+        part = part.narrow(dim, min(start, part.shape[dim]), size)
+    return DTensor.from_local(
+        part.contiguous(), mesh, placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
 
 
 @torch.no_grad()

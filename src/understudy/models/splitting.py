@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
-
-from understudy.models.sharding import blocks_of
 
 _LLAMA = (("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"), ("o_proj", "down_proj"))
 _PLANS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -25,6 +25,9 @@ _PLANS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gpt2": (("c_attn", "c_fc"), ("c_proj",)),
 }
 """The linear maps whose outputs are split, and those whose inputs are, by architecture."""
+_ROLLOUTS_ONLY = ("gpt2",)
+"""Architectures that can be split for rollouts, but not in training: parts of a tensor that holds
+queries, keys and values are in no one piece."""
 _COUNTS = ("num_heads", "split_size")
 """Attributes of attention blocks that count what a rank has: OPT's and GPT-2's."""
 
@@ -47,17 +50,33 @@ class Cut:
 class SplitLinear(nn.Module):
     """This rank's part of a linear map: of its outputs, or of its inputs (`rows`)."""
 
-    def __init__(self, whole: Any, rows: bool, pieces: int, group: dist.ProcessGroup) -> None:
+    def __init__(self, whole: Any, rows: bool, pieces: int, where: "Where") -> None:
         super().__init__()
-        self.rows, self.group = rows, group
+        self.rows = rows
+        self.group = where.get_group() if isinstance(where, DeviceMesh) else where
         self.transposed = isinstance(whole, Conv1D)
         self.cut = Cut(int(rows != self.transposed), pieces)
         """How the weight is divided."""
         for name in ("weight", "bias"):
             held = getattr(whole, name)
             if held is not None:
-                held = nn.Parameter(self.part(name, held).clone(), held.requires_grad)
+                part = self.part(name, held.detach()).clone()
+                if isinstance(where, DeviceMesh) and self.divides(name):
+                    part = self._placed(name, part, held, where)
+                held = nn.Parameter(part, held.requires_grad)
             self.register_parameter(name, held)
+
+    def _placed(self, name: str, part: Tensor, whole: Tensor, mesh: DeviceMesh) -> Tensor:
+        """The part as one of the whole, for checkpoints and files."""
+        dim = self.cut.dim if name == "weight" else 0
+        return DTensor.from_local(
+            part.contiguous(),
+            mesh,
+            [Shard(dim)],
+            run_check=False,
+            shape=whole.shape,
+            stride=whole.stride(),
+        )
 
     def part(self, name: str, tensor: Tensor) -> Tensor:
         """This rank's part of the whole weight or bias."""
@@ -72,12 +91,17 @@ class SplitLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map's outputs that this rank has, or their sum over the ranks."""
-        weight: Tensor = self.weight.T if self.transposed else self.weight  # type: ignore[assignment]
-        bias: Tensor | None = self.bias  # type: ignore[assignment]
+        weight: Tensor = _here(self.weight)
+        bias = None if self.bias is None else _here(self.bias)
+        weight = weight.T if self.transposed else weight
         if not self.rows:
             return F.linear(_Copied.apply(x, self.group), weight, bias)  # type: ignore[no-untyped-call]
         summed: Tensor = _Summed.apply(F.linear(x, weight), self.group)  # type: ignore[no-untyped-call]
         return summed if bias is None else summed + bias.to(summed.dtype)
+
+
+def _here(weight: Any) -> Any:
+    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 class _Copied(torch.autograd.Function):
@@ -110,11 +134,13 @@ class _Summed(torch.autograd.Function):
 
 
 def check_split(config: Any, size: int, setting: str) -> None:
-    """ValueError if the layers of an architecture cannot be split among `size` ranks."""
-    if config.model_type not in _PLANS:
+    """ValueError if the layers of an architecture cannot be split among `size` ranks as `setting`,
+    rollout_ranks or tensor_parallel, asks."""
+    can = [one for one in _PLANS if setting == "rollout_ranks" or one not in _ROLLOUTS_ONLY]
+    if config.model_type not in can:
         raise ValueError(
             f"{setting} is {size}, but layers of {config.model_type} cannot be split among ranks, "
-            f"only those of {', '.join(_PLANS)}; leave {setting} out"
+            f"only those of {', '.join(can)}; leave {setting} out"
         )
     heads = int(config.num_attention_heads)
     counts = {
@@ -136,33 +162,44 @@ def _feed_forward_size(config: Any) -> int:
     return int(found or 4 * config.hidden_size)
 
 
-def split(model: nn.Module, model_type: str, group: dist.ProcessGroup) -> None:
+Where = dist.ProcessGroup | DeviceMesh
+"""The ranks that split layers; as a mesh, for weights that know that they are parts."""
+
+
+def split(model: nn.Module, model_type: str, where: Where) -> None:
     """Keep this rank's part of every layer, in place; `check_split` has passed."""
+    size = where.size()
     parents = set()
     for path, rows in list(_maps_of(model, model_type)):
         owner, _, name = path.rpartition(".")
         parent = model.get_submodule(owner)
         pieces = 3 if name == "c_attn" else 1
-        setattr(parent, name, SplitLinear(getattr(parent, name), rows, pieces, group))
+        setattr(parent, name, SplitLinear(getattr(parent, name), rows, pieces, where))
         parents.add(parent)
     for parent in parents:
         for count in _COUNTS:
             if hasattr(parent, count):
-                setattr(parent, count, getattr(parent, count) // group.size())
+                setattr(parent, count, getattr(parent, count) // size)
 
 
-def divided_weights(model: nn.Module, model_type: str) -> Iterator[str]:
-    """The names of the weights that `split` divides."""
+def divided_weights(model: nn.Module, model_type: str) -> Iterator[tuple[str, int]]:
+    """The names of the weights that `split` divides, and the dimension of each."""
     for path, rows in _maps_of(model, model_type):
-        yield f"{path}.weight"
+        transposed = isinstance(model.get_submodule(path), Conv1D)
+        yield f"{path}.weight", int(rows != transposed)
         if not rows:
-            yield f"{path}.bias"
+            yield f"{path}.bias", 0
 
 
 def _maps_of(model: nn.Module, model_type: str) -> Iterator[tuple[str, bool]]:
     """The linear maps to split, and whether their inputs are."""
     columns, rows = _PLANS[model_type]
-    inside = {id(module) for block in blocks_of(model) for module in block.modules()}
+    inside = {
+        id(module)
+        for layers in model.modules()
+        if isinstance(layers, nn.ModuleList)
+        for module in layers.modules()
+    }
     for path, module in model.named_modules():
         name = path.rpartition(".")[2]
         if id(module) in inside and name in (*columns, *rows):

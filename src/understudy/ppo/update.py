@@ -13,7 +13,7 @@ from torch import Tensor
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.policies import Policy
 from understudy.models.scalar import ScalarModel
-from understudy.models.sharding import compute
+from understudy.models.sharding import compute, local_part
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.losses import policy_loss, value_loss
 from understudy.ppo.ptx import StepText, add_ptx_gradient
@@ -165,5 +165,7 @@ def update_average(average: dict[str, Tensor], model: torch.nn.Module, decay: fl
     current = dict(model.named_parameters())
     names = [name for name in average if name in current]
     torch._foreach_lerp_(
-        [average[name] for name in names], [current[name] for name in names], 1 - decay
+        [local_part(average[name]) for name in names],
+        [local_part(current[name].detach()) for name in names],
+        1 - decay,
     )

@@ -69,8 +69,8 @@ class Models:
 def load_models(config: RolloutSettings, stage: str, ranks: Ranks = ALONE) -> Models:
     """The networks from the run's inputs, sharded over the ranks. Collective."""
     with ranks.together():
-        ranks.check_groups(config.rollout_ranks, "rollout_ranks")
-    group = ranks.group(config.rollout_ranks)
+        ranks.check_groups(config.ranks_of_a_copy, "rollout_ranks")
+    group = ranks.group(config.ranks_of_a_copy)
     with ranks.together():
         models = _load_models(config, stage, ranks, group)
     if ranks.world > 1:

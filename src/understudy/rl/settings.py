@@ -83,12 +83,22 @@ class RolloutSettings(TrainerSettings):
                 f"ensemble_rule is {self.ensemble_rule!r}; it must be one of "
                 f"{', '.join(ENSEMBLE_RULES)}"
             )
+        if self.tensor_parallel > 1 and self.rollout_ranks not in (1, self.tensor_parallel):
+            raise ValueError(
+                f"rollout_ranks is {self.rollout_ranks}, tensor_parallel {self.tensor_parallel}; "
+                "the ranks that split layers also share a rollout copy: leave rollout_ranks out"
+            )
         self._check_judges()
         if self.num_learned % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches {self.num_minibatches} does not divide the {self.num_learned} "
                 "responses that an iteration learns from; change it or batch_size"
             )
+
+    @property
+    def ranks_of_a_copy(self) -> int:
+        """Processes that share a rollout copy: those that split layers, if any."""
+        return max(self.rollout_ranks, self.tensor_parallel)
 
     def _check_judges(self) -> None:
         """ValueError for a judge or an ensemble that would not do what it says."""

@@ -28,7 +28,7 @@ repeated."""
 
 HANDLING = (
     *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
-    *("replicas", "rollout_ranks", "cpu_offload"),
+    *("replicas", "tensor_parallel", "rollout_ranks", "cpu_offload"),
 )
 """Config fields that do not affect the result: runs that differ only here are the same run."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from understudy.models.sharding import global_norm, parts_of
+from understudy.models.sharding import global_norm, local_part, meshes_of, parts_of
 
 Schedule = Callable[[int, int], float]
 
@@ -46,12 +46,28 @@ def _begin(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    _step(optimizer)
     optimizer.zero_grad()
     for group, lr in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = lr
     for states in optimizer.state.values():
         states["step"].zero_()
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    """A step of the optimizer, for the weights of one mesh after the other."""
+    every = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    by_mesh = meshes_of(every)
+    if len(by_mesh) == 1:
+        optimizer.step()
+        return
+    gradients = {parameter: parameter.grad for parameter in every}
+    for chosen in by_mesh:
+        for parameter in every:
+            parameter.grad = None
+        for parameter in chosen:
+            parameter.grad = gradients[parameter]
+        optimizer.step()
 
 
 def cosine_to(fraction: float = 0.1) -> Schedule:
@@ -117,8 +133,8 @@ def clip_and_step(
     finite = math.isfinite(grad_norm)
     if finite:
         if max_norm is not None and grad_norm > max_norm:
-            torch._foreach_mul_(grads, max_norm / (grad_norm + 1e-6))
-        optimizer.step()
+            torch._foreach_mul_([local_part(g) for g in grads], max_norm / (grad_norm + 1e-6))
+        _step(optimizer)
     optimizer.zero_grad(set_to_none=True)
     return StepResult(grad_norm, skipped=not finite)
 

@@ -56,7 +56,6 @@ from understudy.training.stop import EXIT_STOPPED, Stop, command_to_resume
 LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
 """Files of lines with a step; checkpoints record their lengths."""
 
-
 STEPPING_PER_SAVING = 10.0
 """With `save_every` 0: seconds of training for each second of the last save."""
 

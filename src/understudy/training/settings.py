@@ -48,6 +48,9 @@ class TrainerSettings:
     replicas: int = 1
     """Groups of processes; each group holds all weights, sharded over its processes. Changes memory
     and traffic, not the result."""
+    tensor_parallel: int = 1
+    """Neighbouring processes that split each layer and take the same passes. Changes memory and
+    traffic, not the result."""
     tensorboard: bool = False
     """Also write the metrics for TensorBoard, into out/tensorboard."""
     track: TrackerName | None = None
@@ -73,8 +76,9 @@ class TrainerSettings:
         for name in ("max_prompt_tokens", "max_response_tokens", "micro_batch_tokens"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if self.replicas < 1:
-            raise ValueError(f"replicas is {self.replicas}; it must be at least 1")
+        for name in ("replicas", "tensor_parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.save_every < 0:
             raise ValueError(f"save_every is {self.save_every}; it must not be negative")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
@@ -90,7 +94,7 @@ def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[st
     from understudy.training.opening import prepare_run
     from understudy.training.ranks import join_ranks
 
-    ranks = join_ranks(replicas=config.replicas)
+    ranks = join_ranks(replicas=config.replicas, tensor=config.tensor_parallel)
     with ranks.together():
         if ranks.world > 1 and config.lora_rank:
             raise ValueError(

@@ -83,6 +83,20 @@ def _offload(job: Job) -> Iterator[Change]:
         yield _with(job, cpu_offload=True), "-- --cpu-offload"
 
 
+def _tensor(job: Job) -> Iterator[Change]:
+    """Layers that the cards of a machine split."""
+    layout, networks = job.layout, (job.policy, job.scalar)
+    tensor = 2 * layout.tensor
+    while tensor <= layout.cards and layout.world % (layout.replicas * tensor) == 0:
+        with suppress(ValueError):
+            for network in networks:
+                check_split(network.config, tensor, "tensor_parallel")
+            changed = replace(job, layout=replace(layout, tensor=tensor))
+            more = {"rollout_ranks": 1} if job.samples else {}
+            yield _with(changed, tensor_parallel=tensor, **more), f"-- --tensor-parallel {tensor}"
+        tensor *= 2
+
+
 def _more_cards(job: Job) -> Iterator[Change]:
     layout = job.layout
     while layout.device == "cuda" and layout.world * 2 <= MOST_CARDS and not job.settings.lora_rank:
@@ -101,7 +115,7 @@ def _adapters(job: Job) -> Iterator[Change]:
 
 _KINDS: tuple[Callable[[Job], Iterator[Change]], ...] = (
     *(_replicas, _checkpointing, _micro_batches, _slots, _rollout_ranks, _offload),
-    *(_more_cards, _adapters),
+    *(_tensor, _more_cards, _adapters),
 )
 """First what changes no result and needs no other machine."""
 

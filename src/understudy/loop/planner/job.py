@@ -33,6 +33,8 @@ class Layout:
     """Cards in each."""
     replicas: int = 1
     """Groups of cards; each holds all weights."""
+    tensor: int = 1
+    """Cards that split each layer."""
     device: str = "cuda"
     """"cuda", or "cpu" for one process."""
 
@@ -42,6 +44,11 @@ class Layout:
                 f"{self.world} cards do not divide into {self.replicas} replicas; choose a number "
                 "of cards that is a multiple of replicas"
             )
+        if self.world % (self.replicas * self.tensor):
+            raise ValueError(
+                f"{self.world} cards cannot be laid out as replicas {self.replicas} x "
+                f"tensor_parallel {self.tensor} x shards; their product must divide the cards"
+            )
 
     @property
     def world(self) -> int:
@@ -50,8 +57,13 @@ class Layout:
 
     @property
     def shards(self) -> int:
-        """Cards over which the weights are divided."""
-        return self.world // self.replicas
+        """Cards over which the weights, or parts of split layers, are divided."""
+        return self.world // self.replicas // self.tensor
+
+    @property
+    def shares(self) -> int:
+        """Shares into which the passes are divided; cards that split layers take the same."""
+        return self.world // self.tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +120,18 @@ def job_of(config: PlanConfig) -> Job:
         config.stage, recipe if config.stage in table else None, config.command
     )
     layout = Layout(
-        nodes=config.nodes, cards=config.cards, replicas=settings.replicas, device=config.device
+        nodes=config.nodes,
+        cards=config.cards,
+        replicas=settings.replicas,
+        tensor=settings.tensor_parallel,
+        device=config.device,
     )
     if layout.world > 1 and settings.lora_rank:
         raise ValueError(
             f"lora_rank is {settings.lora_rank}, but adapters train in one process only; plan one "
             "card, or lora_rank 0"
         )
-    sharing = getattr(settings, "rollout_ranks", 1)
+    sharing = getattr(settings, "ranks_of_a_copy", 1)
     if layout.world % sharing:
         raise ValueError(
             f"rollout_ranks is {sharing}, which does not divide the {layout.world} cards; choose a "
@@ -141,6 +157,8 @@ def job_of(config: PlanConfig) -> Job:
         scalar = network_of("6b", table["reward_model"], settings)
     known = "rankings" if config.stage in ("reward", "dpo", "kto") else "demonstrations"
     each = config.responses if config.stage == "kto" else 1
+    for network in {policy, scalar} if layout.tensor > 1 else ():
+        check_split(network.config, layout.tensor, "tensor_parallel")
     return Job(
         stage=config.stage,
         settings=settings,

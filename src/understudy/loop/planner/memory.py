@@ -48,7 +48,7 @@ def host_bytes(job: Job) -> int:
     """Most bytes of a machine's own memory: at loading, where each of its processes reads its shard
     of one network after the other, and moves it to its card; with `cpu_offload` while sampling."""
     networks = [job.learner, *([job.scalar] if job.samples else [])]
-    loading = max(FP32 * one.numbers(job.layout.shards) for one in networks)
+    loading = max(_weights(job, one) for one in networks)
     waiting = 0
     if job.samples and job.settings.cpu_offload:
         held = _held(job)
@@ -58,12 +58,19 @@ def host_bytes(job: Job) -> int:
 
 def _state(job: Job, network: Network, name: str) -> dict[str, int]:
     """A trained network's weights and moments."""
-    shards = job.layout.shards
-    return {name: FP32 * network.numbers(shards), f"{name}'s moments": network.moments(shards)}
+    return {name: _weights(job, network), f"{name}'s moments": _moments(job, network)}
+
+
+def _weights(job: Job, network: Network) -> int:
+    return FP32 * network.numbers(job.layout.shards, tensor=job.layout.tensor)
+
+
+def _moments(job: Job, network: Network) -> int:
+    return network.moments(job.layout.shards, job.layout.tensor)
 
 
 def _gradients(job: Job, network: Network) -> int:
-    return FP32 * network.numbers(job.layout.shards, trained=True)
+    return FP32 * network.numbers(job.layout.shards, trained=True, tensor=job.layout.tensor)
 
 
 def _one_network(job: Job, measure: Measure) -> Phases:
@@ -74,7 +81,7 @@ def _one_network(job: Job, measure: Measure) -> Phases:
     if job.with_text:
         passes.append(_text_pass(job))
     return {
-        "load": {next(iter(state)): FP32 * network.numbers(job.layout.shards)},
+        "load": {next(iter(state)): _weights(job, network)},
         "update": {
             **state,
             "gradients": _gradients(job, network),
@@ -118,7 +125,7 @@ _OWNERS = {"reward models": "reward model", "average": "moving average"}
 
 def _held(job: Job) -> dict[str, int]:
     """Networks, moments and average of a stage that samples."""
-    settings, shards, policy = job.settings, job.layout.shards, job.policy
+    settings, policy = job.settings, job.policy
     adapters = settings.lora_rank > 0
     critic = job.scalar if job.stage == "ppo" else None
     sizes = {"policy": policy} | ({"critic": critic} if critic else {})
@@ -127,16 +134,16 @@ def _held(job: Job) -> dict[str, int]:
     if not adapters or critic is None:  # and the reward model is the critic's
         sizes["reward model"] = job.scalar
     return {
-        **{name: FP32 * one.numbers(shards) for name, one in sizes.items()},
-        "policy's moments": policy.moments(shards),
-        **({"critic's moments": critic.moments(shards)} if critic else {}),
+        **{name: _weights(job, one) for name, one in sizes.items()},
+        "policy's moments": _moments(job, policy),
+        **({"critic's moments": _moments(job, critic)} if critic else {}),
         **({"moving average": _gradients(job, policy)} if getattr(settings, "ema", 0) > 0 else {}),
     }
 
 
 def copy_bytes(job: Job) -> int:
     """The rollout copy, or a card's part of it."""
-    return job.policy.copy_bytes(job.settings.rollout_ranks, job.settings.bf16)
+    return job.policy.copy_bytes(job.settings.ranks_of_a_copy, job.settings.bf16)
 
 
 def _policy_update(job: Job, measure: Measure) -> dict[str, int]:
@@ -175,6 +182,7 @@ def _pass(job: Job, network: Network, tokens: int, length: int, reads: int) -> P
         length=length,
         reads=reads,
         shards=layout.shards,
+        tensor=layout.tensor,
         device=layout.device,
         bf16=settings.bf16,
         checkpointing=settings.activation_checkpointing,
@@ -189,7 +197,7 @@ def _training_pass(job: Job, network: Network, tokens: int) -> Pass:
         one = _pass(job, network, tokens, job.row, response)
         if not job.samples:
             return one
-        minibatch = -(-job.minibatch // job.layout.world)  # each rank gets a pass
+        minibatch = -(-job.minibatch // job.layout.shares)  # each rank gets a pass
         return replace(one, rows=min(one.rows, minibatch))
     shared = shared_row(job)
     one = _pass(job, network, tokens, shared or job.row, job.responses if shared else 1)
@@ -234,13 +242,13 @@ def _sync_pass(job: Job, measure: Measure) -> int:
 
 def rollout_rows(job: Job) -> int:
     """Responses that the cards with a copy sample side by side."""
-    share = -(-job.settings.batch_size * job.settings.rollout_ranks // job.layout.world)
+    share = -(-job.settings.batch_size * job.settings.ranks_of_a_copy // job.layout.world)
     return int(min(job.settings.rollout_slots, share))
 
 
 def cache_bytes(job: Job) -> int:
     """The key-value cache at full length, with the spare buffer that it moves through."""
-    heads = job.policy.cached_numbers() // job.settings.rollout_ranks
+    heads = job.policy.cached_numbers() // job.settings.ranks_of_a_copy
     numbers = heads * job.row * rollout_rows(job)
     return (2 * job.policy.layers + 1) * numbers * (2 if job.settings.bf16 else FP32)
 
@@ -249,10 +257,11 @@ def _rollout_pass(job: Job, measure: Measure) -> int:
     """A prefill, or a draw from the logits of all rows, whichever is larger."""
     prompt = job.settings.max_prompt_tokens
     one = _pass(job, job.policy, PREFILL_TOKENS, prompt, 1)
-    one = replace(one, rows=min(one.rows, rollout_rows(job)), shards=1, checkpointing=False)
+    one = replace(one, rows=min(one.rows, rollout_rows(job)), checkpointing=False)
+    one = replace(one, shards=1, tensor=1)
     copied = job.layout.world > 1
     prefill = replace(
-        one, keeps="none", frozen=copied, copy=job.settings.rollout_ranks if copied else 0
+        one, keeps="none", frozen=copied, copy=job.settings.ranks_of_a_copy if copied else 0
     )
     logits = LOGIT_COPIES * FP32 * rollout_rows(job) * job.policy.vocabulary
     return max(measure(job.policy, prefill), logits)

@@ -1,6 +1,7 @@
 """The networks of a run as shapes: they have sizes and run passes, but hold no numbers."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,20 +63,27 @@ class Network:
         """Number of parameters; tied ones count once."""
         return self.numbers()
 
-    def numbers(self, shards: int = 1, trained: bool = False) -> int:
-        """Parameters that the first of `shards` ranks holds, which holds the most: FSDP2 gives each
-        rank an equal part of the rows of every tensor. With `trained`, those that are trained."""
-        return sum(
-            -(-len(weight) // shards) * (weight.numel() // len(weight))
-            for weight in self.model.parameters()
-            if weight.requires_grad or not trained
-        )
+    def numbers(self, shards: int = 1, trained: bool = False, tensor: int = 1) -> int:
+        """Parameters that the first rank holds, which holds the most: of the rows that the `tensor`
+        ranks which split layers have, FSDP2 gives each of `shards` an equal part. With `trained`,
+        those that are trained."""
+        model = self.model
+        root = model.model if isinstance(model, Policy) else model
+        dims = dict(divided_weights(root, self.config.model_type)) if tensor > 1 else {}
+        total = 0
+        for name, weight in root.named_parameters():
+            if weight.requires_grad or not trained:
+                shape = list(weight.shape)
+                if name in dims:
+                    shape[dims[name]] //= tensor
+                total += -(-shape[0] // shards) * math.prod(shape[1:])
+        return total
 
     def copy_bytes(self, ranks: int, bf16: bool) -> int:
         """Bytes of a rollout copy's part on each of the `ranks` that share it."""
         model = self.model
         assert isinstance(model, Policy)
-        divided = set(divided_weights(model.model, self.config.model_type)) if ranks > 1 else set()
+        divided = dict(divided_weights(model.model, self.config.model_type)) if ranks > 1 else {}
         rounded = {
             id(weight)
             for block in blocks_of(model)
@@ -90,10 +98,10 @@ class Network:
             for name, weight in model.named_parameters()
         )
 
-    def moments(self, shards: int) -> int:
+    def moments(self, shards: int, tensor: int = 1) -> int:
         """Bytes of Adam's state: two moments per trained weight, and a step count per tensor."""
         trained = sum(weight.requires_grad for weight in self.model.parameters())
-        return 2 * FP32 * self.numbers(shards, trained=True) + FP32 * trained
+        return 2 * FP32 * self.numbers(shards, trained=True, tensor=tensor) + FP32 * trained
 
     @cached_property
     def in_blocks(self) -> int:

@@ -51,6 +51,8 @@ class Pass:
     """Whether the weights are never trained."""
     shards: int = 1
     """Ranks over which the weights are divided."""
+    tensor: int = 1
+    """Ranks that split each layer."""
     copy: int = 0
     """Ranks that share a rollout copy, which computes the pass; 0 for the sharded network."""
     device: str = "cuda"
@@ -99,26 +101,26 @@ class Live(TorchDispatchMode):
 
 
 @contextmanager
-def fake_ranks(shards: int, replicas: int = 1) -> Iterator[DeviceMesh | None]:
+def fake_ranks(shards: int, replicas: int = 1, tensor: int = 1) -> Iterator[DeviceMesh | None]:
     """A mesh of ranks that do not exist, seen from rank 0; None for a single one."""
-    world = shards * replicas
+    world = shards * replicas * tensor
     if world == 1:
         yield None
         return
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=world)
     try:
         names = ("replicate", "shard", "tensor")
-        yield init_device_mesh("cpu", (replicas, shards, 1), mesh_dim_names=names)
+        yield init_device_mesh("cpu", (replicas, shards, tensor), mesh_dim_names=names)
     finally:
         dist.destroy_process_group()
 
 
-def local_bytes(network: Network, shards: int, replicas: int = 1) -> int:
+def local_bytes(network: Network, shards: int, replicas: int = 1, tensor: int = 1) -> int:
     """Bytes of the weights on the first rank, sharded without storage as the trainers shard them:
     a check of the planned ones."""
     with torch.device("meta"):
         model = network.build()
-    with fake_ranks(shards, replicas) as mesh:
+    with fake_ranks(shards, replicas, tensor) as mesh:
         shard(_root(model), mesh)
         here = (w.to_local() if isinstance(w, DTensor) else w for w in model.parameters())
         return sum(weight.nbytes for weight in here)
@@ -138,7 +140,7 @@ def pass_bytes(network: Network, one: Pass) -> int:
     the embedding's gradient is made. Both are linear in the number of layers: from the first on, or
     with gathered layers from the third.
     """
-    low = 1 if one.shards == 1 else 3
+    low = 1 if one.shards * one.tensor == 1 else 3
     if network.layers <= low:
         return max(_run(network, one, network.layers))
     few, more = _run(network, one, low), _run(network, one, low + 1)
@@ -166,7 +168,7 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     with torch.device("meta"):  # adapters cannot be added to fake tensors
         model = network.build(layers)
     root = _root(model)
-    with fake_ranks(max(one.shards, one.copy)) as mesh, ExitStack() as stack:
+    with fake_ranks(max(one.shards, one.copy), tensor=one.tensor) as mesh, ExitStack() as stack:
         if one.copy:
             group = None if mesh is None else dist.group.WORLD
             as_copy(root, network.config.model_type, group, one.bf16)

@@ -2,8 +2,8 @@
 
     understudy plan --model 6b --stage ppo --cards 8 --nodes 2 --memory 141 --cost 3
 
-Plans what the trainers can do: FSDP2 over cards, replicas, activation checkpointing, rollout copies
-that cards share, offloading, adapters on one card.
+Plans what the trainers can do: FSDP2 over cards, replicas, tensor parallelism, activation
+checkpointing, rollout copies that cards share, offloading, adapters on one card.
 """
 
 import json
@@ -107,6 +107,8 @@ class Plan:
             names += f", {roles} {job.scalar.name} ({_count(job.scalar.parameters)})"
         where = f"{layout.nodes} x {layout.cards} cards = {layout.replicas} replicas x "
         where += f"{layout.shards} shards (FSDP2)"
+        if layout.tensor > 1:
+            where += f" x {layout.tensor} parts of each layer"
         if layout.world == 1:
             where = f"one process ({layout.device}), nothing sharded"
         return f"{job.stage}: {names}\nlayout: {where}"
@@ -201,11 +203,11 @@ def make_plan(config: PlanConfig) -> Plan:
 
 def _dry(job: Job) -> dict[str, tuple[int, int]]:
     networks = [job.learner, *([job.scalar] if job.samples else [])]
-    shards, replicas = job.layout.shards, job.layout.replicas
+    shards, replicas, tensor = job.layout.shards, job.layout.replicas, job.layout.tensor
     return {
         f"{one.name}{', scalar' if one.scalar else ''}": (
-            FP32 * one.numbers(shards),
-            local_bytes(one, shards, replicas),
+            FP32 * one.numbers(shards, tensor=tensor),
+            local_bytes(one, shards, replicas, tensor),
         )
         for one in networks
     }

@@ -52,18 +52,19 @@ def traffic_of(job: Job, config: PlanConfig) -> Traffic:
     """Traffic of a training pass. Weights are gathered and gradients summed in fp32, with bf16
     too: layers are gathered twice and the rest once, and each is summed once."""
     layout, network = job.layout, job.learner
-    rest = network.parameters - network.in_blocks
+    rest, tensor = network.parameters - network.in_blocks, layout.tensor
+    layers = network.numbers(tensor=tensor) - rest
     share = (layout.shards - 1) / layout.shards
-    within = round(FP32 * (3 * network.in_blocks + 2 * rest) * share)
-    link = config.card_gbs if layout.shards <= layout.cards else config.node_gbs
+    within = round(FP32 * (3 * layers + 2 * rest) * share)
+    link = config.card_gbs if layout.shards * tensor <= layout.cards else config.node_gbs
     seconds = within / (link * 1e9)
     copies = (layout.replicas - 1) / layout.replicas
-    across = round(2 * FP32 * network.numbers(layout.shards) * copies)
+    across = round(2 * FP32 * network.numbers(layout.shards, tensor=tensor) * copies)
     seconds += across / ((config.node_gbs if layout.nodes > 1 else config.card_gbs) * 1e9)
     per_token = 6 * network.parameters
     if job.settings.activation_checkpointing:
         per_token += 2 * network.in_blocks
-    return Traffic(within + across, seconds, -(-int(seconds * _rate(config)) // per_token))
+    return Traffic(within + across, seconds, -(-int(seconds * tensor * _rate(config)) // per_token))
 
 
 def _rate(config: PlanConfig) -> float:
@@ -83,6 +84,7 @@ class _Clock:
         forward, tokens = network.flops(length, reads), rows * length
         again = forward if self.job.settings.activation_checkpointing else 0
         seconds = rows * (3 * forward + again) * self.wait / _rate(self.config)
+        seconds += self._sums(network, tokens, 4 if again else 3)
         rule = 6 * network.parameters * tokens
         return Part(name, tokens, 3 * rows * forward, rule, seconds)
 
@@ -90,7 +92,19 @@ class _Clock:
         """Forward passes over rows."""
         flops, tokens = rows * network.flops(length, reads), rows * length
         rule = 2 * network.parameters * tokens
-        return Part(name, tokens, flops, rule, flops / _rate(self.config))
+        seconds = flops / _rate(self.config) + self._sums(network, tokens, 1)
+        return Part(name, tokens, flops, rule, seconds)
+
+    def _sums(self, network: Network, tokens: int, passes: int) -> float:
+        """Time, on all cards together, to sum the activations of split layers: two sums of a pass
+        forward, and at most five backward, which counts as two passes."""
+        layout = self.job.layout
+        if layout.tensor == 1:
+            return 0.0
+        link = self.config.card_gbs if layout.tensor <= layout.cards else self.config.node_gbs
+        size = 2 if self.job.settings.bf16 else FP32
+        sent = 2 * tokens * int(network.config.hidden_size) * size
+        return passes * 2.5 * network.layers * sent * layout.tensor / (link * 1e9)
 
 
 def work_of(job: Job, config: PlanConfig) -> list[Part]:
@@ -164,7 +178,7 @@ def _rollout_seconds(job: Job, config: PlanConfig) -> float:
     """Seconds of an iteration's rollouts: the weights are gathered, then each step of a card reads
     its copy's weights and on average half of a full cache."""
     settings, layout = job.settings, job.layout
-    rows, sharing = rollout_rows(job), settings.rollout_ranks
+    rows, sharing = rollout_rows(job), settings.ranks_of_a_copy
     waves = -(-settings.batch_size * sharing // (layout.world * rows))
     weights = FP32 * job.policy.parameters
     bandwidth = config.memory_tbs * 1e12 * DECODE_SHARE
@@ -172,8 +186,9 @@ def _rollout_seconds(job: Job, config: PlanConfig) -> float:
     step = (read + cache_bytes(job) / 2) / bandwidth
     sync = 0.0
     if layout.world > 1:
-        link = config.card_gbs if layout.shards <= layout.cards else config.node_gbs
-        sync = weights / (link * 1e9)
+        inside = layout.shards * layout.tensor <= layout.cards
+        link = config.card_gbs if inside else config.node_gbs
+        sync = FP32 * job.policy.numbers(tensor=layout.tensor) / (link * 1e9)
     if sharing > 1:  # two sums of activations in each layer
         link = config.card_gbs if sharing <= layout.cards else config.node_gbs
         sent = 2 * rows * int(job.policy.config.hidden_size) * (2 if settings.bf16 else FP32)

@@ -50,6 +50,21 @@ def test_weights_equal_to_the_byte_those_of_the_dry_run(kind, tied, shards, repl
         assert FP32 * each.numbers(shards) == local_bytes(each, shards, replicas)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "opt"])
+@pytest.mark.parametrize(("shards", "replicas"), [(1, 1), (8, 1), (8, 4)])
+def test_parts_of_layers_equal_to_the_byte_those_of_the_dry_run(kind, shards, replicas):
+    one = network(kind, tied=kind == "opt", ffn_dim=100)
+    for each in (one, as_scalar(one)):
+        assert FP32 * each.numbers(shards, tensor=2) == local_bytes(each, shards, replicas, 2)
+
+
+def test_175b_split_by_8_on_64_cards_is_what_was_counted_before():
+    """The golden number of the prototype that this code follows."""
+    shape = dict(vocab_size=50304, hidden_size=12288, intermediate_size=49152)
+    shape |= dict(num_hidden_layers=96, num_attention_heads=96, max_position_embeddings=2048)
+    assert network("gpt_neox", **shape).numbers(8, tensor=8) == 2_873_459_712
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt2", "opt"])
 @pytest.mark.parametrize(("ranks", "bf16"), [(1, False), (1, True), (2, False), (2, True)])
 def test_a_rollout_copy_equals_to_the_byte_that_of_the_dry_run(kind, ranks, bf16):
