@@ -25,6 +25,8 @@ from understudy.models.sharding import blocks_of, compute, is_sharded
 from understudy.models.splitting import SplitLinear, split, split_weights
 from understudy.models.trunk import device_of
 
+Groups = tuple[dist.ProcessGroup, ...]
+
 PARITY = 1e-4
 """Largest allowed difference between the copy's and the policy's log-probs of a few tokens."""
 SPLIT_BF16_PARITY = 0.2
@@ -159,8 +161,10 @@ def checksum(policy: Policy, kinds: Mapping[str, torch.dtype] | None = None) -> 
     """The sum of all weights' bits as integers: independent of order, so that of parts adds up to
     it. `kinds` are the types to round weights to, by name. Collective for a sharded or split
     policy."""
-    sums: dict[tuple[dist.ProcessGroup, ...], int] = {}
-    parts = {name: (module.group,) for name, module, _ in split_weights(policy.model)}
+    sums: dict[Groups, int] = {}
+    parts: dict[str, Groups] = {
+        name: (module.group,) for name, module, _ in split_weights(policy.model)
+    }
     for name, parameter in policy.named_parameters():
         groups, local = parts.get(name, ()), parameter.detach()
         if isinstance(parameter, DTensor):
