@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from tests.fixtures_models import make_policy
-from torch.distributed.tensor import DTensor
 
 from understudy.models.lora import load_weights, weights_of
-from understudy.models.sharding import compute, shard, whole
+from understudy.models.sharding import compute, fill, shard, whole
 from understudy.ppo.update import update_average
 from understudy.training.checkpoint import (
     latest_checkpoint,
@@ -57,10 +56,7 @@ class Trained:
         load_weights(self.model, trees["policy"])
         load_optimizer(self.optimizer, trees["policy_optimizer"])
         for name, tensor in self.average.items():
-            self.average[name] = trees["average"][name]
-            assert isinstance(tensor, DTensor) == isinstance(self.average[name], DTensor) or (
-                self.ranks.world > 1
-            )
+            fill(tensor, trees["average"][name])
         return state
 
     def hashes(self) -> dict[str, str]:

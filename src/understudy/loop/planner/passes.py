@@ -15,7 +15,7 @@ from weakref import ref
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -199,7 +199,9 @@ def _prepare(model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None) ->
         model.requires_grad_(False)
     if one.checkpointing:
         checkpoint_activations(model)
-    shard(_root(model), mesh)
+    # Two mesh dimensions are joined by operations that depend on numbers, which fake tensors lack.
+    with unset_fake_temporarily() if one.tensor > 1 else nullcontext():
+        shard(_root(model), mesh)
     for weight in model.parameters() if one.keeps == "sum" else ():
         weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
 

@@ -207,3 +207,21 @@ def test_ranks_that_cannot_share_a_copy_are_refused(folder, changes, message):
     config = PlanConfig(model=folder, stage="ppo", memory=1, cards=8)
     with pytest.raises(ValueError, match=message):
         job_of(replace(config, command=("--rollout-ranks", "3"), **changes))
+
+
+def test_layers_that_cards_split_are_planned_as_they_are_sharded(folder):
+    config = PlanConfig(model=folder, stage="sft", memory=1, cards=4, dry_run=True)
+    found = make_plan(replace(config, command=(*SHORT, "--tensor-parallel", "2")))
+    assert all(planned == dry for planned, dry in found.dry.values())
+    assert "2 shards (FSDP2) x 2 parts of each layer" in found.table()
+    whole = make_plan(replace(config, command=SHORT))
+    assert found.phases["update"]["pass"] < whole.phases["update"]["pass"]
+    assert found.traffic.bytes < whole.traffic.bytes
+
+
+def test_gpt2_is_split_for_rollouts_only():
+    config = PlanConfig(model="1.3b", stage="ppo", memory=80, cards=8)
+    message = "tensor_parallel is 2, but layers of gpt2 cannot be split among ranks, only those of"
+    with pytest.raises(ValueError, match=message):
+        job_of(replace(config, command=("--tensor-parallel", "2")))
+    assert job_of(replace(config, command=("--rollout-ranks", "2"))).settings.ranks_of_a_copy == 2
