@@ -17,8 +17,8 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.core_model_loading import WeightConverter
 
 from understudy.models.sharding import local_part
-from understudy.records.convert import many
 from understudy.models.splitting import check_split
+from understudy.records.convert import many
 
 _ASKED = (
     "prepare_distribute_model",
