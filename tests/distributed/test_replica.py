@@ -34,7 +34,7 @@ def test_a_whole_copy_in_bf16_rounds_as_the_policy_does(found):
         assert rank["bf16-1"]["equal"]
         assert rank["bf16-1"]["answers"]
         assert rank["bf16-1"]["share"] < 0.85, "the layers take half; embeddings and head do not"
-        assert rank["bf16-2"]["share"] < 0.7
+        assert rank["bf16-2"]["share"] < rank["bf16-1"]["share"] - 0.05
 
 
 @pytest.mark.parametrize("sharing", [1, 2])
