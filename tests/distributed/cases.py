@@ -84,7 +84,7 @@ MANY["sft-bf16"] = dict(kind="llama", dropout=0.0, dtype="float32", bf16=True)
 """What the slow test runs, for 20 steps or more."""
 TENSOR: dict[str, dict] = {
     "sft-tensor": dict(kind="llama_tied", dropout=0.2, **TEXT),
-    "reward-tensor": dict(kind="gpt_neox", **TIES),
+    "reward-tensor": dict(kind="llama", **TIES),
     "ppo-tensor": dict(episodes=16, adaptive_kl_target=2.0, eval_every=1),
 }
 """The same with layers that two ranks split."""
