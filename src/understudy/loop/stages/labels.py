@@ -76,7 +76,8 @@ def demonstrate(call: StageCall) -> None:
 
 
 def rank(call: StageCall) -> None:
-    """Training labelers rank responses; held-out labelers too, on the valid split, to measure."""
+    """Training labelers rank responses; held-out labelers too, on the valid split, to measure.
+    There three of each rank every prompt, since one labeler's noise costs a measurement most."""
     world, config = World(call.config["seed"]), call.config
     team = accepted_labelers(world, call.path("labelers"))
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
@@ -84,7 +85,7 @@ def rank(call: StageCall) -> None:
     valid = read_records(call.path("valid"), Prompt)
     training = collect_rankings(team, prompts, responses, config["overlap"], config["seed"])
     measured = {
-        role: collect_rankings(members, valid, responses, overlap=0.5, seed=config["seed"])
+        role: collect_rankings(members, valid, responses, overlap=1.0, seed=config["seed"])
         for role, members in (("training", team), ("held_out", world.labelers("held_out")))
     }
     labels = [*training, *measured["training"], *measured["held_out"]]
