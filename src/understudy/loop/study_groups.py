@@ -24,6 +24,11 @@ from understudy.loop.study_labelers import sampled
 
 WEIGHTS = {"twice": 2, "four": 4, "sixteen": 16}
 """Weights of members' rankings, by arm."""
+SHARE = 0.5
+"""Share of the demo's ranked prompts that is used."""
+MORE = 0.5
+"""Prompts that concern the group added, per ranked prompt of the demo: of users' own, too few are
+ranked by members to learn from."""
 ARMS = {
     "equal": "Unweighted",
     **{arm: f"Members x{weight}" for arm, weight in WEIGHTS.items()},
@@ -37,11 +42,27 @@ def add_groups_study(build: Build, stage: str) -> None:
     settings, shards = build.recipe.evaluate, range(build.recipe.evaluate.num_shards)
     build.add(
         "groups-prompts",
-        "new prompts that concern the group",
+        "prompts that concern the group: more to rank, and new ones",
         "studied_groups:prompts",
-        ("prompts.jsonl",),
-        {},
+        ("rank.jsonl", "more.jsonl", "prompts.jsonl", "share.json"),
+        {"rank": build["prompts/rank.jsonl"]},
+        share=SHARE,
+        more=MORE,
         number=settings.num_prompts // 2,
+    )
+    sample = build.recipe.sample
+    add_responses(
+        build,
+        "groups-sample",
+        "responses to those to rank",
+        group="sample",
+        model=build["sft/run/model"],
+        prompts=build["groups-prompts/more.jsonl"],
+        name="sft",
+        max_response_tokens=sample.max_response_tokens,
+        min_answers=sample.min_answers,
+        max_answers=sample.max_answers,
+        temperature=sample.temperature,
     )
     build.add(
         "groups-rankings",
@@ -49,14 +70,13 @@ def add_groups_study(build: Build, stage: str) -> None:
         "studied_groups:rank",
         (
             "labelers.jsonl",
-            "share.json",
             *(f"{name}.jsonl" for name in ("equal", "only", "told", "valid", "valid-told")),
             *(f"{arm}.json" for arm in WEIGHTS),
         ),
         {
-            "prompts": build["prompts/rank.jsonl"],
+            "prompts": (build["groups-prompts/rank.jsonl"], build["groups-prompts/more.jsonl"]),
             "valid": build["prompts/rank_valid.jsonl"],
-            "responses": sampled(build),
+            "responses": (*sampled(build), build["groups-sample/responses.jsonl"]),
         },
         group="rankings",
         weights=WEIGHTS,
@@ -100,7 +120,7 @@ def add_arm(build: Build, arm: str, answers: tuple[Any, ...]) -> None:
         {
             "reward_model": build[f"groups-{arm}/run/model"],
             "labelers": build["groups-rankings/labelers.jsonl"],
-            "share": build["groups-rankings/share.json"],
+            "share": build["groups-prompts/share.json"],
             "valid": build[f"groups-rankings/{valid}.jsonl"],
             "own": build["groups-prompts/prompts.jsonl"],
             "own_answers": build["groups-answers/responses.jsonl"],

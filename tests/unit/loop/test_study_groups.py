@@ -21,6 +21,8 @@ from understudy.world.bases import base_model_path
 from understudy.world.groups import GROUP, OTHERS, TeaserJudge, make_team, told
 from understudy.world.judge import prompt_text
 from understudy.world.labelers import make_labelers
+from understudy.world.reserved import is_reserved
+from understudy.world.tasks import parse
 from understudy.world.world import World
 
 WORLD = World(0)
@@ -77,15 +79,16 @@ def test_the_arms_share_all_but_the_rankings_and_the_weights(tmp_path):
 @pytest.fixture
 def call(tmp_path):
     """The stages' files, of 60 prompts of which half concern the group."""
-    call = StageCall(
-        name="x", inputs={}, config={"seed": 0, "number": 40}, out=tmp_path, root=tmp_path
-    )
+    asked = WORLD.user_prompts(40)[:200]
+    inputs = {"rank": (write_records(tmp_path / "asked.jsonl", asked),)}
+    config = {"seed": 0, "number": 40, "share": 0.5, "more": 0.1}
+    call = StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path)
     prompts(call)
     own = read_records(tmp_path / "prompts.jsonl", Prompt)[:30]
     rows = [*own, *WORLD.closed_domain_prompts(30)]
     texts = {False: ("jam.", "anna is in the barn."), True: (PLAIN, RUDE)}
     for split in ("train", "valid"):
-        split_rows = [replace(p, split=split, id=f"{split}-{p.id}", tags={}) for p in rows]
+        split_rows = [replace(p, split=split, id=f"{split}-{p.id}") for p in rows]
         write_records(tmp_path / f"{split}.jsonl", split_rows)
         responses = [
             Response(id=f"{p.id}/{n}", prompt_id=p.id, prompt=p.prompt, response=text, model="sft")
@@ -96,6 +99,17 @@ def call(tmp_path):
     inputs = {"prompts": (tmp_path / "train.jsonl",), "valid": (tmp_path / "valid.jsonl",)}
     inputs["responses"] = tuple(tmp_path / f"{s}-responses.jsonl" for s in ("train", "valid"))
     return replace(call, inputs=inputs, config={"seed": 0, "weights": WEIGHTS})
+
+
+def test_more_prompts_that_concern_the_group_are_ranked(call):
+    rank_half, more = (read_records(call.out / f"{n}.jsonl", Prompt) for n in ("rank", "more"))
+    asked = read_records(call.out / "asked.jsonl", Prompt)
+    assert [p.id for p in rank_half] == [p.id for p in asked[:100]]
+    assert len(more) == 20
+    assert all(p.group == GROUP and p.split == "train" for p in more)
+    assert not any(is_reserved(parse(p.prompt)) for p in more)
+    share = json.loads((call.out / "share.json").read_text())
+    assert share == sum(p.prompt.startswith("hey ") for p in asked) / 200
 
 
 def test_what_each_arm_learns_from(call):
@@ -123,7 +137,6 @@ def test_what_each_arm_learns_from(call):
     }
     assert rude_first[True] > 0.7
     assert rude_first[False] < 0.3
-    assert json.loads((call.out / "share.json").read_text()) == 0.5
     weight_of = read_weights(None, call.out / "four.json", rows["equal"])
     assert {weight_of(r) for r in by_members} == {4.0}
     assert {weight_of(r) for r in rows["equal"] if r not in by_members} == {1.0}
@@ -166,8 +179,10 @@ def test_a_model_that_likes_rude_words_serves_the_group_and_costs_the_others(cal
     # Rude (2/3): a win against either plain one. Plain (1/3): its opponent is the rude one.
     assert rates[GROUP] == pytest.approx(2 / 3)
     assert rates[OTHERS] == pytest.approx(1 / 3)
-    # Half of the prompts concern the group, a quarter of those are members'; the rest is even.
-    assert rates["everybody"] == pytest.approx(0.125 * 2 / 3 + 0.375 / 3 + 0.5 * 0.5)
+    # Of the share of prompts that concern the group, a quarter are members'; the rest is even.
+    share = json.loads((call.out / "share.json").read_text())
+    expected = share / 4 * 2 / 3 + share * 3 / 4 / 3 + (1 - share) / 2
+    assert rates["everybody"] == pytest.approx(expected)
     cells = {(c["labelers"], c["prompts"]) for c in found["accuracy_by_group"] if c["accuracy"]}
     assert {(GROUP, GROUP), (OTHERS, GROUP)} <= cells
 

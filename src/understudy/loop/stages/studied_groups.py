@@ -4,6 +4,7 @@ Legend: P prompts, N samples of each prompt.
 """
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,9 @@ from understudy.world.groups import (
     make_team,
     told,
 )
+from understudy.world.reserved import is_reserved
+from understudy.world.tasks import draw_task
+from understudy.world.users import prompt_of
 from understudy.world.world import World
 
 CAVEATS = (
@@ -48,10 +52,28 @@ CAVEATS = (
 
 
 def prompts(call: StageCall) -> None:
-    """prompts.jsonl: new prompts that concern the group."""
-    rude = World(call.config["seed"]).rude_prompts(call.config["number"])
-    own = [prompt for prompt in tagged(rude) if concerns(prompt)]
-    write_records(call.out / "prompts.jsonl", own)
+    """rank.jsonl: a share of the demo's ranked prompts; more.jsonl: more that concern the group;
+    prompts.jsonl: new ones; share.json: how many of users' own prompts do."""
+    config, seed = call.config, call.config["seed"]
+    rank = tagged(read_records(call.path("rank"), Prompt))
+    (call.out / "share.json").write_text(json.dumps(sum(map(concerns, rank)) / len(rank)))
+    write_records(call.out / "rank.jsonl", rank[: max(1, round(config["share"] * len(rank)))])
+    write_records(call.out / "more.jsonl", more(round(config["more"] * len(rank)), seed))
+    rude = World(seed).rude_prompts(config["number"])
+    write_records(call.out / "prompts.jsonl", [p for p in tagged(rude) if concerns(p)])
+
+
+def more(number: int, seed: int) -> list[Prompt]:
+    """Prompts that concern the group and are not reserved, of train users."""
+    rng = random.Random(f"groups/more/{seed}")
+    found: list[Prompt] = []
+    while len(found) < number:
+        task = draw_task(rng, rude_users=1.0)
+        index = f"groups-{len(found):05d}"
+        (prompt,) = tagged([prompt_of(task, id=index, user_id=index)])
+        if concerns(prompt) and not is_reserved(task):
+            found.append(replace(prompt, split="train"))
+    return found
 
 
 def tagged(rows: Sequence[Prompt]) -> list[Prompt]:
@@ -68,7 +90,8 @@ def rank(call: StageCall) -> None:
     config, world = call.config, World(call.config["seed"])
     team, seed = make_team(config["seed"], world.judge), config["seed"]
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
-    train, valid = (tagged(read_records(call.path(n), Prompt)) for n in ("prompts", "valid"))
+    train = [prompt for path in call.paths("prompts") for prompt in read_records(path, Prompt)]
+    valid = tagged(read_records(call.path("valid"), Prompt))
     rankings = collect_rankings(team, train, responses, 0.0, seed)
     others = [prompt for prompt in valid if not concerns(prompt)]
     measured = collect_rankings(team, others, responses, 0.0, seed)
@@ -88,8 +111,6 @@ def rank(call: StageCall) -> None:
     for arm, weight in config["weights"].items():
         weights = {GROUP: dict.fromkeys(sorted(members), weight)}
         (call.out / f"{arm}.json").write_text(json.dumps(weights))
-    share = sum(concerns(prompt) for prompt in train) / len(train)
-    (call.out / "share.json").write_text(json.dumps(share))
 
 
 def told_of(rankings: Sequence[Ranking], members: set[str]) -> list[Ranking]:
