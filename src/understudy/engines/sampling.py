@@ -5,11 +5,12 @@ responses = draw_responses(model, tokenizer, prompts, num_samples=4, temperature
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from understudy.engines.generation import generate
+from understudy.engines.generation import Generation, generate
 from understudy.models.chat import (
     check_prompt_length,
     decode_response,
@@ -35,6 +36,7 @@ def draw_responses(
     greedy: bool = False,
     slots: int = 256,
     on_end: Callable[[int], None] = lambda number: None,
+    draw: Callable[..., list[Generation]] | None = None,
 ) -> list[Response]:
     """`num_samples` responses to each prompt, grouped by prompt, in the prompts' order.
 
@@ -42,7 +44,8 @@ def draw_responses(
     response does not depend on what else is drawn, and two models' responses are independent. With
     common noise, similar models would give most prompts identical responses, which would show their
     similarity and little about preference. Greedy responses are all equal, so `num_samples` must be
-    1. `on_end` gets the number of responses that just ended.
+    1. `on_end` gets the number of responses that just ended. `draw` samples instead of
+    `generation.generate` on the model, which then needs no weights.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
@@ -52,16 +55,14 @@ def draw_responses(
     )
     for prompt, ids in zip(prompts, prompt_ids, strict=True):
         check_prompt_length(prompt.prompt, ids, room, f"prompt {prompt.id}", max_new_tokens)
-    generations = generate(
-        model,
+    draw = draw or partial(generate, model, greedy=greedy, pad_id=padding_id(tokenizer))
+    generations = draw(
         [ids for ids in prompt_ids for _ in range(num_samples)],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        greedy=greedy,
         seed=seed,
         keys=[(name_key, id_key(prompt.id), k) for prompt in prompts for k in range(num_samples)],
         stop_ids=model.stop_ids,
-        pad_id=padding_id(tokenizer),
         slots=slots,
         on_end=on_end,
     )

@@ -5,21 +5,28 @@ understudy sample --model runs/sft/model --project my-project --split train
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from understudy.engines.generation import Generation
 from understudy.engines.sampling import draw_responses, id_key, merge_identical, say_if_none_ended
+from understudy.engines.vllm import Server
 from understudy.loop.names import model_folder, name_of
 from understudy.loop.sample_config import SampleConfig
 from understudy.models.batching import derived_seed
 from understudy.models.chat import check_prompt_length, render_prompts
 from understudy.models.compute import place
-from understudy.models.policies import load_policy, say_once
+from understudy.models.policies import Policy, load_policy, say_once, without_weights
 from understudy.models.trunk import context_length
 from understudy.records import Prompt, Response, read_records, write_records
 from understudy.records.convert import many
 from understudy.training.progress import Progress
+
+Draw = Callable[..., list[Generation]]
 
 
 def sample_responses(config: SampleConfig) -> Path | str:
@@ -58,8 +65,7 @@ def _sample_into_store(config: SampleConfig, folder: Path) -> str:
 
 
 def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
-    model, tokenizer = load_policy(model_folder(config.model))
-    place(model, config)
+    model, tokenizer, draw = _source(config)
     prompts = short_enough(tokenizer, prompts, config.max_prompt_tokens)
     limit = room_for_responses(model, tokenizer, prompts, config.max_response_tokens)
     bounds = (config.min_answers, config.max_answers)
@@ -76,9 +82,26 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
             max_new_tokens=limit,
             model_name=config.name or name_of(config.model),
             on_end=progress.advance,
+            draw=draw,
         )
     say_if_none_ended(responses, tokenizer, limit)
     return responses if config.keep_identical else merge_identical(responses)
+
+
+def _source(config: SampleConfig) -> tuple[Policy, Tokenizer, Draw | None]:
+    """The policy, its tokenizer, and a server's way to draw; with a server the policy has no
+    weights here."""
+    folder = model_folder(config.model)
+    if config.vllm is None:
+        model, tokenizer = load_policy(folder)
+        place(model, config)
+        return model, tokenizer, None
+    model, tokenizer = without_weights(folder)
+    server = Server(config.vllm)
+    server.check(folder, model.config, tokenizer)
+    model.config.max_position_embeddings = server.context
+    server.load(folder, uuid4().hex[:8])
+    return model, tokenizer, server.generate
 
 
 def short_enough(tokenizer: Any, prompts: Sequence[Prompt], most: int) -> list[Prompt]:

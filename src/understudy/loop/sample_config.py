@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.training.settings import check_address
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleConfig:
@@ -37,6 +39,8 @@ class SampleConfig:
     """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
+    vllm: str | None = None
+    """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000."""
     seed: int = 0
     """Seed of the sampling and of each prompt's K."""
     overwrite: bool = False
@@ -53,3 +57,6 @@ class SampleConfig:
             )
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        check_address("vllm", self.vllm)
+        if self.vllm is not None and (self.bf16 or self.device != "auto"):
+            raise ValueError("vllm samples on its own server; leave out bf16 and device")

@@ -24,7 +24,13 @@ from huggingface_hub.errors import EntryNotFoundError, HFValidationError, Reposi
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.chat import add_stop_ids, stop_ids
@@ -77,6 +83,23 @@ def load_policy(
     if mesh is None:
         check_computes(path, policy)
     return policy, tokenizer
+
+
+def without_weights(path: Path | str) -> tuple["Policy", Tokenizer]:
+    """As `load_policy`, for what needs only shapes, stop tokens and context."""
+    path = check_language_model(path)
+    tokenizer = load_tokenizer(path)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
+    except Exception as error:  # the library raises many types for a broken config
+        raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
+    settings = model.generation_config
+    with suppress(OSError):  # a folder may have none
+        settings = GenerationConfig.from_pretrained(path)
+    if settings is not None:
+        add_stop_ids(tokenizer, settings.eos_token_id)
+    return Policy(model.eval(), stop_ids(tokenizer)), tokenizer
 
 
 def check_computes(path: Path | str, policy: "Policy") -> None:

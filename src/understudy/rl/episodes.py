@@ -35,8 +35,8 @@ class Episodes:
     old_logprobs_BR: Tensor
     """Log-probs of the sampled tokens under the policy that sampled them, at its temperature.
 
-    They come from the rollout engine itself; a test checks that they equal the trainer's within
-    1e-5.
+    They come from the native engine itself; a test checks that they equal the trainer's within
+    1e-5. After a vLLM server's rollouts the policy measures them again.
     """
     ref_logprobs_BR: Tensor
     """Their log-probs under the reference, at the same temperature."""
@@ -48,6 +48,8 @@ class Episodes:
     """The policy's learning signal."""
     returns_BR: Tensor
     """The critic's targets."""
+    engine_error: float | None = None
+    """Largest difference between the log-probs of the engine and the policy's, if measured."""
 
     @classmethod
     def sampled(

@@ -15,7 +15,8 @@ V = TypeVar("V")
 
 def shape(episodes: Episodes) -> Metrics:
     """Metrics of the responses' form, and their scores as the reward model gave them."""
-    return {
+    error = episodes.engine_error
+    return ({} if error is None else {"engine_error": error}) | {
         "raw_score": episodes.raw_scores_B.mean(),
         "response_tokens": episodes.mask_BR.sum(dim=1).float().mean(),
         "eos_rate": episodes.finished_B.float().mean(),

@@ -10,7 +10,9 @@ from typing import Any
 from torch.distributed import ProcessGroup
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from understudy.engines.engine import Engine
 from understudy.engines.replica import Replica
+from understudy.engines.vllm import Server
 from understudy.models.batching import derived_seed
 from understudy.models.chat import padding_id
 from understudy.models.compute import checkpoint_activations, place
@@ -20,6 +22,7 @@ from understudy.models.offload import Offload, Tensors
 from understudy.models.policies import Policy, check_computes, load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.models.splitting import check_split
+from understudy.rl.served import Served
 from understudy.rl.settings import RolloutSettings
 from understudy.training.ranks import ALONE, Ranks
 from understudy.training.steps import Learner
@@ -44,8 +47,8 @@ class Models:
     """Scores responses; frozen."""
     members: tuple[ScalarModel, ...] = ()
     """Further reward models, whose scores count as well; frozen."""
-    replica: Replica
-    """The policy's weights for rollouts; on one process the policy itself."""
+    engine: Engine
+    """What samples: the policy itself, a copy of a sharded one, or a vLLM server."""
     tokenizer: Tokenizer = field(repr=False)
     """Shared by policy and reward model."""
     stage: str
@@ -86,6 +89,7 @@ def _load_models(
         check_split(policy.config, group.size(), "rollout_ranks")
     add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
     place(policy, config)
+    engine = _engine(config, policy, tokenizer, ranks, group)
     scorers = []
     for folder in (config.reward_model, *config.reward_ensemble):
         scorer, scorer_tokenizer = load_scalar(folder, mesh=ranks.mesh)
@@ -104,7 +108,7 @@ def _load_models(
         reference=reference,
         reward_model=reward_model,
         members=tuple(members),
-        replica=Replica(policy, group),
+        engine=engine,
         tokenizer=tokenizer,
         stage=stage,
         ranks=ranks,
@@ -116,6 +120,20 @@ def _load_models(
     if config.activation_checkpointing:
         checkpoint_activations(policy)
     return models
+
+
+def _engine(
+    config: RolloutSettings,
+    policy: Policy,
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+    group: ProcessGroup | None,
+) -> Engine:
+    if config.vllm is None:
+        return Replica(policy, group)
+    server = Server(config.vllm)
+    server.check(config.model, policy.config, tokenizer)
+    return Served(server, tokenizer, config.out / "rollout" / "model", ranks)
 
 
 def _offload(

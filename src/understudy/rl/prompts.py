@@ -31,7 +31,7 @@ class Prompts:
 def read_both(config: RolloutSettings, models: Models) -> tuple[Prompts, Prompts | None]:
     """(training, held-out) prompts."""
     networks = (models.policy, models.reward_model, *models.members)
-    contexts = [context_length(network) for network in networks]
+    contexts = [models.engine.context, *(context_length(network) for network in networks)]
     read = partial(
         read_prompts,
         tokenizer=models.tokenizer,

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from understudy.engines.generation import Generation, generate
+from understudy.engines.engine import Engine
+from understudy.engines.generation import Generation
 from understudy.engines.replica import Replica
 from understudy.models.batching import derived_seed, pad, shuffled
 from understudy.models.chat import never_ended
@@ -62,9 +63,10 @@ def roll_out(
 def responses_to(
     config: RolloutSettings, models: Models, prompt_ids: Sequence[Ids], keys: list[tuple[int, ...]]
 ) -> Episodes:
-    """`sample` as configured."""
+    """`sample` as configured. Log-probs of an engine that is not exact are measured again;
+    FloatingPointError if they were too far off."""
     models.offload.only("rollout")
-    return sample(
+    episodes = sample(
         models.policy,
         prompt_ids,
         keys=keys,
@@ -74,9 +76,25 @@ def responses_to(
         stop_ids=models.stop_ids,
         pad_id=models.pad_id,
         slots=config.rollout_slots,
-        replica=models.replica,
+        engine=models.engine,
         ranks=models.ranks,
     )
+    if not models.engine.exact:
+        remeasure(
+            models.policy,
+            episodes,
+            temperature=config.temperature,
+            micro_batch_tokens=config.micro_batch_tokens,
+            ranks=models.ranks,
+        )
+        error = episodes.engine_error
+        if error is None or not error <= config.vllm_tolerance:
+            raise FloatingPointError(
+                f"the log-probs of {config.vllm} are up to {error:.2g} from the policy's, above "
+                f"vllm_tolerance {config.vllm_tolerance:g}; serve with --dtype float32 and train "
+                "without bf16, or raise vllm_tolerance to what bf16 costs"
+            )
+    return episodes
 
 
 def score_episodes(
@@ -108,26 +126,25 @@ def sample(
     stop_ids: Collection[int],
     pad_id: int,
     slots: int,
-    replica: Replica | None = None,
+    engine: Engine | None = None,
     ranks: Ranks = ALONE,
 ) -> Episodes:
-    """One response to each prompt, from the policy's live weights; `replica` first gathers sharded
-    weights.
+    """One response to each prompt, from the policy's live weights, which `engine` first takes over;
+    by default the policy's own.
 
     Each rank, or each group of ranks that share a copy, samples responses to its share of the
     prompts, dealt out longest first, and every rank receives all responses. A token's noise depends
     on its episode only, so they equal those of one process.
     """
     device = device_of(policy)
-    replica = Replica(policy) if replica is None else replica
+    engine = engine or Replica(policy)
     first_BT, mask_BT = pad(prompt_ids[:PARITY_PROMPTS], pad_id)
     order = sorted(range(len(prompt_ids)), key=lambda i: (-len(prompt_ids[i]), i))
     mine = list(range(len(prompt_ids)))
-    if ranks.world > replica.ranks:
-        mine = order[ranks.rank // replica.ranks :: ranks.world // replica.ranks]
-    with replica.synced(policy, first_BT.to(device), mask_BT.to(device)) as model:
-        generations = generate(
-            model,
+    if ranks.world > engine.ranks:
+        mine = order[ranks.rank // engine.ranks :: ranks.world // engine.ranks]
+    with engine.drawing(policy, first_BT.to(device), mask_BT.to(device)) as draw:
+        generations = draw(
             [prompt_ids[i] for i in mine],
             max_new_tokens=max_response_tokens,
             temperature=temperature,
@@ -138,8 +155,37 @@ def sample(
             slots=slots,
         )
     if ranks.world > 1:
-        generations = _gathered(mine, generations, ranks, replica.ranks)
+        generations = _gathered(mine, generations, ranks, engine.ranks)
     return Episodes.sampled(prompt_ids, generations, pad_id, device)
+
+
+@torch.no_grad()
+def remeasure(
+    policy: Policy,
+    episodes: Episodes,
+    *,
+    temperature: float,
+    micro_batch_tokens: int,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Put the policy's own log-probs in place of the engine's, and record how far those were off.
+    The passes are divided among the ranks."""
+    lengths = episodes.lengths()
+    passes = episodes.passes(
+        sorted(range(len(lengths)), key=lengths.__getitem__),
+        ranks.budget(lengths, micro_batch_tokens),
+    )
+    own_BR = torch.zeros_like(episodes.old_logprobs_BR)
+    for share in ranks.deal(len(passes)):
+        batch = passes[share.number]
+        logprobs_N, _ = compute(
+            policy.model, policy.logprobs_at, *batch.where, batch.labels_N, temperature
+        )
+        if share.counts:
+            episodes.put(own_BR, batch, logprobs_N)
+    ranks.sum_tensor(own_BR)
+    episodes.engine_error = float((own_BR - episodes.old_logprobs_BR).abs().max())
+    episodes.old_logprobs_BR = own_BR
 
 
 def _gathered(

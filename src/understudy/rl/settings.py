@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from understudy.training.settings import TrainerSettings
+from understudy.training.settings import TrainerSettings, check_address
 
 ENSEMBLE_RULES = ("mean", "min", "uncertainty")
 
@@ -61,6 +61,12 @@ class RolloutSettings(TrainerSettings):
     rollout_ranks: int = 1
     """Neighbouring processes that hold one rollout copy of the policy together, each a part of
     every layer; changes memory and traffic, not the result."""
+    vllm: str | None = None
+    """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000; it gets
+    the policy's weights before each rollout."""
+    vllm_tolerance: float = 1e-3
+    """Largest difference between the server's log-prob of a token and the policy's; above it the
+    run stops. A server in bf16 needs more."""
     cpu_offload: bool = False
     """Keep in the machine's memory what a phase does not need: while sampling all but the policy,
     while scoring optimizer states and average, while updating reference and reward model."""
@@ -69,7 +75,7 @@ class RolloutSettings(TrainerSettings):
         TrainerSettings.__post_init__(self)
         for name in (
             *("episodes", "batch_size", "num_minibatches", "inner_epochs", "temperature"),
-            *("rollout_slots", "rollout_ranks", "judge_patience"),
+            *("rollout_slots", "rollout_ranks", "judge_patience", "vllm_tolerance"),
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
@@ -89,6 +95,10 @@ class RolloutSettings(TrainerSettings):
                 "the ranks that split layers also share a rollout copy: leave rollout_ranks out"
             )
         self._check_judges()
+        check_address("vllm", self.vllm)
+        for name in ("rollout_ranks", "tensor_parallel"):
+            if self.vllm is not None and getattr(self, name) > 1:
+                raise ValueError(f"{name} is above 1, which vllm does not support; leave one out")
         if self.num_learned % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches {self.num_minibatches} does not divide the {self.num_learned} "
@@ -119,6 +129,7 @@ class RolloutSettings(TrainerSettings):
             ("judge_patience", "a judge", self.judge is not None),
             ("ensemble_rule", "reward_ensemble", several),
             ("ensemble_penalty", 'ensemble_rule "uncertainty"', uncertain),
+            ("vllm_tolerance", "vllm", self.vllm is not None),
         ):
             if getattr(self, name) != defaults[name] and not given:
                 raise ValueError(f"{name} is given, but has no effect without {needed}")

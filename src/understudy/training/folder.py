@@ -17,6 +17,7 @@ OWN_FILES = (
     "checkpoints",
     "model",
     "adapter",
+    "rollout",
     "ensemble",
     "folds",
     "tensorboard",
@@ -28,7 +29,7 @@ repeated."""
 
 HANDLING = (
     *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
-    *("replicas", "tensor_parallel", "rollout_ranks", "cpu_offload"),
+    *("replicas", "tensor_parallel", "rollout_ranks", "cpu_offload", "vllm", "vllm_tolerance"),
 )
 """Config fields that do not affect the result: runs that differ only here are the same run."""
 

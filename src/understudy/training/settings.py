@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from understudy.training.config import to_plain
 from understudy.training.folder import refuse_used
@@ -111,6 +112,19 @@ def prepare_trainer_run(stage: str, config: TrainerSettings, inputs: Sequence[st
         overwrite=config.overwrite,
         ranks=ranks,
     )
+
+
+def check_address(name: str, url: str | None) -> None:
+    """ValueError unless the setting `name` is none or http(s)://HOST[:PORT]."""
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # no port, or half an IPv6 address
+        good = None
+    if not good or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{name} is {url!r}; it must be an address like http://127.0.0.1:8000")
 
 
 def check_files(config: Any) -> None:

@@ -71,3 +71,26 @@ def test_bf16_answers_on_a_cpu(folder, tmp_path):
     code, rows = sample(folder, tmp_path, [{"prompt": "Hi"}], "--bf16", "--max-answers", "4")
     assert code == 0
     assert rows
+
+
+def test_a_server_that_is_not_there_is_one_line(folder, tmp_path, capsys):
+    prompts = [{"prompt": "Name a tree."}]
+    (tmp_path / "p.jsonl").write_text(json.dumps(prompts[0]) + "\n")
+    files = ["--model", str(folder), "--prompts", str(tmp_path / "p.jsonl"), "--out", "r.jsonl"]
+    assert main(["sample", *files, "--vllm", "http://127.0.0.1:9"]) == 1
+    said = capsys.readouterr().err
+    assert "the vLLM server at http://127.0.0.1:9 does not answer" in said
+    assert said.count("\n") == 1
+    assert main(["sample", *files, "--vllm", "http://127.0.0.1:9", "--bf16"]) == 2
+    assert "leave out bf16 and device" in capsys.readouterr().err
+
+
+def test_a_policy_without_weights_ends_and_measures_like_the_whole_one(folder):
+    from understudy.models.policies import load_policy, without_weights
+
+    whole, tokenizer = load_policy(folder)
+    empty, same_tokenizer = without_weights(folder)
+    assert empty.stop_ids == whole.stop_ids
+    assert empty.config.to_dict() == whole.config.to_dict()
+    assert same_tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert all(parameter.is_meta for parameter in empty.parameters())

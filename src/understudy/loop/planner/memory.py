@@ -102,16 +102,17 @@ def _sampling(job: Job, measure: Measure) -> Phases:
         needed = [_OWNERS.get(name, name) for name in PHASES[phase]]
         return {name: size for name, size in held.items() if name in needed}
 
-    sampling = {**here("rollout"), "rollout copy": 0 if alone else copy_bytes(job)}
-    sync = {} if alone else {"sync": {**sampling, "pass": _sync_pass(job, measure)}}
+    copied, served = not alone and settings.vllm is None, settings.vllm is not None
+    sampling = {**here("rollout"), "rollout copy": copy_bytes(job) if copied else 0}
+    sync = {"sync": {**sampling, "pass": _sync_pass(job, measure)}} if copied else {}
     update = _ppo_update if job.stage == "ppo" else _policy_update
     return {
         "load": {name: size for name, size in held.items() if name in NETWORKS},
         **sync,
         "rollout": {
             **sampling,
-            "key-value cache": cache_bytes(job),
-            "pass": _rollout_pass(job, measure),
+            "key-value cache": 0 if served else cache_bytes(job),
+            "pass": (_served_pass if served else _rollout_pass)(job, measure),
         },
         "score": {**here("score"), "pass": _score_passes(job, measure)},
         "update": {**here("update"), **update(job, measure)},
@@ -251,6 +252,12 @@ def cache_bytes(job: Job) -> int:
     heads = job.policy.cached_numbers() // job.settings.ranks_of_a_copy
     numbers = heads * job.row * rollout_rows(job)
     return (2 * job.policy.layers + 1) * numbers * (2 if job.settings.bf16 else FP32)
+
+
+def _served_pass(job: Job, measure: Measure) -> int:
+    """The policy's own log-probs of a server's responses."""
+    one = _training_pass(job, job.policy, job.settings.micro_batch_tokens)
+    return measure(job.policy, replace(one, keeps="none", frozen=True))
 
 
 def _rollout_pass(job: Job, measure: Measure) -> int:

@@ -153,6 +153,8 @@ class Plan:
             f"parameters x tokens), {_hours(self.hours)} hours, {rate:,.0f} tokens/s",
             f"assumed: {config.mfu:.0%} of {config.peak_tflops:g} TFLOP/s; rows of full length",
         ]
+        if getattr(self.job.settings, "vllm", None) is not None:
+            lines.append("the vLLM server's rollouts, and handing weights over, are not counted")
         if self.price is not None:
             lines.append(f"price: {self.price:,.2f} at {config.cost:g} per card and hour")
         if world > 1:

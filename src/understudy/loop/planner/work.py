@@ -150,12 +150,15 @@ def _pass_tokens(job: Job) -> int:
 def _sampling(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
     settings, policy, scalar = job.settings, job.policy, job.scalar
     response, rows = settings.max_response_tokens, settings.num_iterations * settings.batch_size
-    flops, tokens = rows * policy.flops(job.row, response), rows * job.row
-    seconds = settings.num_iterations * _rollout_seconds(job, config) * job.layout.world
-    rollouts = Part("rollouts", tokens, flops, 2 * policy.parameters * tokens, seconds)
+    if settings.vllm is None:
+        flops, tokens = rows * policy.flops(job.row, response), rows * job.row
+        seconds = settings.num_iterations * _rollout_seconds(job, config) * job.layout.world
+        sampled = Part("rollouts", tokens, flops, 2 * policy.parameters * tokens, seconds)
+    else:
+        sampled = clock.read("log-probs", policy, rows, job.row, response)
     again = settings.num_iterations * settings.num_learned * settings.inner_epochs
     parts = [
-        rollouts,
+        sampled,
         clock.read("reference", policy, rows, job.row, response),
         clock.read("reward model", scalar, rows, job.row, 1),
     ]

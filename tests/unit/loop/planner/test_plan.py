@@ -224,3 +224,15 @@ def test_gpt2_is_split_for_rollouts_only():
     with pytest.raises(ValueError, match=message):
         job_of(replace(config, command=("--tensor-parallel", "2")))
     assert job_of(replace(config, command=("--rollout-ranks", "2"))).settings.ranks_of_a_copy == 2
+
+
+@pytest.mark.thorough
+def test_a_vllm_server_takes_the_copy_and_the_cache_off_the_cards(capsys):
+    words = ["plan", "--model", "1.3b", "--memory", "80", "--cards", "8", "--stage", "rloo"]
+    assert main([*words, "--", "--vllm", "http://127.0.0.1:8000"]) == 0
+    said = capsys.readouterr().out
+    assert "rollout copy" not in said
+    assert "key-value cache" not in said
+    assert "\nlog-probs " in said
+    assert "\nrollouts " not in said
+    assert "the vLLM server's rollouts, and handing weights over, are not counted" in said

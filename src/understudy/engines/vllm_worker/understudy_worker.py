@@ -1,0 +1,23 @@
+"""What vLLM's workers get from us; runs in vLLM's environment and imports nothing of ours.
+
+PYTHONPATH=.../understudy/engines/vllm_worker ... --worker-extension-cls understudy_worker.Reload
+"""
+
+from typing import Any
+
+
+class Reload:
+    """A mixin of vLLM's worker, called over `/collective_rpc`."""
+
+    def load_folder(self, path: str) -> None:
+        """Load the weights of a model folder in place.
+
+        On a CPU vLLM multiplies by a packed copy of each matrix. A reload packs those that it
+        reads, but a head that is tied to the embeddings is not read (vLLM 0.32.0): without this it
+        would go on with the old weights.
+        """
+        worker: Any = self
+        worker.reload_weights(weights_path=path)
+        head: Any = getattr(worker.get_model(), "lm_head", None)
+        if hasattr(head, "cpu_linear"):
+            head.quant_method.process_weights_after_loading(head)
