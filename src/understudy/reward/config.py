@@ -56,5 +56,13 @@ class RewardConfig(TrainerSettings):
             raise ValueError(f"ensemble is {self.ensemble}; it must be at least 1 model")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds is {self.folds}; it must be 0, or at least 2 groups")
+        weights = [
+            name for name in ("labeler_weights", "group_weights") if getattr(self, name) is not None
+        ]
+        if self.folds and weights:
+            raise ValueError(
+                f"folds trains without {weights[0]}, whose labelers each fold would lack; measure "
+                "the folds in a run of their own, without weights"
+            )
         if self.ties not in ("drop", "model"):
             raise ValueError(f'ties is {self.ties!r}; it must be "drop" or "model"')

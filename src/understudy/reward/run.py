@@ -61,8 +61,6 @@ def _cross_validate(config: RewardConfig) -> dict[str, Any]:
             valid_data=valid_data,
             out=out,
             demonstrations=None,
-            labeler_weights=None,
-            group_weights=None,
             ensemble=1,
             folds=0,
             resume=(out / "run.json").exists(),
