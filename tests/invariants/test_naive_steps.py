@@ -15,7 +15,9 @@ from tests.fixtures_ppo import tiny_config, write_world
 
 from understudy.models.chat import Example
 from understudy.models.scalar import ScalarModel
+from understudy.models.text import TextRows
 from understudy.ppo.advantages import advantages_and_returns
+from understudy.ppo.ptx import StepText
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.update import Learners
 from understudy.reward.train import backward_batch as reward_backward
@@ -179,7 +181,8 @@ def test_ppo_ptx(kind, tmp_path):
     naive, naive_critic = copy.deepcopy(policy), copy.deepcopy(critic)
     learners = Learners(Learner.of(policy, RATE), Learner.of(critic, RATE))
     object.__setattr__(config, "temperature", 0.8)
-    metrics = learners.step(config, episodes, range(5), text)
+    rows = StepText(TextRows(text.flatten().numpy(), 11), range(7))
+    metrics = learners.step(config, episodes, range(5), rows)
 
     # Rewards, advantages and returns, an episode at a time.
     all_advantages, all_returns, all_values = [], [], []

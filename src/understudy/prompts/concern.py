@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from understudy.prompts.ask_use_case import asked_names
 from understudy.records import Prompt, prompt_text
 
 Rules = Mapping[str, re.Pattern[str]]
@@ -60,6 +59,8 @@ def groups_of(
     found = [prompt.group or _by_rule(prompt, rules) for prompt in prompts]
     asked: Iterator[str | None] = iter(())
     if url is not None:
+        from understudy.prompts.ask_use_case import asked_names
+
         open_ones = [p.prompt for p, group in zip(prompts, found, strict=True) if group is None]
         question = _QUESTION.replace("{groups}", "\n".join(rules))
         asked = asked_names(open_ones, question, lambda said: named(said, rules), url, model)

@@ -141,7 +141,7 @@ def test_samples_from_old_weights_make_a_negative_kl(world, tmp_path, monkeypatc
 
     def sample(policy, *args, **kwargs):
         kept.append(copy.deepcopy(policy))
-        rollout = original(kept[0], *args, **kwargs | {"replica": None})
+        rollout = original(kept[0], *args, **kwargs | {"engine": None})
         new_BR = torch.zeros_like(rollout.old_logprobs_BR)
         for batch in rollout.passes(range(len(rollout.prompt_ids)), 4096):
             with torch.no_grad():

@@ -17,9 +17,11 @@ from tests.fixtures_ppo import (
 from understudy.models.cpu.side_by_side import side_by_side
 from understudy.models.lora import add_adapter
 from understudy.models.scalar import ScalarModel
+from understudy.models.text import TextRows
 from understudy.ppo import update as update_module
 from understudy.ppo.advantages import advantages_and_returns
 from understudy.ppo.losses import policy_loss
+from understudy.ppo.ptx import StepText
 from understudy.ppo.rewards import token_rewards
 from understudy.ppo.update import Learners, update_average, value_gradient
 from understudy.rl.rollout import measure, sample
@@ -194,7 +196,8 @@ def test_ptx_step_is_the_weighted_sum_of_the_two_gradients(tmp_path, reduction):
         learners_of(policy).step(settings, episodes, range(12), ids)
         return {n: (start[n] - p).detach() for n, p in policy.named_parameters()}
 
-    both, ppo = moved(config, text), moved(config, None)
+    rows = StepText(TextRows(text.flatten().numpy(), 8), range(3))
+    both, ppo = moved(config, rows), moved(config, None)
     policy = random_policy()
     logits = policy(input_ids=text).logits[:, :-1]
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).backward()
