@@ -4,6 +4,7 @@ for seed in 0 1 2 3 4; do .venv/bin/understudy demo --seed $seed; done
 .venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed*
 .venv/bin/python benchmarks/seeds.py runs/demo runs/demo-seed* --keep benchmarks/results
 .venv/bin/python benchmarks/seeds.py benchmarks/results/*.json
+.venv/bin/python benchmarks/seeds.py benchmarks/results/*.json --picture docs/win_rates.png
 
 Each seed has its own users, prompts, labelers, training and sampling, so the spread over seeds
 includes all of these, and Student's t over the seeds' means covers both prompts and training. Runs
@@ -15,13 +16,19 @@ import argparse
 import json
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from understudy.evaluation.figures import win_rate_figure
+from understudy.evaluation.page import CSS, figure
 from understudy.evaluation.statistics import Interval, mean_interval
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.chromium import launch
 
 KEPT = (
     *("win_rates_vs_sft", "win_rates_vs_sft_gold", "win_rates_vs_sft_training_labelers"),
@@ -49,10 +56,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders of demos, or kept results")
     parser.add_argument("--keep", type=Path, help="write each run's figures into this folder")
+    parser.add_argument("--picture", type=Path, help="draw the win rates against SFT as a PNG")
     options = parser.parse_args()
     runs = [read(path) for path in options.runs]
     if options.keep is not None:
         keep(runs, options.keep)
+    if options.picture is not None:
+        draw(runs, options.picture)
     print(*table(runs), sep="\n")
 
 
@@ -79,7 +89,7 @@ def table(runs: Sequence[Run]) -> Iterator[str]:
     seeds = sorted({run["seed"] for run in runs})
     processors = sorted({run["processor"] for run in runs})
     if len(seeds) < ENOUGH:
-        yield f"Only {len(seeds)} seeds; intervals over seeds need {ENOUGH} or more.\n"
+        yield f"{len(seeds)} of {ENOUGH} seeds; intervals over seeds need {ENOUGH} or more.\n"
     several = processors if len(processors) > 1 else []
     yield f"| | mean of {len(seeds)} seeds | seeds {', '.join(map(str, seeds))} |" + "".join(
         f" {name} |" for name in several
@@ -92,6 +102,31 @@ def table(runs: Sequence[Run]) -> Iterator[str]:
             mine = [v for r, v in zip(runs, values, strict=True) if r["processor"] == processor]
             cells.append(number(fmean(mine), percent))
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """The report's first figure with means and intervals over the seeds, by a browser."""
+    judges = {"Training labelers": "win_rates_vs_sft_training_labelers", **JUDGES}
+    tables = {}
+    for judge in ("held-out labelers", "Training labelers", "gold judge"):
+        rates = [run[judges[judge]] for run in runs]
+        tables[judge.capitalize()] = {
+            model: over_seeds(runs, [found[model]["rate"] for found in rates])[0].to_json()
+            for model in rates[0]
+        }
+    caption = (
+        "How often each model's response is preferred to SFT's; a tie counts half. Dashed: 50%, no "
+        "preference. Best-of-n: of 16, by the reward model. Means over "
+        f"{len({run['seed'] for run in runs})} seeds with 95% intervals over seeds."
+    )
+    drawn = figure(win_rate_figure(tables), "Win rate against SFT, sampled at temperature 1.",
+                   caption, "")  # fmt: skip
+    with launch() as browser:
+        page = browser.new_page(
+            viewport={"width": 373, "height": 800}, device_scale_factor=2, color_scheme="light"
+        )
+        page.set_content(f"<style>{CSS}</style>{drawn}")
+        page.locator("figure").screenshot(path=path)
 
 
 def over_seeds(runs: Sequence[Run], values: Sequence[float]) -> tuple[Interval, list[float]]:
