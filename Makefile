@@ -12,7 +12,7 @@ VLLM_READY := $(VLLM)/.ready
 .PHONY: help demo setup test test-thorough test-all test-faults test-gpu test-vllm vllm lint format docs docs-site real figures bench bench-peers lock lock-vllm clean
 
 help:
-	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (about 12 minutes)'
+	@echo 'make demo      set up .venv, then run the whole loop in the tiny world (6 to 12 minutes)'
 	@echo 'make test      the everyday tests (under 6 minutes on two cores)'
 	@echo 'make test-thorough  what CI runs beside them: second looks, and variants'
 	@echo 'make test-all  the slow tests too: the ones that train until a known truth is reached'
