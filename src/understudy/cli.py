@@ -119,6 +119,10 @@ def run(arguments: list[str]) -> int:
             check_files(config)
         if not _is_one_of_several():  # another rank may have opened the run already
             check_out(OTHER_RUNS.get(command.name, command.name), config)
+    if command.name == "sample":
+        from understudy.loop.sample_config import check_sample_files
+
+        check_sample_files(config)
     code = _call(command.load_function(), config)
     if code == 0 and _is_rank_0():
         from understudy.loop.next_step import say_next

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from understudy.store.project import FILE, open_project
+
 LOOP = """\
   prompts  ->  demonstrations  ->  SFT  ->  responses  ->  rankings  ->  reward model  ->  PPO-ptx
      ^                                                                                       |
@@ -76,6 +78,7 @@ AFTER: dict[str, Callable[[Settings], str]] = {
         f"understudy ppo --model {s['model']} --pretrain-data {s['out']} --reward-model RM "
         "--prompts PROMPTS.jsonl --out runs/ppo, or sft with --pretrain-fraction 0.1"
     ),
+    "prompts add": lambda s: f"understudy prompts build --project {s['project']}",
     "prompts build": _after_build,
     "export": _after_export,
     "sft": lambda s: (
@@ -83,6 +86,10 @@ AFTER: dict[str, Callable[[Settings], str]] = {
         "--prompts PROMPTS.jsonl --out responses.jsonl"
     ),
     "sample": _after_sample,
+    "labels plan": lambda s: (
+        f"understudy labelers invite NAME --role training --project {s['project']}"
+    ),
+    "labelers invite": lambda s: f"understudy label --project {s['project']}",
     "reward": lambda s: (
         f"understudy doctor {s['out']}, then understudy ppo --model {s['model']} "
         f"--reward-model {s['out']}/model --prompts PROMPTS.jsonl --out runs/ppo"
@@ -135,9 +142,39 @@ def next_command(folder: Path) -> str:
     if runs:
         _, path, advice = max(runs)
         return advice or f"{path} is not finished; give its command again with --resume"
-    if (folder / "project.toml").exists():
-        return "understudy prompts add --data PROMPTS.jsonl --project ."
+    if (folder / FILE).exists():
+        return _next_of_project(folder)
+    projects = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
+    if projects:
+        return f"cd {projects[0]} && understudy (it is a project)"
     return "understudy demo (the whole loop here in minutes), or understudy new my-project"
+
+
+def _next_of_project(folder: Path) -> str:
+    """The first step of the record chain that the project's store has not seen yet."""
+    from sqlalchemy import select
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from understudy.store.labeling_tables import accounts, items
+    from understudy.store.tables import labels, prompts, responses
+
+    steps = (
+        (prompts.c.id, "understudy prompts add --data PROMPTS.jsonl"),
+        (prompts.c.split, "understudy prompts build --project ."),
+        (responses.c.id, "understudy sample --model MODEL --project ."),
+        (items.c.id, "understudy labels plan"),
+        (accounts.c.id, "understudy labelers invite NAME --role training"),
+        (labels.c.id, "understudy label"),
+    )
+    try:
+        with open_project(folder).open_store().engine.connect() as connection:
+            for column, command in steps:
+                query = select(column).where(column.is_not(None)).limit(1)
+                if connection.execute(query).first() is None:
+                    return command
+    except (ValueError, SQLAlchemyError) as error:
+        return f"the project cannot be read: {str(error).splitlines()[0]}"
+    return "understudy export rankings"
 
 
 def _run(path: Path) -> tuple[float, str, str] | None:

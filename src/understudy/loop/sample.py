@@ -16,7 +16,7 @@ from understudy.engines.generation import Generation
 from understudy.engines.sampling import draw_responses, id_key, merge_identical, say_if_none_ended
 from understudy.engines.vllm import Server
 from understudy.loop.names import model_folder, name_of
-from understudy.loop.sample_config import SampleConfig
+from understudy.loop.sample_config import SampleConfig, check_sample_files
 from understudy.models.batching import derived_seed
 from understudy.models.chat import check_prompt_length, render_prompts
 from understudy.models.compute import place
@@ -35,8 +35,7 @@ def sample_responses(config: SampleConfig) -> Path | str:
         return _sample_into_store(config, config.project)
     assert config.prompts is not None
     assert config.out is not None
-    if config.out.exists() and not config.overwrite:
-        raise ValueError(f"{config.out} exists; pass --overwrite or choose another --out")
+    check_sample_files(config)
     responses = _draw(config, read_prompts(config.prompts, config.split))
     write_records(config.out, responses)
     counts = Counter(response.prompt_id for response in responses)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.training.settings import check_address
+from understudy.training.settings import check_address, check_files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,3 +60,19 @@ class SampleConfig:
         check_address("vllm", self.vllm)
         if self.vllm is not None and (self.bf16 or self.device != "auto"):
             raise ValueError("vllm samples on its own server; leave out bf16 and device")
+
+
+def check_sample_files(config: SampleConfig) -> None:
+    """ValueError if an input is missing, or `out` exists and would not be overwritten.
+
+    Loads no PyTorch, so that both are refused at once.
+    """
+    check_files(config)
+    if config.out is None:
+        return
+    if config.out.is_dir():
+        raise ValueError(
+            f"{config.out} is a folder; name a file, as in {config.out}/responses.jsonl"
+        )
+    if config.out.exists() and not config.overwrite:
+        raise ValueError(f"{config.out} exists; pass --overwrite or choose another --out")

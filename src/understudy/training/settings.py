@@ -128,7 +128,7 @@ def check_address(name: str, url: str | None) -> None:
 
 
 def check_files(config: Any) -> None:
-    """ValueError if a file or folder that a trainer reads does not exist.
+    """ValueError if a file or folder that a command reads does not exist.
 
     Loads no PyTorch, so that a mistyped path is refused at once.
     """

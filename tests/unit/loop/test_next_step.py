@@ -11,6 +11,8 @@ from understudy.loop.commands import COMMANDS
 from understudy.loop.examples import EXAMPLES
 from understudy.loop.next_step import AFTER, next_command, say_next
 from understudy.loop.options import parse
+from understudy.records import Response
+from understudy.store import open_project
 
 
 def put_run(folder, stage, status="done", age=0):
@@ -41,9 +43,33 @@ def test_an_unfinished_run_is_to_be_resumed(tmp_path):
     assert "--resume" in next_command(tmp_path)
 
 
-def test_a_project_wants_prompts(tmp_path):
+def test_a_project_wants_the_first_step_that_is_missing(tmp_path):
+    folder = tmp_path / "mine"
+    assert main(["new", str(folder)]) == 0
+    assert next_command(tmp_path).startswith("cd mine && understudy")
+    assert next_command(folder).startswith("understudy prompts add")
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text('{"prompt": "Name a prime.", "user_id": "u1", "consent": true}\n')
+    assert main(["prompts", "add", "--data", str(raw), "--project", str(folder)]) == 0
+    assert next_command(folder).startswith("understudy prompts build")
+    assert main(f"prompts build --test-share 0 --project {folder}".split()) == 0
+    assert next_command(folder).startswith("understudy sample")
+    assert main(["labels", "plan", "--kinds", "demonstrate", "--project", str(folder)]) == 0
+    store = open_project(folder).open_store()
+    (prompt,) = store.prompts()
+    store.add_responses(
+        [Response(id="r1", prompt_id=prompt.id, prompt=prompt.prompt, response="7", model="m")]
+    )
+    assert next_command(folder).startswith("understudy labelers invite")
+    assert main(["labelers", "invite", "Ann", "--project", str(folder)]) == 0
+    assert next_command(folder) == "understudy label"
+
+
+def test_a_broken_project_is_said_below_the_diagram(tmp_path, monkeypatch, capsys):
     (tmp_path / "project.toml").write_text("")
-    assert next_command(tmp_path).startswith("understudy prompts add")
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    assert "key 'store' is missing" in capsys.readouterr().out
 
 
 def test_the_files_of_others_are_passed_over(tmp_path):

@@ -1,6 +1,8 @@
 """`understudy sample` on files: what is left out, what is said."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -94,3 +96,22 @@ def test_a_policy_without_weights_ends_and_measures_like_the_whole_one(folder):
     assert empty.config.to_dict() == whole.config.to_dict()
     assert same_tokenizer.get_vocab() == tokenizer.get_vocab()
     assert all(parameter.is_meta for parameter in empty.parameters())
+
+
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [("--out=used.jsonl", "--overwrite"), ("--out=runs", "name a file"), ("--prompts=no", "check")],
+)
+def test_files_are_checked_before_torch_loads(tmp_path, option, advice):
+    (tmp_path / "used.jsonl").touch()
+    (tmp_path / "runs").mkdir()
+    script = (
+        "import sys; from understudy.cli import main; code = main(sys.argv[1:]);"
+        "print(code, 'torch' in sys.modules)"
+    )
+    files = ["--model=m", "--prompts=used.jsonl", "--out=new.jsonl", option]
+    command = [sys.executable, "-c", script, "sample", *files]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout == "2 False\n"
+    assert advice in run.stderr
+    assert run.stderr.count("\n") == 1
