@@ -1,6 +1,8 @@
 """Every command and every setting is documented, and every command that a page shows can be run."""
 
+import ast
 import dataclasses
+import importlib
 import re
 import shlex
 from itertools import chain
@@ -67,6 +69,9 @@ def test_a_target_that_a_page_shows_is_in_the_makefile(page: str, line: str) -> 
     assert set(shlex.split(line)[1:2]) <= set(targets)
 
 
-def test_python_that_a_page_shows_compiles() -> None:
+def test_python_that_a_page_shows_compiles_and_imports_what_exists() -> None:
     for block in chain.from_iterable(code_blocks(text, "python") for text in TEXTS.values()):
-        compile(block, "page", "exec")
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("understudy"):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)

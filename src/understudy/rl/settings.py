@@ -37,8 +37,9 @@ class RolloutSettings(TrainerSettings):
     missing_eos_score: float | None = -1.0
     """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
     length_coef: float = 0.0
-    """Added to the score for each response token, unless `missing_eos_score` replaces it; minus
-    the slope that `reward-check` prints takes the reward model's preference for a length away."""
+    """Added to the score for each response token, unless `missing_eos_score` replaces the score. The
+    negative of the slope that `reward-check` prints removes the reward model's preference for a
+    length."""
     eval_prompts: Path | None = None
     """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
     eval_every: int = 0
@@ -50,7 +51,7 @@ class RolloutSettings(TrainerSettings):
     judge_patience: int = 3
     """Evaluations in a row without a new best win rate by the judge, after which the run ends."""
     reward_ensemble: tuple[Path, ...] = ()
-    """Further reward models; a response's score is that of all together, by `ensemble_rule`."""
+    """Further reward models; `ensemble_rule` combines the scores of all."""
     ensemble_rule: str = "mean"
     """Score of several reward models: "mean", "min", or "uncertainty", the mean minus
     `ensemble_penalty` times the variance (Coste et al. 2023)."""
@@ -62,14 +63,14 @@ class RolloutSettings(TrainerSettings):
     """Neighbouring processes that hold one rollout copy of the policy together, each a part of
     every layer; changes memory and traffic, not the result."""
     vllm: str | None = None
-    """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000; it gets
-    the policy's weights before each rollout."""
+    """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000; it
+    receives the policy's weights before each rollout."""
     vllm_tolerance: float = 1e-3
     """Largest difference between the server's log-prob of a token and the policy's; above it the
     run stops. A server in bf16 needs more."""
     cpu_offload: bool = False
-    """Keep in the machine's memory what a phase does not need: while sampling all but the policy,
-    while scoring optimizer states and average, while updating reference and reward model."""
+    """Move to main memory what a phase does not need: while sampling, everything but the policy;
+    while scoring, optimiser states and the average; while updating, reference and reward model."""
 
     def __post_init__(self) -> None:
         TrainerSettings.__post_init__(self)

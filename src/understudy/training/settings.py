@@ -30,14 +30,14 @@ class TrainerSettings:
     micro_batch_tokens: int = 4096
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     save_every: int = 0
-    """Steps (PPO: iterations) between checkpoints; 0 saves as often as takes a tenth of the
-    time."""
+    """Steps (PPO: iterations) between checkpoints; 0 saves so often that saving takes a tenth of
+    the time."""
     keep_checkpoints: bool = False
     """Keep the checkpoints when the run is finished."""
     device: str = "auto"
     """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
-    """Compute in bf16; weights, optimizer and the saved model stay in fp32 (C: half precision with
+    """Compute in bf16; weights, optimiser and the saved model stay in fp32 (C: half precision with
     fp32 master weights)."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, one more forward pass."""
@@ -55,8 +55,8 @@ class TrainerSettings:
     tensorboard: bool = False
     """Also write the metrics for TensorBoard, into out/tensorboard."""
     track: TrackerName | None = None
-    """Also log the metrics to a tracker: trackio, wandb or mlflow; its own environment variables
-    set where it writes."""
+    """Also log the metrics to a tracker: trackio, wandb or mlflow; the tracker's own environment
+    variables decide where it writes."""
     seed: int = 0
     """Order of the data, first weights of new parts, dropout, sampling."""
     resume: bool = False
