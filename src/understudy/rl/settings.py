@@ -37,8 +37,8 @@ class RolloutSettings(TrainerSettings):
     missing_eos_score: float | None = -1.0
     """Score of a response that did not end (LHP, NP); none keeps the reward model's own."""
     length_coef: float = 0.0
-    """Added to the score for each response token, unless `missing_eos_score` replaces the score. The
-    negative of the slope that `reward-check` prints removes the reward model's preference for a
+    """Added to the score for each response token, unless `missing_eos_score` replaces the score;
+    the negative of the slope that `reward-check` prints removes the reward model's preference for a
     length."""
     eval_prompts: Path | None = None
     """Held-out prompts; responses every `eval_every` iterations go to out/samples.jsonl."""
