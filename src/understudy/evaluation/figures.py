@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from understudy.evaluation.overoptimisation import fitted
 from understudy.evaluation.points import Point, Table, ends_of, value_of
 
 MODELS = {
@@ -233,6 +234,40 @@ def overoptimisation_figure(
 
     extra = {"Best-of-n": (COLOURS["best_of_n"], "D")} if points else {}
     return _lines(curves, rows, "kl", "KL from the reference, nats (root scale)", finish, extra)
+
+
+@matplotlib.rc_context(_STYLE)
+def gains_figure(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Gao et al.'s figure: a panel per title, a colour per curve, a mark per point measured; as
+    fitted, gold solid and the proxy dashed."""
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.1 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axes, (title, curves) in zip(grid, panels.items(), strict=True):
+        colours = dict(zip(curves, cycle(EXTRA), strict=False))
+        for name, curve in curves.items():
+            kl = np.array([max(point["kl"], 0.0) for point in curve["points"]])
+            dense = np.linspace(0.0, float(np.sqrt(kl.max())), 60) ** 2
+            for key, marker, dash in (("gold", "o", "-"), ("proxy", "x", (0, (4, 2)))):
+                a, b = (value_of(curve["fits"][key][letter]) for letter in "ab")
+                if a is not None and b is not None:
+                    axes.plot(
+                        np.sqrt(dense),
+                        fitted(dense, a, b, curve["form"]),
+                        linestyle=dash,
+                        color=colours[name],
+                        linewidth=1.4,
+                    )
+                values = [value_of(point[key]) for point in curve["points"]]
+                axes.plot(np.sqrt(kl), values, color=colours[name], marker=marker, markersize=3.5,
+                          linestyle="none", label=name if key == "gold" else None)  # fmt: skip
+        axes.axhline(0.0, color=GRID, linewidth=1)
+        axes.set_title(title, loc="left")
+        axes.set_xlim(left=0)
+        axes.grid(axis="y")
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+    grid[-1].set_xlabel("square root of the KL from the start (nats)")
+    figure.supylabel("gain, standard deviations", fontsize=10.5)
+    return _svg(figure)
 
 
 @matplotlib.rc_context(_STYLE)

@@ -11,6 +11,8 @@ from understudy.evaluation.points import Point, Table, decimal, ends_of, percent
 from understudy.evaluation.tables import in_text
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
+Curved = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Curves of evaluation/overoptimisation.py by panel and name."""
 
 
 def wins_reading(tables: Mapping[str, Table], baseline: str, *, scored: bool = False) -> str:
@@ -139,6 +141,23 @@ def overoptimisation_reading(curves: Curves) -> str:
                 f"its peak of {peak:.2f}"
             )
     return "; ".join(said) + "." if said else ""
+
+
+def gains_reading(panels: Curved) -> str:
+    """Of each panel, the curve whose gold ends highest, and those that end below their peak."""
+    said = []
+    for title, curves in panels.items():
+        last = {name: curve["points"][-1]["gold"] for name, curve in curves.items()}
+        top = _top(last)
+        fallen = []
+        for name, curve in curves.items():
+            peak = max(curve["points"], key=lambda point: value_of(point["gold"]) or 0.0)
+            ends = ends_of(last[name])
+            if ends is not None and ends[1] < (value_of(peak["gold"]) or 0.0):
+                fallen.append(f"{name} falls after a KL of {peak['kl']:.1f} nats")
+        end = f"; gold of {_listed(fallen)}" if fallen else ""
+        said.append(f"{title}: {top} gains most gold at the end ({decimal(last[top])}){end}.")
+    return " ".join(said)
 
 
 def arms_reading(

@@ -8,6 +8,7 @@ from understudy.evaluation import page
 from understudy.evaluation.figures import (
     ablation_figure,
     frontier_figure,
+    gains_figure,
     in_order,
     label_of,
     overoptimisation_figure,
@@ -18,7 +19,9 @@ from understudy.evaluation.figures import (
 from understudy.evaluation.points import Point, Table, decimal, value_of, with_ends
 from understudy.evaluation.public import benchmark_table
 from understudy.evaluation.readings import (
+    Curved,
     arms_reading,
+    gains_reading,
     loss_reading,
     overoptimisation_reading,
     shares_reading,
@@ -262,7 +265,50 @@ def study_section(results: Results) -> str:
         return ""
     first = {"title": "Side by side.", "caption": "Further right is better.", **study}
     drawn = [_panels(first), *_frontier(study), *map(_panels, study.get("more", ()))]
-    return page.figures(*drawn)
+    return page.figures(*drawn, *_gains(study))
+
+
+def _gains(study: Mapping[str, Any]) -> list[str]:
+    """One figure: what optimising gains by the score optimised and by gold, against the KL."""
+    panels: Curved = study.get("gains") or {}
+    if not panels:
+        return []
+    rows = [
+        (
+            title,
+            name,
+            with_ends(curve["agreement"]),
+            *(
+                with_ends(curve["fits"][key][letter], as_percent=False)
+                for key in ("gold", "proxy")
+                for letter in "ab"
+            ),
+        )
+        for title, curves in panels.items()
+        for name, curve in curves.items()
+    ]
+    head = ("", "Reward model", "Orders as gold does", "Gold: a", "b", "Proxy: a", "b")
+    caption = (
+        "What is gained over the start, in standard deviations of its responses to one prompt: "
+        "solid by the gold judge, dashed by the reward model that is optimised (the proxy). Marks "
+        "are measured, lines fitted: d (a - b d) for best-of-n and d (a - b log d) for PPO, where "
+        "d is the square root of the KL in nats (Gao et al. 2022)."
+    )
+    alt = "; ".join(
+        f"{title}, {name}: gold from 0 to {decimal(curve['points'][-1]['gold'])}, proxy to "
+        f"{decimal(curve['points'][-1]['proxy'])}"
+        for title, curves in panels.items()
+        for name, curve in curves.items()
+    )
+    figure = page.figure(
+        gains_figure(panels),
+        "How far a reward model can be optimised.",
+        caption,
+        alt,
+        page.table(head, rows),
+        reading=gains_reading(panels),
+    )
+    return [figure]
 
 
 def _frontier(study: Mapping[str, Any]) -> list[str]:

@@ -57,10 +57,10 @@ class DemoConfig:
     study: Study | None = None
     """Instead of the demo's report, a study of what the paper left open: methods (PPO beside RLOO,
     GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them),
-    overoptimisation (a judge and ensembles against an exploited reward model), generalisation (a
-    language, a task, users and labelers left out), hallucination (what lowers made-up answers) or
-    harm (one model, a policy per context); it reuses the demo's stages and writes its own
-    report."""
+    overoptimisation (a judge and ensembles against an exploited reward model, and how far reward
+    models of several sizes can be optimised), generalisation (a language, a task, users and
+    labelers left out), hallucination (what lowers made-up answers) or harm (one model, a policy per
+    context); it reuses the demo's stages and writes its own report."""
     policies: Path | None = None
     """With --study harm: a folder of policies, a TOML file per deployment context, instead of the
     packaged four."""

@@ -2,9 +2,12 @@
 
 import importlib
 import json
+import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from understudy.cli import main
@@ -12,11 +15,12 @@ from understudy.evaluation.sections import ablation_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.studied import halves, mean_ranking, rank
+from understudy.loop.stages.studied import mean_ranking, rank
+from understudy.loop.stages.studied_overoptimisation import halves, ppo_curve, start_of
 from understudy.loop.study import FACTORS, OFFLINE, study_plan
 from understudy.loop.study_labelers import DESIGNS
-from understudy.loop.study_overoptimisation import ARMS
-from understudy.records import Ranking, Response, read_records, write_records
+from understudy.loop.study_overoptimisation import ARMS, SHARES, SIZES
+from understudy.records import Prompt, Ranking, Response, read_records, write_records
 from understudy.world.world import World
 
 METHODS = {"ppo", "rloo", "grpo", "raft", "dpo", "kto"}
@@ -189,7 +193,7 @@ def test_either_half_of_the_labelers_ranks_for_one_reward_model_only(tmp_path):
     ]
     write_records(tmp_path / "rankings.jsonl", rankings)
     inputs = {"rankings": (tmp_path / "rankings.jsonl",)}
-    config = {"seed": 0, "number": 10}
+    config = {"seed": 0, "number": 10, "fewer": [4]}
     halves(StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path))
     ours, judges = (
         {row.labeler_id for row in read_records(tmp_path / f"{name}.jsonl", Ranking)}
@@ -198,3 +202,68 @@ def test_either_half_of_the_labelers_ranks_for_one_reward_model_only(tmp_path):
     assert ours <= {"l0", "l2", "l4"}
     assert judges <= {"l1", "l3"}
     assert len(read_records(tmp_path / "a.jsonl", Ranking)) == 10
+    assert (
+        read_records(tmp_path / "a-4.jsonl", Ranking)
+        == read_records(tmp_path / "a.jsonl", Ranking)[:4]
+    )
+
+
+def test_reward_models_of_every_size_and_number_of_rankings_choose_among_the_same_responses(recipe):
+    plan = study_plan(recipe, 0, "overoptimisation")
+    report = plan["study_overoptimisation"]
+    own = Path(recipe.world.reward_size).name
+    rewards = {(one["size"], one["rankings"]): one["stage"] for one in report.config["rewards"]}
+    assert set(rewards) == {(s, 1000 // n) for s in (*SIZES, own) for n in SHARES}
+    assert rewards[own, 1000] == "far-reward-a"
+    steps = set()
+    for (size, number), stage in rewards.items():
+        run, inputs = plan[stage], plan[stage].input_lists()
+        steps.add(run.config["epochs"] * number / run.config["batch_size"])
+        assert inputs["data"][0].output == ("a.jsonl" if number == 1000 else f"a-{number}.jsonl")
+        assert inputs["model"][0].stage == ("sft" if size == own else f"far-sft-{size}")
+        scored = report.input_lists()[f"scores_{stage}"][0].stage
+        assert plan[scored].input_lists()["responses"][0].stage == "far-start"
+    assert steps == {500.0}
+    optimised = {name for name in report.inputs if name.startswith("ppo_")}
+    assert optimised == {
+        "ppo_far-reward-a",
+        f"ppo_far-reward-{own}-125",
+        f"ppo_far-reward-{SIZES[0]}-1000",
+    }
+
+
+def test_gains_of_ppo_are_measured_from_the_same_prompts_responses_at_the_start():
+    """By hand: the scores at the start have a spread of 1; PPO was measured on two of three
+    prompts."""
+    world = World(0)
+    prompts = [
+        Prompt(id=f"p{i}", prompt="write a sentence about the cat.", user_id=f"u{i}")
+        for i in range(3)
+    ]
+    texts = ("the cat sleeps.", "you fool.")
+    start = start_of(
+        world,
+        prompts,
+        [
+            Response(id=f"{p.id}-{i}", prompt_id=p.id, prompt=p.prompt, response=text, model="m")
+            for p in prompts
+            for i, text in enumerate(texts)
+        ],
+    )
+    assert start.gold_PN[0, 0] > start.gold_PN[0, 1]
+    half = 0.5**0.5
+    scores_PN = np.array([[half, -half], [5 + half, 5 - half], [half, -half]])
+    rows = [
+        {"step": step, "prompt_id": f"p{i}", "response": texts[step > 0], "kl": kl, "raw_score": s}
+        for step, kl, gained in ((0, 0.0, 0.0), (2, 1.0, 1.0), (4, 4.0, 3.0))
+        for i, s in enumerate((gained, 5 + gained))
+    ]
+    found = ppo_curve(world, rows, start, scores_PN, 0)
+    assert [point["kl"] for point in found["points"]] == [0.0, 1.0, 4.0]
+    assert [point["proxy"]["mean"] for point in found["points"]] == pytest.approx([0, 1, 3])
+    # d is 1 and 2, R is 1 and 3: a = 1, and 2 (1 - b log 2) = 3.
+    assert found["fits"]["proxy"]["a"]["mean"] == pytest.approx(1.0)
+    assert found["fits"]["proxy"]["b"]["mean"] == pytest.approx(-0.5 / math.log(2))
+    gold = [point["gold"]["mean"] for point in found["points"]]
+    assert gold[0] == pytest.approx(half)
+    assert gold[1:] == pytest.approx([-half, -half])

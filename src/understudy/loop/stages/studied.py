@@ -5,17 +5,10 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.evaluation.compare import win_rate_table
 from understudy.evaluation.report import write_report
 from understudy.labeling.collect import collect_rankings
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.checks import gold_accuracy, pairs_of
-from understudy.loop.stages.judging import (
-    compare,
-    judges,
-    responses_by_model,
-    training_curve,
-)
 from understudy.loop.stages.labels import accepted_labelers
 from understudy.loop.stages.results import processor
 from understudy.records import Prompt, Ranking, Response, read_records, write_records
@@ -120,58 +113,6 @@ def labelers(call: StageCall) -> None:
         "caveats": list(CAVEATS),
         "processor": processor(),
         "seed": call.config["seed"],
-        "code_version": code_version(),
-    }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
-
-
-def halves(call: StageCall) -> None:
-    """a.jsonl, judge.jsonl: rankings by either half of the labelers, as many in each as asked for
-    or as there are."""
-    rankings = read_records(call.path("rankings"), Ranking)
-    labelers = sorted({ranking.labeler_id for ranking in rankings})
-    for name, team in (("a", labelers[::2]), ("judge", labelers[1::2])):
-        ours = [ranking for ranking in rankings if ranking.labeler_id in team]
-        number = min(call.config["number"], len(ours))
-        chosen = random.Random(f"study/{call.config['seed']}/{name}").sample(ours, number)
-        write_records(call.out / f"{name}.jsonl", chosen)
-
-
-def overoptimisation(call: StageCall) -> None:
-    """results.json and report.html: win rates of the saved policies, and the curves of training."""
-    config, world = call.config, World(call.config["seed"])
-    arms: Mapping[str, str] = config["arms"]
-    prompts = read_records(call.path("prompts"), Prompt)
-    people = judges(world, call.path("labelers"))
-    comparisons = compare(call, responses_by_model(call.paths("answers")), prompts, people)
-    tables = {group: win_rate_table(rows, prompts) for group, rows in comparisons.items()}
-    held_out = read_records(call.path("eval_prompts"), Prompt)
-    curves = {
-        label: training_curve(world.judge, held_out, call.path(f"samples_{name}"))
-        for name, label in arms.items()
-    }
-    panels = {
-        title: {label: tables[group][f"far-{name}"] for name, label in arms.items()}
-        for title, group in (
-            ("Gold judge", "gold"),
-            ("Held-out labelers", "held_out"),
-        )
-    }
-    results = {
-        "title": "What keeps RL from exploiting its reward model?",
-        "lead": "PPO without a KL penalty against a reward model of few labels, with and without a "
-        "remedy: win rates of the saved policy against SFT. Bars are 95% intervals over prompts "
-        "and users.",
-        "study": {"name": "overoptimisation", "panels": panels},
-        "ppo_curve": curves,
-        "caveats": [
-            "One run per arm with one seed: the intervals do not cover training noise.",
-            "No KL penalty, a high learning rate and few labels are what a team would avoid; they "
-            "make the fault large enough to see in minutes.",
-        ],
-        "processor": processor(),
-        "seed": config["seed"],
         "code_version": code_version(),
     }
     (call.out / "results.json").write_text(json.dumps(results, indent=1))
