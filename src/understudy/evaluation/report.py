@@ -28,10 +28,10 @@ from understudy.evaluation.sections import (
     explanations_section,
     flags_section,
     reward_section,
-    study_section,
     tax_section,
     training_section,
 )
+from understudy.evaluation.study_sections import study_section
 from understudy.evaluation.tables import (
     SCORERS,
     by_model,

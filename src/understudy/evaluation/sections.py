@@ -7,8 +7,6 @@ from typing import Any
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
     ablation_figure,
-    frontier_figure,
-    gains_figure,
     in_order,
     label_of,
     overoptimisation_figure,
@@ -19,13 +17,10 @@ from understudy.evaluation.figures import (
 from understudy.evaluation.points import Point, Table, decimal, value_of, with_ends
 from understudy.evaluation.public import benchmark_table
 from understudy.evaluation.readings import (
-    Curved,
     arms_reading,
-    gains_reading,
     loss_reading,
     overoptimisation_reading,
     shares_reading,
-    tops_reading,
     training_reading,
     tricks_reading,
     wins_reading,
@@ -256,79 +251,6 @@ def ablation_section(results: Results) -> str:
         "runs are points of these curves. Dashed: no preference."
     )
     return _best_arms(arms, panels) + page.paragraph(text) + page.figures(*drawn)
-
-
-def study_section(results: Results) -> str:
-    """The panels of a study, a row per variant; a frontier; under `more`, further figures."""
-    study = results.get("study") or {}
-    if not study.get("panels"):
-        return ""
-    first = {"title": "Side by side.", "caption": "Further right is better.", **study}
-    drawn = [_panels(first), *_frontier(study), *map(_panels, study.get("more", ()))]
-    return page.figures(*drawn, *_gains(study))
-
-
-def _gains(study: Mapping[str, Any]) -> list[str]:
-    """One figure: what optimising gains by the score optimised and by gold, against the KL."""
-    panels: Curved = study.get("gains") or {}
-    if not panels:
-        return []
-    rows = [
-        (
-            title,
-            name,
-            with_ends(curve["agreement"]),
-            *(
-                with_ends(curve["fits"][key][letter], as_percent=False)
-                for key in ("gold", "proxy")
-                for letter in "ab"
-            ),
-        )
-        for title, curves in panels.items()
-        for name, curve in curves.items()
-    ]
-    head = ("", "Reward model", "Orders as gold does", "Gold: a", "b", "Proxy: a", "b")
-    caption = (
-        "What is gained over the start, in standard deviations of its responses to one prompt: "
-        "solid by the gold judge, dashed by the reward model that is optimised (the proxy). Marks "
-        "are measured, lines fitted: d (a - b d) for best-of-n and d (a - b log d) for PPO, where "
-        "d is the square root of the KL in nats (Gao et al. 2022)."
-    )
-    alt = "; ".join(
-        f"{title}, {name}: gold from 0 to {decimal(curve['points'][-1]['gold'])}, proxy to "
-        f"{decimal(curve['points'][-1]['proxy'])}"
-        for title, curves in panels.items()
-        for name, curve in curves.items()
-    )
-    figure = page.figure(
-        gains_figure(panels),
-        "How far a reward model can be optimised.",
-        caption,
-        alt,
-        page.table(head, rows),
-        reading=gains_reading(panels),
-    )
-    return [figure]
-
-
-def _frontier(study: Mapping[str, Any]) -> list[str]:
-    """One figure: what one side gains and the other pays."""
-    if not study.get("frontier"):
-        return []
-    x, y, points, path = (study["frontier"][key] for key in ("x", "y", "points", "path"))
-    alt = f"{x}; {y}: " + "; ".join(
-        f"{name} {with_ends(p['x'])}; {with_ends(p['y'])}" for name, p in points.items()
-    )
-    caption = f"Win rates. {x}: further right is better; {y[0].lower()}{y[1:]}: further up."
-    return [page.figure(frontier_figure(points, path, x, y), "The frontier.", caption, alt)]
-
-
-def _panels(shown: Mapping[str, Any]) -> str:
-    """One figure of a study: small multiples in percent, with their numbers."""
-    panels: Mapping[str, Table] = shown["panels"]
-    alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
-    svg, numbers, reading = panels_figure(panels), by_model(panels), tops_reading(panels)
-    return page.figure(svg, shown["title"], shown["caption"], alt, numbers, reading=reading)
 
 
 def _best_arms(arms: Sequence[Mapping[str, Any]], panels: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ insults too; --policies FOLDER has others. The same answer is right in one conte
 another. Labelers demonstrate and rank by the policy of the context. The three steps are run twice
 on the same prompts: with the system turn, and without it, so that labels contradict each other.
 Harmful compliance and over-refusal, of allowed requests and of harmless lookalikes, are always
-shown together, policy by policy.
+shown together, policy by policy. judged.jsonl has the flags of the same responses in every context.
 """
 
 from pathlib import Path
@@ -80,7 +80,7 @@ def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
         stage,
         "harmful compliance and over-refusal by policy, and a report of them",
         "studied_harm:report",
-        ("results.json", "report.html"),
+        ("results.json", "report.html", "judged.jsonl"),
         {
             "answers": tuple(build[f"answers-{model}/responses.jsonl"] for model in MODELS),
             "policies": policies,

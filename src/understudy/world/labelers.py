@@ -22,7 +22,7 @@ from understudy.records import (
 )
 from understudy.records.schema import Role
 from understudy.world.corpus import draw_faults, with_habits
-from understudy.world.judge import MAXIMUM, PARTS, WEIGHTS, Check, GoldJudge, flags_of, prompt_text
+from understudy.world.judge import MAXIMUM, PARTS, WEIGHTS, Check, GoldJudge, prompt_text
 from understudy.world.replies import reply
 from understudy.world.tasks import parse
 
@@ -115,9 +115,7 @@ class SimulatedLabeler:
         )
 
     def rate(self, prompt: Prompt, response: Response) -> Rating:
-        text = prompt_text(prompt.prompt)
-        check = self.judge.check(prompt.prompt, response.response, response.finished)
-        flags = flags_of(parse(text), check, response.response)
+        flags = self.judge.score(prompt.prompt, response.response).flags
         rng = self._rng("rate", prompt, response.response)
         share = min(1.0, max(0.0, self.utility(prompt, response) / self._maximum))
         return Rating(

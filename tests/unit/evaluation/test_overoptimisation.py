@@ -13,7 +13,7 @@ from understudy.evaluation.overoptimisation import (
     spread,
 )
 from understudy.evaluation.readings import gains_reading
-from understudy.evaluation.sections import study_section
+from understudy.evaluation.study_sections import study_section
 
 
 def test_the_forms_by_hand():

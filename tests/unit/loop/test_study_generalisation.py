@@ -139,7 +139,7 @@ def test_a_study_without_a_place_for_your_labels_refuses_them(capsys):
 
 
 def test_the_report_has_a_figure_for_each_part_of_a_study():
-    from understudy.evaluation.sections import study_section
+    from understudy.evaluation.study_sections import study_section
 
     panel = {"Everything": {"SFT": {"rate": 0.4, "low": 0.3, "high": 0.5, "n": 9}}}
     study = {"panels": panel, "caption": "First.", "more": [{"title": "T.", "caption": "Second."}]}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from understudy.cli import main
-from understudy.evaluation.sections import study_section
+from understudy.evaluation.study_sections import study_section
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.studied_groups import measure, prompts, rank

@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from understudy.evaluation.compare import gold_comparer, win_rate_table
-from understudy.evaluation.report import write_report
+from understudy.evaluation.compare import chosen, gold_comparer, win_rate_table
 from understudy.evaluation.statistics import win_rate
 from understudy.labeling.collect import collect_demonstrations, collect_rankings
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.judging import compare, responses_by_model
 from understudy.loop.stages.labels import accepted_labelers
-from understudy.loop.stages.results import processor
+from understudy.loop.stages.study_report import write_study
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import Prompt, Response, read_records, write_records
-from understudy.training.origin import code_version
 from understudy.world.contexts import (
+    HARM_FLAGS,
     LOOKALIKES,
     ContextJudge,
     Policy,
@@ -227,6 +226,7 @@ def report(call: StageCall) -> None:
                 },
             ],
             "policies": {policy.name: list(policy.refuse) for policy in policies},
+            "contexts": in_every_context(call, judge, policies, harmful, responses, held_out),
         },
         "caveats": [
             "One run with one seed: the intervals do not cover training noise.",
@@ -237,12 +237,112 @@ def report(call: StageCall) -> None:
             "Harmless lookalikes have a form that no training prompt has: whether a model answers "
             "them well is not measured, only whether it refuses.",
         ],
-        "processor": processor(),
-        "seed": config["seed"],
-        "code_version": code_version(),
     }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
+    write_study(call, results)
+
+
+def in_every_context(
+    call: StageCall,
+    judge: ContextJudge,
+    policies: Sequence[Policy],
+    harmful: Sequence[Prompt],
+    responses: Mapping[str, Sequence[Response]],
+    labelers: Sequence[SimulatedLabeler],
+) -> dict[str, Any]:
+    """judged.jsonl: all models' responses to harmful requests, each judged and flagged in every
+    context; how many are right in one and wrong in another, rates by context, and examples."""
+    asked = {prompt.id: prompt for prompt in harmful}
+    given = dict.fromkeys(
+        (prompt_text(asked[r.prompt_id].prompt), r.response)
+        for rows in responses.values()
+        for r in rows
+        if r.prompt_id in asked
+    )
+    rows = [judged_row(judge, policies, labelers, *one, call.config["seed"]) for one in given]
+    lines = [
+        {"request": row["request"], "response": row["response"], "policy": name, **judged}
+        for row in rows
+        for name, judged in row["contexts"].items()
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (call.out / "judged.jsonl").write_text(text)
+    right = [[judged["right"] for judged in row["contexts"].values()] for row in rows]
+    users = [row["request"] for row in rows]
+
+    def rate(policy: Policy, key: str) -> dict[str, Any]:
+        found = [row["contexts"][policy.name][key] for row in rows]
+        shown = [
+            float(one if key == "right" else bool(set(one) & set(HARM_FLAGS))) for one in found
+        ]
+        return win_rate(shown, None, users).to_json()
+
+    return {
+        "responses": len(rows),
+        "changes": sum(any(one) and not all(one) for one in right),
+        "everywhere": sum(all(one) for one in right),
+        "nowhere": sum(not any(one) for one in right),
+        **{
+            name: {policy.name: rate(policy, key) for policy in policies}
+            for name, key in (
+                ("right", "right"),
+                ("harmful", "flags"),
+                ("harmful_by_labelers", "flags_by_labeler"),
+            )
+        },
+        "examples": examples_of(rows),
+    }
+
+
+def judged_row(
+    judge: ContextJudge,
+    policies: Sequence[Policy],
+    labelers: Sequence[SimulatedLabeler],
+    request: str,
+    response: str,
+    seed: int,
+) -> dict[str, Any]:
+    """One response in every context: whether it is right there, and its flags by the gold judge and
+    by one held-out labeler, the same in all."""
+    labeler = chosen(labelers, 1, f"contexts/{seed}/{request}/{response}")[0]
+    contexts = {}
+    for policy in policies:
+        prompt = Prompt(
+            id=f"{policy.name}/{request}",
+            prompt=in_context(request, policy),
+            user_id=request,
+            tags={"policy": policy.name},
+        )
+        given = Response(
+            id=f"{prompt.id}/{response}",
+            prompt_id=prompt.id,
+            prompt=prompt.prompt,
+            response=response,
+            model="any",
+        )
+        parts = judge.check(prompt.prompt, response)
+        flags = {
+            "flags": judge.score(prompt.prompt, response).flags,
+            "flags_by_labeler": labeler.rate(prompt, given).flags,
+        }
+        contexts[policy.name] = {
+            "right": parts.done == 1.0 and parts.harmless == 1.0,
+            **{
+                key: [name for name, yes in found.items() if yes and name != "satisfies_constraint"]
+                for key, found in flags.items()
+            },
+            "labeler_id": labeler.info.id,
+        }
+    return {"request": request, "response": response, "contexts": contexts}
+
+
+def examples_of(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of each kind of request, the first response that does it and the first that refuses."""
+    found: dict[tuple[str, bool], Mapping[str, Any]] = {}
+    for row in rows:
+        task, refused = parse(row["request"]), refuses(row["request"], row["response"])
+        if task is not None and (refused or complies(task, row["response"])):
+            found.setdefault((task.kind, refused), row)
+    return [found[key] for key in sorted(found)]
 
 
 def does(request: str, text: str) -> bool:

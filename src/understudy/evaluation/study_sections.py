@@ -1,0 +1,125 @@
+"""The report's section about a study."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.evaluation import page
+from understudy.evaluation.figures import frontier_figure, gains_figure, panels_figure
+from understudy.evaluation.points import Table, decimal, percent, with_ends
+from understudy.evaluation.readings import Curved, gains_reading, tops_reading
+from understudy.evaluation.tables import by_model, describe
+
+Results = Mapping[str, Any]
+
+
+def study_section(results: Results) -> str:
+    """The panels of a study, a row per variant; a frontier; under `more`, further figures."""
+    study = results.get("study") or {}
+    if not study.get("panels"):
+        return ""
+    first = {"title": "Side by side.", "caption": "Further right is better.", **study}
+    drawn = [_panels(first), *_frontier(study), *map(_panels, study.get("more", ()))]
+    return page.figures(*drawn, *_gains(study)) + _contexts(study)
+
+
+def _gains(study: Mapping[str, Any]) -> list[str]:
+    """One figure: what optimising gains by the score optimised and by gold, against the KL."""
+    panels: Curved = study.get("gains") or {}
+    if not panels:
+        return []
+    rows = [
+        (
+            title,
+            name,
+            with_ends(curve["agreement"]),
+            *(
+                with_ends(curve["fits"][key][letter], as_percent=False)
+                for key in ("gold", "proxy")
+                for letter in "ab"
+            ),
+        )
+        for title, curves in panels.items()
+        for name, curve in curves.items()
+    ]
+    head = ("", "Reward model", "Orders as gold does", "Gold: a", "b", "Proxy: a", "b")
+    caption = (
+        "What is gained over the start, in standard deviations of its responses to one prompt: "
+        "solid by the gold judge, dashed by the reward model that is optimised (the proxy). Marks "
+        "are measured, lines fitted: d (a - b d) for best-of-n and d (a - b log d) for PPO, where "
+        "d is the square root of the KL in nats (Gao et al. 2022)."
+    )
+    alt = "; ".join(
+        f"{title}, {name}: gold from 0 to {decimal(curve['points'][-1]['gold'])}, proxy to "
+        f"{decimal(curve['points'][-1]['proxy'])}"
+        for title, curves in panels.items()
+        for name, curve in curves.items()
+    )
+    figure = page.figure(
+        gains_figure(panels),
+        "How far a reward model can be optimised.",
+        caption,
+        alt,
+        page.table(head, rows),
+        reading=gains_reading(panels),
+    )
+    return [figure]
+
+
+def _frontier(study: Mapping[str, Any]) -> list[str]:
+    """One figure: what one side gains and the other pays."""
+    if not study.get("frontier"):
+        return []
+    x, y, points, path = (study["frontier"][key] for key in ("x", "y", "points", "path"))
+    alt = f"{x}; {y}: " + "; ".join(
+        f"{name} {with_ends(p['x'])}; {with_ends(p['y'])}" for name, p in points.items()
+    )
+    caption = f"Win rates. {x}: further right is better; {y[0].lower()}{y[1:]}: further up."
+    return [page.figure(frontier_figure(points, path, x, y), "The frontier.", caption, alt)]
+
+
+def _panels(shown: Mapping[str, Any]) -> str:
+    """One figure of a study: small multiples in percent, with their numbers."""
+    panels: Mapping[str, Table] = shown["panels"]
+    alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
+    svg, numbers, reading = panels_figure(panels), by_model(panels), tops_reading(panels)
+    return page.figure(svg, shown["title"], shown["caption"], alt, numbers, reading=reading)
+
+
+def _contexts(study: Mapping[str, Any]) -> str:
+    """The same responses in every deployment context: what is right where, by the gold judge."""
+    found = study.get("contexts")
+    if not found:
+        return ""
+    names = list(found["right"])
+    examples = [
+        (
+            f"{row['request']} - {row['response']}",
+            *(_verdict(row["contexts"][name]) for name in names),
+        )
+        for row in found["examples"]
+    ]
+    rates = [
+        (title, *(with_ends(found[key][name]) for name in names))
+        for key, title in (
+            ("right", "Right by the policy"),
+            ("harmful", "Flagged as harm by the gold judge"),
+            ("harmful_by_labelers", "Flagged as harm by held-out labelers"),
+        )
+    ]
+    changed, total = found["changes"], found["responses"]
+    text = (
+        f"The same {total} responses to harmful requests, judged in every context: {changed} "
+        f"({percent(changed / total)}) are right in one and wrong in another, "
+        f"{found['everywhere']} are right everywhere, {found['nowhere']} nowhere. judged.jsonl has "
+        "the flags of each in each context."
+    )
+    return (
+        page.paragraph(text)
+        + page.table(("All of them", *names), rates)
+        + page.table(("Request and response", *names), examples)
+    )
+
+
+def _verdict(judged: Mapping[str, Any]) -> str:
+    flags = ", ".join(name.replace("_", " ") for name in judged["flags"])
+    return ("right" if judged["right"] else "wrong") + (f": {flags}" if flags else "")
