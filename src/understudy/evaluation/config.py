@@ -44,7 +44,8 @@ class EvaluateConfig:
     """What prompts are sorted by, to weigh each sort as the users have it: "use_case",
     "organization" or the name of a tag."""
     shares: Path | None = None
-    """The users' shares of these strata: a JSON object, or prompts that represent the users."""
+    """The users' shares of these strata: a JSON object of shares or counts, or prompts that
+    represent the users."""
     best_of: int = 0
     """Also evaluate best-of-n of the baseline by the reward model; 0 for none."""
     temperature: float = 1.0
@@ -80,7 +81,9 @@ class EvaluateConfig:
         if self.responses is not None and (self.best_of or self.rude_words):
             raise ValueError("best_of and rude_words sample anew; leave out responses")
         if (self.strata is None) != (self.shares is None):
-            raise ValueError("--strata and --shares go together: what to sort by, and the shares")
+            raise ValueError(
+                "--strata and --shares go together: name the strata and a file of their shares"
+            )
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
 

@@ -96,10 +96,12 @@ def _shares(by: str, path: Path) -> dict[str, float]:
     if path.suffix == ".json":
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
             raise ValueError(f"{path} cannot be read as JSON: {error}") from None
         if isinstance(table, dict) and "prompt" not in table:
-            return _normalised(table, path)
+            return _checked(table, path)
     found: dict[str, float] = defaultdict(float)
     represented = read_records(path, Prompt)
     sent = Counter(prompt.user_id for prompt in represented)
@@ -108,11 +110,25 @@ def _shares(by: str, path: Path) -> dict[str, float]:
     return _normalised(found, path)
 
 
-def _normalised(table: Mapping[str, Any], path: Path) -> dict[str, float]:
+def _checked(table: Mapping[str, Any], path: Path) -> dict[str, float]:
+    """Shares that sum to 1 or 100, up to rounding, or counts in whole numbers."""
     for name, share in table.items():
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if not number or not math.isfinite(share) or share < 0:
-            raise ValueError(f"{path}: the share of {name} is {share!r}; it must be 0 or more")
+            raise ValueError(
+                f"{path}: the share of {name} is {share!r}; it must be a number of 0 or more"
+            )
+    total = sum(table.values())
+    sums_up = any(math.isclose(total, whole, rel_tol=0.011) for whole in (1, 100))
+    if total > 0 and not sums_up and any(isinstance(share, float) for share in table.values()):
+        raise ValueError(
+            f"{path}: the shares sum to {total:g}; they must sum to 1 or 100, unless they are "
+            "counts in whole numbers"
+        )
+    return _normalised(table, path)
+
+
+def _normalised(table: Mapping[str, float], path: Path) -> dict[str, float]:
     total = sum(table.values())
     if not total > 0:
         raise ValueError(f"{path} has no share above 0")

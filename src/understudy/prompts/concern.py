@@ -33,7 +33,9 @@ def read_rules(path: Path) -> dict[str, re.Pattern[str]]:
     """One pattern per group; ValueError says what is wrong with the file."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(table, dict) or not table:
         raise ValueError(f'{path} must be a JSON object such as {{"nurses": ["nurse", "ward"]}}')

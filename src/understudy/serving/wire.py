@@ -147,7 +147,8 @@ class StreamOptions(_Strict):
     """Options of a streamed response."""
 
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: bool | None = None
+    """Accepted and without effect: chunks are never padded."""
 
 
 def _text(content: Any) -> Any:

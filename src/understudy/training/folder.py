@@ -70,6 +70,11 @@ def _refuse_another(out: Path, old: Any, stage: str, config: Any, resume: bool) 
             if old["config"].get(key) != config.get(key)
         )
         found = f"stage {old['stage']}, config differs in {', '.join(differs)}" if differs else ""
+    if not found and config.get("vllm") and not old["config"].get("vllm"):
+        raise ValueError(
+            f"{out} has sampled in its own process so far; responses by vLLM would differ, so "
+            "resume it without --vllm, or choose another --out"
+        )
     if found:
         raise ValueError(
             f"{out} holds another run ({found}); choose another --out or pass --overwrite"

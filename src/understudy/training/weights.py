@@ -69,7 +69,9 @@ def read_group_weights(path: Path, rankings: Sequence[Ranking]) -> dict[str, dic
 def _read(path: Path, example: str) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(table, dict):
         raise ValueError(f"{path} must be a JSON object such as {example}")

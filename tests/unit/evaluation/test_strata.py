@@ -45,7 +45,8 @@ def test_an_organization_a_tag_or_none():
     ("content", "message"),
     [
         ("{", "cannot be read as JSON"),
-        ('{"chat": -1}', "share of chat is -1; it must be 0 or more"),
+        ('{"chat": -1}', "share of chat is -1; it must be a number of 0 or more"),
+        ('{"chat": 0.2, "list": 0.3}', "the shares sum to 0.5; they must sum to 1 or 100"),
         ('{"chat": "half"}', "share of chat is 'half'"),
         ('{"chat": 0}', "has no share above 0"),
         ('{"poem": 1}', "prompts' are chat, list, story, the file's poem"),
@@ -55,6 +56,11 @@ def test_shares_that_are_refused(tmp_path, content, message):
     (tmp_path / "shares.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_strata("use_case", tmp_path / "shares.json", PROMPTS)
+
+
+def test_a_missing_file_of_shares_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no\.json cannot be read: No such file"):
+        read_strata("use_case", tmp_path / "no.json", PROMPTS)
 
 
 def test_an_evaluation_at_the_users_shares(tmp_path):

@@ -67,6 +67,7 @@ def test_a_recorded_conversation_of_ten_turns(tmp_path: Path, client: str) -> No
         {"user": "u", "metadata": {"k": "v"}, "safety_identifier": "s", "prompt_cache_key": None},
         {"stop": None, "n": 1, "seed": None, "max_tokens": None, "stream": False},
         {"stream": True, "stream_options": {"include_usage": None, "include_obfuscation": False}},
+        {"stream": True, "stream_options": {"include_obfuscation": True}},
     ],
 )
 def test_what_asks_for_nothing_is_accepted_and_goes_no_further(idle: dict) -> None:

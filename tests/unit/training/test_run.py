@@ -187,6 +187,36 @@ def test_handling_fields_do_not_make_another_run(tmp_path, data):
     assert open_run(tmp_path / "a", stage="ppo", config=config, inputs=inputs, seed=7, resume=True)
 
 
+@dataclass(frozen=True)
+class SamplingConfig(Config):
+    vllm: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        (None, "http://h:1", True),
+        (None, None, False),
+        ("http://h:1", "http://h:2", False),
+        ("http://h:1", None, False),
+    ],
+)
+def test_a_native_run_is_not_continued_by_vllm(tmp_path, data, before, after, refused):
+    def begin(vllm, resume):
+        config = SamplingConfig(out=tmp_path / "a", vllm=vllm, resume=resume)
+        inputs = {"data": data}
+        return open_run(
+            tmp_path / "a", stage="ppo", config=config, inputs=inputs, seed=7, resume=resume
+        )
+
+    begin(before, resume=False)
+    if refused:
+        with pytest.raises(ValueError, match="resume it without --vllm"):
+            begin(after, resume=True)
+    else:
+        assert begin(after, resume=True).resumed
+
+
 def test_a_start_that_was_killed_does_not_block_the_next(data, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text("lr = 1.0\n")
