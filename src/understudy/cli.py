@@ -1,9 +1,9 @@
 """The command line: one command per stage, each described by the config dataclass of its stage.
 
 A command's module is imported when the command runs, so that `understudy --help` needs no torch.
-Options come from the dataclass's fields (`loop/options.py`). A user's mistake is one line on stderr
-and exit code 2; a failure of the work itself is 1; stopped by a signal with everything saved is 75;
-interrupted from the keyboard is 130.
+Options come from the dataclass's fields (`loop/options.py`). A user's mistake prints one line on
+stderr and exits with 2, a failure of the work itself with 1, a stop by a signal with everything
+saved with 75, an interruption from the keyboard with 130.
 """
 
 import os

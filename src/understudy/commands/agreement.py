@@ -1,4 +1,4 @@
-"""`understudy labels agreement` and `understudy labels weights`: trust on the command line."""
+"""`understudy labels agreement | weights`: agreement and weights of labelers."""
 
 import json
 import os

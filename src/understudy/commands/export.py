@@ -28,7 +28,7 @@ class ExportConfig:
     """Only prompts of this split: train, valid or test; by default every prompt that intake kept
     and every label."""
     purpose: Purpose = "training"
-    """training (only training labelers' records, refused otherwise) or evaluation (everybody's)."""
+    """training (takes only training labelers' records) or evaluation (takes everybody's)."""
     labelers: tuple[str, ...] = ()
     """Only these labelers' records; by default those of every labeler whose role the purpose
     allows."""

@@ -95,8 +95,8 @@ class Server:
         self._ask("POST", "/collective_rpc", call, missing="VLLM_SERVER_DEV_MODE=1")
         if not self._ask("POST", "/reset_prefix_cache", {})["success"]:
             raise ConnectionError(
-                f"the vLLM server at {self.url} is answering somebody else, so it keeps what it "
-                "computed with the old weights; a run needs a server of its own"
+                f"the vLLM server at {self.url} is answering another client, so it keeps what it "
+                "computed with the old weights; give this run its own server"
             )
         self._ask("POST", "/update_weight_version", {"new_version": version})
 
@@ -158,7 +158,7 @@ class Server:
             raise ConnectionError(
                 f"the vLLM server at {self.url} answered with weights "
                 f"{', '.join(sorted(versions)) or 'of no version'} instead of {self.version}: it "
-                "was restarted, or another run uses it; give this run a server of its own and "
+                "was restarted, or another run uses it; give this run its own server and "
                 "continue it with --resume"
             )
         ids, rows = choice["token_ids"], choice["logprobs"]["content"]
@@ -184,7 +184,7 @@ class Server:
             reason = one_line(error) or type(error).__name__
             raise ConnectionError(
                 f"the vLLM server at {self.url} does not answer ({reason}); start it ({PAGE}), "
-                "then this again, with --resume if the run had begun"
+                "then give this command again, with --resume if the run had begun"
             ) from None
         finally:
             connection.close()

@@ -41,7 +41,7 @@ class EvaluateConfig:
     respectful_prefix: str = RESPECTFUL_PREFIX
     """Prefix of each prompt for the second of those counts (App. D)."""
     strata: str | None = None
-    """What prompts are sorted by, to weigh each sort as the users have it: "use_case",
+    """Strata of the prompts, to weight each by its share among the users: "use_case",
     "organization" or the name of a tag."""
     shares: Path | None = None
     """The users' shares of these strata: a JSON object of shares or counts, or prompts that
@@ -59,7 +59,7 @@ class EvaluateConfig:
     num_examples: int = 10
     """Prompts shown with every model's response in the report."""
     device: str = "auto"
-    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
     seed: int = 0

@@ -61,7 +61,7 @@ def read_given(
         if not any(one.pair in votes for one in judged):
             raise ValueError(
                 f"{model_comparisons} and {comparisons} have no pair of responses in common, so "
-                "how far people agree with the model cannot be said; have people compare some of "
+                "people's agreement with the model is unknown; have people compare some of "
                 "the pairs that it judged, or leave one of the two files out"
             )
     asked = read_records(prompts, Prompt)

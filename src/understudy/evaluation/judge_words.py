@@ -44,7 +44,7 @@ def left_out(about: Mapping[str, Any]) -> list[str]:
     if about["stopped_by"]:
         lines.append(
             f"stopped by {about['stopped_by']}: the pairs judged are a random sample, people's "
-            "first; give the same command again to go on"
+            "first; give the same command again to continue"
         )
     return lines
 

@@ -30,7 +30,7 @@ class ChatConfig:
     max_new_tokens: int = 256
     """Longest response, in tokens."""
     device: str = "auto"
-    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
     seed: int = 0

@@ -63,7 +63,7 @@ def check_deployment(config: CheckDeploymentConfig) -> str:
     if not missing:
         return "\n".join([*lines, "nothing is missing"])
     print("\n".join(lines), flush=True)
-    raise DeploymentIncomplete(f"{missing} of {len(found)} are missing; docs/deploy.md says how")
+    raise DeploymentIncomplete(f"{missing} of {len(found)} things are missing; see docs/deploy.md")
 
 
 def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The commands: which module has a command's config and function."""
+"""The table of commands: the module that holds each command's config and function."""
 
 import importlib
 import typing

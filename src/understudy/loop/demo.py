@@ -41,7 +41,7 @@ class DemoConfig:
     seed: int = 0
     """Seed of the users, labelers, training and sampling."""
     quick: bool = False
-    """The same, smaller: to check that everything works, not what it achieves."""
+    """A smaller demo, to check that everything works; its figures mean little."""
     recipe: str | None = None
     """Recipe of the settings: a TOML file, or the name of a packaged one ("demo", "quick")."""
     workers: int = 0
@@ -55,7 +55,7 @@ class DemoConfig:
     """Instead of the demo's report, one of the paper's ablations of RL (E.6 to E.11): beta, ptx,
     lr, init or epochs; it reuses the demo's stages and writes its own report."""
     study: Study | None = None
-    """Instead of the demo's report, a study of what the paper left open: methods (PPO beside RLOO,
+    """Instead of the demo's report, a study of an open question: methods (PPO beside RLOO,
     GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them),
     overoptimisation (a judge and ensembles against an exploited reward model, and how far reward
     models of several sizes can be optimised), generalisation (a language, a task, users and

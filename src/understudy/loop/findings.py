@@ -1,4 +1,4 @@
-"""Problems of a run in plain words: pure functions over what the run logged.
+"""Problems of a run in plain words: pure functions of a run's logs.
 
 Each takes a run's rows (of `metrics.jsonl`), results or examples, and returns a `Finding` or None.
 The list follows the complaints in other trainers' issue trackers. Each function states its

@@ -61,21 +61,21 @@ class JudgeConfig:
     model: str
     """The judging model's name at that address."""
     out: Path
-    """Folder for comparisons.jsonl, results.json and the replies; the same folder again goes on
-    where it stopped."""
+    """Folder for comparisons.jsonl, results.json and the replies; with the same folder, the
+    command continues where it stopped."""
     responses: Path | None = None
     """Responses to compare: of several models, or of one to be ranked."""
     baseline: str | None = None
     """Compare every other model's sampled responses with this model's, as evaluate does; without
-    it, every two responses to a prompt, which makes rankings for training."""
+    it, compare every two responses to a prompt, which yields rankings for training."""
     people: Path | None = None
     """People's comparisons or rankings: the model judges the same pairs, and agreement is
     measured."""
     prompts: Path | None = None
     """The prompts with their users: intervals are then clustered by user, not by prompt alone."""
     template: Path | None = None
-    """What the model is asked, with the places {prompt}, {first} and {second} (docs/judge.md shows
-    the default)."""
+    """The question to the model, with the places {prompt}, {first} and {second} (docs/judge.md
+    shows the default)."""
     temperature: float | None = 0.0
     """Sampling temperature of the verdicts; none leaves it to the server."""
     max_response_tokens: int | None = 512

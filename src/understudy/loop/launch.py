@@ -48,7 +48,7 @@ class LaunchConfig:
             raise ValueError("cards must be at least 0, nodes and stop_seconds at least 1")
         if self.nodes > 1 and not self.head:
             raise ValueError(
-                f"nodes is {self.nodes}, so head must name the place where they connect, such as "
+                f"nodes is {self.nodes}, so head must name the machine where they connect, such as "
                 "--head node0:29400"
             )
 

@@ -31,7 +31,9 @@ def write_run_report(config: ReportConfig) -> Path:
                 raise ValueError(f"benchmark goes with an evaluation; {config.run} trained a model")
             return write_run_page(config.run, out)
     if not config.run.is_dir():
-        raise ValueError(f"{config.run} is not a folder; give that of a run, as runs/ppo")
+        raise ValueError(
+            f"{config.run} is not a folder; give the folder of a run, such as runs/ppo"
+        )
     results = _results(config.run, "`understudy demo`, `evaluate` or `benchmark`")
     if config.benchmark is not None:
         found = _results(config.benchmark, "`understudy benchmark`")

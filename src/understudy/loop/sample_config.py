@@ -36,7 +36,7 @@ class SampleConfig:
     max_prompt_tokens: int = 1024
     """Longer prompts are dropped and counted (C)."""
     device: str = "auto"
-    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16, with the weights in fp32."""
     vllm: str | None = None

@@ -38,7 +38,7 @@ class PackConfig:
     model: str
     """Model whose tokenizer encodes it: the one that will be trained."""
     out: Path
-    """Folder for the tokens. One that a killed run left is continued."""
+    """Folder for the tokens; one left by a killed run is continued."""
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -134,7 +134,9 @@ def _encode(
     path.touch()
     kept = done.tokens * np.dtype(dtype).itemsize
     if path.stat().st_size < kept:
-        raise ValueError(f"{path} is shorter than {PARTIAL} says; remove {config.out}, start again")
+        raise ValueError(
+            f"{path} is shorter than {PARTIAL} says; remove {config.out} and start again"
+        )
     os.truncate(path, kept)
     digest = hash_of(path)
     left = islice(_documents(config), done.documents, None)

@@ -73,14 +73,14 @@ class IntakeConfig:
     not count."""
     use_case_url: str | None = None
     """Address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1, whose model picks the
-    use case where no labeler has; prompts are sent there. By default rules decide."""
+    use case if no labeler has; prompts are sent there. By default rules decide."""
     use_case_model: str = "understudy"
     """The model's name on that server, whose key is read from UNDERSTUDY_USE_CASE_KEY."""
     group_rules: Path | None = None
-    """JSON object of regular expressions by group of people: names the group that a prompt
-    concerns, in its tag `group`, where no labeler has."""
+    """JSON object of regular expressions by group of people; a match puts the group that a prompt
+    concerns into its tag `group`, unless a labeler has set it."""
     ask_groups: bool = False
-    """Also ask that server's model which of the groups a prompt concerns, where no rule matches."""
+    """Also ask that server's model which of the groups a prompt concerns, if no rule matches."""
     split_key: str = "understudy"
     """Key of the hash that splits users; choose your own, keep it secret, never change it."""
     valid_share: float = 0.1

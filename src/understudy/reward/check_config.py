@@ -29,7 +29,7 @@ class RewardCheckConfig:
     micro_batch_tokens: int = 4096
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     device: str = "auto"
-    """Where to compute: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16."""
 

@@ -35,8 +35,8 @@ class RewardConfig(TrainerSettings):
     labeler_weights: Path | None = None
     """JSON object of weights by labeler id; labelers who are not in it have weight 1."""
     group_weights: Path | None = None
-    """JSON object of such objects by group: the weights on rankings of prompts that concern it,
-    multiplied with `labeler_weights`; groups of fewer than five labelers are refused."""
+    """JSON object with such an object per group, for rankings of prompts that concern the group;
+    multiplied with `labeler_weights`. Groups of fewer than five labelers are refused."""
     ensemble: int = 1
     """Models trained on the same rankings with other seeds (heads and orders): out/model and
     out/ensemble/member-1, ...; results.json says how well they agree."""
@@ -61,8 +61,8 @@ class RewardConfig(TrainerSettings):
         ]
         if self.folds and weights:
             raise ValueError(
-                f"folds trains without {weights[0]}, whose labelers each fold would lack; measure "
-                "the folds in a run of their own, without weights"
+                f"folds do not take {weights[0]}, since each fold lacks some of the labelers; "
+                "measure the folds in a separate run, without weights"
             )
         if self.ties not in ("drop", "model"):
             raise ValueError(f'ties is {self.ties!r}; it must be "drop" or "model"')

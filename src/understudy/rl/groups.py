@@ -1,4 +1,4 @@
-"""Training on groups of responses to one prompt, the same for every rule of what is learned.
+"""Training on groups of responses to one prompt: what RLOO, GRPO and RAFT share.
 
 Shapes: B episodes; the K responses to a prompt stand next to each other.
 """

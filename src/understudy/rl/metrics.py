@@ -1,4 +1,4 @@
-"""What a trainer logs of an iteration, whatever its loss."""
+"""Metrics of an iteration that every trainer logs, whatever its loss."""
 
 import time
 from collections.abc import Mapping

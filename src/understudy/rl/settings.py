@@ -1,4 +1,4 @@
-"""The settings that the trainers share that sample from the policy and score by a reward model."""
+"""Settings of all trainers that sample from the policy and score with a reward model."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -117,7 +117,9 @@ class RolloutSettings(TrainerSettings):
             raise ValueError("judge compares held-out responses; give eval_prompts and eval_every")
         scorers = [path.resolve() for path in (self.reward_model, *self.reward_ensemble)]
         if self.judge is not None and self.judge.resolve() in scorers:
-            raise ValueError(f"judge {self.judge} gives the reward; give one that training ignores")
+            raise ValueError(
+                f"judge {self.judge} gives the reward; give one that training does not use"
+            )
         if len(set(scorers)) < len(scorers):
             raise ValueError("reward_ensemble names a reward model twice; give different ones")
         same = self.eval_prompts and self.eval_prompts.resolve() == self.prompts.resolve()

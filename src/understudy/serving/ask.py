@@ -171,7 +171,7 @@ class Asker:
         raise ConnectionError(
             f"{self.url} failed {attempt + 1} times ({self.spent.problem}); "
             f"{self.kept} keeps {many(len(self.replies), 'reply', 'replies')}: give the same "
-            "command again to go on"
+            "command again to continue"
         )
 
     def _taken(self, answer: Answer) -> str:

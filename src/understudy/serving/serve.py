@@ -51,8 +51,8 @@ class ServeConfig:
     port: int = 8000
     """Port to listen at."""
     workers: int = 1
-    """Processes that answer at the port, with one log and one set of limits; about one per core is
-    of use. More than one needs `upstream`."""
+    """Processes that answer at the port, with one log and one set of limits; use about
+    one per core. More than one needs `upstream`."""
     device: str = "auto"
     """Device of the model in this process: "auto" (CUDA if there is one), "cpu", "cuda"."""
     bf16: bool = False

@@ -35,7 +35,7 @@ class TrainerSettings:
     keep_checkpoints: bool = False
     """Keep the checkpoints when the run is finished."""
     device: str = "auto"
-    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    """Where to train: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16; weights, optimiser and the saved model stay in fp32 (C: half precision with
     fp32 master weights)."""

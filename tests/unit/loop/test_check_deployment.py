@@ -126,7 +126,7 @@ def test_on_the_command_line_it_ends_with_one(project: Project, capsys) -> None:
     assert main(["check-deployment", "--project", str(project.folder)]) == 1
     said = capsys.readouterr()
     assert "missing  backup:" in said.out
-    assert "are missing; docs/deploy.md says how" in said.err
+    assert "things are missing; see docs/deploy.md" in said.err
     assert main(["check-deployment", "--project", str(project.folder), "--labels", "nonsense"]) == 2
 
 

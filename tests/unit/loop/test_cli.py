@@ -165,7 +165,7 @@ def test_an_unknown_key_in_a_config_file_names_the_nearest(tmp_path):
         ("sft", "understudy sft needs --model and --data and --out"),
         ("chat", "chat needs at least one model"),
         ("chat /nowhere/model", "model folder /nowhere/model does not exist"),
-        ("report /nowhere", "/nowhere is not a folder; give that of a run"),
+        ("report /nowhere", "/nowhere is not a folder; give the folder of a run"),
         ("demo --recipe nonesuch", "there is no recipe nonesuch; give a .toml file or one of"),
         ("demo --quick --recipe demo", "give --quick or --recipe, not both"),
         ("demo --workers -1", "workers is -1"),

@@ -12,7 +12,7 @@ NAMES = ", ".join(TRAINERS)
     [
         (["--cards", "2"], f"launch starts {NAMES}: understudy launch --cards 2 -- sft "),
         (["--cards", "2", "--", "demo"], f"launch starts {NAMES}; got 'demo': "),
-        (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name the place where"),
+        (["--nodes", "2", "--", "sft"], "nodes is 2, so head must name the machine where"),
         (["--cards", "-1", "--", "sft"], "cards must be at least 0"),
     ],
 )

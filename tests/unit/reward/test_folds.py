@@ -78,5 +78,5 @@ def test_folds_are_in_the_results(tmp_path):
     assert 0 <= results["labeler_folds"]["accuracy"]["unseen"]["mean"] <= 1
     with pytest.raises(ValueError, match="folds is 1; it must be 0, or at least 2"):
         replace(config, folds=1)
-    with pytest.raises(ValueError, match="folds trains without labeler_weights, whose labelers"):
+    with pytest.raises(ValueError, match="folds do not take labeler_weights, since each"):
         replace(config, labeler_weights=tmp_path / "weights.json")

@@ -201,7 +201,7 @@ def test_a_judge_or_a_member_with_a_short_context_is_refused(world, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (lambda w: {"judge": w["reward_model"]}, "gives the reward; give one that training ign"),
+        (lambda w: {"judge": w["reward_model"]}, "gives the reward; give one that training do"),
         (lambda w: {"eval_prompts": w["prompts"]}, "eval_prompts are the training prompts"),
         (lambda w: {"reward_ensemble": (w["reward_model"],)}, "names a reward model twice"),
     ],

@@ -1,4 +1,4 @@
-"""What makes a run fit that does not: changes are tried, and each is planned again."""
+"""Changes that make a run fit: each is tried and planned again."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Bytes that a card holds in each phase of a run, by what holds them.
+"""Bytes that a card holds in each phase of a run, by network and kind.
 
 Everything follows from the trainers' code: weights, gradients, Adam's moments and the moving
 average are fp32 and divided over the shards, while they are loaded too; rollouts come from a copy
