@@ -53,10 +53,13 @@ class Server:
     def check(self, model: str, config: Any, tokenizer: Tokenizer) -> None:
         """ValueError if the server is not set up for rollouts of this model, ConnectionError if
         there is none. Weights of another shape would kill the server, so this precedes them."""
-        served = self._ask("GET", "/v1/models")["data"][0]
-        self.context = int(served["max_model_len"])
-        info = self._ask("GET", "/server_info?config_format=json", missing="VLLM_SERVER_DEV_MODE=1")
-        settings = info["vllm_config"]
+        try:
+            served = self._ask("GET", "/v1/models")["data"][0]
+            self.context = int(served["max_model_len"])
+            asked = "/server_info?config_format=json"
+            settings = self._ask("GET", asked, missing="VLLM_SERVER_DEV_MODE=1")["vllm_config"]
+        except (LookupError, TypeError):
+            raise ValueError(f"{self.url} is not a vLLM server; start one ({PAGE})") from None
         if settings["parallel_config"]["worker_extension_cls"] != WORKER:
             raise ValueError(
                 f"the vLLM server at {self.url} cannot take over weights; start it with "

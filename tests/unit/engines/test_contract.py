@@ -3,7 +3,9 @@
 import json
 import urllib.request
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -213,6 +215,27 @@ def test_the_server_says_what_it_refuses(vllm_server: Any, tmp_path: Path):
 def test_no_server():
     with pytest.raises(ConnectionError, match=r"127.0.0.1:9 does not answer .*refused.*start it"):
         Server("http://127.0.0.1:9").check("m", None, make_tokenizer())
+
+
+class Other(BaseHTTPRequestHandler):
+    """A server of another kind."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "a model"}]}')
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_another_kind_of_server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        with pytest.raises(ValueError, match=r"127.0.0.1:\d+ is not a vLLM server; start one"):
+            Server(url).check("m", None, make_tokenizer())
+        other.shutdown()
 
 
 def test_same_shape_counts_as_the_same_model(tmp_path: Path):
