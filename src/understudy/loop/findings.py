@@ -152,13 +152,19 @@ def length_collapse(rows: Rows) -> Finding | None:
     if last > 0.6 * first:
         return None
     cut = 1 - (series(rows, "eos_rate") or [1.0])[0]
-    why = f"; {cut:.0%} of the first were cut at max_response_tokens, so ending early paid"
-    return Finding(
-        "responses have become short",
-        f"{first:.3g} tokens at the start, {last:.3g} at the end" + (why if cut > 0.2 else ""),
+    seen = f"{first:.3g} tokens at the start, {last:.3g} at the end"
+    advice = (
         "read the samples; a higher max_response_tokens; a higher beta or a lower lr; rankings in "
-        "which short responses lose (understudy reward-check shows the length rule)",
+        "which short responses lose (understudy reward-check shows the length rule)"
     )
+    if cut > 0.2:
+        seen += f"; {cut:.0%} of the first were cut at max_response_tokens, so ending early paid"
+    if max(series(rows, "value_explained_variance"), default=1.0) < 0:
+        # The critic starts as the reward model, to which an unfinished response is a poor one; with
+        # gae_lambda below 1 the token that ends it gets the credit for what the critic then sees.
+        seen += "; the critic never explained the returns, which favours ending"
+        advice = f"--gae-lambda 1 and a wider --value-clip; {advice}"
+    return Finding("responses have become short", seen, advice)
 
 
 def responses_alike(first: Sequence[str], last: Sequence[str]) -> Finding | None:

@@ -124,6 +124,17 @@ def test_lengths_that_stay_are_no_finding():
     assert found(20) is None
 
 
+@pytest.mark.parametrize(("explained", "blamed"), [((-2.1, -1.2), True), ((-2.1, 0.1), False)])
+def test_short_responses_under_a_critic_that_explains_nothing(explained, blamed):
+    rows = [
+        {"response_tokens": tokens, "value_explained_variance": share}
+        for tokens, share in zip((21, 10), explained, strict=True)
+    ]
+    finding = findings.length_collapse(rows)
+    assert ("the critic never explained the returns" in finding.seen) == blamed
+    assert finding.advice.startswith("--gae-lambda 1") == blamed
+
+
 def test_log_probabilities_at_another_temperature(world, tmp_path, monkeypatch):
     def sample(*args, **kwargs):
         rollout = original(*args, **kwargs)
