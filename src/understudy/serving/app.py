@@ -5,11 +5,12 @@ model answers, and no part of the response leaves before the prompt is in the lo
 """
 
 import asyncio
-import secrets
+import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +26,7 @@ from starlette.routing import Route
 
 from understudy.serving.callers import Callers
 from understudy.serving.expiry import Expiry
-from understudy.serving.guard import ClientGone, Guard
+from understudy.serving.guard import ClientGone, Guard, attended
 from understudy.serving.journal import Journal, LogUnavailable, Policy
 from understudy.serving.openapi import CONSENT, description
 from understudy.serving.shared import Board
@@ -48,7 +49,6 @@ from understudy.web.bugs import report
 
 Asked = ChatRequest | CompletionRequest
 Body = TypeVar("Body", bound=BaseModel)
-Result = TypeVar("Result")
 
 
 class Backend(Protocol):
@@ -115,35 +115,36 @@ class Gateway:
     async def reply(self, request: Request, asked: Asked, caller: Caller) -> Response:
         """Answer a request, recorded if the user agreed and did not withhold it."""
         self.check_model(asked.model, "model")
-        await self.callers.admit(caller)
+        limits = await self.callers.admit(caller)
         kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
         # By time, so that the log's index grows at its end only
-        request_id = f"{kind}-{time.time_ns() // 1000:014x}{secrets.token_hex(9)}"
+        request_id = f"{kind}-{time.time_ns() // 1000:014x}{os.urandom(9).hex()}"
         recorded = caller.consent and not _withheld(request) and asked.store is not False
         written = self._record(asked, caller, request_id) if recorded else None
         headers = {
             "X-Understudy-Recorded": "yes" if recorded else "no",
             "X-Request-Id": request_id,
-            **self.callers.headers(caller),
+            **limits,
         }
         if asked.stream:
             chunks = self._chunks(asked, caller, request_id, written)
-            first = await _unless_gone(request, anext(chunks, None))  # its error is a plain one
+            receive = request.receive
+            first = await attended(anext(chunks, None), receive=receive)  # its error is a plain one
             if first is None:
                 raise ApiError(502, "the model's server sent nothing", kind="server_error")
             return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
         texts: list[str] = []
         counts: Json | None = None
         try:
-            async with asyncio.timeout(self.settings.timeout_s):
-                body = await _unless_gone(request, self.backend.answer(asked, request_id))
-                await _in_log(written)
+            until = asyncio.get_running_loop().time() + self.settings.timeout_s
+            work = self._whole(asked, request_id, written)
+            body = await attended(work, until=until, receive=request.receive)
             texts = [_text_of(choice) for choice in body["choices"]]
             counts = body.get("usage")
         except TimeoutError:
             raise _too_slow() from None
         finally:
-            self._finish(asked, caller, request_id, written, texts, counts)
+            self._finish(asked, caller, request_id, recorded, texts, counts)
         return Response(to_json(body), media_type="application/json", headers=headers)
 
     def check_model(self, name: str, param: str) -> None:
@@ -165,6 +166,14 @@ class Gateway:
             "owned_by": "understudy",
         }
 
+    async def _whole(
+        self, asked: Asked, request_id: str, written: "asyncio.Future[bool] | None"
+    ) -> Json:
+        body = await self.backend.answer(asked, request_id)
+        if written is not None:
+            await written
+        return body
+
     async def _chunks(
         self,
         asked: Asked,
@@ -179,12 +188,14 @@ class Gateway:
         counts: Json | None = None
         source = self.backend.stream(asked, request_id)
         deadline = asyncio.get_running_loop().time() + self.settings.timeout_s
+        recorded = written is not None
         try:
             while True:
-                try:  # around each step, not the whole: different tasks may request steps
-                    async with asyncio.timeout_at(deadline):
-                        chunk = await anext(source, None)
-                        await _in_log(written)
+                try:  # around each step: between them the response is sent
+                    chunk = await attended(anext(source, None), until=deadline)
+                    if written is not None:
+                        await attended(written, until=deadline)
+                        written = None
                 except TimeoutError:
                     raise _too_slow() from None
                 if chunk is None:
@@ -201,11 +212,11 @@ class Gateway:
             with suppress(Exception):
                 await source.aclose()  # type: ignore[attr-defined]
             said = [texts[index] for index in sorted(texts)]
-            self._finish(asked, caller, request_id, written, said, counts)
+            self._finish(asked, caller, request_id, recorded, said, counts)
 
     def _record(self, asked: Asked, caller: Caller, request_id: str) -> "asyncio.Future[bool]":
         if isinstance(asked, ChatRequest):
-            turns = (message.plain() for message in asked.messages)
+            turns = [message.plain() for message in asked.messages]
             prompts: list[Any] = [[{"role": role, "content": text} for role, text in turns]]
         else:
             prompts = list(asked.prompts)
@@ -221,7 +232,7 @@ class Gateway:
         asked: Asked,
         caller: Caller,
         request_id: str,
-        written: "asyncio.Future[bool] | None",
+        recorded: bool,
         texts: list[str],
         counts: Json | None,
     ) -> None:
@@ -229,7 +240,7 @@ class Gateway:
         response."""
         tokens = (counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1
         self.callers.count(caller, tokens)
-        if written is None or not texts:
+        if not recorded or not texts:
             return
         body = {
             "responses": texts,
@@ -238,7 +249,7 @@ class Gateway:
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "seed": asked.seed,
         }
-        self.journal.put(Event("answer", request_id, caller.user_id, now(), body), urgent=False)
+        self.journal.note(Event("answer", request_id, caller.user_id, now(), body))
 
     async def take_feedback(self, given: Feedback, caller: Caller) -> Json:
         """Record feedback on one of the caller's own recorded responses."""
@@ -248,7 +259,7 @@ class Gateway:
         kind, value = given.value()
         body = {"kind": kind, "value": value, "index": given.index}
         event = Event("feedback", given.id, caller.user_id, now(), body)
-        await _in_log(self.journal.put(event))
+        await self.journal.put(event)
         return {"object": "feedback", "id": given.id, kind: value}
 
     def health(self) -> Json:
@@ -286,7 +297,7 @@ def build_app(
         await gateway.journal.close()
 
     limits = {name: getattr(settings, name) for name in ("max_body_bytes", "stall_s", "timeout_s")}
-    around = [Middleware(Guard, **limits)]
+    around = [Middleware(Guard, **limits), Middleware(Shortcut)]
     if settings.cors_origins:
         around.insert(
             0,
@@ -303,15 +314,7 @@ def build_app(
     )
 
 
-async def _chat(request: Request) -> Response:
-    return await _answer(request, ChatRequest)
-
-
-async def _completions(request: Request) -> Response:
-    return await _answer(request, CompletionRequest)
-
-
-async def _answer(request: Request, kind: type[ChatRequest | CompletionRequest]) -> Response:
+async def _answer(request: Request, kind: type[Asked]) -> Response:
     gateway: Gateway = request.app.state.gateway
     caller = await gateway.callers.identify(_key(request), _address(request))
     asked = await _read(request, kind)
@@ -345,49 +348,80 @@ async def _openapi(request: Request) -> Response:
     return JSONResponse(description())
 
 
-class _Plain:
-    """An endpoint as an ASGI application: its errors are handled once, around all routes."""
+class Shortcut:
+    """Leads to the two routes that generate, past Starlette's routing and handling of errors, which
+    take more calls than the rest of a route."""
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        self.answer = answer
+    def __init__(self, app: Any) -> None:
+        self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await (await self.answer(Request(scope, receive, send)))(scope, receive, send)
+        """Answer, or pass the request on."""
+        kind = GENERATING.get(scope["path"]) if scope["type"] == "http" else None
+        if kind is None or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            response = await _answer(request, kind)
+        except (ApiError, LogUnavailable) as error:
+            response = await HANDLERS[type(error)](request, error)
+        await response(scope, receive, send)
 
 
+GENERATING: dict[str, type[Asked]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+}
 ROUTES = [
-    Route("/v1/chat/completions", _Plain(_chat), methods=["POST"]),
-    Route("/v1/completions", _Plain(_completions), methods=["POST"]),
+    *(
+        Route(path, partial(_answer, kind=kind), methods=["POST"])
+        for path, kind in GENERATING.items()
+    ),
     Route("/v1/models", _models),
     Route("/v1/models/{name:path}", _model),
     Route("/v1/feedback", _feedback, methods=["POST"]),
     Route("/health", _health),
     Route("/openapi.json", _openapi),
 ]
-"""Plain Starlette routes: FastAPI's overhead would exceed the work of the route itself."""
+"""Plain Starlette routes: FastAPI's overhead would exceed the work of the route itself. A POST
+to the first two takes the shortcut."""
 PATHS = [f"{min(route.methods - {'HEAD'})} {route.path}" for route in ROUTES if route.methods]
 
 
 def _key(request: Request) -> str | None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    scheme, _, given = _header(request, b"authorization").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else None
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    client = request.scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _withheld(request: Request) -> bool:
     """Whether any value of the header withholds consent: anything but yes does."""
-    return any(said.strip().lower() != "yes" for said in request.headers.getlist(CONSENT))
+    given = [value for name, value in request.scope["headers"] if name == _CONSENT]
+    return any(value.strip().lower() != b"yes" for value in given)
+
+
+_CONSENT = CONSENT.lower().encode()
+
+
+def _header(request: Request, name: bytes) -> str:
+    """The first value of a header; "" if there is none."""
+    for given, value in request.scope["headers"]:
+        if given == name:
+            return str(value, "latin-1")
+    return ""
 
 
 async def _read(request: Request, kind: type[Body]) -> Body:
     """The request's body; ApiError says what is wrong."""
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = _header(request, b"content-type").partition(";")[0].strip().lower()
     if given != "application/json":
         raise ApiError(415, "send JSON, with Content-Type: application/json")
-    raw = await request.body()
+    raw = await _body(request)
     try:
         check_body(raw, nul=True)
         return kind.model_validate_json(raw)
@@ -395,6 +429,17 @@ async def _read(request: Request, kind: type[Body]) -> Body:
         raise invalid(error) from None
     except (ValueError, RecursionError) as error:
         raise ApiError(400, str(error)) from None
+
+
+async def _body(request: Request) -> bytes:
+    pieces, more = [], True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client has disconnected")
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(pieces)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -435,11 +480,12 @@ HANDLERS: dict[Any, Any] = {
 
 
 class _Streamed(StreamingResponse):
-    """Closes the generator on disconnect rather than at garbage collection."""
+    """Ends once the client has left; closes the generator then rather than at garbage
+    collection."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            await attended(self.stream_response(send), receive=receive)
         finally:
             await self.body_iterator.aclose()  # type: ignore[attr-defined]
 
@@ -463,37 +509,6 @@ async def _lines(first: Json, rest: AsyncIterator[Json]) -> AsyncIterator[bytes]
         yield _event(error_body("internal error", "server_error"))
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of the work. If the client disconnects first, cancels it and raises ClientGone."""
-    here = asyncio.current_task()
-    assert here is not None
-    has_left, is_over = False, False
-
-    def leave(_: object) -> None:
-        nonlocal has_left
-        if not is_over:
-            has_left = True
-            here.cancel()
-
-    gone = asyncio.ensure_future(request.receive())  # only a disconnect can follow
-    gone.add_done_callback(leave)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not has_left:
-            raise
-        here.uncancel()
-        raise ClientGone("the client has disconnected") from None
-    finally:
-        is_over = True
-        gone.cancel()
-
-
-async def _in_log(written: "asyncio.Future[bool] | None") -> None:
-    if written is not None and not (written.done() and not written.exception()):
-        await asyncio.shield(written)
 
 
 def _text_of(choice: Json) -> str:

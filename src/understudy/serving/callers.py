@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 from understudy.serving.shared import Board
@@ -20,8 +21,19 @@ MAX_KNOWN = 10_000
 WRONG_KEYS = 50
 """Wrong keys that an address may try per minute before it must wait. Right keys still work, so
 nobody can lock out others at a shared address."""
+DAY_SECONDS = 86_400
 FLUSH_SECONDS = 1.0
 """How often the day's counts are stored; a crash loses no more than this."""
+
+
+def date_of(moment: float) -> str:
+    """The date of a Unix time, in UTC."""
+    return _date_of_day(int(moment // DAY_SECONDS))
+
+
+@lru_cache(maxsize=2)
+def _date_of_day(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat()
 
 
 class Callers:
@@ -35,7 +47,7 @@ class Callers:
         requests_per_minute: int,
         tokens_per_day: int,
         clock: Callable[[], float] = time.monotonic,
-        today: Callable[[], str] = lambda: datetime.now(UTC).date().isoformat(),
+        today: Callable[[], str] = lambda: date_of(time.time()),
         board: Board | None = None,
     ) -> None:
         board = board or Board()
@@ -73,7 +85,7 @@ class Callers:
         return caller
 
     def _count_wrong(self, address: str) -> None:
-        wait = self._addresses.take(address, WRONG_KEYS, self.clock)
+        wait, _ = self._addresses.take(address, WRONG_KEYS, self.clock)
         if wait:
             raise ApiError(
                 429,
@@ -83,48 +95,35 @@ class Callers:
                 headers=_retry_after(wait),
             )
 
-    async def admit(self, caller: Caller) -> None:
-        """Count a request; 429 if it exceeds the minute's limit or the quota is used up."""
-        rate, quota = self._limits(caller)
-        if await self._tokens_today(caller.user_id) >= quota:
+    async def admit(self, caller: Caller) -> dict[str, str]:
+        """Count a request; returns the headers that tell what is left. 429 if it exceeds the
+        minute's limit or the quota is used up."""
+        rate = caller.requests_per_minute or self.requests_per_minute
+        quota = caller.tokens_per_day or self.tokens_per_day
+        day = self.today()
+        spent, used = self._users.look(caller.user_id, _number(day))
+        if used is None:
+            stored = await asyncio.to_thread(tokens_used, self.store, caller.user_id, day)
+            used = self._users.seed(caller.user_id, _number(day), stored)
+        if used >= quota:
             raise ApiError(
                 429,
                 f"today's quota of {quota} tokens (UTC) is used up",
                 kind="insufficient_quota",
                 code="insufficient_quota",
-                headers=self.headers(caller),
+                headers=_headers(rate, spent, quota, used),
             )
-        wait = self._users.take(caller.user_id, rate, self.clock)
+        wait, spent = self._users.take(caller.user_id, rate, self.clock)
+        headers = _headers(rate, spent, quota, used)
         if wait:
             raise ApiError(
                 429,
                 f"more than {rate} requests per minute; try again in {wait:.1f} s",
                 kind="rate_limit_error",
                 code="rate_limit_exceeded",
-                headers={**self.headers(caller), **_retry_after(wait)},
+                headers={**headers, **_retry_after(wait)},
             )
-
-    def headers(self, caller: Caller) -> dict[str, str]:
-        """Headers with the rest of the minute's requests and the day's tokens, as OpenAI names
-        them."""
-        rate, quota = self._limits(caller)
-        spent, used = self._users.look(caller.user_id, _number(self.today()))
-        midnight = 86_400 - time.time() % 86_400
-        return {
-            "x-ratelimit-limit-requests": str(rate),
-            "x-ratelimit-remaining-requests": str(max(0, int(rate - spent))),
-            "x-ratelimit-reset-requests": _duration(spent * 60 / rate),
-            "x-ratelimit-limit-tokens": str(quota),
-            "x-ratelimit-remaining-tokens": str(max(0, quota - (used or 0))),
-            "x-ratelimit-reset-tokens": _duration(midnight),
-        }
-
-    def _limits(self, caller: Caller) -> tuple[int, int]:
-        """(requests per minute, tokens per day)."""
-        return (
-            caller.requests_per_minute or self.requests_per_minute,
-            caller.tokens_per_day or self.tokens_per_day,
-        )
+        return headers
 
     def count(self, caller: Caller, tokens: int) -> None:
         """Record the tokens that a request used."""
@@ -156,15 +155,20 @@ class Callers:
             await asyncio.sleep(FLUSH_SECONDS)
             await self.flush()
 
-    async def _tokens_today(self, user_id: str) -> int:
-        day = self.today()
-        _, used = self._users.look(user_id, _number(day))
-        if used is None:
-            stored = await asyncio.to_thread(tokens_used, self.store, user_id, day)
-            used = self._users.seed(user_id, _number(day), stored)
-        return used
+
+def _headers(rate: int, spent: float, quota: int, used: int) -> dict[str, str]:
+    """The rest of the minute's requests and the day's tokens, as OpenAI names them."""
+    return {
+        "x-ratelimit-limit-requests": str(rate),
+        "x-ratelimit-remaining-requests": str(max(0, int(rate - spent))),
+        "x-ratelimit-reset-requests": _duration(spent * 60 / rate),
+        "x-ratelimit-limit-tokens": str(quota),
+        "x-ratelimit-remaining-tokens": str(max(0, quota - used)),
+        "x-ratelimit-reset-tokens": _duration(DAY_SECONDS - time.time() % DAY_SECONDS),
+    }
 
 
+@lru_cache(maxsize=16)
 def _number(day: str) -> int:
     """2026-11-24 as 20261124."""
     return int(day.replace("-", ""))

@@ -101,33 +101,36 @@ class Client:
 
     async def post(self, path: str, body: bytes) -> Answer:
         """The whole response; Unreachable or ValueError (a refused address) if there is none."""
-        async with self.asking(path, body) as response:
-            pieces, size = [], 0
-            while piece := await response.content.readany():
-                size += len(piece)
-                if size > MAX_RESPONSE:
-                    raise Unreachable(f"the response is larger than {MAX_RESPONSE} bytes")
-                pieces.append(piece)
-            return Answer(response.status, b"".join(pieces), retry_after(response))
+        try:
+            response = await self._send(path, body)
+            try:
+                return Answer(response.status, await _whole(response), retry_after(response))
+            finally:
+                response.release()
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(type(error).__name__) from None
 
     @asynccontextmanager
     async def asking(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response with its body still to be read; its connection is kept once that is done."""
-        kept, new = self.sessions or self._open()
-        target = self.url + path
         try:
-            try:
-                response = await kept.post(target, data=body, allow_redirects=False)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if not _was_closing(error):
-                    raise
-                response = await new.post(target, data=body, allow_redirects=False)
+            response = await self._send(path, body)
             try:
                 yield response
             finally:
                 response.release()
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(type(error).__name__) from None
+
+    async def _send(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        kept, new = self.sessions or self._open()
+        target = self.url + path
+        try:
+            return await kept.post(target, data=body, allow_redirects=False)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if not _was_closing(error):
+                raise
+        return await new.post(target, data=body, allow_redirects=False)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -152,6 +155,16 @@ class Client:
             for options in ({"keepalive_timeout": IDLE_SECONDS}, {"force_close": True})
         ]
         return self.sessions
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    pieces, size = [], 0
+    while piece := await response.content.readany():
+        size += len(piece)
+        if size > MAX_RESPONSE:
+            raise Unreachable(f"the response is larger than {MAX_RESPONSE} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def retry_after(response: aiohttp.ClientResponse) -> str:

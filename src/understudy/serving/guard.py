@@ -5,11 +5,15 @@ Plain ASGI around the whole application, so that every route has them.
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from understudy.serving.wire import ApiError, error_body
 
+LOOK_SECONDS = 0.1
+"""How long work runs before the gateway looks whether the client is still there."""
+Result = TypeVar("Result")
 Scope = dict[str, Any]
 
 
@@ -46,9 +50,9 @@ class Guard:
                 message = await receive()  # only a disconnect can follow
                 gone = gone or message["type"] == "http.disconnect"
                 return message
+            nearest = min(deadline, loop.time() + self.stall_s)
             try:
-                async with asyncio.timeout_at(min(deadline, loop.time() + self.stall_s)):
-                    message = await receive()
+                message = await attended(receive(), until=nearest)
             except TimeoutError:
                 raise ApiError(408, "the request's body did not arrive in time") from None
             taken += len(message.get("body", b""))
@@ -73,6 +77,62 @@ class Guard:
 
         with suppress(ClientGone):
             await self.app(scope, bounded, steady)
+
+
+async def attended(
+    work: Awaitable[Result],
+    *,
+    until: float | None = None,
+    receive: Callable[[], Awaitable[Any]] | None = None,
+) -> Result:
+    """The result of the work. Cancels it with TimeoutError at this time of the event loop, and with
+    ClientGone if `receive`, which can only give a disconnect now, does.
+
+    Like `asyncio.timeout` around a task that waits for `receive`, but work that is done before
+    LOOK_SECONDS costs one timer and no task.
+    """
+    here = asyncio.current_task()
+    assert here is not None
+    loop, before = here.get_loop(), here.cancelling()
+    why: Exception | None = None
+    timer: asyncio.TimerHandle | None = None
+    gone: asyncio.Future[Any] | None = None
+
+    def stop(error: Exception) -> None:
+        nonlocal why
+        if why is None:
+            why = error
+            here.cancel()
+
+    def leave(_: object) -> None:
+        stop(ClientGone("the client has disconnected"))
+
+    def look() -> None:
+        nonlocal gone, timer
+        if receive is not None:
+            gone = asyncio.ensure_future(receive())
+            gone.add_done_callback(leave)
+        timer = None if until is None else loop.call_at(until, stop, TimeoutError())
+
+    soon = loop.time() + LOOK_SECONDS
+    if receive is not None and (until is None or soon < until):
+        timer = loop.call_at(soon, look)
+    elif until is not None:
+        timer = loop.call_at(until, stop, TimeoutError())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if why is None or here.cancelling() > before + 1:  # somebody else has cancelled it
+            raise
+        raise why from None
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if gone is not None:
+            gone.remove_done_callback(leave)
+            gone.cancel()
+        if why is not None:
+            here.uncancel()
 
 
 _HEADERS = [

@@ -15,9 +15,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
 
+from pydantic_core import to_json
+
 from understudy.serving.shared import Board
 from understudy.serving.wire import Json
-from understudy.store.prompts.log import Event, PromptLog, row_of
+from understudy.store.prompts.log import Event, LogRow, PromptLog, row_of
 
 BATCH = 100
 """Events that are enough for one commit."""
@@ -28,7 +30,7 @@ MOVED = 1000
 LAZY_SECONDS = 0.05
 """How long an event that nobody awaits may wait to be written."""
 Policy = Literal["refuse", "serve"]
-Batch = list[tuple[Event, "asyncio.Future[bool]"]]
+Batch = list[tuple[Event, "asyncio.Future[bool] | None"]]
 
 
 class LogUnavailable(Exception):
@@ -64,27 +66,30 @@ class Journal:
         self.thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.thread.start()
 
-    def put(self, event: Event, *, urgent: bool = True) -> "asyncio.Future[bool]":
-        """Queue an event; the future tells whether it was written, or raises LogUnavailable.
-
-        An event that is not urgent is written with the next urgent one, or after a moment.
-        """
+    def put(self, event: Event) -> "asyncio.Future[bool]":
+        """Queue an event; the future tells whether it was written, or raises LogUnavailable."""
         future: asyncio.Future[bool] = self.loop.create_future()
-        future.add_done_callback(_retrieve)
-        self.board.count("put")
-        self.num_pending += 1
-        if self.num_pending > self.max_pending:
-            self._lose([(event, future)], "the queue is full")
-            return future
-        self.gathered.append((event, future))
-        if urgent and not self.is_urgent:
+        if self._gather(event, future) and not self.is_urgent:
             self.is_urgent = True
             if self.alarm is not None:
                 self.alarm.cancel()
             self.alarm = self.loop.call_soon(self._hand_over)  # with all of this turn of the loop
-        elif self.alarm is None:
-            self.alarm = self.loop.call_later(LAZY_SECONDS, self._hand_over)
         return future
+
+    def note(self, event: Event) -> None:
+        """Queue an event that nobody awaits: it is written with the next one that somebody does,
+        or after a moment. The health page shows its failure."""
+        if self._gather(event, None) and self.alarm is None:
+            self.alarm = self.loop.call_later(LAZY_SECONDS, self._hand_over)
+
+    def _gather(self, event: Event, future: "asyncio.Future[bool] | None") -> bool:
+        self.board.count("put")
+        self.num_pending += 1
+        if self.num_pending > self.max_pending:
+            self._lose([(event, future)], "the queue is full")
+            return False
+        self.gathered.append((event, future))
+        return True
 
     def _hand_over(self) -> None:
         """Commit what has gathered, here or in the thread."""
@@ -98,8 +103,8 @@ class Journal:
 
     def _write_here(self, batch: Batch) -> bool:
         """Commit on the event loop, unless that could take long or fails."""
-        rows = [row_of(event) for event, _ in batch]
-        if sum(len(row[-1]) for row in rows) > LONG:
+        rows = [_row(event) for event, _ in batch]
+        if sum([len(row[-1]) for row in rows]) > LONG:
             return False
         try:
             self.writer.insert(rows)
@@ -176,7 +181,7 @@ class Journal:
         self.board.count("written", len(batch))
         self.num_pending -= len(batch)
         for _, future in batch:
-            if not future.done():
+            if future is not None and not future.done():
                 future.set_result(True)
 
     def _lose(self, batch: Batch, reason: str) -> None:
@@ -184,15 +189,21 @@ class Journal:
         self.board.count("lost", len(batch))
         self.num_pending -= len(batch)
         for _, future in batch:
-            if future.done():
+            if future is None or future.done():
                 continue
             if self.policy == "serve":
                 future.set_result(False)
             else:
                 future.set_exception(LogUnavailable(reason))
+                future.exception()  # its request may be over, so that nobody would ask for it
 
 
-def _retrieve(future: "asyncio.Future[bool]") -> None:
-    """Nobody awaits a response's event; the health page shows its failure."""
-    if not future.cancelled():
-        future.exception()
+def _row(event: Event) -> LogRow:
+    """A row of the log. Its JSON says what `row_of` would, its names in another order."""
+    try:
+        body = to_json(event.body)
+    except ValueError:  # an unpaired surrogate
+        return row_of(event)
+    if b"\\u0000" in body:
+        return row_of(event)
+    return (event.kind, event.request_id, event.user_id, event.created_at, body.decode())

@@ -9,6 +9,8 @@ import json
 import math
 from typing import Any, Literal
 
+from pydantic_core import from_json
+
 from understudy.serving.wire import ANSWER_FIELDS, Json, printable, usage
 
 MOST_TOKENS = 10**8
@@ -38,6 +40,10 @@ class Halves:
 
 def parse(data: bytes) -> Any:
     """The JSON of a response; NaN and infinities become null. BadResponse for anything else."""
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError:  # of what JSON has too: half a surrogate pair, or bytes that are not UTF-8
+        pass
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):

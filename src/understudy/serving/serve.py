@@ -1,6 +1,7 @@
 """`understudy serve`: the gateway on a port."""
 
 import asyncio
+import gc
 import math
 import os
 import socket
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LAST_WORDS_S = 5
 """How long responses have, after `timeout_s`, to send their final event."""
+GARBAGE = 10_000
+"""New objects after which Python looks for cycles: about those of all requests under way, few of
+which are garbage. With its own 700 it looks all the time."""
 MOST_WORKERS = 256
 """More would only be a mistake."""
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
@@ -141,14 +145,14 @@ def serve(config: ServeConfig) -> None:
             server = make_server(config, project, board)
             print(where, flush=True)
             with suppress(KeyboardInterrupt):
-                server.run(sockets=[listener])
+                _run(server, listener)
         return
 
     from understudy.serving.workers import Supervisor, listen_together
 
     def work(listener: socket.socket) -> None:
         PromptLog(project.log).close()  # its error is a line; Uvicorn would print a traceback
-        make_server(config, project, board).run(sockets=[listener])
+        _run(make_server(config, project, board), listener)
 
     listeners = listen_together(
         config.host,
@@ -160,6 +164,12 @@ def serve(config: ServeConfig) -> None:
     print(f"{where} with {config.workers} workers", flush=True)
     with closing(board):
         Supervisor(board, listeners, work, patience_s=config.timeout_s + LAST_WORDS_S).run()
+
+
+def _run(server: "uvicorn.Server", listener: socket.socket) -> None:
+    gc.freeze()  # what is loaded by now stays: collections need not go through it
+    gc.set_threshold(GARBAGE)
+    server.run(sockets=[listener])
 
 
 def make_server(config: ServeConfig, project: "Project", board: "Board") -> "uvicorn.Server":

@@ -2,16 +2,17 @@
 
 It is anonymous memory that the supervisor maps before it forks the workers, so it has no name,
 leaves nothing behind, and outlives any worker. Callers' limits change under a POSIX record lock,
-which makes them exact; the kernel releases the lock if its holder is killed. A single process needs
-no lock and takes none.
+which makes them exact; the kernel releases the lock if its holder is killed. A single process has a
+lock of its own instead.
 """
 
 import mmap
 import struct
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from fcntl import LOCK_EX, LOCK_UN, lockf
 from hashlib import blake2b
 from itertools import accumulate, pairwise
@@ -26,6 +27,7 @@ MOST_KNOWN = 10_000
 FIELDS = ("put", "written", "lost", "deleted", "connections")
 """What each worker counts: the log's events by their fate, rows that retention has deleted, and
 open connections."""
+_PLACES = {field: place for place, field in enumerate(FIELDS)}
 OUTCOMES = ("log", "accounts", "backend", "retention", "start")
 LONGEST = 200
 """Most bytes of an outcome's text."""
@@ -51,7 +53,7 @@ class Lock:
 class Table:
     """For each name a bucket of requests, refilled over time, and the tokens of a day."""
 
-    def __init__(self, memory: memoryview, lock: AbstractContextManager[None]) -> None:
+    def __init__(self, memory: memoryview, lock: AbstractContextManager[object]) -> None:
         self.memory, self.lock = memory, lock
         self.num_starts = len(memory) // _SLOT.size - WINDOW + 1
         self.known: dict[str, tuple[bytes, int]] = {}
@@ -61,8 +63,9 @@ class Table:
         """Bytes of memory for so many slots."""
         return (slots + WINDOW - 1) * _SLOT.size
 
-    def take(self, name: str, rate: int, clock: Callable[[], float]) -> float:
-        """Take one of `rate` per minute; returns 0, or the seconds until one is free."""
+    def take(self, name: str, rate: int, clock: Callable[[], float]) -> tuple[float, float]:
+        """Take one of `rate` per minute; returns (0 or the seconds until one is free, requests that
+        were taken and not refilled)."""
         with self.lock:
             now = clock()
             slot, (spent, at, day, used) = self._slot(name)
@@ -71,7 +74,7 @@ class Table:
             if wait <= 0:
                 spent += 1
             _VALUES.pack_into(self.memory, slot, spent, now, day, used)
-            return max(0.0, wait)
+            return max(0.0, wait), spent
 
     def seed(self, name: str, day: int, tokens: int) -> int:
         """Set the tokens of a day unless another worker has; returns what they are."""
@@ -185,7 +188,7 @@ class Board:
         memory = memoryview(mmap.mmap(-1, ends[-1]))
         parts = [memory[begin:end] for begin, end in pairwise(ends)]
         self._lock = None if workers == 1 else Lock()
-        lock = self._lock or nullcontext()
+        lock = self._lock or threading.Lock()
         self.users, self.addresses = Table(parts[0], lock), Table(parts[1], lock)
         self._counts = parts[2].cast("q")
         named = zip(OUTCOMES, parts[3:], strict=True)
@@ -232,7 +235,7 @@ class Board:
         return self._counts[self._place(index, field)]
 
     def _place(self, index: int, field: str) -> int:
-        return index * (len(FIELDS) + 1) + FIELDS.index(field)
+        return index * (len(FIELDS) + 1) + _PLACES[field]
 
     def _ready(self, index: int) -> int:
         return index * (len(FIELDS) + 1) + len(FIELDS)

@@ -49,6 +49,8 @@ class ApiError(HTTPException):
 
 def printable(text: str) -> str:
     """A text that can be encoded: an unpaired surrogate becomes U+FFFD."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -192,7 +194,9 @@ class ChatMessage(_Strict):
             if given.get(name):
                 raise PydanticCustomError(UNSUPPORTED, "the gateway has no tools, so no calls")
         if given.get("role") != "assistant":
-            return {name: value for name, value in given.items() if _is_own(name) or value}
+            if not given.keys() & ANSWER_FIELDS:
+                return given
+            return {n: value for n, value in given.items() if n not in ANSWER_FIELDS or value}
         if given.get("content") is None and isinstance(given.get("refusal"), str):
             given = {**given, "content": given["refusal"]}
         return {name: value for name, value in given.items() if name not in ANSWER_FIELDS}
@@ -218,10 +222,6 @@ ANSWER_FIELDS = {
     "tool_calls",
 }
 """Fields beside the text that OpenAI-compatible servers add to a response's message."""
-
-
-def _is_own(name: str) -> bool:
-    return name in ChatMessage.model_fields or name not in ANSWER_FIELDS
 
 
 class _Request(_Strict):
@@ -252,7 +252,11 @@ class _Request(_Strict):
 
     def sent(self) -> Json:
         """The body sent to an upstream: only what the gateway honours."""
-        return {name: value for name, value in self if value is not None and name not in OWN_FIELDS}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None and name not in OWN_FIELDS
+        }
 
     @property
     def stops(self) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from understudy.serving.guard import Guard
+from understudy.serving.guard import ClientGone, Guard, attended
 from understudy.serving.wire import ApiError
 
 SCOPE = {"type": "http", "headers": []}
@@ -77,3 +77,73 @@ def test_a_body_without_a_length_is_counted() -> None:
     with pytest.raises(ApiError) as caught:
         asyncio.run(Guard(_endless, max_body_bytes=9, stall_s=1)(SCOPE, more, _never))
     assert caught.value.status_code == 413
+
+
+# Work under a watch
+
+
+async def _until_cancelled(ended: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append("cancelled")
+
+
+async def _leaves() -> dict:
+    return {"type": "http.disconnect"}
+
+
+def _in_a_moment() -> float:
+    return asyncio.get_running_loop().time() + 0.05
+
+
+def test_work_in_time_gives_its_result_and_leaves_nothing_behind() -> None:
+    async def go() -> str:
+        work = asyncio.sleep(0.15, "done")  # longer than the gateway waits before it looks
+        found = await attended(work, until=_in_a_moment() + 60, receive=_never)
+        await asyncio.sleep(0)  # for the end of what watched
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return found
+
+    assert asyncio.run(go()) == "done"
+
+
+@pytest.mark.parametrize("receive", [None, _never])
+def test_work_that_takes_too_long_is_cancelled(receive) -> None:
+    async def go() -> list[str]:
+        ended: list[str] = []
+        with pytest.raises(TimeoutError):
+            await attended(_until_cancelled(ended), until=_in_a_moment(), receive=receive)
+        assert asyncio.current_task().cancelling() == 0
+        return ended
+
+    assert asyncio.run(go()) == ["cancelled"]
+
+
+def test_work_for_a_client_that_has_left_is_cancelled() -> None:
+    async def go() -> list[str]:
+        ended: list[str] = []
+        with pytest.raises(ClientGone):
+            await attended(_until_cancelled(ended), receive=_leaves)
+        assert asyncio.current_task().cancelling() == 0
+        return ended
+
+    assert asyncio.run(go()) == ["cancelled"]
+
+
+def test_a_cancellation_from_outside_stays_one() -> None:
+    """Also beside one's own: a server that ends its tasks must not be told that they took long."""
+
+    async def go(together: bool) -> list[str]:
+        ended: list[str] = []
+        loop = asyncio.get_running_loop()
+        when = _in_a_moment()
+        until = when if together else when + 60
+        task = asyncio.create_task(attended(_until_cancelled(ended), until=until, receive=_never))
+        loop.call_at(when, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return ended
+
+    assert asyncio.run(go(False)) == ["cancelled"]
+    assert asyncio.run(go(True)) == ["cancelled"]

@@ -45,11 +45,13 @@ def test_what_nobody_waits_for_is_written_with_the_next_or_at_the_end(tmp_path: 
 
     async def go() -> None:
         journal = Journal(path, policy="refuse")
-        journal.put(event(1), urgent=False)
+        journal.note(event(1))
         await journal.put(event(2))
         assert recorded(path) == ["r1", "r2"]
-        assert await journal.put(event(3), urgent=False)  # after a moment
-        journal.put(event(4), urgent=False)
+        journal.note(event(3))
+        while journal.num_pending:  # for a moment
+            await asyncio.sleep(0.01)
+        journal.note(event(4))
         await journal.close()
 
     asyncio.run(go())
@@ -122,3 +124,16 @@ def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch)
 
     assert asyncio.run(go()) < 2_000_000  # 8 MB if it is never begun anew
     assert len(recorded(path)) == 400
+
+
+@pytest.mark.parametrize("text", ["Hello", '\xe9\u2028\x7f\\ "', "a\0b", "\ud83d", "\ud83d\ude00"])
+def test_a_text_is_kept_as_any_other_writer_of_the_log_would_keep_it(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "log.sqlite"
+    asyncio.run(filled(path, [event(1, text)]))
+    log = PromptLog(path)
+    log.append([event(2, text)])
+    ours, others = [event.body for _, event in log.events()]
+    log.close()
+    assert ours == others

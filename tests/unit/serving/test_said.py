@@ -78,3 +78,18 @@ def test_what_is_no_json_is_no_answer(data: bytes) -> None:
 
 def test_numbers_that_are_none_and_bytes_that_are_no_character_are_replaced() -> None:
     assert parse(b'{"a": [NaN, Infinity], "b": "x\xf0\x9f"}') == {"a": [None, None], "b": "x\ufffd"}
+
+
+LETTERS = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=5)
+SAID = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | LETTERS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(LETTERS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(SAID, st.booleans())
+def test_json_is_read_as_the_standard_library_reads_it(said: object, ascii_only: bool) -> None:
+    """Also halves of surrogate pairs, which a chunk may end in, in escapes and in raw bytes."""
+    data = json.dumps(said, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert parse(data) == json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)

@@ -13,13 +13,13 @@ DAY = 20261129
 def test_a_bucket_refills_with_the_clock_and_is_full_at_first() -> None:
     table = Board().users
     now = [0.5]  # a machine that has just been started
-    assert [table.take("ann", 3, lambda: now[0]) for _ in range(4)] == [0, 0, 0, 20]
-    assert table.take("bob", 3, lambda: now[0]) == 0
+    assert [table.take("ann", 3, lambda: now[0])[0] for _ in range(4)] == [0, 0, 0, 20]
+    assert table.take("bob", 3, lambda: now[0])[0] == 0
     now[0] += 20
-    assert table.take("ann", 3, lambda: now[0]) == 0
+    assert table.take("ann", 3, lambda: now[0])[0] == 0
     assert table.look("ann", DAY)[0] == 3
     now[0] -= 10  # another process has read the clock before, and waited
-    assert table.take("ann", 3, lambda: now[0]) == pytest.approx(20)
+    assert table.take("ann", 3, lambda: now[0])[0] == pytest.approx(20)
 
 
 def test_a_days_tokens_are_seeded_once_and_end_with_the_day() -> None:
@@ -37,10 +37,10 @@ def test_a_days_tokens_are_seeded_once_and_end_with_the_day() -> None:
 def test_without_room_the_name_used_least_recently_is_given_up() -> None:
     table = Board(users=1).users  # all names share one window
     for number in range(WINDOW):
-        assert table.take(f"user {number}", 2, lambda now=number: 100 + now) == 0
+        assert table.take(f"user {number}", 2, lambda now=number: 100 + now)[0] == 0
         table.seed(f"user {number}", DAY, number)
-    assert table.take("user 0", 2, lambda: 200) == 0
-    assert table.take("one more", 2, lambda: 201) == 0
+    assert table.take("user 0", 2, lambda: 200)[0] == 0
+    assert table.take("one more", 2, lambda: 201)[0] == 0
     assert table.look("user 1", DAY)[1] is None
     table.add("user 1", DAY, 9)  # to be read from the store
     assert table.look("user 1", DAY)[1] is None
@@ -94,7 +94,7 @@ for index in range(4):
     reader, writer = os.pipe()
     if os.fork() == 0:
         taken = 0
-        while board.users.take("ann", 20_000, frozen) == 0:
+        while board.users.take("ann", 20_000, frozen)[0] == 0:
             board.users.add("ann", 20261129, 7)
             taken += 1
         os.write(writer, str(taken).encode())
@@ -114,7 +114,7 @@ if child == 0:
         signal.pause()
 os.read(holds, 1)
 os.kill(child, signal.SIGKILL)
-assert board.users.take("bob", 1, frozen) == 0  # the lock has gone with its holder
+assert board.users.take("bob", 1, frozen)[0] == 0  # the lock has gone with its holder
 """
 
 
