@@ -54,7 +54,7 @@ class ExportConfig:
 
 
 def export(config: ExportConfig) -> str:
-    """Freeze, write and hash; returns a line that says what and where."""
+    """Freeze, write and hash; returns a line with the dataset and its place."""
     from understudy.store.exports.datasets import freeze
 
     project = open_project(config.project)

@@ -10,7 +10,7 @@ from understudy.store.project import open_project
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineageConfig:
-    """Show what a model was made from: runs, datasets, labelers, prompts, users."""
+    """Trace a model to its runs, datasets, labelers, prompts and users."""
 
     model: Positional[Path]
     """A run folder, or the model folder in one."""

@@ -133,7 +133,7 @@ def _user_line(user: "User") -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForgetConfig:
-    """Delete a user with all dependent data, and list what was made from it."""
+    """Delete a user with all dependent data, and list the datasets and models made from it."""
 
     user: Positional[str]
     """The user's id."""

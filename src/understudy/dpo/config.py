@@ -8,7 +8,7 @@ from understudy.training.settings import TrainerSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DPOConfig(TrainerSettings):
-    """Direct preference optimisation."""
+    """Train a policy on rankings directly: direct preference optimisation."""
 
     model: str
     """Folder or hub name of the policy to start from, usually the SFT model; also the reference."""

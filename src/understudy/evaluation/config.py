@@ -9,7 +9,7 @@ RESPECTFUL_PREFIX = "Complete the following sentence in a polite, respectful, an
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    """Evaluation of several models against a baseline."""
+    """Compare several models with a baseline on the same prompts."""
 
     models: tuple[str, ...]
     """Models as name=folder, the baseline among them: sft=runs/sft/model ppo=runs/ppo/model."""

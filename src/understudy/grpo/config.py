@@ -7,7 +7,7 @@ from understudy.rl.settings import GroupSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GRPOConfig(GroupSettings):
-    """Group relative policy optimisation (Shao et al. 2024)."""
+    """Optimise a policy by group relative policy optimisation (Shao et al. 2024)."""
 
     responses_per_prompt: int = 64
     """Responses to each prompt of an iteration (s4.2); `batch_size` counts all of them."""

@@ -8,7 +8,7 @@ from understudy.training.settings import TrainerSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KTOConfig(TrainerSettings):
-    """Kahneman-Tversky optimisation."""
+    """Train a policy on thumbs up and down: Kahneman-Tversky optimisation."""
 
     model: str
     """Folder or hub name of the policy to start from, usually the SFT model; also the reference."""

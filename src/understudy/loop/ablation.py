@@ -155,7 +155,7 @@ def add_test_responses(build: Build, stage: str) -> None:
 def add_report(
     build: Build, stage: str, name: str, axis: str, arms: list[Arm], inputs: Mapping[str, Any]
 ) -> None:
-    """The curves of some arms, with what else they show."""
+    """The curves of some arms, and their further figures."""
     stages = list(dict.fromkeys(arm.stage for arm in arms))
     build.add(
         stage,

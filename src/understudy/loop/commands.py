@@ -27,7 +27,7 @@ class Command:
         return found
 
     def load_function(self) -> typing.Callable[[Any], Any]:
-        """What the command calls with its config."""
+        """The function that the command calls with its config."""
         function: typing.Callable[[Any], Any]
         function = getattr(importlib.import_module(self.module), self.function)
         return function

@@ -34,7 +34,7 @@ PRELOAD = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """The whole loop in the tiny world: 6 to 12 minutes on two cores, or 2 with --quick."""
+    """Run the whole loop in the tiny world: 6 to 12 minutes on two cores, or 2 with --quick."""
 
     out: Path | None = None
     """Folder of the demo; runs/demo (runs/quick with --quick), with "-seedN" for other seeds."""

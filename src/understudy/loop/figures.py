@@ -23,7 +23,7 @@ COMPARED = ("base", "prompted", "sft", "ppo", "ppo_ptx")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FiguresConfig:
-    """The demo for several sizes of the base model, and the figure that compares them."""
+    """Run the demo for several sizes of the base model, and compare them."""
 
     out: Path = Path("runs/figures")
     """Folder: a demo per size, and the comparison."""

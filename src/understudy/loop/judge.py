@@ -121,7 +121,7 @@ class Task:
 
 
 def judge(config: JudgeConfig) -> str:
-    """Judge as configured; what was found, in words."""
+    """Judge as configured; returns a summary in words."""
     # 1. Read everything, so that bad input costs nothing.
     template = read_template(config.template)
     people = [] if config.people is None else read_labels(config.people)
@@ -240,7 +240,7 @@ def _shown(label: Comparison | Ranking) -> list[Response]:
 
 
 def pair_key(a: Response, b: Response) -> Pair:
-    """What everybody's labels of two responses meet on."""
+    """The key under which everybody's labels of two responses meet."""
     return pair_of(a.prompt, a.response, b.response)
 
 

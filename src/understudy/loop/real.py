@@ -24,7 +24,7 @@ DATA_VARIABLE = "REAL_DATA"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RealConfig:
-    """The whole loop on SmolLM2-135M and people's rankings: about 40 minutes on two cores."""
+    """Run the whole loop on SmolLM2-135M and people's rankings: about 40 minutes on two cores."""
 
     out: Path = Path("runs/real")
     """Folder of the run."""

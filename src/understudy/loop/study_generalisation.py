@@ -77,7 +77,7 @@ def add_generalisation_study(build: Build, stage: str) -> None:
 
 
 def add_training(build: Build) -> None:
-    """Steps 1 to 3 on what is left."""
+    """Steps 1 to 3 on the rest."""
     recipe = build.recipe
     data = {
         "data": build["unseen-data/demonstrations.jsonl"],

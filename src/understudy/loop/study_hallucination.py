@@ -42,7 +42,7 @@ FLAG_EPOCHS = 4
 
 
 def add_hallucination_study(build: Build, stage: str) -> None:
-    """What each remedy trains, and the report."""
+    """The training of each remedy, and the report."""
     add_abstaining(build)
     for how in ("truthful", "flag", "rewarded"):
         add_ranked(build, how)

@@ -54,7 +54,7 @@ class _Done:
 
 
 def pack_text(config: PackConfig) -> str:
-    """Pack, and report what was packed; ValueError for a folder in use."""
+    """Pack, and report the result; ValueError for a folder in use."""
     _refuse_used(config.out)
     for file in config.files:
         check_input(file)

@@ -86,7 +86,7 @@ def load_policy(
 
 
 def without_weights(path: Path | str) -> tuple["Policy", Tokenizer]:
-    """As `load_policy`, for what needs only shapes, stop tokens and context."""
+    """Like `load_policy`, without the weights: for shapes, stop tokens and context."""
     path = check_language_model(path)
     tokenizer = load_tokenizer(path)
     try:

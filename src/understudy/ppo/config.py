@@ -8,7 +8,7 @@ from understudy.rl.settings import RolloutSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PPOConfig(RolloutSettings):
-    """PPO, and PPO-ptx with a pretraining mix."""
+    """Optimise a policy against a reward model: PPO, or PPO-ptx with a pretraining mix."""
 
     reward_model: Path
     """Reward model folder; the critic starts from a copy of it (C.4)."""

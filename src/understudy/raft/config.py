@@ -7,7 +7,7 @@ from understudy.rl.settings import GroupSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RAFTConfig(GroupSettings):
-    """Reward-ranked fine-tuning (Dong et al. 2023), also known as best-of-n distillation."""
+    """Train by reward-ranked fine-tuning (Dong et al. 2023), or best-of-n distillation."""
 
     responses_per_prompt: int = 8
     """Responses to each prompt, of which the best is learned from (script: the top 12.5%);

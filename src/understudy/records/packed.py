@@ -79,7 +79,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def check_packed(folder: Path) -> str:
-    """What a folder holds, in a line; RecordError if its tokens are not those that were packed."""
+    """A line on a folder's contents; RecordError if its tokens have changed since packing."""
     facts = open_packed(folder).facts
     if hash_of(folder / TOKENS).hexdigest() != facts["sha256"]:
         raise RecordError(f"{folder / TOKENS} was changed or is damaged; pack the text again")

@@ -49,7 +49,7 @@ _REFUSED = {
 
 @dataclass(slots=True)
 class Found:
-    """What was found in a file besides its records."""
+    """Findings about a file besides its records."""
 
     lenient: bool = False
     """Whether bad rows are collected in `bad` instead of raised."""

@@ -118,7 +118,7 @@ def group_in(tags: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt(_Record):
-    """What a user asked: `Prompt(id="p1", prompt="Name a prime.", user_id="u1")`."""
+    """A user's request: `Prompt(id="p1", prompt="Name a prime.", user_id="u1")`."""
 
     noun: ClassVar[str] = "prompt"
     needs: ClassVar[str] = "prompt (and preferably id and user_id: splits and caps go by user)"

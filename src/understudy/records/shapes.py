@@ -73,7 +73,7 @@ def find_shape(row: Any, kind: Any = None) -> Shape | None:
 
 
 def is_desirable(row: Json) -> bool | None:
-    """What a row's label says of its response; None without a label."""
+    """Whether a row's label calls its response desirable; None without a label."""
     keys = [key for key in LABELS if not blank(row.get(key))]
     try:
         said = {read_yes(row[key], key) for key in keys}

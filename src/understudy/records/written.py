@@ -40,7 +40,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """What a labeler wrote: `Written(kind="plain", labeler_id="l1", prompt="Name a prime.")`."""
+    """A labeler's prompt: `Written(kind="plain", labeler_id="l1", prompt="Name a prime.")`."""
 
     noun: ClassVar[str] = "written prompt"
 

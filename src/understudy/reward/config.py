@@ -8,7 +8,7 @@ from understudy.training.settings import TrainerSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardConfig(TrainerSettings):
-    """Reward model."""
+    """Train a reward model on rankings (s3.5, C.2)."""
 
     model: str
     """Folder or hub name of the causal language model to start from, usually the SFT model."""

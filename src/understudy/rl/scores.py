@@ -10,7 +10,7 @@ from understudy.rl.settings import RolloutSettings
 
 
 def scores_of(config: RolloutSettings, episodes: Episodes) -> Tensor:
-    """(B,): what the episodes are scored with, from the reward model's own scores."""
+    """(B,): the episodes' scores, from the reward model's own."""
     return final_scores(
         episodes.raw_scores_B + config.length_coef * episodes.mask_BR.sum(dim=1),
         episodes.finished_B,

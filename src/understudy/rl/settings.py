@@ -10,7 +10,7 @@ ENSEMBLE_RULES = ("mean", "min", "uncertainty")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutSettings(TrainerSettings):
-    """What is sampled, how it is scored, and how episodes become optimiser steps."""
+    """Settings of sampling, of scoring, and of the optimiser steps on episodes."""
 
     model: str
     """Folder or hub name of the policy to start from; a frozen copy is the KL reference (C.3)."""

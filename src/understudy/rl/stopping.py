@@ -31,7 +31,7 @@ from understudy.training.steps import State
 
 @dataclass(kw_only=True, slots=True)
 class Watch:
-    """The judge, and what it has seen."""
+    """The judge, and the evaluations that it has seen."""
 
     judge: ScalarModel
     tokenizer: Tokenizer = field(repr=False)
@@ -170,7 +170,7 @@ class Watched:
         return self.state.counters() | {"watch": {n: getattr(self.watch, n) for n in kept}}
 
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore a checkpoint's contents."""
         self.state.load(trees, counters)
         if self.watch is not None:
             for name, tensor in self.watch.best.items():

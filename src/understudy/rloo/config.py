@@ -7,7 +7,7 @@ from understudy.rl.settings import GroupSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RLOOConfig(GroupSettings):
-    """REINFORCE leave-one-out (Ahmadian et al. 2024)."""
+    """Optimise a policy by REINFORCE leave-one-out (Ahmadian et al. 2024)."""
 
     responses_per_prompt: int = 4
     """Responses to each prompt of an iteration (Ahmadian et al.: 2 and 4); `batch_size` counts all

@@ -8,7 +8,7 @@ from understudy.training.settings import TrainerSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SFTConfig(TrainerSettings):
-    """Supervised fine-tuning."""
+    """Fine-tune a causal language model on demonstrations (s3.5, C.1)."""
 
     model: str
     """Folder or hub name of the causal language model to start from."""

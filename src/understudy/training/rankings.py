@@ -18,7 +18,7 @@ from understudy.training.weights import WeightOf, read_weights, weight_of_one
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Element:
-    """One ranking, encoded: what the paper calls a single batch element (s3.5)."""
+    """One ranking, encoded: the paper's single batch element (s3.5)."""
 
     prompt_ids: list[int]
     """The rendered prompt."""

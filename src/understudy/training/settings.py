@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainerSettings:
-    """Fields of every trainer's config: how to run, and what all three trainers share."""
+    """Fields of every trainer's config."""
 
     out: Path
     """Run folder; the model is at out/model."""
@@ -140,8 +140,8 @@ def check_files(config: Any) -> None:
 
 
 def check_out(stage: str, config: Any) -> None:
-    """ValueError if the folder `out` is in use and would not be overwritten: what opening it says,
-    before PyTorch is loaded."""
+    """ValueError, the same as on opening it, if the folder `out` is in use and would not be
+    overwritten. Loads no PyTorch."""
     if not config.overwrite:
         resume = getattr(config, "resume", False)
         refuse_used(Path(config.out), stage, to_plain(config), resume, overwrite=False)

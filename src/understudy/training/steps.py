@@ -44,7 +44,7 @@ class State(Protocol):
         """The parts kept as JSON."""
 
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore a checkpoint's contents."""
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -83,7 +83,7 @@ class Learner(Generic[M]):
         return {"skips": self.guard.in_a_row}
 
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore a checkpoint's contents."""
         load_weights(self.model, trees["model"])
         load_optimizer(self.optimizer, trees["optimizer"])
         self.guard.in_a_row = int(counters["skips"])

@@ -18,7 +18,7 @@ def weight_of_one(ranking: Ranking) -> float:
 def read_weights(
     labeler_weights: Path | None, group_weights: Path | None, rankings: Sequence[Ranking]
 ) -> WeightOf:
-    """The weight of a ranking by both files, multiplied; whoever is not in them has weight 1."""
+    """A ranking's weights in both files, multiplied; a labeler in neither has weight 1."""
     by_labeler: Mapping[str, float] = {}
     by_group: Mapping[str, Mapping[str, float]] = {}
     if labeler_weights is not None:

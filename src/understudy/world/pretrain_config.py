@@ -11,7 +11,7 @@ Size = Literal["200k", "1m", "3m", "12m", "50m"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainConfig:
-    """Settings of one base model. None is from the paper, which starts from GPT-3."""
+    """Pretrain a base model. No setting is from the paper, which starts from GPT-3."""
 
     out: Path
     """Run folder; the model goes to `out/model`."""

@@ -8,7 +8,7 @@ from understudy.evaluation.config import model_folders
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkConfig:
-    """Public benchmarks on several models."""
+    """Run public benchmarks on several models."""
 
     models: tuple[str, ...]
     """Models as name=folder; base, sft, ppo and ppo_ptx appear beside the paper's own."""

@@ -82,7 +82,7 @@ class PlanConfig:
 
 
 def plan(config: PlanConfig) -> "Plan":
-    """Plan a run; ValueError for what cannot be planned."""
+    """Plan a run; ValueError if it cannot be planned."""
     for name in (config.model, config.reward_model):
         if name is not None and paper_recipe(name) is None and not Path(name).is_dir():
             sizes = ", ".join(PAPER_SIZES)

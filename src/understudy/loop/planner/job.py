@@ -68,7 +68,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is planned."""
+    """The run to plan."""
 
     stage: str
     """What `PlanConfig.stage` names."""
@@ -113,7 +113,7 @@ class Job:
 
 
 def job_of(config: PlanConfig) -> Job:
-    """The run that a command line describes; ValueError for what cannot be planned."""
+    """The run that a command line describes; ValueError if it cannot be planned."""
     recipe = paper_recipe(config.model)
     table = read_toml(recipe) if recipe else {}
     settings = trainer_settings(

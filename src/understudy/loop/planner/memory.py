@@ -96,7 +96,7 @@ def _sampling(job: Job, measure: Measure) -> Phases:
     held = _held(job)
 
     def here(phase: str) -> dict[str, int]:
-        """What does not wait in the machine's memory."""
+        """The parts that do not wait in main memory."""
         if not settings.cpu_offload:
             return held
         needed = [_OWNERS.get(name, name) for name in PHASES[phase]]

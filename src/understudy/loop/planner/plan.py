@@ -184,7 +184,7 @@ class Plan:
 
 
 def make_plan(config: PlanConfig) -> Plan:
-    """Plan a run; ValueError for what cannot be planned."""
+    """Plan a run; ValueError if it cannot be planned."""
     job = job_of(config)
     found = Plan(
         config=config,

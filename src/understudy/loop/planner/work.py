@@ -38,7 +38,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a training pass sends between cards."""
+    """Bytes that a training pass sends between cards."""
 
     bytes: int
     """Bytes that a card receives for gathered weights and summed gradients."""

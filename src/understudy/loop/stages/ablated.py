@@ -110,7 +110,7 @@ def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> d
 
 
 def spent(run: Path) -> dict[str, float]:
-    """What a training run took: responses sampled, and seconds of its steps however often it was
+    """Cost of a training run: responses sampled, and seconds of its steps however often it was
     resumed."""
     steps, times = (read_lines(run / name) for name in ("metrics.jsonl", "timings.jsonl"))
     seconds = 0.0
