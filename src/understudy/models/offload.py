@@ -47,7 +47,7 @@ class Offload:
             if name in self.owners
             for tensor in self.owners[name]()
         )
-        return {storage._cdata: storage for storage in found}
+        return {id(storage): storage for storage in found}  # a storage is one Python object
 
     def _send(self, key: int, storage: torch.UntypedStorage) -> None:
         size, on_card = storage.nbytes(), storage.device.type == "cuda"

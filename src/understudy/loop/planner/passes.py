@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 from understudy.engines.replica import as_copy
 from understudy.loop.planner.networks import Network
 from understudy.models.compute import checkpoint_activations
-from understudy.models.cpu.direct import DirectPass, Rows, runs_directly
+from understudy.models.cpu.applies import applies
+from understudy.models.cpu.direct import DirectPass, Rows
 from understudy.models.dropout import set_dropout
 from understudy.models.ops import chunk_rows, chunked_logprobs
 from understudy.models.policies import Policy
@@ -226,7 +227,7 @@ def _loss(model: Policy | ScalarModel, one: Pass, direct_rows: Rows) -> Tensor:
     column_N = torch.arange(one.length - one.reads, one.length).repeat(one.rows)
     mask = torch.zeros(one.rows, 1, one.length, one.length) if one.masked else None
     trunk = model.trunk
-    if one.device == "cpu" and not one.bf16 and runs_directly(trunk, one.length):
+    if one.device == "cpu" and not one.bf16 and applies(trunk, one.length):
         read_N = row_N * one.length + column_N
         hidden_ND = DirectPass(trunk)(direct_rows, ids_BT, read_N, mask)
     else:

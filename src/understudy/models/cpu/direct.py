@@ -25,11 +25,10 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from understudy.models.batching import by_token_budget
-from understudy.models.cpu.llama import TRIAL, has_llama_shape
+from understudy.models.cpu.applies import applies
+from understudy.models.cpu.llama import TRIAL
 from understudy.models.cpu.products import product, product_onto, rows_to_spare, times
 from understudy.models.cpu.rotary import Rotation, paired
-from understudy.models.masks import sliding_window
-from understudy.models.sharding import is_sharded
 
 _GROUP_TOKENS = 96
 """Padding tokens that cost attention as much as one more group."""
@@ -42,35 +41,11 @@ def direct_pass(trunk: PreTrainedModel, length: int, tried: dict[str, bool]) -> 
 
     `tried` remembers whether this trunk's trial pass agreed with the library.
     """
-    if not runs_directly(trunk, length):
+    if not applies(trunk, length):
         return None
     if "direct_pass" not in tried:
         tried["direct_pass"] = _agrees(trunk)
     return DirectPass(trunk) if tried["direct_pass"] else None
-
-
-def runs_directly(trunk: PreTrainedModel, length: int) -> bool:
-    """Whether a trunk, by its kind, state and device, can run here; not yet tried."""
-    config: Any = trunk.config
-    window = sliding_window(config)
-    return (
-        not is_sharded(trunk)
-        and config._attn_implementation == "sdpa"
-        and not (window and window < length)
-        and has_llama_shape(trunk)
-        and all(map(_is_plain, trunk.layers))
-        and trunk.get_input_embeddings().weight.dtype == torch.float32
-    )
-
-
-def _is_plain(layer: Any) -> bool:
-    """Whether the layer has no wrapper, adapter, recomputation or dropout of attention weights."""
-    blocks = (*layer.self_attn.children(), *layer.mlp.children())
-    products = [block for block in blocks if not hasattr(block, "variance_epsilon")]
-    products.remove(layer.mlp.act_fn)
-    drops = layer.training and getattr(layer.self_attn, "attention_dropout", 0.0) > 0
-    plain = all(type(block) is nn.Linear for block in products)
-    return plain and not drops and "forward" not in vars(layer)
 
 
 @torch.no_grad()

@@ -18,12 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
+from understudy.models.cpu.applies import applies
 from understudy.models.cpu.products import applies_to, rows_to_spare, times
 from understudy.models.masks import Mask
-from understudy.models.sharding import is_sharded
-
-_STATIC_ROPES = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary embedding that do not depend on the longest position of a pass."""
 
 Attention = Callable[..., tuple[Tensor, Any]]
 
@@ -197,7 +194,7 @@ def direct_trunk(
     `make_cache` makes an empty cache with room for a pass of `TRIAL`. On that pass, of random
     tokens, both must give the same hidden states; `tried` remembers whether they did.
     """
-    if is_sharded(trunk) or not has_llama_shape(trunk):
+    if not applies(trunk):
         return library_trunk(trunk)
     direct = LlamaTrunk(trunk, longest, attend)
     if "direct_trunk" not in tried:
@@ -217,36 +214,3 @@ def _agree(
         way(Inputs(ids_BT, positions_BT, None, make_cache())) for way in (other, one)
     )
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def has_llama_shape(trunk: PreTrainedModel) -> bool:
-    """Whether the modules are Llama's by name and kind, without hooks."""
-    config: Any = trunk.config
-    rope: Any = getattr(config, "rope_parameters", None) or {}
-    weight = trunk.get_input_embeddings().weight
-    if weight.device.type != "cpu" or rope.get("rope_type") not in _STATIC_ROPES:
-        return False
-    if set(dict(trunk.named_children())) != {"embed_tokens", "layers", "norm", "rotary_emb"}:
-        return False
-    modules = [
-        trunk,
-        *trunk.layers,
-        *(block for layer in trunk.layers for block in layer.children()),
-    ]
-    return all(map(_is_a_layer, trunk.layers)) and not any(map(_has_hooks, modules))
-
-
-def _is_a_layer(layer: Any) -> bool:
-    names = {name: set(dict(block.named_children())) for name, block in layer.named_children()}
-    attention = names.pop("self_attn", set()) - {"q_norm", "k_norm"}
-    norms = [module for module in layer.modules() if type(module).__name__.endswith("RMSNorm")]
-    return (
-        attention == {"q_proj", "k_proj", "v_proj", "o_proj"}
-        and names.pop("mlp", None) == {"gate_proj", "up_proj", "down_proj", "act_fn"}
-        and set(names) == {"input_layernorm", "post_attention_layernorm"}
-        and all(hasattr(norm, "variance_epsilon") for norm in norms)
-    )
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
