@@ -3,6 +3,7 @@ torchrun."""
 
 import json
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,19 @@ from safetensors.torch import load_file, save_file
 from tests.fixtures_models import make_tokenizer, save_model_folder
 from torch import Tensor, nn
 
+from understudy.models.compute import place
 from understudy.models.policies import check_computes, load_policy, save_policy
 from understudy.models.scalar import ScalarModel, load_scalar, scalar_from
-from understudy.models.sharding import local_part, whole
+from understudy.models.sharding import compute, local_part, whole
 from understudy.training.ranks import join_ranks, leave_ranks
 
 KINDS = ("llama", "llama_tied", "qwen2", "gpt_neox", "opt", "gpt2", "mistral", "gemma2")
+
+
+@dataclass(frozen=True)
+class Half:
+    device: str = "cpu"
+    bf16: bool = True
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -51,6 +59,13 @@ def equal_to_whole(folder: Path, kind: str, ranks) -> dict[str, bool]:
     old, _ = load_scalar(folder / f"{kind}-scalar", mesh=ranks.mesh)
     heads = [m.model.get_output_embeddings().weight for m in (policy, alone)]
     embeddings = [m.model.get_input_embeddings().weight for m in (policy, alone)]
+    frozen, _ = load_policy(folder / kind, mesh=ranks.mesh)
+    place(frozen.requires_grad_(False), Half(), frozen=True)
+    policy.bf16 = True
+    inputs = (torch.tensor([[5, 9, 200, 7]]), torch.ones(1, 4, dtype=torch.long))
+    with torch.no_grad():
+        rounded, expected = (compute(m.model, m.logprobs, *inputs)[0] for m in (frozen, policy))
+    sizes = [sum(local_part(w).nbytes for w in m.parameters()) for m in (frozen, policy)]
     local = sum(local_part(weight).numel() for weight in policy.parameters())
     return {
         "policy": same(policy, alone),
@@ -58,6 +73,7 @@ def equal_to_whole(folder: Path, kind: str, ranks) -> dict[str, bool]:
         "several files": same(files, alone),
         "new head": same(new, scalar_from(folder / kind, 3)[0]),
         "scalar model": same(old, load_scalar(folder / f"{kind}-scalar")[0]),
+        "frozen in bf16": torch.equal(rounded, expected) and sizes[0] < 0.9 * sizes[1],
         "ties": (heads[0] is embeddings[0]) == (heads[1] is embeddings[1]),
         "half": local
         < (0.55 if ranks.tensor == 1 else 0.85)

@@ -31,6 +31,7 @@ NO_CHOICE = {
         "rollout_ranks",
         "tensor_parallel",
         "cpu_offload",
+        "share_base",
         "vllm",
         "vllm_tolerance",
         "judge_patience",

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
 from understudy.engines.engine import Draw
 from understudy.engines.generation import generate
+from understudy.models.compute import round_products
 from understudy.models.policies import Policy
-from understudy.models.sharding import blocks_of, compute, is_sharded
-from understudy.models.splitting import SplitLinear, split, split_weights
+from understudy.models.sharding import compute, is_sharded
+from understudy.models.splitting import split, split_weights
 from understudy.models.trunk import device_of
 
 Groups = tuple[dist.ProcessGroup, ...]
@@ -122,9 +122,8 @@ def as_copy(model: nn.Module, model_type: str, group: dist.ProcessGroup | None, 
     """
     if group is not None:
         split(model, model_type, group)
-    for module in (one for block in blocks_of(model) for one in block.modules()):
-        if bf16 and isinstance(module, nn.Linear | Conv1D | SplitLinear):
-            module.to(torch.bfloat16)
+    if bf16:
+        round_products(model)
 
 
 def hold(model: nn.Module) -> None:

@@ -61,7 +61,7 @@ class EvaluateConfig:
     device: str = "auto"
     """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
-    """Compute in bf16, with the weights in fp32."""
+    """Compute in bf16, and store the layers' matrices in it."""
     seed: int = 0
     """Sampling, order of responses, choice of labelers."""
     overwrite: bool = False

@@ -253,7 +253,7 @@ def _responses_and_measures(
         if not _asks_models(config):
             continue
         model, tokenizer = load_policy(folder)
-        place(model, config)
+        place(model, config, frozen=True)
         if config.responses is None:
             sampled += _draw(config, model, tokenizer, prompts, name)
         if words:
@@ -310,7 +310,7 @@ def _reward_scores(
     if folder is None:
         return {}
     model, tokenizer = load_scalar(folder)
-    place(model, config)
+    place(model, config, frozen=True)
     unique = {_score_key(r): r for r in responses}
     kept = list(unique.values())
     scores = score_texts(

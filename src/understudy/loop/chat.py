@@ -32,7 +32,7 @@ class ChatConfig:
     device: str = "auto"
     """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
-    """Compute in bf16, with the weights in fp32."""
+    """Compute in bf16, and store the layers' matrices in it."""
     seed: int = 0
     """Seed of the sampling; the same conversation gives the same responses."""
 
@@ -87,7 +87,7 @@ class Speaker:
 
         self.name, self.config = name, config
         self.model, self.tokenizer = load_policy(model_folder(name))
-        place(self.model, config)
+        place(self.model, config, frozen=True)
         self.turns: tuple[Message, ...] = ()
 
     def respond(self, text: str) -> str:

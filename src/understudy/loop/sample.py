@@ -93,7 +93,7 @@ def _source(config: SampleConfig) -> tuple[Policy, Tokenizer, Draw | None]:
     folder = model_folder(config.model)
     if config.vllm is None:
         model, tokenizer = load_policy(folder)
-        place(model, config)
+        place(model, config, frozen=True)
         return model, tokenizer, None
     model, tokenizer = without_weights(folder)
     server = Server(config.vllm)

@@ -38,7 +38,7 @@ class SampleConfig:
     device: str = "auto"
     """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
-    """Compute in bf16, with the weights in fp32."""
+    """Compute in bf16, and store the layers' matrices in it."""
     vllm: str | None = None
     """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000."""
     seed: int = 0

@@ -1,19 +1,28 @@
 """Where and in which precision a model computes: device, bf16, activation checkpointing.
 
-With bf16 the weights, gradients and optimizer states stay in fp32 (the master weights) and are
-rounded for each product of the trunk and of the head; losses, log-probabilities and softmaxes are
-in fp32.
+With bf16 the weights, gradients and optimizer states of a network that learns stay in fp32 (the
+master weights) and are rounded for each product of the trunk and of the head; losses,
+log-probabilities and softmaxes are in fp32. A frozen network holds the rounded weights of its
+layers' products, as does one of which only an adapter learns: it computes the same from half of
+the memory.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers.pytorch_utils import Conv1D
 
 from understudy.models.cpu.allocator import keep_freed_memory
+from understudy.models.lora import has_adapter
+from understudy.models.sharding import blocks_of
+from understudy.models.splitting import SplitLinear
 from understudy.models.trunk import TrunkModel
+
+T = TypeVar("T", bound=TrunkModel)
 
 
 class PlaceOptions(Protocol):
@@ -49,13 +58,39 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def place(model: TrunkModel, options: PlaceOptions) -> None:
-    """Move `model` to its device and let its trunk compute in the chosen precision."""
+def place(model: TrunkModel, options: PlaceOptions, *, frozen: bool = False) -> None:
+    """Move `model` to its device and let its trunk compute in the chosen precision. One that is
+    `frozen`, never trained or saved, or has an adapter, is stored in it."""
     device = pick_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
+    if options.bf16 and (frozen or has_adapter(model)):
+        round_products(model)
     model.to(device)
     model.bf16 = options.bf16
+
+
+def frozen_copy(model: T) -> T:
+    """A copy of a network that `place` has placed, as if it had been `frozen`."""
+    memo: dict[int, Any] = {}
+    if model.bf16:
+        rounded = [w for one in products_of(model) for w in one.parameters(recurse=False)]
+        memo = {id(w): nn.Parameter(w.detach().to(torch.bfloat16)) for w in rounded}
+    return copy.deepcopy(model, memo).requires_grad_(False)
+
+
+def round_products(model: nn.Module) -> None:
+    """Store the weights of the layers' products in bf16."""
+    for module in products_of(model):
+        module.to(torch.bfloat16)
+
+
+def products_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The linear maps of the decoder layers, whose weights autocast rounds for each product; not
+    those of adapters."""
+    for name, module in (one for block in blocks_of(model) for one in block.named_modules()):
+        if isinstance(module, nn.Linear | Conv1D | SplitLinear) and ".lora_" not in name:
+            yield module
 
 
 def checkpoint_activations(model: nn.Module) -> None:

@@ -5,17 +5,22 @@ adapter off, the model is the original: PPO's reference, without a second copy. 
 leaves a model without an adapter unchanged.
 """
 
+import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from understudy.models.loading import read_network
+from understudy.models.ops import at_least_fp32
 from understudy.models.sharding import fill, is_sharded
 
 _NAME = "default"
@@ -57,6 +62,9 @@ def add_adapter(model: PreTrainedModel, options: LoraOptions, seed: int) -> None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # peft gives factors the precision of the frozen weights
+            parameter.data = at_least_fp32(parameter.data)
 
 
 def has_adapter(model: nn.Module) -> bool:
@@ -77,17 +85,23 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def merged_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of an equivalent plain model, by their names without an adapter."""
+def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights of an equivalent plain model, by their names without an adapter. If the frozen
+    ones are stored in bf16, they are read again from where the model was loaded."""
     adapted: dict[str, Any] = {n: m for n, m in model.named_modules() if _is_adapted(m)}
+    held, exact = model.state_dict(), {}
+    if any(weight.dtype == torch.bfloat16 for weight in held.values()):
+        exact = read_network(type(model), model.name_or_path, torch.float32).state_dict()
     weights = {}
-    for name, weight in model.state_dict().items():
+    for name, weight in held.items():
         if ".lora_" in name:
             continue
+        plain = name.replace(".base_layer.", ".")
+        weight = exact.get(plain, weight)
         owner, _, part = name.rpartition(".base_layer.")
         if part == "weight" and owner:
-            weight = weight + adapted[owner].get_delta_weight(_NAME).detach()
-        weights[name.replace(".base_layer.", ".")] = weight
+            weight = weight + adapted[owner].get_delta_weight(_NAME).detach().to(weight.device)
+        weights[plain] = weight
     return weights
 
 
@@ -121,6 +135,73 @@ def write_adapter(model: nn.Module, folder: Path) -> None:
     save_file(factors, folder / "adapter_model.safetensors")
     config: Any = model.peft_config
     config[_NAME].save_pretrained(str(folder))
+
+
+class _Fixed:
+    """A linear map with a product of two frozen factors beside it."""
+
+    down: Tensor
+    up: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both."""
+        found: Tensor = super().forward(x)  # type: ignore[misc]
+        linear = nn.functional.linear
+        return found + linear(linear(x, self.down), self.up)
+
+    def delta(self) -> Tensor:
+        """The factors as one matrix, like the weight."""
+        product = self.up @ self.down
+        return product.T if isinstance(self, Conv1D) else product
+
+
+class _FixedLinear(_Fixed, nn.Linear):
+    pass
+
+
+class _FixedConv1D(_Fixed, Conv1D):
+    pass
+
+
+def with_adapter(trunk: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """A trunk on the very weights of `trunk`, a plain one, with the frozen adapter that
+    `write_adapter` wrote for such a trunk."""
+    held: dict[int, Any] = {id(weight): weight for weight in trunk.parameters()}
+    other = copy.deepcopy(trunk, held)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    factors = load_file(folder / "adapter_model.safetensors")
+    for name in sorted(key.removesuffix(".lora_A.weight") for key in factors if ".lora_A." in key):
+        module = other.get_submodule(name.removeprefix("base_model.model."))
+        weight: Any = module.weight
+        up = factors[f"{name}.lora_B.weight"] * (config["lora_alpha"] / config["r"])
+        for key, factor in (("down", factors[f"{name}.lora_A.weight"]), ("up", up)):
+            module.register_buffer(key, factor.to(weight), persistent=False)
+        module.__class__ = _FixedConv1D if isinstance(module, Conv1D) else _FixedLinear
+    return other
+
+
+def differs_from(trunk: PreTrainedModel, folder: Path) -> str | None:
+    """The first weight of a model folder that is not that of a trunk `with_adapter`, merged: other
+    bits, or another sum than rounding explains."""
+    fixed = {name: module for name, module in trunk.named_modules() if isinstance(module, _Fixed)}
+    left = dict(trunk.named_parameters())
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            for key in stored.keys():  # noqa: SIM118 (it is no mapping)
+                name = key.removeprefix(f"{trunk.base_model_prefix}.")
+                if name not in left:
+                    continue
+                weight, found = left.pop(name).detach(), stored.get_tensor(key)
+                owner, _, part = name.rpartition(".")
+                if owner in fixed and part == "weight":
+                    same = found.shape == weight.shape and torch.allclose(
+                        found.to(weight), weight + fixed[owner].delta(), rtol=1e-4, atol=1e-6
+                    )
+                else:
+                    same = torch.equal(found.to(weight), weight)
+                if not same:
+                    return name
+    return min(left, default=None)
 
 
 def _is_adapted(module: nn.Module) -> bool:

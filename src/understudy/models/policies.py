@@ -156,8 +156,8 @@ def save_policy(policy: "Policy", tokenizer: Tokenizer, folder: Path | str) -> P
     if is_sharded(model):
         save_shards(model, lambda tensors: _write_sharded(model, tokenizer, folder, tensors))
         return Path(folder)
-    weights = merged_weights(model) if has_adapter(model) else None
     with atomic_folder(folder) as partial, quiet_library():
+        weights = merged_weights(model) if has_adapter(model) else None
         model.save_pretrained(partial, state_dict=weights)
         tokenizer.save_pretrained(partial)
     save_adapter(model, folder)

@@ -31,7 +31,7 @@ from understudy.models.chat import (
     stop_ids,
 )
 from understudy.models.loading import check_divisible, read_network
-from understudy.models.lora import merged_weights
+from understudy.models.lora import differs_from, merged_weights, with_adapter
 from understudy.models.ops import at_least_fp32
 from understudy.models.policies import (
     LOAD_ERRORS,
@@ -139,7 +139,8 @@ class ScalarModel(TrunkModel):
         if is_sharded(self):
             save_shards(self.trunk, write, score, prefix)
         else:
-            weights = {prefix + name: w for name, w in merged_weights(self.trunk).items()}
+            with quiet_library():
+                weights = {prefix + name: w for name, w in merged_weights(self.trunk).items()}
             write((weights | score).items())
         return Path(folder)
 
@@ -199,11 +200,44 @@ def load_scalar(
             head = load_file(folder / SCALAR_HEAD)
         except LOAD_ERRORS as error:
             raise ValueError(f"{folder} cannot be read: {one_line(error)}") from None
+    _fill_head(model, head)
+    check_finite(str(folder), model)
+    return model.eval(), tokenizer
+
+
+def load_on(folder: Path | str, policy: Policy) -> tuple[ScalarModel, Tokenizer]:
+    """As `load_scalar`, on the memory of the policy's weights, which are to stay frozen, with the
+    adapter beside the folder. ValueError unless the folder holds just these weights with that
+    adapter merged."""
+    folder = check_scalar(folder)
+    adapter, base = folder.with_name("adapter"), policy.model.name_or_path
+    remedy = f"train the reward model from {base} with lora_rank, or leave share_base out"
+    if not (adapter / "adapter_config.json").is_file():
+        raise ValueError(f"{folder} cannot share a base: there is no {adapter}; {remedy}")
+    tokenizer = load_tokenizer(folder)
+    try:
+        trunk = with_adapter(policy.trunk, adapter)
+        name = differs_from(trunk, folder)
+        head = load_file(folder / SCALAR_HEAD)
+    except (*LOAD_ERRORS, AttributeError) as error:
+        raise ValueError(
+            f"{folder} cannot share the base {base}: {one_line(error)}; {remedy}"
+        ) from None
+    if name is not None:
+        raise ValueError(
+            f"{folder} cannot share the base {base}: it is not that model plus {adapter}, since "
+            f"they differ in {name}; {remedy}"
+        )
+    model = ScalarModel(trunk)
+    _fill_head(model, head)
+    return model.eval(), tokenizer
+
+
+def _fill_head(model: ScalarModel, head: dict[str, Tensor]) -> None:
+    """Load the tensors of the head's file."""
     fill(model.head.weight, head["weight"])
     fill(model.head.bias, head["bias"])
     fill(model.bias_shift, head["shift"])
-    check_finite(str(folder), model)
-    return model.eval(), tokenizer
 
 
 def scalar_from(

@@ -83,14 +83,15 @@ def load_critic(config: PPOConfig, models: Models) -> ScalarModel:
     """The critic, a copy of the reward model (C.4), in eval mode for good.
 
     With adapters it is the reward model's trunk with an adapter, and a head of its own. On several
-    ranks, where a sharded model cannot be copied, it is read from the reward model's folder.
+    ranks, where a sharded model cannot be copied, and in bf16, where the reward model is rounded,
+    it is read from the reward model's folder.
     """
     reward_model = models.reward_model
     add_adapter(reward_model.trunk, config, derived_seed(config.seed, "ppo/lora", 1))
     if config.lora_rank:
         place(reward_model, config)
         critic = reward_model.twin()
-    elif models.ranks.world > 1:
+    elif models.ranks.world > 1 or config.bf16:
         critic, _ = load_scalar(config.reward_model, mesh=models.ranks.mesh)
         place(critic, config)
     else:

@@ -40,7 +40,7 @@ def reward_check(config: RewardCheckConfig) -> str:
     rankings = read_records(config.data, Ranking)
     people = [] if config.labelers is None else read_records(config.labelers, LabelerInfo)
     model, tokenizer = load_scalar(config.model)
-    place(model, config)
+    place(model, config, frozen=True)
     found = encode_rankings(
         tokenizer,
         rankings,

@@ -31,7 +31,7 @@ class RewardCheckConfig:
     device: str = "auto"
     """Where to compute: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
-    """Compute in bf16."""
+    """Compute in bf16, and store the layers' matrices in it."""
 
     def __post_init__(self) -> None:
         if self.length_rule not in RULES:

@@ -1,6 +1,5 @@
 """The networks of a trainer that samples from the policy."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,12 +14,12 @@ from understudy.engines.replica import Replica
 from understudy.engines.vllm import Server
 from understudy.models.batching import derived_seed
 from understudy.models.chat import padding_id
-from understudy.models.compute import checkpoint_activations, place
+from understudy.models.compute import checkpoint_activations, frozen_copy, place
 from understudy.models.dropout import set_dropout
 from understudy.models.lora import add_adapter
 from understudy.models.offload import Offload, Tensors
 from understudy.models.policies import Policy, check_computes, load_policy
-from understudy.models.scalar import ScalarModel, load_scalar
+from understudy.models.scalar import ScalarModel, load_on, load_scalar
 from understudy.models.splitting import check_split
 from understudy.rl.served import Served
 from understudy.rl.settings import RolloutSettings
@@ -87,21 +86,25 @@ def _load_models(
     policy, tokenizer = load_policy(config.model, mesh=ranks.mesh)
     if group is not None:
         check_split(policy.config, group.size(), "rollout_ranks")
+    on_base = load_on(config.reward_model, policy) if config.share_base else None
     add_adapter(policy.model, config, derived_seed(config.seed, f"{stage}/lora"))
     place(policy, config)
     engine = _engine(config, policy, tokenizer, ranks, group)
     scorers = []
     for folder in (config.reward_model, *config.reward_ensemble):
-        scorer, scorer_tokenizer = load_scalar(folder, mesh=ranks.mesh)
+        shares = on_base if folder == config.reward_model else None
+        scorer, scorer_tokenizer = shares or load_scalar(folder, mesh=ranks.mesh)
         check_same_tokenizer(config.model, tokenizer, folder, scorer_tokenizer)
-        place(scorer, config)
+        # PPO first gives the reward model the critic's adapter (`ppo.state.load_critic`).
+        adapted = stage == "ppo" and config.lora_rank > 0 and folder == config.reward_model
+        place(scorer, config, frozen=not adapted)
         scorers.append(scorer.requires_grad_(False))
     reference = policy  # with adapters the same weights with the adapter off
     if ranks.world > 1:  # a sharded model cannot be copied
         reference, _ = load_policy(config.model, mesh=ranks.mesh)
-        place(reference.requires_grad_(False), config)
+        place(reference.requires_grad_(False), config, frozen=True)
     elif not config.lora_rank:
-        reference = copy.deepcopy(policy).requires_grad_(False)
+        reference = frozen_copy(policy)
     reward_model, *members = scorers
     models = Models(
         policy=policy,

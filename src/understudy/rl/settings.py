@@ -68,6 +68,9 @@ class RolloutSettings(TrainerSettings):
     vllm_tolerance: float = 1e-3
     """Largest difference between the server's log-prob of a token and the policy's; above it the
     run stops. A server in bf16 needs more."""
+    share_base: bool = False
+    """With adapters: policy, reward model and critic share one copy of the frozen weights. The
+    reward model must have been trained from `model` with `lora_rank`."""
     cpu_offload: bool = False
     """Move to main memory what a phase does not need: while sampling, everything but the policy;
     while scoring, optimiser states and the average; while updating, reference and reward model."""
@@ -133,6 +136,7 @@ class RolloutSettings(TrainerSettings):
             ("ensemble_rule", "reward_ensemble", several),
             ("ensemble_penalty", 'ensemble_rule "uncertainty"', uncertain),
             ("vllm_tolerance", "vllm", self.vllm is not None),
+            ("share_base", "lora_rank", self.lora_rank > 0),
         ):
             if getattr(self, name) != defaults[name] and not given:
                 raise ValueError(f"{name} is given, but has no effect without {needed}")

@@ -122,7 +122,7 @@ def load_judge(config: RolloutSettings, prompts: Prompts | None, ranks: Ranks) -
         return None
     judge, tokenizer = load_scalar(config.judge, mesh=ranks.mesh)
     judge.requires_grad_(False).eval()
-    place(judge, config)
+    place(judge, config, frozen=True)
     context = context_length(judge)
     rendered = render_prompts(tokenizer, [record.prompt for record in prompts.records])
     longest = max(map(len, rendered)) + config.max_response_tokens

@@ -60,7 +60,7 @@ class ServeConfig:
     device: str = "auto"
     """Device of the model in this process: "auto" (CUDA if there is one), "cpu", "cuda"."""
     bf16: bool = False
-    """Compute in bf16, with the weights in fp32."""
+    """Compute in bf16, and store the layers' matrices in it."""
     slots: int = 32
     """Responses that the model in this process generates at the same time."""
     max_prompt_tokens: int = 1024
@@ -238,7 +238,7 @@ def make_backend(config: ServeConfig, board: "Board") -> "Backend":
     from understudy.serving.local import LocalModel
 
     model, tokenizer = load_policy(_model_folder(str(config.model)))
-    place(model, config)
+    place(model, config, frozen=True)
     return LocalModel(
         model,
         tokenizer,

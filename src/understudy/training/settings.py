@@ -38,7 +38,7 @@ class TrainerSettings:
     """Where to train: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1"."""
     bf16: bool = False
     """Compute in bf16; weights, optimiser and the saved model stay in fp32 (C: half precision with
-    fp32 master weights)."""
+    fp32 master weights). Layers that do not learn are stored in bf16."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, one more forward pass."""
     lora_rank: int = 0

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from understudy.models.lora import adapter_off, add_adapter, has_adapter, weights_of
 from understudy.models.policies import load_policy, save_policy
-from understudy.models.scalar import load_scalar
+from understudy.models.scalar import ScalarModel, load_on, load_scalar
 from understudy.ppo.state import load_critic, new_state
 from understudy.ppo.train import train_ppo
 from understudy.records import Demonstration, file_hash, read_records
@@ -68,6 +68,25 @@ def test_off_it_is_the_base_and_saved_it_is_a_plain_model(kind, tmp_path):
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     beside = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter")
     torch.testing.assert_close(beside(IDS_BT).logits, tuned, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama_tied", "gpt2", "opt"])
+def test_a_reward_model_on_the_policys_weights_scores_as_it_does_merged(kind, tmp_path):
+    save_model_folder(tmp_path / "base", kind)
+    policy, tokenizer = load_policy(tmp_path / "base")
+    scalar = ScalarModel.from_policy(policy, seed=3)
+    add_adapter(scalar.trunk, Options(), seed=1)
+    train_a_little(scalar)
+    scalar.save(tmp_path / "run" / "model", tokenizer)
+    merged, _ = load_scalar(tmp_path / "run" / "model")
+    policy, _ = load_policy(tmp_path / "base")
+    shared, _ = load_on(tmp_path / "run" / "model", policy)
+    ones_BT = torch.ones_like(IDS_BT)
+    found, expected = (model.values(IDS_BT, ones_BT) for model in (shared, merged))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert (ScalarModel.from_policy(policy, 3).values(IDS_BT, ones_BT) - expected).abs().max() > 0.1
+    of_policy = {weight.data_ptr() for weight in policy.trunk.parameters()}
+    assert {weight.data_ptr() for weight in shared.trunk.parameters()} == of_policy
 
 
 def test_the_seed_draws_the_adapter_and_nothing_else():

@@ -33,7 +33,7 @@ class BenchmarkConfig:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda."""
     bf16: bool = False
-    """Compute in bf16."""
+    """Compute in bf16, and store the layers' matrices in it."""
     seed: int = 0
     """Sampling, for tasks that sample."""
     resume: bool = False

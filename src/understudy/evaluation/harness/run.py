@@ -53,7 +53,7 @@ def benchmark(config: BenchmarkConfig) -> Path:
             if not wanted:
                 continue
             model, tokenizer = load_policy(folder)
-            place(model, config)
+            place(model, config, frozen=True)
             for task in wanted:
                 rows, notes = pairs.run(task, model, tokenizer)
                 _write(run, name, task, rows, notes)

@@ -146,6 +146,11 @@ def job_of(config: PlanConfig) -> Job:
     if recipe is None:
         check_language_model(Path(config.model))
     policy = network_of(config.model, table.get("model"), settings)
+    if config.reward_model is not None and getattr(settings, "share_base", False):
+        raise ValueError(
+            "with share_base the reward model is of the policy's own weights; plan "
+            "without reward_model"
+        )
     if sharing > 1:
         check_split(policy.config, sharing, "rollout_ranks")
     scalar = policy

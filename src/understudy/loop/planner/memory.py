@@ -1,8 +1,9 @@
 """Bytes that a card holds in each phase of a run, by network and kind.
 
 Everything follows from the trainers' code: weights, gradients, Adam's moments and the moving
-average are fp32 and divided over the shards, while they are loaded too; rollouts come from a copy
-of the policy on each card, or on several together; `passes` measures the rest.
+average are fp32 and divided over the shards, while they are loaded too; networks that do not learn
+are as precise as they compute; rollouts come from a copy of the policy on each card, or on several
+together; `passes` measures the rest.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,10 @@ def phases_of(job: Job, measure: Measure = pass_bytes) -> Phases:
     if job.layout.device == "cpu":
         for held in phases.values():
             held["program"] = PROGRAM
+        networks = [job.learner, *([job.scalar] if job.samples else [])]
+        if job.settings.lora_rank and job.settings.bf16:  # read in fp32, then rounded
+            unrounded = (_weights(job, one) - _learns(job, one) for one in networks)
+            phases["load"]["unrounded"] = max(unrounded)
     return phases
 
 
@@ -58,11 +63,24 @@ def host_bytes(job: Job) -> int:
 
 def _state(job: Job, network: Network, name: str) -> dict[str, int]:
     """A trained network's weights and moments."""
-    return {name: _weights(job, network), f"{name}'s moments": _moments(job, network)}
+    return {name: _learns(job, network), f"{name}'s moments": _moments(job, network)}
 
 
 def _weights(job: Job, network: Network) -> int:
     return FP32 * network.numbers(job.layout.shards, tensor=job.layout.tensor)
+
+
+def _learns(job: Job, network: Network) -> int:
+    """Weights of a network that is trained, or of which an adapter is."""
+    if not job.settings.lora_rank:
+        return _weights(job, network)
+    return _frozen(job, network) + _gradients(job, network)
+
+
+def _frozen(job: Job, network: Network) -> int:
+    """Weights of a network that does not learn, or those that its adapter leaves alone."""
+    layout = job.layout
+    return network.frozen_bytes(layout.shards, layout.tensor, job.settings.bf16)
 
 
 def _moments(job: Job, network: Network) -> int:
@@ -81,7 +99,7 @@ def _one_network(job: Job, measure: Measure) -> Phases:
     if job.with_text:
         passes.append(_text_pass(job))
     return {
-        "load": {next(iter(state)): _weights(job, network)},
+        "load": {name: size for name, size in state.items() if name in NETWORKS},
         "update": {
             **state,
             "gradients": _gradients(job, network),
@@ -129,13 +147,21 @@ def _held(job: Job) -> dict[str, int]:
     settings, policy = job.settings, job.policy
     adapters = settings.lora_rank > 0
     critic = job.scalar if job.stage == "ppo" else None
-    sizes = {"policy": policy} | ({"critic": critic} if critic else {})
-    if not adapters:  # with adapters the reference is the policy with the adapter off
-        sizes["reference"] = policy
-    if not adapters or critic is None:  # and the reward model is the critic's
-        sizes["reward model"] = job.scalar
+    sizes = {"policy": _learns(job, policy)}
+    if critic:
+        sizes["critic"] = _learns(job, critic)
+    scorer, head = _frozen(job, job.scalar), FP32 * (job.scalar.config.hidden_size + 1)
+    if adapters and settings.share_base:  # each has an adapter, taken to be of the same rank
+        if critic:
+            sizes["critic"] = _gradients(job, critic)
+        scorer = head + (_gradients(job, job.scalar) - head) // (2 if settings.bf16 else 1)
+    elif adapters:  # the critic is the reward model with an adapter, and each has a head
+        scorer = head + (0 if critic else scorer)
+    else:  # with adapters the reference is the policy with the adapter off
+        sizes["reference"] = _frozen(job, policy)
+    sizes["reward model"] = scorer
     return {
-        **{name: _weights(job, one) for name, one in sizes.items()},
+        **sizes,
         "policy's moments": _moments(job, policy),
         **({"critic's moments": _moments(job, critic)} if critic else {}),
         **({"moving average": _gradients(job, policy)} if getattr(settings, "ema", 0) > 0 else {}),
@@ -186,6 +212,7 @@ def _pass(job: Job, network: Network, tokens: int, length: int, reads: int) -> P
         tensor=layout.tensor,
         device=layout.device,
         bf16=settings.bf16,
+        rounded=settings.bf16 and settings.lora_rank > 0,
         checkpointing=settings.activation_checkpointing,
         dropout=getattr(settings, "dropout", 0.0),
     )
@@ -229,7 +256,8 @@ def _score_passes(job: Job, measure: Measure) -> int:
         networks.append((job.scalar, False))
     for network, frozen in networks:
         one = _training_pass(job, network, tokens)
-        found.append(measure(network, replace(one, keeps="none", frozen=frozen)))
+        rounded = one.rounded or (one.bf16 and frozen)
+        found.append(measure(network, replace(one, keeps="none", frozen=frozen, rounded=rounded)))
     jobs = 2 if job.layout.device == "cpu" and torch.get_num_threads() > 1 else 1
     return jobs * max(found)
 
@@ -257,7 +285,7 @@ def cache_bytes(job: Job) -> int:
 def _served_pass(job: Job, measure: Measure) -> int:
     """The policy's own log-probs of a server's responses."""
     one = _training_pass(job, job.policy, job.settings.micro_batch_tokens)
-    return measure(job.policy, replace(one, keeps="none", frozen=True))
+    return measure(job.policy, replace(one, keeps="none"))
 
 
 def _rollout_pass(job: Job, measure: Measure) -> int:

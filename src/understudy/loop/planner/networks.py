@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
+from understudy.models.compute import products_of
 from understudy.models.lora import LoraOptions, add_adapter
 from understudy.models.policies import Policy, check_folder, one_line, quiet_library
 from understudy.models.scalar import ScalarModel
@@ -67,30 +67,42 @@ class Network:
         """Parameters that the first rank holds, which holds the most: of the rows that the `tensor`
         ranks which split layers have, FSDP2 gives each of `shards` an equal part. With `trained`,
         those that are trained."""
+        here = self._here(shards, tensor)
+        return sum(count for weight, count in here if weight.requires_grad or not trained)
+
+    def _here(self, shards: int, tensor: int) -> Iterator[tuple[nn.Parameter, int]]:
+        """Each weight, and how many of its numbers the first rank holds."""
         model = self.model
         root = model.model if isinstance(model, Policy) else model
         dims = dict(divided_weights(root, self.config.model_type)) if tensor > 1 else {}
-        total = 0
         for name, weight in root.named_parameters():
-            if weight.requires_grad or not trained:
-                shape = list(weight.shape)
-                if name in dims:
-                    shape[dims[name]] //= tensor
-                total += -(-shape[0] // shards) * math.prod(shape[1:])
-        return total
+            shape = list(weight.shape)
+            if name in dims:
+                shape[dims[name]] //= tensor
+            yield weight, -(-shape[0] // shards) * math.prod(shape[1:])
+
+    @cached_property
+    def _products(self) -> frozenset[int]:
+        """The weights that bf16 rounds, by identity."""
+        found = (weight for one in products_of(self.model) for weight in one.parameters())
+        return frozenset(map(id, found))
+
+    def frozen_bytes(self, shards: int, tensor: int, bf16: bool) -> int:
+        """Bytes of the weights on the first rank, of a network that does not learn; with adapters,
+        of the weights that do not."""
+        rounded = self._products if bf16 else ()
+        return sum(
+            count * (2 if id(weight) in rounded else FP32)
+            for weight, count in self._here(shards, tensor)
+            if not (self.lora.lora_rank and weight.requires_grad)
+        )
 
     def copy_bytes(self, ranks: int, bf16: bool) -> int:
         """Bytes of a rollout copy's part on each of the `ranks` that share it."""
         model = self.model
         assert isinstance(model, Policy)
         divided = dict(divided_weights(model.model, self.config.model_type)) if ranks > 1 else {}
-        rounded = {
-            id(weight)
-            for block in blocks_of(model)
-            for module in block.modules()
-            if bf16 and isinstance(module, nn.Linear | Conv1D)
-            for weight in module.parameters(recurse=False)
-        }
+        rounded = self._products if bf16 else ()
         return sum(
             weight.numel()
             // (ranks if name in divided else 1)

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from understudy.engines.replica import as_copy
 from understudy.loop.planner.networks import Network
-from understudy.models.compute import checkpoint_activations
+from understudy.models.compute import checkpoint_activations, round_products
 from understudy.models.cpu.applies import applies
 from understudy.models.cpu.direct import DirectPass, Rows
 from understudy.models.dropout import set_dropout
@@ -60,6 +60,8 @@ class Pass:
     """"cuda" or "cpu"."""
     bf16: bool = False
     """Compute in bf16."""
+    rounded: bool = False
+    """Whether the layers' matrices are stored in bf16."""
     checkpointing: bool = False
     """Recompute activations."""
     dropout: float = 0.0
@@ -116,13 +118,17 @@ def fake_ranks(shards: int, replicas: int = 1, tensor: int = 1) -> Iterator[Devi
         dist.destroy_process_group()
 
 
-def local_bytes(network: Network, shards: int, replicas: int = 1, tensor: int = 1) -> int:
-    """Bytes of the weights on the first rank, sharded without storage as the trainers shard them:
-    a check of the planned ones."""
+def local_bytes(
+    network: Network, shards: int, replicas: int = 1, tensor: int = 1, rounded: bool = False
+) -> int:
+    """Bytes of the weights on the first rank, sharded without storage as the trainers shard them,
+    and rounded as they round frozen ones: a check of the planned ones."""
     with torch.device("meta"):
         model = network.build()
     with fake_ranks(shards, replicas, tensor) as mesh:
         shard(_root(model), mesh)
+        if rounded:
+            round_products(model)
         here = (w.to_local() if isinstance(w, DTensor) else w for w in model.parameters())
         return sum(weight.nbytes for weight in here)
 
@@ -196,6 +202,8 @@ def _prepare(model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None) ->
     model.bf16 = one.bf16
     set_dropout(model, one.dropout)
     model.train(one.dropout > 0)
+    if one.rounded:
+        round_products(model)
     if one.frozen:
         model.requires_grad_(False)
     if one.checkpointing:

@@ -206,12 +206,20 @@ def make_plan(config: PlanConfig) -> Plan:
 def _dry(job: Job) -> dict[str, tuple[int, int]]:
     networks = [job.learner, *([job.scalar] if job.samples else [])]
     shards, replicas, tensor = job.layout.shards, job.layout.replicas, job.layout.tensor
-    return {
+    found = {
         f"{one.name}{', scalar' if one.scalar else ''}": (
             FP32 * one.numbers(shards, tensor=tensor),
             local_bytes(one, shards, replicas, tensor),
         )
         for one in networks
+    }
+    frozen = networks if job.samples and job.settings.bf16 and not job.settings.lora_rank else []
+    return found | {
+        f"{one.name}{', scalar' if one.scalar else ''}, frozen": (
+            one.frozen_bytes(shards, tensor, bf16=True),
+            local_bytes(one, shards, replicas, tensor, rounded=True),
+        )
+        for one in frozen
     }
 
 

@@ -58,6 +58,20 @@ def test_parts_of_layers_equal_to_the_byte_those_of_the_dry_run(kind, shards, re
         assert FP32 * each.numbers(shards, tensor=2) == local_bytes(each, shards, replicas, 2)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt2"])
+@pytest.mark.parametrize(("shards", "tensor"), [(1, 1), (8, 1), (8, 2)])
+def test_frozen_weights_in_bf16_equal_to_the_byte_those_of_the_dry_run(kind, shards, tensor):
+    if (kind, tensor) == ("gpt2", 2):
+        return  # split for rollouts only
+    one = network(kind, tied=kind == "gpt2")
+    for each in (one, as_scalar(one)):
+        found = local_bytes(each, shards, tensor=tensor, rounded=True)
+        assert each.frozen_bytes(shards, tensor, bf16=True) == found
+        assert each.frozen_bytes(shards, tensor, bf16=False) == FP32 * each.numbers(
+            shards, tensor=tensor
+        )
+
+
 def test_175b_split_by_8_on_64_cards_is_what_was_counted_before():
     """The golden number of the prototype that this code follows."""
     shape = dict(vocab_size=50304, hidden_size=12288, intermediate_size=49152)
