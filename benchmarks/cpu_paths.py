@@ -29,7 +29,7 @@ from understudy.engines import generation, rows
 from understudy.engines.sampling import draw_responses
 from understudy.loop.recipe import load_recipe
 from understudy.models import compute, trunk
-from understudy.models.cpu import direct, llama, products
+from understudy.models.cpu import direct, llama
 from understudy.models.policies import load_policy
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
@@ -65,11 +65,6 @@ def none(*_: Any) -> None:
 OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "direct": [(trunk, "direct_pass", none)],
     "llama": [(rows, "direct_trunk", lambda one, *_: llama.library_trunk(one))],
-    "products": [
-        (products, "_onednn", none),
-        (direct, "rows_to_spare", lambda count: 0),
-        (llama, "rows_to_spare", lambda count: 0),
-    ],
     "rotary": [
         (direct, "paired", lambda weight, size: weight),
         (direct.Rotation, "turn", plain_turn),

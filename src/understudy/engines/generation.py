@@ -25,7 +25,6 @@ from understudy.engines.noise import draw, num_numbers, stream_states, uniforms
 from understudy.engines.rows import LEAST_TOKENS, PREFILL_TOKENS, LiveRows, moved
 from understudy.engines.slots import decoding
 from understudy.models.cpu.allocator import keep_freed_memory
-from understudy.models.cpu.products import applies_to, times
 from understudy.models.policies import Head, Policy
 from understudy.models.trunk import context_length
 
@@ -127,8 +126,7 @@ def _check(
 
 def logits_of(head: Head, hidden_BD: Tensor) -> Tensor:
     """The head on hidden states, in fp32."""
-    product = times if applies_to(head.weight_VD) else nn.functional.linear
-    logits_BV = product(hidden_BD, head.weight_VD, head.bias_V).float()
+    logits_BV = nn.functional.linear(hidden_BD, head.weight_VD, head.bias_V).float()
     if head.scale != 1.0:
         logits_BV.mul_(head.scale)
     if head.softcap is not None:

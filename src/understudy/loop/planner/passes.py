@@ -8,7 +8,7 @@ run at two depths, and the rest of the layers follows, as each adds the same.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 from weakref import ref
 
@@ -155,19 +155,8 @@ def pass_bytes(network: Network, one: Pass) -> int:
     return max(a + rest * (b - a) for a, b in zip(few, more, strict=True))
 
 
-@cache
-def _describe_onednn() -> None:
-    """Tell fake tensors the shape of oneDNN's product with a sum, which PyTorch does not."""
-    product = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if product is not None:
-        torch.library.register_fake(
-            product.binary, lambda x, onto, weight, bias, kind: torch.empty_like(onto)
-        )
-
-
 def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     """The peaks (before the embedding's gradient, from it on) at a depth."""
-    _describe_onednn()
     lengths = torch.ones(one.rows, one.length)
     places = torch.arange(one.length).expand(one.rows, -1)
     full = [one.length] * one.rows

@@ -26,8 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from understudy.models.batching import by_token_budget
 from understudy.models.cpu.applies import applies
-from understudy.models.cpu.llama import TRIAL
-from understudy.models.cpu.products import product, product_onto, rows_to_spare, times
+from understudy.models.cpu.llama import TRIAL, linear_onto
 from understudy.models.cpu.rotary import Rotation, paired
 
 _GROUP_TOKENS = 96
@@ -116,8 +115,6 @@ class Rows:
     """Its inverse: index among the N tokens of each flat position."""
     column_N: Tensor
     """Column of each token in the batch: its position in its row."""
-    num_spare: int
-    """Unread tokens at the end, which round the number of tokens to a recurring one."""
 
     @classmethod
     def padded(cls, mask_BT: Tensor, ids_BT: Tensor | None = None) -> "Rows":
@@ -154,15 +151,7 @@ class Rows:
         place[token_N] = torch.arange(len(token_N))
         place.view(count, width)[:, :shared] = tokens[0]
         column_N = token_N % width if positions_BT is None else positions_BT.flatten()[token_N]
-        return cls._rounded(groups, token_N, place, column_N)
-
-    @classmethod
-    def _rounded(
-        cls, groups: list[Group], token_N: Tensor, place: Tensor, column_N: Tensor
-    ) -> "Rows":
-        num_spare = rows_to_spare(len(token_N))
-        token_N, column_N = (F.pad(x_N, (0, num_spare)) for x_N in (token_N, column_N))
-        return cls(groups, token_N, place, column_N, num_spare)
+        return cls(groups, token_N, place, column_N)
 
 
 def _common_beginning(ids_BT: Tensor, lengths: list[int]) -> int:
@@ -200,12 +189,11 @@ class DirectPass:
         for layer in trunk.layers:
             mixed_ND = _attention(layer, hidden_ND, rows, rotation, masks)
             if layer is trunk.layers[-1]:
-                rounded_M = F.pad(read_M, (0, rows_to_spare(len(read_M))))
-                mixed_ND, hidden_ND = (x.index_select(0, rounded_M) for x in (mixed_ND, hidden_ND))
+                mixed_ND, hidden_ND = (x.index_select(0, read_M) for x in (mixed_ND, hidden_ND))
             out = layer.self_attn.o_proj
-            hidden_ND = product_onto(hidden_ND, mixed_ND, out.weight, out.bias)
+            hidden_ND = linear_onto(hidden_ND, mixed_ND, out.weight, out.bias)
             hidden_ND = _feed_forward(layer, hidden_ND)
-        return _normalized(hidden_ND[: len(read_M)], trunk.norm) * trunk.norm.weight
+        return _normalized(hidden_ND, trunk.norm) * trunk.norm.weight
 
 
 def _attention(
@@ -226,7 +214,7 @@ def _attention(
         if in_pairs:
             weight_MD = paired(weight_MD, attention.head_dim)
             bias_M = None if bias_M is None else paired(bias_M, attention.head_dim)
-        return product(x_ND, weight_MD, bias_M).unflatten(-1, (-1, attention.head_dim))
+        return F.linear(x_ND, weight_MD, bias_M).unflatten(-1, (-1, attention.head_dim))
 
     def turned_heads(projection: nn.Linear, inner_norm: Any) -> Tensor:
         x_NHR = heads(projection, in_pairs=True)
@@ -240,8 +228,8 @@ def _attention(
         turned_heads(attention.k_proj, getattr(attention, "k_norm", None)),
         heads(attention.v_proj),
     )
-    sizes = [*(group.num_tokens for group in rows.groups), rows.num_spare]
-    parts = (x_NHR.split(sizes)[:-1] for x_NHR in inputs_NHR)
+    sizes = [group.num_tokens for group in rows.groups]
+    parts = (x_NHR.split(sizes) for x_NHR in inputs_NHR)
     mixed: list[Tensor] = []
     begun: list[Tensor] = []  # keys and values of the shared beginning
     for group, mask, *inputs in zip(rows.groups, masks, *parts, strict=True):
@@ -261,7 +249,6 @@ def _attention(
             is_causal=mask is None,
         )
         mixed.append(group.joined(mixed_BTHR))
-    mixed.append(torch.zeros_like(inputs_NHR[0][: rows.num_spare]))
     return torch.cat(mixed).flatten(1)
 
 
@@ -275,10 +262,10 @@ def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
     if not biased and type(block.act_fn).__name__ in ("SiLU", "SiLUActivation"):
         added: Tensor = _FeedForward.apply(hidden_ND, x_ND, gate_FD, up_FD, block.down_proj.weight)
         return added
-    gate_NF = product(x_ND, gate_FD, block.gate_proj.bias)
-    up_NF = product(x_ND, up_FD, block.up_proj.bias)
+    gate_NF = F.linear(x_ND, gate_FD, block.gate_proj.bias)
+    up_NF = F.linear(x_ND, up_FD, block.up_proj.bias)
     gated_NF, down = block.act_fn(gate_NF) * up_NF, block.down_proj
-    return product_onto(hidden_ND, gated_NF, down.weight, down.bias)
+    return linear_onto(hidden_ND, gated_NF, down.weight, down.bias)
 
 
 def _normalized_for(
@@ -330,13 +317,13 @@ class _FeedForward(torch.autograd.Function):
         up_FD: Tensor,
         down_DF: Tensor,
     ) -> Tensor:
-        gate_NF, up_NF = times(x_ND, gate_FD), times(x_ND, up_FD)
+        gate_NF, up_NF = F.linear(x_ND, gate_FD), F.linear(x_ND, up_FD)
         if any(ctx.needs_input_grad):
             gated_NF = F.silu(gate_NF).mul_(up_NF)
             ctx.save_for_backward(x_ND, gate_FD, up_FD, down_DF, gate_NF, up_NF)
         else:
             gated_NF = F.silu(gate_NF, inplace=True).mul_(up_NF)
-        return times(gated_NF, down_DF, onto_NM=hidden_ND)
+        return torch.addmm(hidden_ND, gated_NF, down_DF.T)
 
     @staticmethod
     @once_differentiable
@@ -345,11 +332,11 @@ class _FeedForward(torch.autograd.Function):
         opened_NF = F.silu(gate_NF)
         gated_NF = opened_NF * up_NF
         grad_down_DF = grad_ND.T @ gated_NF
-        grad_gated_NF = times(grad_ND, down_DF.T)
+        grad_gated_NF = grad_ND @ down_DF
         grad_up_NF = opened_NF.mul_(grad_gated_NF)
         grad_opened_NF = torch.mul(grad_gated_NF, up_NF, out=gated_NF)
         grad_gate_NF = torch.ops.aten.silu_backward(grad_opened_NF, gate_NF)
-        grad_x_ND = times(grad_gate_NF, gate_FD.T, onto_NM=times(grad_up_NF, up_FD.T))
+        grad_x_ND = torch.addmm(grad_up_NF @ up_FD, grad_gate_NF, gate_FD)
         grad_gate_FD, grad_up_FD = grad_gate_NF.T @ x_ND, grad_up_NF.T @ x_ND
         return grad_ND, grad_x_ND, grad_gate_FD, grad_up_FD, grad_down_DF
 

@@ -15,19 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
 from understudy.models.cpu.applies import applies
-from understudy.models.cpu.products import applies_to, rows_to_spare, times
 from understudy.models.masks import Mask
 
 Attention = Callable[..., tuple[Tensor, Any]]
 
 
 TRIAL = (4, 8)
-"""Rows and tokens of the trial pass: large enough to exercise the oneDNN products
-(`models/cpu/products.py`)."""
+"""Rows and tokens of the trial pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +81,13 @@ class LlamaTrunk:
     def __call__(self, inputs: Inputs) -> Tensor:
         """Last hidden states (M, D)."""
         count, shape, read_M = inputs.ids_BT.numel(), inputs.ids_BT.shape, inputs.read_M
-        spare = rows_to_spare(count)
-        hidden_ND = _longer(self.embed(inputs.ids_BT).flatten(0, 1), spare)
-        positions_N = _longer(inputs.positions_BT.flatten(), spare)
+        hidden_ND = self.embed(inputs.ids_BT).flatten(0, 1)
+        positions_N = inputs.positions_BT.flatten()
         cos_N1R = self.cos_PR[positions_N].unsqueeze(1)
         sin_N1R = self.sin_PR[positions_N].unsqueeze(1)
         for index, layer in enumerate(self.layers):
             query, key, value = (
-                x_NHR[:count].unflatten(0, shape).transpose(1, 2)
+                x_NHR.unflatten(0, shape).transpose(1, 2)
                 for x_NHR in layer.projections(hidden_ND, cos_N1R, sin_N1R)
             )
             key, value = inputs.cache.update(key, value, index)
@@ -100,11 +96,10 @@ class LlamaTrunk:
             )
             mixed_ND = mixed.reshape(count, -1)
             if read_M is not None and index == len(self.layers) - 1:
-                mixed_ND, hidden_ND, count = mixed_ND[read_M], hidden_ND[read_M], len(read_M)
-            mixed_ND = _longer(mixed_ND, len(hidden_ND) - count)
+                mixed_ND, hidden_ND = mixed_ND[read_M], hidden_ND[read_M]
             hidden_ND = layer.output_onto(hidden_ND, mixed_ND)
             hidden_ND = layer.feed_forward_onto(hidden_ND)
-        return _rms_norm(self.norm, hidden_ND[:count])
+        return _rms_norm(self.norm, hidden_ND)
 
 
 class _Layer:
@@ -148,15 +143,22 @@ class _Layer:
 
 def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
     """The output of a linear map, wrapped or not, added to `onto`."""
-    if type(projection) is nn.Linear and applies_to(projection.weight):
-        return times(x_NK, projection.weight, projection.bias, onto_NM)
+    if (
+        onto_NM is not None
+        and type(projection) is nn.Linear
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        return linear_onto(onto_NM, x_NK, projection.weight, projection.bias)
     found_NM: Tensor = projection(x_NK)
     return found_NM if onto_NM is None else onto_NM.add_(found_NM)
 
 
-def _longer(x: Tensor, count: int) -> Tensor:
-    """`x` with `count` more rows of zeros."""
-    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, count)) if count else x
+def linear_onto(
+    sum_NM: Tensor, x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None
+) -> Tensor:
+    """sum + x @ weight.T + bias."""
+    found_NM = torch.addmm(sum_NM, x_NK, weight_MK.T)
+    return found_NM if bias_M is None else found_NM + bias_M
 
 
 def _rms_norm(norm: Any, x: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ from tests.fixtures_models import make_policy
 
 from understudy.engines.rows import LiveRows
 from understudy.engines.slots import decoding
-from understudy.models.cpu.llama import TRIAL, LlamaTrunk
-from understudy.models.cpu.products import ROW_STEP, rows_to_spare
+from understudy.models.cpu.llama import LlamaTrunk
 
 PROMPTS = [[5, 6, 7, 8, 9, 10], [3, 4], [11, 12, 13, 2]]
 
@@ -33,23 +32,6 @@ def test_runs_directly_and_gives_the_models_own_hidden_states(kind):
                 kept = found
     for mine, expected in zip(kept, found, strict=True):
         assert torch.allclose(mine, expected, atol=1e-5)
-
-
-def test_the_trial_pass_tries_the_faster_products_too():
-    assert TRIAL[0] * TRIAL[1] % ROW_STEP == 0
-
-
-def test_a_long_prefill_is_rounded_up_and_nobody_sees_it():
-    model = make_policy("llama", vocab_size=16)
-    generator = torch.Generator().manual_seed(0)
-    lengths = (131, 128, 40, 131, 7, 100, 131, 90, 64)
-    prompts = [torch.randint(3, 16, (n,), generator=generator).tolist() for n in lengths]
-    assert rows_to_spare(131 * len(prompts)) > 0
-    with decoding(model) as by_hand:
-        found_UD = rows_of(model, by_hand, num_slots=9, capacity=140).prefill(prompts)
-        for found_D, prompt in zip(found_UD, prompts, strict=True):
-            alone_1D = rows_of(model, by_hand, num_slots=1, capacity=140).prefill([prompt])
-            assert torch.allclose(found_D, alone_1D[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "opt", "gemma2"])
