@@ -23,13 +23,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from understudy.engines import generation, rows
 from understudy.engines.sampling import draw_responses
 from understudy.loop.recipe import load_recipe
 from understudy.models import compute, trunk
-from understudy.models.cpu import direct, llama
+from understudy.models.cpu import llama
 from understudy.models.policies import load_policy
 from understudy.ppo.config import PPOConfig
 from understudy.ppo.train import train_ppo
@@ -51,13 +49,6 @@ PARTS = {
 """What is measured, and the demo's stages that it stands for."""
 
 
-def plain_turn(rotation: Any, x_NHR: torch.Tensor) -> torch.Tensor:
-    """A rotation by the library's way."""
-    turn_N1R = rotation.turn_NHR[:, :1]
-    cos_N1R, sin_N1R = (torch.cat((t, t), -1) for t in (turn_N1R.real, turn_N1R.imag))
-    return llama.turned(x_NHR, cos_N1R, llama.first_half_negative(sin_N1R))
-
-
 def none(*_: Any) -> None:
     """In place of what finds a faster way."""
 
@@ -65,10 +56,6 @@ def none(*_: Any) -> None:
 OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "direct": [(trunk, "direct_pass", none)],
     "llama": [(rows, "direct_trunk", lambda one, *_: llama.library_trunk(one))],
-    "rotary": [
-        (direct, "paired", lambda weight, size: weight),
-        (direct.Rotation, "turn", plain_turn),
-    ],
     "allocator": [(compute, "keep_freed_memory", none), (generation, "keep_freed_memory", none)],
 }
 """How to switch a piece off."""

@@ -169,8 +169,7 @@ def _rms_norm(norm: Any, x: Tensor) -> Tensor:
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`.
 
-    Keeps the library's order of a head's elements, so adapters can wrap the products; training
-    passes use the faster `models/cpu/rotary.py`.
+    Keeps the library's order of a head's elements, so adapters can wrap the products.
     """
     half = x.shape[-1] // 2
     swapped = torch.cat((x[..., half:], x[..., :half]), -1)
