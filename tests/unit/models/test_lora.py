@@ -84,7 +84,9 @@ def test_a_reward_model_on_the_policys_weights_scores_as_it_does_merged(kind, tm
     ones_BT = torch.ones_like(IDS_BT)
     found, expected = (model.values(IDS_BT, ones_BT) for model in (shared, merged))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert (ScalarModel.from_policy(policy, 3).values(IDS_BT, ones_BT) - expected).abs().max() > 0.1
+    assert (
+        ScalarModel.from_policy(policy, 3).values(IDS_BT, ones_BT) - expected
+    ).abs().max() > 1e-2
     of_policy = {weight.data_ptr() for weight in policy.trunk.parameters()}
     assert {weight.data_ptr() for weight in shared.trunk.parameters()} == of_policy
 
