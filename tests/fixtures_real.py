@@ -82,6 +82,10 @@ TRAINERS = {
     "ppo": dict(episodes=16, batch_size=8, num_minibatches=2, lr=1e-3, critic_lr=1e-3)
     | dict(ptx_coef=0.5, ptx_sequences_per_episode=0.5, ptx_length=16, max_response_tokens=6)
     | dict(warmup_iterations=0, ema=0.0, lora_rank=2, eval_every=1, save_every=1),
+    "rloo": dict(lr=1e-3),
+    "grpo": dict(lr=1e-3, responses_per_prompt=4),
+    "raft": dict(lr=1e-3, responses_per_prompt=4, inner_epochs=1),
+    "dpo": dict(lr=1e-3, batch_size=8, lora_rank=2, warmup_steps=0),
 }
 
 

@@ -50,6 +50,35 @@ def test_the_whole_loop_on_stories260k(tmp_path, capsys):
     assert all(line.endswith("finished") for line in shown if line.strip())
 
 
+@needs_stories
+def test_the_methods_beside_each_other_on_stories260k(tmp_path, capsys):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    command = ["real", "--data", str(write_copies(copies)), "--model", str(STORIES)]
+    command += ["--recipe", str(write_recipe(tmp_path / "tiny.toml")), "--out", str(tmp_path / "o")]
+    assert main([*command, "--study", "methods"]) == 0
+    assert "study_methods/report.html" in capsys.readouterr().out
+    folder = tmp_path / "o" / "study_methods"
+    study = json.loads((folder / "results.json").read_text())["study"]
+    methods = {"ppo_ptx", "rloo", "grpo", "raft", "dpo"}
+    assert set(study["methods"]) == methods
+    for title in ("Second reward model", "Reward model"):
+        assert set(study["panels"][title]) == methods | {"sft_null"}
+    sampled = {name: row["samples"] for name, row in study["methods"].items()}
+    assert sampled == {"ppo_ptx": 16, "rloo": 16, "grpo": 16, "raft": 16, "dpo": 0}
+    assert all(row["seconds"] > 0 for row in study["methods"].values())
+    assert all(
+        0 <= row["kl"]["mean"] < 100 or name != "dpo" for name, row in study["methods"].items()
+    )
+    page = (folder / "report.html").read_text()
+    assert "seconds of training" in page
+    assert "RLOO" in page
+    assert main([*command, "--show-plan"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{name} " in shown for name in ("sft", "reward", "ppo_ptx"))
+    assert shown.count("finished") >= 8, "the loop reuses what the study has run"
+
+
 @needs_smollm2
 def test_smollm2_keeps_its_digits_and_its_size():
     tokenizer = load_tokenizer(str(SMOLLM2))

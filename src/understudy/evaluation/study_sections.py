@@ -19,7 +19,12 @@ def study_section(results: Results) -> str:
         return ""
     first = {"title": "Side by side.", "caption": "Further right is better.", **study}
     drawn = [_panels(first), *_frontier(study), *map(_panels, study.get("more", ()))]
-    return page.figures(*drawn, *_gains(study)) + _contexts(study)
+    return _table(study) + page.figures(*drawn, *_gains(study)) + _contexts(study)
+
+
+def _table(study: Mapping[str, Any]) -> str:
+    table = study.get("table")
+    return page.table(table["head"], table["rows"]) if table else ""
 
 
 def _gains(study: Mapping[str, Any]) -> list[str]:

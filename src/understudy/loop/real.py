@@ -12,9 +12,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from understudy.loop.demo import show_plan
+from understudy.loop.real_methods import REPORT, real_methods_plan
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.runner import run_plan
 
@@ -40,6 +41,9 @@ class RealConfig:
     workers: int = 0
     """Stages at the same time, each with one thread, except for those of the recipe's [threads]; 0:
     the number of cores, at most 2."""
+    study: Literal["methods"] | None = None
+    """Instead of the loop's report, a study: methods (PPO-ptx beside RLOO, GRPO, RAFT and DPO from
+    the same SFT model); it reuses the loop's stages and writes its own report."""
     show_plan: bool = False
     """Only list which stages are finished, which would run, and why."""
 
@@ -62,12 +66,14 @@ def run_real(config: RealConfig) -> str:
         if folder is not None and not folder.is_dir():
             raise ValueError(f"{name} {folder} is not a folder")
     recipe = load_real_recipe(config.recipe)
-    plan = real_plan(recipe, config.seed, config.copies, config.model)
-    root = config.out
+    make = real_plan if config.study is None else real_methods_plan
+    plan, root = make(recipe, config.seed, config.copies, config.model), config.out
     if config.show_plan:
         return show_plan(plan, root)
     with open_display(f"understudy real, seed {config.seed}, in {root}") as display:
         run_plan(plan, root, workers=config.workers, display=display, preload=PRELOAD)
+    if config.study is not None:
+        return f"\nreport: {root / REPORT / 'report.html'}"
     for name in ("results.json", "report.html"):
         shutil.copyfile(root / "report" / name, root / name)
     return headline(json.loads((root / "results.json").read_text()), root)

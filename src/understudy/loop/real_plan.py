@@ -96,6 +96,14 @@ class RealRecipe:
     """Settings of both reward models."""
     ppo: Mapping[str, Any] = field(default_factory=dict)
     """Settings of PPO-ptx."""
+    rloo: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of RLOO that differ from PPO-ptx's, for the study of methods."""
+    grpo: Mapping[str, Any] = field(default_factory=dict)
+    """The same of GRPO."""
+    raft: Mapping[str, Any] = field(default_factory=dict)
+    """The same of RAFT."""
+    dpo: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of DPO, for the study of methods."""
     threads: Mapping[str, int] = field(default_factory=dict)
     """Threads of the stages that compute with more than one."""
     seconds: Mapping[str, float] = field(default_factory=dict)

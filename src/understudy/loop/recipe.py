@@ -121,6 +121,10 @@ TRAINERS = {
     "reward": ("understudy.reward.config", "RewardConfig"),
     "ppo": ("understudy.ppo.config", "PPOConfig"),
     "ppo_ptx": ("understudy.ppo.config", "PPOConfig"),
+    "rloo": ("understudy.rloo.config", "RLOOConfig"),
+    "grpo": ("understudy.grpo.config", "GRPOConfig"),
+    "raft": ("understudy.raft.config", "RAFTConfig"),
+    "dpo": ("understudy.dpo.config", "DPOConfig"),
 }
 """Sections that hold fields of a trainer's config."""
 
@@ -197,7 +201,7 @@ def _fields_of(module: str, config_class: str) -> list[str]:
     for node in body:
         if isinstance(node, ast.ClassDef) and node.name == config_class:
             bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-            inherited = [name for b in bases for name in _fields_of(origins[b] or module, b)]
+            inherited = [name for b in bases for name in _fields_of(origins.get(b) or module, b)]
             fields = [n.target for n in node.body if isinstance(n, ast.AnnAssign)]
             return [*(target.id for target in fields if isinstance(target, ast.Name)), *inherited]
     raise AssertionError(f"{path} has no class {config_class}")

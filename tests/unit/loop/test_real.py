@@ -1,6 +1,7 @@
 """`understudy real` without its trainers: recipe, plan, data, caveats, the model's package."""
 
 import hashlib
+import importlib
 import json
 import random
 import zipfile
@@ -11,6 +12,7 @@ from tests.fixtures_real import DATA, FILES, write_copies, write_recipe
 
 from understudy.cli import main
 from understudy.loop.real import RealConfig, headline
+from understudy.loop.real_methods import METHODS, SAMPLERS, real_methods_plan
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.real_data import balanced, prepare, read_items
@@ -30,6 +32,30 @@ def test_the_packaged_recipe_is_a_plan_that_begins_with_the_package():
     policy_never_meets = plan["ppo_ptx"].needs()
     assert "second_reward" not in policy_never_meets
     assert {"reward", "sft", "data"} == policy_never_meets
+
+
+def test_the_methods_start_alike_and_have_the_same_budget():
+    recipe = load_real_recipe("real")
+    loop, plan = real_plan(recipe, 0, None, None), real_methods_plan(recipe, 0, None, None)
+    shared = ("data", "sft", "reward", "second_reward", "ppo_ptx", "answers_ppo_ptx", "tax_sft")
+    assert all(plan[name] == loop[name] for name in shared)
+    with pytest.raises(StopIteration):
+        plan["report"]
+    for method in METHODS:
+        assert plan[method].inputs["model"] == plan["sft"].output("run/model")
+        assert plan[method].threads == plan["ppo_ptx"].threads
+        assert "second_reward" not in plan[method].needs()
+        answers = plan[f"answers_{method}"]
+        assert answers.config == plan["answers_ppo_ptx"].config | {"name": method}
+        assert answers.inputs["model"] == plan[method].output("run/model")
+    for method in SAMPLERS:
+        for key in ("episodes", "batch_size", "temperature", "lora_rank"):
+            assert plan[method].config[key] == recipe.ppo[key]
+        assert plan[method].inputs["prompts"] == plan["ppo_ptx"].inputs["prompts"]
+    assert plan["dpo"].inputs["rankings"] == plan["reward"].inputs["data"]
+    for stage in plan.stages:
+        module, _, name = stage.function.partition(":")
+        assert callable(getattr(importlib.import_module(module), name)), stage.function
 
 
 def test_a_folder_of_copies_and_a_model_of_ones_own(tmp_path):

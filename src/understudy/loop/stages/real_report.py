@@ -24,7 +24,8 @@ def compare(call: StageCall) -> None:
     together = write_records(call.out / "responses.jsonl", responses)
     evaluate(
         EvaluateConfig(
-            models=tuple(f"{name}={name}" for name in MODELS),  # responses are given: names only
+            # Responses are given: names only.
+            models=tuple(f"{name}={name}" for name in call.config.get("models", MODELS)),
             prompts=call.path("prompts"),
             out=call.out / "run",
             responses=together,
