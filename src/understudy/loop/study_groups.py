@@ -16,6 +16,7 @@ Every model starts from the same one. What choosing by its score is worth is mea
 from SFT, by the group's judge and by everybody else's.
 """
 
+from functools import partial
 from typing import Any
 
 from understudy.loop.demo_build import Build, add_responses
@@ -51,12 +52,11 @@ def add_groups_study(build: Build, stage: str) -> None:
         number=settings.num_prompts // 2,
     )
     sample = build.recipe.sample
-    add_responses(
-        build,
+    respond = partial(add_responses, build, model=build["sft/run/model"])
+    respond(
         "groups-sample",
         "responses to those to rank",
         group="sample",
-        model=build["sft/run/model"],
         prompts=build["groups-prompts/more.jsonl"],
         name="sft",
         max_response_tokens=sample.max_response_tokens,
@@ -81,12 +81,10 @@ def add_groups_study(build: Build, stage: str) -> None:
         group="rankings",
         weights=WEIGHTS,
     )
-    add_responses(
-        build,
+    respond(
         "groups-answers",
         "responses to them, to choose the best of n",
         group="best_of_answers",
-        model=build["sft/run/model"],
         prompts=build["groups-prompts/prompts.jsonl"],
         name="sft_samples",
         num_samples=settings.best_of + 1,

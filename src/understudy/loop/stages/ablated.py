@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from understudy.evaluation.compare import likert_by_model, rate_responses, win_rate_table
-from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import mean_interval
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.judging import (
@@ -15,9 +14,8 @@ from understudy.loop.stages.judging import (
     responses_by_model,
     training_curve,
 )
-from understudy.loop.stages.results import processor
+from understudy.loop.stages.study_report import write_study
 from understudy.records import Prompt, read_records
-from understudy.training.origin import code_version
 from understudy.training.run import read_lines
 from understudy.world.world import World
 
@@ -74,12 +72,8 @@ def report(call: StageCall) -> None:
         "ablation": {"name": config["name"], "axis": config["axis"], "arms": arms},
         **against_kl(call, arms, world),
         "caveats": list(CAVEATS),
-        "processor": processor(),
-        "seed": config["seed"],
-        "code_version": code_version(),
     }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
+    write_study(call, results)
 
 
 def against_kl(call: StageCall, arms: Sequence[Mapping[str, Any]], world: World) -> dict[str, Any]:

@@ -5,14 +5,12 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.evaluation.report import write_report
 from understudy.labeling.collect import collect_rankings
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.checks import gold_accuracy, pairs_of
 from understudy.loop.stages.labels import accepted_labelers
-from understudy.loop.stages.results import processor
+from understudy.loop.stages.study_report import write_study
 from understudy.records import Prompt, Ranking, Response, read_records, write_records
-from understudy.training.origin import code_version
 from understudy.trust.agreement import votes_of_rankings
 from understudy.trust.reliability import consensus
 from understudy.world.world import World
@@ -111,9 +109,5 @@ def labelers(call: StageCall) -> None:
         "are 95% intervals over prompts and users.",
         "study": {"name": "labelers", "panels": panels},
         "caveats": list(CAVEATS),
-        "processor": processor(),
-        "seed": call.config["seed"],
-        "code_version": code_version(),
     }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
+    write_study(call, results)

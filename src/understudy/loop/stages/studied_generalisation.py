@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.evaluation.compare import by_prompt, gold_comparer, win_rate_table
-from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import paired_difference, win_rate
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.checks import gold_accuracy
 from understudy.loop.stages.judging import compare, judges, responses_by_model
-from understudy.loop.stages.results import processor
+from understudy.loop.stages.study_report import write_study
 from understudy.loop.stages.users import requests_of
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.records import (
@@ -23,7 +22,6 @@ from understudy.records import (
     write_records,
 )
 from understudy.reward.folds import fold_files, labeler_groups
-from understudy.training.origin import code_version
 from understudy.world.labelers import make_labelers
 from understudy.world.users import prompt_of
 from understudy.world.world import NUM_TRAINING_LABELERS, World, new_task
@@ -222,12 +220,8 @@ def report(call: StageCall) -> None:
             "ones by their requests only.",
             "Its labelers differ in what they weigh, not in what they know.",
         ],
-        "processor": processor(),
-        "seed": config["seed"],
-        "code_version": code_version(),
     }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
+    write_study(call, results)
 
 
 def points(found: Mapping[str, float]) -> str:

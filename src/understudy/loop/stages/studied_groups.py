@@ -13,17 +13,15 @@ import numpy as np
 
 from understudy.evaluation.bestofn import best_of_n_wins
 from understudy.evaluation.compare import by_prompt
-from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import post_stratified, win_rate
 from understudy.labeling.collect import collect_rankings
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.results import processor
+from understudy.loop.stages.study_report import write_study
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.prompts.concern import groups_of
 from understudy.records import Judge, Prompt, Ranking, Response, read_records, write_records
 from understudy.reward.check import reward_check
 from understudy.reward.check_config import RewardCheckConfig
-from understudy.training.origin import code_version
 from understudy.world.groups import (
     EVERY,
     GROUP,
@@ -227,12 +225,8 @@ def report(call: StageCall) -> None:
             "curves": {arm: found[arm]["curve"] for arm in arms},
         },
         "caveats": list(CAVEATS),
-        "processor": processor(),
-        "seed": call.config["seed"],
-        "code_version": code_version(),
     }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
+    write_study(call, results)
 
 
 def accuracy_panels(

@@ -1,22 +1,19 @@
 """Stages of the study of made-up answers."""
 
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from understudy.evaluation.compare import by_prompt, win_rate_table
-from understudy.evaluation.report import write_report
 from understudy.evaluation.statistics import win_rate
 from understudy.labeling.collect import collect_demonstrations, collect_rankings
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.checks import gold_accuracy
 from understudy.loop.stages.judging import compare, judges, responses_by_model
 from understudy.loop.stages.labels import accepted_labelers
-from understudy.loop.stages.results import processor
+from understudy.loop.stages.study_report import write_study
 from understudy.records import Prompt, Ranking, Response, read_records, write_records
-from understudy.training.origin import code_version
 from understudy.world import language as lang
 from understudy.world.judge import MAXIMUM, Check, prompt_text
 from understudy.world.labelers import FINAL_FACTORS, FLAG_ERROR, SimulatedLabeler
@@ -204,12 +201,8 @@ def report(call: StageCall) -> None:
             "A model of a million parameters often copies the wrong words from a text; such "
             "answers count as made up although nothing was made up knowingly.",
         ],
-        "processor": processor(),
-        "seed": config["seed"],
-        "code_version": code_version(),
     }
-    (call.out / "results.json").write_text(json.dumps(results, indent=1))
-    write_report(results, call.out / "report.html")
+    write_study(call, results)
 
 
 def share(
