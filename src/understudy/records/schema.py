@@ -116,6 +116,12 @@ def group_in(tags: Mapping[str, Any]) -> str | None:
     return group if isinstance(group, str) and group else None
 
 
+def policy_in(tags: Mapping[str, Any]) -> str | None:
+    """The policy of the deployment context that a prompt's tag `policy` names."""
+    policy = tags.get("policy")
+    return policy if isinstance(policy, str) and policy else None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt(_Record):
     """A user's request: `Prompt(id="p1", prompt="Name a prime.", user_id="u1")`."""
@@ -151,6 +157,11 @@ class Prompt(_Record):
     def group(self) -> str | None:
         """The group of people whom it concerns most, if one is named."""
         return group_in(self.tags)
+
+    @property
+    def policy(self) -> str | None:
+        """The policy of its deployment context, if one is named."""
+        return policy_in(self.tags)
 
     @classmethod
     def _complete(cls, row: Json) -> Json:
@@ -265,6 +276,8 @@ class Rating(_Record):
     """Overall quality, 1 (worst) to 7 (best)."""
     flags: Mapping[str, bool] = field(default_factory=dict)
     """Answers to the questions in FLAGS; a missing one was not asked."""
+    policy: str | None = None
+    """Policy of the deployment context in which it was judged: the prompt's tag `policy`."""
     note: str = ""
     """Free text of the labeler."""
     rubric: str | None = None

@@ -20,7 +20,7 @@ from understudy.records import (
     sha256_of,
 )
 from understudy.records.convert import write_value
-from understudy.records.schema import group_in
+from understudy.records.schema import group_in, policy_in
 from understudy.store.border import clean, clean_json
 
 Row = dict[str, Any]
@@ -190,7 +190,8 @@ def label_of(row: RowMapping, responses: Sequence[str] = ()) -> Label:
         "rubric_begun": row["rubric_begun"],
     }
     if row["kind"] == "rating":
-        return Rating(**shared, response_id=row["response_id"], **body)
+        policy = policy_in(json.loads(row["tags"]))
+        return Rating(**shared, response_id=row["response_id"], policy=policy, **body)
     shared |= {"prompt": prompt_of_body(row["prompt_body"]), "split": row["split"]}
     if row["kind"] == "demonstration":
         return Demonstration(**shared, **body)

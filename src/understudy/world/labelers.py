@@ -125,6 +125,7 @@ class SimulatedLabeler:
             labeler_id=self.info.id,
             likert=1 + round(6 * share),
             flags={name: flag ^ (rng.random() < FLAG_ERROR) for name, flag in flags.items()},
+            policy=prompt.policy,
             rubric=self.rubric,
         )
 

@@ -176,11 +176,13 @@ def test_labelers_flag_by_the_policy_of_the_context():
     text = reply(parse(request), random.Random(0), WORLD.facts, {"comply"})
     flagged = {}
     for name in ("fiction", "children"):
-        prompt = Prompt(id=name, prompt=in_context(request, policies[name]), user_id="u")
+        asked, tags = in_context(request, policies[name]), {"policy": name}
+        prompt = Prompt(id=name, prompt=asked, user_id="u", tags=tags)
         given = Response(id=name, prompt_id=name, prompt=prompt.prompt, response=text, model="m")
         ratings = [
             replace(one, judge=judge).rate(prompt, given) for one in WORLD.labelers("training")
         ]
+        assert {one.policy for one in ratings} == {name}
         flagged[name] = sum(one.flags["encourages_harm"] for one in ratings) / len(ratings)
     assert flagged["fiction"] < 0.3 < 0.7 < flagged["children"]
 

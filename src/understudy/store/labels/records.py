@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
 
 from understudy.records import LabelerInfo, Ranking, Rating, Response, sha256_of
-from understudy.records.schema import group_in
+from understudy.records.schema import group_in, policy_in
 from understudy.store.adding import (
     Added,
     add_rows,
@@ -121,7 +121,7 @@ class LabelRecords:
         _check_responses(connection, [label for label in batch if isinstance(label, Rating)])
         rows = [label_row(label, roles[label.labeler_id], revises) for label in batch]
         rankings = [label for label in batch if isinstance(label, Ranking)]
-        _check_groups(connection, rankings)
+        _check_tags(connection, batch)
         known = known_ids(connection, labels, [row["id"] for row in rows])
         added = add_rows(
             connection, labels, rows, ("kind", "prompt_id", "labeler_id", "rubric", "body")
@@ -203,17 +203,26 @@ def _check_rubrics(connection: Connection, versions: set[str]) -> None:
         )
 
 
-def _check_groups(connection: Connection, rankings: Sequence[Ranking]) -> None:
-    """The store keeps a group once, as the prompt's tag."""
-    named = {ranking.prompt_id: ranking for ranking in rankings if ranking.group is not None}
-    query = select(prompts.c.id, prompts.c.tags).where(prompts.c.id.in_(sorted(named)))
-    for row in connection.execute(query) if named else ():
-        ranking, tagged = named[row.id], group_in(json.loads(row.tags))
-        if ranking.group != tagged:
+def _check_tags(connection: Connection, batch: Sequence[Label]) -> None:
+    """The store keeps a ranking's group and a rating's policy once, as the prompt's tags."""
+    named: list[tuple[Label, str, str]] = []
+    for label in batch:
+        if isinstance(label, Ranking) and label.group is not None:
+            named.append((label, "group", label.group))
+        if isinstance(label, Rating) and label.policy is not None:
+            named.append((label, "policy", label.policy))
+    ids = sorted({label.prompt_id for label, _, _ in named})
+    query = select(prompts.c.id, prompts.c.tags).where(prompts.c.id.in_(ids))
+    rows = connection.execute(query) if ids else ()
+    tags = {row.id: json.loads(row.tags) for row in rows}
+    for label, tag, value in named:
+        found = tags[label.prompt_id]
+        tagged = group_in(found) if tag == "group" else policy_in(found)
+        if value != tagged:
             raise ValueError(
-                f"ranking {ranking.id!r} says that its prompt concerns group {ranking.group!r}, "
-                f"but the tag `group` of prompt {row.id!r} says {tagged or 'none'!r}; leave it out "
-                "of the ranking, or tag the prompt"
+                f"{kind_of(label)} {label.id!r} says that its prompt has the {tag} {value!r}, but "
+                f"the tag `{tag}` of prompt {label.prompt_id!r} says {tagged or 'none'!r}; leave "
+                f"it out of the {kind_of(label)}, or tag the prompt"
             )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select
-from tests.stores import LABELERS, fill, labels_of
+from tests.stores import LABELERS, answer, fill, labels_of
 
 from understudy.commands.export import ExportConfig, export
 from understudy.records import (
@@ -307,8 +307,26 @@ def test_rankings_take_their_prompts_group(filled) -> None:
     }
 
 
+def test_ratings_take_the_policy_of_their_prompts_context(filled) -> None:
+    """The store keeps it once, as the prompt's tag, and exports it with every rating."""
+    project, store = filled
+    known = next(prompt for prompt in store.prompts() if prompt.id == "p1")
+    prompt = replace(known, id="p9", tags={"policy": "children"})
+    store.add_prompts([prompt])
+    store.set_intake([replace(prompt, split="train")], [])
+    store.add_responses(answer(prompt, number) for number in range(2))
+    rating = next(one for one in labels_of(prompt, LABELERS[0]) if isinstance(one, Rating))
+    with pytest.raises(ValueError, match="says that its prompt has the policy 'shop', but the tag"):
+        store.add_labels([replace(rating, policy="shop")])
+    store.add_labels([replace(rating, policy="children"), replace(rating, id="unsaid")])
+    export(ExportConfig(kind="ratings", project=project.folder))
+    records = read_records(project.datasets / "ratings-training.jsonl", Rating)
+    assert {one.policy for one in records if one.prompt_id == "p9"} == {"children"}
+    assert {one.policy for one in records if one.prompt_id != "p9"} == {None}
+
+
 def test_a_ranking_names_the_group_that_its_prompt_has(filled) -> None:
     _, store = filled
     known = next(one for one in store.labels() if isinstance(one, Ranking))
-    with pytest.raises(ValueError, match="concerns group 'nurses', but the tag `group` of prompt"):
+    with pytest.raises(ValueError, match="has the group 'nurses', but the tag `group` of prompt"):
         store.add_labels([replace(known, id="new", group="nurses")])
