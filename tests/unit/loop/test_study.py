@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from understudy.cli import main
+from understudy.evaluation.bestofn import kl_bound
+from understudy.evaluation.figures import gains_figure
+from understudy.evaluation.readings import gains_reading
 from understudy.evaluation.sections import ablation_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.studied import mean_ranking, rank
-from understudy.loop.stages.studied_overoptimisation import halves, ppo_curve, start_of
+from understudy.loop.stages.studied_overoptimisation import gains, halves, ppo_curve, start_of
 from understudy.loop.study import FACTORS, OFFLINE, study_plan
 from understudy.loop.study_labelers import DESIGNS
 from understudy.loop.study_overoptimisation import ARMS, SHARES, SIZES
@@ -267,3 +270,43 @@ def test_gains_of_ppo_are_measured_from_the_same_prompts_responses_at_the_start(
     gold = [point["gold"]["mean"] for point in found["points"]]
     assert gold[0] == pytest.approx(half)
     assert gold[1:] == pytest.approx([-half, -half])
+
+
+def test_a_reward_model_that_is_gold_gains_what_gold_gains(tmp_path):
+    """The panels of the report, from the files of its stage."""
+    world = World(0)
+    prompts = [
+        Prompt(id=f"p{i}", prompt="write a sentence about the cat.", user_id=f"u{i}")
+        for i in range(6)
+    ]
+    texts = ("the cat sleeps.", "you fool.", "the cat", "the cat sleeps.")
+    rows = [
+        Response(id=f"{p.id}-{i}", prompt_id=p.id, prompt=p.prompt, response=text, model="m")
+        for p in prompts
+        for i, text in enumerate(texts)
+    ]
+    write_records(tmp_path / "start.jsonl", rows)
+    scores = {r.id: world.judge.score(r.prompt, r.response).total for r in rows}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    optimised = [
+        {"step": step, "prompt_id": p.id, "response": texts[step == 2], "kl": kl, "raw_score": 3.8}
+        for step, kl in ((0, 0.0), (1, 1.0), (2, 9.0))
+        for p in prompts
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in optimised)
+    (tmp_path / "samples.jsonl").write_text(lines)
+    files = {"start": "start.jsonl", "scores_x": "scores.json", "ppo_x": "samples.jsonl"}
+    inputs = {name: (tmp_path / file,) for name, file in files.items()}
+    config = {"seed": 0, "rewards": [{"stage": "x", "size": "1m", "rankings": 1000}]}
+    call = StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path)
+    panels = gains(call, world, prompts)
+    best_of = panels["Best-of-n, reward model of 1m"]["1,000 rankings"]
+    spent = [point["kl"] for point in best_of["points"]]
+    assert spent == pytest.approx([kl_bound(n) for n in (1, 2, 4)])
+    assert best_of["fits"]["gold"] == best_of["fits"]["proxy"]
+    assert best_of["points"][-1]["gold"]["mean"] > 0
+    assert best_of["agreement"]["rate"] == 1.0
+    ppo = panels["PPO"]["1m, 1,000 rankings"]
+    assert ppo["points"][1]["gold"]["mean"] > 0 > ppo["points"][2]["gold"]["mean"]
+    assert "1m, 1,000 rankings falls after a KL of" in gains_reading(panels)
+    assert "<svg" in gains_figure(panels)
