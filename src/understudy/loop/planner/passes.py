@@ -163,6 +163,8 @@ def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
     direct_rows = Rows.masked(places, full) if one.masked else Rows.padded(lengths)
     with torch.device("meta"):  # adapters cannot be added to fake tensors
         model = network.build(layers)
+        if one.rounded:
+            round_products(model)
     root = _root(model)
     with fake_ranks(max(one.shards, one.copy), tensor=one.tensor) as mesh, ExitStack() as stack:
         if one.copy:
@@ -191,8 +193,6 @@ def _prepare(model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None) ->
     model.bf16 = one.bf16
     set_dropout(model, one.dropout)
     model.train(one.dropout > 0)
-    if one.rounded:
-        round_products(model)
     if one.frozen:
         model.requires_grad_(False)
     if one.checkpointing:

@@ -73,3 +73,10 @@ def test_bf16_copies_of_a_sharded_model_do_not_stay_until_the_forward_passs_end(
     sharded = replace(PASS, rows=1, length=8, shards=8, checkpointing=True, bf16=True)
     copies = 2 * (many.parameters - few.parameters)
     assert pass_bytes(many, sharded) - pass_bytes(few, sharded) < 0.5 * copies
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_layers_stored_in_bf16_are_gathered_in_it(kind):
+    one = network(kind, hidden_size=96)
+    sharded = replace(PASS, rows=1, length=8, shards=8, bf16=True, frozen=True, keeps="none")
+    assert pass_bytes(one, replace(sharded, rounded=True)) < 0.8 * pass_bytes(one, sharded)
