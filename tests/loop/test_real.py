@@ -67,9 +67,8 @@ def test_the_methods_beside_each_other_on_stories260k(tmp_path, capsys):
     sampled = {name: row["samples"] for name, row in study["methods"].items()}
     assert sampled == {"ppo_ptx": 16, "rloo": 16, "grpo": 16, "raft": 16, "dpo": 0}
     assert all(row["seconds"] > 0 for row in study["methods"].values())
-    assert all(
-        0 <= row["kl"]["mean"] < 100 or name != "dpo" for name, row in study["methods"].items()
-    )
+    # GRPO may stay where it is: equal scores of a group teach it nothing.
+    assert all(study["methods"][name]["kl"]["mean"] > 0 for name in ("ppo_ptx", "dpo"))
     page = (folder / "report.html").read_text()
     assert "seconds of training" in page
     assert "RLOO" in page
