@@ -2,7 +2,7 @@
 
 In a small model a third of a training pass goes to operations between the matrix products. Here a
 norm's weight is multiplied into the activations or into the matrices behind them, whichever are
-smaller; norm, rotation and gate are one backward step each; the last product of a block adds the
+smaller; norm and gated block are one backward step each; the last product of a block adds the
 residual itself; and the last layer's feed-forward block runs only where its result is read. Used on
 CPU in fp32, and only if a trial pass gives the result of the model's own forward.
 
