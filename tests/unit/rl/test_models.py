@@ -29,6 +29,8 @@ from understudy.records import file_hash
 from understudy.rl.models import load_models
 from understudy.rl.prompts import read_both
 from understudy.rl.stopping import load_judge
+from understudy.rloo.config import RLOOConfig
+from understudy.rloo.train import train_rloo
 from understudy.training.run import read_lines
 
 IDS_BT = torch.tensor([[5, 9, 2, 7, 3, 4], [8, 8, 6, 4, 1, 1]])
@@ -128,6 +130,21 @@ def test_a_run_on_one_base_is_the_run_on_two_but_for_rounding(world, adapted, tm
     assert one[0]["ppo/first_ratio_error"] < 1e-4
     for name in ("score", "raw_score", "kl", "value_loss", "policy_loss", "critic_grad_norm"):
         assert one[0][f"ppo/{name}"] == pytest.approx(two[0][f"ppo/{name}"], rel=1e-4, abs=1e-6)
+
+
+def test_without_a_critic_the_base_is_shared_too(world, adapted, tmp_path):
+    inputs = {name: world[name] for name in ("model", "prompts")} | {"reward_model": adapted}
+    settings = dict(episodes=8, batch_size=8, lora_rank=2, max_response_tokens=6, device="cpu")
+    one, two = (
+        RLOOConfig(**inputs, **settings, share_base=share, out=tmp_path / str(share))
+        for share in (True, False)
+    )
+    models = load_models(one, "rloo")
+    base = {weight.data_ptr() for weight in models.policy.trunk.parameters()}
+    assert {weight.data_ptr() for weight in models.reward_model.trunk.parameters()} <= base
+    one, two = (read_lines(train_rloo(config) / "metrics.jsonl")[0] for config in (one, two))
+    for name in ("score", "raw_score", "kl", "policy_loss", "grad_norm"):
+        assert one[f"rloo/{name}"] == pytest.approx(two[f"rloo/{name}"], rel=1e-4, abs=1e-6)
 
 
 def test_on_one_base_each_network_computes_what_it_did(world, adapted, tmp_path):
