@@ -48,10 +48,10 @@ class Build:
 
     def base(self, size: str) -> Path:
         """The packaged base model of this size, or the folder given instead."""
-        if Path(size).is_dir():
-            return Path(size)
-        from understudy.world.bases import base_model_path
+        from understudy.world.bases import base_model_path, packaged
 
+        if size not in packaged() and Path(size).is_dir():
+            return Path(size)
         return base_model_path(size)
 
 

@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from understudy.loop.ablation import AXES, ablation_plan
 from understudy.loop.demo import DemoConfig, claim_folder, headline, show_plan
+from understudy.loop.demo_build import Build
 from understudy.loop.demo_evaluation import COLD, MODELS, TRAINED
 from understudy.loop.demo_plan import demo_plan
 from understudy.loop.recipe import load_recipe
+from understudy.world.bases import base_model_path
 
 
 @pytest.fixture
@@ -28,6 +31,14 @@ def test_every_stages_function_exists(recipe):
     for stage in demo_plan(recipe, seed=0).stages:
         module, _, name = stage.function.partition(":")
         assert callable(getattr(importlib.import_module(module), name)), stage.function
+
+
+def test_a_packaged_base_is_not_replaced_by_a_folder_of_its_name(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1m").mkdir()
+    build = Build(recipe, 0, 0)
+    assert build.base("1m") == base_model_path("1m")
+    assert build.base("base") == Path("base")
 
 
 def test_held_out_labelers_and_test_prompts_reach_no_training(recipe):
