@@ -127,7 +127,7 @@ def _read_plain(value: Any, hint: Any, name: str) -> Any:
         return value
     if hint is float and type(value) is int and abs(value) < 2**1023:
         value = float(value)
-    if hint is str and type(value) in (int, float) and name.endswith("id"):
+    if hint is str and type(value) in (int, float) and name.endswith("id") and value - value == 0:
         value = str(int(value) if value % 1 == 0 else value)
     if type(value) is not hint:
         raise _wrong(value, _PLAIN.get(hint, str(hint)), name)

@@ -23,18 +23,20 @@ from typing import IO, Any, cast
 
 from understudy.records.convert import RecordError, shortened, visible
 from understudy.records.hub import is_dataset, read_dataset
-from understudy.records.names import COMPRESSED, SUFFIXES, base_suffix, shards
+from understudy.records.names import COMPRESSED, SUFFIXES, base_suffix, compression, shards
 
 Rows = Iterator[tuple[str, Any]]
 Note = Callable[[str], None]
 JSON_COLUMNS = b"understudy.json_columns"
 """Key of a Parquet file's metadata that lists the columns with JSON text."""
 _CELLS_OF_JSON = frozenset(
-    "messages conversations conversation chosen rejected responses completions tiers ranks scores "
-    "margin score_chosen score_rejected label kto_tag desirable weight tags likert flags "
+    "messages conversations responses completions generations answers tiers ranks scores ratings "
+    "margin score_chosen score_rejected score_0 score_1 helpfulness overall_preference rank "
+    "annotator1 annotator2 annotator3 label kto_tag desirable weight tags likert flags "
     "temperature seed finished logprob history tools turns instances".split()
 )
 """CSV columns whose cells are read as JSON where they are valid JSON; all others are text."""
+_DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: _object(pairs))
 _DELIMITERS = ",;\t|"
 _CHUNK = 1 << 20
 
@@ -84,17 +86,18 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise RecordError(f"{path} is damaged: {error}") from None
     except OSError as error:
-        if error.errno is not None or path.suffix not in COMPRESSED:
+        if error.errno is not None or not compression(path):
             raise
         raise RecordError(f"{path} is damaged: {error}") from None
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".zst":
+    suffix = compression(path)
+    if suffix == ".zst":
         import pyarrow as pa
 
         return io.BufferedReader(cast(Any, pa.input_stream(str(path), compression="zstd")), _CHUNK)
-    opener: Any = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(path.suffix, open)
+    opener: Any = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(suffix, open)
     return cast(IO[bytes], opener(path, "rb"))
 
 
@@ -119,6 +122,15 @@ def _read_json(path: Path, suffix: str) -> Rows:
             yield f"line {number}", _loads(path, number, line)
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"one object has the key {shortened(doubled)} twice")
+    return row
+
+
 def _is_json(line: str) -> bool:
     try:
         json.loads(line)
@@ -129,7 +141,7 @@ def _is_json(line: str) -> bool:
 
 def _whole_json(path: Path, text: str) -> Rows:
     try:
-        found = json.loads(text)
+        found = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RecordError(
             f"{path} line {error.lineno}: not valid JSON ({error.msg} at column {error.colno}); "
@@ -146,7 +158,7 @@ def _whole_json(path: Path, text: str) -> Rows:
 
 def _loads(path: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
+        return _DECODER.decode(line)
     except json.JSONDecodeError as error:
         raise RecordError(
             f"{path} line {number}: not valid JSON ({error.msg} at column {error.colno}); "
@@ -222,8 +234,10 @@ def _read_csv(path: Path, suffix: str, note: Note) -> Rows:
         reader, start = None, 1
         try:
             first = lines.readline()
+            while first and not first.strip():
+                first, start = lines.readline(), start + 1
             if marked := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own
-                first, start = lines.readline(), 2
+                first, start = lines.readline(), start + 1
             delimiter = marked[1] if marked else _delimiter(first, suffix)
             text = _chained(first, lines)
             reader = csv.reader(text, delimiter=delimiter, strict=True)
@@ -303,10 +317,14 @@ def _header(path: Path, names: list[str]) -> list[str]:
     """The columns' names in the records' form: "User ID" is user_id."""
     header = [re.sub(r"[\s-]+", "_", name.strip()).lower() for name in names]
     header = [name or f"unnamed column {place}" for place, name in enumerate(header, start=1)]
-    doubled = next((name for name in header if header.count(name) > 1), None)
-    if doubled is not None:
-        raise RecordError(f"{path} line 1: two columns are called {doubled!r}; rename one")
+    _check_columns(path, header)
     return header
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise RecordError(f"{path}: two columns are called {doubled!r}; rename one")
 
 
 def _cells(
@@ -346,8 +364,9 @@ def _read_parquet(path: Path) -> Rows:
         file = pq.ParquetFile(path)
         metadata = file.schema_arrow.metadata or {}
         json_columns = json.loads(metadata.get(JSON_COLUMNS, b"[]"))
+        _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches():
-            for row in batch.to_pylist():
+            for row in batch.to_pylist(maps_as_pydicts="strict"):
                 number += 1
                 for name in json_columns:
                     row[name] = None if row[name] is None else json.loads(row[name])

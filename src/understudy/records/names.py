@@ -19,17 +19,24 @@ _SAVED = ("dataset_info.json", "dataset_dict.json")
 def base_suffix(path: Path | str) -> str:
     """The suffix of a file's format, without that of its compression."""
     path = Path(path)
-    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+    suffix = compression(path)
+    return (Path(path.stem).suffix if suffix else path.suffix).lower()
+
+
+def compression(path: Path) -> str:
+    """The suffix of a file's compression, or none."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in COMPRESSED else ""
 
 
 def split_named(text: str) -> str | None:
     """Our split for a name: "validation" is valid, "test_prefs" is test.
 
-    >>> [split_named(name) for name in ("validation", "train-00000-of-00002", "holdout")]
+    >>> [split_named(name) for name in ("validation", "train-00000-of-00002", "developers")]
     ['valid', 'train', None]
     """
-    found = re.match("train|valid|val|dev|test", text.lower())
-    return SPLITS[found[0]] if found else None
+    found = re.match("(train|valid|val|dev|test)(ation|ing|set)?(?![a-z])", text.lower())
+    return SPLITS[found[1]] if found else None
 
 
 def is_saved(folder: Path) -> bool:
@@ -48,6 +55,7 @@ def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
 
     Files whose names begin with a split's belong to that split; the split is train by default. A
     folder without such names is read as a whole. Text files count only if there are no others.
+    Notes about the data (a README, dataset_infos.json) are never rows.
     """
     name, _, split = str(source).partition("#")
     folder = Path(name)
@@ -61,16 +69,19 @@ def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
     if (folder / TOKENS).is_file():
         raise RecordError(f"{folder} is unfinished: give its command, understudy text pack, again")
     found: list[Path] = []
+    others: list[str] = []
     for place in (folder, folder / "data"):
         if place.is_dir() and not found:
-            found = sorted(path for path in place.iterdir() if _is_shard(path))
+            inside = sorted(path for path in place.iterdir() if not _is_about(path))
+            found = [path for path in inside if path.is_file() and base_suffix(path) in SUFFIXES]
             found = [path for path in found if base_suffix(path) != ".txt"] or found
+            others = [path.name for path in inside if path not in found]
     if not found:
         raise RecordError(f"{folder} is a folder without files of rows ({', '.join(SUFFIXES)})")
     splits = {path: split_named(path.name) for path in found}
     named = sorted({re.split(r"[-_.]", path.name)[0] for path, has in splits.items() if has})
     if not named and not split:
-        return found, []
+        return found, others
     wanted = split_named(split or "train")
     chosen = [path for path in found if splits[path] == wanted and wanted is not None]
     if not chosen:
@@ -78,9 +89,9 @@ def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
             f"{folder} has no files of the split {split or 'train'}; it has "
             f"{', '.join(named) or 'no splits'}: name one, as in {folder}#{(named or ['train'])[0]}"
         )
-    return chosen, [path.name for path in found if path not in chosen]
+    return chosen, [path.name for path in found if path not in chosen] + others
 
 
-def _is_shard(path: Path) -> bool:
-    hidden = path.name.startswith((".", "_", "README", "LICENSE"))
-    return path.is_file() and not hidden and base_suffix(path) in SUFFIXES
+def _is_about(path: Path) -> bool:
+    """Whether a file is hidden, or about the data rather than of it."""
+    return path.name.startswith((".", "_", "README", "LICENSE", "dataset_infos.json"))

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.records.convert import Json, RecordError, read_yes, shortened
-from understudy.records.turns import Turns, as_prompt, conversation, split_response, turns_of
+from understudy.records.turns import (
+    Turns,
+    as_prompt,
+    conversation,
+    split_response,
+    turns_of,
+    written_turns,
+)
 
 TIE: list[list[int]] = [[0, 1]]
 FIRST: list[list[int]] = [[0], [1]]
@@ -83,7 +90,9 @@ def helpsteer3(row: Json) -> list[Json]:
     if not _is_number(value):
         raise RecordError(f"field 'overall_preference' is {shortened(value)}; it must be a number")
     tiers = TIE if value == 0 else FIRST if value < 0 else SECOND
-    (made,) = _pair(row, row["context"], ("response1", "response2"), tiers)
+    asked = row["context"]
+    asked = turns_of(asked, "context") if written_turns(asked) else asked
+    (made,) = _pair(row, asked, ("response1", "response2"), tiers)
     return [made | {"scores": [max(-value, 0), max(value, 0)]}]
 
 
@@ -91,20 +100,30 @@ def helpsteer2(row: Json) -> list[Json]:
     """HelpSteer2: a row per response, rated by helpfulness; those to one prompt make a ranking."""
     by_prompt: dict[str, list[Json]] = {}
     for one in row["rows"]:
-        by_prompt.setdefault(str(one["prompt"]), []).append(one)
+        by_prompt.setdefault(json.dumps(one["prompt"], sort_keys=True), []).append(one)
     made = []
-    for prompt, rows in by_prompt.items():
+    for rows in by_prompt.values():
         scores = [one["helpfulness"] for one in rows]
-        tiers = tiers_of(scores, "helpfulness", best_is_high=True)
+        given = rows[0]["prompt"]
+        prompt = as_prompt(conversation(given), given)
         responses = [one["response"] for one in rows]
-        made.append({"prompt": prompt, "responses": responses, "tiers": tiers, "scores": scores})
-    found = [one for one in made if len(one["responses"]) > 1]
-    if not found:
+        tiers = tiers_of(scores, "helpfulness", best_is_high=True)
+        ranked = {"prompt": prompt, "responses": responses, "tiers": tiers, "scores": scores}
+        made.append({key: value for key, value in rows[0].items() if key != "id"} | ranked)
+    if all(len(one["responses"]) < 2 for one in made):
         raise RecordError(
             "the responses are rated by 'helpfulness', but no prompt has two to compare; --kind "
             "demonstrations reads all of them as good ones"
         )
-    return found
+    return made
+
+
+def check_rated(row: Json) -> None:
+    """RecordError for a row of HelpSteer2 that cannot stand in a ranking."""
+    conversation(row["prompt"])
+    tiers_of([row["helpfulness"]], "helpfulness", best_is_high=True)
+    if not isinstance(row["response"], str):
+        raise RecordError(f"field 'response' is {shortened(row['response'])}; it must be text")
 
 
 def nectar(row: Json) -> list[Json]:

@@ -103,6 +103,9 @@ def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str,
             if not made and kind is None and other is not None:
                 shape, made = other, other.convert({"rows": rows})
             for item in made:
+                if len(item.get("responses", "two")) < 2:
+                    found.left_out["the only response to its prompt"] += 1
+                    continue
                 for record in _made(kind or shape.kind, shape, item, found):
                     yield place, record
         except RecordError as error:
@@ -143,10 +146,11 @@ def _records(
     if (kind or shape.kind) is Demonstration and row.get("labeler_role") == "held_out":
         found.left_out[BY_HELD_OUT] += 1  # a demonstration does not say, and is learned from
         return []
-    if shape.whole:
-        held.setdefault(shape.name, (shape, place, []))[2].append(row)
-        return []
     try:
+        if shape.whole:
+            part = _part(dict(row), shape)
+            held.setdefault(shape.name, (shape, place, []))[2].append(part)
+            return []
         made = rows_of(dict(row), shape)
     except LeftOut as reason:
         found.left_out[str(reason)] += 1
@@ -184,6 +188,28 @@ def rows_of(row: Json, shape: Shape) -> list[Json]:
     """
     if shape.kind is str:
         return shape.convert(row)
+    _check_keys(row, shape)
+    made = shape.convert(row)
+    for key in _SYSTEM:
+        if not blank(row.get(key)):
+            made = [item | {"prompt": with_system(item["prompt"], row[key], key)} for item in made]
+    return made
+
+
+def _part(row: Json, shape: Shape) -> Json:
+    """A row of a shape that joins several, checked and under its system turn."""
+    _check_keys(row, shape)
+    shape.check(row)
+    for key in _SYSTEM:
+        if not blank(row.get(key)):
+            if "prompt" not in row:
+                raise RecordError(f"field '{key}' is {shortened(row[key])}: {shape.name} have none")
+            row = row | {"prompt": with_system(row["prompt"], row[key], key)}
+    return row
+
+
+def _check_keys(row: Json, shape: Shape) -> None:
+    """Refuse keys that would change the row's meaning; LeftOut if it is not for training."""
     for key, why in _REFUSED.items():
         known = key in shape.keys | shape.reads
         if known or blank(row.get(key)) or (key == "input" and _is_within(row, key)):
@@ -195,11 +221,6 @@ def rows_of(row: Json, shape: Shape) -> list[Json]:
         if not row["weight"]:
             raise LeftOut("weight 0")
     _check_label(row, shape)
-    made = shape.convert(row)
-    for key in _SYSTEM:
-        if not blank(row.get(key)):
-            made = [item | {"prompt": with_system(item["prompt"], row[key], key)} for item in made]
-    return made
 
 
 _RESPONSES = re.compile(

@@ -170,7 +170,7 @@ class Prompt(_Record):
         if row.get("created_at") is not None:
             row["created_at"] = read_time(row["created_at"], "created_at")
         _derive(row, "id", ("prompt",))
-        if row.get("user_id") is None and row.get("id") is not None:
+        if row.get("user_id") in (None, "") and row.get("id") is not None:
             row["user_id"] = f"user-of-{row['id']}"
         return row
 
@@ -533,7 +533,7 @@ def _check_flags(flags: Mapping[str, bool]) -> None:
 
 
 def _complete_label(row: Json, names: tuple[str, ...]) -> Json:
-    if row.get("labeler_id") is None:
+    if row.get("labeler_id") in (None, ""):
         row["labeler_id"] = "unknown"
     _derive(row, "prompt_id", ("prompt",))
     return _derive(row, "id", names)
@@ -541,7 +541,7 @@ def _complete_label(row: Json, names: tuple[str, ...]) -> Json:
 
 def _derive(row: Json, key: str, names: tuple[str, ...]) -> Json:
     """Fill a missing id with a short hash of the fields `names`, unless one of them is missing."""
-    if row.get(key) is None and row.get(names[0]) is not None:
+    if row.get(key) in (None, "") and row.get(names[0]) is not None:
         content = json.dumps([row.get(name) for name in names], sort_keys=True, default=str)
         row[key] = sha256(content.encode()).hexdigest()[:16]
     return row

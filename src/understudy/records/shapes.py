@@ -17,10 +17,12 @@ from understudy.records.turns import (
     after_prompt,
     as_prompt,
     blank,
+    check_not_printed,
     conversation,
     split_response,
     transcript,
     turns_of,
+    written_turns,
 )
 
 Convert = Callable[[Json], list[Json]]
@@ -50,6 +52,8 @@ class Shape:
     """A further test for the shape."""
     whole: bool = False
     """Whether `convert` takes {"rows": all rows of the file} at once."""
+    check: Callable[[Json], None] = field(default=lambda row: None)
+    """Raises RecordError for a row that such a `convert` cannot use."""
 
     def fits(self, row: Json) -> bool:
         """Whether a row has this shape."""
@@ -112,6 +116,7 @@ def _read_pair(row: Json) -> list[Json]:
 
     A `margin`, or `score_chosen` and `score_rejected`, becomes the scores; a `tie` is one.
     """
+    row = _unwritten(row, "chosen", "rejected")
     given = row.get("prompt")
     base = None if blank(given) else conversation(given)
     (history, better), (other, worse) = (
@@ -134,6 +139,17 @@ def _read_pair(row: Json) -> list[Json]:
     if any(read_yes(row.get(key), key) for key in ("tie", "is_tie")):
         made["tiers"] = TIE
     return [row | made]
+
+
+def _unwritten(row: Json, *names: str) -> Json:
+    """A row with turns in place of JSON text of turns, if all these fields are such text."""
+    for name in ("prompt", *names):
+        check_not_printed(row.get(name), name)
+    if not all(written_turns(row.get(name)) for name in names):
+        return row
+    if written_turns(row.get("prompt")):
+        names = ("prompt", *names)
+    return row | {name: turns_of(row[name], name) for name in names}
 
 
 def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
@@ -162,6 +178,9 @@ def _read_response(row: Json) -> list[Json]:
     if len(names) == 2 and row["response"] != row["completion"]:
         raise RecordError("fields 'response' and 'completion' differ; keep one of the two")
     name = names[0] if names else "response" if "response" in row else "completion"
+    check_not_printed(row.get(name), name)
+    if written_turns(row["prompt"]):
+        row = _unwritten(row, name)
     value, given = row.get(name), row["prompt"]
     if isinstance(value, list | tuple | Mapping):
         turns = after_prompt(turns_of(value, name), conversation(given), name)
@@ -448,6 +467,7 @@ _UNLABELLED: tuple[Shape, ...] = (
         "prompt response helpfulness",
         convert=preferences.helpsteer2,
         whole=True,
+        check=preferences.check_rated,
     ),
     _shape("Nectar", Ranking, "prompt answers", convert=preferences.nectar),
     _shape("rated generations", Ranking, "prompt generations ratings", convert=preferences.rated),

@@ -7,7 +7,7 @@ prompt. Messages that were deleted or failed review are dropped together with th
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from understudy.records.convert import Json, RecordError, shortened
+from understudy.records.convert import Json, RecordError, read_yes, shortened
 from understudy.records.turns import Turns
 
 _ROLES = {"prompter": "user", "assistant": "assistant"}
@@ -78,7 +78,12 @@ def _asked(message: Any, before: Turns) -> Iterator[tuple[Turns, list[tuple[str,
 def _kept(message: Any) -> bool:
     if not isinstance(message, Mapping):
         raise RecordError(f"{shortened(message)} is not a message; it must be an object")
-    return not message.get("deleted") and message.get("review_result") is not False
+    failed = message.get("review_result") not in (None, "") and not _yes(message, "review_result")
+    return not failed and not _yes(message, "deleted")
+
+
+def _yes(message: Mapping[str, Any], name: str) -> bool:
+    return read_yes(message.get(name), name)
 
 
 def _role(message: Json) -> str:
@@ -104,7 +109,11 @@ def _rank(message: Json) -> Any:
 
 def _trees(rows: list[Json]) -> Iterator[Json]:
     """Nest messages under their parents; RecordError for a missing parent."""
-    nodes = {_id(row, "message_id"): {**row, "replies": []} for row in rows}
+    nodes: dict[Any, Json] = {}
+    for row in rows:
+        node = nodes.setdefault(_id(row, "message_id"), {**row, "replies": []})
+        if node != {**row, "replies": []}:
+            raise RecordError(f"two messages have the message_id {row['message_id']!r}")
     roots = []
     for node in nodes.values():
         parent = _id(node, "parent_id")
@@ -116,6 +125,12 @@ def _trees(rows: list[Json]) -> Iterator[Json]:
             raise RecordError(
                 f"message {node['message_id']!r} replies to {parent!r}, which is missing"
             )
+    reached = list(roots)
+    for node in reached:
+        reached += node["replies"]
+    lost = nodes.keys() - {node["message_id"] for node in reached}
+    if lost:
+        raise RecordError(f"message {min(lost, key=str)!r} is in a circle of replies")
     return ({"prompt": root} for root in roots)
 
 

@@ -42,6 +42,7 @@ def turns_of(value: Any, name: str) -> Turns:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
+            check_not_printed(value, name)
             raise RecordError(f"field '{name}' is text, not a list of turns") from None
     if isinstance(value, Mapping):
         value = [value]
@@ -50,10 +51,46 @@ def turns_of(value: Any, name: str) -> Turns:
     return [_turn(turn, f"{name}[{place}]") for place, turn in enumerate(value)]
 
 
+def written_turns(text: Any) -> bool:
+    """Whether a value is JSON text of turns, as tables without lists hold them."""
+    if not isinstance(text, str) or not text.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    turns = [found] if isinstance(found, Mapping) else found
+    return bool(turns) and all(
+        isinstance(turn, Mapping) and str(turn.get(_role_key(turn))).strip().lower() in _ROLES
+        for turn in turns
+    )
+
+
+def check_not_printed(value: Any, name: str) -> None:
+    """RecordError for turns as Python prints them, which pandas writes to CSV files."""
+    if isinstance(value, str) and _PRINTED.match(value):
+        raise RecordError(
+            f"field '{name}' is a list of turns as Python prints it; write it as JSON (json.dumps)"
+        )
+
+
+_PRINTED = re.compile(
+    r"\s*(?:\[\s*)?\{\s*'(?:(?:role|from)': '(?:system|user|human|assistant|gpt)'"
+    r"|(?:content|value)': ['\"].*'(?:role|from)': ')",
+    re.DOTALL,
+)
+
+
+def _role_key(turn: Mapping[str, Any]) -> str:
+    """Tables give all turns the keys of all conventions, null where a turn has none."""
+    return "from" if turn.get("role") is None and "from" in turn else "role"
+
+
 def _turn(turn: Any, name: str) -> Json:
     if not isinstance(turn, Mapping):
         raise RecordError(f"field '{name}' is {shortened(turn)}; it must be an object")
-    role_key, text_key = ("from", "value") if "from" in turn else ("role", "content")
+    role_key = _role_key(turn)
+    text_key = "value" if turn.get("content") is None and "value" in turn else "content"
     for key in _CALLS:
         if not blank(turn.get(key)):
             raise RecordError(f"field '{name}.{key}' is a tool call, which no trainer supports")

@@ -76,6 +76,7 @@ def test_json_files_may_hold_one_object_or_lines(tmp_path):
         ("a.json", b"\xff\xfe\x00", "not utf-16, as"),
         ("a.csv", b'prompt,n\nx,1\n"y,2\n', "line 3: .*quote"),
         ("a.csv", b"prompt,prompt\nx,y\n", "two columns are called 'prompt'"),
+        ("a.jsonl", b'{"p": 1}\n{"p": [{"role": 1, "role": 2}]}', "line 2: .*the key 'role' twice"),
         ("a.csv", b"prompt,n\nx,1\nhello, world,2\n", "line 3: 3 cells under 2 column names"),
         ("a.parquet", b"PAR1 no", "is not a Parquet file"),
         ("a.gz", b"", r"must be JSON Lines"),
@@ -172,3 +173,44 @@ def test_splits_of_a_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordError, match="is a folder without files of rows"):
         rows_of(tmp_path / "empty")
+
+
+def test_suffixes_in_capitals_and_files_that_are_left_out(tmp_path):
+    line = json.dumps(ROWS[0])
+    (tmp_path / "part-0.JSONL").write_text(line)
+    (tmp_path / "part-1.Jsonl.GZ").write_bytes(gzip.compress(line.encode()))
+    (tmp_path / "part-2.jsonl.lz4").write_text("x")
+    (tmp_path / "more").mkdir()
+    notes = []
+    assert rows_of(tmp_path, notes.append) == [ROWS[0]] * 2
+    assert notes == [f"{tmp_path}: not read: more, part-2.jsonl.lz4"]
+
+
+def test_names_that_only_begin_like_a_split(tmp_path):
+    for name in ("developers", "testimonials", "trainers"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(ROWS[0]))
+    assert rows_of(tmp_path) == [ROWS[0]] * 3
+
+
+def test_a_description_beside_the_data_is_no_row(tmp_path):
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-0.jsonl").write_text(json.dumps(ROWS[1]))
+    assert rows_of(tmp_path) == [ROWS[1]]
+
+
+def test_cells_of_answers_stay_text(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('\n\nprompt,chosen,rejected,rank\n6 x 7?,42,"[4, 2]",0.0\n')
+    row = {"prompt": "6 x 7?", "chosen": "42", "rejected": "[4, 2]", "rank": 0.0}
+    assert list(iter_rows(path)) == [("line 4", row)]
+
+
+def test_maps_and_doubled_columns_of_parquet(tmp_path):
+    path = tmp_path / "a.parquet"
+    tags = pa.array([[("group", "g")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"prompt": ["x"], "tags": tags}), path)
+    assert rows_of(path) == [{"prompt": "x", "tags": {"group": "g"}}]
+    pq.write_table(pa.table([["x"], ["y"]], names=["prompt", "prompt"]), path)
+    with pytest.raises(RecordError, match="two columns are called 'prompt'"):
+        rows_of(path)

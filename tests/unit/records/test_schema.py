@@ -229,3 +229,12 @@ def test_a_turn_that_is_not_learned_says_so_and_others_say_nothing():
     row = Prompt(id="p", prompt=turns, user_id="u").to_json()
     assert [turn.get("weight") for turn in row["prompt"]] == [None, 0, None]
     assert Prompt.from_json(row).prompt == turns
+
+
+def test_a_blank_id_is_none_and_nan_is_refused():
+    first, second = (Prompt.from_json({"prompt": p, "id": "", "user_id": ""}) for p in "xy")
+    assert first.id
+    assert first.id != second.id
+    assert first.user_id != second.user_id
+    with pytest.raises(RecordError, match="'user_id' is nan"):
+        Prompt.from_json({"prompt": "x", "user_id": float("nan")})

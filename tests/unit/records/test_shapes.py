@@ -486,3 +486,62 @@ def test_a_row_is_read_as_the_first_shape_that_fits(tmp_path):
     assert kinds == [Ranking, str]
     assert dict(found.shapes) == {"prompt/chosen/rejected": 1, "plain text": 1}
     assert dict(found.ignored) == {"lang": 1}
+
+
+def test_rated_rows_keep_their_system_turn_split_and_conversation(tmp_path, capsys):
+    shared = {"prompt": [USER], "system": "Be brief.", "split": "validation"}
+    rows = [
+        shared | {"response": "a", "helpfulness": 4},
+        shared | {"response": "b", "helpfulness": 2},
+        {"prompt": "alone", "response": "c", "helpfulness": 3},
+        {"prompt": "alone", "response": "d", "helpfulness": 1, "weight": 0},
+    ]
+    (found,) = read(tmp_path, Ranking, *rows)
+    assert turns(found.prompt) == [("system", "Be brief."), ("user", "x")]
+    assert (found.responses, found.split) == (("a", "b"), "valid")
+    said = capsys.readouterr().err
+    assert "1 row left out: weight 0" in said
+    assert "1 row left out: the only response to its prompt" in said
+
+
+def test_a_bad_rated_row_is_named_and_costs_no_other(tmp_path):
+    rows = [
+        {"prompt": prompt, "response": text, "helpfulness": value}
+        for prompt, text, value in (("x", "a", 4), ("x", 5, 3), ("y", "a", 4), ("y", "b", 1))
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = Found(lenient=True)
+    assert [record.prompt for _, record in read_found(path, Ranking, found)] == ["y"]
+    assert found.bad == ["line 2: field 'response' is 5; it must be text"]
+
+
+@pytest.mark.parametrize("prompt", ["x", json.dumps([USER])])
+def test_turns_that_a_table_holds_as_text(prompt, tmp_path):
+    pair = {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
+    written = {"prompt": prompt} | {name: json.dumps(value) for name, value in pair.items()}
+    (found,) = read(tmp_path, Ranking, written)
+    assert (turns(found.prompt), found.responses) == ([("user", "x")], ("a", "b"))
+    answer = {"prompt": json.dumps([USER]), "completion": json.dumps([ANSWER])}
+    (learned,) = read(tmp_path, Demonstration, answer)
+    assert (turns(learned.prompt), learned.response) == ([("user", "x")], "a")
+    for row in (
+        {"prompt": prompt} | {name: str(value) for name, value in pair.items()},
+        {"messages": str([{"content": "x", "role": "user"}, ANSWER])},
+    ):
+        with pytest.raises(RecordError, match="a list of turns as Python prints it"):
+            read(tmp_path, Demonstration if "messages" in row else Ranking, row)
+
+
+def test_json_that_is_an_answer_stays_text(tmp_path):
+    row = {"prompt": "x", "chosen": '{"role": "admin"}', "rejected": '[{"from": "Rome"}]'}
+    (found,) = read(tmp_path, Ranking, row)
+    assert found.responses == (row["chosen"], row["rejected"])
+
+
+def test_turns_with_the_keys_of_two_conventions(tmp_path):
+    ours = [turn | {"from": None, "value": None} for turn in (USER, ANSWER)]
+    theirs = [turn | {"role": None, "content": None} for turn in SHAREGPT]
+    mixed = [{"role": "user", "value": "x"}, {"from": "gpt", "content": "a"}]
+    found = read(tmp_path, Demonstration, *({"messages": turns} for turns in (ours, theirs, mixed)))
+    assert [(turns(one.prompt), one.response) for one in found] == [([("user", "x")], "a")] * 3

@@ -86,3 +86,30 @@ def test_what_is_no_tree_is_refused(row, says, tmp_path):
     path.write_text(json.dumps(row))
     with pytest.raises(RecordError, match=f"bad.jsonl line 1: .*{says}"):
         read_records(path, Ranking)
+
+
+def test_flags_as_text_of_a_table(tmp_path):
+    path = tmp_path / "oasst.csv"
+    path.write_text(
+        "message_id,parent_id,role,text,rank,deleted,review_result\n"
+        "1,,prompter,Name a fish.,,False,True\n2,1,assistant,Cow,1.0,False,True\n"
+        "3,1,assistant,Eel,0.0,False,True\n4,1,assistant,Bad,2.0,False,False\n"
+    )
+    (found,) = read_records(path, Ranking)
+    assert [found.responses[tier[0]] for tier in found.tiers] == ["Eel", "Cow"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([("1", None, "x"), ("2", "1", "a"), ("2", "1", "b")], "two messages have .* '2'"),
+        ([("1", "2", "x"), ("2", "1", "a")], "message '1' is in a circle"),
+    ],
+)
+def test_messages_that_would_be_lost_are_refused(rows, says, tmp_path):
+    path = tmp_path / "oasst.jsonl"
+    names = ("message_id", "parent_id", "text")
+    made = [dict(zip(names, row, strict=True)) | {"role": "prompter"} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    with pytest.raises(RecordError, match=says):
+        read_records(path, Ranking)
