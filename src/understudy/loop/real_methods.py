@@ -25,6 +25,7 @@ SHARED = (
     "warmup_iterations",
     "max_response_tokens",
     "missing_eos_score",
+    "length_coef",
     "micro_batch_tokens",
     "lora_rank",
     "eval_every",

@@ -349,8 +349,8 @@ async def _openapi(request: Request) -> Response:
 
 
 class Shortcut:
-    """Leads to the two routes that generate, past Starlette's routing and handling of errors, which
-    take more calls than the rest of a route."""
+    """Answers requests to the two routes that generate without Starlette's routing and error
+    handling, which make more calls than the rest of such a request."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

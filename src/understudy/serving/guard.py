@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from understudy.serving.wire import ApiError, error_body
 
 LOOK_SECONDS = 0.1
-"""How long work runs before the gateway looks whether the client is still there."""
+"""How long work runs before the gateway checks whether the client is still there."""
 Result = TypeVar("Result")
 Scope = dict[str, Any]
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LAST_WORDS_S = 5
 """How long responses have, after `timeout_s`, to send their final event."""
 GARBAGE = 10_000
-"""New objects after which Python looks for cycles: about those of all requests under way, few of
-which are garbage. With its own 700 it looks all the time."""
+"""New objects after which Python searches for cycles: about as many as the requests under way hold,
+few of which are garbage. At Python's default of 700 it would search all the time."""
 MOST_WORKERS = 256
 """More would only be a mistake."""
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"

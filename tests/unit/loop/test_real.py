@@ -6,6 +6,7 @@ import json
 import random
 import zipfile
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 from tests.fixtures_real import DATA, FILES, write_copies, write_recipe
@@ -19,6 +20,7 @@ from understudy.loop.stages.real_data import balanced, prepare, read_items
 from understudy.loop.stages.real_report import caveats
 from understudy.loop.stages.smollm2 import download
 from understudy.records import Demonstration, Prompt, Ranking, prompt_text, read_records
+from understudy.rl.settings import RolloutSettings
 
 # Recipe and plan
 
@@ -32,6 +34,9 @@ def test_the_packaged_recipe_is_a_plan_that_begins_with_the_package():
     policy_never_meets = plan["ppo_ptx"].needs()
     assert "second_reward" not in policy_never_meets
     assert {"reward", "sft", "data"} == policy_never_meets
+
+
+BUDGET = ("episodes", "batch_size", "temperature", "lora_rank")
 
 
 def test_the_methods_start_alike_and_have_the_same_budget():
@@ -49,8 +54,10 @@ def test_the_methods_start_alike_and_have_the_same_budget():
         assert answers.config == plan["answers_ppo_ptx"].config | {"name": method}
         assert answers.inputs["model"] == plan[method].output("run/model")
     for method in SAMPLERS:
-        for key in ("episodes", "batch_size", "temperature", "lora_rank"):
-            assert plan[method].config[key] == recipe.ppo[key]
+        common = {field.name for field in fields(RolloutSettings)} & set(recipe.ppo)
+        for key in common - ({"beta"} if method == "raft" else set()):  # RAFT has no KL penalty
+            own = {} if key in BUDGET else getattr(recipe, method)
+            assert plan[method].config[key] == own.get(key, recipe.ppo[key]), (method, key)
         assert plan[method].inputs["prompts"] == plan["ppo_ptx"].inputs["prompts"]
     assert plan["dpo"].inputs["rankings"] == plan["reward"].inputs["data"]
     for stage in plan.stages:

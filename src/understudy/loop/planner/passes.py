@@ -88,8 +88,9 @@ class Live(TorchDispatchMode):
             return False
         local = value.to_local() if isinstance(value, DTensor) else value
         storage = local.untyped_storage()
-        known, size = self._storages.get(storage._cdata, (None, 0)), storage.nbytes()
-        self._storages[storage._cdata] = ref(storage), size
+        key, size = id(storage), storage.nbytes()  # a storage is one Python object
+        known = self._storages.get(key, (None, 0))
+        self._storages[key] = ref(storage), size
         return known[0] is None or known[0]() is None or known[1] != size
 
     def __torch_dispatch__(
