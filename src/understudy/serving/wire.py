@@ -185,9 +185,10 @@ class ChatMessage(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _as_sent(cls, given: Any) -> Any:
-        """Drop what a response carries beside its text; refuse turns of tools."""
+        """Drop nulls and what a response carries beside its text; refuse turns of tools."""
         if not isinstance(given, dict):
             return given
+        given = {n: value for n, value in given.items() if value is not None or n == "content"}
         if given.get("role") in ("tool", "function"):
             raise PydanticCustomError(UNSUPPORTED, "the gateway has no tools, so no turns of tools")
         for name in ("tool_calls", "function_call"):
