@@ -19,7 +19,7 @@ from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import many, visible
 from understudy.records.names import is_packed
 from understudy.records.overlap import overlap
-from understudy.records.reading import KEYS_THAT_DO, Found, read_found
+from understudy.records.reading import KEYS_THAT_DO, UNKNOWN, Found, read_found
 from understudy.records.schema import prompt_text
 
 _MOST_BAD_ROWS = 5
@@ -113,7 +113,7 @@ def check_data(config: DataCheckConfig) -> None:
         kinds = many(len(problems) + bool(found.bad), "kind")
         print(f"  {kinds} of problem; --strict makes that exit 1")
         raise SystemExit(1)
-    if found.bad and not contents.placed:
+    if set(found.shapes) == {UNKNOWN}:
         raise ValueError(
             f"{config.data}: no row has a known shape. {KEYS_THAT_DO}; docs/records.md lists all"
         )

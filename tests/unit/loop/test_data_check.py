@@ -107,6 +107,15 @@ def test_a_file_of_no_known_shape_is_told_which_keys_would_do(tmp_path, capsys):
     )
 
 
+def test_bad_rows_of_a_known_shape_are_not_called_unknown(tmp_path, capsys):
+    row = {"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 1, "score_rejected": 3}
+    path = write(tmp_path / "d.jsonl", row)
+    assert main(["data", "check", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert "contradict which response was chosen" in captured.out
+    assert "1 row cannot be read; see above" in captured.err
+
+
 def test_cuts_and_mask_are_those_of_training(model, tmp_path, capsys):
     from understudy.models.policies import load_tokenizer
 
