@@ -48,9 +48,9 @@ class Build:
 
     def base(self, size: str) -> Path:
         """The packaged base model of this size, or the folder given instead."""
-        from understudy.world.bases import base_model_path, packaged
+        from understudy.world.bases import base_model_path, base_sizes
 
-        if size not in packaged() and Path(size).is_dir():
+        if size not in base_sizes() and Path(size).is_dir():
             return Path(size)
         return base_model_path(size)
 

@@ -17,14 +17,9 @@ def base_sizes() -> list[str]:
     return list(json.loads((BASES / "hashes.json").read_text(encoding="utf-8")))
 
 
-def packaged() -> dict[str, str]:
-    """The sizes of the packaged base models, and their weights' sha256."""
-    return dict(json.loads((BASES / "hashes.json").read_text(encoding="utf-8")))
-
-
 def base_model_path(size: str) -> Path:
     """Folder of the packaged base model, its weights checked against their hash."""
-    hashes = packaged()
+    hashes = json.loads((BASES / "hashes.json").read_text(encoding="utf-8"))
     if size not in hashes:
         raise ValueError(
             f"no packaged base model of size {size!r} (sizes: {', '.join(hashes)}); make one "

@@ -219,10 +219,11 @@ def _check_tags(connection: Connection, batch: Sequence[Label]) -> None:
         found = tags[label.prompt_id]
         tagged = group_in(found) if tag == "group" else policy_in(found)
         if value != tagged:
+            has = f"has {tagged!r}" if tagged else "is missing"
             raise ValueError(
                 f"{kind_of(label)} {label.id!r} says that its prompt has the {tag} {value!r}, but "
-                f"the tag `{tag}` of prompt {label.prompt_id!r} says {tagged or 'none'!r}; leave "
-                f"it out of the {kind_of(label)}, or tag the prompt"
+                f"the tag `{tag}` of prompt {label.prompt_id!r} {has}; leave it out of the "
+                f"{kind_of(label)}, or tag the prompt"
             )
 
 
