@@ -8,13 +8,14 @@ trained on. The second reward model, of other conversations, judges; no method h
 run's finished stages are reused. Departure: one learning rate each, where the tiny world has three.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from understudy.loop.plan import Plan, Stage
-from understudy.loop.real_plan import STAGES, RealRecipe, real_plan
+from understudy.loop.real_plan import RealRecipe, real_plan, real_stage
 
 SAMPLERS = ("rloo", "grpo", "raft")
 METHODS = ("ppo_ptx", *SAMPLERS, "dpo")
@@ -39,87 +40,81 @@ def real_methods_plan(recipe: RealRecipe, seed: int, data: Path | None, model: P
     """The stages of the loop that the methods need, the methods, and their report."""
     loop = real_plan(recipe, seed, data, model)
     stages = {stage.name: stage for stage in loop.stages}
-    like = {"answers": stages["answers_ppo_ptx"], "tax": stages["tax_ppo_ptx"]}
-
-    def add(
-        name: str, meaning: str, function: str, outputs: str, group: str = "", **given: Any
-    ) -> None:
-        settings = {"seed": seed, **given.pop("config", {})}
-        threads = given.pop("threads", 1)
-        stages[name] = Stage(
-            name=name,
-            meaning=meaning,
-            function=f"{STAGES}.{function}",
-            inputs=given,
-            outputs=tuple(outputs.split()),
-            config=settings,
-            seconds=float(recipe.seconds.get(group or name, 60.0)),
-            threads=threads,
-            group=group,
-        )
-
-    def follow(kind: str, method: str) -> None:
-        """The same measurement as PPO-ptx's, of another model."""
-        of = like[kind]
-        config = {**of.config, **({"name": method} if "name" in of.config else {})}
-        changed = {**of.inputs, "model": stages[method].output("run/model")}
-        stages[f"{kind}_{method}"] = replace(
-            of, name=f"{kind}_{method}", inputs=changed, config=config
-        )
-
-    start, made = stages["sft"].output("run/model"), stages["data"].output
+    make = partial(real_stage, recipe, seed)
     for method in METHODS[1:]:
-        own: Mapping[str, Any] = getattr(recipe, method)
-        given: dict[str, Any] = {"model": start, "threads": stages["ppo_ptx"].threads}
-        if method in SAMPLERS:
-            given |= {
-                "reward_model": stages["reward"].output("run/model"),
-                "prompts": made("prompts.jsonl"),
-                "eval_prompts": made("eval_prompts.jsonl"),
-            }
-            own = {**{key: recipe.ppo[key] for key in SHARED if key in recipe.ppo}, **own}
-            meaning = "the policy learns from several responses to each prompt"
-            outputs = "run/model run/samples.jsonl run/results.json"
-            add(method, meaning, f"train_groups:{method}", outputs, config=own, **given)
-        else:
-            given |= {"rankings": made("rankings.jsonl"), "valid": made("held_out.jsonl")}
-            meaning = "the policy learns from the rankings themselves"
-            add(
-                method,
-                meaning,
-                "train_offline:dpo",
-                "run/model run/results.json",
-                config=own,
-                **given,
-            )
-        follow("answers", method)
-        follow("tax", method)
+        stages[method] = trained(make, stages, recipe, method)
+        for kind in ("answers", "tax"):
+            stages[f"{kind}_{method}"] = measured_alike(stages, kind, method)
     for method in METHODS:
-        add(
+        stages[f"kl_{method}"] = make(
             f"kl_{method}",
             "how far the policy has moved",
             "measure:divergence",
             "kl.json",
-            group="kl",
+            "kl",
             model=stages[method].output("run/model"),
-            reference=start,
+            reference=stages["sft"].output("run/model"),
             responses=stages[f"answers_{method}"].output("responses.jsonl"),
-            prompts=made("test_prompts.jsonl"),
+            prompts=stages["data"].output("test_prompts.jsonl"),
         )
-    names = ("sft", "sft_null", *METHODS)
+    stages[REPORT] = reported(make, stages, recipe)
+    return Plan(tuple(stage for stage in stages.values() if stage.name in needed(stages)))
+
+
+def trained(
+    make: Callable[..., Stage], stages: Mapping[str, Stage], recipe: RealRecipe, method: str
+) -> Stage:
+    """A method's training, from the SFT model."""
+    made, own = stages["data"].output, getattr(recipe, method)
+    shared = {"model": stages["sft"].output("run/model"), "threads": stages["ppo_ptx"].threads}
+    if method not in SAMPLERS:
+        return make(
+            method,
+            "the policy learns from the rankings themselves",
+            f"train_offline:{method}",
+            "run/model run/results.json",
+            rankings=made("rankings.jsonl"),
+            valid=made("held_out.jsonl"),
+            config=own,
+            **shared,
+        )
+    return make(
+        method,
+        "the policy learns from several responses to each prompt",
+        f"train_groups:{method}",
+        "run/model run/samples.jsonl run/results.json",
+        reward_model=stages["reward"].output("run/model"),
+        prompts=made("prompts.jsonl"),
+        eval_prompts=made("eval_prompts.jsonl"),
+        config={**{key: recipe.ppo[key] for key in SHARED if key in recipe.ppo}, **own},
+        **shared,
+    )
+
+
+def measured_alike(stages: Mapping[str, Stage], kind: str, method: str) -> Stage:
+    """The same measurement as PPO-ptx's, of another model."""
+    of = stages[f"{kind}_ppo_ptx"]
+    config = {**of.config, **({"name": method} if "name" in of.config else {})}
+    inputs = {**of.inputs, "model": stages[method].output("run/model")}
+    return replace(of, name=f"{kind}_{method}", inputs=inputs, config=config)
+
+
+def reported(make: Callable[..., Stage], stages: Mapping[str, Stage], recipe: RealRecipe) -> Stage:
+    """The stage that compares all methods."""
     measured: dict[str, Any] = {
         f"{kind}_{method}": stages[f"{kind}_{method}"].output(f"{kind}.json")
         for kind in ("kl", "tax")
         for method in METHODS
     }
     measured |= {f"model_{method}": stages[method].output("run/model") for method in METHODS}
-    add(
+    answers = (stages[f"answers_{name}"] for name in ("sft", "sft_null", *METHODS))
+    return make(
         REPORT,
         "both reward models compare the responses with SFT's, and a report",
         "real_methods:report",
         "results.json report.html",
-        prompts=made("test_prompts.jsonl"),
-        responses=tuple(stages[f"answers_{name}"].output("responses.jsonl") for name in names),
+        prompts=stages["data"].output("test_prompts.jsonl"),
+        responses=tuple(stage.output("responses.jsonl") for stage in answers),
         reward_model=stages["reward"].output("run/model"),
         second_reward_model=stages["second_reward"].output("run/model"),
         tax_sft=stages["tax_sft"].output("tax.json"),
@@ -130,7 +125,6 @@ def real_methods_plan(recipe: RealRecipe, seed: int, data: Path | None, model: P
             "settings": {name: getattr(recipe, name) for name in ("ppo", *METHODS[1:])},
         },
     )
-    return Plan(tuple(stage for stage in stages.values() if stage.name in needed(stages)))
 
 
 def needed(stages: Mapping[str, Stage]) -> set[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from understudy.loop.plan import Artifact, Plan, Stage
@@ -115,26 +116,41 @@ def load_real_recipe(name: str | Path) -> RealRecipe:
     return read_recipe(name, RealRecipe)
 
 
+def real_stage(
+    recipe: RealRecipe,
+    seed: int,
+    name: str,
+    meaning: str,
+    function: str,
+    outputs: str,
+    group: str = "",
+    *,
+    threads: int | None = None,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    **inputs: Any,
+) -> Stage:
+    """A stage by its function's name within `stages`, with the recipe's seconds and threads."""
+    return Stage(
+        name=name,
+        meaning=meaning,
+        function=f"{STAGES}.{function}",
+        inputs=inputs,
+        outputs=tuple(outputs.split()),
+        config={"seed": seed, **config},
+        seconds=float(recipe.seconds.get(group or name, 60.0)),
+        threads=threads or recipe.threads.get(name, 1),
+        group=group,
+    )
+
+
 def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | None) -> Plan:
     """All stages. `data`: a folder of copies, else the hub. `model`: a folder to use instead."""
     stages: dict[str, Stage] = {}
-    threads = dict(recipe.threads)
 
     def add(
         name: str, meaning: str, function: str, outputs: str, /, group: str = "", **given: Any
     ) -> None:
-        settings = {"seed": seed, **given.pop("config", {})}
-        stages[name] = Stage(
-            name=name,
-            meaning=meaning,
-            function=f"{STAGES}.{function}",
-            inputs=given,
-            outputs=tuple(outputs.split()),
-            config=settings,
-            seconds=float(recipe.seconds.get(group or name, 60.0)),
-            threads=threads.pop(name, 1),
-            group=group,
-        )
+        stages[name] = real_stage(recipe, seed, name, meaning, function, outputs, group, **given)
 
     def made(reference: str) -> Artifact:
         stage, _, output = reference.partition("/")
@@ -248,9 +264,10 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
             "settings": {name: getattr(recipe, name) for name in ("sft", "reward", "ppo")},
         },
     )
-    if threads:
+    strange = [name for name in recipe.threads if name not in stages]
+    if strange:
         raise ValueError(
-            f"[threads] names {next(iter(threads))!r}, which is not a stage; the stages are "
+            f"[threads] names {strange[0]!r}, which is not a stage; the stages are "
             f"{', '.join(stages)}"
         )
     return Plan(tuple(stages.values()))

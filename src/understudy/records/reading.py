@@ -103,7 +103,7 @@ def read_found(path: Path | str, kind: Any, found: Found) -> Iterator[tuple[str,
             if not made and kind is None and other is not None:
                 shape, made = other, other.convert({"rows": rows})
             for item in made:
-                if len(item.get("responses", "two")) < 2:
+                if "responses" in item and len(item["responses"]) < 2:
                     found.left_out["the only response to its prompt"] += 1
                     continue
                 for record in _made(kind or shape.kind, shape, item, found):
