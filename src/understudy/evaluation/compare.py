@@ -258,15 +258,18 @@ def score_by_model(
 
 
 def means_by_model(
-    rows: Iterable[tuple[str, str, float]], prompts: Sequence[Prompt]
+    rows: Iterable[tuple[str, str, float]],
+    prompts: Sequence[Prompt],
+    interval: Callable[..., Interval] = mean_interval,
 ) -> dict[str, Interval]:
-    """Mean per model of rows (model, prompt id, value)."""
+    """Mean per model of rows (model, prompt id, value); `win_rate` as the interval keeps that of a
+    share between 0 and 1."""
     user_of = {prompt.id: prompt.user_id for prompt in prompts}
     grouped: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for model, prompt, value in rows:
         grouped[model].append((prompt, value))
     return {
-        model: mean_interval(
+        model: interval(
             [value for _, value in row],
             [prompt for prompt, _ in row],
             [user_of.get(prompt, prompt) for prompt, _ in row],

@@ -203,9 +203,11 @@ def _screening(screening: Mapping[str, Any]) -> str:
 
 def _wins(results: Results) -> str:
     baseline = label_of(str(results.get("baseline", "sft")))
+    temperature = results.get("temperature")
+    sampled = "sampled" if temperature is None else f"sampled at temperature {temperature:g}"
     drawn = []
     for style, tables in (
-        ("sampled at temperature 1", win_tables(results)),
+        (sampled, win_tables(results)),
         ("greedy", win_tables(results, results.get("greedy") or {})),
     ):
         if tables:

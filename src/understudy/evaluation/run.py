@@ -45,7 +45,7 @@ from understudy.evaluation.given import Given, read_given
 from understudy.evaluation.model_judge import judge_results, votes_of
 from understudy.evaluation.report import write_report
 from understudy.evaluation.side_by_side import examples, gains_by_people, gains_by_score
-from understudy.evaluation.statistics import Interval
+from understudy.evaluation.statistics import Interval, win_rate
 from understudy.evaluation.strata import Strata
 from understudy.models.compute import place
 from understudy.models.policies import load_policy, load_tokenizer
@@ -121,6 +121,9 @@ def evaluate(
         }
         if style == "sampled":
             results |= _model_judge(config, given)
+            drawn_at = {r.temperature for r in responses if r.model == config.baseline}
+            if len(drawn_at) == 1:
+                results["temperature"] = drawn_at.pop()
             table["flags"] = merged(table.get("flags", {}), measures.get("flags", {}))
             results |= table
         else:
@@ -158,7 +161,7 @@ def lengths(prompts: Sequence[Prompt], responses: Sequence[Response]) -> dict[st
     words = [(r.model, r.prompt_id, float(len(r.response.split()))) for r in responses]
     ended = [(r.model, r.prompt_id, float(r.finished)) for r in responses]
     whole = [row for row, (*_, is_whole) in zip(words, ended, strict=True) if is_whole]
-    rates, of_whole = means_by_model(ended, prompts), means_by_model(whole, prompts)
+    rates, of_whole = means_by_model(ended, prompts, win_rate), means_by_model(whole, prompts)
     return {
         model: {"words": mean.to_json("mean"), "ended": rates[model].to_json()}
         | ({"words_if_ended": of_whole[model].to_json("mean")} if model in of_whole else {})

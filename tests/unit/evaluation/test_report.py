@@ -157,9 +157,10 @@ def test_a_users_own_models_and_baseline():
     known = {
         "win_rates_vs_v1": {"v2": share(0.6), "v3": {"rate": 0.4}, "a$_$b<i>": 0.3},
         "baseline": "v1",
+        "temperature": 0.7,
     }
     html = render(known)
-    assert "Win rate against v1" in html
+    assert "Win rate against v1, sampled at temperature 0.7." in html
     assert "v3 40%; a$_$b&lt;i&gt; 30%" in html
     assert "a$_$b<i>" not in html
 

@@ -91,6 +91,8 @@ def test_answers_are_measured_in_words_and_by_how_they_end():
     assert (found["words"]["mean"], found["ended"]["rate"]) == (2.0, 0.5)
     assert found["words_if_ended"]["mean"] == 1.0
     assert "words_if_ended" not in lengths(prompts, [cut])["m"]
+    assert lengths(prompts, answers)["m"]["ended"]["high"] <= 1.0
+    assert 0.0 < lengths(prompts, answers)["m"]["ended"]["low"] < 1.0
 
 
 def test_prompts_of_the_test_split_are_known_to_be(files, tmp_path):

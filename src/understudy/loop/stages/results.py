@@ -42,6 +42,7 @@ def results(call: StageCall) -> dict[str, Any]:
     taxes = {name.removeprefix("tax_"): _read(call, name) for name in _inputs(call, "tax_")}
     return {
         "users": "unseen",
+        "temperature": 1.0,
         **by_group(sampled),
         "greedy": {
             **by_group(greedy),
