@@ -25,6 +25,10 @@ Attention = Callable[..., tuple[Tensor, Any]]
 
 TRIAL = (4, 8)
 """Rows and tokens of the trial pass."""
+COLUMN_ROWS = range(8, 129)
+"""Numbers of rows whose hidden states are kept by column. With 8 to 64 rows, matrix products then
+run 1.2 to 1.8 times as fast; with more about as fast, with fewer slower (`dev/LOG.md`,
+2026-11-30)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class LlamaTrunk:
         """Last hidden states (M, D)."""
         count, shape, read_M = inputs.ids_BT.numel(), inputs.ids_BT.shape, inputs.read_M
         hidden_ND = self.embed(inputs.ids_BT).flatten(0, 1)
+        if count in COLUMN_ROWS:
+            hidden_ND = hidden_ND.T.contiguous().T
         positions_N = inputs.positions_BT.flatten()
         cos_N1R = self.cos_PR[positions_N].unsqueeze(1)
         sin_N1R = self.sin_PR[positions_N].unsqueeze(1)
@@ -99,7 +105,7 @@ class LlamaTrunk:
                 mixed_ND, hidden_ND = mixed_ND[read_M], hidden_ND[read_M]
             hidden_ND = layer.output_onto(hidden_ND, mixed_ND)
             hidden_ND = layer.feed_forward_onto(hidden_ND)
-        return _rms_norm(self.norm, hidden_ND)
+        return _rms_norm(self.norm, hidden_ND).contiguous()
 
 
 class _Layer:
@@ -122,7 +128,7 @@ class _Layer:
         """Query, key (both rotated by their positions) and value, (N, H, R) each."""
         x_ND = _rms_norm(self.before, hidden_ND)
         query_NHR, key_NHR, value_NHR = (
-            _product(projection, x_ND).view(len(x_ND), -1, self.head_size)
+            _product(projection, x_ND).contiguous().view(len(x_ND), -1, self.head_size)
             for projection in (self.query, self.key, self.value)
         )
         if self.query_norm is not None:
@@ -142,13 +148,14 @@ class _Layer:
 
 
 def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Tensor:
-    """The output of a linear map, wrapped or not, added to `onto`."""
-    if (
-        onto_NM is not None
-        and type(projection) is nn.Linear
-        and not torch.is_autocast_enabled("cpu")
-    ):
+    """The output of a linear map, wrapped or not, added to `onto`; by column if `onto`, or without
+    it x, is."""
+    plain = type(projection) is nn.Linear and not torch.is_autocast_enabled("cpu")
+    if plain and onto_NM is not None:
         return linear_onto(onto_NM, x_NK, projection.weight, projection.bias)
+    if plain and _by_column(x_NK):
+        found_MN = torch.mm(projection.weight, x_NK.T)
+        return found_MN.T if projection.bias is None else found_MN.T + projection.bias
     found_NM: Tensor = projection(x_NK)
     return found_NM if onto_NM is None else onto_NM.add_(found_NM)
 
@@ -156,9 +163,17 @@ def _product(projection: Any, x_NK: Tensor, onto_NM: Tensor | None = None) -> Te
 def linear_onto(
     sum_NM: Tensor, x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None
 ) -> Tensor:
-    """sum + x @ weight.T + bias."""
-    found_NM = torch.addmm(sum_NM, x_NK, weight_MK.T)
+    """sum + x @ weight.T + bias, by column if the sum is."""
+    if _by_column(sum_NM):
+        found_NM = torch.addmm(sum_NM.T, weight_MK, x_NK.T).T
+    else:
+        found_NM = torch.addmm(sum_NM, x_NK, weight_MK.T)
     return found_NM if bias_M is None else found_NM + bias_M
+
+
+def _by_column(x_NK: Tensor) -> bool:
+    """Whether the rows' first elements lie side by side in memory, then their second ones."""
+    return x_NK.stride() == (1, len(x_NK)) != (1, 1)
 
 
 def _rms_norm(norm: Any, x: Tensor) -> Tensor:

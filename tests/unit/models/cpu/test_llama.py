@@ -1,21 +1,25 @@
+import numpy as np
 import pytest
 import torch
 from tests.fixtures_models import make_policy
 
 from understudy.engines.rows import LiveRows
 from understudy.engines.slots import decoding
-from understudy.models.cpu.llama import LlamaTrunk
+from understudy.models.cpu.llama import COLUMN_ROWS, LlamaTrunk
 
 PROMPTS = [[5, 6, 7, 8, 9, 10], [3, 4], [11, 12, 13, 2]]
+MANY = [[token, *prompt] for token in (4, 5, 6) for prompt in PROMPTS]
 
 
-def rows_of(model, by_hand, num_slots=4, capacity=40):
+def rows_of(model, by_hand, num_slots=10, capacity=40):
     slots = {"num_slots": num_slots, "capacity": capacity}
     return LiveRows(model, **slots, pad_id=1, mask_by_hand=by_hand)
 
 
 @pytest.mark.parametrize("kind", ["llama", "llama_tied", "qwen2", "qwen3", "mistral"])
-def test_runs_directly_and_gives_the_models_own_hidden_states(kind):
+@pytest.mark.parametrize("prompts", [PROMPTS, MANY], ids=["by row", "by column"])
+def test_runs_directly_and_gives_the_models_own_hidden_states(kind, prompts):
+    assert (len(prompts) in COLUMN_ROWS) == (prompts is MANY)
     model = make_policy(kind, vocab_size=16)
     with decoding(model) as by_hand:
         direct = rows_of(model, by_hand)
@@ -25,8 +29,8 @@ def test_runs_directly_and_gives_the_models_own_hidden_states(kind):
         handle.remove()
         assert not isinstance(own.forward, LlamaTrunk)  # somebody listened
         for rows in (direct, own):
-            found = [rows.prefill(PROMPTS)]
-            rows.enter([len(prompt) for prompt in PROMPTS], torch.tensor([2, 3, 4]).numpy())
+            found = [rows.prefill(prompts)]
+            rows.enter([len(prompt) for prompt in prompts], np.arange(2, 2 + len(prompts)))
             found += [rows.step() for _ in range(20)]
             if rows is direct:
                 kept = found
