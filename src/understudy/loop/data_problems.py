@@ -1,5 +1,5 @@
 """Problems of readable rows: identical, contradictory and blank responses, duplicates, prompts
-shared with the validation set, control characters."""
+shared with the validation set, control characters, several speakers in one text."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -8,10 +8,18 @@ from typing import Any
 from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import visible
 from understudy.records.overlap import Placed, prompt_key
-from understudy.records.schema import prompt_text
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """Characters that can move a terminal's cursor and hide text."""
+_MARKUP = re.compile(
+    r"<\|(?:im_start|im_end|user|assistant|system|start_header_id|eot_id|end|endoftext)\|>"
+    r"|\[/?INST\]|<(?:start|end)_of_turn>|<extra_id_\d+>"
+)
+"""What only a chat template writes."""
+_ASKS = re.compile(r"^[ \t]*(?:#{2,} *)?(?:human|user|instruction):", re.IGNORECASE | re.MULTILINE)
+_REPLIES = re.compile(
+    r"^[ \t]*(?:#{2,} *)?(?:assistant|response|gpt|bot):", re.IGNORECASE | re.MULTILINE
+)
 
 
 def problems_of(placed: Placed) -> list[str]:
@@ -32,7 +40,7 @@ def problems_of(placed: Placed) -> list[str]:
         (_repeated(prompts, lambda p: prompt_key(p.prompt)), "prompts are exact duplicates"),
     ]
     lines = [line(places, text) for places, text in found if places]
-    return lines + _control_characters(placed)
+    return lines + _control_characters(placed) + _several_speakers(placed)
 
 
 _SINGULAR = {
@@ -133,10 +141,32 @@ def _control_characters(placed: Placed) -> list[str]:
     return [line(places, "rows have control characters") + f", shown escaped: {example}"]
 
 
+def _several_speakers(placed: Placed) -> list[str]:
+    """The rows with a text in which several turns, or a template's markup, were left."""
+    places, example = [], ""
+    for place, record in placed:
+        if isinstance(record, str):  # text for pretraining may hold anything
+            continue
+        found = next(filter(None, map(_mark_of_a_turn, _texts(record))), None)
+        if found is not None:
+            places.append(place)
+            example = example or found[0].strip()
+    if not places:
+        return []
+    text = "rows have several speakers or a template's markup in one text"
+    return [line(places, text) + f", such as {example!r}; write a list of turns"]
+
+
+def _mark_of_a_turn(text: str) -> re.Match[str] | None:
+    return _MARKUP.search(text) or (_REPLIES.search(text) if _ASKS.search(text) else None)
+
+
 def _texts(record: Any) -> list[str]:
     if isinstance(record, str):
         return [record]
-    return [prompt_text(record.prompt), *_responses(record)]
+    asked = record.prompt
+    turns = [asked] if isinstance(asked, str) else [turn.content for turn in asked]
+    return [*turns, *_responses(record)]
 
 
 def _responses(record: Any) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def _rows_of(path: Path, note: Note) -> Rows:
         return _read_parquet(path)
     if suffix in (".csv", ".tsv"):
         return _read_csv(path, suffix, note)
-    return _read_text(path) if suffix == ".txt" else _read_json(path, suffix)
+    return _read_text(path) if suffix == ".txt" else _read_json(path, suffix, note)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _open(path: Path) -> IO[bytes]:
 # JSON and text
 
 
-def _read_json(path: Path, suffix: str) -> Rows:
+def _read_json(path: Path, suffix: str, note: Note) -> Rows:
     """Objects line by line; or, if the first line is not a complete object, one JSON value."""
     with _opened(path) as stream:
         lines = _decoded_lines(path, stream)
@@ -113,9 +113,9 @@ def _read_json(path: Path, suffix: str) -> Rows:
         if first is None:
             return
         number, line = first
-        if line.lstrip().startswith("[") or (suffix == ".json" and not _is_json(line)):
+        if line.lstrip().startswith("[") or (suffix == ".json" and not _is_a_row(line)):
             text = "\n" * (number - 1) + line + "".join(rest for _, rest in lines)
-            yield from _whole_json(path, text)
+            yield from _whole_json(path, text, note)
             return
         yield f"line {number}", _loads(path, number, line)
         for number, line in filled:
@@ -131,15 +131,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _is_json(line: str) -> bool:
+def _is_a_row(line: str) -> bool:
     try:
-        json.loads(line)
+        return _table_in(json.loads(line)) is None
     except (ValueError, RecursionError):
         return False
-    return True
 
 
-def _whole_json(path: Path, text: str) -> Rows:
+def _whole_json(path: Path, text: str, note: Note) -> Rows:
     try:
         found = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -149,6 +148,10 @@ def _whole_json(path: Path, text: str) -> Rows:
         ) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not valid JSON ({error})") from None
+    if name := _table_in(found):
+        others = ", ".join(visible(key) for key in found if key != name)
+        note(f"{path}: read the rows under '{name}'" + (f", not {others}" if others else ""))
+        found = found[name]
     if not isinstance(found, list):
         yield "row 1", found
         return
@@ -156,10 +159,28 @@ def _whole_json(path: Path, text: str) -> Rows:
         yield f"row {number}", row
 
 
+_WRAPPERS = {"data", "rows", "records", "examples", "items", "train"}
+"""Keys of a JSON object under which a file's rows may be."""
+
+
+def _table_in(found: Any) -> str | None:
+    """The one such key of an object that has a list of objects."""
+    if not isinstance(found, dict):
+        return None
+    names = [
+        name
+        for name in _WRAPPERS & found.keys()
+        if isinstance(found[name], list) and all(isinstance(row, dict) for row in found[name])
+    ]
+    return names[0] if len(names) == 1 else None
+
+
 def _loads(path: Path, number: int, line: str) -> Any:
     try:
         return _DECODER.decode(line)
     except json.JSONDecodeError as error:
+        if "\0" in line:
+            raise RecordError(f"{path} line {number}: {_NO_MARK}") from None
         raise RecordError(
             f"{path} line {number}: not valid JSON ({error.msg} at column {error.colno}); "
             "each line must be one JSON object"
@@ -193,9 +214,7 @@ def _decoded_lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise RecordError(
-                    f"{path} line {number}: not UTF-8 text ({error.reason}); save the file as UTF-8"
-                ) from None
+                raise RecordError(f"{path} line {number}: {_what_else(head, error)}") from None
             yield number, text
         return
     try:
@@ -205,6 +224,28 @@ def _decoded_lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
         raise RecordError(
             f"{path}: not {encoding}, as its byte order mark says ({error})"
         ) from None
+
+
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zX": "xz",
+    b"(\xb5/\xfd": "Zstandard",
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+}
+"""How files of other formats begin."""
+
+
+_NO_MARK = "UTF-16 text without a byte order mark; save the file as UTF-8"
+
+
+def _what_else(head: bytes, error: UnicodeDecodeError) -> str:
+    """What a file is, going by its first bytes, if it is not UTF-8 text; and the way out."""
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            return f"not text but {name}; give the file the suffix of its format, or unpack it"
+    return _NO_MARK if b"\0" in head else f"not UTF-8 text ({error.reason}); save the file as UTF-8"
 
 
 def _marked_encoding(head: bytes) -> str | None:

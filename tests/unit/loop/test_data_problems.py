@@ -52,6 +52,11 @@ CASES = {
         thumb("x", "a ", False),
     ],
     "prompt is an exact duplicate (first: line 3)": [ask("x"), ask("y"), ask("x")],
+    "row has several speakers or a template's markup in one text (first: line 2)": [
+        demo("Is this: human? Say 'assistant:' too.", "a"),
+        demo("### Human: x\n### Assistant:", "a"),
+        demo([{"role": "user", "content": "z"}], "user: one speaker only"),
+    ],
     "row has control characters (first: line 2)": [
         demo("x", "a\n\tb\r\n"),
         demo("y", "a\x1b[2J"),
@@ -63,6 +68,15 @@ CASES = {
 def test_each_kind_is_counted_with_its_first_place(text):
     (line,) = problems_of(placed(*CASES[text]))
     assert line.startswith(f"1 {text}")
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "[/INST]", "<extra_id_1>", "</s>", "<b>", "[1]"])
+def test_markup_of_templates_within_a_turn(mark):
+    turns = [{"role": "user", "content": "y"}]
+    found = problems_of(placed(pair(turns, f"a{mark}", "b")))
+    assert [f"such as {mark!r}" in line for line in found] == [True] * (
+        mark not in ("</s>", "<b>", "[1]")
+    )
 
 
 def test_a_tie_of_equal_texts_and_two_people_who_agree_are_no_problem():

@@ -67,9 +67,24 @@ def test_json_files_may_hold_one_object_or_lines(tmp_path):
     assert rows_of(path) == ROWS
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_under_one_key_of_a_json_file(indent, tmp_path):
+    path, notes = tmp_path / "a.json", []
+    path.write_text(json.dumps({"version": 1, "data": ROWS}, indent=indent))
+    assert [row for _, row in iter_rows(path, notes.append)] == ROWS
+    assert notes == [f"{path}: read the rows under 'data', not version"]
+    both = {"data": ROWS, "rows": ROWS}  # nobody says which
+    path.write_text(json.dumps(both, indent=indent))
+    assert rows_of(path) == [both]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
+        ("a.jsonl", gzip.compress(b'{"a": 1}'), "line 1: not text but gzip; give the file the"),
+        ("a.csv.json", b"PAR1\xff", "line 1: not text but Parquet"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16-le"), "line 1: UTF-16 text without a byte"),
+        ("a.jsonl", '{"a": "\u00ff\u0100"}'.encode("utf-16-le"), "line 1: UTF-16 text without a"),
         ("a.jsonl", b'{"a": 1}\n{"a": ' + b"[" * 100_000, "line 2: not valid JSON"),
         ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "line 1: not valid JSON"),
         ("a.json", b'[{"a": 1},\n{"a": }]', "line 2: not valid JSON .* array of objects"),
