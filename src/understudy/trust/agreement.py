@@ -4,8 +4,8 @@ The unit is a *vote*: which of two responses to one prompt a labeler prefers, or
 labelers' votes on the same two responses are compared once. The paper does not say how ties count,
 so the caller chooses:
 
-* "drop"  (default) a pair of votes counts only if neither is a tie. Comparable with the accuracy
-          of a reward model, which is measured on untied pairs as well.
+* "drop"  (default) a pair of votes counts only if neither is a tie. Comparable with a reward
+          model's accuracy, which is also measured on untied pairs.
 * "half"  a tie against a preference is half an agreement, two ties are a whole one.
 * "exact" a tie is a vote like the others: only equal votes agree.
 
@@ -27,11 +27,11 @@ Ties = Literal["drop", "half", "exact"]
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """`Vote("p1", "7", "9", 1, "l1")`: on p1, labeler l1 prefers "7" to "9" (0 tie, -1 other)."""
+    """`Vote("p1", "7", "9", 1, "l1")`: on p1, labeler l1 prefers "7" to "9"."""
 
     prompt_id: str
     first: str
-    """The response that sorts first, so that everybody's votes on a pair meet."""
+    """The response that sorts first, so that all votes on a pair name it in the same order."""
     second: str
     value: int
     """1 first preferred, 0 tie, -1 second preferred."""
@@ -39,7 +39,7 @@ class Vote:
     rubric: str | None = None
     """Version of the instructions."""
     at: str = ""
-    """When, ISO 8601 in UTC."""
+    """Time of the vote, ISO 8601 in UTC."""
 
     @property
     def unit(self) -> tuple[str, str, str]:
@@ -70,7 +70,7 @@ def agreement(
     seed: int = 0,
     level: float = 0.95,
 ) -> Measure:
-    """Share of pairs of votes that agree; undefined where no pair counts.
+    """Share of pairs of votes that agree; undefined if no pair counts.
 
     `between(labeler, other)` keeps only some pairs of labelers, e.g. those of different groups.
     """
@@ -98,7 +98,7 @@ def agreement_by_labeler(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Measure]:
-    """Each labeler's agreement with all others; leaves out labelers without shared items."""
+    """Each labeler's agreement with all others; omits labelers for whom it is undefined."""
     pairs = votes if isinstance(votes, Pairs) else pairs_of(votes)
     found = {
         name: agreement(pairs.where(involves(pairs, name)), ties=ties, seed=seed, level=level)

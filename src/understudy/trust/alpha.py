@@ -4,7 +4,7 @@
 preferences). Which of two responses comes first is arbitrary, so each vote is entered both ways
 round: alpha does not depend on the order of the texts.
 
-Alpha is reported as undefined, never as 1 or 0, where all answers are equal or no question has two.
+Alpha is reported as undefined, never as 1 or 0, if all answers are equal or no question has two.
 Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011); the interval is
 bootstrapped over prompts (see pairs.py) rather than over pairs of answers as in his.
 
@@ -33,7 +33,7 @@ from understudy.trust.pairs import (
 Metric = Literal["nominal", "ordinal", "interval"]
 FEW_LEVELS = 16
 NO_INTERVAL_ABOVE = 0.05
-"""Share of resamples without variation above which there is no interval."""
+"""No interval is given if a larger share of resamples has no variation."""
 
 
 def alpha(
@@ -78,7 +78,7 @@ def _interval(
 
 
 def _levels(pairs: Pairs) -> Floats:
-    """The values that occur: few, so each is taken out in turn, which is faster than sorting."""
+    """The values that occur, sorted. There are few, so removing one at a time beats sorting all."""
     found: list[float] = []
     rest_M = np.append(pairs.first_N, pairs.second_N)
     while len(rest_M) and len(found) < FEW_LEVELS:
@@ -101,7 +101,7 @@ def _coincidences(pairs: Pairs, levels: Floats, both_ways: bool) -> Floats:
 
 
 def _alpha(coincidences_SVV: Floats, levels: Floats, metric: Metric) -> Floats:
-    """Alpha of each matrix of coincidences; nan where all answers are equal."""
+    """Alpha of each coincidence matrix; nan where all answers are equal."""
     marginal_SV = coincidences_SVV.sum(2)
     distance_SVV = _distance(levels, marginal_SV, metric)
     observed_S = (coincidences_SVV * distance_SVV).sum((1, 2))
@@ -113,7 +113,7 @@ def _alpha(coincidences_SVV: Floats, levels: Floats, metric: Metric) -> Floats:
 
 
 def _distance(levels: Floats, marginal_SV: Floats, metric: Metric) -> Floats:
-    """Squared distance between each two values."""
+    """Squared distance between every two values, (S, V, V)."""
     if metric == "nominal":
         return np.broadcast_to(1.0 - np.eye(len(levels)), (len(marginal_SV), *2 * levels.shape))
     # Ordinal: the number of labels between two values, half of each end included.

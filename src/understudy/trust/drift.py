@@ -1,8 +1,8 @@
 """How labels change over time, and alarms for a person to look at.
 
-Windows are days, weeks or months, whichever keeps them few. Alarms look at a labeler's latest items
-and state the numbers, without judging. Thresholds are chosen so that a labeler who stays as good as
-before seldom raises one (`tests/unit/trust/test_drift.py` counts how often).
+Windows are days, weeks or months, so that there are few of them. Alarms look at a labeler's latest
+items and state the numbers, without judging. Thresholds are chosen so that a labeler whose work has
+not changed seldom raises one (`tests/unit/trust/test_drift.py` counts how often).
 """
 
 import math
@@ -19,22 +19,23 @@ from understudy.trust.pairs import Measure
 RECENT = 20
 """Number of items that count as recent."""
 FALL = 0.05
-"""Smallest fall that raises an alarm, whatever its certainty."""
+"""Smallest fall that raises an alarm, however certain it is."""
 FALL_Z = 3.0
-"""Standard errors that a fall must exceed."""
+"""Number of standard errors that a fall must exceed."""
 SKIPS_IN_A_ROW = 5
 READING = 60.0
 """Characters per second faster than anybody reads: about 700 words a minute."""
 FAST_SHARE = 0.5
-"""Share of recent items faster than reading that raises an alarm."""
+"""Share of recent items done faster than anybody reads that raises an alarm."""
 SAME_ORDER = 0.8
-"""Share of recent rankings in one pattern that raises an alarm."""
+"""Share of recent rankings with one pattern that raises an alarm."""
 PATTERN_ITEMS = 10
-"""Fewest rankings that make a pattern."""
+"""Fewest recent items, or rankings, from which to conclude anything."""
 SAME_RATING = 30
 """Equal ratings in a row that raise an alarm."""
 ORDER_BIAS = 0.25
-"""Mean Kendall correlation of rank with place on the page that raises an alarm, if certain."""
+"""Mean Kendall correlation of rank with place on the page that raises an alarm, if it also exceeds
+FALL_Z standard errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ Timed = TypeVar("Timed")
 def within(
     windows: Sequence[Window], found: Iterable[Timed], at: Callable[[Timed], str]
 ) -> list[list[Timed]]:
-    """What happened in each window."""
+    """The items of each window."""
     starts, lists = [window.start for window in windows], [list[Timed]() for _ in windows]
     for one in found:
         place = bisect_right(starts, at(one)[:10]) - 1
@@ -78,9 +79,9 @@ class Work:
     prompt_id: str = ""
     skipped: bool = False
     seconds: float | None = None
-    """Active seconds, if the page counted them."""
+    """Active seconds, if the page measured them."""
     characters: int = 0
-    """Characters that there were to read."""
+    """Characters of text to read."""
     tiers: tuple[tuple[int, ...], ...] = ()
     """A ranking's tiers, best first, of places on the page."""
     likert: tuple[int, ...] = ()
@@ -89,13 +90,13 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alarm:
-    """What a person should look at."""
+    """An anomaly that a person should look at."""
 
     kind: str
     text: str
     """One sentence with the numbers."""
     since: str
-    """Time of the first item that it is about."""
+    """Time of the first item that shows it."""
 
 
 def windows_of(times: Sequence[str], most: int = 14) -> list[Window]:
@@ -123,7 +124,7 @@ def alarms(
     gold: Sequence[tuple[str, str, Share]] = (),
     agreed: Sequence[tuple[str, str, Share]] = (),
 ) -> list[Alarm]:
-    """The alarms on one labeler's work, given oldest item first.
+    """The alarms on one labeler's work; `work` has the oldest item first.
 
     `gold` and `agreed` are (time, prompt, share) of agreement with the researchers' key and with
     other labelers' votes.
@@ -142,7 +143,7 @@ def alarms(
 
 
 def skips(work: Sequence[Work]) -> Alarm | None:
-    """Many skips in a row, up to now."""
+    """The latest items were all skipped."""
     streak: list[Work] = []
     for item in reversed(work):
         if not item.skipped:
@@ -155,7 +156,7 @@ def skips(work: Sequence[Work]) -> Alarm | None:
 
 
 def too_fast(work: Sequence[Work]) -> Alarm | None:
-    """Recent items were finished faster than anybody can read them."""
+    """Many recent items were finished faster than anybody can read them."""
     timed = [w for w in work if w.seconds is not None and w.characters and not w.skipped]
     recent = timed[-RECENT:]
     fast = [w for w in recent if w.characters / max(w.seconds or 0.0, 0.01) > READING]
@@ -257,8 +258,8 @@ class Pace:
 
 
 def pace(counts: Sequence[tuple[str, str, int, int]], today: str) -> Pace:
-    """From (day, labeler, items done, items skipped), up to the day `today`; a labeler comes at
-    most once a day."""
+    """The pace up to the day `today`, from rows (day, labeler, items done, items skipped), at most
+    one per labeler and day."""
     if not counts:
         return Pace(days=(), per_day=None)
     first = date.fromisoformat(min(day for day, *_ in counts))
@@ -282,7 +283,7 @@ def _measure(shares: Sequence[tuple[str, str, Share]]) -> Measure:
 
 
 def _error(measure: Measure) -> float:
-    """About one standard error."""
+    """Approximately one standard error, from the width of the interval."""
     if measure.low is None or measure.high is None:
         return 1.0
     return (measure.high - measure.low) / (2 * 1.96)
@@ -304,7 +305,7 @@ def _in_reverse(tiers: tuple[tuple[int, ...], ...]) -> bool:
 
 
 def _kendall(tiers: tuple[tuple[int, ...], ...]) -> float | None:
-    """Kendall's tau-a of rank and place on the page; None where nothing is ranked."""
+    """Kendall's tau-a of rank and place on the page; None if all responses are tied."""
     rank = {place: tier for tier, places in enumerate(tiers) for place in places}
     if len(tiers) < 2:
         return None

@@ -1,7 +1,7 @@
 """Gold items mixed into labelers' work, and scores against their keys.
 
-A labeler cannot tell a gold item from others: it comes from the same queue at random, at the set
-rate, and its answer becomes a label like any other.
+A labeler cannot tell a gold item from others: it comes from the same queue, at random and at the
+configured rate, and the labeler's answer becomes a label like any other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +13,17 @@ import numpy as np
 from understudy.trust.pairs import Measure, ratio
 
 MOST_BEHIND = 2.0
-"""How many gold items a labeler may be behind or ahead of the rate."""
+"""Most gold items by which a labeler may be behind or ahead of the rate."""
 Share = tuple[float, int]
-"""(agreed, of how many)."""
+"""(agreed, total)."""
 
 
 def gold_due(num_done: int, num_gold_done: int, rate: float, draw: float) -> bool:
-    """Whether a labeler's next item shall be a gold one.
+    """Whether a labeler's next item is to be a gold item.
 
-    `draw` is a uniform random number for this labeler and this many items done. Random, so that
-    nobody can predict gold items, but never more than two behind or ahead of the rate.
+    `draw` is a uniform random number for this labeler and this number of items done. The choice is
+    random, so that nobody can predict gold items, but it never falls more than MOST_BEHIND items
+    behind the rate or runs ahead of it by more.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"the rate of gold items is {rate}; it must be a share from 0 to 1")
@@ -37,12 +38,12 @@ class Score:
     """An answer scored against the researcher's key: `Score(ranking=(4.5, 6), flags=(40, 44))`."""
 
     ranking: Share = (0.0, 0)
-    """Shared ones of the key's strict preferences; a tie counts half."""
+    """How many of the key's strict preferences the answer shares; a tie counts half."""
     flags: Share = (0.0, 0)
-    """Matching ones of the key's answers on flags."""
+    """How many of the key's flags the answer matches."""
 
     def to_json(self) -> dict[str, list[float]]:
-        """The JSON form, without what was not asked."""
+        """The JSON form, without parts that were not asked for."""
         shares = {"ranking": self.ranking, "flags": self.flags}
         return {name: [share[0], share[1]] for name, share in shares.items() if share[1]}
 
@@ -53,7 +54,7 @@ class Score:
 
     @property
     def overall(self) -> float | None:
-        """One share for feedback: the ranking's, else the flags', else None."""
+        """One share to tell the labeler: the ranking's, else the flags', else None."""
         for agreed, total in (self.ranking, self.flags):
             if total:
                 return agreed / total
@@ -63,10 +64,11 @@ class Score:
 def score(
     answer: Mapping[str, Any], key: Mapping[str, Any], flags: Sequence[str] | None = None
 ) -> Score:
-    """Score an answer against a key, both with `tiers` and `ratings` by response id; only on
-    `flags`, if given.
+    """Score an answer against a key; both have `tiers` of response ids and `ratings` by response
+    id.
 
-    What the key leaves out is not scored; what the answer leaves out counts as wrong.
+    `flags`, if given, are the only flags scored. Parts missing from the key are not scored; parts
+    missing from the answer count as wrong.
     """
     tiers = answer.get("tiers") or []
     return Score(
@@ -76,7 +78,7 @@ def score(
 
 
 def shared_preferences(tiers: Sequence[Sequence[Any]], key: Sequence[Sequence[Any]]) -> Share:
-    """(shared, all) of the key's strict preferences; a tie counts half."""
+    """(shared, total) of the key's strict preferences; a tie counts half."""
     rank = {name: place for place, tier in enumerate(tiers) for name in tier}
     agreed, total = 0.0, 0
     for place, tier in enumerate(key):
@@ -95,7 +97,7 @@ def shared_flags(
     key: Mapping[str, Mapping[str, Any]],
     flags: Sequence[str] | None = None,
 ) -> Share:
-    """(matching, all) of the key's answers on flags."""
+    """(matching, total) of the key's flags."""
     agreed, total = 0, 0
     for response_id, expected in key.items():
         given = ratings.get(response_id, {}).get("flags") or {}
@@ -107,7 +109,7 @@ def shared_flags(
 
 
 def accuracy(shares: Iterable[tuple[str, Share]], *, level: float = 0.95) -> Measure:
-    """Accuracy over (prompt, share) with its interval; `n` is the number of scored answers."""
+    """Accuracy over (prompt, share) with its interval; `n` is the sum of the shares' totals."""
     sums: dict[str, list[float]] = {}
     for prompt_id, (agreed, total) in shares:
         if total:

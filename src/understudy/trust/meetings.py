@@ -1,7 +1,7 @@
 """Prompts that two labelers ranked, and on how many pairs of responses they agreed.
 
-Compares the votes of two rankings as `agreement(ties="drop")` does, but keeps them by prompt and
-with their times, for changes over time and the counts behind a number.
+Compares the votes of two rankings as `agreement(ties="drop")` does, but keeps the counts by prompt
+and time, to show changes over time and the counts behind a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Meeting:
     one: str
     other: str
     one_at: str
-    """When each of them ranked."""
+    """When `one` ranked; `other_at` is when the other did."""
     other_at: str
     agreed: int
     """Pairs of responses with the same preference."""
@@ -53,7 +53,7 @@ class _Preferences:
 
     at: str = ""
     preference: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Two responses -> above 0 for the first, below for the second, 0 for a tie."""
+    """Pair of responses -> above 0 if the first is better, below 0 if the second, 0 for a tie."""
 
 
 def meetings_of(rankings: Iterable[Ranked]) -> list[Meeting]:
@@ -129,7 +129,7 @@ def shares_of(meetings: Iterable[Meeting], labeler: str) -> list[tuple[str, str,
 
 
 def cells(meetings: Iterable[Meeting]) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """(labeler, labeler) -> pairs agreed, disagreed, left out: the counts behind a number."""
+    """(labeler, labeler) -> numbers of pairs (agreed, disagreed, left out)."""
     found: dict[tuple[str, str], tuple[int, int, int]] = {}
     for meeting in meetings:
         agreed, disagreed, left_out = found.get((meeting.one, meeting.other), (0, 0, 0))
@@ -142,8 +142,8 @@ def cells(meetings: Iterable[Meeting]) -> dict[tuple[str, str], tuple[int, int, 
 
 
 def votes_of(rankings: Iterable[Ranked]) -> Answers:
-    """The votes of rankings by response id; their questions are (prompt, first, second), as in
-    `Vote.unit`. A labeler's latest vote on a pair counts."""
+    """The votes of rankings, on pairs of response ids; the questions are (prompt, first, second),
+    as in `Vote.unit`. A labeler's latest vote on a pair counts."""
     given = list(rankings)
     numbering, names = Numbering(one.labeler_id for one in given), Places()
     by_size: dict[int, list[tuple[int, ...]]] = {}

@@ -2,10 +2,10 @@
 
 Answers about one prompt are correlated, so intervals are bootstrapped over prompts: each resample
 draws as many prompts as there are, with replacement, each with all its pairs. Bootstrap percentiles
-are too narrow for few prompts, so they are widened by the expanded percentile interval (Hesterberg
-2015, "What teachers should know about the bootstrap"). Where resampling is uninformative, because
-all agree or there are fewer than five prompts, a rate has Wilson's interval with a prompt as one
-observation, and other numbers have none. Labelers are fixed: an interval is about this team on
+are too narrow for few prompts, so they are widened to the expanded percentile interval (Hesterberg
+2015, "What teachers should know about the bootstrap"). Resampling is uninformative if all prompts
+have the same rate or there are fewer than five; a rate then has Wilson's interval with a prompt as
+one observation, and other numbers have none. Labelers are fixed: an interval is about this team on
 other prompts, not about another team.
 
 Legend: A answers, N pairs, P prompts, S resamples, U units, M answers to a unit, L labelers.
@@ -30,7 +30,7 @@ FEW_PROMPTS = 5
 """With fewer prompts than this a bootstrap is uninformative."""
 NUM_RESAMPLES = 1000
 CHUNK = 4_000_000
-"""Most numbers of a bootstrap in memory at once."""
+"""Most values of a bootstrap in memory at once."""
 
 
 class Answer(Protocol):
@@ -38,7 +38,7 @@ class Answer(Protocol):
 
     @property
     def unit(self) -> Hashable:
-        """The question; answers to the same one are compared."""
+        """The question; answers to the same question are compared."""
 
     @property
     def prompt_id(self) -> str:
@@ -50,7 +50,7 @@ class Answer(Protocol):
 
     @property
     def value(self) -> float:
-        """What is answered."""
+        """The answer's value."""
 
     @property
     def rubric(self) -> str | None:
@@ -68,16 +68,16 @@ class Mark:
     labeler_id: str
     """Who answers."""
     value: float
-    """What is answered."""
+    """The answer's value."""
     rubric: str | None = None
     """Version of the instructions."""
     at: str = ""
-    """When, ISO 8601 in UTC."""
+    """Time of the answer, ISO 8601 in UTC."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """A number with its 95% interval and the counts behind it, or why there is none.
+    """A number with its 95% interval and the counts behind it, or the reason why there is none.
 
     `Measure(value=0.726, low=0.711, high=0.741, n=4000, num_prompts=500, num_labelers=12)`
     """
@@ -111,13 +111,13 @@ class Pairs:
     one_N: Ints
     """Index of one labeler in `labelers`."""
     other_N: Ints
-    """Index of the other."""
+    """Index of the other labeler."""
     first_N: Floats
-    """The one's answer."""
+    """Answer of labeler `one_N`."""
     second_N: Floats
-    """The other's answer."""
+    """Answer of labeler `other_N`."""
     rubric_N: Ints
-    """Index into `rubrics` of the version that both followed; -1 if they differ or had none."""
+    """Index into `rubrics` of the version that both followed; -1 if there is no common one."""
     weight_N: Floats
     """1 / (M - 1) where M labelers answer the question: Krippendorff's weight of a pair."""
     prompts: tuple[str, ...]
@@ -157,7 +157,7 @@ class Pairs:
         return self.where(allowed_P[self.prompt_N]) if len(self) else self
 
     def counted(self) -> Measure:
-        """The counts of pairs, prompts and labelers, as a measure without a number yet."""
+        """A measure with the counts of pairs, prompts and labelers, still without a number."""
         return Measure(
             n=len(self),
             num_prompts=len(_used(self.prompt_N)),
@@ -165,7 +165,7 @@ class Pairs:
         )
 
     def _reweighted(self) -> Self:
-        """Recompute weights from the remaining answers: M of them make M (M - 1) / 2 pairs."""
+        """Recompute weights from the remaining pairs: M answers make M (M - 1) / 2 of them."""
         answers_U = (1 + np.sqrt(1 + 8 * np.bincount(self.unit_N))) / 2
         return replace(self, weight_N=1 / (answers_U[self.unit_N] - 1))
 
@@ -175,13 +175,13 @@ def _columns(table: Any, suffix: str) -> list[str]:
 
 
 def _used(number_N: Ints) -> Ints:
-    """The numbers that occur, sorted: `np.unique` for small whole numbers, and ten times as
+    """The numbers that occur, sorted: like `np.unique` for small whole numbers, but ten times as
     fast."""
     return np.flatnonzero(np.bincount(number_N)) if len(number_N) else number_N
 
 
 def by_prompt(pairs: Pairs) -> tuple[int, Ints]:
-    """The number of prompts with pairs, and for each pair which of these its prompt is."""
+    """The number of prompts with pairs, and for each pair its prompt's index among these."""
     used = _used(pairs.prompt_N)
     place_P = np.zeros(len(pairs.prompts), np.int64)
     place_P[used] = np.arange(len(used))
@@ -190,7 +190,7 @@ def by_prompt(pairs: Pairs) -> tuple[int, Ints]:
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Answers:
-    """Columns of A answers, at most one of each labeler to each question."""
+    """Columns of A answers, at most one per labeler and question."""
 
     unit_A: Ints
     """The number of the question."""
@@ -199,26 +199,26 @@ class Answers:
     labeler_A: Ints
     """Index into `labelers`."""
     value_A: Floats
-    """What is answered."""
+    """The answer's value."""
     rubric_A: Ints
     """Index into `rubrics`; -1 for none."""
     prompts: tuple[str, ...]
     labelers: tuple[str, ...]
-    """Sorted."""
+    """Sorted names."""
     rubrics: tuple[str, ...]
     units: Sequence[Any] = ()
-    """The questions, where something needs more than their numbers."""
+    """The questions by number; empty if nothing needs them."""
 
     def __len__(self) -> int:
         return len(self.unit_A)
 
     def where(self, keep_A: Bools | Ints) -> Self:
-        """A selection of the answers, or another order of them."""
+        """Some of the answers, or all in another order."""
         return replace(self, **{name: getattr(self, name)[keep_A] for name in _columns(self, "_A")})
 
 
 def answers_of(answers: Iterable[Answer]) -> Answers:
-    """The columns of single answers; of a labeler's answers to one question the last counts."""
+    """The columns of single answers; a labeler's last answer to a question counts."""
     latest = {(answer.unit, answer.labeler_id): answer for answer in answers}
     units, kept = Places(), latest.values()
     numbering = Numbering(labeler for _, labeler in latest)
@@ -231,7 +231,7 @@ def answers_of(answers: Iterable[Answer]) -> Answers:
 
 
 class Said(Protocol):
-    """Who answers about what."""
+    """What every kind of answer has."""
 
     @property
     def prompt_id(self) -> str: ...
@@ -242,7 +242,7 @@ class Said(Protocol):
 
 
 class Numbering:
-    """Numbers prompts, labelers and rubrics for columns of answers."""
+    """Assigns numbers to prompts, labelers and rubrics, for columns of answers."""
 
     def __init__(self, labelers: Iterable[str]) -> None:
         self.prompts, self.labelers, self.rubrics = Places(), Places(), Places()
@@ -257,7 +257,7 @@ class Numbering:
     def answers(
         self, *, unit_A: Ints, value_A: Floats, by_A3: Ints, units: Sequence[Any] = ()
     ) -> Answers:
-        """The columns, with each answer's `row`."""
+        """The columns; `by_A3` has each answer's `row`."""
         prompt_A, labeler_A, rubric_A = by_A3.reshape(-1, 3).T
         return Answers(
             unit_A=unit_A,
@@ -297,7 +297,7 @@ def pairs_of(answers: Iterable[Answer] | Answers) -> Pairs:
 
 
 class Places(dict[Any, int]):
-    """Numbers values in order of first occurrence."""
+    """Assigns numbers to values, in order of first occurrence."""
 
     def __missing__(self, name: Any) -> int:
         self[name] = len(self)
@@ -305,7 +305,7 @@ class Places(dict[Any, int]):
 
 
 def _combinations(unit_A: Ints) -> tuple[Ints, Ints, Ints]:
-    """Indices of each two answers of one unit, and the unit's number of answers: (N, N, N)."""
+    """Indices of every two answers to one question, and its number of answers: (N, N, N)."""
     order = np.argsort(unit_A, kind="stable")
     _, starts_U, counts_U = np.unique(unit_A[order], return_index=True, return_counts=True)
     none = np.zeros(0, np.int64)
@@ -321,7 +321,7 @@ def _combinations(unit_A: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def totals(pairs: Pairs, columns_NC: Floats) -> Floats:
-    """Sums of each column over the pairs of each prompt with pairs: (P, C)."""
+    """Sum of each column over each prompt's pairs, for prompts with pairs: (P, C)."""
     number, prompt_N = by_prompt(pairs)
     sums_CP = [np.bincount(prompt_N, weights=one_N, minlength=number) for one_N in columns_NC.T]
     return np.stack(sums_CP, axis=1)
@@ -352,7 +352,7 @@ def percentile_interval(
 
 
 def ratio(totals_P2: Floats, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
-    """A rate with its interval from each prompt's (agreed, counted); every prompt has a count."""
+    """A rate and its interval, from each prompt's (agreed, counted); no count may be 0."""
     num = len(totals_P2)
     agreed, counted = totals_P2.sum(0)
     rate = float(agreed / counted)

@@ -3,7 +3,7 @@
 The model is Dawid and Skene's (1979) for votes with ties. Each pair of responses has a truth: one
 is better, or they tie. A labeler reports a true preference with one probability, the opposite with
 another, and a tie otherwise; a third is the probability of reporting a true tie. The two sides are
-treated symmetrically, so a labeler has three free parameters. Estimated by EM, with every labeler
+treated symmetrically, so a labeler has three free parameters. EM estimates them, with every labeler
 shrunk towards the team's average as by `PRIOR_VOTES` votes, so that a newcomer is neither trusted
 nor distrusted. The model ignores that the votes of one ranking are correlated: the estimates hold,
 but their certainty is overstated.
@@ -50,7 +50,7 @@ class Trust:
 
     @property
     def accuracy(self) -> float:
-        """Share of right ones among untied votes on true preferences."""
+        """Share of untied votes on true preferences that are right."""
         decided = self.right + self.wrong
         return self.right / decided if decided > 0 else 0.5
 
@@ -125,7 +125,7 @@ def consensus(
 def _fixed(
     units: Sequence[tuple[str, str, str]], known: Mapping[tuple[str, str, str], int]
 ) -> Floats:
-    """One-hot truths where they are known, nan elsewhere: (U, V)."""
+    """Known truths, one-hot, and nan for the others: (U, V)."""
     found = np.full((len(units), 3), np.nan)
     for place, unit in enumerate(units):
         if unit in known:
@@ -134,14 +134,14 @@ def _fixed(
 
 
 def _majority(vote_N: Ints, first_U: Ints) -> Floats:
-    """Shares of the three votes, with which EM starts: (V, U)."""
+    """Each pair's shares of the three votes, EM's starting point: (V, U)."""
     cast_VN = (np.arange(3)[:, None] == vote_N).astype(np.float64)
     shares_VU = np.add.reduceat(cast_VN, first_U, axis=1)
     return np.asarray(shares_VU / shares_VU.sum(0))
 
 
 def _counts(truth_VU: Floats, unit_N: Ints, cell_N: Ints, num: int) -> Floats:
-    """Expected (truth, vote) counts of each labeler, both sides alike: (L, V, V)."""
+    """Each labeler's expected (truth, vote) counts, averaged over the two sides: (L, V, V)."""
     counts_VLV = [
         np.bincount(cell_N, weights=weight_U[unit_N], minlength=num * 3).reshape(num, 3)
         for weight_U in truth_VU
@@ -161,7 +161,7 @@ def _table(counts_LVV: Floats) -> Floats:
 
 
 def _prior(truth_VU: Floats) -> Floats:
-    """P(truth): the share of ties, and the rest halved between the sides."""
+    """P(truth): the share of ties, and half of the rest for each side."""
     tie = (truth_VU[TIE].sum() + 0.5) / (truth_VU.shape[1] + 1)
     return np.array([(1 - tie) / 2, tie, (1 - tie) / 2], np.float64)
 

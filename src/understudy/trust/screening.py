@@ -28,7 +28,7 @@ from understudy.trust.gold import Score, shared_preferences
 from understudy.trust.pairs import Answers, answers_of
 
 CUTOFFS: Mapping[str, float] = {"flags": 0.75, "ranking": 0.75, "demonstrations": 6.0}
-"""The paper's soft cutoffs: agreement on flags and on rankings, mean grade of 7 (B.1)."""
+"""The paper's soft cutoffs: agreement on flags and on rankings, mean grade out of 7 (B.1)."""
 
 SENSITIVE = (
     "inappropriate_for_customer_assistant",
@@ -58,7 +58,7 @@ class Battery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Screening:
-    """What a candidate scored."""
+    """A candidate's result."""
 
     info: LabelerInfo
     """The candidate, with the scores in `screening`."""
@@ -123,9 +123,9 @@ def flag_agreement(
     key: Mapping[str, Rating],
     flags: Sequence[str] = SENSITIVE,
 ) -> float:
-    """Criterion 1: share of the key's answers on `flags` that the ratings give as well.
+    """Criterion 1: share of the key's `flags` that the ratings match.
 
-    Choose responses of which many are sensitive: otherwise a labeler who flags nothing agrees too.
+    Choose responses of which many are sensitive; otherwise a labeler who flags nothing also agrees.
     """
     agreed = [
         rating.flags.get(name) is truth
@@ -139,9 +139,9 @@ def flag_agreement(
 
 
 def ranking_agreement(rankings: Sequence[Ranking], key: Mapping[str, Ranking]) -> float:
-    """Criterion 2: share of the key's strict preferences that the rankings share, a tie half.
+    """Criterion 2: share of the key's strict preferences that the rankings share, ties half.
 
-    A preference on a prompt that was not ranked counts as missed.
+    Preferences on a prompt that was not ranked count as missed.
     """
     tiers_of = {ranking.prompt_id: _tiers(ranking) for ranking in rankings}
     shares = [shared_preferences(tiers_of.get(name, ()), _tiers(own)) for name, own in key.items()]
@@ -178,10 +178,10 @@ class Criterion:
     title: str
     """The criterion's title."""
     score: float | None
-    """None while there is nothing to score."""
+    """None if there is nothing to score yet."""
     cutoff: float
     n: int
-    """Number of answers behind it: flags, preferences, graded demonstrations."""
+    """Number of flags, preferences or graded demonstrations behind the score."""
     why: str = ""
     """Why there is no score."""
 
@@ -199,9 +199,9 @@ def criteria(
 ) -> list[Criterion]:
     """The three criteria that are scored, from a candidate's trials.
 
-    `scores` are of the ranking trials, on the flags in SENSITIVE; `grades` has the researchers'
-    grades of each demonstration (1 for a skipped one), which are averaged; criterion 3 waits until
-    all are graded.
+    `scores` has the ranking trials' scores, on the flags in SENSITIVE. `grades` has the
+    researchers' grades of each demonstration (1 for a skipped one), which are averaged; criterion 3
+    has no score until all demonstrations are graded.
     """
     means = [sum(each) / len(each) for each in grades]
     demonstrations = None if num_ungraded or not means else sum(means) / len(means)
@@ -221,7 +221,7 @@ def criteria(
 
 
 def proposal(found: Sequence[Criterion]) -> str:
-    """pass, fail or not_yet, by the cutoffs. A person decides."""
+    """ "pass", "fail" or "not_yet" by the cutoffs, as advice: a person decides."""
     if any(criterion.passes is False for criterion in found):
         return "fail"
     scored = [criterion for criterion in found if criterion.passes is not None]
@@ -239,7 +239,7 @@ def _counted(
         score=agreed / total if total else None,
         cutoff=cutoffs[name],
         n=total,
-        why="" if total else "the candidate has answered nothing that is in the key",
+        why="" if total else "the candidate has not answered anything in the key",
     )
 
 
@@ -248,10 +248,10 @@ def careless_labelers(
 ) -> list[str]:
     """Labelers who agree with the others clearly less than the others do among themselves.
 
-    Uses only the shared calibration items, without a key. The interval of a labeler's agreement
-    must lie more than `margin` below the others' rate (different priorities also cost some
-    agreement), at 95% over all labelers together (Bonferroni). Removes the worst first and checks
-    the rest again, so that one labeler does not drag others down.
+    Uses only items that several labelers answered, without a key. A labeler is careless if the
+    interval of their agreement lies more than `margin` below the others' rate: different priorities
+    also cost some agreement. The level is 95% over all labelers together (Bonferroni). Removes the
+    worst first and checks the rest again, so that one labeler does not drag others down.
     """
     found: list[str] = []
     remaining = votes if isinstance(votes, Answers) else answers_of(votes)

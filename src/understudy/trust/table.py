@@ -5,9 +5,9 @@
 
 Each line has the share of votes that agree and Krippendorff's alpha of the votes, the Likert scores
 and the flags. Lines by labeler compare the labeler with everybody else who labels; the line
-"training/held_out" compares one of each. Researchers have a line of their own, and count otherwise
-only in the lines by labeler and by use case. Groups of labelers have lines, within each and between
-two, if each has at least five who label; smaller ones are never shown.
+"training/held_out" compares training with held-out labelers. Researchers have their own line, and
+otherwise count only in the lines by labeler and by use case. Groups of labelers with at least five
+who label have lines, within each group and between every two; smaller groups are never shown.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from understudy.trust.pairs import Answers, Measure, Numbering, Pairs, Places, S
 
 About = Literal["role", "group", "labeler", "use_case", "rubric"]
 PAPER = {"training": 0.726, "held_out": 0.773}
-"""Agreement among the paper's labelers (s3.4), which does not say how ties count."""
+"""Agreement among the paper's labelers (s3.4); the paper does not say how ties count."""
 ROLE_TITLES = {
     "training": "Training labelers",
     "held_out": "Held-out labelers",
@@ -43,8 +43,8 @@ class Judgements:
     likert: Answers
     """Overall quality: each response is a question, the value 1 to 7."""
     flags: Answers
-    """Each flag of a response is a question, its number the response's times the number of flags
-    plus the flag's; the value is 0 or 1."""
+    """Each flag of a response is a question, the value 0 or 1. The question's number is the
+    response's number times the number of flags, plus the flag's number."""
     role_of: Mapping[str, str]
     """Labeler -> role."""
     use_case_of: Mapping[str, str | None]
@@ -65,8 +65,8 @@ class Rated(Said, Protocol):
 
 
 def marks_of(ratings: Iterable[Rated]) -> tuple[Answers, Answers]:
-    """The Likert scores and the flags of ratings, as `Judgements` takes them; a labeler's latest
-    rating of a response counts."""
+    """The ratings' Likert scores and flags, in the form of `Judgements`; a labeler's latest rating
+    of a response counts."""
     latest = {(one.response_id, one.labeler_id): one for one in ratings}
     numbering, names = Numbering(labeler for _, labeler in latest), Places()
     unit_A = np.fromiter((names[name] for name, _ in latest), np.int64, len(latest))
@@ -151,7 +151,7 @@ def agreement_lines(
 
 
 def flag_lines(judgements: Judgements) -> list[tuple[str, int, int, Measure]]:
-    """For each flag: (name, yes answers, all answers, alpha)."""
+    """For each flag: (name, number of yes answers, number of answers, alpha)."""
     found = []
     for place, flag in enumerate(FLAGS):
         one = judgements.flags.where(judgements.flags.unit_A % len(FLAGS) == place)
@@ -192,7 +192,7 @@ def as_text(lines: Sequence[Line]) -> str:
 
 
 def shown(measure: Measure, *, percent: bool = False) -> str:
-    """`72.6% (71-74)` or `0.41 (0.35-0.47)`; "undefined" where there is no number."""
+    """`72.6% (71 to 74)` or `0.41 (0.35 to 0.47)`; "undefined" if there is no number."""
     if measure.value is None:
         return "undefined"
     scale, digits = (100, 0) if percent else (1, 2)
@@ -215,7 +215,7 @@ def _notes(lines: Sequence[Line]) -> list[str]:
 def _within_and_between(
     side_of: Mapping[str, str], everyone: _Three
 ) -> list[tuple[str, str, _Three]]:
-    """(name, title, pairs) of labelers of one side, a role or a group, and of each two sides."""
+    """(name, title, pairs) within each side (a role or a group) and between every two sides."""
     names = dict.fromkeys([*ROLE_TITLES, *sorted(side_of.values())])
     present = [name for name in names if name in side_of.values()]
     title = {name: ROLE_TITLES.get(name, name) for name in present}

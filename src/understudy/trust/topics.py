@@ -2,9 +2,9 @@
 
 Voluntary and private: nobody sees one labeler's answers, no label links to them, and they affect no
 decision (the paper excluded hiring on demographics). They have two uses: counts of the team, and
-weights of groups. Counts below `MINIMUM` are hidden, as is a single count that the others would
-reveal; "none" and "a few" look the same. Two counts taken before and after one person's answer can
-still reveal it: publish counts seldom.
+weights of groups. Counts below `MINIMUM` are hidden, so "none" and "a few" look the same; where
+only one count is hidden, so is a second, since the total would reveal the first. Two counts taken
+before and after one person's answer can still reveal it: publish counts seldom.
 """
 
 from collections import Counter
@@ -150,7 +150,7 @@ def topic_counts(
 
 
 def suppressed(counts: Sequence[int], minimum: int = MINIMUM) -> list[int | None]:
-    """Hide counts below `minimum`, and one more where only one is hidden."""
+    """Hide counts below `minimum`; if only one is hidden, hide the next smallest too."""
     told: list[int | None] = [count if count >= minimum else None for count in counts]
     hidden = [place for place, count in enumerate(told) if count is None]
     if len(hidden) == 1 and len(told) > 1:
@@ -162,8 +162,8 @@ def suppressed(counts: Sequence[int], minimum: int = MINIMUM) -> list[int | None
 def new_topics(
     candidate: Mapping[str, bool], team: Sequence[Mapping[str, bool]], enough: int = 3
 ) -> int:
-    """Criterion 4 as a number: topics that the candidate can judge and fewer than `enough` of the
-    team can. It does not reveal which ones."""
+    """Criterion 4 as a number: how many topics the candidate can judge that fewer than `enough` of
+    the team can. It does not reveal which topics."""
     return sum(
         sum(bool(one.get(topic)) for one in team) < enough
         for topic in TOPICS
@@ -179,8 +179,8 @@ def group_weights(
 ) -> dict[str, float]:
     """Labeler weights that make groups count as `targets` say, for those who answered `field`.
 
-    A labeler weighs target share over the group's share of the team. ValueError for a group of
-    fewer than `minimum`: equal weights in the file would reveal the members of a small group.
+    A labeler's weight is the group's target share divided by its share of the team. ValueError for
+    a group of fewer than `minimum`: equal weights in the file would reveal its members.
     """
     groups: dict[str, list[str]] = {}
     for labeler, said in descriptions.items():

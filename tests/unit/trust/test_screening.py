@@ -114,7 +114,7 @@ def test_a_criterion_without_answers_says_so_and_waits():
     found = criteria([], grades=[[7.0]], num_ungraded=2)
     assert [(c.score, c.passes) for c in found] == [(None, None)] * 3
     assert found[2].why == "2 wait for a grade"
-    assert "answered nothing" in found[0].why
+    assert "not answered anything" in found[0].why
     assert proposal(found) == "not_yet"
     assert (
         proposal(criteria([Score(ranking=(6.0, 6))], grades=[[6.0]], num_ungraded=1)) == "not_yet"
