@@ -1,6 +1,6 @@
 """Small benchmarks for the alignment tax (s4.1, App. D), run over any causal language model.
 
-A benchmark is a JSON Lines file, its name the file's stem; each line one item:
+A benchmark is a JSON Lines file, named by the file's stem, with an item per line:
 
     {"context": "few-shot examples\\n", "question": "Fish live in", "choices": ["sea", "sky"],
      "answer": 0}
@@ -8,11 +8,12 @@ A benchmark is a JSON Lines file, its name the file's stem; each line one item:
 
 The answer is a choice or its index; without choices it is a text, a number or a list of them.
 
-Multiple choice takes the choice with the HIGHEST mean log-probability per token. (The paper's App.
-D prints "lowest", which would pick the worst.) Prompt and choice are encoded as one text, and the
-tokens that contain the choice's characters count. Otherwise the model generates at temperature 0,
-cut at the first newline, and is scored by exact match and by F1 over words after SQuAD's
-normalisation. `context` and `question` are text as a base model reads it: no chat template.
+In multiple choice, the pick is the choice with the HIGHEST mean log-probability per token. (The
+paper's App. D prints "lowest", which would pick the worst.) Prompt and choice are encoded as one
+text, and the tokens that contain the choice's characters count. Without choices, the model
+generates text at temperature 0, which is cut at the first newline and scored by exact match and by
+F1 over words after SQuAD's normalisation. `context` and `question` are text as a base model reads
+it: no chat template.
 """
 
 import json
@@ -46,9 +47,9 @@ class Item:
     question: str
     """The text that the model continues."""
     answers: tuple[str, ...]
-    """Right answers; the best match counts."""
+    """Right answers; the one that matches best counts."""
     choices: tuple[str, ...] = ()
-    """The choices of a multiple-choice item; none for a generated answer."""
+    """The choices of a multiple-choice item; empty if the model generates the answer."""
     context: str = ""
     """Few-shot examples before the question, with the newline between them."""
 
@@ -67,7 +68,7 @@ class Benchmark:
 
     @property
     def is_choice(self) -> bool:
-        """Whether it is multiple choice."""
+        """Whether the items are multiple choice."""
         return bool(self.items[0].choices)
 
 
@@ -76,7 +77,7 @@ class Outcome:
     """A model's results on a benchmark."""
 
     scores: dict[str, Interval]
-    """{"accuracy"} of a multiple choice, {"exact_match", "f1"} of generated answers."""
+    """{"accuracy"} for multiple choice, {"exact_match", "f1"} for generated answers."""
     items: list[dict[str, Any]]
     """A row per item: the pick or text, and whether it is right."""
 
@@ -138,7 +139,7 @@ def _choices(value: Any) -> tuple[str, ...]:
 
 
 def _answers(value: Any, choices: Sequence[str]) -> tuple[str, ...]:
-    """The right answers: with choices each is one of them or its index, else a text or number."""
+    """The right answers: with choices, each is a choice or its index; else a text or number."""
     answers = tuple(
         _answer(one, choices) for one in (value if isinstance(value, list) else [value])
     )
@@ -217,7 +218,7 @@ def run_all(
 
 
 def write_items(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write benchmark_items.jsonl: each model's row for each item; no file for no rows."""
+    """Write benchmark_items.jsonl, with each model's row for each item; no file without rows."""
     lines = [
         json.dumps({"model": model, **row}, ensure_ascii=False) + "\n"
         for model, found in rows.items()
@@ -228,7 +229,7 @@ def write_items(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -
 
 
 def main_score(scores: Mapping[str, Interval]) -> Interval:
-    """A benchmark's figure in tables: accuracy, or F1 as for the paper's reading sets."""
+    """The figure that stands for a benchmark: accuracy, or F1, as the paper has it for reading."""
     return scores["accuracy"] if "accuracy" in scores else scores["f1"]
 
 
@@ -243,7 +244,7 @@ def choice_means(
             context, ids = encode_choice(tokenizer, item.prompt, choice)
             if room is not None and len(context) + len(ids) > room:
                 raise ValueError(
-                    f"item {number} has {len(context) + len(ids)} tokens with its choice and the "
+                    f"item {number} has {len(context) + len(ids)} tokens with its choice, but the "
                     f"model's context is {room}"
                 )
             pairs.append((context, ids))
@@ -255,7 +256,7 @@ def choice_means(
 
 
 def encode_choice(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[Ids, Ids]:
-    """(ids before the choice, ids of the tokens that hold its characters) of the joined text.
+    """(ids before the choice, ids of the tokens that hold its characters), from the joined text.
 
     A space goes between prompt and choice unless either supplies whitespace. If the tokenizer gives
     no character offsets, the choice begins where the tokens differ from the prompt's.
@@ -301,13 +302,13 @@ def first_line(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """SQuAD's: lower case, no punctuation, no articles, single spaces."""
+    """SQuAD's normalisation: lower case, no punctuation, no articles, single spaces."""
     text = text.lower().translate(str.maketrans("", "", string.punctuation))
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def word_f1(text: str, answer: str) -> float:
-    """F1 of the words in common, counted with repeats; two empty texts agree."""
+    """F1 of the words in common, counting repeats; 1 for two empty texts."""
     words, expected = normalise(text).split(), normalise(answer).split()
     if not words or not expected:
         return float(words == expected)

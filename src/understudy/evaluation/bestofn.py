@@ -1,5 +1,5 @@
-"""Best-of-n: draw n responses, keep the one the reward model scores highest; and the gate before
-PPO.
+"""Best-of-n (draw n responses, keep the one that the reward model scores highest), and the gate
+before PPO.
 
 From N samples per prompt, every n <= N is estimated without bias by counting, for each sample, the
 subsets of n in which it would be kept (Nakano et al. 2021, App. I). The KL of best-of-n from the
@@ -31,9 +31,9 @@ def kl_bound(n: int) -> float:
 
 
 def keep_weights(num_samples: int, n: int) -> Array:
-    """Chance that rank k (0 is the lowest score) is kept by best-of-n of a random subset.
+    """Chance that best-of-n of a random subset keeps rank k (0 is the lowest score).
 
-    C(k, n - 1) / C(N, n): the other n - 1 of its subset must rank below it.
+    C(k, n - 1) / C(N, n): the other n - 1 in its subset must rank below it.
     """
     if not 1 <= n <= num_samples:
         raise ValueError(f"best-of-{n} needs at least {n} samples per prompt, not {num_samples}")
@@ -42,7 +42,7 @@ def keep_weights(num_samples: int, n: int) -> Array:
 
 
 def best_of_n(scores_PN: ArrayLike, values_PN: ArrayLike, n: int) -> Array:
-    """values_P: each prompt's expected value (gold, say) of the sample that best-of-n keeps."""
+    """values_P: for each prompt, the expected value (gold, say) of the sample that is kept."""
     scores, values = _same_shape(scores_PN, values_PN)
     return _by_rank(scores, values) @ keep_weights(scores.shape[1], n)
 
@@ -72,7 +72,7 @@ def best_of_n_curve(
     for n in sizes:
         gold = mean_interval(best_of_n(scores_PN, gold_PN, n), prompts, users)
         wins = win_rate(best_of_n_wins(scores_PN, gold_PN, n), prompts, users)
-        if n == 1:  # one sample against another is even by symmetry, not by measurement
+        if n == 1:  # one sample against another: 50% by symmetry, without measurement
             wins = Interval(0.5, 0.5, 0.5, wins.n)
         curve[str(n)] = {
             "gold": gold.to_json("mean"),
@@ -104,7 +104,8 @@ def gate(
     users: Sequence[Hashable] | None = None,
     sizes: Sequence[int] = (4, 16),
 ) -> Gate:
-    """Best-of-4 and best-of-16 by the score both beat one sample by the gold judge, beyond chance.
+    """Passed if best-of-4 and best-of-16 by the score both beat one sample by the gold judge, with
+    intervals above 50%.
 
     Give N = 17 samples or more for an exactly unbiased best-of-16.
     """

@@ -25,7 +25,7 @@ from understudy.models.trunk import context_length, device_of
 Ids = tuple[int, ...]
 
 _GROUP_TOKENS = 2048
-"""Most tokens in one row of a context with its continuations; the mask grows quadratically."""
+"""Most tokens in a row of a context and its continuations; the mask grows with the square."""
 _HEAD_ROWS = 256
 """Positions whose logits are computed at a time."""
 
@@ -37,9 +37,9 @@ class Score:
     logprob: float
     """Sum over its tokens, in nats."""
     num_tokens: int
-    """Tokens that count."""
+    """Number of tokens that count."""
     is_greedy: bool
-    """Whether greedy decoding would produce it."""
+    """Whether greedy decoding would produce the continuation."""
 
 
 def encode(tokenizer: Tokenizer, text: str, *, special: bool = True) -> list[int]:
@@ -106,7 +106,8 @@ def score_pairs(
 
 
 def _cut(pairs: Sequence[tuple[Ids, Ids]], room: int | None) -> list[tuple[Ids, Ids]]:
-    """The pairs with contexts cut from the left; the last token is predicted, never read."""
+    """The pairs, with contexts cut from the left to fit. The last token is predicted but not read,
+    so it takes no room."""
     if room is None:
         return list(pairs)
     cut = []
@@ -114,14 +115,14 @@ def _cut(pairs: Sequence[tuple[Ids, Ids]], room: int | None) -> list[tuple[Ids, 
         left = room + 1 - len(continuation)
         if left < 1:
             raise ValueError(
-                f"a choice has {len(continuation)} tokens and the model's context is {room}"
+                f"a choice has {len(continuation)} tokens, but the model's context is {room}"
             )
         cut.append((context[-left:], continuation))
     return cut
 
 
 def _rows(model: Policy, pairs: Sequence[tuple[Ids, Ids]]) -> Iterable[tuple[Ids, list[int]]]:
-    """(context, indices of its pairs in one row)."""
+    """(context, indices of the pairs that share it) for each row."""
     by_context: dict[Ids, list[int]] = {}
     for index, (context, _) in enumerate(pairs):
         by_context.setdefault(context, []).append(index)

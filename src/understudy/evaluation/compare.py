@@ -59,9 +59,9 @@ class ScoreComparer:
     score: Callable[[Prompt, Response], float]
     """Score of one response."""
     tie: float = 1e-9
-    """Largest difference that is a tie."""
+    """Largest difference in score that is a tie."""
     role: LabelRole = "model"
-    """What its comparisons count as."""
+    """The role under which its comparisons count."""
 
     @property
     def info(self) -> LabelerInfo:
@@ -78,8 +78,8 @@ class ScoreComparer:
 
 
 def gold_comparer(judge: Judge, id: str = "gold") -> ScoreComparer:
-    """A judge that knows the truth as a comparer, by its total score; it trains no model, so it
-    counts as a researcher."""
+    """Makes a comparer of a judge that knows the truth, by its total score. It trains no model, so
+    its role is researcher."""
     return ScoreComparer(
         id, lambda p, r: judge.score(p.prompt, r.response).total, role="researcher"
     )
@@ -120,8 +120,8 @@ def head_to_head(
     """Comparisons per judge group: each model's i-th response to a prompt with the baseline's i-th.
 
     Each comparison goes to `labels_per_comparison` labelers of each group (the paper: one), drawn
-    without replacement, in shuffled order; a smaller group, such as one judge, is asked as a whole.
-    Equal texts are a tie without asking.
+    without replacement, in shuffled order; in a smaller group, such as one judge, everybody
+    compares. Equal texts tie without asking anyone.
     """
     baseline_of = by_prompt(baseline)
     comparisons: dict[str, list[Comparison]] = {group: [] for group in judges}
@@ -161,7 +161,7 @@ def rate_responses(
 def judge_responses(
     prompts: Sequence[Prompt], responses: Sequence[Response], judge: Judge
 ) -> dict[str, Judgment]:
-    """The judge's view of each response, by response id."""
+    """What the judge finds in each response, by response id."""
     prompt_of = {prompt.id: prompt for prompt in prompts}
     return {r.id: judge.score(_known(prompt_of, r).prompt, r.response) for r in responses}
 
@@ -206,7 +206,7 @@ def win_rate_table(
 def _by_shares(
     won: Sequence[float], asked: Sequence[str], users: Sequence[str], strata: Strata
 ) -> dict[str, Any]:
-    """Under `by_shares`, the win rate at the users' shares; nothing if no comparison has one."""
+    """The win rate at the users' shares, under `by_shares`; empty if no prompt is in a stratum."""
     of = strata.stratum_of
     rows = [row for row in zip(won, asked, users, strict=True) if row[1] in of]
     if not rows:
@@ -219,7 +219,7 @@ def _by_shares(
 def _outcomes(
     comparisons: Iterable[Comparison], prompts: Sequence[Prompt], baseline: str
 ) -> dict[str, tuple[list[float], list[str], list[str]]]:
-    """Model -> outcomes, and the prompt and the user of each."""
+    """Model -> (outcomes, their prompts, their users)."""
     user_of = {prompt.id: prompt.user_id for prompt in prompts}
     rows: dict[str, tuple[list[float], list[str], list[str]]] = defaultdict(lambda: ([], [], []))
     for comparison in comparisons:
@@ -262,8 +262,8 @@ def means_by_model(
     prompts: Sequence[Prompt],
     interval: Callable[..., Interval] = mean_interval,
 ) -> dict[str, Interval]:
-    """Mean per model of rows (model, prompt id, value); `win_rate` as the interval keeps that of a
-    share between 0 and 1."""
+    """Mean per model of rows (model, prompt id, value). For shares, pass `win_rate` as `interval`
+    to keep the ends between 0 and 1."""
     user_of = {prompt.id: prompt.user_id for prompt in prompts}
     grouped: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for model, prompt, value in rows:
@@ -293,7 +293,7 @@ def chosen(members: Sequence[T], number: int, key: str) -> list[T]:
     """`number` different members, determined by `key`; ValueError if there are fewer."""
     if number > len(members):
         raise ValueError(
-            f"{many(len(members), 'labeler')} cannot give {number} labels of one comparison"
+            f"{many(len(members), 'labeler')} cannot give {number} labels for one comparison"
         )
     return random.Random(key).sample(members, number)
 

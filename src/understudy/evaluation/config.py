@@ -12,7 +12,7 @@ class EvaluateConfig:
     """Compare several models with a baseline on the same prompts."""
 
     models: tuple[str, ...]
-    """Models as name=folder, the baseline among them: sft=runs/sft/model ppo=runs/ppo/model."""
+    """Models as name=folder, including the baseline: sft=runs/sft/model ppo=runs/ppo/model."""
     prompts: Path
     """Prompts of users unseen in training, .jsonl or .parquet."""
     out: Path
@@ -24,12 +24,13 @@ class EvaluateConfig:
     reward_model: Path | None = None
     """Reward model to use as one more judge, and for best-of-n."""
     second_reward_model: Path | None = None
-    """A further judge: a reward model of other rankings, on which no policy was trained."""
+    """A further judge: a reward model trained on other rankings, against which no policy was
+    trained."""
     comparisons: Path | None = None
     """People's comparisons of responses, with first_model and second_model."""
     model_comparisons: Path | None = None
-    """A model's comparisons of the same responses (`understudy judge`), shown apart from people's,
-    with its agreement with them."""
+    """A model's comparisons of the same responses (`understudy judge`), shown separately from
+    people's and with its agreement with people."""
     ratings: Path | None = None
     """People's ratings (Likert and flags) of `responses`."""
     benchmarks: tuple[Path, ...] = ()
@@ -39,15 +40,15 @@ class EvaluateConfig:
     rude_words: Path | None = None
     """Words, one per line, to count in responses with and without a respectful prefix."""
     respectful_prefix: str = RESPECTFUL_PREFIX
-    """Prefix of each prompt for the second of those counts (App. D)."""
+    """Respectful prefix for counting rude words (App. D)."""
     strata: str | None = None
-    """Strata of the prompts, to weight each by its share among the users: "use_case",
+    """Strata of the prompts, each to be weighted by its share among the users: "use_case",
     "organization" or the name of a tag."""
     shares: Path | None = None
     """The users' shares of these strata: a JSON object of shares or counts, or prompts that
     represent the users."""
     best_of: int = 0
-    """Also evaluate best-of-n of the baseline by the reward model; 0 for none."""
+    """Also evaluate best-of-n of the baseline, by the reward model, with this n; 0 for none."""
     temperature: float = 1.0
     """Sampling temperature (F: 1 for the trained models)."""
     greedy: bool = True
@@ -63,7 +64,7 @@ class EvaluateConfig:
     bf16: bool = False
     """Compute in bf16, and store the layers' matrices in it."""
     seed: int = 0
-    """Sampling, order of responses, choice of labelers."""
+    """Seed of the sampling, the order of responses and the choice of labelers."""
     overwrite: bool = False
     """Remove the evaluation in `out` first."""
 
@@ -77,9 +78,9 @@ class EvaluateConfig:
         if self.best_of and self.reward_model is None:
             raise ValueError("best_of needs a reward_model to choose by")
         if self.ratings is not None and self.responses is None:
-            raise ValueError("ratings are of existing responses; give that file as responses")
+            raise ValueError("ratings are of existing responses; give their file as responses")
         if self.responses is not None and (self.best_of or self.rude_words):
-            raise ValueError("best_of and rude_words sample anew; leave out responses")
+            raise ValueError("best_of and rude_words need new samples; leave out responses")
         if (self.strata is None) != (self.shares is None):
             raise ValueError(
                 "--strata and --shares go together: name the strata and a file of their shares"

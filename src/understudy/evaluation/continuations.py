@@ -14,7 +14,7 @@ from understudy.models.policies import Policy
 from understudy.models.trunk import context_length
 
 _FIRST = 24
-"""Tokens drawn before continuations that met a stop string are dropped."""
+"""Number of tokens drawn between checks that drop continuations which met a stop string."""
 
 
 def continue_texts(
@@ -27,7 +27,7 @@ def continue_texts(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[str]:
-    """Each context's continuation up to the first stop string, the model's own end or the limit.
+    """Each context's continuation, up to the first stop string, EOS or the limit of tokens.
 
     Temperature 0 is greedy. A context too long for the model loses its beginning. ValueError if
     the limit leaves no room for a context.

@@ -1,7 +1,7 @@
-"""A few labels by people correct many by a model: prediction-powered inference.
+"""Corrects many labels by a model with a few labels by people: prediction-powered inference.
 
-A model's verdicts f are cheap and biased, people's y are right and few. With people's labels on a
-random sample L of the items and the model's on all of them (U are the others),
+A model's verdicts f are cheap but biased; people's y are right but few. With people's labels on a
+random sample L of the items and the model's on all items (U are the others),
 
     rate = mean_L(y) + weight * (mean_U(f) - mean_L(f))
 
@@ -10,12 +10,13 @@ is unbiased for any weight, since the model's bias is in both of its means and c
 variance smallest (Angelopoulos, Duchi and Zrnic 2023, "PPI++"), within 0 and 1: with a useless
 model it is near 0, and what remains is people's own mean.
 
-Three things suit small L. Clusters (users, else prompts) are left out one at a time, as everywhere
-here, so that one in both L and U counts as one. The effective number of observations goes through
-Wilson's interval. And people count as if they had contradicted the model twice more, once either
-way: 20 agreements in a row do not prove a model right. Without that the interval covered 84% for a
-model that is right 97% of the time and prefers the first response in 15% of cases.
-`tests/unit/evaluation/test_corrected.py` measures how often it covers.
+Three choices suit a small L. The jackknife leaves out clusters (users, else prompts) one at a time,
+as in `statistics.py`, so that a cluster in both L and U counts once. The variance is turned into an
+effective number of observations for Wilson's interval. And people count as if they had contradicted
+the model twice more, once in either direction: 20 agreements in a row do not prove a model right.
+Without the last, the interval covered 84% for a model that is right 97% of the time and prefers the
+first response in 15% of cases. `tests/unit/evaluation/test_corrected.py` measures how often it
+covers.
 """
 
 from collections.abc import Hashable, Sequence
@@ -34,7 +35,7 @@ from understudy.evaluation.statistics import (
 from understudy.numerics.intervals import student_quantile, wilson
 
 IMAGINED = 2.0
-"""Contradictions that are added to people's."""
+"""Number of contradictions added to those that were observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Corrected:
     rate: Interval
     """The estimate; `n` counts people's labels."""
     weight: float
-    """How much the model's verdicts count: 0 not at all, 1 fully."""
+    """How much the model's verdicts count, from 0 (not at all) to 1 (fully)."""
 
 
 def corrected_rate(
@@ -57,8 +58,8 @@ def corrected_rate(
 ) -> Corrected:
     """The rate that people would give over all items, with its interval.
 
-    Outcomes are in 0..1. `people` and `model` are of the same items, a random sample of all;
-    `model_elsewhere` is of the items that people have not labeled.
+    Outcomes are in 0..1. `people` and `model` judge the same items, a random sample of all;
+    `model_elsewhere` has the model's outcomes on the items that people have not labeled.
     """
     y_L, f_L = checked(people, 0.0, 1.0), checked(model, 0.0, 1.0)
     if y_L.size != f_L.size:
@@ -77,7 +78,7 @@ def corrected_rate(
     moves_G = _moves(y_L - weight * f_L, in_L, num_G)
     if weight:
         moves_G += weight * _moves(f_U, in_U, num_G)
-    # Clusters outside L and U move nothing; those in one of them count by its own number.
+    # Without a weight, U moves nothing, so only the clusters in L count.
     variance = _jackknife(moves_G, num_labeled if not weight else num_G)
     variance += weight**2 * IMAGINED / (num_labeled + IMAGINED) ** 2
     sizes_L = np.bincount(in_L)
@@ -88,7 +89,7 @@ def corrected_rate(
 
 
 def _weight(y_L: Array, f_L: Array, f_U: Array) -> float:
-    """The weight of least variance, treating items as independent (any weight is unbiased)."""
+    """The weight with the least variance, treating items as independent (any is unbiased)."""
     spread = float(np.concatenate([f_L, f_U]).var())
     if spread < 1e-12:
         return 0.0
@@ -97,8 +98,8 @@ def _weight(y_L: Array, f_L: Array, f_U: Array) -> float:
 
 
 def _moves(values_N: Array, cluster_N: np.ndarray, num_G: int) -> Array:
-    """How far leaving out each cluster moves the mean; infinite sizes do not occur, since every
-    mean is over two clusters or more."""
+    """How far leaving out each cluster moves the mean. There are at least two clusters, so none
+    holds all values, which would divide by 0."""
     sizes_G = np.bincount(cluster_N, minlength=num_G)
     residuals_G = np.bincount(cluster_N, weights=values_N - values_N.mean(), minlength=num_G)
     return -residuals_G / (values_N.size - sizes_G)

@@ -4,7 +4,8 @@ Matplotlib draws with sentinel colours, which are then replaced by CSS: text and
 `currentColor`, each model by a variable such as `var(--sft)`. One drawing is therefore legible in
 light and dark mode. Figures are narrow enough to read on a phone; wide pages set them side by side.
 
-A point is a dict as in results.json: {"rate" or "mean", "low", "high", "n"}, or a plain number.
+A point has the form that it has in results.json: {"rate" or "mean", "low", "high", "n"}, or a plain
+number.
 """
 
 import io
@@ -40,15 +41,15 @@ MODELS = {
     "dpo": "DPO",
     "kto": "KTO",
 }
-"""Known models in the order of the paper's figures, then those it did not have, with their display
-names."""
+"""Known models with their display names, in the order of the paper's figures, then those that it
+does not have."""
 
 VARIANTS = {
     "base_07": ("base", "Base at 0.7"),
     "prompted_07": ("prompted", "Prompted at 0.7"),
     "sft_greedy": ("sft", "SFT, greedy"),
 }
-"""The same models decoded differently: the model whose colour they take, and their names."""
+"""Models decoded in another way: the model whose colour each takes, and its display name."""
 TRICKS = {
     "constant_refusal": "Always refuse",
     "constant_unknown": "Always “don't know”",
@@ -63,8 +64,8 @@ TRICKS = {
     "likeliest": "Likeliest",
     "verdict": "Base's choice",
 }
-"""Responses made without knowledge of preferences; the last four are chosen from n
-("shortest_of_16")."""
+"""Display names of responses made without knowledge of preferences; the last four are chosen from n
+responses ("shortest_of_16")."""
 
 INK, GRID = "#000001", "#000002"
 COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=1)}
@@ -72,7 +73,7 @@ EXTRA = tuple(f"#00b0{index:02x}" for index in range(1, 6))
 WIDTH = 4.6
 """Inches of 72 units each."""
 TITLE_WIDTH = 20
-"""Characters of a title over half a figure; longer ones take more lines."""
+"""Most characters per line in the title of half a figure; longer titles take several lines."""
 
 _CSS = {INK: "currentColor", GRID: "var(--grid)"}
 _CSS |= {colour: f"var(--{name.replace('_', '-')})" for name, colour in COLOURS.items()}
@@ -172,8 +173,8 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
 def frontier_figure(
     points: Mapping[str, Mapping[str, Point]], path: Sequence[str], x: str, y: str
 ) -> str:
-    """Variants by two win rates, each with both intervals, those of `path` joined: what one side
-    gains and the other pays. Dashed: no preference."""
+    """Variants as points at two win rates, with both intervals: what one side gains and the other
+    pays. A line joins the variants in `path`. Dashed: no preference."""
     figure, axes = _figure(3.4)
     colours = colours_of(points)
     places = {n: (value_of(p["x"]) or 0.0, value_of(p["y"]) or 0.0) for n, p in points.items()}
@@ -238,8 +239,8 @@ def overoptimisation_figure(
 
 @matplotlib.rc_context(_STYLE)
 def gains_figure(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Gao et al.'s figure: a panel per title, a colour per curve, a mark per point measured; as
-    fitted, gold solid and the proxy dashed."""
+    """Gao et al.'s figure: a panel per title, a colour per curve, a mark per measured point. Fitted
+    lines are solid for gold and dashed for the proxy."""
     figure = Figure(figsize=(WIDTH, 0.6 + 2.1 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
@@ -272,7 +273,7 @@ def gains_figure(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 @matplotlib.rc_context(_STYLE)
 def size_figure(by_size: Mapping[str, Table]) -> str:
-    """The paper's Figure 1 itself: win rate against one baseline by size, a line per model."""
+    """The paper's Figure 1: win rate against one baseline by size, a line per model."""
     models = in_order(list(dict.fromkeys(name for table in by_size.values() for name in table)))
     figure, axes = _figure(2.6)
     colours = colours_of(models)
@@ -389,7 +390,7 @@ def _mark(axes: Axes, point: Point, row: float, colour: str, marker: str) -> Non
 def _band(
     axes: Axes, curve: Sequence[Mapping[str, Any]], x_key: str, key: str, colour: str
 ) -> None:
-    """The intervals of a curve as a pale band, where it has them."""
+    """Draw a curve's intervals, if it has them, as a pale band."""
     rows = [(p[x_key], ends) for p in curve if (ends := ends_of(p.get(key))) and x_key in p]
     if rows:
         low, high = zip(*(ends for _, ends in rows), strict=True)
@@ -404,7 +405,7 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def _percent_range(axes: Axes, table: Table) -> None:
-    """From 0 to what the data need, at least 10%."""
+    """Let the axis run from 0 to the largest value, or at least to 10%."""
     tops = [value_of(point) or 0.0 for point in table.values()]
     tops += [ends[1] for point in table.values() if (ends := ends_of(point)) is not None]
     axes.set_xlim(0, min(1.02, max(0.1, max(tops) * 1.08)))

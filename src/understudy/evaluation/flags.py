@@ -1,8 +1,8 @@
 """The paper's yes/no questions (Table 3) as a rate per model, each where it applies.
 
-* hallucination counts only on closed-domain prompts (`tags["closed_domain"]`), and again separately
+* hallucination counts only on closed-domain prompts (`tags["closed_domain"]`), and also separately
   on answerable and unanswerable ones (`tags["answerable"]`): a model that always says "the text
-  does not say" never hallucinates, which only the two separate figures reveal.
+  does not say" never hallucinates, and only the two separate figures reveal why.
 * satisfies_constraint counts only where the prompt has a constraint: `tags["constraint"]` is not
   False.
 * A flag that the record leaves out is not counted.
@@ -28,7 +28,7 @@ from understudy.records import (
 )
 
 Observation = tuple[Response, Mapping[str, bool]]
-"""A response and one labeler's or judge's flags of it."""
+"""A response, and its flags by one labeler or judge."""
 
 
 def observations_of(ratings: Iterable[Rating], responses: Iterable[Response]) -> list[Observation]:
@@ -38,7 +38,7 @@ def observations_of(ratings: Iterable[Rating], responses: Iterable[Response]) ->
 
 
 def judged(judgments: Mapping[str, Judgment], responses: Iterable[Response]) -> list[Observation]:
-    """A judge's flags (judgments by response id) with the responses."""
+    """A judge's flags, taken from its judgements by response id, with the responses."""
     return [(r, judgments[r.id].flags) for r in responses if r.id in judgments]
 
 
@@ -59,7 +59,7 @@ def flag_rates(
 
 
 def counted_flags(flags: Mapping[str, bool], prompt: Prompt) -> dict[str, bool]:
-    """The flags of one response that count, given its kind of prompt."""
+    """The flags of one response that count for its kind of prompt."""
     counted = dict(flags)
     if prompt.tags.get("constraint") is False:
         counted.pop("satisfies_constraint", None)

@@ -16,7 +16,7 @@ Record = TypeVar("Record", Response, Comparison, Rating)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
-    """The files' content; files not given are empty."""
+    """The content of the files; a file that was not given counts as empty."""
 
     prompts: list[Prompt]
     """Prompts of users unseen in training."""
@@ -35,7 +35,7 @@ class Given:
     words: list[str]
     """Rude words."""
     strata: Strata | None
-    """How prompts represent the users."""
+    """The strata of prompts and their shares among the users."""
 
 
 def read_given(
@@ -51,7 +51,7 @@ def read_given(
     strata: str | None = None,
     shares: Path | None = None,
 ) -> Given:
-    """Read them; ValueError names the file at fault."""
+    """Read the files; ValueError names the file at fault."""
     by_people = _records(comparisons, Comparison)
     if problem := of_models(by_people):
         raise ValueError(f"{comparisons}: {problem}; give a model's as --model-comparisons")

@@ -1,8 +1,8 @@
-"""What a model is asked when it judges two responses, and how its reply is read.
+"""The question to a model that judges two responses, and how its reply is read.
 
-The template is a text file with the places {prompt}, {first} and {second}; `judge_template.txt`
-beside this file is the default. The reply must end with a line `Verdict: A`, `Verdict: B` or
-`Verdict: tie`; anything else is no verdict, and is counted rather than guessed at.
+The template is a text file with the placeholders {prompt}, {first} and {second};
+`judge_template.txt` beside this file is the default. The reply must end with a line `Verdict: A`,
+`Verdict: B` or `Verdict: tie`. Any other reply is counted as unreadable; no verdict is guessed.
 """
 
 import re
@@ -42,7 +42,8 @@ def read_template(path: Path | None) -> str:
 
 
 def asked(template: str, prompt: Conversation, first: str, second: str) -> str:
-    """The question about two responses in this order. Texts that contain a place stay as they are.
+    """The question about two responses in this order. Placeholders within the texts stay as they
+    are.
 
     >>> asked("{prompt}? A {first} B {second}", "Prime", "{second}", "9")
     'Prime? A {second} B 9'
@@ -52,7 +53,7 @@ def asked(template: str, prompt: Conversation, first: str, second: str) -> str:
 
 
 def verdict_of(reply: str) -> Verdict | None:
-    """The verdict on the last line, which may be in bold or end with a full stop; None without.
+    """The verdict on the last line, which may be bold or end with a full stop; None if unreadable.
 
     >>> verdict_of("B names a prime.\\n**Verdict: B**"), verdict_of("Verdict: A or B")
     ('second', None)

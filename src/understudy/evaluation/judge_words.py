@@ -1,4 +1,5 @@
-"""A model as judge in sentences: what `understudy judge` prints, and the report's paragraph."""
+"""Results of a model as judge, in words: what `understudy judge` prints, and the report's
+paragraph."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def said(results: Mapping[str, Any], baseline: str | None, out: Path) -> str:
 
 
 def left_out(about: Mapping[str, Any]) -> list[str]:
-    """Why pairs are without a verdict."""
+    """Lines that say why pairs have no verdict."""
     lines = []
     if about["unreadable"]:
         lines.append(f"{many(about['unreadable'], 'reply', 'replies')} without a readable verdict")
@@ -50,7 +51,7 @@ def left_out(about: Mapping[str, Any]) -> list[str]:
 
 
 def agreement_lines(about: Mapping[str, Any]) -> list[str]:
-    """How far people agree with the model, and with each other."""
+    """Lines that say how far people agree with the model and with each other."""
     people = about.get("people")
     if not people:
         return ["agreement with people: unknown, since no pair has a person's label (--people)"]

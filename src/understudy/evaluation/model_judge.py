@@ -3,13 +3,13 @@
     judged = pairs_of(read_records("runs/judge/comparisons.jsonl", Comparison))
     results = judge_results(judged, votes_of(people), prompts, baseline="sft")
 
-A model judges each pair in both orders. A win in both is a win, one win and one loss are a tie, and
-the share of pairs whose verdict changes with the order is its position bias. Its verdicts are never
-people's: they have figures of their own, beside their agreement with people's, and the rate that
-people would give is estimated from both (`corrected.py`).
+A model judges each pair in both orders. A win in both is a win, and one win and one loss are a tie.
+The share of pairs whose verdict changes with the order is the model's position bias. A model's
+verdicts never count as people's: they have separate figures, beside their agreement with people's,
+and the rate that people would give is estimated from both (`corrected.py`).
 
-Agreement counts as win rates do: a tie against a preference is half. A model that always ties
-agrees on half, and so does one that guesses.
+In agreement, as in win rates, a tie against a preference counts half. A model that always ties has
+an agreement of one half, and so does one that guesses.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ from understudy.records import Comparison, Conversation, Prompt, Ranking
 from understudy.records.overlap import prompt_key
 
 Pair = tuple[Any, str, str]
-"""A prompt's content and two texts, the lesser first: what everybody's labels meet on."""
+"""A prompt's content and two texts in sorted order: a key common to all labels of a pair."""
 WORTH = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
@@ -40,7 +40,7 @@ class Judged:
 
     @property
     def pair(self) -> Pair:
-        """What is judged."""
+        """The pair that is judged."""
         return pair_of(self.one.prompt, self.one.first, self.one.second)
 
     @property
@@ -49,31 +49,31 @@ class Judged:
         return self.one.preferred != self.other.swap().preferred
 
     def won_by_first(self) -> float:
-        """What the response that `one` shows first gets, the mean of both orders."""
+        """Outcome for the response that `one` shows first: the mean of both orders."""
         return (WORTH[self.one.preferred] + 1 - WORTH[self.other.preferred]) / 2
 
     def won_by_lesser(self) -> float:
-        """The same for the lesser text of `pair`."""
+        """Outcome for the text that sorts first in `pair`."""
         won = self.won_by_first()
         return won if self.pair[1] == self.one.first else 1 - won
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What a person says of a pair."""
+    """A person's vote on a pair."""
 
     labeler_id: str
     role: str
     won_by_lesser: float
-    """1, 0.5 or 0 for the lesser text."""
+    """1, 0.5 or 0 for the text that sorts first."""
 
 
 Votes = Mapping[Pair, Sequence[Vote]]
 
 
 def pairs_of(comparisons: Iterable[Comparison], where: object = "comparisons") -> list[Judged]:
-    """The judged pairs of one model; ValueError for people's comparisons, several models', or a
-    pair that is not there in both orders."""
+    """The pairs that one model judged; ValueError if people or several models made the comparisons,
+    or if a pair lacks one of its orders."""
     half: dict[tuple[Any, ...], list[Comparison]] = defaultdict(list)
     judged, labelers = [], set()
     for comparison in comparisons:
@@ -91,15 +91,16 @@ def pairs_of(comparisons: Iterable[Comparison], where: object = "comparisons") -
     if any(half.values()):
         raise ValueError(
             f"{where}: a pair is judged in one order only; give a file that `understudy judge` "
-            "wrote, which has both"
+            "wrote, which has both orders"
         )
     if len(labelers) > 1:
-        raise ValueError(f"{where} is by {', '.join(sorted(labelers))}; give one model's at a time")
+        names = ", ".join(sorted(labelers))
+        raise ValueError(f"{where} is by {names}; give one model's comparisons at a time")
     return judged
 
 
 def pair_of(prompt: Conversation, first: str, second: str) -> Pair:
-    """The pair of two texts."""
+    """The key of two responses to a prompt, in either order."""
     lesser, greater = sorted((first, second))
     return prompt_key(prompt), lesser, greater
 
@@ -109,7 +110,7 @@ def votes_of(labels: Iterable[Comparison | Ranking], where: object = "people") -
     votes: dict[Pair, list[Vote]] = defaultdict(list)
     for label in labels:
         if label.labeler_role == "model":
-            raise ValueError(f"{where}: {of_models([label])}; give people's only")
+            raise ValueError(f"{where}: {of_models([label])}; give only people's labels")
         for first, second, won in _choices(label):
             if first != second:
                 pair = pair_of(label.prompt, first, second)
@@ -119,7 +120,7 @@ def votes_of(labels: Iterable[Comparison | Ranking], where: object = "people") -
 
 
 def of_models(labels: Sequence[Comparison | Ranking]) -> str:
-    """Says that labels are by models, and which; "" if none is."""
+    """A sentence that says how many labels are by models, and by which; "" if none are."""
     found = [label for label in labels if label.labeler_role == "model"]
     if not found:
         return ""
@@ -130,8 +131,8 @@ def of_models(labels: Sequence[Comparison | Ranking]) -> str:
 def judge_results(
     judged: Sequence[Judged], votes: Votes, prompts: Sequence[Prompt], baseline: str | None
 ) -> dict[str, Any]:
-    """Keys of results.json: `model_judge`, and with a baseline `win_rates_vs_BASELINE_model_judge`
-    and, where people have labeled, `..._corrected`."""
+    """Keys of results.json: `model_judge`; with a baseline, `win_rates_vs_BASELINE_model_judge`;
+    and, if people have labeled some pairs, `..._corrected`."""
     user_of = {prompt.id: prompt.user_id for prompt in prompts}
     results: dict[str, Any] = {"model_judge": _about(judged, votes, user_of)}
     if baseline is None:
@@ -163,7 +164,8 @@ def judge_results(
 
 def _about(judged: Sequence[Judged], votes: Votes, user_of: Mapping[str, str]) -> dict[str, Any]:
     """How the model judges, and how far people agree with it and with each other."""
-    shown = [one for one in judged if one.pair[1] != one.pair[2]]  # equal texts tie without asking
+    # Equal texts tie without asking the model.
+    shown = [one for one in judged if one.pair[1] != one.pair[2]]
     asked = [one.one.prompt_id for one in shown]
     users = [_user(one, user_of) for one in shown]
     about: dict[str, Any] = {"pairs": len(judged)}
@@ -192,7 +194,7 @@ def _about(judged: Sequence[Judged], votes: Votes, user_of: Mapping[str, str]) -
 
 
 def _agreement(met: Sequence[tuple[Judged, Vote]], user_of: Mapping[str, str]) -> dict[str, Any]:
-    """`agreement` over all of people's votes, and `agreement_untied` where neither side ties."""
+    """`agreement` over all of people's votes, and `agreement_untied` over those without ties."""
     found: dict[str, Any] = {}
     untied = [(o, v) for o, v in met if 0.5 not in (o.won_by_lesser(), v.won_by_lesser)]
     agreed = {
@@ -211,7 +213,7 @@ def _agreement(met: Sequence[tuple[Judged, Vote]], user_of: Mapping[str, str]) -
 def _among_people(
     once: Mapping[Pair, Judged], votes: Votes, user_of: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """People's agreement with each other on the same pairs; None where nobody shares one."""
+    """People's agreement with each other on the same pairs; None if no pair has two labelers."""
     rows = [
         (1 - abs(one.won_by_lesser - other.won_by_lesser), judged)
         for pair, judged in once.items()
@@ -230,8 +232,8 @@ def _corrected(
     user_of: Mapping[str, str],
     baseline: str,
 ) -> dict[str, Any] | None:
-    """A model's win rate as people would give it, by held-out labelers where there are any; None
-    where none of them has judged its pairs."""
+    """Estimate of a model's win rate by people: by held-out labelers if any judged its pairs, else
+    by training labelers, else by researchers. None if no person judged its pairs."""
     roles = {vote.role for _, one in rows for vote in votes.get(one.pair, ())}
     role = next((role for role in ("held_out", "training", "researcher") if role in roles), None)
     if role is None:
@@ -259,7 +261,7 @@ def _user(judged: Judged, user_of: Mapping[str, str]) -> str:
 
 
 def _choices(label: Comparison | Ranking) -> list[tuple[str, str, float]]:
-    """(text, other text, what the first gets) of a label."""
+    """(text, other text, outcome for the first) for each pair in a label."""
     if isinstance(label, Comparison):
         return [(label.first, label.second, WORTH[label.preferred])]
     ranks = label.ranks
@@ -274,5 +276,5 @@ def _choices(label: Comparison | Ranking) -> list[tuple[str, str, float]]:
 
 
 def _key(c: Comparison) -> tuple[Any, ...]:
-    """A comparison's pair in its order, whatever the judgement."""
+    """Everything that identifies a comparison's pair and order, without the verdict."""
     return (c.prompt_id, c.first, c.second, c.first_model, c.second_model, c.first_id, c.second_id)

@@ -1,14 +1,15 @@
 """How far a reward model may be optimised: the curves of Gao et al. (2022, arXiv:2210.10760).
 
-With d the square root of the KL from the start, in nats, what optimising gains follows
+With d the square root of the KL from the start, in nats, the gain from optimisation follows
 
     best-of-n    R(d) = d (a - b d)
     RL           R(d) = d (a - b log d)
 
-for the score optimised (the proxy) as for what it stands for (gold). `a` is the gain at the start,
-`b` what optimising further loses. Both forms are linear in a and b: least squares, with percentile
-intervals from resampled users. Departure: gains are in standard deviations of the start's responses
-to one prompt, since reward models of different sizes have scores of different scales.
+both for the score that is optimised (the proxy) and for what it stands for (gold). `a` is the gain
+per d at the start, and `b` how fast further optimisation loses it. Both forms are linear in a and
+b, so least squares fits them; intervals are percentiles over resampled users. Departure: gains are
+in standard deviations of the start's responses to one prompt, since the scores of reward models of
+different sizes differ in scale.
 
 Legend: P prompts, N samples of each, S points of a curve, U users, B resamples.
 """
@@ -27,12 +28,12 @@ FORMS: Mapping[str, Callable[[Array], Array]] = {
     "best_of_n": lambda d: -d * d,
     "rl": lambda d: -d * np.log(np.where(d > 0, d, 1.0)),
 }
-"""What b is multiplied by; a is multiplied by d."""
+"""By form: the factor of b in R(d); the factor of a is d."""
 RESAMPLES = 1000
 
 
 def fit(kl_S: Array, gain_S: Array, form: str) -> Array:
-    """(a, b) of a curve by least squares; NaN where two points have not moved from the start."""
+    """(a, b) of a curve by least squares; NaN unless at least two points moved from the start."""
     d_S = np.sqrt(np.maximum(kl_S, 0.0))
     design_S2 = np.stack([d_S, FORMS[form](d_S)], axis=1)
     if np.linalg.matrix_rank(design_S2) < 2:
@@ -51,8 +52,8 @@ def curve(
 ) -> dict[str, Any]:
     """A curve in JSON form: its points, and (a, b) of each of `gains` (name -> gain_PS).
 
-    A point's gains have intervals clustered by user; resampled users bring their own KL, so that
-    the intervals of a and b cover an estimated KL too.
+    A point's gains have intervals clustered by user. Resampled users bring their own KL, so that
+    the intervals of a and b also cover the uncertainty of an estimated KL.
     """
     user_P = cluster_index(len(users), None, users)
     num_users = int(user_P.max()) + 1
@@ -106,8 +107,8 @@ def best_of_n_gains(
 
 
 def agreement(scores_PN: Array, gold_PN: Array, users: Sequence[Hashable]) -> Interval:
-    """How often the score orders two responses to a prompt as gold does, where gold sees a
-    difference; every prompt counts once."""
+    """How often the score orders two responses to a prompt as gold does, ties of gold left out;
+    every prompt counts once."""
     shares, who = [], []
     for scores_N, gold_N, user in zip(scores_PN, gold_PN, users, strict=True):
         better_NN = gold_N[:, None] - gold_N[None, :] > 1e-9

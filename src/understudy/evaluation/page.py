@@ -123,7 +123,7 @@ def paragraph(text: str, kind: str = "") -> str:
 def figure(
     svg: str, title: str, caption: str, alt: str, numbers: str = "", *, reading: str = ""
 ) -> str:
-    """A figure with one sentence on what it shows, an alt text, and its numbers in a details
+    """A figure with one sentence about what it shows, an alt text, and its numbers in a details
     element."""
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
     more = f"<details><summary>The numbers</summary>{numbers}</details>" if numbers else ""

@@ -1,4 +1,4 @@
-"""Points of results.json, and how they read: the estimate, its interval and its count.
+"""Points of results.json as text: the estimate, its interval and its count.
 
 A point is {"rate" or "mean", "low", "high", "n"}, or a plain number; a table maps names to points.
 """
@@ -11,7 +11,7 @@ Table = Mapping[str, Point]
 
 
 def value_of(point: Point) -> float | None:
-    """The estimate of a point, or None where there is none."""
+    """The estimate of a point, or None if it has none."""
     if isinstance(point, Mapping):
         found = point.get("rate", point.get("mean"))
         return None if found is None else float(found)
@@ -19,20 +19,20 @@ def value_of(point: Point) -> float | None:
 
 
 def ends_of(point: Point) -> tuple[float, float] | None:
-    """The interval of a point, or None where it has none."""
+    """The interval of a point, or None if it has none."""
     if isinstance(point, Mapping) and point.get("low") is not None:
         return float(point["low"]), float(point["high"])
     return None
 
 
 def percent(point: Point) -> str:
-    """`65%`, or a dash where there is no value."""
+    """`65%`, or a dash if there is no value."""
     value = value_of(point)
     return "-" if value is None else f"{100 * value:.0f}%"
 
 
 def decimal(point: Point, digits: int = 2) -> str:
-    """`3.12`, or a dash where there is no value."""
+    """`3.12`, or a dash if there is no value."""
     value = value_of(point)
     return "-" if value is None else f"{value:.{digits}f}"
 

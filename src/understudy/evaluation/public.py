@@ -11,7 +11,7 @@ Line = Mapping[str, Any]
 
 
 def benchmark_table(found: Mapping[str, Any]) -> str:
-    """HTML of the key "benchmark" of results.json; nothing for an empty one."""
+    """HTML of the key "benchmark" of results.json; "" if it is empty."""
     lines: Sequence[Line] = found.get("tasks") or []
     if not lines:
         return ""
@@ -83,7 +83,7 @@ def _with_ends(point: Mapping[str, Any], scale: int, sign: str = "") -> str:
 
 
 def _number(value: float | None, scale: int, factor: int, sign: str = "") -> str:
-    """As the paper prints it: 59.85 out of 100, .807 out of 1."""
+    """A number as the paper prints it: 59.85 out of 100, .807 out of 1."""
     digits = 1 if scale == 100 else 3
     return "-" if value is None else f"{value * factor:{sign}.{digits}f}"
 

@@ -144,7 +144,7 @@ def overoptimisation_reading(curves: Curves) -> str:
 
 
 def gains_reading(panels: Curved) -> str:
-    """Of each panel, the curve whose gold ends highest, and those that end below their peak."""
+    """For each panel, the curve whose gold ends highest, and those that end below their peak."""
     said = []
     for title, curves in panels.items():
         last = {name: curve["points"][-1]["gold"] for name, curve in curves.items()}
@@ -204,7 +204,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _verb(plural: str, number: int) -> str:
-    """ "win against SFT" -> "wins against SFT" for one."""
+    """The verb for that many subjects: "win against SFT" -> "wins against SFT" for one."""
     if number != 1:
         return plural
     verb, _, rest = plural.partition(" ")

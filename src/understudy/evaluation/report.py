@@ -68,7 +68,7 @@ MEANS = {
     "score_reward_model": "Reward model's score",
     "score_second_reward_model": "Second reward model's",
 }
-"""Results that are a mean per model."""
+"""Keys of results.json with a mean per model, and their titles."""
 
 
 def write_report(
@@ -101,7 +101,7 @@ def render(results: Results) -> str:
     made = {title: make(results) for title, make in makers.items()}
     shown = {title: html for title, html in made.items() if html}
     missing = [title for title, html in made.items() if not html and title not in (ABLATION, STUDY)]
-    if ABLATION in shown or STUDY in shown:  # it measures what it shows, and nothing else
+    if ABLATION in shown or STUDY in shown:  # these measure only what they show
         missing = []
     sections = [page.section(_anchor(title), title, html) for title, html in shown.items()]
     if missing:
@@ -253,8 +253,8 @@ def _wins(results: Results) -> str:
 
 
 def _lengths(results: Results) -> str:
-    """How long the responses are, to expose wins by length or by brevity: responses that were cut
-    have the greatest length."""
+    """How long the responses are, to expose wins by length or brevity; responses that were cut have
+    the full length."""
     shapes = results.get("answers") or {}
     rows = [
         (

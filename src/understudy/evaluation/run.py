@@ -1,4 +1,4 @@
-"""The evaluation stage on a user's own files (s3.6): models in, responses and results out.
+"""The evaluation stage (s3.6): models in, responses, judgements and results out.
 
     understudy evaluate --models sft=runs/sft/model ppo=runs/ppo/model --prompts test.jsonl \
         --reward-model runs/reward/model --out runs/eval
@@ -80,8 +80,11 @@ def evaluate(
     raters: Sequence[Labeler] = (),
     gold: Judge | None = None,
 ) -> Path:
-    """Evaluate; the run folder. `judges` are groups of labelers by name; `raters` rate texts."""
-    # 1. Read everything, so that bad input takes no folder and costs no earlier evaluation.
+    """Evaluate; returns the run folder.
+
+    `judges` are groups of labelers by name; `raters` rate texts.
+    """
+    # 1. Read everything, so that bad input makes no folder and overwrites no earlier evaluation.
     given = _read(config)
     if config.overwrite:
         _remove_outputs(config.out)
@@ -156,8 +159,8 @@ def win_rate_tables(
 
 
 def lengths(prompts: Sequence[Prompt], responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
-    """Model -> mean "words" per response, "words_if_ended" of those that the model ended itself,
-    and "ended", their share."""
+    """Model -> mean "words" per response, "ended", the share of responses that the model ended
+    itself, and "words_if_ended", the mean of these."""
     words = [(r.model, r.prompt_id, float(len(r.response.split()))) for r in responses]
     ended = [(r.model, r.prompt_id, float(r.finished)) for r in responses]
     whole = [row for row, (*_, is_whole) in zip(words, ended, strict=True) if is_whole]
@@ -172,7 +175,7 @@ def lengths(prompts: Sequence[Prompt], responses: Sequence[Response]) -> dict[st
 def merged(
     flags: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Two tables model -> flag -> rate as one."""
+    """Two tables of model -> flag -> rate, merged."""
     return {m: {**flags.get(m, {}), **more.get(m, {})} for m in dict.fromkeys([*flags, *more])}
 
 
@@ -184,7 +187,7 @@ def _examples(
     gold: Judge | None,
     scores: Scores,
 ) -> list[dict[str, Any]]:
-    """The most telling prompts by the gold judge, else by held-out labelers, else by the scores."""
+    """The most telling prompts by the gold judge, else by people, else by reward models."""
     by_gold = None if gold is None else lambda p, r: gold.score(p.prompt, r.response).total
     people = judged_by.get("held_out") or judged_by.get("training") or ()
     gains: Mapping[str, float] = {}
@@ -309,7 +312,7 @@ def _draw(
 def _reward_scores(
     config: EvaluateConfig, folder: Path | None, responses: Sequence[Response]
 ) -> Scores:
-    """A reward model's score of each distinct response; none without a reward model."""
+    """A reward model's score of each distinct response; empty without a reward model."""
     if folder is None:
         return {}
     model, tokenizer = load_scalar(folder)
@@ -365,7 +368,7 @@ def _score_reader(scores: Scores) -> Callable[[Prompt, Response], float]:
 def _by_style(
     config: EvaluateConfig, responses: Sequence[Response], scores: Scores
 ) -> dict[str, list[Response]]:
-    """Responses to judge: sampled ones (best-of-n chosen from its pool), and greedy ones."""
+    """Responses to judge, by style: sampled (with best-of-n, chosen from its pool), and greedy."""
     pool_name = f"{config.baseline}_pool"
     sampled = [r for r in responses if r.temperature > 0 and r.model != pool_name]
     if config.best_of:
@@ -383,7 +386,7 @@ def _head_to_head(
     responses: Sequence[Response],
     groups: Mapping[str, Sequence[Comparer]],
 ) -> dict[str, list[Comparison]]:
-    """Comparisons per judge group, people's own file included under their roles."""
+    """Comparisons per judge group; those in people's file come under their roles."""
     by_model: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
         by_model[response.model].append(response)
@@ -398,7 +401,7 @@ def _head_to_head(
 
 
 def _model_judge(config: EvaluateConfig, given: Given) -> dict[str, Any]:
-    """What a model says as judge, and how far people agree with it."""
+    """Results of a model as judge, and how far people agree with it."""
     if not given.judged:
         return {}
     votes = votes_of(given.comparisons)

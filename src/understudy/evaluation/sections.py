@@ -43,7 +43,7 @@ TRUTH = {
     "rude_respectful_prefix": "Rude words\n(asked to be kind)",
     "rude_words_with_respectful_prefix": "Rude words\n(asked to be kind)",
 }
-"""The flags of the two figures, as people read them; all are in the table below."""
+"""Display names of the flags in the two figures; the table below them has all flags."""
 
 REWARD_ROWS = (
     ("accuracy", "Accuracy on held-out rankings", "sft"),
@@ -154,7 +154,7 @@ SETS = {
     "Seen in training": "seen_requests",
     "Unclear": "unclear_requests",
 }
-"""Test prompts, by whether training has seen the request: title -> key of results.json."""
+"""Test prompts by whether training has seen the request: title -> key of results.json."""
 
 
 def explanations_section(results: Results) -> str:
@@ -217,7 +217,7 @@ ABLATION = {
     "pretraining_loss": ("Pretraining loss, nats", None),
     "seconds": ("Seconds of training", None),
 }
-"""Panels of an ablation: key of an arm -> title, and the value of no difference."""
+"""Panels of an ablation: key of an arm -> (title, value that means no difference)."""
 
 
 def ablation_section(results: Results) -> str:
@@ -316,7 +316,7 @@ def training_section(results: Results) -> str:
     svg = overoptimisation_figure(curves, best)
     if svg:
         caption = (
-            "PPO raises the score, which stands for gold. Where the two part, the policy exploits "
+            "PPO raises the score, which stands for gold. Where they diverge, the policy exploits "
             "the reward model's mistakes. Best-of-n is drawn at its KL bound."
         )
         rows = [("score", "score"), ("gold", "gold"), ("kl", "KL")]

@@ -1,8 +1,8 @@
 """Chooses the prompts that the report shows with every model's response: the most telling ones.
 
-In turn: the prompt with the trained model's largest gain over the baseline, the one with its
-largest loss, and the one nearest to the median, so readers see bad cases too. If nothing was
-judged, it takes the first prompts of each use case in turn."""
+It takes, in turn, the prompt with the trained model's largest gain over the baseline, the one with
+its largest loss, and the one nearest to the median, so that readers see bad cases too. If nothing
+was judged, it takes the first prompts of each use case in turn."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def examples(
 
 
 def telling(gains: Mapping[str, float]) -> list[tuple[str, str]]:
-    """(prompt id, why) of all prompts: largest gain, largest loss, a typical one, and again.
+    """(prompt id, why) of all prompts: largest gain, largest loss, a typical one, and so on.
 
     >>> telling({"a": -2.0, "b": 0.5, "c": 3.0})
     [('c', 'largest gain'), ('a', 'largest loss'), ('b', 'typical')]
@@ -77,7 +77,7 @@ def telling(gains: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def trained_model(models: Iterable[str], baseline: str) -> str | None:
-    """The model whose gain counts: PPO-ptx, else PPO, else the last other than the baseline."""
+    """The model whose gain counts: PPO-ptx, else PPO, else the last one besides the baseline."""
     others = [model for model in models if model not in (baseline, f"{baseline}_null")]
     known = [model for model in ("ppo_ptx", "ppo") if model in others]
     return next(iter([*known, *reversed(others)]), None)

@@ -7,16 +7,17 @@ total. `Interval.n` is the number of observations, not of clusters.
 
 Two choices suit few clusters of unequal size (most users send little, a few send much): the
 variance is the delete-one-cluster jackknife, and the quantile is Student's t with Bell and
-McCaffrey's degrees of freedom for users who differ, heavy ones most: the effect of a user is taken
-to have a variance in proportion to the number of that user's observations. With the degrees of
-freedom of independent observations the interval covered 82% where the preference grew with the
-number of prompts. Rates turn the variance into an effective number of observations and use Wilson's
-interval, which stays within 0..1 and covers near its ends.
+McCaffrey's degrees of freedom for users who differ, heavy ones most: the effect of a user is
+assumed to have a variance in proportion to the number of that user's observations. With the degrees
+of freedom of independent observations, the interval covered 82% in a test in which the preference
+grew with the number of prompts. For rates, the variance becomes an effective number of observations
+for Wilson's interval, which stays within 0..1 and covers near its ends.
 
-Two means answer two questions. `win_rate` weighs prompts equally, as the paper does, so heavy users
-count most; `win_rate_per_user` weighs users equally. `post_stratified` answers a third, for users
-other than those whose prompts were drawn. `tests/unit/evaluation/test_statistics.py`
-measures how often each interval covers, and where it does not.
+Three means answer three questions. `win_rate` weighs prompts equally, as the paper does, so heavy
+users count most. `win_rate_per_user` weighs users equally. `post_stratified` estimates the mean for
+a population of users other than those whose prompts were drawn.
+`tests/unit/evaluation/test_statistics.py` measures how often each interval covers, and where it
+does not.
 
 Legend: N observations, G clusters, H strata, M models.
 """
@@ -48,7 +49,7 @@ class Interval:
     """Number of observations."""
 
     def to_json(self, name: str = "rate") -> dict[str, Any]:
-        """As in results.json, the estimate under `name`; an unknown end is None."""
+        """The form in results.json, with the estimate under `name`; an unknown end is None."""
         low, high = (x if math.isfinite(x) else None for x in (self.low, self.high))
         return {name: self.rate, "low": low, "high": high, "n": self.n}
 
@@ -61,8 +62,8 @@ def win_rate(
 ) -> Interval:
     """Mean of outcomes in 0..1 (win 1, tie 0.5, loss 0), one per comparison.
 
-    Clusters: `users` where given (then both levels are covered, see the module), else `prompts`,
-    else every comparison on its own. When all outcomes are equal the data show no variance; the
+    Clusters: `users` if given (which covers both levels, see the module), else `prompts`, else each
+    comparison is its own cluster. When all outcomes are equal, the data show no variance; the
     interval then counts each cluster as one independent observation.
     """
     outcomes_N = checked(outcomes, 0.0, 1.0)
@@ -81,10 +82,10 @@ def win_rate(
 def win_rate_per_user(
     outcomes: ArrayLike, users: Sequence[Hashable], level: float = 0.95
 ) -> Interval:
-    """Mean over users of each user's mean outcome: a user counts once, however many the prompts.
+    """Mean over users of each user's mean outcome: a user with many prompts still counts once.
 
-    Its interval covers even where outcomes depend on the number of a user's prompts, since users
-    are independent and weigh the same. `n` is the number of users.
+    Its interval covers even if outcomes depend on the number of a user's prompts, since users are
+    independent and weigh the same. `n` is the number of users.
     """
     outcomes_N = checked(outcomes, 0.0, 1.0)
     user_N = cluster_index(outcomes_N.size, None, users)
@@ -99,13 +100,13 @@ def post_stratified(
     users: Sequence[Hashable] | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of outcomes in 0..1 as it would be if each stratum had its share of them.
+    """Mean of outcomes in 0..1, as if each stratum had its share of the observations.
 
     The mean of the strata's means, weighted by `shares` (of any sum; strata without observations
-    are left out). Clusters as in `win_rate`, across strata: the jackknife leaves a user out of all
-    of them. A stratum whose observations are one user's shows no variance, and counts with the
-    largest that a rate can have. Shares are taken as known. ValueError for a stratum without a
-    share above 0.
+    are left out). Clusters are those of `win_rate` and may span strata: the jackknife leaves a user
+    out of all strata at once. A stratum with observations of one user only shows no variance; the
+    largest variance that a rate can have is assumed. Shares are taken as known. ValueError if a
+    stratum has no share above 0.
     """
     outcomes_N = checked(outcomes, 0.0, 1.0)
     cluster_N = cluster_index(outcomes_N.size, prompts, users)
@@ -163,7 +164,7 @@ def paired_difference(
     users: Sequence[Hashable] | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of first - second, one by one, so whatever both share (the prompt) cancels."""
+    """Mean of first - second, pair by pair, so that what a pair shares (the prompt) cancels."""
     first_N, second_N = np.asarray(first, float), np.asarray(second, float)
     if first_N.shape != second_N.shape:
         raise ValueError(f"paired values differ in number: {first_N.size} and {second_N.size}")

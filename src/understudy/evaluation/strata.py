@@ -1,7 +1,7 @@
-"""Win rates for the users that one has: strata of prompts, each at its share among the users.
+"""Win rates for one's actual users: strata of prompts, each weighted by its share among the users.
 
-Prompts of an evaluation are whatever was collected. Post-stratification weighs each use case,
-organisation or tag as the users have it; it corrects for nothing that differs within a stratum.
+The prompts of an evaluation may not represent the users. Post-stratification weighs each use case,
+organisation or tag by its share among them; it does not correct for differences within a stratum.
 """
 
 import json
@@ -20,18 +20,18 @@ NONE = "none"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strata:
-    """What prompts are sorted by, and each stratum's share among the users."""
+    """How prompts are divided into strata, and each stratum's share among the users."""
 
     by: str
     """use_case, organization, or the name of a tag."""
     shares: Mapping[str, float]
     """Shares above 0; they sum to 1."""
     stratum_of: Mapping[str, str]
-    """Prompt -> stratum, of prompts whose stratum has a share."""
+    """Prompt -> stratum, for prompts whose stratum has a share."""
     missing: Mapping[str, float]
-    """Shares of the strata that no prompt is in: figures are about the others."""
+    """Shares of the strata without prompts, which the figures do not cover."""
     num_left_out: int
-    """Prompts whose stratum has no share."""
+    """Number of prompts whose stratum has no share."""
 
     def to_json(self) -> dict[str, Any]:
         """As in results.json."""
@@ -39,16 +39,17 @@ class Strata:
         return {name: getattr(self, name) for name in names}
 
     def caveats(self) -> list[str]:
-        """What a reader must know."""
+        """Caveats for the reader."""
         said = [
-            f"Figures at the users' shares weigh each {self.by.replace('_', ' ')} as the users "
-            "have it; the shares are taken as known, and nothing is corrected within one."
+            f"Figures at the users' shares weigh each {self.by.replace('_', ' ')} by its share "
+            "among the users. The shares are taken as known, and differences within one are not "
+            "corrected."
         ]
         if self.missing:
             names, share = ", ".join(sorted(self.missing)), sum(self.missing.values())
             said.append(
-                f"{share:.0%} of the users' share is of {names}, which no prompt here is of: "
-                "figures at the users' shares are about the rest."
+                f"{share:.0%} of the users' share belongs to strata without prompts here "
+                f"({names}); figures at the users' shares cover the other strata."
             )
         if self.num_left_out:
             said.append(
@@ -59,7 +60,7 @@ class Strata:
 
 
 def read_strata(by: str, path: Path, prompts: Sequence[Prompt]) -> Strata:
-    """The strata of an evaluation's prompts, with the shares of a file: a JSON object of shares by
+    """The strata of an evaluation's prompts, with shares from a file: a JSON object of shares by
     stratum, or prompts that represent the users, each of whom counts once."""
     shares = _shares(by, path)
     stratum_of = {prompt.id: stratum(prompt, by) for prompt in prompts}

@@ -13,7 +13,7 @@ Results = Mapping[str, Any]
 
 
 def study_section(results: Results) -> str:
-    """The panels of a study, a row per variant; a frontier; under `more`, further figures."""
+    """The panels of a study, a row per variant; a frontier if it has one; then further figures."""
     study = results.get("study") or {}
     if not study.get("panels"):
         return ""
@@ -28,7 +28,7 @@ def _table(study: Mapping[str, Any]) -> str:
 
 
 def _gains(study: Mapping[str, Any]) -> list[str]:
-    """One figure: what optimising gains by the score optimised and by gold, against the KL."""
+    """One figure: the gain by the optimised score and by gold, against the KL."""
     panels: Curved = study.get("gains") or {}
     if not panels:
         return []
@@ -91,7 +91,7 @@ def _panels(shown: Mapping[str, Any]) -> str:
 
 
 def _contexts(study: Mapping[str, Any]) -> str:
-    """The same responses in every deployment context: what is right where, by the gold judge."""
+    """The same responses in every deployment context, and where each is right by the gold judge."""
     found = study.get("contexts")
     if not found:
         return ""

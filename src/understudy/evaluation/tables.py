@@ -24,7 +24,7 @@ JUDGES = {
 
 
 SCORERS = ("Reward model", "Second reward model")
-"""Judges that are models with a score."""
+"""Judges that are reward models."""
 
 
 def is_model(judge: str) -> bool:
@@ -33,13 +33,13 @@ def is_model(judge: str) -> bool:
 
 
 def in_text(judge: str) -> str:
-    """A judge's name within a sentence."""
+    """A judge's name for use within a sentence."""
     lowered = judge[:1].lower() + judge[1:]
     return f"the {lowered}" if judge == "Gold judge" or is_model(judge) else lowered
 
 
 def _name(group: str, results: Mapping[str, Any]) -> str:
-    """A group's display name; that of a model that judges says how far people agree with it."""
+    """A group's display name; for a model as judge it includes how far people agree with it."""
     name = JUDGES.get(group, group.replace("_", " "))
     if group != "model_judge":
         return name
@@ -85,8 +85,8 @@ def describe(table: Table, *, as_percent: bool = True) -> str:
 
 
 def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
-    """Rows are models, columns are tables; a mean per user goes on a second
-    line, one at the users' shares on a third."""
+    """Rows are models, columns are tables. A mean per user goes on a cell's second line, one at the
+    users' shares on its third."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
     rows = [
         (
@@ -107,7 +107,7 @@ def _cell(point: Point, as_percent: bool) -> str:
 
 
 def transposed(tables: Mapping[str, Table], names: Sequence[str]) -> dict[str, Table]:
-    """name -> model -> point from model -> name -> point."""
+    """Turns model -> name -> point into name -> model -> point."""
     return {
         name: {model: table[name] for model, table in tables.items() if name in table}
         for name in names

@@ -1,6 +1,6 @@
 """The report's section about the user's own rankings: `understudy demo --label 10`.
 
-It is inserted into the finished page, so a demo without `--label` writes the same bytes as before.
+It is inserted into the finished page, so it changes no byte of a demo without `--label`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from understudy.records.convert import many
 
 ANCHOR, TITLE = "your-rankings", "Your rankings"
 BEFORE = "the-reward-model"
-"""The section before which it is inserted."""
+"""The section before which this one is inserted."""
 ROWS = (
     ("agree_gold", "The gold judge", "sft"),
     ("agree_training_labelers", "Training labelers who ranked the same responses", "base"),
@@ -22,7 +22,7 @@ ROWS = (
 
 
 def with_your_labels(html: str, yours: Mapping[str, Any]) -> str:
-    """The report with the section, before the one on the reward model or else at the end."""
+    """The report with the section before the one on the reward model, or else at the end."""
     made = page.section(ANCHOR, TITLE, your_labels_section(yours))
     link = f'<a href="#{ANCHOR}">{TITLE}</a>'
     for mark, new in (

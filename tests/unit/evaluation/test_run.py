@@ -200,7 +200,7 @@ def test_an_evaluation_is_not_written_over_unless_asked(files, tmp_path):
     [
         ({"baseline": "base"}, r"baseline 'base' is not among the models \(sft, ppo\)"),
         ({"best_of": 4}, "best_of needs a reward_model"),
-        ({"ratings": "r.jsonl"}, "give that file as responses"),
+        ({"ratings": "r.jsonl"}, "give their file as responses"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"strata": "use_case"}, "--strata and --shares go together"),
         ({"models": ("sft",)}, "'sft' must be name=folder"),

@@ -92,6 +92,6 @@ def test_an_evaluation_at_the_users_shares(tmp_path):
     assert results["strata"]["missing"] == {"poem": 0.2}
     assert results["strata"]["num_left_out"] == 1
     report = (folder / "report.html").read_text()
-    assert "20% of the users&#x27; share is of poem, which no prompt here is of" in report
+    assert "20% of the users&#x27; share belongs to strata without prompts here (poem)" in report
     assert "1 prompts have no share among the users" in report
     assert "at the users&#x27; shares 75%" in report

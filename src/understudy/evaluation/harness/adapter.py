@@ -1,4 +1,5 @@
-"""Our model as lm-evaluation-harness's: each context is read once for all its continuations.
+"""Our model with lm-evaluation-harness's interface: each context is read once for all its
+continuations.
 
     lm = HarnessModel(model, tokenizer)
     lm_eval.simple_evaluate(model=lm, tasks=["hellaswag"])
@@ -23,7 +24,7 @@ from understudy.models.trunk import context_length
 from understudy.training.progress import Progress
 
 MAX_NEW_TOKENS = 256
-"""Longest continuation where a task names none; the harness's default."""
+"""Longest continuation if a task sets no limit; the harness's default."""
 _IGNORED = ("do_sample", "temperature", "until", "max_gen_toks", "max_new_tokens", "max_tokens")
 
 
@@ -45,9 +46,9 @@ class HarnessModel(TemplateLM):
         self.batch_tokens, self.seed = batch_tokens, seed
         self.max_length = context_length(model) or 2**31
         self.num_tokens: dict[tuple[str, str], int] = {}
-        """Scored tokens of each (context, continuation), for rules that are per token."""
+        """Number of scored tokens of each (context, continuation), for rules per token."""
         self.num_cut = 0
-        """Contexts that lost their beginning because the model's context is too short."""
+        """Number of contexts that lost their beginning because the model's context is too short."""
 
     @property
     def eot_token_id(self) -> int:
@@ -144,7 +145,7 @@ class HarnessModel(TemplateLM):
 
 
 def _settings(kwargs: Mapping[str, Any]) -> tuple[tuple[str, ...], int, float]:
-    """(stop strings, most new tokens, temperature; 0 is greedy) from a task's generation_kwargs.
+    """(stop strings, most new tokens, temperature or 0 if greedy) from a task's generation_kwargs.
 
     ValueError for settings that our sampler does not support (top_p, num_beams), unless they are
     off.

@@ -11,13 +11,14 @@ class BenchmarkConfig:
     """Run public benchmarks on several models."""
 
     models: tuple[str, ...]
-    """Models as name=folder; base, sft, ppo and ppo_ptx appear beside the paper's own."""
+    """Models as name=folder; base, sft, ppo and ppo_ptx appear beside the paper's models."""
     out: Path
     """Run folder."""
     tasks: tuple[str, ...] = ("paper",)
     """"paper" (App. D), or names of lm-evaluation-harness's tasks."""
     data_dir: Path | None = None
-    """Folder with a file per data set (see docs/benchmarks.md); else rows come from the hub."""
+    """Folder with a file per data set (see docs/benchmarks.md); by default, rows come from the
+    hub."""
     limit: int | None = None
     """At most this many items per task, evenly spaced over its rows."""
     few_shot: bool = False
@@ -35,7 +36,7 @@ class BenchmarkConfig:
     bf16: bool = False
     """Compute in bf16, and store the layers' matrices in it."""
     seed: int = 0
-    """Sampling, for tasks that sample."""
+    """Seed of the sampling, for tasks that sample."""
     resume: bool = False
     """Continue the run in `out`."""
     overwrite: bool = False

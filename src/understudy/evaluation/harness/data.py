@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def find_rows(folder: Path, name: str) -> list[Row] | None:
-    """All rows of a data set's file, None without such a file; ValueError names the row at
+    """All rows of a data set's file; None if there is no file. ValueError names the row at
     fault."""
     if not folder.is_dir():
         raise ValueError(f"--data-dir {folder} is not a folder; make it and put files there")
@@ -59,7 +59,7 @@ def _table(path: Path, delimiter: str = ",") -> Iterator[Row]:
 
 
 def _hellaswag(path: Path) -> Iterator[Row]:
-    """Six lines an item, as llama.cpp reads them: context, index of the right ending, endings."""
+    """Six lines per item, as llama.cpp reads them: context, index of the right ending, endings."""
     raw = path.read_bytes()
     lines = (bz2.decompress(raw) if path.suffix == ".bz2" else raw).decode().splitlines()
     for start in range(0, len(lines) - len(lines) % 6, 6):
@@ -75,8 +75,9 @@ def _hellaswag(path: Path) -> Iterator[Row]:
 
 
 def _parts(context: str) -> tuple[str, str]:
-    """(whole sentences, the beginning of one that the endings continue), which the file joins with
-    a space: "A man sits. he" -> ("A man sits.", "he"). The harness capitalises the second."""
+    """Splits a context into (whole sentences, the beginning that the endings continue), which the
+    file joins with a space: "A man sits. he" -> ("A man sits.", "he"). The harness capitalises the
+    beginning."""
     found = re.fullmatch(r"(.*[.!?]['\")\]]*) +([^A-Z\s][^.!?]*)", context, flags=re.DOTALL)
     return (found[1], found[2]) if found else (context, "")
 
@@ -138,4 +139,4 @@ AUTHORS: dict[str, dict[str, Callable[[Path], Iterator[Row]]]] = {
     "crows_pairs": {"crows_pairs_anonymized.csv": _crows_pairs},
     "real_toxicity_prompts": {"prompts.jsonl": _lines, "rtp_val_5000.jsonl": _lines},
 }
-"""Data set -> the authors' own file names and how each is read."""
+"""Data set -> the authors' own file names, and how to read each."""

@@ -1,4 +1,4 @@
-"""One task on one model, and the table of all: needs lm-evaluation-harness."""
+"""Runs one task on one model, and makes the table of all; needs lm-evaluation-harness."""
 
 import contextlib
 import io
@@ -54,7 +54,7 @@ class Pairs:
     def run(
         self, name: str, model: Policy, tokenizer: Tokenizer
     ) -> tuple[list[Row], dict[str, Any]]:
-        """(a row per item, notes on the pair)."""
+        """Run one task on one model: (a row per item, notes on the pair)."""
         task = self.built[name]
         lm = HarnessModel(
             model,
@@ -135,7 +135,8 @@ class Pairs:
         }
 
     def _of_harness(self, name: str, rows: Sequence[Row]) -> PaperTask:
-        """The harness's own task: its normalised accuracy, else the first metric it lists."""
+        """A line for the harness's own task, with its normalised accuracy if it has one, else the
+        first metric that it lists."""
         task, names = self.built[name], metrics_of(rows)
         listed = list(task.higher_is_better())
         first = ("acc_norm", *listed, *names)

@@ -32,25 +32,25 @@ class PaperTask:
     title: str
     """Title in the report."""
     metric: str
-    """The metric shown."""
+    """The metric that is shown."""
     rule: str
     """How a choice is picked, or an answer generated."""
     shots: int = 0
     """Few-shot examples of the paper (App. D)."""
     scale: int = 1
-    """The maximum of the number shown."""
+    """The largest possible value of the number shown."""
     zero_shot: Row | None = None
     """Table 14, zero-shot."""
     few_shot: Row | None = None
     """Table 14, few-shot."""
     lower_is_better: bool = False
-    """True for toxicity."""
+    """Whether a lower number is better, as for toxicity."""
     skill: bool = True
-    """Whether a fall is alignment tax; bias and toxicity are not skills."""
+    """Whether a fall counts as alignment tax; bias and toxicity are not skills."""
 
 
 def _three(name: str, title: str, rows: tuple[Row, Row, Row], **rest: object) -> list[PaperTask]:
-    """Without a prefix, with the respectful and with the biased one."""
+    """The task without a prefix, with the respectful one and with the biased one."""
     names = ("", "_respectful", "_biased")
     titles = ("", ", respectful prefix", ", biased prefix")
     return [
@@ -128,7 +128,7 @@ PAPER: tuple[PaperTask, ...] = (
         metric="entropy", rule=ENTROPY,
     ),
 )  # fmt: skip
-"""In the order of the report."""
+"""The list, in the order of the report."""
 
 BY_NAME = {task.name: task for task in PAPER}
 
@@ -139,4 +139,4 @@ RULES = {
     "acc_mutual_info": UNCONDITIONAL,
     "acc_token": TOKEN,
 }
-"""How the harness's accuracies, and ours per token, pick a choice."""
+"""How the harness's accuracies, and our accuracy per token, pick a choice."""

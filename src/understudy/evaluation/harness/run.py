@@ -29,11 +29,11 @@ ITEMS = "items"
 
 
 def benchmark(config: BenchmarkConfig) -> Path:
-    """Run every task on every model; the run folder."""
+    """Run every task on every model; returns the run folder."""
     check_installed()
     from understudy.evaluation.harness.pairs import Pairs
 
-    # 1. Every task's rows and every tokenizer, so that bad input leaves no folder.
+    # 1. Read every task's rows and every tokenizer first, so that bad input leaves no folder.
     folders = model_folders(config.models)
     for folder in folders.values():
         load_tokenizer(folder)

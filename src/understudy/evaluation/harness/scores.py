@@ -27,8 +27,8 @@ def rows_of(
 ) -> list[Row]:
     """A row per item from the harness's logged samples.
 
-    A choice among continuations of one context gets each rule's pick ("pick") and, if there is
-    `one_right` answer with a known index, the accuracy per token ("acc_token").
+    If the choices continue one context, the row has each rule's pick ("pick") and, with `one_right`
+    and a known index of the right answer, the accuracy per token ("acc_token").
     """
     return [_row(sample, num_tokens, one_right) for sample in samples]
 
@@ -73,7 +73,7 @@ def _choice(
 
 
 def plain(value: Any) -> Any:
-    """JSON data from what the harness returns (numpy numbers, tuples)."""
+    """JSON data, from what the harness returns (numpy numbers, tuples)."""
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, Mapping):
@@ -112,7 +112,7 @@ def estimate(rows: Sequence[Row], metric: str) -> Interval:
 def difference(rows: Sequence[Row], others: Sequence[Row], metric: str) -> Interval:
     """`rows` minus `others`, item by item. ValueError if their items differ."""
     if [row["item"] for row in rows] != [row["item"] for row in others]:
-        raise ValueError("the two models have not answered the same items")
+        raise ValueError("the two models were not run on the same items")
     if metric == "bleu":
         first_NS, second_NS = _bleu_stats(rows), _bleu_stats(others)
         moves_R = _resampled(first_NS) - _resampled(second_NS)
@@ -128,7 +128,7 @@ def _bleu_stats(rows: Sequence[Row]) -> np.ndarray:
 
 
 def _resampled(stats_NS: np.ndarray) -> np.ndarray:
-    """BLEU of resampled items; the same items whatever the model."""
+    """BLEU of resampled items; every model gets the same resamples."""
     num = len(stats_NS)
     rng = np.random.default_rng(0)
     weights_RN = rng.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)

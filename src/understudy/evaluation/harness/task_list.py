@@ -1,4 +1,4 @@
-"""Tasks by name: ours, or any of the harness's, with their rows from the hub or from files."""
+"""Tasks by name, ours or any of the harness's, with their rows from the hub or from files."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from understudy.records.hub import read_dataset
 OURS = Path(__file__).parent / "tasks"
 """Our task files."""
 POOL = 2000
-"""Rows of the training split from which few-shot examples are drawn."""
+"""Number of training rows from which few-shot examples are drawn."""
 
 FILES = {
     "truthfulqa_mc1": "truthfulqa_mc",
@@ -29,7 +29,7 @@ FILES = {
     "sglue_rte": "rte",
     "sst2": "sst",
 }
-"""Harness task -> name of its data file, where that is not the task's own name."""
+"""Harness task -> name of its data file, if that is not the task's own name."""
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -42,7 +42,7 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def _members(name: str) -> list[str]:
-    """The tasks of a name: itself, or those of a group or tag."""
+    """The tasks that a name stands for: itself, or the members of a group or tag."""
     config = config_of(name)
     if config is not None:
         return [name]
@@ -55,7 +55,7 @@ def _members(name: str) -> list[str]:
 
 
 def config_of(name: str) -> Mapping[str, Any] | None:
-    """A task's file, None for a group or a tag."""
+    """A task's file; None for a group or a tag."""
     entry = _manager_of(name).task_index.get(name)
     if entry is None or entry.cfg is None or "group" in entry.cfg:
         return None
@@ -63,9 +63,9 @@ def config_of(name: str) -> Mapping[str, Any] | None:
 
 
 def build(name: str, data_dir: Path | None, shots: int) -> Task:
-    """The task, its rows read, with `shots` few-shot examples.
+    """The task with its rows and `shots` few-shot examples.
 
-    ValueError where rows are missing, with the accepted file names.
+    If rows are missing, ValueError names the accepted files.
     """
     config = config_of(name)
     assert config is not None, name
@@ -95,8 +95,8 @@ def data_name(name: str) -> str:
 def _rows(
     name: str, config: Mapping[str, Any], data_dir: Path | None, shots: int
 ) -> dict[str, datasets.Dataset] | None:
-    """Rows by split: from files if there is a folder, else our tasks' from the hub; None leaves it
-    to the harness."""
+    """Rows by split: from a file if there is one, else, for the paper's tasks, from the hub. None
+    leaves reading to the harness."""
     test = config.get("test_split") or config.get("validation_split")
     train = config.get("training_split")
     assert test, name
@@ -132,13 +132,13 @@ def _from_hub(config: Mapping[str, Any], split: str, file: str) -> list[dict[str
 
 
 def _quietly(load: Callable[[], Any], name: str) -> Any:
-    """Call `load` without the harness's notes; errors for missing data become one line."""
+    """Call `load` without the harness's log messages; any error becomes a one-line ValueError."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     bars = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
         return load()
-    except Exception as error:  # the packages raise many types of their own
+    except Exception as error:  # the packages raise many types of exception
         raise ValueError(
             f"task {name} cannot be loaded: {one_line(error)}; or put its rows into a folder as "
             f"{names_of(FILES.get(name, name))} and pass the folder as --data-dir"
@@ -150,8 +150,8 @@ def _quietly(load: Callable[[], Any], name: str) -> Any:
 
 @cache
 def _manager_of(name: str) -> TaskManager:
-    """A manager that knows the task: of our folder or the task's own, else of all tasks, which
-    takes about 20 seconds."""
+    """A manager that knows the task: one of our folder or of the task's, else one of all tasks,
+    which takes about 20 seconds."""
     if any(OURS.glob(f"{name}.yaml")):
         return _manager(OURS)
     root = Path(str(lm_eval.tasks.__file__)).parent
