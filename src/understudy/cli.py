@@ -1,9 +1,9 @@
 """The command line: one command per stage, each described by the config dataclass of its stage.
 
 A command's module is imported when the command runs, so that `understudy --help` needs no torch.
-Options come from the dataclass's fields (`loop/options.py`). A user's mistake prints one line on
-stderr and exits with 2, a failure of the work itself with 1, a stop by a signal with everything
-saved with 75, an interruption from the keyboard with 130.
+Options come from the dataclass's fields (`loop/options.py`). Errors print one line on stderr. The
+exit code is 2 for a user's mistake, 1 for a failure of the work itself, 75 for a stop by a signal
+with everything saved, and 130 for an interruption from the keyboard.
 """
 
 import os
@@ -23,7 +23,7 @@ USER_ERROR, FAILURE, SAVED_AND_STOPPED, INTERRUPTED = 2, 1, 75, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code; the boundary at which exceptions become lines."""
+    """Run a command and return its exit code. Expected exceptions become a line on stderr."""
     code = _main(list(sys.argv[1:] if argv is None else argv))
     if _is_one_of_several():
         _leave(code)
@@ -64,7 +64,7 @@ def _main(arguments: list[str]) -> int:
     except RuntimeError as error:
         if not _is_one_of_several() or not _said_by_another(str(error)):
             raise
-        return FAILURE  # it was waiting for a rank that has ended
+        return FAILURE  # this rank was waiting for one that failed first and reports the error
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("UNDERSTUDY_TRACEBACK"):
             traceback.print_exc()
@@ -72,7 +72,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def _in_words(error: Exception) -> str:
-    """The system's errors as "FILE: reason", without a number; every other error's own text."""
+    """An error's text; for the system's errors "FILE: reason", without the error number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         advice = {
             FileExistsError: "exists and is not a folder",
@@ -83,7 +83,7 @@ def _in_words(error: Exception) -> str:
 
 
 def run(arguments: list[str]) -> int:
-    """Find the command, read its options, call it."""
+    """Find the command, parse its options and call it; returns the exit code."""
     if not arguments:
         from understudy.loop.next_step import overview
 
@@ -117,7 +117,7 @@ def run(arguments: list[str]) -> int:
 
         if command.name in TRAINERS:
             check_files(config)
-        if not _is_one_of_several():  # another rank may have opened the run already
+        if not _is_one_of_several():  # with several ranks, another may already have made `out`
             check_out(OTHER_RUNS.get(command.name, command.name), config)
     if command.name == "sample":
         from understudy.loop.sample_config import check_sample_files
@@ -175,7 +175,7 @@ def _complain(message: str, code: int) -> int:
 
 
 def _is_rank_0() -> bool:
-    """Whether this process speaks for its job: it runs alone, or is the first of several."""
+    """Whether this process reports for the job: it runs alone, or is the first of several."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -187,7 +187,8 @@ def _said_by_another(message: str) -> bool:
 
 
 def _find(arguments: list[str]) -> tuple[Command | None, list[str]]:
-    """The command and its arguments; None for a bare group ("prompts"), which is listed."""
+    """The command and its arguments; None for a bare group ("prompts"), whose commands are then
+    listed."""
     by_name = {command.name: command for command in COMMANDS}
     first, *rest = arguments
     if first in by_name:

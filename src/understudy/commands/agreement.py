@@ -52,7 +52,7 @@ class AgreementConfig:
 
 
 def show_agreement(config: AgreementConfig) -> str:
-    """The table."""
+    """The table of agreement, with a line about careless labelers if there are any."""
     if config.rankings is not None:
         people = [] if config.labelers is None else read_records(config.labelers, LabelerInfo)
         judgements = judgements_of_files(config.rankings, config.ratings)
@@ -77,7 +77,7 @@ def _standing(store: "Store") -> "Standing":
 
 
 def judgements_of_files(rankings: Path, ratings: Path | None) -> Judgements:
-    """Labels from files; a labeler with ratings only counts as a training labeler."""
+    """Labels from files; labelers without rankings count as training labelers."""
     ranked = list(iter_records(rankings, Ranking))
     rated = [] if ratings is None else list(iter_records(ratings, Rating))
     role_of = {one.labeler_id: "training" for one in rated}
@@ -97,8 +97,8 @@ class WeightsConfig:
     """Estimate each training labeler's reliability, and write weights for the reward model
     (understudy reward --labeler-weights FILE).
 
-    Beyond the paper, and not its advice: Stiennon et al. (2020, C) found that leaving out labelers
-    of low agreement did not help.
+    The paper does not do this, and Stiennon et al. (2020, C) found that leaving out labelers of low
+    agreement did not help.
     """
 
     out: Positional[Path]
@@ -108,8 +108,8 @@ class WeightsConfig:
     rankings: Path | None = None
     """Rankings to estimate from, .jsonl or .parquet, instead of a project's."""
     field: str | None = None
-    """A question of the labelers' self-description (gender, region, age, education), whose groups
-    are weighted to `shares`."""
+    """A question of the labelers' self-description (gender, region, age, education): the groups
+    that it divides the labelers into are weighted to `shares`."""
     shares: tuple[str, ...] = ()
     """With `field`: each group's share, like "18-24=0.5" "25-34=0.5". Groups of fewer than five are
     refused: the file would reveal their members."""
@@ -127,7 +127,7 @@ class WeightsConfig:
 
 
 def write_weights(config: WeightsConfig) -> str:
-    """Write the file; a line per labeler."""
+    """Write the file of weights; returns a line per labeler."""
     if config.out.exists():
         raise ValueError(f"{config.out} exists; choose another name")
     factors: Mapping[str, float] = {}
@@ -155,7 +155,7 @@ def write_weights(config: WeightsConfig) -> str:
 
 
 def shares_of(texts: tuple[str, ...]) -> dict[str, float]:
-    """Group -> share from "GROUP=NUMBER"."""
+    """Group -> share, from texts like "GROUP=NUMBER"."""
     found = {}
     for text in texts:
         name, _, number = text.rpartition("=")

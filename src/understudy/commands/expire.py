@@ -27,7 +27,7 @@ class ExpireConfig:
 
 
 def expire_prompts(config: ExpireConfig) -> "Removed":
-    """Delete them; ValueError if no retention is set."""
+    """Delete the prompts, or list them; ValueError if no retention is set."""
     from understudy.store.erasure.expiry import expire
 
     return expire(open_project(config.project), days=config.days, dry_run=config.dry_run)

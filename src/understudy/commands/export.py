@@ -22,8 +22,8 @@ class ExportConfig:
     out: Path | None = None
     """The file, with its format's suffix; by default PROJECT/datasets/KIND-PURPOSE-SPLIT.jsonl."""
     format: Format = "jsonl"
-    """jsonl for the trainers here, csv for spreadsheets (it escapes formulas, which is lossy), the
-    others for the programs of that name (see docs/store.md)."""
+    """jsonl for Understudy's trainers, csv for spreadsheets (it escapes formulas, which is lossy),
+    the others for the programs of the same name (see docs/store.md)."""
     split: Split | None = None
     """Only prompts of this split: train, valid or test; by default every prompt that intake kept
     and every label."""
@@ -43,7 +43,7 @@ class ExportConfig:
 
     @property
     def selection(self) -> Selection:
-        """Which records; ValueError for settings that contradict each other."""
+        """Which records to export; ValueError for settings that contradict each other."""
         return Selection(
             kind=self.kind,
             split=self.split,
@@ -54,7 +54,7 @@ class ExportConfig:
 
 
 def export(config: ExportConfig) -> str:
-    """Freeze, write and hash; returns a line with the dataset and its place."""
+    """Freeze, write and hash the dataset; returns a line with its id and its file."""
     from understudy.store.exports.datasets import freeze
 
     project = open_project(config.project)

@@ -111,7 +111,7 @@ class DecideConfig:
 
 
 def decide_labeler(config: DecideConfig) -> str:
-    """Decide."""
+    """Accept or reject the candidate."""
     from understudy.store.accounts.people import decide
 
     store = open_project(config.project).open_store()
@@ -142,13 +142,13 @@ class EnableConfig(_OneAccount):
 
 
 def disable_labeler(config: DisableConfig) -> str:
-    """Disable."""
+    """Disable the account."""
     _set_disabled(config, True)
     return f"{config.name} can no longer sign in"
 
 
 def enable_labeler(config: EnableConfig) -> str:
-    """Enable."""
+    """Enable the account."""
     _set_disabled(config, False)
     return f"{config.name} can sign in again"
 
@@ -176,7 +176,7 @@ class ResetConfig:
 
 
 def reset_labeler(config: ResetConfig) -> str:
-    """The link."""
+    """The one-time link."""
     from understudy.store.accounts.people import reset_link
 
     store = open_project(config.project).open_store()

@@ -30,7 +30,7 @@ class AddLabelsConfig:
     labelers: Path | None = None
     """Labelers, .jsonl or .parquet; a labeler's role never changes."""
     responses: Path | None = None
-    """Responses, where they were not sampled into the store."""
+    """Responses that were not sampled into the store."""
     demonstrations: Path | None = None
     """Demonstrations; their prompts and labelers must be in the store."""
     rankings: Path | None = None
@@ -40,7 +40,7 @@ class AddLabelsConfig:
 
 
 def add_labels(config: AddLabelsConfig) -> str:
-    """Add them in order of dependency."""
+    """Add the records in order of dependency; returns a line per kind."""
     store = open_project(config.project).open_store()
     added: dict[str, Added] = {}
     if config.labelers is not None:
@@ -77,7 +77,7 @@ class RubricConfig:
 
 
 def add_rubric(config: RubricConfig) -> str:
-    """Add."""
+    """Add the version."""
     try:
         text = config.instructions.read_text(encoding="utf-8")
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ class NewConfig:
     password in ~/.pgpass or PGPASSWORD)."""
     split_key: str | None = None
     """Key of the hash that splits users, if they have been split before (prompts build
-    --split-key); a new random one by default."""
+    --split-key); by default a new random key."""
     sample_data: bool = False
     """Add everyday prompts, responses, gold items and a made-up team's labels, and print the
     owner's sign-in link, to try out the pages. Needs the extra `label`."""
@@ -33,8 +33,8 @@ class NewConfig:
 
 
 def new_project(config: NewConfig) -> str:
-    """Make it; ValueError if there already is a project or a store."""
-    if config.sample_data:  # needs extras: imported before anything is created
+    """Make the project; ValueError if there already is a project or a store."""
+    if config.sample_data:  # imported first: a missing extra must not leave half a project
         from understudy.labeling.sample import fill_project
     project = create_project(config.folder, store=config.store, split_key=config.split_key)
     if config.sample_data:

@@ -25,7 +25,7 @@ def check_store(config: CheckConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackupConfig:
-    """Copy the store to a file, and the gateway's log beside it; safe while both are written to."""
+    """Copy the store to a file, and the gateway's log beside it; safe while both are in use."""
 
     out: Positional[Path]
     """The copy: a SQLite file, or a pg_dump archive for PostgreSQL. The log's copy is OUT.log."""
@@ -34,7 +34,7 @@ class BackupConfig:
 
 
 def backup_store(config: BackupConfig) -> str:
-    """Copy one snapshot of each, atomically."""
+    """Copy a snapshot of the store and one of the log, each atomically."""
     from understudy.store.maintenance import backup
 
     backup(open_project(config.project), config.out)
@@ -50,7 +50,7 @@ class UpgradeConfig:
 
 
 def upgrade_store(config: UpgradeConfig) -> str:
-    """Upgrade; ValueError for an unknown schema."""
+    """Upgrade the store; ValueError for an unknown schema."""
     from understudy.store.engine import make_engine
     from understudy.store.migrate import newest_version, upgrade, version_of
 

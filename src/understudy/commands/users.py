@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddUserConfig:
-    """Add a user, or change the consent or organisation of one."""
+    """Add a user, or change a user's consent or organisation."""
 
     user: Positional[str]
     """The user's id."""
     project: Path = Path()
     """The project's folder."""
     consent: bool = False
-    """Whether the user has agreed that prompts are kept and used; without it none are."""
+    """Whether the user has agreed that prompts are kept and used; without consent none are."""
     organization: str | None = None
     """The user's organisation."""
 
@@ -32,7 +32,7 @@ class AddUserConfig:
 
 
 def add_user(config: AddUserConfig) -> str:
-    """Add or change."""
+    """Add or change the user."""
     from understudy.store.prompts.records import User
 
     store = open_project(config.project).open_store()
@@ -98,7 +98,7 @@ class RevokeConfig:
 
 
 def revoke(config: RevokeConfig) -> str:
-    """Revoke."""
+    """Revoke the key."""
     from understudy.store.accounts.keys import revoke_key
 
     revoke_key(open_project(config.project).open_store(), config.key)
