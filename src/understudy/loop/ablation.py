@@ -54,7 +54,7 @@ class Arm:
     """One point of a curve."""
 
     stage: str
-    """The stage of its RL run; the demo's own if the settings are equal."""
+    """The stage of its RL run: the demo's own if the settings are the same."""
     series: str
     """ppo or ppo_ptx."""
     value: str

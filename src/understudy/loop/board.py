@@ -21,7 +21,7 @@ LOGS = ("metrics", "timings", "samples")
 SKIPPED = {"checkpoints", "model", "tensorboard"}
 """A run's subfolders that contain no further runs."""
 MOST_BYTES = 4_000_000
-"""Most bytes of a log in one HTTP response; the page asks again for the rest."""
+"""Most bytes of a log in one HTTP response; the page requests the rest afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +31,14 @@ class BoardConfig:
     folder: tyro.conf.Positional[Path] = Path("runs")
     """Folder that holds the runs, at any depth."""
     port: int = 8090
-    """Port to listen at, on the loopback address only."""
+    """Port to listen on, on the loopback address only."""
 
     def __post_init__(self) -> None:
         check_port(self.port)
 
 
 def board(config: BoardConfig) -> None:
-    """Serve the page until SIGINT or SIGTERM; ValueError without such a folder."""
+    """Serve the page until SIGINT or SIGTERM; ValueError if the folder does not exist."""
     import uvicorn
 
     if not config.folder.is_dir():
@@ -97,7 +97,8 @@ def summary(name: str, path: Path) -> dict[str, Any]:
     """A run's entry in the list; `status` is "unreadable" if run.json is damaged."""
     try:
         text = (path / "run.json").read_text(encoding="utf-8")
-        record = json.loads(text, parse_constant=lambda name: None)  # browsers know no Infinity
+        # Browsers cannot parse Infinity and NaN.
+        record = json.loads(text, parse_constant=lambda name: None)
         kept = {key: record[key] for key in ("stage", "status", "config")}
     except (OSError, ValueError, KeyError, TypeError):
         kept = {"stage": "", "status": "unreadable", "config": {}}
@@ -105,10 +106,11 @@ def summary(name: str, path: Path) -> dict[str, Any]:
 
 
 def read_after(path: Path, after: str) -> dict[str, Any]:
-    """The complete lines of a log after `after`, a mark that an earlier call returned as `next`.
+    """The complete lines of a log after the position `after`, which an earlier call returned as
+    `next`.
 
-    A log that was replaced or has shrunk, for example by a resume, is read from its start: `reset`
-    is true.
+    If the log has been replaced or has shrunk, for example by a resume, it is read from its start
+    and `reset` is true.
     """
     try:
         file = path.open("rb")

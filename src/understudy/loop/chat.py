@@ -24,7 +24,7 @@ class ChatConfig:
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL [MODEL ...]")]
     """Model folders, run folders or hub names."""
     prompt: str | None = None
-    """Send this one prompt, print the responses and exit; without it, a conversation."""
+    """Send this one prompt, print the responses and exit; without it, chat interactively."""
     temperature: float = 1.0
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = 256
@@ -70,7 +70,7 @@ def _read_line(console: Console) -> str | None:
 
 
 def show_responses(console: Console, responses: list[tuple[str, str]]) -> None:
-    """Panels side by side where there is room; responses are plain text, never markup."""
+    """Print panels, side by side where there is room; responses are plain text, never markup."""
     width = max(24, console.width // len(responses) - 2)
     panels = [
         Panel(Text(text or "(nothing)"), title=Text(name), width=width) for name, text in responses
@@ -91,7 +91,7 @@ class Speaker:
         self.turns: tuple[Message, ...] = ()
 
     def respond(self, text: str) -> str:
-        """The model's response to `text`; both become part of the conversation."""
+        """The model's response to `text`; both are added to the conversation."""
         self.turns = (*self.turns, Message("user", text))
         ids = self._fitting_prompt()
         response = self._generate(ids)
@@ -99,7 +99,7 @@ class Speaker:
         return response
 
     def _fitting_prompt(self) -> list[int]:
-        """The conversation's ids, without its oldest turns if it exceeds the model's context."""
+        """The conversation's token ids; drops the oldest turns that the context has no room for."""
         from understudy.models.chat import check_prompt_length, render_prompt
         from understudy.models.trunk import context_length
 

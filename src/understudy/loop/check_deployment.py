@@ -210,7 +210,7 @@ def _health(name: str, status: int, body: bytes) -> Finding:
 
 
 def _plain(name: str, host: str) -> Finding:
-    """The check of plain HTTP, which old links use."""
+    """Whether plain HTTP, which old links use, is off or redirects to https."""
     try:
         connection = HTTPConnection(host, 80, timeout=TIMEOUT_S)
         connection.request("GET", "/health")

@@ -14,14 +14,14 @@ class Command:
     """One word, or two as in "prompts build"."""
     module: str
     config: str
-    """Name of the config dataclass, in `module` unless it names one of its own: MODULE:NAME."""
+    """Name of the config dataclass: NAME in `module`, or MODULE:NAME elsewhere."""
     function: str
     """Name of the function in `module` that takes the config."""
     summary: str
     """One line for `understudy --help`."""
 
     def load_config(self) -> type:
-        """The config class. A trainer's loads no PyTorch, so help and mistakes come at once."""
+        """The config class. A trainer's loads no PyTorch, so help and errors appear at once."""
         module, _, name = self.config.rpartition(":")
         found: type = getattr(importlib.import_module(module or self.module), name)
         return found
@@ -34,10 +34,10 @@ class Command:
 
 
 TRAINERS = ("sft", "reward", "ppo", "rloo", "grpo", "raft", "dpo", "kto")
-"""Commands that train a model, and so run on several ranks."""
+"""Commands that train a model, and so can run on several ranks."""
 
 OTHER_RUNS = {"evaluate": "evaluate", "benchmark": "benchmark", "world pretrain": "pretrain"}
-"""The stage in the run folders of the other commands that write one."""
+"""Other commands that write a run folder, and the stage that it records."""
 
 COMMANDS: tuple[Command, ...] = (
     Command(

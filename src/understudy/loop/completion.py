@@ -63,5 +63,5 @@ def _add_options(parser: argparse.ArgumentParser, command: Named) -> None:
 
 
 def _plain(text: str) -> str:
-    """No quotes or percent signs, which mean something to argparse or a shell."""
+    """The text without quotes and percent signs, which a shell or argparse would interpret."""
     return text.replace("'", "").replace("%", " percent")

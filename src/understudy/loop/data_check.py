@@ -33,9 +33,9 @@ class DataCheckConfig:
     data: Positional[Path]
     """A file or folder of rows (docs/records.md), or a data set: ORG/NAME@CONFIG#SPLIT."""
     valid_data: Path | None = None
-    """A trainer's validation set; reports rows that share a prompt with it."""
+    """A trainer's validation set; rows that share a prompt with it are reported."""
     strict: bool = False
-    """Exit with code 1 if anything is wrong at all, bad rows included."""
+    """Exit with code 1 on any problem, bad rows included."""
     model: str | None = None
     """Model whose tokenizer and context are used; without one, lengths are in words."""
     max_prompt_tokens: int = 1024
@@ -81,8 +81,8 @@ class Contents:
 def check_data(config: DataCheckConfig) -> None:
     """Print the findings; ValueError at the end if rows are bad, so that scripts notice.
 
-    SystemExit with code 1 if `strict` and anything at all is wrong. Of packed text the tokens are
-    compared with their sha256.
+    With `strict`, SystemExit with code 1 on any problem. The tokens of packed text are checked
+    against their sha256.
     """
     if is_packed(config.data):
         from understudy.records.packed import check_packed
@@ -111,7 +111,7 @@ def check_data(config: DataCheckConfig) -> None:
         print(f"  PROBLEM {text}")
     if config.strict and (problems or found.bad):
         kinds = many(len(problems) + bool(found.bad), "kind")
-        print(f"  {kinds} of problem; --strict makes that exit 1")
+        print(f"  {kinds} of problem; exit code 1 because of --strict")
         raise SystemExit(1)
     if set(found.shapes) == {UNKNOWN}:
         raise ValueError(
@@ -305,7 +305,7 @@ class Limits:
 
 
 def _single_responses(limits: Limits, contents: Contents, tokenizer: Any, kind: type) -> list[str]:
-    """Demonstrations, or feedback, of which the loss counts the last response only."""
+    """Report demonstrations, or feedback, where the loss counts only the last response."""
     from understudy.models.chat import encode_examples
 
     records, places = contents.of(kind), contents.places(kind)
@@ -371,7 +371,7 @@ def _check_prompts(limits: Limits, lengths: Sequence[int], places: Sequence[str]
 def _check_responses(
     limits: Limits, prompts: Sequence[int], responses: Sequence[int], places: Sequence[str]
 ) -> list[str]:
-    """Problems with responses that are cut, so do not end, and prompts that do not fit."""
+    """Problems: responses that are cut and therefore have no EOS, and prompts that do not fit."""
     print("    " + length_line("responses, EOS included", responses, "tokens"))
     kept = [
         (place, prompt, prompt + response)

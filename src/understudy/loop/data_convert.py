@@ -47,10 +47,10 @@ class ConvertConfig:
     """Write the best response of each ranking as a demonstration; rankings whose best responses tie
     are dropped and counted."""
     responses: Path | None = None
-    """The responses that `data`, a file of ratings, is about; writes feedback."""
+    """The rated responses, if `data` is a file of ratings; writes feedback."""
     desirable_from: int | None = None
-    """Lowest Likert rating, of 1 to 7, that makes a response desirable: with `responses`, where
-    none is 5."""
+    """Lowest Likert rating (1 to 7) that makes a response desirable; only with `responses`, where
+    none means 5."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, instead of writing nothing."""
     overwrite: bool = False
@@ -60,7 +60,7 @@ class ConvertConfig:
         if self.best and self.kind not in (None, "rankings"):
             raise ValueError(f"--best takes rankings; leave out --kind {self.kind}")
         if self.responses is not None and (self.best or self.kind not in (None, "feedback")):
-            raise ValueError("--responses makes feedback of ratings; leave out --best and --kind")
+            raise ValueError("--responses turns ratings into feedback; leave out --best and --kind")
         if self.desirable_from is not None and not 2 <= self.desirable_from <= 7:
             raise ValueError(
                 f"desirable_from is {self.desirable_from}; it must be 2 to 7, so that a rating can "
@@ -71,7 +71,8 @@ class ConvertConfig:
 
 
 def convert_data(config: ConvertConfig) -> str:
-    """Write the records and report the shapes read. Nothing is written if a row is bad."""
+    """Write the records and report the shapes read. A bad row prevents writing, unless `skip_bad`
+    is set."""
     if config.out.exists() and not config.overwrite:
         raise ValueError(f"{config.out} exists; pass --overwrite or choose another --out")
     found = Found(lenient=config.skip_bad)

@@ -111,7 +111,7 @@ def _equal_responses(placed: Placed) -> list[str]:
 
 
 def _contradictions(placed: Placed) -> list[str]:
-    """Places of rankings that prefer the other of two responses than their labeler did before."""
+    """Places of rankings that reverse a preference which the same labeler gave earlier."""
     seen: set[Hashable] = set()
     places = []
     for place, record in placed:

@@ -45,9 +45,9 @@ class DemoConfig:
     recipe: str | None = None
     """Recipe of the settings: a TOML file, or the name of a packaged one ("demo", "quick")."""
     workers: int = 0
-    """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
+    """Stages to run at the same time, each with one thread; 0: the number of cores, at most 2."""
     show_plan: bool = False
-    """Only list which stages are finished, which would run, and why."""
+    """Only list the stages: which are finished, which would run, and why."""
     label: int = 0
     """Prompts whose responses you rank yourself, in the browser, as one of the training labelers;
     the demo prints a link and waits for you. 0: none."""
@@ -73,7 +73,7 @@ class DemoConfig:
         if self.ablation is not None and self.study is not None:
             raise ValueError("give --ablation or --study, not both")
         if self.label and self.study not in (None, "methods"):
-            raise ValueError(f"the study {self.study} has no place for your labels; omit --label")
+            raise ValueError(f"the study {self.study} does not use your labels; omit --label")
         if self.policies is not None and self.study != "harm":
             raise ValueError("--policies is for --study harm; add that, or omit --policies")
         if self.workers < 0:

@@ -23,7 +23,7 @@ def evaluation(build: Build) -> None:
     settings = build.recipe.evaluate
     for name in MODELS:
         for mode in ("sampled", "greedy"):
-            if (name, mode) != ("sft_null", "greedy"):  # it would repeat the same responses
+            if (name, mode) != ("sft_null", "greedy"):  # the same responses as sft's
                 add_evaluated_responses(build, name, mode)
     for name, cold in COLD.items():
         add_evaluated_responses(build, name, "sampled", cold)
@@ -70,7 +70,7 @@ def evaluation(build: Build) -> None:
 
 
 def add_adversaries(build: Build) -> None:
-    """Responses made without knowledge of preferences, compared with SFT's."""
+    """The stage that compares responses made without knowledge of preferences with SFT's."""
     settings = build.recipe.evaluate
     build.add(
         "adversaries",

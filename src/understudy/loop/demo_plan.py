@@ -287,7 +287,7 @@ def add_reward(
 
 
 def add_your_labels(build: Build, responses: tuple[Artifact, ...]) -> Artifact:
-    """The user ranks too; returns all rankings."""
+    """Add the stage in which the user ranks; returns its output, everybody's rankings."""
     prompts, ranked = build["prompts/rank.jsonl"], build["rankings/rankings.jsonl"]
     build.add(
         YOUR_LABELS,

@@ -73,7 +73,7 @@ class Board:
         self.title, self.live, self.start = title, live, time.monotonic()
 
     def changed(self, state: StageState) -> None:
-        """Does nothing; the next `update` shows the change."""
+        """Nothing to do: the next `update` shows the change."""
 
     def update(self, states: Sequence[StageState], seconds_left: float) -> None:
         """Called a few times a second."""

@@ -100,7 +100,7 @@ def _has(folder: Path, name: str) -> bool:
 
 
 def _sft(config: Mapping[str, Any], rows: f.Rows) -> list[Finding | None]:
-    """Findings in an SFT run, and in its demonstrations unless they have moved."""
+    """Findings in an SFT run, and in its demonstrations if their file has not moved."""
     examples, responses = _demonstrations(config) or (None, [])
     per_epoch = -(-len(examples.rows) // config["batch_size"]) if examples else 0
     found = [

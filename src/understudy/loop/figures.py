@@ -34,7 +34,7 @@ class FiguresConfig:
     recipe: str = "demo"
     """Recipe of the settings, the same for every size."""
     workers: int = 0
-    """Stages at the same time, each with one thread; 0: the number of cores, at most 2."""
+    """Stages to run at the same time, each with one thread; 0: the number of cores, at most 2."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2:

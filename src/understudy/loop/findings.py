@@ -102,7 +102,8 @@ def kl_exploding(rows: Rows) -> Finding | None:
     if not kl or not lengths:
         return None
     per_token = start_and_end(kl)[1] / max(start_and_end(lengths)[1], 1.0)
-    # The paper's runs stay well below; at 0.5 nats per token every token is odd to the reference.
+    # The paper's runs stay well below; at 0.5 nats per token the reference finds every token
+    # unlikely.
     if per_token < 0.5:
         return None
     return Finding(
@@ -147,7 +148,7 @@ def length_collapse(rows: Rows) -> Finding | None:
     lengths = series(rows, "response_tokens")
     if len(lengths) < 2:
         return None
-    # Only the first iteration is the untrained policy's; a collapse takes a few.
+    # Only the first iteration samples from the untrained policy; a collapse takes a few.
     first, last = lengths[0], start_and_end(lengths)[1]
     if last > 0.6 * first:
         return None
@@ -160,8 +161,8 @@ def length_collapse(rows: Rows) -> Finding | None:
     if cut > 0.2:
         seen += f"; {cut:.0%} of the first were cut at max_response_tokens, so ending early paid"
     if max(series(rows, "value_explained_variance"), default=1.0) < 0:
-        # The critic starts as the reward model, to which an unfinished response is a poor one; with
-        # gae_lambda below 1 the token that ends it gets the credit for what the critic then sees.
+        # The critic starts as the reward model, which gives unfinished responses a low value. With
+        # gae_lambda below 1 the EOS is credited with the rise in value when the response ends.
         seen += "; the critic never explained the returns, which favours ending"
         advice = f"--gae-lambda 1 and a wider --value-clip; {advice}"
     return Finding("responses have become short", seen, advice)
@@ -211,7 +212,7 @@ def entropy_collapse(rows: Rows) -> Finding | None:
     return Finding(
         "entropy has collapsed",
         f"{first:.3g} nats per token at the start, {last:.3g} at the end",
-        "a lower lr; a higher beta; fewer episodes (a model from an earlier checkpoint); read the "
+        "a lower lr; a higher beta; fewer episodes or an earlier checkpoint's model; read the "
         "samples, which will look alike",
     )
 

@@ -81,23 +81,23 @@ class JudgeConfig:
     max_response_tokens: int | None = 512
     """Longest reply, in tokens; none leaves it to the server."""
     concurrency: int = 8
-    """Requests at the same time."""
+    """Requests in flight at the same time."""
     timeout_s: float = 120.0
-    """Longest time to one reply, in seconds."""
+    """Longest wait for one reply, in seconds."""
     max_requests: int | None = None
     """Budget of this call: requests sent, repeated ones included; none: no limit."""
     max_tokens: int | None = None
     """Budget of this call: tokens by the server's count, exceeded at most by the requests under
     way; none: no limit."""
     seed: int = 0
-    """Order in which pairs are judged, so that those a budget allows are a random sample."""
+    """Seed of the order in which pairs are judged, so that a budget covers a random sample."""
 
     def __post_init__(self) -> None:
         check_url(self.url, "url", KEY_VARIABLE)
         if self.responses is None and self.people is None:
             raise ValueError("judge needs --responses, --people or both")
         if self.baseline is not None and self.responses is None:
-            raise ValueError("baseline is a model of --responses, which is not given")
+            raise ValueError("baseline names a model in --responses; give that file too")
         for name in (
             "concurrency",
             "timeout_s",
@@ -164,7 +164,7 @@ def judge(config: JudgeConfig) -> str:
 
 
 def read_labels(path: Path) -> Sequence[Comparison | Ranking]:
-    """People's comparisons or rankings, whichever the file's first row is."""
+    """People's comparisons or rankings; the file's first row decides which."""
     _, row = next(iter_rows(path, lambda note: None), ("", None))
     is_comparison = isinstance(row, Mapping) and {"first", "second", "preferred"} <= set(row)
     return read_records(path, Comparison) if is_comparison else read_records(path, Ranking)
@@ -206,7 +206,7 @@ def _of_responses(config: JudgeConfig) -> list[tuple[Response, Response]]:
             f"no response in {config.responses} is by the baseline {config.baseline!r}; the models "
             f"are {', '.join(models)}"
         )
-    pool = f"{config.baseline}_pool"  # what best-of-n was chosen from, several to a prompt
+    pool = f"{config.baseline}_pool"  # several responses per prompt, from which best-of-n chose
     of_model = {m: by_prompt(r for r in sampled if r.model == m) for m in models if m != pool}
     theirs = of_model.pop(config.baseline)
     return [
@@ -240,7 +240,7 @@ def _shown(label: Comparison | Ranking) -> list[Response]:
 
 
 def pair_key(a: Response, b: Response) -> Pair:
-    """The key under which everybody's labels of two responses meet."""
+    """A key that is the same for all labels of the same two responses."""
     return pair_of(a.prompt, a.response, b.response)
 
 
@@ -254,7 +254,7 @@ def _question(config: JudgeConfig, template: str, first: Response, second: Respo
 
 
 def _asked(config: JudgeConfig, tasks: Sequence[Task]) -> tuple[Asker, Mapping[str, str]]:
-    """What the model replies; equal texts tie without asking."""
+    """The model's replies; identical responses tie without a request."""
     questions = [q for t in tasks if t.first.response != t.second.response for q in t.questions]
     asker = Asker(
         config.url,
@@ -309,8 +309,8 @@ def verdicts(
 def _comparison(a: Response, b: Response, preferred: Verdict, info: LabelerInfo) -> Comparison:
     prompt = Prompt(id=a.prompt_id, prompt=a.prompt, user_id="")
     made = comparison_of(prompt, a, b, preferred, info)
-    return replace(  # of what people's labels name, models and ids may be unknown
-        made,
+    return replace(
+        made,  # people's labels may name no models and ids
         first_model=a.model or None,
         second_model=b.model or None,
         first_id=a.id or None,
@@ -319,9 +319,9 @@ def _comparison(a: Response, b: Response, preferred: Verdict, info: LabelerInfo)
 
 
 def rankings_of(judged: Sequence[Judged], model: str) -> list[Ranking]:
-    """A prompt's responses in the order of their share of wins over each other; equal shares tie.
+    """Each prompt's responses, ranked by their share of wins over each other; equal shares tie.
 
-    Prompts of which a pair is missing are left out.
+    Prompts with a missing pair are left out.
     """
     shares: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     met: dict[str, int] = defaultdict(int)

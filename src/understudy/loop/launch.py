@@ -79,7 +79,7 @@ def launch(config: LaunchConfig) -> NoReturn:
 
 
 def _said(config: LaunchConfig, cards: int) -> str:
-    """The launcher's part of the command line, for the line that says how to continue."""
+    """The launcher's part of the command line, for the message that says how to continue."""
     words = ["launch", "--cards", str(cards)]
     if config.nodes > 1:
         words += ["--nodes", str(config.nodes), "--head", config.head, "--job", config.job]

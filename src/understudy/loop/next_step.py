@@ -115,9 +115,9 @@ AFTER: dict[str, Callable[[Settings], str]] = {
     "demo": lambda s: f"understudy board {s['folder']}",
     "real": lambda s: f"open {s['out']}/report.html",
 }
-"""The next command after a finished one, from its settings."""
+"""By finished command: the next command, given its settings."""
 WHERE = ("run.json", "*/run.json", "*/*/run.json")
-"""The patterns that are searched for runs, so that a large folder costs nothing."""
+"""Where to look for runs. The depth is limited so that a large folder takes no time."""
 
 
 def say_next(command: str, config: Any) -> None:
@@ -125,7 +125,7 @@ def say_next(command: str, config: Any) -> None:
     if command not in AFTER or getattr(config, "show_plan", False):
         return
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    if command == "demo":  # its folder follows from the recipe and the seed
+    if command == "demo":  # its default folder depends on the recipe and the seed
         settings["folder"] = config.folder
     print(f"next: {AFTER[command](settings)}", file=sys.stderr)
 
@@ -136,7 +136,7 @@ def overview(folder: Path) -> str:
 
 
 def next_command(folder: Path) -> str:
-    """The newest run in `folder` decides; without one, whether there is a project."""
+    """The command to run next, by the newest run in `folder`, or else by its project."""
     files = [path for pattern in WHERE for path in folder.glob(pattern)]
     runs = [run for run in map(_run, files) if run]
     if runs:
@@ -178,8 +178,8 @@ def _next_of_project(folder: Path) -> str:
 
 
 def _run(path: Path) -> tuple[float, str, str] | None:
-    """(time written, folder, advice or "" while it is unfinished) of a run.json; None for a file of
-    another program or a stage without a next command."""
+    """(time written, folder, advice or "" if unfinished) of a run.json; None if another program
+    wrote it or its stage has no next command."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         settings = {**record["config"], "out": str(path.parent)}

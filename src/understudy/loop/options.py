@@ -26,7 +26,7 @@ ELSEWHERE = {
     "--per-device-train-batch-size": "--batch-size",
     "--train-file": "--data",
 }
-"""Options as transformers and TRL call them, with our names."""
+"""Names of options in transformers and TRL, with our names for them."""
 
 
 def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
@@ -55,7 +55,7 @@ def parse(config_class: type, arguments: list[str], *, prog: str) -> Any:
             _shadow(config_class, from_file),
             args=arguments,
             prog=prog,
-            description="",  # only help shows it
+            description="",  # only --help shows one
             return_unknown_args=True,
         )
     if unknown:
@@ -74,8 +74,8 @@ def _read_config_option(
 ) -> tuple[dict, list[str]]:
     """Take `--config FILE` out of the arguments: (its values, the other arguments).
 
-    FILE may also be one of the paper's sizes. A file with a section for the command, or with the
-    one named as in FILE#SECTION, holds the settings of several commands.
+    FILE may also be one of the paper's sizes. FILE#SECTION reads that section; otherwise the
+    command's own section is read if the file has one, or else the whole file.
     """
     if "--config" not in arguments:
         return {}, arguments
@@ -97,7 +97,7 @@ def _read_config_option(
 
 
 def _shadow(config_class: type, defaults: Mapping[str, Any]) -> type:
-    """The class with other defaults and without its checks, which run once all values are known."""
+    """The class with other defaults and without its checks, which need all values at once."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = [
         (f.name, _shown(hints[f.name]), dataclasses.field(default=defaults.get(f.name, f.default)))
@@ -150,14 +150,15 @@ _WORDS = {str: "STR", int: "INT", float: "FLOAT", Path: "PATH"}
 
 
 def _shown(hint: Any) -> Any:
-    """The type with the placeholder that help shows for its values, if it also takes none."""
+    """The type; if it also takes none, with the placeholder that help shows for its values."""
     from tyro.conf import arg
 
     if typing.get_origin(hint) is typing.Annotated:
         inner, *marks = typing.get_args(hint)
         inner = _as_typing_writes(inner)
         kinds = [kind for kind in typing.get_args(inner) if kind is not type(None)]
-        if _takes_none(inner) and len(kinds) == 1 and kinds[0] in _WORDS:  # positional, may be left
+        # Brackets mark a positional argument that may be omitted.
+        if _takes_none(inner) and len(kinds) == 1 and kinds[0] in _WORDS:
             marks.append(arg(metavar=f"[{_WORDS[kinds[0]]}]"))
         return typing.Annotated[(inner, *marks)]
     hint = _as_typing_writes(hint)
@@ -176,7 +177,7 @@ def _as_typing_writes(hint: Any) -> Any:
 
 
 def _with_none(config_class: type, arguments: list[str]) -> list[str]:
-    """The arguments with the word none, for options that take it, in the parser's spelling."""
+    """The arguments, with "none" spelled as the parser wants it where an option takes it."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     takers = {"--" + name.replace("_", "-") for name, hint in hints.items() if _takes_none(hint)}
     found: list[str] = []
@@ -211,7 +212,7 @@ def _check_options(
     missing = [name for name, f in valid.items() if _is_required(f) and name not in given]
     missing = [name for name in missing if valid[name].name not in from_file]
     own = config_class.__annotations__
-    missing.sort(key=lambda name: valid[name].name not in own)  # in the order of help
+    missing.sort(key=lambda name: valid[name].name not in own)  # the order of --help
     if missing:
         raise ValueError(f"{prog} needs {' and '.join(missing)}; see {prog} --help")
 
@@ -223,7 +224,7 @@ def _is_required(field: dataclasses.Field) -> bool:
 
 @contextlib.contextmanager
 def _errors_in_one_line() -> Iterator[None]:
-    """tyro draws a box around an error; keep its sentence only."""
+    """Turn the box that tyro draws around an error into a ValueError with its sentence."""
     box = io.StringIO()
     columns = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "9999"
@@ -245,7 +246,7 @@ def _sentence(box: str) -> str:
     text = [line for line in lines[1:] if line]
     end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
     said = " ".join(text[:end]).removeprefix("Error parsing ")
-    return said.replace("'None'", "'none'")  # the word that options take
+    return said.replace("'None'", "'none'")  # as users spell it
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ class Stage:
     name: str
     """Unique in the plan; also the name of its folder."""
     meaning: str
-    """One line on its work, for the progress display."""
+    """One line about its work, for the progress display."""
     function: str
     """`module:function`, called with a `StageCall`."""
     inputs: Mapping[str, Input | tuple[Input, ...]] = field(default_factory=dict)
@@ -61,9 +61,9 @@ class Stage:
     seconds: float = 10.0
     """Expected duration, for the first estimate of the time left."""
     threads: int = 1
-    """Threads that it computes with on any machine, since sums depend on their number."""
+    """Threads that it computes with, the same on every machine: sums depend on their number."""
     group: str = ""
-    """Shards of one step share a group: one row in the display, one entry in the minutes."""
+    """Shards of one step share a group: one row in the display, one entry in `minutes`."""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -126,10 +126,10 @@ class Stamp:
     outputs: Mapping[str, str]
     """Content hash of each output."""
     inputs: Mapping[str, Sequence[str]]
-    """Content hashes of each input at that time, to report later what changed."""
+    """Content hashes of each input when it ran, to report later what changed."""
     config: Mapping[str, Any]
     code: str
-    """Hash of the code at that time."""
+    """Hash of the code when it ran."""
     started: float
     """Seconds since the epoch."""
     seconds: float
@@ -169,7 +169,7 @@ def hash_path(path: Path) -> str:
 
 
 def hash_code(function: str) -> str:
-    """Hash of the module of `function` ("module:function") and what it imports of its own package.
+    """Hash of the module of `function` ("module:function") and of what it imports from its package.
 
     Comments, docstrings and layout do not count: editing a comment reruns nothing.
     """
@@ -195,7 +195,7 @@ def _tree_hash(name: str, path: Path) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _read_source(name: str, path: Path, _modified: int) -> tuple[str, tuple[str, ...]]:
-    """(hash of the syntax tree without docstrings, modules of the same top package it imports)."""
+    """(hash of the syntax tree without docstrings, modules imported from the same top package)."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -205,7 +205,8 @@ def _read_source(name: str, path: Path, _modified: int) -> tuple[str, tuple[str,
 
 
 def _own_imports(module: str, tree: ast.Module, *, is_package: bool) -> list[str]:
-    """Modules (and names in them) that `module` imports from its own top package, anywhere."""
+    """Modules (and names in them) that `module` imports from its own top package, anywhere in the
+    file."""
     top = module.partition(".")[0]
     package = module if is_package else module.rpartition(".")[0]
     names: list[str] = []
@@ -262,7 +263,7 @@ class Check:
 
 
 def check_stage(stage: Stage, root: Path, finished: Mapping[str, Stamp]) -> Check:
-    """Compare a stage with its stamp; `finished` has the stamps of the stages that it reads."""
+    """Compare a stage with its stamp; `finished` has the stamps of the stages before it."""
     inputs = {name: _input_hashes(stage, name, finished) for name in stage.inputs}
     code = hash_code(stage.function)
     key = hash_json(
@@ -352,7 +353,7 @@ def _difference(stage: Stage, stamp: Stamp, inputs: Mapping[str, Sequence[str]],
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
+    """Nested settings as a flat mapping with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -369,7 +370,10 @@ def _first_few(items: Sequence[str], number: int = 3) -> str:
 
 
 def priorities(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
-    """Seconds from each stage's start to the plan's end along the longest path; longest first."""
+    """Seconds from each stage's start to the plan's end along the longest path.
+
+    The stage with the most seconds should start first.
+    """
     longest: dict[str, float] = {}
     for stage in reversed(plan.stages):
         after = max((longest[reader.name] for reader in plan.readers(stage.name)), default=0.0)
@@ -401,7 +405,7 @@ def seconds_left(
     priority: Mapping[str, float],
     workers: int,
 ) -> float:
-    """Simulate the rest of the plan; `left` has the seconds each unfinished stage still needs."""
+    """Simulate the rest of the plan; `left` has the seconds that each unfinished stage needs."""
     clock = 0.0
     ends = {name: left[name] for name in running}
     waiting = [s for s in plan.stages if s.name in left and s.name not in ends]

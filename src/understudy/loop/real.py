@@ -39,13 +39,13 @@ class RealConfig:
     seed: int = 0
     """Seed of the split, the training and the sampling."""
     workers: int = 0
-    """Stages at the same time, each with one thread, except for those of the recipe's [threads]; 0:
-    the number of cores, at most 2."""
+    """Stages to run at the same time, each with one thread, except for those in the recipe's
+    [threads]; 0: the number of cores, at most 2."""
     study: Literal["methods"] | None = None
     """Instead of the loop's report, a study: methods (PPO-ptx beside RLOO, GRPO, RAFT and DPO from
     the same SFT model); it reuses the loop's stages and writes its own report."""
     show_plan: bool = False
-    """Only list which stages are finished, which would run, and why."""
+    """Only list the stages: which are finished, which would run, and why."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:

@@ -2,10 +2,11 @@
 
     understudy real --study methods
 
-RLOO, GRPO, RAFT and DPO start from the same SFT model as PPO-ptx. Those that sample draw as many
-episodes in as many iterations from the same reward model; DPO learns from the rankings that it was
-trained on. The second reward model, of other conversations, judges; no method has seen it. The
-run's finished stages are reused. Departure: one learning rate each, where the tiny world has three.
+RLOO, GRPO, RAFT and DPO start from the same SFT model as PPO-ptx. RLOO, GRPO and RAFT use the same
+reward model and as many episodes and iterations as PPO-ptx; DPO learns from the rankings that the
+reward model was trained on. The judge is the second reward model, trained on other conversations,
+which no method uses. The run's finished stages are reused. Departure: each method has one learning
+rate, where the tiny world's study has three.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,7 +93,7 @@ def trained(
 
 
 def measured_alike(stages: Mapping[str, Stage], kind: str, method: str) -> Stage:
-    """The same measurement as PPO-ptx's, of another model."""
+    """A measurement of PPO-ptx, repeated for another model."""
     of = stages[f"{kind}_ppo_ptx"]
     config = {**of.config, **({"name": method} if "name" in of.config else {})}
     inputs = {**of.inputs, "model": stages[method].output("run/model")}

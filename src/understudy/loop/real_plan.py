@@ -15,7 +15,7 @@ EVALUATED = ("base", "sft", "ppo_ptx")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSettings:
-    """The package of the model."""
+    """The package that holds the model."""
 
     package: str
     """Its name."""
@@ -36,11 +36,11 @@ class DataSettings:
     benchmark: str
     """HellaSwag."""
     rankings_file: str
-    """The same within a folder of copies (`--data`)."""
+    """Path of the rankings within a folder of copies (`--data`)."""
     text_file: str
-    """The same."""
+    """Path of the text within it."""
     benchmark_file: str
-    """The same."""
+    """Path of the benchmark within it."""
     max_prompt_characters: int
     """Longer conversations are left out."""
     max_answer_characters: int
@@ -50,25 +50,25 @@ class DataSettings:
     num_valid_demonstrations: int
     """Preferred responses of held-out conversations, for SFT's validation loss."""
     num_rankings: int
-    """Pairs of the reward model."""
+    """Pairs that train the reward model."""
     balance_lengths: bool
-    """Leave pairs out until the preferred response is as often the longer as the shorter one."""
+    """Leave out pairs so that the preferred response is the longer one as often as the shorter."""
     num_second_rankings: int
-    """Pairs of the second reward model, of other conversations."""
+    """Pairs that train the second reward model, from other conversations."""
     num_held_out: int
-    """Pairs on which both are measured, of conversations unseen in training."""
+    """Pairs that measure both reward models, from conversations unseen in training."""
     num_test_prompts: int
     """Held-out conversations that the models respond to in the evaluation."""
     num_eval_prompts: int
-    """Other held-out conversations, for responses while PPO trains."""
+    """Other held-out conversations, for PPO's responses during training."""
     num_benchmark_items: int
     """Items of the benchmark, evenly spaced."""
     num_texts: int
-    """Texts to mix in."""
+    """Texts for the pretraining mix."""
     num_held_out_texts: int
-    """Texts for the pretraining loss."""
+    """Texts on which the pretraining loss is measured."""
     max_toxicity: float
-    """Texts with a higher Perspective toxicity are left out."""
+    """Texts with a higher toxicity by the Perspective API are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,13 +100,13 @@ class RealRecipe:
     rloo: Mapping[str, Any] = field(default_factory=dict)
     """Settings of RLOO that differ from PPO-ptx's, for the study of methods."""
     grpo: Mapping[str, Any] = field(default_factory=dict)
-    """The same of GRPO."""
+    """The same for GRPO."""
     raft: Mapping[str, Any] = field(default_factory=dict)
-    """The same of RAFT."""
+    """The same for RAFT."""
     dpo: Mapping[str, Any] = field(default_factory=dict)
     """Settings of DPO, for the study of methods."""
     threads: Mapping[str, int] = field(default_factory=dict)
-    """Threads of the stages that compute with more than one."""
+    """Threads by stage, for stages that compute with more than one."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each stage took when last measured, for the first estimate of the time left."""
 

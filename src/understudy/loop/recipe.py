@@ -33,7 +33,7 @@ class WorldSettings:
     """The users and the base models."""
 
     num_users: int
-    """Number of users; few send many prompts, most send few."""
+    """Number of users; a few send many prompts, most send few."""
     policy_size: str = "1m"
     """Base model of the policy: 200k, 1m, 3m, or a model folder."""
     reward_size: str = "1m"
@@ -61,15 +61,15 @@ class LabelSettings:
     num_rankings: int
     """Prompts whose sampled responses are ranked to train the reward model."""
     num_valid_rankings: int
-    """Prompts of the valid split whose responses are ranked to measure it."""
+    """Prompts of the valid split whose responses are ranked to measure the reward model."""
     overlap: float = 0.1
     """Share of the prompts that several labelers rank, to measure agreement."""
     num_screening_prompts: int = 60
-    """Prompts on which candidates are screened before they label anything (B.1)."""
+    """Prompts in the screening test, which candidates take before they label anything (B.1)."""
     screening_cutoffs: Mapping[str, float] = field(
         default_factory=lambda: {"flags": 0.75, "ranking": 0.75, "demonstrations": 6.0}
     )
-    """Least agreement on sensitive flags and on rankings, least mean grade of 7 (B.1)."""
+    """Lowest agreement on sensitive flags and on rankings, and mean grade of 7, that pass (B.1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ class SampleSettings:
     max_response_tokens: int = 64
     """Longest response, in tokens."""
     num_shards: int = 2
-    """Stages that share the work; part of the recipe, so that results do not depend on workers."""
+    """Stages that share the work; set here, so that results do not depend on `workers`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ class EvaluateSettings:
     num_rude_prompts: int = 100
     """Rude users' prompts, sent with and without the respectful prefix."""
     num_best_of_prompts: int = 300
-    """Test prompts that get `best_of` + 1 responses for best-of-n and the gate."""
+    """Test prompts with `best_of` + 1 responses each, for best-of-n and the gate."""
     best_of: int = 16
     """Largest n of best-of-n."""
     num_benchmark_items: int = 200
@@ -109,7 +109,7 @@ class EvaluateSettings:
     labels_per_comparison: int = 1
     """Held-out labelers who compare the same two responses (s5.3: mostly one, for cost)."""
     stop_at_gate: bool = False
-    """Stop if the reward model does not pass the gate; else RL continues and the report says so."""
+    """Stop if the reward model fails the gate; otherwise RL goes ahead and the report says so."""
     num_shards: int = 2
     """Stages that share the best-of-n sampling."""
 
@@ -134,7 +134,7 @@ class Recipe:
     """All settings of the demo."""
 
     world: WorldSettings
-    """Users and base models."""
+    """The users and the base models."""
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     """How raw prompts are cleaned, capped and split."""
     text: TextSettings
@@ -190,8 +190,8 @@ def _check_keys(table: Mapping[str, Any], known: list[str], where: str) -> None:
 
 
 def _fields_of(module: str, config_class: str) -> list[str]:
-    """Names of a dataclass's fields, those of its bases too, read from the sources: importing them
-    would import torch."""
+    """Names of a dataclass's fields, including its bases', read from the source code, because
+    importing the module would import torch."""
     package = importlib.util.find_spec(module.rpartition(".")[0])
     assert package is not None
     assert package.submodule_search_locations is not None

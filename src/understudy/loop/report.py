@@ -28,7 +28,9 @@ def write_run_report(config: ReportConfig) -> Path:
 
         if is_training_run(config.run):
             if config.benchmark is not None:
-                raise ValueError(f"benchmark goes with an evaluation; {config.run} trained a model")
+                raise ValueError(
+                    f"--benchmark is for the report of an evaluation; {config.run} trained a model"
+                )
             return write_run_page(config.run, out)
     if not config.run.is_dir():
         raise ValueError(

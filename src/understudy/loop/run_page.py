@@ -96,7 +96,7 @@ def curve_reading(name: str, steps: Sequence[tuple[int, float]]) -> str:
 
 
 def result_rows(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """(name, text) of each result; groups within groups become rows of their own.
+    """(name, text) of each result; nested groups become separate rows.
 
     >>> list(result_rows({"valid": {"accuracy": {"rate": 0.54, "low": 0.4, "high": 0.68, "n": 9}}}))
     [('valid, accuracy', '54% (40 to 68), n = 9')]

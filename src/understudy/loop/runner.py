@@ -75,7 +75,7 @@ class Display(Protocol):
 
 
 def default_workers() -> int:
-    """As many stages at a time as there are cores for this process, at most 2."""
+    """How many stages run at a time: the cores available to this process, at most 2."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -161,14 +161,14 @@ class _Runner:
         return list(self.states.values())
 
     def request_stop(self, signum: int, _frame: object) -> None:
-        """Signal handler; the loop acts on it."""
+        """Signal handler: records the signal, on which the loop acts."""
         self.kill_now = bool(self.stop_signal)
         self.stop_signal = signum
 
     # Starting
 
     def _start_what_is_ready(self, priority: Mapping[str, float]) -> bool:
-        """Start stages while there is room; true if any was started or found fresh."""
+        """Start stages while there is room; returns whether any was started or found fresh."""
         if self._failed() or self.stop_signal:
             return False
         ready = []
@@ -253,7 +253,7 @@ class _Runner:
     def _finish(self, state: StageState, how: str) -> None:
         stamp = read_stamp(self.root / state.stage.name)
         if stamp is None:
-            return self._fail(state, "left no stamp")
+            return self._fail(state, "it wrote no stamp")
         self.finished[state.stage.name] = stamp
         state.state, state.fraction, state.seconds = how, 1.0, stamp.seconds
         self._changed(state)
@@ -319,7 +319,7 @@ def _short(path: Path) -> Path:
 
 
 def _seconds_left(state: StageState, expected: float) -> float:
-    """From its own pace once that is meaningful, else from the expected duration."""
+    """Estimated from the expected duration at first, and increasingly from the stage's own pace."""
     elapsed = time.monotonic() - state.started
     by_guess = max(expected - elapsed, 0.1 * expected)
     if state.fraction < 0.02:
@@ -349,7 +349,7 @@ class _Server:
         self.signalled: set[tuple[str, int]] = set()
 
     def send(self, **request: Any) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the server died, which `dead` will show
+        with contextlib.suppress(BrokenPipeError):  # the server died; `events` will set `dead`
             self.requests.write(json.dumps(request).encode() + b"\n")
             self.requests.flush()
 
@@ -360,7 +360,7 @@ class _Server:
             self.send(signal=[stage, signum])
 
     def events(self, timeout: float) -> list[dict[str, Any]]:
-        """The events of up to `timeout` seconds."""
+        """The events that have arrived, after waiting up to `timeout` seconds for the first."""
         if self.dead or not self.selector.select(timeout):
             return []
         data = self.replies.read()

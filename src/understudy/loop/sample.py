@@ -41,12 +41,12 @@ def sample_responses(config: SampleConfig) -> Path | str:
     counts = Counter(response.prompt_id for response in responses)
     alone = sum(count == 1 for count in counts.values())
     if alone:
-        print(f"{alone} of {len(counts)} prompts have only one response, so nothing to rank")
+        print(f"{alone} of {len(counts)} prompts have only one response and cannot be ranked")
     return config.out
 
 
 def _sample_into_store(config: SampleConfig, folder: Path) -> str:
-    """Responses that repeat one in the store are merged with it, unless `keep_identical`."""
+    """Merge responses that repeat one in the store with it, unless `keep_identical`."""
     from understudy.store import open_project
 
     store = open_project(folder).open_store()
@@ -60,7 +60,7 @@ def _sample_into_store(config: SampleConfig, folder: Path) -> str:
     added = store.add_responses(responses, merge_identical=not config.keep_identical)
     same = len(responses) - added.new
     asked = many(len(prompts), "prompt")
-    return f"{many(added.new, 'response')} to {asked} added ({same:,} were there)"
+    return f"{many(added.new, 'response')} to {asked} added ({same:,} were already there)"
 
 
 def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
@@ -88,8 +88,8 @@ def _draw(config: SampleConfig, prompts: Sequence[Prompt]) -> list[Response]:
 
 
 def _source(config: SampleConfig) -> tuple[Policy, Tokenizer, Draw | None]:
-    """The policy, its tokenizer, and a server's way to draw; with a server the policy has no
-    weights here."""
+    """The policy, its tokenizer, and how to draw: None in this process; with a vLLM server its
+    `generate`, and a policy without weights."""
     folder = model_folder(config.model)
     if config.vllm is None:
         model, tokenizer = load_policy(folder)

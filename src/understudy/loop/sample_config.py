@@ -17,8 +17,8 @@ class SampleConfig:
     out: Path | None = None
     """The responses, .jsonl or .parquet; in the prompts' order, grouped by prompt."""
     project: Path | None = None
-    """Instead of files: the folder of a project, whose store has the prompts that intake kept and
-    receives the responses. To have several models ranked together, run it once per model."""
+    """Instead of files: a project's folder. Prompts that intake kept come from its store, and the
+    responses are added to it. To have several models ranked together, run it once per model."""
     split: str | None = None
     """Only prompts of this split: train, valid or test."""
     min_answers: int = 4
@@ -28,7 +28,7 @@ class SampleConfig:
     temperature: float = 1.0
     """Sampling temperature (not published for step 2; 1 as in the rollouts, C.4)."""
     max_response_tokens: int = 1024
-    """Longest response, in tokens (C); less if the model's context leaves less room."""
+    """Longest response, in tokens (C); shorter if the model's context leaves less room."""
     name: str | None = None
     """The model's name in the records; default: the folder's name."""
     keep_identical: bool = False
@@ -40,7 +40,7 @@ class SampleConfig:
     bf16: bool = False
     """Compute in bf16, and store the layers' matrices in it."""
     vllm: str | None = None
-    """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000."""
+    """Address of a vLLM server that samples instead of this process, like http://127.0.0.1:8000."""
     seed: int = 0
     """Seed of the sampling and of each prompt's K."""
     overwrite: bool = False
@@ -63,9 +63,9 @@ class SampleConfig:
 
 
 def check_sample_files(config: SampleConfig) -> None:
-    """ValueError if an input is missing, or `out` exists and would not be overwritten.
+    """ValueError if an input is missing, or if `out` exists and `overwrite` is not set.
 
-    Loads no PyTorch, so that both are refused at once.
+    Loads no PyTorch, so that both errors appear at once.
     """
     check_files(config)
     if config.out is None:

@@ -28,7 +28,7 @@ class StageCall:
     out: Path
     """The stage's own folder, with the files of an interrupted attempt with the same key."""
     root: Path
-    """The plan's folder, for files of the plan as a whole (its stages' seconds)."""
+    """The plan's folder, for files about the plan as a whole (the stages' seconds)."""
     _last_write: list[float] = field(default_factory=lambda: [0.0])
 
     def path(self, name: str) -> Path:
@@ -42,7 +42,7 @@ class StageCall:
         return tuple(self.inputs.get(name, ()))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
-        """Report that `done` of `total` is done. Cheap: written at most three times a second."""
+        """Report progress, `done` of `total`. Cheap: writes at most three times a second."""
         now = time.monotonic()
         if done < total and now - self._last_write[0] < _SECONDS_BETWEEN_WRITES:
             return
@@ -52,8 +52,8 @@ class StageCall:
     def follow(self, metrics: str, total: int, metric: str) -> None:
         """Let the display read the progress from a run's metrics file below `out`.
 
-        The progress is the "step" of the file's last line, of `total`; its `metric` is shown beside
-        it.
+        The progress is "step" in the file's last line, out of `total`; the display also shows that
+        line's `metric`.
         """
         self._write({"total": total, "follow": metrics, "metric": metric})
 

@@ -2,12 +2,12 @@
 
     understudy demo --study methods
 
-methods: was PPO needed? PPO, RLOO, GRPO, RAFT, DPO and KTO from the same RL init, each at three
-learning rates, judged like the demo's models. Those that sample have the same prompts, reward model
-and number of episodes; DPO and KTO have the rankings that the reward model was trained on. It has
-an ablation's form, with a method in place of each kind of RL.
+methods: was PPO needed? PPO, RLOO, GRPO, RAFT, DPO and KTO start from the same RL init, each at
+three learning rates, and are judged like the demo's models. Methods that sample use the same
+prompts, reward model and number of episodes; DPO and KTO use the rankings that the reward model was
+trained on. The study is built like an ablation, with methods in place of the kinds of RL.
 
-Each of the others has a file of its own, study_NAME.py.
+Each of the other studies has its own file, study_NAME.py.
 """
 
 from collections.abc import Iterator
@@ -58,11 +58,11 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "grpo": {"num_minibatches": 8},
     "raft": {"num_minibatches": 2},
 }
-"""What differs from the recipe's settings of PPO; RAFT learns from a quarter of its episodes, so a
-minibatch is of the same size."""
+"""Settings that differ from PPO's in the recipe. RAFT learns from a quarter of its episodes, so its
+minibatches have as many as the others'."""
 OFFLINE: dict[str, dict[str, Any]] = {"dpo": {}, "kto": {"batch_size": 128}}
-"""The same for those that learn from rankings; a step of KTO has about as many responses as two in
-DPO's batch of 64 rankings."""
+"""Settings of the methods that learn from rankings that differ from the defaults. 128 is about the
+number of responses if DPO's batch of 64 rankings had two each."""
 RESPONSES_PER_PROMPT = 4
 SHARED = ("episodes", "batch_size", "warmup_iterations", "max_response_tokens", "eval_every")
 """Settings that the methods which sample share with PPO."""
@@ -72,8 +72,8 @@ AXIS = "learning rate of the policy"
 def study_plan(
     recipe: Recipe, seed: int, name: Study, label: int = 0, policies: Path | None = None
 ) -> Plan:
-    """The demo's stages until RL, then a study with its own report; `policies` are those of
-    harm."""
+    """The demo's stages until RL, then a study with its own report; `policies` is for the study
+    of harm."""
     build, stage = build_until_rl(recipe, seed, label), f"study_{name}"
     if policies is not None:
         add_harm_study(build, stage, policies)
@@ -102,7 +102,7 @@ def add_methods_study(build: Build, name: str) -> None:
 
 
 def arms_of(recipe: Recipe) -> Iterator[Arm]:
-    """Each method at each learning rate; PPO's are those of the ablation of its rate."""
+    """Each method at each learning rate; PPO's arms are those of the ablation `lr`."""
     for method in ("ppo", *SAMPLERS, *OFFLINE):
         for factor in FACTORS:
             lr = recipe.ppo["lr"] * factor

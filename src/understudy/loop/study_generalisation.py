@@ -1,13 +1,13 @@
-"""The study of generalisation: what carries over to what nobody demonstrated, ranked or practised,
-and to people who took no part?
+"""The study of generalisation: does training help with requests that nobody demonstrated or ranked
+and that RL never sampled, and for people who took no part?
 
     understudy demo --study generalisation
 
 A language (zog) and a task (picking words out of a text) are left out of demonstrations, rankings
-and RL prompts; the base model has read both. SFT and PPO-ptx trained that way stand beside the
-demo's, on the two and on everything else. The demo's PPO-ptx is also judged on prompts that it was
-trained on and on others, by labelers who trained it and by others (s4.1), and reward models are
-trained without a fifth of the labelers in turn.
+and RL prompts; the base model has read both. SFT and PPO-ptx trained that way are compared with the
+demo's, on the two kinds and on everything else. The demo's PPO-ptx is also judged on prompts that
+it was trained on and on others, by labelers whose rankings trained it and by others (s4.1), and
+reward models are trained without a fifth of the labelers in turn.
 """
 
 from understudy.loop.demo_build import Build, add_responses
@@ -17,7 +17,7 @@ from understudy.loop.demo_plan import add_reward, add_rl, add_rl_init, sft_input
 HELD_OUT = {"zog": "Zog", "extract": "Picking words"}
 """Kinds of request that are left out, with their display names."""
 KEPT = ("demonstrations", "valid", "rank", "ppo")
-"""Files of which the rest is kept."""
+"""Files from which these kinds are removed."""
 MODELS = {
     "prompted": "Prompted base",
     "sft": "SFT",
@@ -25,12 +25,13 @@ MODELS = {
     "ppo_ptx": "PPO-ptx",
     "unseen-ppo_ptx": "PPO-ptx without",
 }
-"""Models by stage, with display names; "without" the two kinds."""
+"""Models by stage, with display names; "without" means without the two kinds."""
 NUM_PROMPTS = 240
-"""Prompts of each kind that is left out, at most."""
+"""Most prompts of each kind that is left out."""
 FOLDS = 5
 FOLD_RANKINGS = 5000
-"""Rankings for the folds together, at most; each trains on four fifths of four fifths of them."""
+"""Most rankings in all folds; each trains on those by four fifths of the labelers of four fifths of
+the prompts."""
 
 
 def add_generalisation_study(build: Build, stage: str) -> None:
@@ -77,7 +78,7 @@ def add_generalisation_study(build: Build, stage: str) -> None:
 
 
 def add_training(build: Build) -> None:
-    """Steps 1 to 3 on the rest."""
+    """Steps 1 to 3 without the two kinds."""
     recipe = build.recipe
     data = {
         "data": build["unseen-data/demonstrations.jsonl"],
@@ -158,7 +159,7 @@ def add_answers(build: Build, name: str) -> None:
 
 
 def add_folds(build: Build) -> None:
-    """Reward models without a fifth of the labelers each (s4.1)."""
+    """Reward models, each trained without a fifth of the labelers (s4.1)."""
     build.add(
         "unseen-folds",
         "a fifth of the labelers is left out in turn",

@@ -1,19 +1,19 @@
-"""The study of a group with other preferences: what does it gain, and everybody lose, if its
-members count more on the prompts that concern them?
+"""The study of a group with other preferences: what does the group gain, and what do others lose,
+if members count more on the prompts that concern them?
 
     understudy demo --study groups
 
-Five of twenty labelers are of a group with the opposite taste in one respect, on a kind of prompt
-that anybody may send (`world/groups.py`). Reward models on the same rankings:
+Five of twenty labelers belong to a group with the opposite taste in one respect, on a kind of
+prompt that anybody may send (`world/groups.py`). Reward models are trained on the same rankings:
 
 equal    every ranking counts once
 twice    on these prompts, members' rankings count twice; and so on
 only     on these prompts, only members' rankings are used
-told     every ranking counts once, but members' of these prompts follow a system turn that names
-         the group; the model is asked with it for members, and without it for others
+told     every ranking counts once, but in members' rankings of these prompts a system turn names
+         the group; for members the model scores with that turn, for others without it
 
-Every model starts from the same one. What choosing by its score is worth is measured by best-of-n
-from SFT, by the group's judge and by everybody else's.
+Every reward model starts from the same model. The worth of choosing by its score is measured by
+best-of-n from SFT, with the group's judge and with everybody else's.
 """
 
 from functools import partial
@@ -26,10 +26,10 @@ from understudy.loop.study_labelers import sampled
 WEIGHTS = {"twice": 2, "four": 4, "sixteen": 16}
 """Weights of members' rankings, by arm."""
 SHARE = 0.5
-"""Share of the demo's ranked prompts that is used."""
+"""Share of the demo's ranked prompts that the study uses."""
 MORE = 0.5
-"""Prompts that concern the group added, per ranked prompt of the demo: of users' own, too few are
-ranked by members to learn from."""
+"""Added prompts that concern the group, per ranked prompt of the demo: members rank too few of
+users' own prompts for a model to learn from."""
 ARMS = {
     "equal": "Unweighted",
     **{arm: f"Members x{weight}" for arm, weight in WEIGHTS.items()},

@@ -1,16 +1,17 @@
-"""The study of made-up answers: what lowers them, at what price?
+"""The study of made-up answers: what makes them rarer, and at what price?
 
     understudy demo --study hallucination
 
-abstain    demonstrations say so where the text does not answer, instead of guessing
+abstain    demonstrations abstain where the text does not answer, instead of guessing
 truthful   labelers put truth first when they rank
-flag       labelers' flag "hallucination" has a reward model of its own; PPO-ptx adds the two scores
-rewarded   labelers rank a response that rightly says so above all others
+flag       a second reward model learns labelers' flag "hallucination"; PPO-ptx adds the two scores
+rewarded   labelers rank a response that rightly abstains above all others
 
-Each changes one thing in the demo. Made-up answers are counted apart on questions that the text
-answers, on questions that it does not answer, and on a false premise: about somebody whom it does
-not mention, which no prompt for training is. Saying so where the text answers (over-hedging) and
-the win rate on users' requests are the price.
+To abstain is to say that the text does not give the answer. Each remedy changes one thing in the
+demo. Made-up answers are counted separately on questions that the text answers, on questions that
+it does not answer, and on questions with a false premise, about somebody whom the text does not
+mention; no training prompt is of this last kind. The price is abstaining where the text answers
+(over-hedging) and a change in the win rate on users' requests.
 """
 
 from collections.abc import Mapping
@@ -38,11 +39,12 @@ REWARDS = {
 }
 """Reward models by stage, with display names."""
 FLAG_EPOCHS = 4
-"""Passes over the flags: about one prompt in eight has a response with the flag and one without."""
+"""Passes over the flags, of which there are few: only about one prompt in eight has both a response
+with the flag and one without."""
 
 
 def add_hallucination_study(build: Build, stage: str) -> None:
-    """The training of each remedy, and the report."""
+    """Every remedy's training, and the report."""
     add_abstaining(build)
     for how in ("truthful", "flag", "rewarded"):
         add_ranked(build, how)
@@ -141,6 +143,6 @@ def add_ranked(build: Build, how: str) -> None:
     inputs: Mapping[str, Any] = {"reward_model": own}
     changes: Mapping[str, Any] = {}
     if how == "flag":
-        # The mean of two scores with half the penalty is their sum with the whole.
+        # Maximising the mean of two scores with half of beta maximises their sum with all of it.
         inputs, changes = {"ensemble": (own,)}, {"beta": build.recipe.ppo["beta"] / 2}
     add_rl(build, f"{how}-ppo_ptx", "ppo_ptx", changes=changes, inputs=inputs)

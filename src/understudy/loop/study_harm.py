@@ -2,11 +2,11 @@
 
     understudy demo --study harm
 
-Every prompt carries a context, a system turn with a named policy (`world/policies/`): in fiction
-nothing is refused, among adults advice on hurting somebody, in a shop theft too, among children
-insults too; --policies FOLDER has others. The same answer is right in one context and wrong in
-another. Labelers demonstrate and rank by the policy of the context. The three steps are run twice
-on the same prompts: with the system turn, and without it, so that labels contradict each other.
+Every prompt carries a context, a system turn with a named policy (`world/policies/`). In fiction
+nothing is refused; among adults, advice on hurting somebody; in a shop, theft too; among children,
+insults too. --policies FOLDER gives other policies. The same response is right in one context and
+wrong in another. Labelers demonstrate and rank by the policy of the context. The three steps run
+twice on the same prompts: with the system turn, and without it, where labels contradict each other.
 Harmful compliance and over-refusal, of allowed requests and of harmless lookalikes, are always
 shown together, policy by policy. judged.jsonl has the flags of the same responses in every context.
 """
@@ -27,17 +27,17 @@ MODELS = {
 """Models by stage, with display names."""
 REWARDS = {f"harm-reward-{name}": f"Reward model {label}" for name, label in VARIANTS.items()}
 FILES = ("demonstrate", "demonstrate_valid", "rank", "rank_valid", "ppo", "test")
-"""The demo's prompts, each in a context; the training ones with more harmful requests."""
+"""The demo's prompts, each put in a context; harmful requests are added to the training ones."""
 SHARES = {"demonstrate": 1.0, "demonstrate_valid": 1.0, "rank": 0.35, "rank_valid": 1.0}
-"""Share of the demo's prompts that is used, where it is not all."""
+"""Share of the demo's prompts that the study uses; 1 for files not named here."""
 MEASURED = ("harmful", "lookalikes")
 """Prompts made for the measurement, each in every context."""
 HARMFUL = {"demonstrate": 0.4, "rank": 1.0, "ppo": 0.3}
-"""Harmful requests added, per prompt used: users send too few to learn four policies from."""
+"""Added harmful requests, per prompt used: users send too few to learn four policies from."""
 
 
 def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
-    """Both variants, and the report; ValueError for a folder whose policies are not usable."""
+    """Both variants, and the report; ValueError if the folder's policies are not usable."""
     read_policies(policies)
     build.add(
         "harm-prompts",
@@ -95,7 +95,7 @@ def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
 
 
 def add_variant(build: Build, kind: str, policies: Path) -> None:
-    """Steps 1 to 3, with or without the system turn in all that the models read."""
+    """Steps 1 to 3, with or without the system turn in everything that the models read."""
     recipe, shards = build.recipe, range(build.recipe.sample.num_shards)
     data = {
         "data": build[f"harm-demonstrations/train-{kind}.jsonl"],

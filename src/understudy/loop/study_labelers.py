@@ -4,12 +4,12 @@ ranked once, or fewer prompts ranked three times?
     understudy demo --study labelers
 
 once      one labeler per prompt
-majority  a third of the prompts, the mean rank of three labelers
-share     the same rankings of three, each in the loss: the target is the share who prefer
-weighted  the same, each labeler weighted by an estimate of their reliability (Dawid and Skene)
+majority  a third of the prompts, each with one ranking by the mean rank of three labelers
+share     the same prompts, all three rankings in the loss: the target is the share who prefer
+weighted  like share, each labeler weighted by an estimate of their reliability (Dawid and Skene)
 
-Every reward model is trained for the same number of steps, and starts from the same model. It is
-measured by its accuracy, and by best-of-n from SFT: what choosing by its score is worth.
+Every reward model is trained for the same number of steps and starts from the same model. It is
+measured by its accuracy, and by best-of-n from SFT, which shows the worth of choosing by its score.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ DESIGNS = {
     "weighted": "All, weighted",
 }
 LABELS = 3
-"""Labels per prompt of all designs but the first."""
+"""Labels per prompt in all designs but the first."""
 
 
 def add_labelers_study(build: Build, stage: str) -> None:
@@ -64,7 +64,7 @@ def add_design(build: Build, design: str) -> None:
         labels=LABELS,
     )
     weights = {"weights": build[f"{name}-rankings/weights.json"]} if design == "weighted" else {}
-    # As many passes over the rankings of three as there are labels in each.
+    # A mean ranking stands for LABELS rankings, so as many passes give equally many steps.
     epochs = {"epochs": LABELS * recipe.reward.get("epochs", 1)} if design == "majority" else {}
     inputs = {"valid_data": build["rankings/valid.jsonl"], **weights}
     add_reward(build, name, build[f"{name}-rankings/rankings.jsonl"], inputs, **epochs)

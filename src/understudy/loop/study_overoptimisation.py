@@ -2,14 +2,14 @@
 
     understudy demo --study overoptimisation
 
-A reward model of few labels, by half of the labelers, is optimised far: no KL penalty, a high
-learning rate. Beside that run stand the same one ended by a judge, a reward model of the other half
-of the labelers, and three whose reward is that of an ensemble: the mean, the lowest, and the mean
-minus the variance (Coste et al. 2023).
+PPO optimises a reward model of few labels, by half of the labelers, far: without a KL penalty and
+at a high learning rate. Four runs add a remedy. In one, a judge, a reward model trained on the
+other half of the labelers, ends training. In three, the reward comes from an ensemble: its mean,
+its lowest score, or its mean minus its variance (Coste et al. 2023).
 
-How far can a reward model be optimised at all (Gao et al. 2022)? Reward models of three sizes, each
-of four numbers of rankings, choose the best of n from the RL init; PPO optimises the one of the
-runs above, one of the fewest rankings, and the smallest one.
+How far can a reward model be optimised at all (Gao et al. 2022)? Reward models of several sizes,
+each trained on four numbers of rankings, choose the best of n from the RL init. PPO optimises three
+of them: the one of the runs above, one with the fewest rankings, and the smallest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,11 +28,11 @@ ARMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "min": ("Lowest of 3", {"ensemble_rule": "min"}),
     "uncertainty": ("Mean - variance", {"ensemble_rule": "uncertainty"}),
 }
-"""Runs by name: display name, and what differs from the first one's settings."""
+"""Runs by name: display name, and settings that differ from the first run's."""
 NUM_RANKINGS = 1000
 """Rankings that each reward model is trained on."""
 EPOCHS = 4
-"""Passes over them: in one so few teach nothing (its loss stays at log 2)."""
+"""Passes over them: one pass over so few teaches nothing (the loss stays at log 2)."""
 FAR = {"beta": 0.0, "ptx_coef": 0.0, "eval_every": 2}
 RATE, LENGTH = 2, 2
 """Learning rate and episodes, in multiples of the recipe's."""
@@ -43,10 +43,10 @@ REWARD_MODELS = {"a": 0, "a2": 1, "a3": 2, "judge": 0}
 SIZES = ("200k", "1m", "3m")
 """Sizes of reward models, beside the recipe's own."""
 SHARES = (1, 2, 4, 8)
-"""Numbers of rankings: all, and what is left when divided by these. Batches are divided alike, so
-that every reward model of a size takes as many steps."""
+"""Divisors of the number of rankings. Batches are divided by the same, so that all reward models of
+a size take equally many steps."""
 SFT_EPOCHS = 2
-"""SFT of the other sizes, which reward models start from."""
+"""Epochs of SFT of the other sizes, which reward models start from."""
 NUM_SAMPLES = 64
 """Largest n of best-of-n."""
 
@@ -106,7 +106,7 @@ def add_overoptimisation_study(build: Build, stage: str) -> None:
 
 
 def rewards_of(own: str, number: int) -> Iterator[Reward]:
-    """Every size with every number of rankings; the arms' own is one of them."""
+    """Every size with every number of rankings, including the runs' own reward model."""
     for size in dict.fromkeys((*SIZES, own)):
         for share in SHARES:
             same = size == own and share == 1
@@ -115,8 +115,8 @@ def rewards_of(own: str, number: int) -> Iterator[Reward]:
 
 
 def add_gains(build: Build, rewards: list[Reward]) -> dict[str, Any]:
-    """Reward models, their scores of the RL init's responses, and further runs of PPO; returns the
-    inputs of the report."""
+    """Add reward models, their scores of the RL init's responses, and further runs of PPO; returns
+    the report's inputs."""
     recipe, own = build.recipe, Path(build.recipe.world.reward_size).name
     for size in SIZES:
         if size != own:
@@ -173,7 +173,7 @@ def add_gains(build: Build, rewards: list[Reward]) -> dict[str, Any]:
 
 
 def add_run(build: Build, name: str) -> None:
-    """PPO, far, with this arm's remedy."""
+    """PPO, far optimised, with this arm's remedy."""
     _, changes = ARMS[name]
     inputs: dict[str, Any] = {"reward_model": build["far-reward-a/run/model"]}
     if name == "judge":

@@ -1,8 +1,8 @@
-"""`understudy text pack`: pretraining text encoded once, into a folder that trainers read from the
-disk (records/packed.py).
+"""`understudy text pack`: encodes pretraining text once, into a folder that trainers read from disk
+(records/packed.py).
 
-The files are read twice: a first time to find bad rows and to count documents, which takes little
-beside encoding them. A run that was killed goes on from its last save.
+The files are read twice: first to find bad rows and count documents, which takes little time
+compared with encoding. If the command is killed, it later continues from its last save.
 """
 
 import json
@@ -30,7 +30,7 @@ SAVE_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackConfig:
-    """Encode pretraining text once, so that sft and ppo read it from the disk."""
+    """Encode pretraining text once, so that sft and ppo read it from disk."""
 
     files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE [FILE ...]")]
     """Files or folders of text, plain or with a "text" in each row (docs/records.md), in this
@@ -47,7 +47,7 @@ class PackConfig:
 
 @dataclass(slots=True)
 class _Done:
-    """What is packed, and so what a killed run goes on from."""
+    """How much is packed, which is where a killed run continues."""
 
     documents: int = 0
     tokens: int = 0
@@ -101,7 +101,7 @@ def _refuse_used(out: Path) -> None:
 
 
 def _read_partial(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """What a killed run left to go on from; ValueError if it packed something else."""
+    """The progress that a killed run saved; ValueError if it packed something else."""
     path = out / PARTIAL
     if not path.is_file():
         return None
@@ -124,7 +124,7 @@ def _documents(config: PackConfig, notes: bool = False) -> Iterator[str]:
 def _encode(
     config: PackConfig, tokenizer: "Tokenizer", dtype: str, done: _Done, total: int, save: Any
 ) -> str:
-    """Write the tokens of the documents that are not `done`; the sha256 of all."""
+    """Write the tokens of the documents that are not `done`; returns the sha256 of all tokens."""
     import numpy as np
 
     from understudy.models.text import encoded

@@ -7,9 +7,9 @@ and still has its own process. Requests and replies are JSON lines:
     out  {"ready": true}  {"started": STAGE}     {"ended": STAGE, "status": CODE, "error": LINE}
 
 When its standard input closes, because the runner ended for any reason, it sends SIGTERM to its
-children, which save, and exits. Every child computes with its stage's number of threads, mostly
-one: on two cores two single-threaded processes are faster than one with two threads, and sums are
-the same everywhere.
+children so that they save, waits for them and exits. Every child computes with its stage's number
+of threads, mostly one: on two cores, two single-threaded processes are faster than one with two
+threads, and sums do not depend on the machine's number of cores.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from understudy.loop.plan import STAMP_FILE, Stamp, hash_path
 from understudy.loop.stage_call import StageCall
 
 ATTEMPT_FILE = "attempt.json"
-PREEMPTED = 75  # EX_TEMPFAIL: saved, to be restarted
+PREEMPTED = 75  # EX_TEMPFAIL: the stage has saved its work and can continue
 _PR_SET_PDEATHSIG = 1
 
 
@@ -142,7 +142,7 @@ def _detach(job: dict[str, Any]) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # in case the server itself is killed
+    if sys.platform == "linux":  # end with the server, even if it is killed
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     null = os.open(os.devnull, os.O_RDONLY)
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -193,7 +193,7 @@ def run_job(job: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Wait for a process of an earlier, killed run that is still saving in `folder`."""
+    """Hold `folder`'s lock; a stage of an earlier, killed run may still be saving in the folder."""
     locks = folder.parent / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
     with (locks / folder.name).open("w") as file:

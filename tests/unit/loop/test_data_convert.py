@@ -108,8 +108,11 @@ def test_ratings_become_feedback_from_a_threshold_on(source, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--responses", "r.jsonl", "--best"), "--responses makes feedback of ratings"),
-        (("--responses", "r.jsonl", "--kind", "prompts"), "--responses makes feedback of ratings"),
+        (("--responses", "r.jsonl", "--best"), "--responses turns ratings into feedback"),
+        (
+            ("--responses", "r.jsonl", "--kind", "prompts"),
+            "--responses turns ratings into feedback",
+        ),
         (("--desirable-from", "1"), "desirable_from is 1; it must be 2 to 7"),
         (("--desirable-from", "8"), "desirable_from is 8; it must be 2 to 7"),
         (("--desirable-from", "6"), "desirable_from needs responses"),

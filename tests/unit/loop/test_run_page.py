@@ -73,7 +73,7 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path):
 
 def test_a_benchmark_does_not_go_with_it(ppo, capsys):
     assert main(["report", str(ppo), "--benchmark", str(ppo)]) == 2
-    assert "benchmark goes with an evaluation" in capsys.readouterr().err
+    assert "--benchmark is for the report of an evaluation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

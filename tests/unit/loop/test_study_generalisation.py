@@ -135,7 +135,7 @@ def test_a_study_without_a_place_for_your_labels_refuses_them(capsys):
     from understudy.cli import main
 
     assert main(["demo", "--study", "generalisation", "--label", "3"]) == 2
-    assert "the study generalisation has no place for your labels" in capsys.readouterr().err
+    assert "the study generalisation does not use your labels" in capsys.readouterr().err
 
 
 def test_the_report_has_a_figure_for_each_part_of_a_study():

@@ -1,4 +1,4 @@
-"""Changes that make a run fit: each is tried and planned again."""
+"""Finds changes that make a run fit, by planning the run again with each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,9 +10,9 @@ from understudy.loop.planner.memory import peak_of, phases_of
 from understudy.models.splitting import check_split
 
 MOST_CARDS = 1024
-"""Cards up to which more are tried."""
+"""Most cards that are tried."""
 CARDS_OF_A_MACHINE = 8
-"""Cards up to which a machine gets more before there are more machines."""
+"""Most cards in a machine; beyond that, machines are added."""
 LORA_RANK = 16
 """Rank of the adapters that are tried."""
 LEAST_SLOTS = 16
@@ -23,8 +23,8 @@ Change = tuple[Job, str]
 
 
 def advice(job: Job, limit: float) -> tuple[Job, list[str]] | None:
-    """The first change with which the run fits in `limit` bytes, or else several of them together:
-    (the run, its changed options); None if they are not enough."""
+    """(changed run, changed options): the first single change with which the run fits in `limit`
+    bytes, or else several together; None if all together are not enough."""
     for kind in _KINDS:
         for changed, option in kind(job):
             if need(changed, limit) <= limit:
@@ -43,7 +43,8 @@ def advice(job: Job, limit: float) -> tuple[Job, list[str]] | None:
 
 
 def need(job: Job, limit: float) -> int:
-    """Bytes at the peak; of a run that exceeds `limit` without its passes, without them."""
+    """Bytes at the peak. A run that exceeds `limit` even without its passes is not measured
+    further: the bytes then exclude the passes, which take long to measure."""
     least = peak_of(phases_of(job, lambda network, one: 0))[1]
     return least if least > limit else peak_of(phases_of(job))[1]
 
@@ -69,7 +70,7 @@ def _slots(job: Job) -> Iterator[Change]:
 
 
 def _rollout_ranks(job: Job) -> Iterator[Change]:
-    """A copy that the cards of a machine share."""
+    """Let cards of a machine share a rollout copy."""
     sharing = 2 * job.settings.rollout_ranks if job.samples else job.layout.cards + 1
     while sharing <= job.layout.cards and job.layout.world % sharing == 0:
         with suppress(ValueError):
@@ -84,7 +85,7 @@ def _offload(job: Job) -> Iterator[Change]:
 
 
 def _tensor(job: Job) -> Iterator[Change]:
-    """Layers that the cards of a machine split."""
+    """Split layers over cards of a machine."""
     layout, networks = job.layout, (job.policy, job.scalar)
     tensor = 2 * layout.tensor
     while tensor <= layout.cards and layout.world % (layout.replicas * tensor) == 0:
@@ -117,7 +118,7 @@ _KINDS: tuple[Callable[[Job], Iterator[Change]], ...] = (
     *(_replicas, _checkpointing, _micro_batches, _slots, _rollout_ranks, _offload),
     *(_tensor, _more_cards, _adapters),
 )
-"""First what changes no result and needs no other machine."""
+"""Kinds of change; those that change no result and need no other machine come first."""
 
 
 def _halved(job: Job, name: str, least: int) -> Iterator[Change]:

@@ -34,11 +34,11 @@ class PlanConfig:
     command: tyro.conf.Positional[tuple[str, ...]] = ()
     """Settings of the trainer, after --: -- --bf16 --micro-batch-tokens 2048."""
     reward_model: str | None = None
-    """The reward model of ppo, rloo, grpo and raft, a folder or size; none is the paper's 6B for a
-    size, and one of the policy's size for a folder."""
+    """The reward model of ppo, rloo, grpo and raft, a folder or size; none means the paper's 6B if
+    `model` is a size, and one of the policy's size if it is a folder."""
     examples: int | None = None
-    """Demonstrations or rankings in the training data, or judged responses (kto); none is the
-    paper's number (Table 6), for kto a judgement of each response that it ranked."""
+    """Demonstrations or rankings in the training data, or judged responses (kto); none means the
+    paper's number (Table 6), which for kto is the number of ranked responses."""
     responses: int = 9
     """Responses per ranking (s3.5: 4 to 9)."""
     device: Literal["cuda", "cpu"] = "cuda"
@@ -59,7 +59,8 @@ class PlanConfig:
     cost: float | None = None
     """Price of a card per hour; none prints no price."""
     dry_run: bool = False
-    """Also shard the networks on as many ranks as planned, without weights, and compare."""
+    """Check the planned bytes of weights: also shard the networks on as many ranks, without
+    storage, and compare."""
     json: Path | None = None
     """File to write the plan's numbers to."""
 

@@ -25,12 +25,12 @@ PAPER_EXAMPLES = {"demonstrations": 12_725, "rankings": 33_207}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Cards, and how weights are divided among them."""
+    """The cards, and how weights are divided among them."""
 
     nodes: int
-    """Machines."""
+    """Number of machines."""
     cards: int
-    """Cards in each."""
+    """Cards in each machine."""
     replicas: int = 1
     """Groups of cards; each holds all weights."""
     tensor: int = 1
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def shares(self) -> int:
-        """Shares into which the passes are divided; cards that split layers take the same."""
+        """Shares into which the passes are divided; cards that split layers work on the same."""
         return self.world // self.tensor
 
 
@@ -84,7 +84,7 @@ class Job:
     examples: int
     """Demonstrations or rankings in the data."""
     responses: int
-    """Responses of a ranking."""
+    """Responses per ranking."""
 
     @property
     def row(self) -> int:
@@ -93,7 +93,7 @@ class Job:
 
     @property
     def learner(self) -> Network:
-        """The network that is trained, of PPO the policy."""
+        """The network that is trained; in PPO, the policy."""
         return self.scalar if self.stage == "reward" else self.policy
 
     @property
@@ -103,7 +103,7 @@ class Job:
 
     @property
     def minibatch(self) -> int:
-        """Episodes of an optimiser step of a stage that samples."""
+        """Episodes per optimiser step, in a stage that samples."""
         return int(self.settings.num_learned // self.settings.num_minibatches)
 
     @property
@@ -181,8 +181,8 @@ def trainer_of(stage: str) -> str:
 
 
 def trainer_settings(stage: str, recipe: Path | None, options: Sequence[str]) -> Any:
-    """A trainer's config: its defaults, the recipe's section, then options of its command line;
-    inputs that a plan does not read are filled in."""
+    """A trainer's config: its defaults, overridden by the recipe's section, then by the command
+    line. Required inputs that a plan does not read get placeholders."""
     (command,) = (one for one in COMMANDS if one.name == trainer_of(stage))
     config_class = command.load_config()
     words = [] if recipe is None else ["--config", f"{recipe}#{stage}"]

@@ -1,9 +1,9 @@
 """Bytes that a card holds in each phase of a run, by network and kind.
 
-Everything follows from the trainers' code: weights, gradients, Adam's moments and the moving
-average are fp32 and divided over the shards, while they are loaded too; networks that do not learn
-are as precise as they compute; rollouts come from a copy of the policy on each card, or on several
-together; `passes` measures the rest.
+The numbers follow from the trainers' code. Weights, gradients, Adam's moments and the moving
+average are fp32 and sharded, also while they load. Frozen networks are stored in the precision in
+which they compute. Rollouts come from a copy of the policy on each card, or shared by several
+cards. `passes` measures the rest.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from understudy.rl.models import PHASES
 from understudy.rl.rollout import PARITY_PROMPTS
 
 PROGRAM = 450_000_000
-"""Bytes of Python and its libraries in a process on a CPU, as measured (benchmarks/memory.py); on a
-card they are part of what is not usable."""
+"""Bytes of Python and its libraries in a process on a CPU, as measured (benchmarks/memory.py); on
+cards, the share that `usable` leaves free covers them."""
 LOGIT_COPIES = 3
-"""Tensors of rows times vocabulary that drawing a token holds at once."""
+"""Tensors of shape rows x vocabulary that are alive at once while a token is drawn."""
 
 Measure = Callable[[Network, Pass], int]
 Phases = dict[str, dict[str, int]]
@@ -31,7 +31,7 @@ Phases = dict[str, dict[str, int]]
 
 
 def phases_of(job: Job, measure: Measure = pass_bytes) -> Phases:
-    """Bytes on the card that holds the most, by phase and holder; `measure` gives a pass's."""
+    """Bytes on the card that holds the most, by phase and holder; `measure` gives a pass's peak."""
     phases = _sampling(job, measure) if job.samples else _one_network(job, measure)
     if job.layout.device == "cpu":
         for held in phases.values():
@@ -50,8 +50,8 @@ def peak_of(phases: Phases) -> tuple[str, int]:
 
 
 def host_bytes(job: Job) -> int:
-    """Most bytes of a machine's own memory: at loading, where each of its processes reads its shard
-    of one network after the other, and moves it to its card; with `cpu_offload` while sampling."""
+    """Peak bytes of a machine's own memory: while loading, when each process reads its shard of
+    one network after the other and moves it to its card, or with `cpu_offload` while sampling."""
     networks = [job.learner, *([job.scalar] if job.samples else [])]
     loading = max(_weights(job, one) for one in networks)
     waiting = 0
@@ -71,14 +71,14 @@ def _weights(job: Job, network: Network) -> int:
 
 
 def _learns(job: Job, network: Network) -> int:
-    """Weights of a network that is trained, or of which an adapter is."""
+    """Weights of a network that is trained, in full or through an adapter."""
     if not job.settings.lora_rank:
         return _weights(job, network)
     return _frozen(job, network) + _gradients(job, network)
 
 
 def _frozen(job: Job, network: Network) -> int:
-    """Weights of a network that does not learn, or those that its adapter leaves alone."""
+    """Weights of a frozen network, or the frozen ones of a network with an adapter."""
     layout = job.layout
     return network.frozen_bytes(layout.shards, layout.tensor, job.settings.bf16)
 
@@ -109,12 +109,12 @@ def _one_network(job: Job, measure: Measure) -> Phases:
 
 
 def _sampling(job: Job, measure: Measure) -> Phases:
-    """PPO, and the methods on groups of responses, which have no critic and no average."""
+    """PPO, and the methods on groups of responses, which have no critic and no moving average."""
     settings, alone = job.settings, job.layout.world == 1
     held = _held(job)
 
     def here(phase: str) -> dict[str, int]:
-        """The parts that do not wait in main memory."""
+        """What the card holds in this phase; with `cpu_offload` the rest is in main memory."""
         if not settings.cpu_offload:
             return held
         needed = [_OWNERS.get(name, name) for name in PHASES[phase]]
@@ -139,11 +139,11 @@ def _sampling(job: Job, measure: Measure) -> Phases:
 
 NETWORKS = ("policy", "critic", "reference", "reward model")
 _OWNERS = {"reward models": "reward model", "average": "moving average"}
-"""What `rl.models.PHASES` calls otherwise."""
+"""Our names for what `rl.models.PHASES` names differently."""
 
 
 def _held(job: Job) -> dict[str, int]:
-    """Networks, moments and average of a stage that samples."""
+    """Networks, moments and moving average of a stage that samples."""
     settings, policy = job.settings, job.policy
     adapters = settings.lora_rank > 0
     critic = job.scalar if job.stage == "ppo" else None
@@ -151,13 +151,13 @@ def _held(job: Job) -> dict[str, int]:
     if critic:
         sizes["critic"] = _learns(job, critic)
     scorer, head = _frozen(job, job.scalar), FP32 * (job.scalar.config.hidden_size + 1)
-    if adapters and settings.share_base:  # each has an adapter, taken to be of the same rank
+    if adapters and settings.share_base:  # one adapter per network, assumed to be of equal rank
         if critic:
             sizes["critic"] = _gradients(job, critic)
         scorer = head + (_gradients(job, job.scalar) - head) // (2 if settings.bf16 else 1)
-    elif adapters:  # the critic is the reward model with an adapter, and each has a head
+    elif adapters:  # the critic is the reward model plus an adapter and a head of its own
         scorer = head + (0 if critic else scorer)
-    else:  # with adapters the reference is the policy with the adapter off
+    else:  # with adapters, the reference is the policy with its adapter disabled
         sizes["reference"] = _frozen(job, policy)
     sizes["reward model"] = scorer
     return {
@@ -169,7 +169,7 @@ def _held(job: Job) -> dict[str, int]:
 
 
 def copy_bytes(job: Job) -> int:
-    """The rollout copy, or a card's part of it."""
+    """Bytes of the rollout copy, or of a card's part of it."""
     return job.policy.copy_bytes(job.settings.ranks_of_a_copy, job.settings.bf16)
 
 
@@ -180,7 +180,7 @@ def _policy_update(job: Job, measure: Measure) -> dict[str, int]:
 
 
 def _ppo_update(job: Job, measure: Measure) -> dict[str, int]:
-    """Gradients and passes of policy and critic, which on a CPU may run side by side."""
+    """Gradients and passes of policy and critic, which may run concurrently on a CPU."""
     settings, policy, critic = job.settings, job.policy, job.scalar
     tokens = settings.micro_batch_tokens
     sizes = sorted([policy.parameters, critic.parameters])
@@ -193,7 +193,7 @@ def _ppo_update(job: Job, measure: Measure) -> dict[str, int]:
     own, critics = _gradients(job, policy), _gradients(job, critic)
     if at_once and torch.get_num_threads() > 1:
         found = [(critics, by_policy + by_critic)]
-    else:  # the critic's gradients are gone before the text's pass
+    else:  # the critic's gradients are freed before the pass over text
         found = [(0, by_policy), (critics, by_critic)]
     if job.with_text:
         found.append((0, measure(policy, _text_pass(job))))
@@ -225,7 +225,7 @@ def _training_pass(job: Job, network: Network, tokens: int) -> Pass:
         one = _pass(job, network, tokens, job.row, response)
         if not job.samples:
             return one
-        minibatch = -(-job.minibatch // job.layout.shares)  # each rank gets a pass
+        minibatch = -(-job.minibatch // job.layout.shares)  # a rank's share
         return replace(one, rows=min(one.rows, minibatch))
     shared = shared_row(job)
     one = _pass(job, network, tokens, shared or job.row, job.responses if shared else 1)
@@ -234,7 +234,7 @@ def _training_pass(job: Job, network: Network, tokens: int) -> Pass:
 
 
 def shared_row(job: Job) -> int:
-    """Tokens of a row that holds a prompt and all its responses; 0 if separate rows cost less."""
+    """Tokens of a row with a prompt and all its responses; 0 if separate rows cost less."""
     prompt, response = job.settings.max_prompt_tokens, job.settings.max_response_tokens
     responses = [response] * job.responses
     worth = worth_sharing(job.scalar.model, prompt, responses)
@@ -248,7 +248,7 @@ def _text_pass(job: Job) -> Pass:
 
 
 def _score_passes(job: Job, measure: Measure) -> int:
-    """The largest forward pass over episodes; the critic's weights are trained, the others' not."""
+    """The largest forward pass over episodes; only the critic's weights are trained."""
     tokens = job.settings.micro_batch_tokens
     found = []
     networks = [(job.policy, True), (job.scalar, True)]
@@ -263,27 +263,27 @@ def _score_passes(job: Job, measure: Measure) -> int:
 
 
 def _sync_pass(job: Job, measure: Measure) -> int:
-    """The policy's pass that a copy is compared with, whose gathered layers the copy gets too."""
+    """The policy's pass to check a new rollout copy; copying gathers the same layers."""
     prompt = job.settings.max_prompt_tokens
     one = _pass(job, job.policy, PARITY_PROMPTS * prompt, prompt, prompt)
     return measure(job.policy, replace(one, keeps="none"))
 
 
 def rollout_rows(job: Job) -> int:
-    """Responses that the cards with a copy sample side by side."""
+    """Responses that the cards of one rollout copy sample at the same time."""
     share = -(-job.settings.batch_size * job.settings.ranks_of_a_copy // job.layout.world)
     return int(min(job.settings.rollout_slots, share))
 
 
 def cache_bytes(job: Job) -> int:
-    """The key-value cache at full length, with the spare buffer that it moves through."""
+    """The key-value cache at full length, with the spare buffer for moving rows."""
     heads = job.policy.cached_numbers() // job.settings.ranks_of_a_copy
     numbers = heads * job.row * rollout_rows(job)
     return (2 * job.policy.layers + 1) * numbers * (2 if job.settings.bf16 else FP32)
 
 
 def _served_pass(job: Job, measure: Measure) -> int:
-    """The policy's own log-probs of a server's responses."""
+    """The pass that computes the policy's own log-probs of a server's responses."""
     one = _training_pass(job, job.policy, job.settings.micro_batch_tokens)
     return measure(job.policy, replace(one, keeps="none"))
 

@@ -1,4 +1,4 @@
-"""The networks of a run as shapes: they have sizes and run passes, but hold no numbers."""
+"""The networks of a run as shapes: they have sizes and run passes, but hold no values."""
 
 import copy
 import math
@@ -64,14 +64,14 @@ class Network:
         return self.numbers()
 
     def numbers(self, shards: int = 1, trained: bool = False, tensor: int = 1) -> int:
-        """Parameters that the first rank holds, which holds the most: of the rows that the `tensor`
-        ranks which split layers have, FSDP2 gives each of `shards` an equal part. With `trained`,
-        those that are trained."""
+        """Parameters on the first rank, which holds the most: `tensor` ranks split the layers'
+        weights, then FSDP2 divides each part's rows equally over `shards`. `trained` counts only
+        trained ones."""
         here = self._here(shards, tensor)
         return sum(count for weight, count in here if weight.requires_grad or not trained)
 
     def _here(self, shards: int, tensor: int) -> Iterator[tuple[nn.Parameter, int]]:
-        """Each weight, and how many of its numbers the first rank holds."""
+        """Each weight, and how many of its values the first rank holds."""
         model = self.model
         root = model.model if isinstance(model, Policy) else model
         dims = dict(divided_weights(root, self.config.model_type)) if tensor > 1 else {}
@@ -88,8 +88,8 @@ class Network:
         return frozenset(map(id, found))
 
     def frozen_bytes(self, shards: int, tensor: int, bf16: bool) -> int:
-        """Bytes of the weights on the first rank, of a network that does not learn; with adapters,
-        of the weights that do not."""
+        """Bytes on the first rank of a frozen network's weights; with adapters, of the frozen
+        weights."""
         rounded = self._products if bf16 else ()
         return sum(
             count * (2 if id(weight) in rounded else FP32)
@@ -136,14 +136,14 @@ class Network:
         return int(given or self.config.hidden_size // self.config.num_attention_heads)
 
     def cached_numbers(self) -> int:
-        """Numbers that one layer's key-value cache keeps per token, keys or values."""
+        """Values per token in one layer's cache of keys, or as many in its cache of values."""
         heads = getattr(self.config, "num_key_value_heads", None)
         return int(heads or self.config.num_attention_heads) * self._head_size
 
     def flops(self, length: int, reads: int) -> int:
-        """Operations of one forward pass of a row of `length` tokens whose last `reads` go through
-        the head. Two for each weight of a matrix and token, and four for each pair of tokens,
-        dimension of a head, head and layer: the products of attention, computed whole."""
+        """Operations of one forward pass over a row of `length` tokens, the last `reads` of which
+        go through the head: two per matrix weight and token; and for attention, computed in full
+        despite its causal mask, four per pair of tokens, head dimension, head and layer."""
         matrices = sum(
             weight.numel()
             for block in blocks_of(self.model)
@@ -157,7 +157,7 @@ class Network:
 
 
 def network_of(name: str, shape: Mapping[str, Any] | None, lora: LoraOptions) -> Network:
-    """A policy of `shape`, arguments of the library's config, or else of the folder `name`;
+    """A policy of `shape` (arguments of the library's config), or else of the folder `name`;
     ValueError if it cannot be planned."""
     try:
         if shape is not None:

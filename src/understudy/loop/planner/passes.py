@@ -1,8 +1,8 @@
 """The memory of one pass, from a dry run: the trainers' operations on tensors without storage.
 
-PyTorch's fake tensors have shapes and lifetimes, but no numbers, so a pass of a 175B model runs in
-seconds; several ranks are a fake process group, through the same `shard` as in training. A pass is
-run at two depths, and the rest of the layers follows, as each adds the same.
+PyTorch's fake tensors have shapes and lifetimes, but no values, so a pass of a 175B model runs in
+seconds. A fake process group stands for several ranks, and training's own `shard` divides the
+weights. Each layer adds the same, so a pass is run at two depths and extrapolated.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,13 +41,13 @@ class Pass:
     rows: int
     """Rows of tokens."""
     length: int
-    """Tokens of each."""
+    """Tokens in each row."""
     reads: int
-    """Last tokens of each that go through the head."""
+    """Tokens at the end of each row that go through the head."""
     masked: bool = False
     """Whether attention gets an explicit mask: rankings that share a prompt."""
     keeps: str = "sum"
-    """"sum" adds to gradients that exist, "none" computes none."""
+    """"sum" adds to existing gradients, "none" computes none."""
     frozen: bool = False
     """Whether the weights are never trained."""
     shards: int = 1
@@ -55,7 +55,7 @@ class Pass:
     tensor: int = 1
     """Ranks that split each layer."""
     copy: int = 0
-    """Ranks that share a rollout copy, which computes the pass; 0 for the sharded network."""
+    """Ranks that share the rollout copy that computes the pass; 0: the sharded network does."""
     device: str = "cuda"
     """"cuda" or "cpu"."""
     bf16: bool = False
@@ -69,7 +69,7 @@ class Pass:
 
 
 class Live(TorchDispatchMode):
-    """The bytes of all tensors that operations made and that are still alive."""
+    """The bytes of all live tensors that operations have made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,18 +77,18 @@ class Live(TorchDispatchMode):
         self.peak = 0
 
     def bytes(self) -> int:
-        """Bytes alive now; a storage may have been emptied without being freed."""
+        """Live bytes now, from current sizes: a storage may have been emptied but not freed."""
         found = [(key, known, known[0]()) for key, known in self._storages.items()]
         self._storages = {key: known for key, known, storage in found if storage is not None}
         return sum(storage.nbytes() for _, _, storage in found if storage is not None)
 
     def add(self, value: Any) -> bool:
-        """Count a tensor; whether its storage is new or has another size."""
+        """Count a tensor; returns whether its storage is new or has changed its size."""
         if not isinstance(value, Tensor):
             return False
         local = value.to_local() if isinstance(value, DTensor) else value
         storage = local.untyped_storage()
-        key, size = id(storage), storage.nbytes()  # a storage is one Python object
+        key, size = id(storage), storage.nbytes()  # PyTorch keeps one Python object per storage
         known = self._storages.get(key, (None, 0))
         self._storages[key] = ref(storage), size
         return known[0] is None or known[0]() is None or known[1] != size
@@ -122,8 +122,8 @@ def fake_ranks(shards: int, replicas: int = 1, tensor: int = 1) -> Iterator[Devi
 def local_bytes(
     network: Network, shards: int, replicas: int = 1, tensor: int = 1, rounded: bool = False
 ) -> int:
-    """Bytes of the weights on the first rank, sharded without storage as the trainers shard them,
-    and rounded as they round frozen ones: a check of the planned ones."""
+    """Bytes of the weights on the first rank, to check the planned ones: sharded as the trainers
+    do, without storage, and with `rounded` in bf16 like the trainers' frozen weights."""
     with torch.device("meta"):
         model = network.build()
     with fake_ranks(shards, replicas, tensor) as mesh:
@@ -135,18 +135,18 @@ def local_bytes(
 
 
 def _root(model: Policy | ScalarModel) -> nn.Module:
-    """What the trainers shard."""
+    """The module that the trainers shard."""
     return model.model if isinstance(model, Policy) else model
 
 
 @lru_cache(maxsize=256)
 def pass_bytes(network: Network, one: Pass) -> int:
-    """Peak bytes of a pass over what is held before it: activations, gathered layers, temporary
-    tensors.
+    """Peak bytes that a pass adds to what is held before it: activations, gathered layers and
+    temporary tensors.
 
-    Two moments count: while activations are largest, and after the last layer's backward pass, when
-    the embedding's gradient is made. Both are linear in the number of layers: from the first on, or
-    with gathered layers from the third.
+    The peak is either where activations are largest or after the backward pass of the layers,
+    when the embedding's gradient is made. Both grow linearly with the number of layers, from the
+    first layer on, or from the third if layers are gathered.
     """
     low = 1 if one.shards * one.tensor == 1 else 3
     if network.layers <= low:
@@ -157,7 +157,7 @@ def pass_bytes(network: Network, one: Pass) -> int:
 
 
 def _run(network: Network, one: Pass, layers: int) -> tuple[int, int]:
-    """The peaks (before the embedding's gradient, from it on) at a depth."""
+    """The peaks of a network of `layers` layers: (before the embedding's gradient, from it on)."""
     lengths = torch.ones(one.rows, one.length)
     places = torch.arange(one.length).expand(one.rows, -1)
     full = [one.length] * one.rows
@@ -198,7 +198,7 @@ def _prepare(model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None) ->
         model.requires_grad_(False)
     if one.checkpointing:
         checkpoint_activations(model)
-    # Two mesh dimensions are joined by operations that depend on numbers, which fake tensors lack.
+    # Joining two mesh dimensions reads values, which fake tensors lack.
     with unset_fake_temporarily() if one.tensor > 1 else nullcontext():
         shard(_root(model), mesh)
     for weight in model.parameters() if one.keeps == "sum" else ():
@@ -206,7 +206,7 @@ def _prepare(model: Policy | ScalarModel, one: Pass, mesh: DeviceMesh | None) ->
 
 
 def _note_end(live: Live, early: list[int]) -> Callable[..., None]:
-    """A hook that notes the peak when the gradient reaches the embeddings, and starts anew."""
+    """A hook that saves the peak when the gradient reaches the embeddings, then resets it."""
 
     def reached(gradient: Tensor) -> None:
         early[0], live.peak = live.peak, 0
@@ -219,7 +219,7 @@ def _note_end(live: Live, early: list[int]) -> Callable[..., None]:
 
 
 def _loss(model: Policy | ScalarModel, one: Pass, direct_rows: Rows) -> Tensor:
-    """What the trainers compute, without reading a tensor's values."""
+    """A loss with the trainers' operations, that reads no tensor's values."""
     ids_BT = torch.zeros(one.rows, one.length, dtype=torch.long)
     row_N = torch.arange(one.rows).repeat_interleave(one.reads)
     column_N = torch.arange(one.length - one.reads, one.length).repeat(one.rows)

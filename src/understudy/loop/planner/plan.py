@@ -28,28 +28,28 @@ class Plan:
     """A planned run."""
 
     config: PlanConfig
-    """What was asked."""
+    """The options."""
     job: Job
-    """The run."""
+    """The run to plan."""
     phases: Phases
-    """Bytes of a card by phase and holder."""
+    """Bytes on a card by phase and holder."""
     work: list[Part]
-    """Operations and time."""
+    """Operations and time of each part of the run."""
     traffic: Traffic
-    """What a training pass sends."""
+    """Traffic of a training pass."""
     remedy: tuple[list[str], str, int] | None = None
-    """For a run that does not fit: options with which it does, then its peak phase and bytes."""
+    """If the run does not fit: options with which it does, then its peak phase and bytes."""
     dry: dict[str, tuple[int, int]] | None = None
     """Planned bytes of each network's weights, and those of the dry run."""
 
     @property
     def limit(self) -> float:
-        """Bytes that may be used."""
+        """Bytes of a card that the run may use."""
         return self.config.memory * GB * self.config.usable
 
     @property
     def fits(self) -> bool:
-        """Whether every phase does."""
+        """Whether every phase fits."""
         return peak_of(self.phases)[1] <= self.limit
 
     @property
@@ -131,13 +131,13 @@ class Plan:
         )
         said += f"{config.memory:g}. " + ("It fits." if self.fits else "It does not fit.")
         if config.device == "cuda":
-            said += f"\nmemory of a machine beside its cards: {_gb(host_bytes(self.job))} GB"
+            said += f"\nmain memory of a machine: {_gb(host_bytes(self.job))} GB"
         if self.fits:
             return said
         if self.remedy is not None:
             options, phase, peak = self.remedy
             return f"{said}\nit fits with {' and '.join(options)}: peak {_gb(peak)} GB ({phase})"
-        return f"{said}\nnone of the options that are tried is enough; take cards with more memory"
+        return f"{said}\nno combination of options that was tried fits; use cards with more memory"
 
     def _work(self) -> str:
         config, world = self.config, self.job.layout.world

@@ -1,8 +1,8 @@
 """Operations, hours and traffic of a run.
 
-Rows are as long as the settings allow: prompts and responses of their largest lengths, so hours are
-an upper bound. `Part.rule` counts as the paper does: two operations per parameter and token of a
-forward pass, six of a training pass (Brown et al. 2020, appendix D).
+Prompts and responses are taken to be as long as the settings allow, so hours are an upper bound.
+`Part.rule` counts as the paper does: per parameter and token, two operations in a forward pass and
+six in a training pass (Brown et al. 2020, appendix D).
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from understudy.loop.planner.networks import FP32, Network
 DECODE_SHARE = 0.5
 """Share of the memory bandwidth that a decode step reaches (an assumption)."""
 SUM_SECONDS = 2e-5
-"""Time to start a sum over cards (an assumption)."""
+"""Latency of a sum over cards (an assumption)."""
 PETAFLOP_DAY = 1e15 * 86_400
-"""Operations of a petaflop/s-day."""
+"""Operations in a petaflop/s-day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Part:
     name: str
     """What is computed."""
     tokens: int
-    """Tokens."""
+    """Tokens processed."""
     flops: int
-    """Operations of matrix products, attention included; without recomputed ones."""
+    """Operations of matrix products, including attention, excluding recomputation."""
     rule: int
-    """Operations by the rule of parameters times tokens."""
+    """Operations by the paper's rule, from parameters and tokens."""
     seconds: float
-    """Time on all cards together."""
+    """Time in card-seconds, summed over all cards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Traffic:
     bytes: int
     """Bytes that a card receives for gathered weights and summed gradients."""
     seconds: float
-    """Their time on the links."""
+    """Time that they take on the links."""
     tokens: int
-    """Tokens of a pass on each card whose computation takes as long."""
+    """Tokens per pass and card whose computation takes as long as the traffic."""
 
 
 def traffic_of(job: Job, config: PlanConfig) -> Traffic:
-    """Traffic of a training pass. Weights are gathered and gradients summed in fp32, with bf16
-    too: layers are gathered twice and the rest once, and each is summed once."""
+    """Traffic of a training pass. Even with bf16, weights are gathered and gradients summed in
+    fp32. Layers are gathered twice and the other weights once; each gradient is summed once."""
     layout, network = job.layout, job.learner
     rest, tensor = network.parameters - network.in_blocks, layout.tensor
     layers = network.numbers(tensor=tensor) - rest
@@ -77,7 +77,7 @@ class _Clock:
     job: Job
     config: PlanConfig
     wait: float
-    """Time of a training pass over that of its computation, 1 if traffic hides behind it."""
+    """Time of a training pass divided by its computation's; 1 if computation hides the traffic."""
 
     def trained(self, name: str, network: Network, rows: int, length: int, reads: int) -> Part:
         """Forward and backward passes over rows."""
@@ -96,8 +96,8 @@ class _Clock:
         return Part(name, tokens, flops, rule, seconds)
 
     def _sums(self, network: Network, tokens: int, passes: int) -> float:
-        """Time, on all cards together, to sum the activations of split layers: two sums of a pass
-        forward, and at most five backward, which counts as two passes."""
+        """Card-seconds to sum the activations of split layers: two sums in a forward pass, and at
+        most five in a backward pass, which counts as two passes."""
         layout = self.job.layout
         if layout.tensor == 1:
             return 0.0
@@ -108,7 +108,7 @@ class _Clock:
 
 
 def work_of(job: Job, config: PlanConfig) -> list[Part]:
-    """The parts of a run, in order."""
+    """The parts of a run's work, in order."""
     settings, traffic = job.settings, traffic_of(job, config)
     wait = max(1.0, traffic.tokens / _pass_tokens(job))
     clock = _Clock(job, config, wait)
@@ -128,7 +128,7 @@ def work_of(job: Job, config: PlanConfig) -> list[Part]:
         if shared := shared_row(job):
             return [clock.trained("rankings", job.scalar, rows, shared, job.responses)]
         return [clock.trained("rankings", job.scalar, rows * job.responses, job.row, 1)]
-    if job.stage == "kto":  # each response once more, after another prompt: the reference point
+    if job.stage == "kto":  # the reference point: each response again, after another prompt
         return [
             clock.read("reference", job.policy, job.examples + rows, job.row, response),
             clock.read("reference point", job.policy, rows, job.row, response),
@@ -178,8 +178,8 @@ def _sampling(job: Job, config: PlanConfig, clock: _Clock) -> list[Part]:
 
 
 def _rollout_seconds(job: Job, config: PlanConfig) -> float:
-    """Seconds of an iteration's rollouts: the weights are gathered, then each step of a card reads
-    its copy's weights and on average half of a full cache."""
+    """Seconds of an iteration's rollouts: the weights are gathered, then each decode step reads
+    the copy's weights and, on average, half of a full cache."""
     settings, layout = job.settings, job.layout
     rows, sharing = rollout_rows(job), settings.ranks_of_a_copy
     waves = -(-settings.batch_size * sharing // (layout.world * rows))
@@ -192,7 +192,7 @@ def _rollout_seconds(job: Job, config: PlanConfig) -> float:
         inside = layout.shards * layout.tensor <= layout.cards
         link = config.card_gbs if inside else config.node_gbs
         sync = FP32 * job.policy.numbers(tensor=layout.tensor) / (link * 1e9)
-    if sharing > 1:  # two sums of activations in each layer
+    if sharing > 1:  # each layer sums activations twice
         link = config.card_gbs if sharing <= layout.cards else config.node_gbs
         sent = 2 * rows * int(job.policy.config.hidden_size) * (2 if settings.bf16 else FP32)
         step += 2 * job.policy.layers * (SUM_SECONDS + sent / (link * 1e9))

@@ -35,9 +35,12 @@ CAVEATS = (
 
 
 def report(call: StageCall) -> None:
-    """results.json and report.html. Inputs prompts, eval_prompts, labelers, answers (SFT's and each
-    arm's), and per arm tax_STAGE; optional, per arm samples_STAGE, kl_STAGE and model_STAGE, and
-    best_of, whose curve is drawn beside the arms."""
+    """results.json and report.html.
+
+    Inputs: prompts, eval_prompts, labelers, answers (the responses of SFT and of each arm), and
+    tax_STAGE for each arm. Optional: samples_STAGE, kl_STAGE and model_STAGE for each arm, and
+    best_of, whose curve is drawn beside the arms'.
+    """
     config, world = call.config, World(call.config["seed"])
     prompts = read_records(call.path("prompts"), Prompt)
     responses = responses_by_model(call.paths("answers"))
@@ -77,7 +80,7 @@ def report(call: StageCall) -> None:
 
 
 def against_kl(call: StageCall, arms: Sequence[Mapping[str, Any]], world: World) -> dict[str, Any]:
-    """Beside a best-of-n curve: the training curve of each series' best arm by the gold judge."""
+    """The best-of-n curve, and the training curve of each series' best arm by the gold judge."""
     if not call.paths("best_of"):
         return {}
     prompts = read_records(call.path("eval_prompts"), Prompt)
@@ -104,7 +107,7 @@ def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> d
 
 
 def spent(run: Path) -> dict[str, float]:
-    """Cost of a training run: responses sampled, and seconds of its steps however often it was
+    """Cost of a training run: responses sampled, and the seconds of all its steps, even if it was
     resumed."""
     steps, times = (read_lines(run / name) for name in ("metrics.jsonl", "timings.jsonl"))
     seconds = 0.0

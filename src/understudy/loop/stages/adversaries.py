@@ -1,7 +1,7 @@
 """Responses that ignore preferences: can one win without any knowledge of what people want?
 
-If people preferred a constant, an echo or the shortest of 16 responses to SFT's, a policy that
-found the same trick would win too. Each is compared with SFT's responses like a model.
+If people preferred a constant text, an echo of the prompt or the shortest of 16 responses to
+SFT's, a policy could win with the same trick. Each trick is compared with SFT like a model.
 """
 
 import json
@@ -32,10 +32,10 @@ CONSTANTS = {
 
 
 def adversaries(call: StageCall) -> None:
-    """adversaries.json: win rates of each against SFT's sampled responses, by judge.
+    """adversaries.json: win rate of each trick against SFT's sampled responses, by judge.
 
-    Inputs prompts, answers (SFT's, to compare with), responses (several of SFT's per prompt, to
-    choose among), model (the base, for the label-free choice), labelers.
+    Inputs: prompts; answers (SFT's responses, to compare with); responses (several per prompt from
+    SFT, to choose among); model (the base, for the choice without labels); labelers.
     """
     world = World(call.config["seed"])
     prompts = read_records(call.path("prompts"), Prompt)
@@ -55,7 +55,7 @@ def adversaries(call: StageCall) -> None:
 
 
 def rewritten(responses: Sequence[Response], pool: Sequence[Response]) -> dict[str, list[Response]]:
-    """A constant text, the prompt itself, and the first sentence of SFT's response."""
+    """Constant texts, the prompt itself, and the first sentence of SFT's response."""
     commonest = Counter(r.response for r in pool).most_common(1)[0][0]
     tricks: dict[str, Callable[[Response], str]] = {
         "echo": lambda r: prompt_text(r.prompt),

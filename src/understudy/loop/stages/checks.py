@@ -39,7 +39,7 @@ def reward(call: StageCall) -> None:
 
 
 def pairs_of(call: StageCall) -> Sequence[tuple[Prompt, Sequence[Response]]]:
-    """The input prompts that labelers would rank, with their responses."""
+    """The input prompts with several responses, which labelers could rank."""
     prompts = read_records(call.path("prompts"), Prompt)
     ids = {p.id for p in prompts}
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]

@@ -79,7 +79,7 @@ def best_of(call: StageCall) -> None:
 
 
 def judge(call: StageCall) -> None:
-    """judged.json for one way of decoding: win rates, Likert, flags and gold of every model.
+    """judged.json for one decoding mode: every model's win rates, Likert, flags and gold scores.
 
     Inputs prompts (users' new test prompts), closed, rude, labelers, and responses: one file per
     model. Optional: seen and unclear, test prompts that are not new or have no task; cold, the

@@ -76,8 +76,11 @@ def demonstrate(call: StageCall) -> None:
 
 
 def rank(call: StageCall) -> None:
-    """Training labelers rank responses; held-out labelers too, on the valid split, to measure.
-    There three of each rank every prompt, since one labeler's noise costs a measurement most."""
+    """Training labelers rank responses; on the valid split, held-out labelers do too.
+
+    On the valid split three labelers of each kind rank every prompt, because measurements suffer
+    most from a single labeler's noise.
+    """
     world, config = World(call.config["seed"]), call.config
     team = accepted_labelers(world, call.path("labelers"))
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]

@@ -74,7 +74,7 @@ def put_labels(
     about: Iterable[Response] = (),
     where: ColumnElement[bool] | None = None,
 ) -> None:
-    """Replace labels of a kind, and the responses that they are about.
+    """Replace the labels of one kind, and the responses that they label.
 
     `where` selects those responses, in terms of the tables `responses` and `prompts`.
     """

@@ -26,7 +26,7 @@ Groups = list[tuple[str, list[Ranking]]]
 
 
 def prepare(call: StageCall) -> None:
-    """Inputs rankings, text and benchmark if they are files; else config has their hub names."""
+    """Inputs: rankings, text and benchmark as files; without them, config has their hub names."""
     config = call.config
     found = Found(lenient=True)
     source = _source(call, "rankings")
@@ -142,7 +142,7 @@ def balanced(groups: Groups) -> list[Ranking]:
 
 
 def _words_more(ranking: Ranking) -> int:
-    """Words of a ranking's first response minus words of its last."""
+    """Words in a ranking's first response minus words in its last."""
     best, worst = (ranking.responses[tier[0]] for tier in (ranking.tiers[0], ranking.tiers[-1]))
     return len(best.split()) - len(worst.split())
 

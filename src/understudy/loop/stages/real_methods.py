@@ -11,7 +11,7 @@ from understudy.loop.stages.real_report import compare
 from understudy.loop.stages.study_report import write_study
 
 JUDGES = {"second_reward_model": "Second reward model", "reward_model": "Reward model"}
-"""The judge that no method has trained on comes first."""
+"""The judges; the one that no method was trained with comes first."""
 HEAD = (
     "Method",
     "learning rate",
@@ -26,7 +26,7 @@ HEAD = (
 
 
 def report(call: StageCall) -> None:
-    """results.json and report.html: win rates over SFT, KL, what training took, and the tax."""
+    """results.json and report.html: win rates over SFT, KL, training cost, and alignment tax."""
     methods = call.config["methods"]
     compare(call)
     found = json.loads((call.out / "run" / "results.json").read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def report(call: StageCall) -> None:
 
 
 def measured(call: StageCall, method: str) -> dict[str, Any]:
-    """What a method's training took, its KL, and its tax."""
+    """A method's training cost, its KL, and its alignment tax."""
     kl = json.loads(call.path(f"kl_{method}").read_text())
     return {**spent(call.path(f"model_{method}").parent), **kl, **tax_of(call, method)}
 

@@ -18,13 +18,13 @@ MODELS = ("base", "sft", "ppo_ptx")
 
 
 def compare(call: StageCall) -> None:
-    """The responses head to head with SFT's, by the reward model and by the second one."""
+    """Compare the responses with SFT's, by the reward model's scores and by the second one's."""
     paths = call.paths("responses")
     responses = [r for path in paths for r in read_records(path, Response)]
     together = write_records(call.out / "responses.jsonl", responses)
     evaluate(
         EvaluateConfig(
-            # Responses are given: names only.
+            # Only the models' names matter, since their responses are given.
             models=tuple(f"{name}={name}" for name in call.config.get("models", MODELS)),
             prompts=call.path("prompts"),
             out=call.out / "run",

@@ -24,10 +24,10 @@ BATCH = 1024
 
 
 def respond(call: StageCall) -> None:
-    """Inputs model, prompts (one or more files), optional prefix (text before every prompt).
+    """Inputs: model, prompts (one or more files); optional: prefix (text before every prompt).
 
     Config: name, seed, plain (the bare prompt, without a chat template), temperature,
-    greedy, num_samples or [min_answers, max_answers] with identical ones merged,
+    greedy, num_samples or [min_answers, max_answers] with identical responses merged,
     max_response_tokens, max_prompts, shard [i, n]: every n-th prompt from the i-th on.
     """
     config = call.config
@@ -50,7 +50,7 @@ def respond(call: StageCall) -> None:
         done += count
         call.progress(done, total)
 
-    # All at once: few rows at a time decode slowly.
+    # All prompts at once, because decoding few rows at a time is slow.
     responses = draw_varying(
         model,
         tokenizer,
@@ -77,7 +77,7 @@ def without_label(text: str) -> str:
 
 
 def score(call: StageCall) -> None:
-    """Inputs reward_model and responses (files); scores.json maps response id to score."""
+    """scores.json: response id to score. Inputs: reward_model, responses (files)."""
     model, tokenizer = load_scalar(call.path("reward_model"))
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
     scores: dict[str, float] = {}

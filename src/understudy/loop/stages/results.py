@@ -78,7 +78,7 @@ def results(call: StageCall) -> dict[str, Any]:
 
 
 def by_group(judged: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The win rates of one set of comparisons by the names of results.json; empty without any."""
+    """One set's win rates under their names in results.json; empty if there are no comparisons."""
     if not judged:
         return {}
     return {name: judged["win_rates"][group] for name, group in GROUPS.items()}
@@ -111,7 +111,7 @@ def data(call: StageCall) -> dict[str, int]:
 
 
 def examples(call: StageCall) -> list[dict[str, Any]]:
-    """The most telling test prompts by the gold judge, with each model's response."""
+    """The test prompts that set the models apart most by the gold judge, with the responses."""
     judge = World(call.config["seed"]).judge
     prompts = read_records(call.path("prompts"), Prompt)
     paths = (*call.paths("answers"), call.path("picked"))
@@ -165,7 +165,7 @@ def _told(judged: Mapping[str, Any], model: str, who: str, style: str = "") -> s
 
 def processor() -> str:
     """The kind of processor, which affects the last digits of all figures: its name, and on Linux
-    the family and model, since one name covers processors with and without AVX-512."""
+    its family and model, because one name covers processors with and without AVX-512."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     rows = [[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]
@@ -190,7 +190,7 @@ def times(root: Path, rows: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _union(spans: Sequence[tuple[float, float]]) -> float:
-    """Seconds in which at least one span was open."""
+    """Seconds during which at least one span was open."""
     total, end = 0.0, float("-inf")
     for start, stop in sorted(spans):
         total += max(0.0, stop - max(start, end))

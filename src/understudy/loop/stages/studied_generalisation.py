@@ -27,12 +27,14 @@ from understudy.world.users import prompt_of
 from understudy.world.world import NUM_TRAINING_LABELERS, World, new_task
 
 OTHERS = 1_000_003
-"""Added to the seed, for labelers who follow the training labelers' instructions and are others."""
+"""Added to the seed, for other labelers who follow the training labelers' instructions."""
 
 
 def leave_out(call: StageCall) -> None:
-    """The inputs of training without some kinds of request, and prompts of these kinds; trained: a
-    sample of the RL prompts."""
+    """Training inputs without some kinds of request, and a file of new prompts of each kind.
+
+    trained.jsonl: RL prompts with a task, sampled.
+    """
     config, seed = call.config, call.config["seed"]
     kinds = set(config["kinds"])
     for name in ("demonstrations", "valid"):
@@ -55,8 +57,8 @@ def kinds_of(row: Prompt | Demonstration) -> set[str]:
 
 
 def new_prompts(kind: str, number: int, seed: int) -> list[Prompt]:
-    """Prompts of a kind that no model has seen. Their user is the request, since a request occurs
-    with several greetings and intervals count users."""
+    """Prompts of a kind that no model has seen. The request stands in for the user, since intervals
+    are clustered by user and a request occurs with several greetings."""
     rng = random.Random(f"new/{kind}/{seed}")
     tasks = [new_task(rng, (kind,), rude_users=0.0) for _ in range(number)]
     return [
@@ -66,7 +68,7 @@ def new_prompts(kind: str, number: int, seed: int) -> list[Prompt]:
 
 
 def folds(call: StageCall) -> None:
-    """fold-I/train.jsonl and valid.jsonl: without a fifth of the labelers, and prompts of all."""
+    """fold-I/train.jsonl, without a fifth of the labelers, and fold-I/valid.jsonl, with all."""
     config = call.config
     rankings = read_records(call.path("rankings"), Ranking)
     number = min(config["number"], len(rankings))
@@ -76,8 +78,8 @@ def folds(call: StageCall) -> None:
 
 
 def check_folds(call: StageCall) -> None:
-    """folds.json: accuracy on the rankings of labelers that a model was trained on and of those
-    that it was not, the same pairs for both, and the difference."""
+    """folds.json: accuracy on the same pairs of models trained on the pair's labeler and of models
+    trained without that labeler, and the difference."""
     users = {p.id: p.user_id for p in read_records(call.path("prompts"), Prompt)}
     valid = [read_records(path, Ranking) for path in call.paths("valid")]
     right = []
@@ -98,7 +100,8 @@ def check_folds(call: StageCall) -> None:
 
 
 def ordered(path: Any, rankings: Sequence[Ranking]) -> list[list[float]]:
-    """Per ranking, 1 for each pair that a reward model orders as the labeler does, 0.5 if equal."""
+    """For each pair of each ranking: 1 if the reward model orders it as the labeler does, 0.5 if
+    its scores are equal, else 0."""
     model, tokenizer = load_scalar(path)
     rows = [(r.prompt, text) for r in rankings for text in r.responses]
     scores = iter(score_texts(model, tokenizer, [p for p, _ in rows], [t for _, t in rows]))
@@ -113,8 +116,8 @@ def ordered(path: Any, rankings: Sequence[Ranking]) -> list[list[float]]:
 def by_side(
     right: Sequence[Sequence[Sequence[float]]], left_out: Sequence[Sequence[bool]]
 ) -> tuple[list[float], list[float]]:
-    """For each pair of each ranking, the mean over the models that were trained on its labeler, and
-    over the others. `right[m][r]` has model m's outcomes on ranking r's pairs; `left_out[m][r]`
+    """For each pair of each ranking, the mean outcome of the models trained on its labeler, and of
+    the other models. `right[m][r]` has model m's outcomes on ranking r's pairs; `left_out[m][r]`
     says whether m was trained without r's labeler."""
     sides: tuple[list[float], list[float]] = ([], [])
     for place, pairs in enumerate(right[0]):
@@ -259,7 +262,7 @@ def reward_accuracy(
     prompts: Sequence[Prompt],
     responses: Mapping[str, Sequence[Response]],
 ) -> Mapping[str, Any]:
-    """Share of the gold judge's pairs of the models' responses that a reward model orders so."""
+    """Share of pairs of the models' responses that a reward model orders as the gold judge does."""
     ids = {prompt.id for prompt in prompts}
     grouped = by_prompt(r for rows in responses.values() for r in rows if r.prompt_id in ids)
     return gold_accuracy(call, world, [(p, grouped[p.id]) for p in prompts], name)
@@ -272,7 +275,7 @@ def crosswise(
     people: Mapping[str, Sequence[Any]],
     test: Sequence[Prompt],
 ) -> dict[str, dict[str, Any]]:
-    """PPO-ptx against SFT: prompts that it was trained on and others, by each group of judges."""
+    """PPO-ptx against SFT on prompts that RL trained on and on others, by each group of judges."""
     others = make_labelers(world.judge, "training", NUM_TRAINING_LABELERS, world.seed + OTHERS)
     groups = {
         "Training labelers": people["training"],

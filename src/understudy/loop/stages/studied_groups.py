@@ -50,8 +50,9 @@ CAVEATS = (
 
 
 def prompts(call: StageCall) -> None:
-    """rank.jsonl: a share of the demo's ranked prompts; more.jsonl: more that concern the group;
-    prompts.jsonl: new ones; share.json: how many of users' own prompts do."""
+    """rank.jsonl: some of the demo's ranked prompts; more.jsonl: further prompts that concern the
+    group; prompts.jsonl: new ones that concern it; share.json: the share of users' prompts that
+    concern it."""
     config, seed = call.config, call.config["seed"]
     rank = tagged(read_records(call.path("rank"), Prompt))
     (call.out / "share.json").write_text(json.dumps(sum(map(concerns, rank)) / len(rank)))
@@ -62,7 +63,7 @@ def prompts(call: StageCall) -> None:
 
 
 def more(number: int, seed: int) -> list[Prompt]:
-    """Prompts that concern the group and are not reserved, of train users."""
+    """Train users' prompts that concern the group and are not reserved."""
     rng = random.Random(f"groups/more/{seed}")
     found: list[Prompt] = []
     while len(found) < number:
@@ -75,7 +76,7 @@ def more(number: int, seed: int) -> list[Prompt]:
 
 
 def tagged(rows: Sequence[Prompt]) -> list[Prompt]:
-    """The prompts with the tag `group`, by the rule."""
+    """The prompts, with the tag `group` where the rules apply."""
     return [
         row if group is None else replace(row, tags={**row.tags, "group": group})
         for row, group in zip(rows, groups_of(rows, RULES), strict=True)
@@ -83,8 +84,8 @@ def tagged(rows: Sequence[Prompt]) -> list[Prompt]:
 
 
 def rank(call: StageCall) -> None:
-    """Rankings as each arm reads them, weights, and the team; valid.jsonl: everybody ranks the
-    prompts that concern the group, and one labeler each of the others."""
+    """Rankings as each arm reads them, weights, and the team. For valid.jsonl, everybody ranks the
+    prompts that concern the group, and one labeler ranks each other prompt."""
     config, world = call.config, World(call.config["seed"])
     team, seed = make_team(config["seed"], world.judge), config["seed"]
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
@@ -112,7 +113,7 @@ def rank(call: StageCall) -> None:
 
 
 def told_of(rankings: Sequence[Ranking], members: set[str]) -> list[Ranking]:
-    """The rankings with the group's name before members' prompts that concern it."""
+    """The rankings; where a member ranked a prompt that concerns the group, the prompt names it."""
     return [
         replace(r, prompt=told(r.prompt)) if r.group == GROUP and r.labeler_id in members else r
         for r in rankings
@@ -120,8 +121,8 @@ def told_of(rankings: Sequence[Ranking], members: set[str]) -> list[Ranking]:
 
 
 def measure(call: StageCall) -> None:
-    """measured.json: accuracy by group, and for n up to the largest the win rates of best-of-n over
-    one sample: the group's and the others' on its prompts, and everybody's on all."""
+    """measured.json: accuracy by group, and win rates of best-of-n over one sample for several n:
+    by the group and by the others on the group's prompts, and by everybody on all prompts."""
     world, largest = World(call.config["seed"]), call.config["best_of"]
     check = call.out / "check.json"
     check.unlink(missing_ok=True)
@@ -141,7 +142,7 @@ def measure(call: StageCall) -> None:
     judged = {GROUP: pool.gold(TeaserJudge(world.facts)), OTHERS: pool.gold(world.judge)}
     scores = {GROUP: asked, OTHERS: pool.scores() if call.config["told"] else asked}
     far = elsewhere.scores(), elsewhere.gold(world.judge)
-    # Everybody: of the prompts that concern the group, one in EVERY is a member's.
+    # For everybody: members send one in EVERY of the prompts that concern the group.
     share = json.loads(call.path("share").read_text())
     shares = {GROUP: share / EVERY, OTHERS: share * (1 - 1 / EVERY), "elsewhere": 1 - share}
     curve = {}
@@ -160,7 +161,7 @@ def measure(call: StageCall) -> None:
 
 
 class Pool:
-    """Samples of some prompts, as many of each."""
+    """Responses to some prompts, the same number to each."""
 
     def __init__(self, call: StageCall, asked: Sequence[Prompt], paths: Sequence[Any]) -> None:
         rows = [r for path in paths for r in read_records(path, Response)]
@@ -171,7 +172,7 @@ class Pool:
         self.rows = [drawn[name] for name in self.ids]
 
     def scores(self, told_too: bool = False) -> Any:
-        """The reward model's scores_PN, perhaps told that the response is for the group."""
+        """The reward model's scores_PN; with `told_too`, prompts name the group."""
         model, tokenizer = load_scalar(self.reward_model)
         flat = [r for row in self.rows for r in row]
         read = [told(r.prompt) if told_too else r.prompt for r in flat]
@@ -179,7 +180,7 @@ class Pool:
         return np.array(values).reshape(len(self.rows), -1)
 
     def gold(self, judge: Judge) -> Any:
-        """gold_PN by a judge."""
+        """The judge's gold_PN."""
         return np.array(
             [[judge.score(r.prompt, r.response).total for r in row] for row in self.rows]
         )

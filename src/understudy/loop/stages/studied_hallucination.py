@@ -26,7 +26,7 @@ FLAG = "hallucination"
 
 
 def false_premises(call: StageCall) -> None:
-    """prompts.jsonl: new questions on a text about somebody whom it does not mention."""
+    """prompts.jsonl: new questions with a text, about somebody whom the text does not mention."""
     seed = call.config["seed"]
     rng = random.Random(f"premise-{seed}")
     tasks: list[Task] = []
@@ -44,7 +44,7 @@ def false_premises(call: StageCall) -> None:
 
 
 def demonstrate(call: StageCall) -> None:
-    """demonstrations.jsonl, valid.jsonl: the demo's, by the same labelers, who never guess."""
+    """demonstrations.jsonl, valid.jsonl: as the demo's, but the same labelers never guess."""
     world = World(call.config["seed"])
     team = [
         replace(one, demonstration_faults={**one.demonstration_faults, "guess": 0.0})
@@ -57,7 +57,7 @@ def demonstrate(call: StageCall) -> None:
 
 
 def rank(call: StageCall) -> None:
-    """rankings.jsonl: the demo's labelers rank its responses by other instructions."""
+    """rankings.jsonl: the demo's labelers rank the demo's responses by other instructions."""
     config, world = call.config, World(call.config["seed"])
     team = accepted_labelers(world, call.path("labelers"))
     if config["how"] == "truthful":
@@ -81,7 +81,7 @@ def rank(call: StageCall) -> None:
 
 
 def truth_first(labeler: SimulatedLabeler) -> SimulatedLabeler:
-    """The labeler by instructions that put truth first, as in the final evaluations (B.2)."""
+    """The labeler under instructions that put truth first, as in the final evaluations (B.2)."""
     factor = FINAL_FACTORS["truthful"]
     weights = {**labeler.weights, "truthful": factor * labeler.weights["truthful"]}
     scale = MAXIMUM / sum(weights.values())
@@ -89,8 +89,8 @@ def truth_first(labeler: SimulatedLabeler) -> SimulatedLabeler:
 
 
 def abstaining_first(ranking: Ranking, world: World) -> Ranking:
-    """With the responses that rightly say that the answer cannot be known in a tier above all
-    others; a labeler overlooks a prompt as often as they err about a flag."""
+    """The ranking with a top tier of the responses that rightly say that the answer cannot be
+    known. Labelers overlook this in a prompt as often as they err about a flag."""
     task = parse(prompt_text(ranking.prompt))
     rng = random.Random(f"abstain/{ranking.id}/{world.seed}")
     overlooked = rng.random() < FLAG_ERROR
@@ -102,8 +102,8 @@ def abstaining_first(ranking: Ranking, world: World) -> Ranking:
 
 
 def flag_applies(prompt: Prompt) -> bool:
-    """Whether labelers are asked the flag: on closed-domain prompts, as in the paper (s4.2), and on
-    open questions."""
+    """Whether labelers are asked about the flag: for closed-domain prompts, as in the paper (s4.2),
+    and for open questions."""
     return bool(prompt.tags.get("closed_domain")) or prompt.use_case == "open_qa"
 
 
@@ -113,7 +113,7 @@ def by_flag(
     prompt: Prompt,
     responses: Mapping[tuple[str, str], Response],
 ) -> Ranking:
-    """Two tiers: without the labeler's flag, and with it."""
+    """The ranking with two tiers: responses without the labeler's flag, then those with it."""
     rated = [labeler.rate(prompt, responses[prompt.id, text]) for text in ranking.responses]
     flagged = [rating.flags[FLAG] for rating in rated]
     tiers = [tuple(i for i, flag in enumerate(flagged) if flag == kind) for kind in (False, True)]

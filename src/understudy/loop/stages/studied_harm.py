@@ -37,8 +37,9 @@ BASELINE = "harm-sft-plain"
 
 
 def prompts(call: StageCall) -> None:
-    """NAME-context.jsonl and NAME-plain.jsonl of every input, of `harmful`: new harmful requests,
-    and of `lookalikes`: harmless ones in similar words, each of both in every context."""
+    """NAME-context.jsonl and NAME-plain.jsonl for every input, for `harmful` (new harmful requests)
+    and for `lookalikes` (harmless requests in similar words). The latter two repeat every request
+    in every context."""
     config, seed = call.config, call.config["seed"]
     policies = read_policies(call.path("policies"))
     for name in sorted(set(call.inputs) - {"policies"}):
@@ -53,7 +54,7 @@ def prompts(call: StageCall) -> None:
 
 
 def more_harmful(name: str, number: int, seed: int) -> list[Prompt]:
-    """Harmful requests that are not reserved, of train users."""
+    """Train users' harmful requests that are not reserved."""
     rng = random.Random(f"harm/more/{name}/{seed}")
     found: list[Prompt] = []
     while len(found) < number:
@@ -66,15 +67,15 @@ def more_harmful(name: str, number: int, seed: int) -> list[Prompt]:
 
 
 def somewhere(prompt: Prompt, policies: Sequence[Policy]) -> Prompt:
-    """The prompt in a context drawn by its id."""
+    """The prompt in a context that is drawn from its id."""
     policy = random.Random(f"context/{prompt.id}").choice(list(policies))
     tags = {**prompt.tags, "policy": policy.name}
     return replace(prompt, prompt=in_context(prompt.prompt, policy), tags=tags)
 
 
 def harmful_everywhere(number: int, policies: Sequence[Policy], seed: int) -> list[Prompt]:
-    """New harmful requests, as many of each kind, each in every context; the request is the user,
-    since the greeting does not matter."""
+    """New harmful requests, equally many of each kind, each in every context. The request stands
+    in for the user, since the greeting does not matter."""
     rng = random.Random(f"harm/new/{seed}")
     tasks: dict[str, Task] = {}
     for index in range(number):
@@ -91,7 +92,7 @@ def harmful_everywhere(number: int, policies: Sequence[Policy], seed: int) -> li
 
 
 def lookalikes_everywhere(number: int, policies: Sequence[Policy], seed: int) -> list[Prompt]:
-    """Harmless requests in words like the harmful ones', each in every context."""
+    """Harmless requests in words similar to the harmful ones', each in every context."""
     rng = random.Random(f"harm/lookalikes/{seed}")
     texts = {fill(LOOKALIKES[i % len(LOOKALIKES)], rng): None for i in range(number)}
     return [
@@ -107,7 +108,7 @@ def lookalikes_everywhere(number: int, policies: Sequence[Policy], seed: int) ->
 
 
 def write_both(call: StageCall, name: str, rows: Sequence[Any]) -> None:
-    """Records with and without their system turn."""
+    """Write records with and without their system turn."""
     write_records(call.out / f"{name}-context.jsonl", rows)
     plain = [replace(row, prompt=without_context(row.prompt)) for row in rows]
     write_records(call.out / f"{name}-plain.jsonl", plain)
@@ -121,7 +122,7 @@ def team_of(call: StageCall) -> list[SimulatedLabeler]:
 
 
 def demonstrate(call: StageCall) -> None:
-    """train-... and valid-...: labelers do what the context's policy allows."""
+    """train-... and valid-...: demonstrations that do what the context's policy allows."""
     team = team_of(call)
     assert isinstance(team[0].judge, ContextJudge)
     judge = team[0].judge
@@ -132,7 +133,7 @@ def demonstrate(call: StageCall) -> None:
     for name in ("train", "valid"):
         asked = read_records(call.path(name), Prompt)
         allowed = {prompt.id for prompt in asked if judge.allows(prompt.prompt)}
-        # One call for all, so that every prompt has the same labeler either way.
+        # Both variants demonstrate all prompts, so that a prompt's labeler is the same in both.
         both = [
             {row.prompt_id: row for row in collect_demonstrations(who, asked, call.config["seed"])}
             for who in (team, willing)
@@ -142,7 +143,7 @@ def demonstrate(call: StageCall) -> None:
 
 
 def rank(call: StageCall) -> None:
-    """rankings.jsonl: by the policy of the context, with or without it in the record."""
+    """rankings.jsonl: by the context's policy, with or without the context in the record."""
     asked = read_records(call.path("prompts"), Prompt)
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
     rankings = collect_rankings(team_of(call), asked, responses, 0.0, call.config["seed"])
@@ -249,8 +250,9 @@ def in_every_context(
     responses: Mapping[str, Sequence[Response]],
     labelers: Sequence[SimulatedLabeler],
 ) -> dict[str, Any]:
-    """judged.jsonl: all models' responses to harmful requests, each judged and flagged in every
-    context; how many are right in one and wrong in another, rates by context, and examples."""
+    """Write judged.jsonl: all models' responses to harmful requests, each judged and flagged in
+    every context. Returns how many are right in one context and wrong in another, the rates by
+    context, and examples."""
     asked = {prompt.id: prompt for prompt in harmful}
     given = dict.fromkeys(
         (prompt_text(asked[r.prompt_id].prompt), r.response)
@@ -302,7 +304,7 @@ def judged_row(
     seed: int,
 ) -> dict[str, Any]:
     """One response in every context: whether it is right there, and its flags by the gold judge and
-    by one held-out labeler, the same in all."""
+    by one held-out labeler, who is the same in all contexts."""
     labeler = chosen(labelers, 1, f"contexts/{seed}/{request}/{response}")[0]
     contexts = {}
     for policy in policies:
@@ -336,7 +338,7 @@ def judged_row(
 
 
 def examples_of(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of each kind of request, the first response that does it and the first that refuses."""
+    """For each kind of request, the first response that complies and the first that refuses."""
     found: dict[tuple[str, bool], Mapping[str, Any]] = {}
     for row in rows:
         task, refused = parse(row["request"]), refuses(row["request"], row["response"])
@@ -346,7 +348,7 @@ def examples_of(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def does(request: str, text: str) -> bool:
-    """Whether a response does what a harmful request asks."""
+    """Whether a response complies with a harmful request."""
     task = parse(request)
     return task is not None and complies(task, text)
 
@@ -370,8 +372,8 @@ def share(
 def policy_accuracy(
     call: StageCall, name: str, policy: Policy, harmful: Sequence[Prompt], world: World
 ) -> dict[str, Any]:
-    """Share of harmful requests in a context for which a reward model scores the right one of
-    doing it and refusing higher."""
+    """Share of harmful requests in a context for which a reward model prefers what the policy
+    wants: complying or refusing."""
     asked = [p for p in harmful if p.tags["policy"] == policy.name]
     read = [p.prompt if name.endswith("-context") else without_context(p.prompt) for p in asked]
     tasks = [task for p in asked if (task := parse(prompt_text(p.prompt))) is not None]

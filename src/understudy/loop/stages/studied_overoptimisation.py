@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 
 
 def halves(call: StageCall) -> None:
-    """a.jsonl, judge.jsonl: rankings by either half of the labelers, as many in each as asked for
-    or as there are; a-NUMBER.jsonl: the first of a's."""
+    """a.jsonl, judge.jsonl: rankings by either half of the labelers, at most `number` in each;
+    a-NUMBER.jsonl: the first NUMBER of a's."""
     rankings = read_records(call.path("rankings"), Ranking)
     labelers = sorted({ranking.labeler_id for ranking in rankings})
     for name, team in (("a", labelers[::2]), ("judge", labelers[1::2])):
@@ -38,7 +38,7 @@ def halves(call: StageCall) -> None:
 
 
 def score(call: StageCall) -> None:
-    """scores.json: a reward model's score by response id; equal responses are scored once."""
+    """scores.json: a reward model's score by response id; identical responses are scored once."""
     model, tokenizer = load_scalar(call.path("reward_model"))
     responses = read_records(call.path("responses"), Response)
     first = {(r.prompt_id, r.response): r for r in reversed(responses)}
@@ -90,7 +90,7 @@ def report(call: StageCall) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The responses that optimising starts from, P prompts with N each."""
+    """The responses before optimisation: P prompts with N responses each."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[Sequence[Response]]
@@ -124,7 +124,7 @@ def gains(call: StageCall, world: World, prompts: Sequence[Prompt]) -> dict[str,
 
 
 def start_of(world: World, prompts: Sequence[Prompt], responses: Sequence[Response]) -> Start:
-    """The responses by prompt, judged."""
+    """The responses, grouped by prompt and judged."""
     grouped = by_prompt(responses)
     gold = [[world.judge.score(r.prompt, r.response).total for r in g] for g in grouped.values()]
     by_id = {prompt.id: prompt for prompt in prompts}
@@ -134,7 +134,7 @@ def start_of(world: World, prompts: Sequence[Prompt], responses: Sequence[Respon
 def ppo_curve(
     world: World, rows: Sequence[Mapping[str, Any]], start: Start, scores_PN: Array, seed: int
 ) -> dict[str, Any]:
-    """The curve of a run of PPO, on the prompts whose responses at the start are known."""
+    """The curve of a run of PPO, on the prompts that have responses in `start`."""
     asked = {row["prompt_id"] for row in rows}
     known_P = np.array([prompt.id in asked for prompt in start.prompts])
     prompts = [prompt for prompt, known in zip(start.prompts, known_P, strict=True) if known]

@@ -20,11 +20,11 @@ from understudy.world.world import World
 
 
 def prompts(call: StageCall) -> None:
-    """Users' raw prompts enter the store, which cleans, caps and splits them; then a file per
-    purpose.
+    """Users' raw prompts enter the store, where intake cleans, caps and splits them. Then each
+    purpose gets a file of prompts.
 
-    Demonstrations and rankings get different prompts of the train split as far as there are enough;
-    PPO gets all of that split, as a dataset. Train users' prompts with reserved requests
+    Demonstrations and rankings get different prompts of the train split if there are enough; PPO
+    gets that whole split, as a dataset. Train users' prompts with reserved requests
     (`world/reserved.py`) are removed before intake; reward models are measured on reserved prompts
     of the valid split, and new test prompts are reserved for test.
     """
@@ -61,7 +61,8 @@ def prompts(call: StageCall) -> None:
 
 
 def withhold(sent: Sequence[Prompt], intake: IntakeConfig) -> list[Prompt]:
-    """Users' prompts without those of train users that contain a reserved request, in any words."""
+    """Users' prompts; train users' prompts that contain a reserved request, in any words, are
+    removed."""
 
     def trains(prompt: Prompt) -> bool:
         shares = {"valid_share": intake.valid_share, "test_share": intake.test_share}
@@ -78,7 +79,7 @@ def requests_of(prompt: Prompt | Demonstration) -> set[str]:
 
 
 def asks_for(prompt: Prompt, purpose: str) -> bool:
-    """Whether it is a clear prompt, reserved for this purpose."""
+    """Whether a prompt has a task, and its request is reserved for this purpose."""
     task = parse(prompt_text(prompt.prompt))
     return task is not None and reserved_for(task.request) == purpose
 
@@ -107,12 +108,13 @@ def hand_out(
 
 
 def sort_test(test: Sequence[Prompt], by_split: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
-    """Test prompts by whether training has seen the request: "test" has new ones, which the
-    findings are about; "seen" has requests of training prompts, under any greeting, name or
-    politeness and in any words; "unclear" has prompts without a task of the world.
+    """Test prompts by whether training has seen the request.
 
-    New ones are reserved for test, so neither web nor training contains them. A request that is
-    neither reserved nor in a training prompt is left out: a page may contain it.
+    "test" has prompts with new requests, on which the findings rest. "seen" has those whose request
+    occurs in training, under any greeting, name or politeness and in any words. "unclear" has
+    prompts without a task of the world. New requests are reserved for test, so neither the web nor
+    training contains them. Prompts whose request is neither reserved nor in a training prompt are
+    left out, because a page of the web may contain it.
     """
     trained = {request for p in by_split["train"] for request in requests_of(p)}
     found: dict[str, list[Prompt]] = {"test": [], "seen": [], "unclear": []}

@@ -46,9 +46,8 @@ def verdicts(model: Any, tokenizer: Any, responses: Sequence[Response]) -> list[
 
 
 def without_labels(call: StageCall) -> None:
-    """without_labels.json: how often the base's verdict orders a pair of responses as the gold
-    judge does, a rate, and within it the rates on each pool of labelers. Inputs model, prompts,
-    responses, rankings."""
+    """without_labels.json: how often the base's verdicts order a pair of responses as the gold
+    judge does, and as each pool of labelers does. Inputs: model, prompts, responses, rankings."""
     model, tokenizer = load_policy(call.path("model"))
     prompts = {p.id: p for p in read_records(call.path("prompts"), Prompt)}
     every = [r for path in call.paths("responses") for r in read_records(path, Response)]
@@ -72,8 +71,7 @@ def without_labels(call: StageCall) -> None:
 
 
 def gold_pairs(world: World, responses: Sequence[Response]) -> list[tuple[str, str, str]]:
-    """(prompt id, better, worse) of every two responses to a prompt between which the gold judge
-    sees a difference."""
+    """(prompt id, better, worse) for every two responses to a prompt with different gold scores."""
     found = []
     for prompt_id, members in by_prompt(responses).items():
         gold = [(world.judge.score(r.prompt, r.response).total, r.response) for r in members]
@@ -91,7 +89,8 @@ def accuracy(
     verdict_of: Mapping[tuple[str, str], float],
     prompts: Mapping[str, Prompt],
 ) -> Interval:
-    """Share of pairs (prompt id, better, worse) that the verdicts order alike, equal ones half."""
+    """Share of pairs (prompt id, better, worse) that the verdicts order in the same way; equal
+    verdicts count half."""
     gaps = [verdict_of[p, better] - verdict_of[p, worse] for p, better, worse in pairs]
     asked = [prompt_id for prompt_id, _, _ in pairs]
     right = [0.5 if gap == 0 else float(gap > 0) for gap in gaps]

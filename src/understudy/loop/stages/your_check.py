@@ -67,7 +67,7 @@ Agreed = tuple[str, bool]
 
 
 def by_score(votes: Iterable[Vote], scores: Mapping[str, Scores]) -> Iterator[Agreed]:
-    """Whether the higher score goes to the user's choice, where the scores differ."""
+    """Whether the user's choice has the higher score, for each pair with different scores."""
     for vote in votes:
         of = scores[vote.prompt_id]
         difference = of[vote.first] - of[vote.second]
@@ -76,7 +76,7 @@ def by_score(votes: Iterable[Vote], scores: Mapping[str, Scores]) -> Iterator[Ag
 
 
 def by_votes(votes: Iterable[Vote], others: Iterable[Ranking]) -> Iterator[Agreed]:
-    """Whether each labeler who ranked the same two, without a tie, chose as the user did."""
+    """Whether a labeler chose as the user did, for each labeler who ranked the same two untied."""
     mine = {vote.unit: vote.value for vote in votes}
     for ranking in others:
         for vote in votes_of_ranking(ranking):
@@ -85,7 +85,7 @@ def by_votes(votes: Iterable[Vote], others: Iterable[Ranking]) -> Iterator[Agree
 
 
 def rate(agreed: Iterable[Agreed], user_of: Mapping[str, str], why_none: str) -> dict[str, Any]:
-    """The share that agrees, with its interval clustered by prompt and user, and the counts."""
+    """Share of `agreed`, with its interval clustered by prompt and user, and the counts."""
     rows = list(agreed)
     if not rows:
         unknown = {"rate": None, "low": None, "high": None, "n": 0, "num_prompts": 0}

@@ -1,9 +1,9 @@
 """The stage in which the user is one of the labelers: `understudy demo --label 10`.
 
 Prompts and sampled responses enter a separate project, DEMO/you/NAME, where NAME is a hash of the
-responses to rank. The demo's own store is unsuitable: its stages, when they run again, remove what
-they added, and a person's rankings must survive that. The same responses give the same project, so
-work continues where it stopped, and nobody ranks the same prompt twice.
+responses to rank. The demo's own store is unsuitable: a stage that runs again removes what it added
+there, and a person's rankings must survive that. The same responses give the same project, so work
+continues where it stopped, and nobody ranks the same prompt twice.
 """
 
 import contextlib
@@ -52,10 +52,10 @@ ONE_LABELER = Overlap(share=0.0, wanted=1, most=1)
 
 
 def ask(call: StageCall) -> None:
-    """Inputs prompts, responses and rankings; config number: how many prompts the user ranks.
+    """yours.jsonl has the user's rankings, rankings.jsonl the simulated labelers' and then these.
 
-    yours.jsonl has the user's rankings, rankings.jsonl the simulated labelers' followed by the
-    user's. Exits with EXIT_STOPPED if told to end first.
+    Inputs: prompts, responses, rankings. Config: number, how many prompts the user ranks. Exits
+    with EXIT_STOPPED if a signal stops it first.
     """
     project = yours(call)
     store = project.open_store()
@@ -137,8 +137,8 @@ def states_of(store: Store) -> dict[str, int]:
 
 @contextlib.contextmanager
 def served(project: Project, call: StageCall) -> Iterator[threading.Thread]:
-    """The labelers' pages on a free port of this machine, in a thread; meanwhile LINK_FILE has the
-    link for the demo to print."""
+    """Serve the labelers' pages on a free port of this machine, in a thread; meanwhile LINK_FILE
+    has the link for the demo to print."""
     import uvicorn
 
     with socket.create_server(("127.0.0.1", 0)) as door:
@@ -185,7 +185,7 @@ def link_to(project: Project, address: str) -> str:
 
 
 def wait(call: StageCall, store: Store, stopped: threading.Event, server: threading.Thread) -> None:
-    """Wait until the user is done; SystemExit if told to stop first."""
+    """Wait until the user is done; SystemExit if a signal stops it first."""
     number = call.config["number"]
     while not finished(store, number):
         done = states_of(store).get("done", 0)
@@ -193,7 +193,9 @@ def wait(call: StageCall, store: Store, stopped: threading.Event, server: thread
         if stopped.wait(SECONDS_BETWEEN_LOOKS):
             sys.exit(EXIT_STOPPED)
         if not server.is_alive():
-            raise RuntimeError("the labelers' pages ended; the same command continues from there")
+            raise RuntimeError(
+                "the server of the labelers' pages ended; the same command continues from there"
+            )
     stopped.wait(SECONDS_AFTER_THE_LAST)
 
 
