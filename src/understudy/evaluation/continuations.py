@@ -14,7 +14,7 @@ from understudy.models.policies import Policy
 from understudy.models.trunk import context_length
 
 _FIRST = 24
-"""Number of tokens drawn between checks that drop continuations which met a stop string."""
+"""Number of tokens drawn first; continuations that met a stop string by then are not continued."""
 
 
 def continue_texts(

@@ -5,11 +5,11 @@ With d the square root of the KL from the start, in nats, the gain from optimisa
     best-of-n    R(d) = d (a - b d)
     RL           R(d) = d (a - b log d)
 
-both for the score that is optimised (the proxy) and for what it stands for (gold). `a` is the gain
-per d at the start, and `b` how fast further optimisation loses it. Both forms are linear in a and
-b, so least squares fits them; intervals are percentiles over resampled users. Departure: gains are
-in standard deviations of the start's responses to one prompt, since the scores of reward models of
-different sizes differ in scale.
+both for the score that is optimised (the proxy) and for what it stands for (gold). `a` says how
+fast gains come at the start, `b` how much further optimisation loses. Both forms are linear in a
+and b, so least squares fits them; intervals are percentiles over resampled users. Departure: gains
+are in standard deviations of the start's responses to one prompt, since the scores of reward models
+of different sizes differ in scale.
 
 Legend: P prompts, N samples of each, S points of a curve, U users, B resamples.
 """

@@ -69,7 +69,7 @@ def check_deployment(config: CheckDeploymentConfig) -> str:
 def _findings(config: CheckDeploymentConfig) -> Iterator[Finding]:
     project = open_project(config.project)
     if os.getuid() == 0:
-        yield "missing", "user", "this is root; run the servers and this check as a separate user"
+        yield "missing", "user", "runs as root; run the servers and this check as a separate user"
     else:
         yield "ok", "user", f"runs as user {os.getuid()}"
     yield _files(project)
@@ -114,7 +114,11 @@ def _store(project: Project, store: "Store") -> Iterator[Finding]:
     else:
         yield "ok", "store", "it opens, has the newest schema, and its audit log is intact"
     if project.unfinished.exists():
-        yield "missing", "removals", "one was interrupted: run `understudy users forget` again"
+        yield (
+            "missing",
+            "removals",
+            "a removal was interrupted: run `understudy users forget` again",
+        )
     owners = [
         row
         for row in all_accounts(store)

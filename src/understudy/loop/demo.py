@@ -55,12 +55,13 @@ class DemoConfig:
     """Instead of the demo's report, one of the paper's ablations of RL (E.6 to E.11): beta, ptx,
     lr, init or epochs; it reuses the demo's stages and writes its own report."""
     study: Study | None = None
-    """Instead of the demo's report, a study of an open question: methods (PPO beside RLOO,
-    GRPO, RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them),
-    overoptimisation (a judge and ensembles against an exploited reward model, and how far reward
-    models of several sizes can be optimised), generalisation (a language, a task, users and
-    labelers left out), hallucination (what lowers made-up answers) or harm (one model, a policy per
-    context); it reuses the demo's stages and writes its own report."""
+    """Instead of the demo's report, a study of an open question: methods (PPO beside RLOO, GRPO,
+    RAFT, DPO and KTO), labelers (one label per prompt, or three on a third of them), groups (what a
+    group gains, and others lose, if its members count more), overoptimisation (a judge and
+    ensembles against an exploited reward model, and how far reward models of several sizes can be
+    optimised), generalisation (a language, a task, users and labelers left out), hallucination
+    (what lowers made-up answers) or harm (one model, a policy per context); it reuses the demo's
+    stages and writes its own report."""
     policies: Path | None = None
     """With --study harm: a folder of policies, a TOML file per deployment context, instead of the
     packaged four."""

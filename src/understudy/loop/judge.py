@@ -74,8 +74,8 @@ class JudgeConfig:
     prompts: Path | None = None
     """The prompts with their users: intervals are then clustered by user, not by prompt alone."""
     template: Path | None = None
-    """The question to the model, with the places {prompt}, {first} and {second} (docs/judge.md
-    shows the default)."""
+    """The question to the model, with the placeholders {prompt}, {first} and {second}
+    (docs/judge.md shows the default)."""
     temperature: float | None = 0.0
     """Sampling temperature of the verdicts; none leaves it to the server."""
     max_response_tokens: int | None = 512

@@ -263,7 +263,7 @@ def _score_passes(job: Job, measure: Measure) -> int:
 
 
 def _sync_pass(job: Job, measure: Measure) -> int:
-    """The policy's pass to check a new rollout copy; copying gathers the same layers."""
+    """The policy's pass to check a new rollout copy; the copying itself gathers as many layers."""
     prompt = job.settings.max_prompt_tokens
     one = _pass(job, job.policy, PARITY_PROMPTS * prompt, prompt, prompt)
     return measure(job.policy, replace(one, keeps="none"))
