@@ -1,4 +1,4 @@
-"""What a rollout engine is: something that takes over a policy's weights and draws responses."""
+"""The interface of rollout engines: take over a policy's weights, draw responses."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,15 +17,15 @@ class Engine(Protocol):
     """The policy itself or a copy (`replica.Replica`), or a vLLM server (`rl.served.Served`)."""
 
     exact: bool
-    """Whether its log-probs are the policy's own, to be used in losses."""
+    """Whether its log-probs equal the policy's, so that losses can use them."""
     context: int | None
-    """The most tokens of a prompt with its response, if it has a limit beside the model's."""
+    """The most tokens of a prompt with its response; None if only the model limits them."""
     ranks: int
     """Neighbouring ranks that draw the same responses together."""
 
     def drawing(
         self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor
     ) -> AbstractContextManager[Draw]:
-        """A block in which responses are drawn with the policy's present weights; a few prompts to
-        check them on. Collective."""
+        """A block in which responses are drawn with the policy's current weights. The tokens are a
+        few prompts on which an engine may check its copy of the weights. Collective."""
         ...

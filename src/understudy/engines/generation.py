@@ -2,11 +2,11 @@
 
 What makes it fast: prompts are prefilled sorted by length; equal prompts are prefilled once, as is
 a common beginning such as a system turn; a sequence that ends leaves its slot at once, so no step
-works on finished rows; free slots are refilled; a decode step reads its cache as a view; one token
-costs one forward pass of the trunk, the head on live rows only, and one pass over the logits that
-draws the token and its log-probability together.
+works on finished rows; free slots are refilled; a decode step reads its cache as a view. A decode
+step is one pass of the trunk and the head over the live rows and one pass over the logits, which
+gives tokens and log-probabilities together.
 
-What makes it exact: the noise for token t of a sequence depends only on (seed, key, t), see
+What makes it exact: the noise for token t of a sequence depends only on (seed, key, t); see
 noise.py.
 
 Shapes: N sequences, B rows, V vocabulary, T columns.
@@ -62,7 +62,8 @@ def generate(
     slots: int = 256,
     on_end: Callable[[int], None] = lambda number: None,
 ) -> list[Generation]:
-    """One response per prompt, in the prompts' order. `on_end` gets the number that just ended.
+    """One response per prompt, in the prompts' order. `on_end` gets the number of responses that
+    just ended.
 
     `keys[i]` names sequence i for the noise (default: its index). Greedy takes the likeliest token;
     log-probs are the policy's at `temperature` in both cases. ValueError for an empty or too long
@@ -91,8 +92,8 @@ def generate(
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
-    """What all prompts begin with, short of the shortest one's last token; empty where all are
-    equal."""
+    """The tokens that all prompts begin with, fewer than the shortest prompt has; empty where all
+    prompts are equal."""
     low, high = min(prompts, key=tuple), max(prompts, key=tuple)
     if list(low) == list(high):
         return []
@@ -168,8 +169,8 @@ class _Sampler:
 
 
 def next_tokens(logits_BV: Tensor, uniforms_BL: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(token_B, logprob_B): each row's draw by its random numbers (`noise.draw`), or without them
-    its likeliest token. Overwrites the logits.
+    """(token_B, logprob_B): each row's token, drawn with its random numbers (`noise.draw`), or
+    without them the likeliest one. Overwrites the logits.
     """
     logits_BV -= logits_BV.amax(dim=-1, keepdim=True)
     weights_BV = logits_BV.exp()
@@ -182,7 +183,7 @@ def next_tokens(logits_BV: Tensor, uniforms_BL: Tensor | None) -> tuple[Tensor, 
 
 
 class _Engine:
-    """Rows of running sequences; arrays on the host record which sequence each row runs."""
+    """Runs sequences in rows; arrays on the host record which sequence each row holds."""
 
     def __init__(
         self,
@@ -201,7 +202,7 @@ class _Engine:
         self.tokens_NT = np.full((len(prompts), limit), rows.pad_id, dtype=np.int64)
         self.logprobs_NT = np.zeros((len(prompts), limit), dtype=np.float32)
         self.count_N = np.zeros(len(prompts), dtype=np.int64)
-        self.sequence_B = np.zeros(0, dtype=np.int64)  # which sequence a live row runs
+        self.sequence_B = np.zeros(0, dtype=np.int64)  # the sequence in each live row
 
     def run(self) -> None:
         """Run until every sequence has ended."""

@@ -25,7 +25,7 @@ GROUP = 16
 """Weights that one number chooses among."""
 
 BLOCK = GROUP**2
-"""Weights in one sum over the vocabulary: wide enough that summing costs no more than one pass."""
+"""Width of the sums over the vocabulary: large enough that summing costs no more than one pass."""
 
 _MAX_NUMBERS = 8
 """Numbers per step: enough for 256^4 tokens."""
@@ -47,7 +47,7 @@ def uniforms(states_B: np.ndarray, steps_B: np.ndarray, count: int) -> np.ndarra
     numbers_L = np.arange(1, count + 1, dtype=np.uint64)
     counters_BL = steps_B.astype(np.uint64)[:, None] * np.uint64(_MAX_NUMBERS) + numbers_L
     words_BL = mix(states_B[:, None] + counters_BL * np.uint64(_GOLDEN))
-    # 52 bits and a half: exact in fp64, so the largest does not round to 1.
+    # (52 bits + 1/2) / 2^52 is exact in fp64, so the largest does not round to 1.
     return ((words_BL >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
@@ -86,12 +86,13 @@ def _draw_few(weights_BF: Tensor, uniforms_B2: Tensor) -> tuple[Tensor, Tensor]:
     rows_B1 = torch.arange(len(weights_BF), device=weights_BF.device).unsqueeze(1)
     cumulative_BF = padded_BGF[rows_B1, group_B1].squeeze(1).cumsum(dim=-1)
     token_B1 = group_B1 * GROUP + _search(cumulative_BF, uniforms_B2[:, :1])
-    # Only NaN weights lead past the end.
+    # Only NaN weights lead past the last column.
     return token_B1.squeeze(1).clamp_(max=size - 1), cumulative_BG[:, -1]
 
 
 def _search(cumulative_BF: Tensor, uniforms_B1: Tensor) -> Tensor:
-    """The first column (B, 1) whose cumulative weight exceeds that share of the total."""
+    """The first column (B, 1) at which the cumulative weight exceeds the given share of the
+    total."""
     goals_B1 = uniforms_B1 * cumulative_BF[:, -1:]
     found_B1 = torch.searchsorted(cumulative_BF, goals_B1, right=True)
     return found_B1.clamp_(max=cumulative_BF.shape[1] - 1)

@@ -1,10 +1,10 @@
-"""Copies of a sharded policy for rollouts: a whole one on each rank, or one that several ranks hold
-together, each a part of every layer.
+"""Copies of a sharded policy for rollouts: a whole copy on each rank, or one that several ranks
+hold together, each with a part of every layer.
 
 Sampling straight from the shards would gather the whole model for every token, and ranks whose
 responses differ in length would deadlock. The copy receives the policy's weights before each
-rollout, a layer at a time, and its memory is free until the next. It samples through the same
-engine as one process; ranks that share a copy draw the same tokens and only sum activations.
+rollout, a layer at a time, and gives up its memory afterwards. Sampling uses the same engine as one
+process does; ranks that share a copy draw the same tokens and exchange only activations.
 """
 
 import copy
@@ -37,7 +37,8 @@ SPLIT_BF16_PARITY = 0.2
 
 
 class Replica:
-    """A policy's unsharded weights; the policy itself if it is not sharded."""
+    """An engine on an unsharded copy of the policy, or on the policy itself if it is not
+    sharded."""
 
     exact = True
     context: int | None = None
@@ -46,17 +47,17 @@ class Replica:
         """`group` are the ranks that share a copy; None for a whole one."""
         self.model = unsharded(policy, group) if is_sharded(policy) else policy
         self.version = 0
-        """Number of calls of `sync`."""
+        """Number of calls of `synced`."""
         self.ranks = 1 if group is None else group.size()
         """Ranks that share a copy."""
 
     @contextmanager
     def synced(self, policy: Policy, ids_BT: Tensor, mask_BT: Tensor) -> Iterator[Policy]:
-        """The policy to sample from, with the current weights, which are given up after the block.
-        Collective.
+        """The policy to sample from, with the current weights; a copy's memory is freed after the
+        block. Collective.
 
-        They are checked first: RuntimeError, on all ranks, if the copy's weights differ from the
-        shards in any bit, or its log-probs of the given tokens from the policy's.
+        RuntimeError, on all ranks, if a copy's weights differ from the shards in any bit, or its
+        log-probs of the given tokens differ from the policy's.
         """
         self.version += 1
         if self.model is policy:
@@ -97,8 +98,8 @@ class Replica:
 
 
 def unsharded(policy: Policy, group: dist.ProcessGroup | None = None) -> Policy:
-    """A frozen model like a sharded policy, whose weights are yet to be set and have no memory:
-    whole, or this rank's part of one that `group` holds."""
+    """A frozen, unsharded policy for the weights of a sharded one, which it does not have yet, nor
+    memory for them: whole, or this rank's part of a copy that `group` shares."""
     model, config = policy.model, copy.deepcopy(policy.config)
     with torch.device("meta"):
         whole = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
@@ -106,7 +107,7 @@ def unsharded(policy: Policy, group: dist.ProcessGroup | None = None) -> Policy:
     for module in whole.modules():
         module.to_empty(device=device_of(policy), recurse=False)
         release(module)
-    whole.tie_weights()  # each name has got storage of its own
+    whole.tie_weights()  # `to_empty` gave each name storage of its own
     buffers = dict(model.named_buffers())
     for name, buffer in whole.named_buffers():
         buffer.copy_(buffers[name])
@@ -118,7 +119,7 @@ def unsharded(policy: Policy, group: dist.ProcessGroup | None = None) -> Policy:
 def as_copy(model: nn.Module, model_type: str, group: dist.ProcessGroup | None, bf16: bool) -> None:
     """Turn a network without storage into a rollout copy, or this rank's part of one.
 
-    With bf16 the linear maps of its layers hold the rounded weights, which a pass multiplies with.
+    With bf16 the layers' linear maps hold rounded weights, as a pass multiplies with them.
     """
     if group is not None:
         split(model, model_type, group)
@@ -127,7 +128,7 @@ def as_copy(model: nn.Module, model_type: str, group: dist.ProcessGroup | None, 
 
 
 def hold(model: nn.Module) -> None:
-    """Give a copy's weights memory, without numbers."""
+    """Allocate memory for a copy's weights, uninitialised."""
     for weight in model.parameters():
         weight.untyped_storage().resize_(weight.nbytes)
 
@@ -163,15 +164,15 @@ def copy_weights(policy: nn.Module, replica: nn.Module) -> None:
 
 
 def _is_gathered(weight: DTensor) -> bool:
-    """Whether all of what a rank has of a split layer's weight is there."""
+    """Whether a weight is gathered as far as it can be: only split over the ranks of its layer."""
     return weight.device_mesh.mesh_dim_names == ("tensor",)
 
 
 @torch.no_grad()
 def checksum(policy: Policy, kinds: Mapping[str, torch.dtype] | None = None) -> int:
-    """The sum of all weights' bits as integers: independent of order, so that of parts adds up to
-    it. `kinds` are the types to round weights to, by name. Collective for a sharded or split
-    policy."""
+    """The sum of all weights' bits as integers. It does not depend on order, so the sums of the
+    parts add up to it. `kinds` are the types to round weights to, by name. Collective for a sharded
+    or split policy."""
     sums: dict[Groups, int] = {}
     parts: dict[str, Groups] = {
         name: (module.group,) for name, module, _ in split_weights(policy.model)

@@ -1,6 +1,6 @@
-"""The sequences that a model is continuing: the rows of a decode step, their cache, their columns.
+"""The sequences that a model is generating: the rows of a decode step, their cache, their columns.
 
-Rollouts (`engines/generation.py`) and serving (`serving/batcher.py`) share it: both admit prompts,
+Shared by rollouts (`engines/generation.py`) and serving (`serving/batcher.py`): both admit prompts,
 take one step for all live rows, and release rows that end.
 
 Shapes: B live rows, U prompts of a prefill, T columns, D hidden size.
@@ -21,13 +21,13 @@ from understudy.models.trunk import device_of
 PREFILL_TOKENS = 4096
 """Most tokens in one prefill pass, padding included."""
 LEAST_TOKENS = 256
-"""Tokens from which on a pass takes no prompt shorter than 3/4 of its longest."""
+"""A pass with this many tokens takes no further prompt shorter than 3/4 of its longest."""
 
 
 class LiveRows:
     """Rows 0 .. n-1 of the cache are live, in an order that changes when rows leave.
 
-    Use it inside `slots.decoding`, which says whether causal masks must be made by hand.
+    Use it inside `slots.decoding`, whose value is `mask_by_hand`.
     """
 
     def __init__(
@@ -55,14 +55,15 @@ class LiveRows:
         return len(self.column_B)
 
     def share(self, prefix: Sequence[int]) -> None:
-        """Compute a prefix of all prompts to come, once; call it while no row is live."""
+        """Compute, once, a prefix that all later prompts begin with; call it while no row is
+        live."""
         self.prefill([prefix])
         self.cache.keep_prefix(len(prefix))
 
     def prefill(self, prompts: Sequence[Sequence[int]], source: list[int] | None = None) -> Tensor:
-        """Last hidden state (U, D) of each prompt, which begins with the shared prefix; keys and
-        values go to the slots after the live rows, each prompt's to one slot, or `source[i]`'s to
-        the i-th of len(source) slots.
+        """Last hidden state (U, D) of each prompt; prompts begin with the shared prefix. Keys and
+        values go to the slots after the live rows: those of each prompt to one slot or, with
+        `source`, those of prompt `source[i]` to the i-th of them.
 
         `enter` makes those slots live.
         """

@@ -40,12 +40,12 @@ def draw_responses(
 ) -> list[Response]:
     """`num_samples` responses to each prompt, grouped by prompt, in the prompts' order.
 
-    The noise of a sample depends on (seed, model name, prompt id, number of the sample), so a
-    response does not depend on what else is drawn, and two models' responses are independent. With
-    common noise, similar models would give most prompts identical responses, which would show their
-    similarity and little about preference. Greedy responses are all equal, so `num_samples` must be
-    1. `on_end` gets the number of responses that just ended. `draw` samples instead of
-    `generation.generate` on the model, which then needs no weights.
+    A response's noise depends on (seed, model name, prompt id, its number), so a response does not
+    depend on what else is drawn, and two models' responses are independent. With common noise,
+    similar models would respond identically to most prompts, and comparisons would say little about
+    preference. Greedy responses are all equal, so `num_samples` must be 1. `on_end` gets the number
+    of responses that just ended. `draw` replaces `generation.generate`; the model then needs no
+    weights.
     """
     if num_samples < 1 or (greedy and num_samples > 1):
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1, and 1 if greedy")
@@ -85,7 +85,7 @@ def draw_responses(
 
 
 def say_if_none_ended(responses: Sequence[Response], tokenizer: Tokenizer, limit: int) -> None:
-    """A note on standard error if none of a model's responses, of at most `limit` tokens, ended."""
+    """Print a note on standard error if none of a model's responses ended within `limit` tokens."""
     if responses and not any(response.finished for response in responses):
         say_once(f"{responses[0].model}: {never_ended(tokenizer, limit)}")
 
@@ -102,7 +102,8 @@ def response_id(model: str, prompt_id: str, seed: int, temperature: float, numbe
 
 
 def merge_identical(responses: Sequence[Response]) -> list[Response]:
-    """The first of each set of equal texts for one prompt; a labeler need not rank a text twice."""
+    """The first of each set of equal responses to a prompt; a labeler need not rank a text
+    twice."""
     first: dict[tuple[str, str], Response] = {}
     for response in responses:
         first.setdefault((response.prompt_id, response.response), response)

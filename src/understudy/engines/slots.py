@@ -6,7 +6,7 @@ from the back moves into its place.
 
 Reading the cache dominates a step, and a processor reads contiguous memory several times faster
 than the same bytes with gaps (256 rows of 56 columns on 1 core: 21 GB/s, but 6 GB/s if each row has
-room for 64). So rows are only as wide as they are long.
+room for 64). So the cache is only as wide as its longest row.
 
 Shapes: B rows of a forward pass, S slots, H key-value heads, G query heads per key-value head,
 W columns, D head size.
@@ -28,7 +28,8 @@ from understudy.models.policies import Policy
 
 _DECODE = "understudy_decode"
 WIDTH_STEP = 16
-"""Columns by which the cache grows: fewer mean more copies, more mean more unused columns read."""
+"""Columns by which the cache grows; a smaller step means more copies, a larger one more unused
+columns read."""
 
 
 class SlotCache(Cache):
@@ -52,7 +53,7 @@ class SlotCache(Cache):
         self._shared: list[tuple[Tensor, Tensor]] = []
 
     def keep_prefix(self, length: int) -> None:
-        """Every later prefill continues the first columns of slot 0 as they are now."""
+        """Keep the first columns of slot 0 as the beginning of every later prefill."""
         self._shared = [
             (
                 keys.view(self.width)[:1, :, :length].clone(),
@@ -63,15 +64,15 @@ class SlotCache(Cache):
         self.prefix = length
 
     def begin_prefill(self, start: int, source_rows: Tensor | None, length: int) -> None:
-        """The next forward fills slots from `start` on: its rows of `length` columns with the
-        prefix, or `source_rows` of them in order.
+        """Prepare for a forward pass that fills slots from `start` on with its rows, or with
+        `source_rows` of them in that order; rows have `length` columns, the prefix included.
         """
         self._start, self._source, self._columns = start, source_rows, None
         self._fit(start, max(length, self.width) if start else length)
 
     def begin_decode(self, columns_B: Tensor, rows_B: Tensor, length: int) -> int:
-        """The next forward writes one column per live row; returns how many columns it reads, at
-        least the first `length`.
+        """Prepare for a forward pass that writes one column per live row; returns how many columns
+        it reads, at least `length`.
         """
         self._columns, self._rows = columns_B, rows_B
         self._fit(len(rows_B), length)
@@ -126,7 +127,7 @@ class SlotCache(Cache):
             self._spare[key] = store.relay(spare, num_live, old, self.width)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """0: positions and masks are always given."""
+        """Always 0, since callers give positions and masks."""
         return 0
 
 
@@ -145,7 +146,7 @@ class _Store:
         return self.flat[: math.prod(shape)].view(shape)
 
     def relay(self, spare: Tensor, num_rows: int, old: int, new: int) -> Tensor:
-        """Copy the first rows to other memory with a new width; returns their old memory."""
+        """Copy the first rows to other memory with a new width; returns the old memory."""
         common = min(old, new)
         source = self.view(old)[:num_rows, :, :common]
         self.flat, spare = spare, self.flat
@@ -154,9 +155,9 @@ class _Store:
 
 
 def _zeros(like: Tensor, shape: torch.Size) -> Tensor:
-    """Zeros: in uninitialised memory a masked NaN would still reach the sum."""
+    """Memory of zeros: in uninitialised memory even a masked NaN would reach the sum."""
     if like.device.type == "cpu" and like.dtype == torch.float32:
-        return torch.from_numpy(np.zeros(shape, np.float32))  # the system zeroes pages on first use
+        return torch.from_numpy(np.zeros(shape, np.float32))  # zeroed by the system on first use
     return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
 
@@ -190,7 +191,7 @@ def decode_attention(
 def decoding(model: Policy) -> Iterator[bool]:
     """Eval mode, no gradients, and `decode_attention` where the model uses the standard kernel.
 
-    Yields whether causal attention needs explicit masks (the model keeps its own kernel).
+    Yields whether causal attention needs explicit masks, since the model keeps its own kernel.
     """
     ALL_ATTENTION_FUNCTIONS.register(_DECODE, decode_attention)
     config: Any = model.config

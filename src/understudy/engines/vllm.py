@@ -1,19 +1,18 @@
-"""Rollouts by a vLLM server, over HTTP. vLLM lives in an environment of its own and is never
-imported.
+"""Rollouts by a vLLM server, over HTTP. vLLM has its own environment and is never imported.
 
     VLLM_SERVER_DEV_MODE=1 PYTHONPATH=.../understudy/engines/vllm_worker \\
         python -m vllm.entrypoints.openai.api_server --model MODEL --dtype float32 \\
         --logprobs-mode processed_logprobs --enable-scale-out \\
         --worker-extension-cls understudy_worker.Reload
 
-Weights are handed over on disk: the server loads a model folder in place (`/collective_rpc`, which
-runs `vllm_worker/understudy_worker.py`), forgets what it computed with the old weights
-(`/reset_prefix_cache`), and labels the new ones with a version (`/update_weight_version`). A
+Weights go through the disk: the server loads a model folder in place (`/collective_rpc`, which runs
+`vllm_worker/understudy_worker.py`), drops what it cached with the old weights
+(`/reset_prefix_cache`), and labels the new weights with a version (`/update_weight_version`). A
 request (`/inference/v1/generate`) sends token ids and gets token ids, their log-probs and the
-versions that drew them; a response by any other version is refused.
+versions that drew them; a response from any other version is refused.
 
-The server draws its own noise, seeded for each response by (seed, key): the same responses in any
-order, but not the native engine's.
+The server draws its own noise, seeded for each response by (seed, key). Responses do not depend on
+their order, but they differ from the native engine's.
 """
 
 import json
@@ -32,11 +31,11 @@ from understudy.engines.noise import stream_states
 from understudy.models.policies import load_tokenizer, one_line
 
 SECONDS = 3600.0
-"""How long the server may take for one response, or to load weights."""
+"""Timeout for one response, or for loading weights."""
 WORKER = "understudy_worker.Reload"
-"""What the server's workers load weights by."""
+"""Class by which the server's workers load weights."""
 LEAST_TEMPERATURE = 0.01
-"""vLLM samples at this temperature where it is asked for a lower one."""
+"""vLLM raises lower temperatures to this one."""
 PAGE = "docs/scale.md"
 
 
@@ -46,13 +45,14 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.version = ""
-        """Label of the weights that are to draw responses."""
+        """Label of the weights that must draw responses."""
         self.context = 0
-        """Most tokens of a prompt with its response, once `check` has asked."""
+        """Most tokens of a prompt with its response; `check` sets it."""
 
     def check(self, model: str, config: Any, tokenizer: Tokenizer) -> None:
         """ValueError if the server is not set up for rollouts of this model, ConnectionError if
-        there is none. Weights of another shape would kill the server, so this precedes them."""
+        there is no server. Call it before `load`: weights of another shape would kill the
+        server."""
         try:
             served = self._ask("GET", "/v1/models")["data"][0]
             self.context = int(served["max_model_len"])
@@ -62,14 +62,14 @@ class Server:
             raise ValueError(f"{self.url} is not a vLLM server; start one ({PAGE})") from None
         if settings["parallel_config"]["worker_extension_cls"] != WORKER:
             raise ValueError(
-                f"the vLLM server at {self.url} cannot take over weights; start it with "
+                f"the vLLM server at {self.url} cannot load new weights; start it with "
                 f"PYTHONPATH={Path(__file__).parent / 'vllm_worker'} and "
                 f"--worker-extension-cls {WORKER}"
             )
         mode = settings["model_config"]["logprobs_mode"]
         if mode != "processed_logprobs":
             raise ValueError(
-                f"the vLLM server at {self.url} gives {mode}, which leave the temperature out; "
+                f"the vLLM server at {self.url} returns {mode}, which ignore the temperature; "
                 "start it with --logprobs-mode processed_logprobs"
             )
         folder = served["root"]
@@ -90,8 +90,8 @@ class Server:
             )
 
     def load(self, folder: Path | str, version: str) -> None:
-        """Load the weights of a model folder in place; responses by others are refused from now
-        on."""
+        """Load the weights of a model folder in place; from now on responses from other weights are
+        refused."""
         self.version = version
         path = str(Path(folder).resolve() if Path(folder).is_dir() else folder)
         call = {"method": "load_folder", "args": [path], "timeout": SECONDS}
@@ -115,8 +115,8 @@ class Server:
         slots: int,
         on_end: Callable[[int], None] = lambda number: None,
     ) -> list[Generation]:
-        """One response per prompt, in the prompts' order, as `generation.generate`; `slots`
-        requests are under way at a time. ConnectionError if one fails or is stale; ValueError for a
+        """One response per prompt, in the prompts' order, as from `generation.generate`; `slots`
+        requests run at a time. ConnectionError if one fails or is stale; ValueError for a
         temperature that the server would change."""
         if temperature < LEAST_TEMPERATURE:
             raise ValueError(
@@ -131,7 +131,7 @@ class Server:
             "detokenize": False,
             **{"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
         }
-        seeds = [int(state) >> 1 for state in stream_states(seed, keys)]  # vLLM's are signed
+        seeds = [int(state) >> 1 for state in stream_states(seed, keys)]  # vLLM's seeds are signed
 
         def draw(number: int) -> Generation:
             body = {
@@ -159,7 +159,7 @@ class Server:
         versions = {span["version"] for span in choice["weight_versions"] or ()}
         if versions != {self.version}:
             raise ConnectionError(
-                f"the vLLM server at {self.url} answered with weights "
+                f"the vLLM server at {self.url} sampled with weights "
                 f"{', '.join(sorted(versions)) or 'of no version'} instead of {self.version}: it "
                 "was restarted, or another run uses it; give this run its own server and "
                 "continue it with --resume"
@@ -173,8 +173,9 @@ class Server:
         return Generation(ids, [row["logprob"] for row in rows], ids[-1] in stop_ids)
 
     def _ask(self, method: str, path: str, body: Any = None, missing: str = "") -> Any:
-        """The reply to a request. ConnectionError without a server or with its own message;
-        ValueError if the route is not there, which `missing` on its command line switches on."""
+        """The server's reply. ConnectionError if it does not reply, or with the message of its
+        refusal; ValueError if it lacks the route, which `missing` would switch on when it
+        starts."""
         parts = urlsplit(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(str(parts.hostname), parts.port, timeout=SECONDS)
@@ -210,7 +211,8 @@ class Server:
 
 
 def differences(ours: Any, theirs: Any) -> list[str]:
-    """Fields that decide the weights' shapes and uses, in which two configs differ."""
+    """Fields in which two configs differ, among those that determine the weights' shapes and
+    use."""
     mine, other = ours.to_dict(), theirs.to_dict()
     return [
         name

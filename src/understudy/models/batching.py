@@ -16,7 +16,7 @@ from torch import Tensor
 Ids = Sequence[int]
 
 _MOST_ROWS = 512
-"""Rows in one micro-batch, so that planning many short rows stays quick."""
+"""Most rows in one micro-batch; without this limit, planning many short rows would be slow."""
 
 
 def pad(rows: Sequence[Ids], pad_id: int, side: str = "right") -> tuple[Tensor, Tensor]:
@@ -43,8 +43,8 @@ def by_token_budget(lengths: Sequence[int], budget: int, overhead: int = 96) -> 
     """Indices in micro-batches of similar length, each at most `budget` padded tokens.
 
     A row longer than the budget is a micro-batch of its own. Rows are sorted from long to short
-    (ties by index; the largest memory need comes first) and cut so that padded tokens plus
-    `overhead` tokens per micro-batch, the fixed cost of a pass, are fewest.
+    (ties by index; the largest memory need comes first) and cut to minimise padded tokens plus
+    `overhead` tokens per micro-batch, which stand for the fixed cost of a pass.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     # cost[k] is the least cost of the first k rows; cut[k] is where their last group starts.
@@ -81,7 +81,7 @@ def shuffled(count: int, *parts: int | str) -> Sequence[int]:
     It takes 4 bytes a number: 62 MB for 4 billion tokens of text in rows of 256.
     """
     generator = torch.Generator().manual_seed(derived_seed(*parts))
-    dtype = torch.int32 if count < 1 << 31 else torch.int64  # the numbers are the same
+    dtype = torch.int32 if count < 1 << 31 else torch.int64  # both draw the same numbers
     order = torch.randperm(count, generator=generator, dtype=dtype)
     return array("i" if dtype is torch.int32 else "q", order.numpy().tobytes())
 

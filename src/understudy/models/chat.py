@@ -3,7 +3,7 @@ response.
 
 The ids of a conversation are those of `tokenizer.apply_chat_template`: it is rendered whole and
 encoded whole, never in pieces. The characters of the rendered text determine which tokens the model
-is to write (`chat_format`). A response ends at any of `stop_ids`.
+has to write (`chat_format`). A response ends at any of `stop_ids`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,11 +19,11 @@ from understudy.records.convert import visible
 from understudy.records.schema import Conversation, Message, as_messages, prompt_text
 
 Name = Callable[[int], str]
-"""The name of the i-th conversation in errors, such as its file and record."""
+"""Maps i to the name of conversation i in error messages, such as its file and record."""
 _STOPS: WeakKeyDictionary[Tokenizer, frozenset[int]] = WeakKeyDictionary()
 """Stop ids given to `add_stop_ids`, by tokenizer."""
 _TEXTS = 1024
-"""Texts encoded at a time: the encoder's character offsets take memory."""
+"""Texts encoded at a time; the limit bounds the memory that character offsets take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Example:
 
 
 def records_of(path: Any, start: int = 0) -> Name:
-    """Names the i-th conversation as record `start` + i, from 0, of a file."""
+    """Names conversation i of a file by its record number, which counts from 1 after `start`
+    records."""
     return lambda index: f"{path} record {start + index + 1}"
 
 
@@ -127,7 +128,7 @@ def encode_responses(
 
 
 def _shared_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[int]]]:
-    """The tokens that all have before their responses, and the rest of each."""
+    """The tokens that all examples share before their responses, and the rest of each example."""
     length = min(example.prompt_length for example in examples)
     prompt = examples[0].input_ids[:length]
     for example in examples[1:]:
@@ -162,12 +163,12 @@ def add_stop_ids(tokenizer: Tokenizer, ids: int | Sequence[int] | None) -> None:
 
 
 def padding_id(tokenizer: Tokenizer) -> int:
-    """Token id of padding. Any id will do, since lengths mark the padding."""
+    """Token id of padding. Any id will do, since the mask marks the padding."""
     return int(tokenizer.pad_token_id or 0)
 
 
 def never_ended(tokenizer: Tokenizer, max_response_tokens: int) -> str:
-    """The note for when no response ended by itself."""
+    """The note to print when no response ended by itself."""
     names = " or ".join(tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer))))
     return (
         f"no response ended within {max_response_tokens} tokens: none wrote {visible(names)}. "
@@ -184,7 +185,7 @@ def check_prompt_length(
     of `response` tokens."""
     if context is None or len(ids) + response <= context:
         return
-    together = f", too few for {response:,} more of a response" if response > 1 else ""
+    together = f", which leaves no room for a response of {response:,}" if response > 1 else ""
     raise ValueError(
         f"{where}: the prompt {_shown(prompt)} has {len(ids):,} tokens and the model's context is "
         f"{context:,}{together}; shorten it, leave longer prompts out with --max-prompt-tokens "
@@ -210,20 +211,20 @@ Encoded = tuple[list[int], list[tuple[int, int]]]
 def _encode(
     chat: ChatFormat, dialogues: Sequence[Sequence[Message]], name: Name, *, with_responses: bool
 ) -> list[Encoded]:
-    """Each conversation, rendered whole and encoded whole; one without its response ends in the
+    """Render and encode each conversation whole; without `with_responses` each ends in the
     generation prompt."""
     rendered = []
     for index, dialogue in enumerate(dialogues):
         try:
             rendered.append(chat.render_turns(dialogue, with_responses=with_responses))
         except ChatError as error:
-            raise ChatError(f"{name(index)}: the chat template refuses it: {error}") from None
+            raise ChatError(f"{name(index)}: the chat template fails: {error}") from None
     rows: list[Encoded] = []
     for start in range(0, len(rendered), _TEXTS):
         part = rendered[start : start + _TEXTS]
         try:
             rows += _encode_part(chat, part)
-        except Exception:  # half of a surrogate pair: name the conversation
+        except Exception:  # such as half a surrogate pair: find out whose
             for index, one in enumerate(part, start=start):
                 try:
                     rows += _encode_part(chat, [one])
@@ -259,7 +260,7 @@ def _span_by_offsets(encoding: Any, span: tuple[int, int]) -> tuple[int, int]:
         return len(encoding), len(encoding)
     back = map(encoding.char_to_token, range(end - 1, first - 1, -1))
     last = next(t for t in back if t is not None)
-    while last + 1 < len(encoding):  # a character's byte tokens share its offsets
+    while last + 1 < len(encoding):  # byte tokens of one character share its offsets
         place = encoding.token_to_chars(last + 1)
         if place is None or place[0] >= end or place[0] == place[1]:
             break

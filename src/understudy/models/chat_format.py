@@ -47,7 +47,7 @@ class Rendered:
     text: str
     """The text, cut at the last response's end if the template closes it with no token."""
     spans: list[tuple[int, int]]
-    """(first, end) characters of each assistant turn, which the model is to write, turn end
+    """(first, end) characters that the model has to write in each assistant turn, turn end
     included."""
     marked: bool
     """Whether a turn contains the name of a control token; encode it with `encode_marked`."""
@@ -69,7 +69,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         ensure_template(tokenizer)
-        self._tokenizer = ref(tokenizer)  # weak, so that neither keeps the other alive
+        self._tokenizer = ref(tokenizer)  # weak: `_FORMATS` must not keep tokenizers alive
         self.template = tokenizer.chat_template
         self.end_id = int(tokenizer.eos_token_id)
         self.header = self.turn_end = ""
@@ -100,7 +100,7 @@ class ChatFormat:
             text = self.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=generation
             )
-        except Exception as error:  # a template may fail in any way
+        except Exception as error:  # a template may raise anything
             raise ChatError(_reason(error)) from None
         return str(text) + (self.header if generation else "")
 
@@ -134,7 +134,7 @@ class ChatFormat:
         try:
             before = self._before(tuple(messages[:-1]))
             after = text if whole else self.render(messages, generation=False)
-        except ChatError:  # such as no turn at all before the first
+        except ChatError:  # a template may refuse an empty history
             return None
         ending = self.turn_end or content
         end = after.rfind(ending) + len(ending) if ending else len(before)
@@ -237,7 +237,7 @@ class ChatFormat:
 
     def _set_control(self, names: set[str]) -> None:
         self._control = _any_of(names)
-        said = {name for name in names if _BYTE.fullmatch(name)}  # bytes of a character are text
+        said = {name for name in names if _BYTE.fullmatch(name)}  # byte tokens spell text
         self.unsaid = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(names - said)))
 
     def _try(self, messages: Sequence[Message], what: str) -> str | None:
@@ -253,18 +253,19 @@ class ChatFormat:
             self.turn_end = tail[: found.end()]
             self.end_id = int(self.tokenizer.convert_tokens_to_ids(found.group()))
             return
-        closes = f"closes a response with {tail!r}, no token" if tail else "closes no response"
+        with_what = f"with {tail!r} instead of" if tail else "without"
         self.notes.append(
-            f"{closes}, so {self.tokenizer.eos_token} is put after the last response of each row"
+            f"closes a response {with_what} a control token, so {self.tokenizer.eos_token} follows "
+            "the last response of each row"
         )
 
     def _find_header(self, bare: str, prompt: str, before: str) -> None:
-        """`before` is the text before a response in a whole turn."""
+        """`before` is the text up to the response in a dialogue that includes it."""
         if before.startswith(prompt) and (prompt != bare or not before[len(bare) :].strip()):
             return
         if prompt == bare and before.startswith(bare):
             self.header = before[len(bare) :].rstrip(" ")
-            self.notes.append(f"has no generation prompt: {self.header!r} is taken from its turns")
+            self.notes.append(f"has no generation prompt: {self.header!r}, from its turns, is used")
         else:
             self.notes.append(
                 f"ends a prompt in {prompt[-40:]!r}, but begins a response after {before[-40:]!r}: "
@@ -285,15 +286,15 @@ class ChatFormat:
             self.notes.append("writes an earlier response differently from the last one")
         elif _THOUGHT.content not in thought:
             self.notes.append(
-                "strips a response's text before </think> once another turn follows: rows with "
-                "several turns teach such responses without it"
+                "strips a response's text before </think> once another turn follows, so rows with "
+                "several turns teach the earlier responses without that text"
             )
         whole = self.tokenizer(first, add_special_tokens=False)["input_ids"]
         alone = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         if first.startswith(prompt) and whole[: len(alone)] != alone:
             self.notes.append(
-                f"joins the end of a prompt, {prompt[-12:]!r}, and the response in one token, so a "
-                "model sees other tokens in sampling than in training"
+                f"merges the end of a prompt, {prompt[-12:]!r}, and the start of the response into "
+                "one token, so the model sees other tokens in sampling than in training"
             )
 
     def _find_refusals(self) -> None:

@@ -2,9 +2,8 @@
 
 With bf16 the weights, gradients and optimizer states of a network that learns stay in fp32 (the
 master weights) and are rounded for each product of the trunk and of the head; losses,
-log-probabilities and softmaxes are in fp32. A frozen network holds the rounded weights of its
-layers' products, as does one of which only an adapter learns: it computes the same from half of
-the memory.
+log-probabilities and softmaxes are in fp32. A network that is frozen, or learns only through an
+adapter, stores its layers' weights already rounded: the results are the same, in half the memory.
 """
 
 import copy
@@ -38,7 +37,7 @@ class PlaceOptions(Protocol):
 
 
 class ComputeOptions(PlaceOptions, Protocol):
-    """The settings that the three trainers share."""
+    """The settings of computing that all trainers share."""
 
     @property
     def activation_checkpointing(self) -> bool:
@@ -59,8 +58,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def place(model: TrunkModel, options: PlaceOptions, *, frozen: bool = False) -> None:
-    """Move `model` to its device and let its trunk compute in the chosen precision. One that is
-    `frozen`, never trained or saved, or has an adapter, is stored in it."""
+    """Move `model` to its device and let its trunk compute in the chosen precision. With bf16, a
+    model that is `frozen` (never trained or saved) or has an adapter also stores its layers'
+    weights in bf16."""
     device = pick_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -71,7 +71,8 @@ def place(model: TrunkModel, options: PlaceOptions, *, frozen: bool = False) -> 
 
 
 def frozen_copy(model: T) -> T:
-    """A copy of a network that `place` has placed, as if it had been `frozen`."""
+    """A frozen copy of a network that `place` has placed, stored as `place` stores a `frozen`
+    one."""
     memo: dict[int, Any] = {}
     if model.bf16:
         rounded = [w for one in products_of(model) for w in one.parameters(recurse=False)]

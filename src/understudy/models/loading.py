@@ -1,7 +1,7 @@
-"""Reads a network from a Hugging Face folder: whole, or of each tensor this rank's slice only.
+"""Reads a network from a Hugging Face folder: whole, or only this rank's slice of each tensor.
 
-With several ranks the library builds the network without storage, `divide` shards it, and the
-library then reads the slices that the shards hold: no process ever has the whole network.
+With several ranks `transformers` builds the network without storage, `divide` shards it, and
+`transformers` then reads the slices that the shards hold: no process ever has the whole network.
 """
 
 from collections.abc import Callable, Collection
@@ -25,9 +25,9 @@ _ASKED = (
     "maybe_distribute_model",
     "mark_tied_weights_as_initialized",
 )
-"""Methods of the library's that `_Sliced` overrides; they are not documented."""
+"""Undocumented methods of `transformers` that `_Sliced` overrides."""
 _SHOWN = 3
-"""Names that an error lists."""
+"""Most names that an error lists."""
 _ANOTHER_SHAPE = "{} has another shape in its files than in its config.json"
 Divide = Callable[[PreTrainedModel], None]
 """Shards a network that has no storage yet."""
@@ -55,7 +55,7 @@ def read_network(
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         kind = type(auto.from_config(config, dtype=dtype, trust_remote_code=False))
     asked: set[str] = set()
-    # FSDP2 derives a class from this one in its turn; the kind's own name is what users see.
+    # FSDP2 subclasses this class in turn, and its name reaches users: keep the model's own.
     body = {"divide": staticmethod(divide), "asked": asked, "__module__": kind.__module__}
     sliced: Any = type(kind.__name__, (_Sliced, kind), body)
     network: PreTrainedModel = sliced.from_pretrained(
@@ -79,19 +79,20 @@ def _refuse_lacking(names: Collection[str]) -> None:
         found = many(len(names), "weight")
         shown = ", ".join(sorted(names)[:_SHOWN])
         more = " and others" if len(names) > _SHOWN else ""
-        raise ValueError(f"its files lack {found}: {shown}{more}; copy the model again, whole")
+        raise ValueError(f"its files lack {found}: {shown}{more}; copy the whole model again")
 
 
 def _other_library(name: str) -> ValueError:
     return ValueError(
         f"transformers {transformers.__version__} does not let several ranks read a model in "
-        f"slices: it has no use for {name}; install the version of requirements.lock"
+        f"slices: it never calls {name}; install the version of requirements.lock"
     )
 
 
 def _check_shapes(network: Any, folder: Path) -> None:
-    """ValueError for a tensor of another shape in the files; the library compares slices, which may
-    be alike on this rank. Of tensors that it rearranges, shapes say nothing."""
+    """ValueError if a tensor has another shape in the files: the library compares only slices, and
+    this rank's may match. Skipped where the library converts weights, since shapes then differ
+    anyway."""
     if any(isinstance(change, WeightConverter) for change in network._weight_conversions):
         return
     prefix = f"{network.base_model_prefix}."
@@ -107,8 +108,8 @@ def _check_shapes(network: Any, folder: Path) -> None:
 
 
 class _Sliced:
-    """What the library asks of a network that several ranks hold, answered with `divide` instead of
-    the library's own plan."""
+    """Overrides what the library calls to distribute a network, so that `divide` shards it instead
+    of the library's own plan."""
 
     divide: Divide
     asked: set[str]
@@ -119,13 +120,13 @@ class _Sliced:
 
     @classmethod
     def prepare_distribute_model(cls, config: Any, device_map: Any = None) -> tuple[Any, Any, None]:
-        """Nothing to prepare: the ranks have joined."""
+        """Does nothing, since the ranks have already joined."""
         cls.asked.add("prepare_distribute_model")
         return config, device_map, None
 
     @classmethod
     def maybe_distribute_model(cls, model: Any, config: Any, mesh: None) -> Any:
-        """Shard the network, with its tied weights tied, before the files are read."""
+        """Tie the tied weights and shard the network, before the files are read."""
         cls.asked.add("maybe_distribute_model")
         del model.config.distributed_config
         model.tie_weights()
@@ -133,8 +134,8 @@ class _Sliced:
         return model
 
     def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
-        """Refuse files that lack weights, before the library draws them: that would be collective,
-        and other ranks' files may have them."""
+        """Refuse files that lack weights before the library draws them: drawing is collective, and
+        other ranks' files may have the weights."""
         self.asked.add("mark_tied_weights_as_initialized")
         for name, *_ in loading_info.mismatched_keys:
             raise ValueError(_ANOTHER_SHAPE.format(name))
@@ -145,8 +146,8 @@ class _Sliced:
         super().mark_tied_weights_as_initialized(loading_info)  # type: ignore[misc]
 
     def _tie(self, name: str, source: str, loading_info: Any) -> None:
-        """Of tied weights that are both in the files keep one; to compare them is collective in the
-        library."""
+        """Keep one of two tied weights that are both in the files. This compares local parts, since
+        the library's own comparison is collective."""
         if name in loading_info.missing_keys or source in loading_info.missing_keys:
             return
         if not torch.equal(local_part(self._named(name)), local_part(self._named(source))):

@@ -1,8 +1,8 @@
 """LoRA (Hu et al. 2021): small trained products beside frozen linear maps, through `peft`.
 
 An adapter is added in place, so forward passes, sampling and losses need no change. With the
-adapter off, the model is the original: PPO's reference, without a second copy. Every function here
-leaves a model without an adapter unchanged.
+adapter off, the model is the original: PPO's reference, without a second copy. Where a model has no
+adapter, these functions change nothing.
 """
 
 import copy
@@ -35,7 +35,7 @@ class LoraOptions(Protocol):
 
     @property
     def lora_alpha(self) -> float | None:
-        """The products are scaled by alpha / rank; None is twice the rank."""
+        """The products are multiplied by alpha / rank; None means twice the rank."""
 
 
 def add_adapter(model: PreTrainedModel, options: LoraOptions, seed: int) -> None:
@@ -86,8 +86,8 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
 
 
 def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights of an equivalent plain model, by their names without an adapter. If the frozen
-    ones are stored in bf16, they are read again from where the model was loaded."""
+    """The weights of an equivalent plain model, under its names. Frozen weights stored in bf16 are
+    read again in fp32 from where the model was loaded."""
     adapted: dict[str, Any] = {n: m for n, m in model.named_modules() if _is_adapted(m)}
     held, exact = model.state_dict(), {}
     if any(weight.dtype == torch.bfloat16 for weight in held.values()):
@@ -138,19 +138,19 @@ def write_adapter(model: nn.Module, folder: Path) -> None:
 
 
 class _Fixed:
-    """A linear map with a product of two frozen factors beside it."""
+    """A linear map plus the product of two frozen factors."""
 
     down: Tensor
     up: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum of both."""
+        """The sum of both outputs."""
         found: Tensor = super().forward(x)  # type: ignore[misc]
         linear = nn.functional.linear
         return found + linear(linear(x, self.down), self.up)
 
     def delta(self) -> Tensor:
-        """The factors as one matrix, like the weight."""
+        """The product of the factors, in the weight's layout."""
         product = self.up @ self.down
         return product.T if isinstance(self, Conv1D) else product
 
@@ -164,8 +164,8 @@ class _FixedConv1D(_Fixed, Conv1D):
 
 
 def with_adapter(trunk: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """A trunk on the very weights of `trunk`, a plain one, with the frozen adapter that
-    `write_adapter` wrote for such a trunk."""
+    """A trunk that shares the weights of the plain `trunk` and adds the frozen adapter that
+    `write_adapter` wrote to `folder`."""
     held: dict[int, Any] = {id(weight): weight for weight in trunk.parameters()}
     other = copy.deepcopy(trunk, held)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -181,8 +181,9 @@ def with_adapter(trunk: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def differs_from(trunk: PreTrainedModel, folder: Path) -> str | None:
-    """The first weight of a model folder that is not that of a trunk `with_adapter`, merged: other
-    bits, or another sum than rounding explains."""
+    """The name of the first weight in which a model folder differs from `trunk` (from
+    `with_adapter`) with its adapter merged, or None. Merged weights may differ by rounding, others
+    must be equal in every bit."""
     fixed = {name: module for name, module in trunk.named_modules() if isinstance(module, _Fixed)}
     left = dict(trunk.named_parameters())
     for file in sorted(folder.glob("*.safetensors")):

@@ -17,7 +17,7 @@ class Masks:
     """Makes the masks of prefill and decode passes for one model.
 
     `longest` is the length of the longest sequence: a window at least that long has no effect.
-    `by_hand`: the model's attention does not turn None into a causal mask.
+    `by_hand` means that the model's attention does not turn None into a causal mask.
     """
 
     def __init__(self, model: PreTrainedModel, longest: int, by_hand: bool) -> None:
@@ -30,7 +30,7 @@ class Masks:
         self.layer_types = sorted(set(getattr(config, "layer_types", None) or ()))
 
     def prefill(self, length: int, first: int = 0) -> Mask:
-        """Causal mask of rows of so many tokens, which start at column `first`."""
+        """Causal mask of rows of `length` tokens that start at column `first`."""
         if self.window is None and not self.by_hand and not first:
             return None
         queries_1Q = torch.arange(first, first + length, device=self.device).unsqueeze(0)

@@ -1,7 +1,7 @@
-"""What a phase of training does not need waits in the machine's memory (`cpu_offload`).
+"""Moves what a phase of training does not need to main memory (`cpu_offload`).
 
 Only storages move: tensors, shards and optimizer states stay the same objects, without memory while
-they are away. Storages that several owners share stay as long as one of them is needed.
+they are away. A storage that several owners share stays while a phase needs any of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,11 +20,11 @@ class Offload:
     """The owners of tensors, and the phases that need them."""
 
     owners: dict[str, Tensors] = field(default_factory=dict)
-    """Each owner's tensors as they are now, by name."""
+    """By owner, a function that lists its current tensors."""
     phases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The owners that each phase needs; without phases nothing moves."""
     _away: dict[int, tuple[torch.UntypedStorage, Tensor]] = field(default_factory=dict)
-    """Storages without memory, and their bytes."""
+    """Storages without memory, and buffers with their contents."""
     _buffers: dict[int, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -47,7 +47,8 @@ class Offload:
             if name in self.owners
             for tensor in self.owners[name]()
         )
-        return {id(storage): storage for storage in found}  # a storage is one Python object
+        # PyTorch keeps one Python object per storage.
+        return {id(storage): storage for storage in found}
 
     def _send(self, key: int, storage: torch.UntypedStorage) -> None:
         size, on_card = storage.nbytes(), storage.device.type == "cuda"

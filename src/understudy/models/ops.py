@@ -56,7 +56,7 @@ def logprobs_of(logits_BTV: Tensor, labels_BT: Tensor, temperature: float = 1.0)
 
 
 def entropy_of(logits_BTV: Tensor, temperature: float = 1.0) -> Tensor:
-    """Entropy in nats of the distribution each row of logits gives, in fp32."""
+    """Entropy in nats of the distribution that each row of logits gives, in fp32."""
     logprobs_BTV = F.log_softmax(at_least_fp32(logits_BTV) / temperature, dim=-1)
     return -(logprobs_BTV.exp() * logprobs_BTV).sum(-1)
 
@@ -75,9 +75,9 @@ def chunked_logprobs(
 
     `hidden` may have any leading shape, such as (B, T, D) or (N, D) for the selected positions
     only. Logits are `hidden @ weight.T + bias`, soft-capped if asked (Gemma 2), divided by
-    `temperature`. They exist for `chunk` positions at a time (default: a few MB), in the forward
-    and the backward pass, so no tensor of all positions times the vocabulary exists, unless it is
-    small enough (64 MB) to keep.
+    `temperature`. Both passes compute them for `chunk` positions at a time (default: a few MB), so
+    no tensor of all positions times the vocabulary exists, unless it is small enough (64 MB) to
+    keep.
     """
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
     rows = chunk_rows(len(weight_VD), weight_VD.device.type) if chunk is None else chunk

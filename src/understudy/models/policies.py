@@ -60,8 +60,8 @@ def load_policy(
     model's generation config gets all of the tokenizer's `stop_ids`, so that other programs stop at
     the same tokens.
 
-    With `mesh` the policy is sharded, and each rank reads its slices of the files; this is not
-    collective, so `check_computes` remains to be called.
+    With `mesh` the policy is sharded, and each rank reads its slices of the files. Reading is not
+    collective; afterwards all ranks must call `check_computes`, which is.
     """
     path = check_language_model(path)
     tokenizer = load_tokenizer(path)
@@ -103,8 +103,8 @@ def without_weights(path: Path | str) -> tuple["Policy", Tokenizer]:
 
 
 def check_computes(path: Path | str, policy: "Policy") -> None:
-    """ValueError if the policy in `path` cannot compute, or `check_head` refuses it. Collective for
-    a sharded policy, on its device."""
+    """ValueError if the policy in `path` cannot compute, or if `check_head` refuses it. Collective
+    for a sharded policy, which must be on its device."""
     try:
         with torch.no_grad():
             compute(policy.model, check_head, policy)
@@ -282,8 +282,8 @@ class Policy(TrunkModel):
         labels_N: Tensor,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """(logprobs_N, entropy_N) in fp32: of each label under the prediction at its row and
-        column. The head runs there only, in chunks."""
+        """(logprobs_N, entropy_N) in fp32 of each label under the prediction at its row and column.
+        The head runs only there, in chunks."""
         hidden_ND = self.hidden_at(input_ids_BT, attention_mask_BT, row_N, column_N)
         head = self.head
         if head.softcap is None:
@@ -301,7 +301,8 @@ class Policy(TrunkModel):
         temperature: float = 1.0,
         at_BT: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(logprobs_BT, entropy_BT): at [:, t] of predicting token t from those before it, in fp32.
+        """(logprobs_BT, entropy_BT) in fp32: column t is for predicting token t from those before
+        it.
 
         0 at t = 0, at padding, and where `at` (for example the response tokens) is 0: the head does
         not run there.
@@ -320,15 +321,15 @@ class Policy(TrunkModel):
         return zeros_BT.masked_scatter(where, logprobs_N), zeros_BT.masked_scatter(where, entropy_N)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The library model's."""
+        """Delegates to the library's model."""
         return self.model.state_dict(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The library model's."""
+        """Delegates to the library's model."""
         return self.model.load_state_dict(*args, **kwargs)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """The library model's."""
+        """Delegates to the library's model."""
         return self.model.named_parameters(*args, **kwargs)
 
 
@@ -359,8 +360,8 @@ def check_rows(path: str, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
     ]
     if missing:
         raise ValueError(
-            f"{path}: the tokenizer has {len(missing)} tokens, such as {missing[0]!r}, without a "
-            f"row among the {rows:,} of the embeddings; add rows with "
+            f"{path}: the tokenizer has {len(missing)} tokens, such as {missing[0]!r}, beyond the "
+            f"{rows:,} rows of the embeddings; add rows with "
             "model.resize_token_embeddings(len(tokenizer)) and save the model again"
         )
 
@@ -387,8 +388,7 @@ def check_finite(path: str, model: nn.Module) -> None:
                 kind = "NaN" if weight.isnan().any() else "infinite"
                 raise ValueError(
                     f"{path}: {kind} in {many(int(bad.sum()), 'weight')} of {name}; the file is "
-                    "broken, "
-                    "or the training that wrote it diverged"
+                    "broken, or the training that wrote it diverged"
                 )
 
 
@@ -407,7 +407,7 @@ def check_folder(path: Path | str) -> str:
 
 
 def check_language_model(path: Path | str) -> str:
-    """As `check_folder`; ValueError also for a reward model."""
+    """Like `check_folder`, with a ValueError for a reward model too."""
     text = check_folder(path)
     if (Path(text) / SCALAR_HEAD).exists():
         raise ValueError(f"{path} is a reward model; give a language model, such as runs/sft/model")
@@ -432,8 +432,8 @@ def _on_hub(name: str) -> str:
         if isinstance(error, RepositoryNotFoundError | EntryNotFoundError | HFValidationError):
             reason = "has no such model"
         raise ValueError(
-            f"{name} is no folder, and the Hugging Face hub {reason}; give a model folder, or the "
-            "name of a model on the hub or in its cache on this machine"
+            f"{name} is not a folder, and the Hugging Face hub {reason}; give a model folder, or "
+            "the name of a model on the hub or in its cache on this machine"
         ) from None
 
 

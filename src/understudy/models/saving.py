@@ -1,7 +1,7 @@
 """Saves a sharded model as an ordinary Hugging Face folder, without gathering all of it at once.
 
-Each tensor is gathered from the ranks in turn. The first rank collects as much as a decoder layer,
-writes a part, and continues; parts become files of up to 5 GB.
+Tensors are gathered from the ranks one at a time. The first rank collects a decoder layer, writes
+it as a part, and continues; parts are then joined into files of up to 5 GB.
 """
 
 import json
@@ -58,8 +58,8 @@ def write_weights(
     """Write tensors to safetensors files of at most `limit` bytes, with an index if there are
     several.
 
-    Names and shapes in the files are those of the library for `model`. In memory are the tensors of
-    one decoder layer, or one other tensor, beside the one that comes next.
+    The files have the library's names and shapes for `model`. Memory holds the tensors of one
+    decoder layer, or one other tensor, and the tensor that comes next.
     """
     parts: list[Path] = []
     held: dict[str, Tensor] = {}
@@ -106,14 +106,14 @@ class _Stored:
     shape: list[int]
     path: Path
     start: int
-    """Its first byte in the file."""
+    """Offset of its first byte in the file."""
     size: int
-    """Its bytes."""
+    """Its size in bytes."""
 
 
 def _merged(parts: Sequence[Path], limit: int) -> list[tuple[Path, list[str]]]:
-    """The parts' tensors in files of at most `limit` bytes of numbers: (file, names of its
-    tensors). The parts are gone afterwards."""
+    """Join the parts, which are deleted, into files of at most `limit` bytes of numbers: (file,
+    names of its tensors)."""
     groups: list[list[_Stored]] = []
     size = 0
     for part in parts:
@@ -128,7 +128,7 @@ def _merged(parts: Sequence[Path], limit: int) -> list[tuple[Path, list[str]]]:
 
 
 def _join(tensors: list[_Stored]) -> tuple[Path, list[str]]:
-    """One safetensors file of the tensors of several, copied a piece at a time."""
+    """Join these tensors of several safetensors files into one file, copying a piece at a time."""
     parts = {tensor.path: None for tensor in tensors}
     first, names = tensors[0].path, [tensor.name for tensor in tensors]
     if len(parts) == 1:
@@ -157,7 +157,8 @@ def _join(tensors: list[_Stored]) -> tuple[Path, list[str]]:
 
 
 def _stored(path: Path) -> Iterator[_Stored]:
-    """What a safetensors file holds: 8 bytes of the header's length, the header, the numbers."""
+    """The tensors of a safetensors file: 8 bytes with the header's length, the header, the
+    numbers."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

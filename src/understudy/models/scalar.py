@@ -72,9 +72,9 @@ class ScalarModel(TrunkModel):
         with torch.no_grad():
             self.head.weight.normal_(0.0, (size + 1) ** -0.5, generator=generator)
             self.head.bias.zero_()
-        # A trunk without storage is about to be read; its head is real.
+        # A trunk without storage will be read from files later; its head needs numbers now.
         device = self.head.weight.device if weight.is_meta else weight.device
-        if self.head.weight.device != device:  # not even a no-op on tensors without storage
+        if self.head.weight.device != device:  # `to` fails without storage
             self.head.to(device)
         self.register_buffer("bias_shift", torch.zeros((), device=device))
         self.train(trunk.training)
@@ -127,9 +127,9 @@ class ScalarModel(TrunkModel):
     def save(self, folder: Path | str, tokenizer: Tokenizer) -> Path:
         """Save atomically, also readable by `AutoModelForSequenceClassification` where that exists.
 
-        Its score is the same up to the constant `head bias + bias_shift`, which those classes
-        cannot hold; config.json has it as `understudy_score_offset`. All ranks must call it for a
-        sharded model; the first one writes.
+        That class gives the same score up to the constant `head bias + bias_shift`, which it cannot
+        hold; config.json has it as `understudy_score_offset`. All ranks must call it for a sharded
+        model; the first one writes.
         """
         head = {"weight": self.head.weight, "bias": self.head.bias, "shift": self.bias_shift}
         head = {name: whole(tensor.detach()).contiguous() for name, tensor in head.items()}
@@ -153,7 +153,7 @@ class ScalarModel(TrunkModel):
     ) -> None:
         offset = float(head["bias"] + head["shift"])
         config = self.trunk.config
-        # If the padding token also ends responses, those classes would read the token before it.
+        # Those classes skip padding tokens, and would skip one that also ends responses.
         pad_id = tokenizer.pad_token_id
         saved = {name: getattr(config, name, None) for name in ("architectures", "pad_token_id")}
         name = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
@@ -206,7 +206,7 @@ def load_scalar(
 
 
 def load_on(folder: Path | str, policy: Policy) -> tuple[ScalarModel, Tokenizer]:
-    """As `load_scalar`, on the memory of the policy's weights, which are to stay frozen, with the
+    """Like `load_scalar`, but sharing the policy's weights, which must stay frozen, and adding the
     adapter beside the folder. ValueError unless the folder holds just these weights with that
     adapter merged."""
     folder = check_scalar(folder)
@@ -280,8 +280,8 @@ def _read_scalar(path: str, seed: int, dtype: torch.dtype, mesh: DeviceMesh | No
 
 
 def shares_prefix(model: TrunkModel) -> bool:
-    """Whether several responses can share one prompt in a row: tested once on random tokens, then
-    remembered. Collective for a sharded model.
+    """Whether several responses can share one prompt in a row; tested once on random tokens.
+    Collective for a sharded model.
 
     False for architectures that take positions from the order of tokens (ALiBi), that ignore a
     given mask (linear attention, some kernels), or whose hidden states otherwise differ from
@@ -387,8 +387,8 @@ def score_texts(
 ) -> list[float]:
     """The score of each (prompt, response), independent of the rest of the batch.
 
-    Equal prompts are computed once. A response that is not `finished` was cut, and is scored
-    without the closing token; None means that all are finished.
+    Equal prompts are computed once. A response that is not `finished` is scored without the closing
+    token; None means that all are finished.
     """
     examples = encode_examples(tokenizer, list(zip(prompts, responses, strict=True)))
     rendered = [example.input_ids[: example.prompt_length] for example in examples]

@@ -29,15 +29,15 @@ T = TypeVar("T")
 
 
 class Share(Protocol):
-    """A pass that this process computes."""
+    """A pass dealt to this process."""
 
     @property
     def number(self) -> int:
-        """Its place in the plan."""
+        """Its index in the plan that all processes share."""
 
     @property
     def counts(self) -> bool:
-        """False for a pass whose results are thrown away."""
+        """False for a pass whose results are discarded."""
 
 
 class Dealer(Protocol):
@@ -100,7 +100,7 @@ def compute(model: nn.Module, function: Callable[..., T], *args: Any) -> T:
 
 
 def within(model: nn.Module, function: Callable[..., T]) -> Callable[..., T]:
-    """`function` wrapped in `compute`, to be called often; itself for an unsharded model."""
+    """`function` wrapped in `compute`; for an unsharded model, `function` itself."""
     return partial(compute, model, function) if is_sharded(model) else function
 
 
@@ -120,7 +120,7 @@ def global_norm(gradients: Iterable[Tensor]) -> float:
 
 
 def meshes_of(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Tensors by the mesh that they are sharded over: PyTorch takes those of one mesh at a time."""
+    """Tensors grouped by the mesh that they are sharded over: PyTorch accepts one mesh per call."""
     found: dict[DeviceMesh | None, list[Tensor]] = {}
     for tensor in tensors:
         mesh = tensor.device_mesh if isinstance(tensor, DTensor) else None
@@ -138,9 +138,7 @@ def whole(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return tensor
     placements = list(tensor.placements)
-    for dim in range(
-        len(placements)
-    ):  # parts of a rank's part first; PyTorch warns of both at once
+    for dim in range(len(placements)):  # one at a time: PyTorch warns of several at once
         placements[dim] = Replicate()
         tensor = tensor.redistribute(placements=placements)
     return tensor.to_local()

@@ -26,23 +26,23 @@ _PLANS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """The linear maps whose outputs are split, and those whose inputs are, by architecture."""
 _ROLLOUTS_ONLY = ("gpt2",)
-"""Architectures that can be split for rollouts, but not in training: parts of a tensor that holds
-queries, keys and values are in no one piece."""
+"""Architectures that can be split for rollouts, but not in training: a rank's part of their joint
+tensor of queries, keys and values is not contiguous, as a shard must be."""
 _COUNTS = ("num_heads", "split_size")
-"""Attributes of attention blocks that count what a rank has: OPT's and GPT-2's."""
+"""Attributes of attention blocks that must count only a rank's part: OPT's and GPT-2's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a tensor is divided: along a dimension, or each of several equal pieces of it."""
+    """How a tensor is divided along a dimension: whole, or each of its equal pieces by itself."""
 
     dim: int
     """The dimension."""
     pieces: int = 1
-    """Pieces: 3 where queries, keys and values are one tensor."""
+    """Number of pieces: 3 where queries, keys and values are one tensor."""
 
     def part(self, tensor: Tensor, rank: int, size: int) -> Tensor:
-        """The part of a rank of `size`."""
+        """The part of `rank` out of `size` ranks."""
         parts = [piece.chunk(size, self.dim)[rank] for piece in tensor.chunk(self.pieces, self.dim)]
         return torch.cat(parts, self.dim) if self.pieces > 1 else parts[0]
 
@@ -67,7 +67,7 @@ class SplitLinear(nn.Module):
             self.register_parameter(name, held)
 
     def _placed(self, name: str, part: Tensor, whole: Tensor, mesh: DeviceMesh) -> Tensor:
-        """The part as one of the whole, for checkpoints and files."""
+        """The part as a shard of the whole tensor, as checkpoints and files need it."""
         dim = self.cut.dim if name == "weight" else 0
         return DTensor.from_local(
             part.contiguous(),
@@ -120,7 +120,7 @@ class _Copied(torch.autograd.Function):
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over the ranks; each gets its gradient."""
+    """The sum over the ranks; each rank's gradient is that of the sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:  # type: ignore[override]
@@ -163,7 +163,8 @@ def _feed_forward_size(config: Any) -> int:
 
 
 Where = dist.ProcessGroup | DeviceMesh
-"""The ranks that split layers; as a mesh, for weights that know that they are parts."""
+"""The ranks that split layers; with a mesh the weights become `DTensor`s, which know that they are
+parts."""
 
 
 def split(model: nn.Module, model_type: str, where: Where) -> None:

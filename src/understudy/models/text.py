@@ -20,13 +20,13 @@ from understudy.records.packed import open_packed
 from understudy.records.reading import Found, read_found, say
 
 _CHARACTERS = 1 << 20
-"""Characters encoded at a time, unless a document has more."""
+"""Characters encoded at a time; a longer document is encoded whole."""
 _PROBE = "A cat's 12,345 café; naïve\n\n\tΩ 漢字 👍🏽 <|end|> </s>  don't"
-"""Text that tokenizers with one vocabulary encode differently if they divide text differently."""
+"""Text that reveals whether two tokenizers with the same vocabulary divide text differently."""
 
 
 class Tokens(Protocol):
-    """Token ids one after the other, in memory or on the disk."""
+    """A sequence of token ids, in memory or on disk."""
 
     def __len__(self) -> int: ...
 
@@ -35,7 +35,7 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextRows:
-    """Text cut into rows of equal length, each read when it is taken.
+    """Text cut into rows of equal length, each read only when it is needed.
 
     A remainder that fills no row is dropped, unless there is no full row: then the only row is as
     long as the text.
@@ -44,7 +44,7 @@ class TextRows:
     tokens: Tokens
     """The documents one after the other, each ended by EOS."""
     longest: int
-    """Tokens in a row, if there are as many."""
+    """Tokens in a row, if the text has that many."""
 
     @property
     def length(self) -> int:
@@ -62,9 +62,9 @@ class TextRows:
 
 
 def open_rows(path: Path, tokenizer: Tokenizer, model: Policy, length: int) -> TextRows:
-    """The rows of a folder of packed text, which stays on the disk, or of a file of text, which is
-    encoded; no longer than the model's context. ValueError for text of another tokenizer or with
-    nothing to predict."""
+    """The rows of a folder of packed text, which stays on disk, or of a text file, which is encoded
+    now. Rows fit the model's context. ValueError for text of another tokenizer or with nothing to
+    predict."""
     tokens: Tokens
     if is_packed(path):
         tokens = packed = open_packed(path)
@@ -84,7 +84,7 @@ def open_rows(path: Path, tokenizer: Tokenizer, model: Policy, length: int) -> T
 
 
 def identity(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What decides which ids text gets: the vocabulary, EOS, and how a text with all kinds of
+    """What determines a text's ids: the vocabulary, EOS, and how a probe with all kinds of
     characters is divided."""
     probe = _split_special(tokenizer, [_PROBE])
     return {
@@ -94,7 +94,7 @@ def identity(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def dtype_of(tokenizer: Tokenizer) -> str:
-    """The smallest integers, little-endian, that hold every id."""
+    """The smallest little-endian integer type that holds every id."""
     return "<u2" if max(tokenizer.get_vocab().values()) < 1 << 16 else "<u4"
 
 
@@ -105,8 +105,8 @@ def read_text(path: Path | str) -> list[str]:
 
 
 def iter_text(path: Path | str, notes: bool = True) -> Iterator[str]:
-    """`read_text` one by one; ValueError at the end if there was none. `notes` says what was left
-    out."""
+    """`read_text` one document at a time; ValueError at the end if there was none. With `notes`,
+    says what was left out."""
     found, some = Found(), False
     for _, text in read_found(path, str, found):
         if text := text.strip():

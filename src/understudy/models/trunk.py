@@ -22,7 +22,7 @@ PASS_TOKENS = {"cpu": 96, "cuda": 4096}
 
 
 class TrunkModel(nn.Module):
-    """A model with a trunk of the library and a head of ours."""
+    """A model with a trunk of `transformers` and a head that we apply ourselves."""
 
     trunk: PreTrainedModel
     """The decoder without a head."""
@@ -45,7 +45,7 @@ class TrunkModel(nn.Module):
         """The context in which the trunk runs."""
         if not self.bf16:
             return nullcontext()
-        # A gathered layer's weights are released after the layer; their copies must not stay.
+        # A sharded layer's gathered weights are released after it; autocast must not cache copies.
         return torch.autocast(
             next(self.parameters()).device.type,
             dtype=torch.bfloat16,
@@ -88,7 +88,7 @@ class TrunkModel(nn.Module):
         position_ids_BT: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states (M, D) at the positions that are read: `hidden` at [row, column], by a
-        faster path if there is one. With an additive mask, too, no token sees a later one.
+        faster path if there is one. An additive mask must be causal too.
         """
         width, additive = input_ids_BT.shape[1], attention_mask_BT.ndim == 4
         causal = not additive and position_ids_BT is None and _padded_right(attention_mask_BT)
@@ -97,7 +97,7 @@ class TrunkModel(nn.Module):
             read_M = row_M * width + column_M
             if additive:
                 assert position_ids_BT is not None, "an additive mask needs positions"
-                # What follows a row's last read token, such as padding, is not computed.
+                # Skip what follows a row's last read token, such as padding.
                 last_B = column_M.new_zeros(len(input_ids_BT))
                 last_B = last_B.scatter_reduce(0, row_M, column_M, "amax")
                 rows = Rows.masked(position_ids_BT, (last_B + 1).tolist())
@@ -122,7 +122,7 @@ class TrunkModel(nn.Module):
 
     def pass_overhead(self, tokens: int, masked: bool = False) -> int:
         """The cost of one more pass of at most `tokens`, in tokens of padding, for
-        `by_token_budget`; `masked`: of a pass with an additive mask."""
+        `by_token_budget`. `masked` asks for a pass with an additive mask."""
         ragged = self._direct_pass(tokens) is not None if masked else self.takes_ragged_rows()
         if ragged:
             return tokens
@@ -131,8 +131,8 @@ class TrunkModel(nn.Module):
     def _hidden_in_groups(
         self, ids_BT: Tensor, mask_BT: Tensor, row_M: Tensor, column_M: Tensor
     ) -> Tensor:
-        """`hidden_at` with one pass per group of rows of similar length, if that saves more than it
-        costs."""
+        """`hidden_at` in several passes over rows of similar length, where that costs less than
+        one."""
         lengths = mask_BT.sum(-1).tolist()
         overhead = PASS_TOKENS.get(ids_BT.device.type, PASS_TOKENS["cuda"])
         groups = by_token_budget(lengths, mask_BT.numel(), overhead)

@@ -27,7 +27,8 @@ def student_quantile(level: float, freedom: float) -> float:
 
 
 def wilson(rate: float, num: float, quantile: float | None = None) -> tuple[float, float]:
-    """Wilson's interval of a rate seen in `num` independent observations, or an effective number.
+    """Wilson's interval of a rate seen in `num` independent observations; `num` may be an effective
+    number.
 
     95% unless another `quantile` is given. Contains the rate and stays within 0..1.
     """

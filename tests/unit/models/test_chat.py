@@ -106,6 +106,6 @@ def test_a_prompt_that_fills_the_context_is_named():
     check_prompt_length("Name a prime.", [1, 2, 3], 4, "demos.jsonl")
     check_prompt_length("Name a prime.", [1] * 99, None, "demos.jsonl")
     with pytest.raises(
-        ValueError, match=r"context is 8, too few for 6 more .*--max-prompt-tokens 2 "
+        ValueError, match=r"context is 8, which leaves no room .* of 6; .*--max-prompt-tokens 2 "
     ):
         check_prompt_length("Name a prime.", [1, 2, 3], 8, "prompt p", response=6)

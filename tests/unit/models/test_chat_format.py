@@ -206,7 +206,7 @@ def test_stop_ids_are_eos_and_turn_end():
         ("think", "strips a response's text before </think>"),
         ("no_generation_prompt", "has no generation prompt: '<|im_start|>assistant\\n'"),
         ("empty_thought", "writes an earlier response differently from the last one"),
-        ("no_turn_end", "closes a response with '\\n', no token, so <|endoftext|> is put after"),
+        ("no_turn_end", "closes a response with '\\n' instead of a control token, so <|endof"),
     ],
 )
 def test_where_a_template_differs_it_is_said(kind, note):

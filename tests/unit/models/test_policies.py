@@ -225,7 +225,7 @@ def without_hub(tmp_path_factory):
 def test_a_hub_that_cannot_be_reached_is_asked_once_and_said_in_a_line(without_hub):
     assert without_hub.stdout.splitlines()[0] == "2"
     (line,) = without_hub.stderr.partition("then\n")[0].splitlines()
-    assert "nomodel is no folder, and the Hugging Face hub cannot be reached" in line
+    assert "nomodel is not a folder, and the Hugging Face hub cannot be reached" in line
 
 
 @pytest.mark.thorough

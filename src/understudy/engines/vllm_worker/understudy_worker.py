@@ -1,4 +1,4 @@
-"""What vLLM's workers get from us; runs in vLLM's environment and imports nothing of ours.
+"""Our extension of vLLM's workers; it runs in vLLM's environment and imports nothing of ours.
 
 PYTHONPATH=.../understudy/engines/vllm_worker ... --worker-extension-cls understudy_worker.Reload
 """
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class Reload:
-    """A mixin of vLLM's worker, called over `/collective_rpc`."""
+    """A mixin for vLLM's worker, called over `/collective_rpc`."""
 
     def load_folder(self, path: str) -> None:
         """Load the weights of a model folder in place.
 
-        On a CPU vLLM multiplies by a packed copy of each matrix. A reload packs those that it
-        reads, but a head that is tied to the embeddings is not read (vLLM 0.32.0): without this it
-        would go on with the old weights.
+        On a CPU vLLM multiplies by a packed copy of each matrix. A reload packs the matrices that
+        it reads, but does not read a head that is tied to the embeddings (vLLM 0.32.0), so without
+        this the head would keep its old weights.
         """
         worker: Any = self
         worker.reload_weights(weights_path=path)

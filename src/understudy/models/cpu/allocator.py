@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process, on a CPU under glibc.
+"""Keeps freed memory in the process, for passes on a CPU under glibc.
 
 A pass frees tensors of some megabytes, and the next one allocates the same sizes again. By default
 the C library returns such blocks to the system at once, and the system zeroes every page again on

@@ -1,7 +1,7 @@
-"""Whether the hand-written passes run a model: the one place that says so.
+"""Decides, in one place, whether the hand-written passes can run a model.
 
-Side by side (`side_by_side.py`) and freed memory (`allocator.py`) concern a process, not a model,
-and check for themselves that it is alone and on a CPU under Linux.
+`side_by_side.py` and `allocator.py` depend on the process, not on the model, and check for
+themselves where they apply.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
 
 
 def applies(trunk: PreTrainedModel, length: int | None = None) -> bool:
-    """Whether a trunk is on a CPU in one process, has Llama's modules, and none is sharded or
-    hooked. With `length`, whether rows of at most so many tokens can be trained: in fp32, with
-    nothing wrapped, within the attention window. Its results are not yet tried."""
+    """Whether a trunk is on a CPU, not sharded, and has Llama's modules without hooks. With
+    `length`, also whether it can train on rows of up to `length` tokens: in fp32, with nothing
+    wrapped, within the attention window. Callers still compare the results with the library's."""
     weight = trunk.get_input_embeddings().weight
     if weight.device.type != "cpu" or is_sharded(trunk) or not _has_llama_shape(trunk):
         return False
@@ -64,7 +64,8 @@ def _is_a_layer(layer: Any) -> bool:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    # PyTorch documents no way to ask; without these names the passes would be wrong, not slow.
+    # PyTorch has no public way to ask. If these names go, this must fail: a pass that ignores a
+    # hook would be wrong.
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

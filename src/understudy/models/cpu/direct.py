@@ -7,7 +7,8 @@ residual itself; and the last layer's feed-forward block runs only where its res
 CPU in fp32, and only if a trial pass gives the result of the model's own forward.
 
 Rows of different lengths are concatenated without padding; only attention sees them side by side,
-in groups of similar length. What all rows begin with, such as a system turn, is computed once.
+in groups of similar length. A common beginning of all rows, such as a system turn, is computed
+once.
 
 Shapes: B rows, T tokens, N tokens of all rows, M positions that are read, D hidden size, H heads, R
 head size.
@@ -29,9 +30,9 @@ from understudy.models.cpu.applies import applies
 from understudy.models.cpu.llama import TRIAL, first_half_negative, linear_onto, turned
 
 _GROUP_TOKENS = 96
-"""Padding tokens that cost attention as much as one more group."""
+"""Cost of one more group in attention, in padding tokens."""
 _LEAST_SHARED = 16
-"""Least length in tokens of a beginning that is computed once for all rows."""
+"""Length in tokens from which a common beginning is computed only once."""
 
 
 def direct_pass(trunk: PreTrainedModel, length: int, tried: dict[str, bool]) -> "DirectPass | None":
@@ -62,19 +63,20 @@ class Group:
     """Consecutive rows that attention sees side by side."""
 
     num_rows: int
-    """How many."""
+    """Number of rows."""
     length: int
-    """Tokens of the longest."""
+    """Tokens of the longest row."""
     slots: Tensor | None
-    """Padded position of each of their tokens, or None if all are equally long."""
+    """Position of each real token among the group's padded ones; None if the rows are equally
+    long."""
     members: Tensor
-    """Their numbers in the batch."""
+    """The rows' indices in the batch."""
     mask: Tensor | None = None
     """Additive mask (1, 1, T, S + T) of rows that continue S shared tokens; None for whole rows."""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens, padding not counted."""
+        """Number of tokens, padding not counted."""
         return self.num_rows * self.length if self.slots is None else len(self.slots)
 
     def mask_of(self, mask: Tensor | None) -> Tensor | None:
@@ -84,13 +86,13 @@ class Group:
         return mask[self.members, :, : self.length, : self.length]
 
     def apart(self, x_NHR: Tensor) -> Tensor:
-        """(rows, H, T, R), padded."""
+        """The tokens (N, H, R) as padded rows, (rows, H, T, R)."""
         if self.slots is not None:
             x_NHR = _Spread.apply(x_NHR, self.slots, self.num_rows * self.length)
         return x_NHR.unflatten(0, (self.num_rows, self.length)).transpose(1, 2)
 
     def joined(self, x_BTHR: Tensor) -> Tensor:
-        """(tokens, H, R), without padding."""
+        """Padded rows (rows, T, H, R) as tokens (N, H, R), without padding."""
         x_NHR = x_BTHR.flatten(0, 1)
         return x_NHR if self.slots is None else _Collect.apply(x_NHR, self.slots)
 
@@ -103,18 +105,18 @@ class Rows:
     """
 
     groups: list[Group]
-    """The rows, in this order."""
+    """The rows, in the order of their tokens."""
     token_N: Tensor
     """Flat position of each token in the padded batch (B, T)."""
     place: Tensor
-    """Its inverse: index among the N tokens of each flat position."""
+    """Its inverse: each flat position's index among the N tokens."""
     column_N: Tensor
     """Column of each token in the batch: its position in its row."""
 
     @classmethod
     def padded(cls, mask_BT: Tensor, ids_BT: Tensor | None = None) -> "Rows":
-        """Rows padded on the right, whose tokens see only earlier tokens of their row; with their
-        ids, a common beginning is shared."""
+        """Rows padded on the right, whose tokens see only earlier tokens of their row. Given
+        `ids_BT`, the rows share a common beginning."""
         lengths = [int(n) for n in mask_BT.sum(-1)]
         shared = 0 if ids_BT is None else _common_beginning(ids_BT, lengths)
         return cls._of(lengths, mask_BT.shape[1], shared)
@@ -150,7 +152,8 @@ class Rows:
 
 
 def _common_beginning(ids_BT: Tensor, lengths: list[int]) -> int:
-    """Tokens that all rows begin with, short of the shortest one's last; 0 if too few to pay."""
+    """Number of leading tokens that all rows share, fewer than the shortest row has; 0 if sharing
+    would not pay."""
     most = min(lengths) - 1
     if len(lengths) < 2 or most < _LEAST_SHARED:
         return 0
@@ -160,14 +163,14 @@ def _common_beginning(ids_BT: Tensor, lengths: list[int]) -> int:
 
 
 def _continuing(shared: int, length: int) -> Tensor:
-    """Additive mask (1, 1, T, S + T) of `length` tokens T that see the S shared ones and those
-    before them."""
+    """Additive mask (1, 1, T, S + T) of `length` tokens T that see the S shared ones and no later
+    token of their row."""
     hidden = torch.full((length, length), torch.finfo(torch.float32).min).triu_(1)
     return F.pad(hidden, (shared, 0))[None, None]
 
 
 class DirectPass:
-    """A trunk's modules, looked up for one pass."""
+    """Runs whole sequences through a Llama-shaped trunk."""
 
     def __init__(self, trunk: PreTrainedModel) -> None:
         self.trunk: Any = trunk
@@ -175,8 +178,8 @@ class DirectPass:
     def __call__(
         self, rows: Rows, ids_BT: Tensor, read_M: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """Last hidden states (M, D) at the flat positions `read_M` of (B, T); causal without an
-        additive `mask`."""
+        """Last hidden states (M, D) at the flat positions `read_M` of (B, T). Attention is causal
+        unless an additive `mask` is given."""
         trunk, read_M = self.trunk, rows.place[read_M]
         masks = [group.mask_of(mask) for group in rows.groups]
         hidden_ND = trunk.embed_tokens(ids_BT.flatten()[rows.token_N])
@@ -262,7 +265,7 @@ def _feed_forward(layer: Any, hidden_ND: Tensor) -> Tensor:
 def _normalized_for(
     projections: Sequence[nn.Linear], hidden_ND: Tensor, norm: Any
 ) -> tuple[Tensor, list[Tensor]]:
-    """Normalized inputs of linear maps, and the maps' weights. The norm's weight is multiplied into
+    """Normalised inputs of linear maps, and the maps' weights. The norm's weight is multiplied into
     the inputs, or into the weights where these are smaller."""
     x_ND, weights = _normalized(hidden_ND, norm), [each.weight for each in projections]
     if len(x_ND) <= sum(map(len, weights)):
@@ -296,8 +299,8 @@ class _Normalize(torch.autograd.Function):
 
 
 class _FeedForward(torch.autograd.Function):
-    """hidden + down(silu(gate(x)) * up(x)); the backward pass computes silu(gate) again, since all
-    layers' would take as much memory as their gates, and overwrites what it no longer needs."""
+    """hidden + down(silu(gate(x)) * up(x)); the backward pass recomputes silu(gate), since keeping
+    it would take as much memory as the gates, and overwrites what it no longer needs."""
 
     @staticmethod
     def forward(  # type: ignore[override]

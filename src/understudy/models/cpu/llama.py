@@ -33,7 +33,7 @@ run 1.2 to 1.8 times as fast; with more about as fast, with fewer slower (`dev/L
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Inputs of a forward pass into a cache."""
+    """Inputs of a forward pass that adds to a cache."""
 
     ids_BT: Tensor
     """Tokens."""
@@ -182,7 +182,7 @@ def _rms_norm(norm: Any, x: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of (..., H, R) by (..., 1, R): `sin` is `first_half_negative`.
+    """Rotary embedding of (..., H, R) by (..., 1, R); `sin` comes from `first_half_negative`.
 
     Keeps the library's order of a head's elements, so adapters can wrap the products.
     """

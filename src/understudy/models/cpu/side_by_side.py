@@ -1,8 +1,8 @@
 """Independent jobs on one processor, each on its own share of the cores.
 
 In a small model an operation takes well under a millisecond; if each one is split over all cores,
-they spend a fifth of the time waiting for each other. Two independent networks keep the cores busy
-without that.
+the cores spend a fifth of the time waiting for each other. Two independent networks, each on its
+own cores, avoid that.
 """
 
 import threading
@@ -24,12 +24,12 @@ def side_by_side(
 
     On a CPU with at least one core per job they run at once, else one after the other. No job may
     write what another reads or writes. Thread-local settings of the caller, such as
-    `torch.no_grad`, do not apply: a job sets its own. `threads`: how many all jobs may use; None:
-    as many as the caller's operations.
+    `torch.no_grad`, do not apply: a job sets its own. `threads` is the number of threads for all
+    jobs together, by default the caller's.
     """
     threads = torch.get_num_threads() if threads is None else threads
     several = dist.is_initialized() and dist.get_world_size() > 1
-    # Two threads would order collective operations differently on different ranks.
+    # Two threads could order collective operations differently on different ranks.
     if several or device.type != "cpu" or len(jobs) < 2 or threads < len(jobs):
         return [job() for job in jobs]
     futures = [_workers(len(jobs), threads).submit(job) for job in jobs]
@@ -44,7 +44,7 @@ def _workers(count: int, threads: int) -> ThreadPoolExecutor:
 
     def begin() -> None:
         torch.set_num_threads(threads // count)
-        torch.get_num_threads()  # else the thread's first operation would reset it
+        torch.get_num_threads()  # otherwise the thread's first operation resets it
         started.wait()
 
     workers = ThreadPoolExecutor(count, "side-by-side", initializer=begin)
