@@ -31,10 +31,10 @@ class DPOConfig(TrainerSettings):
     labeler_weights: Path | None = None
     """JSON object of weights by labeler id; labelers who are not in it have weight 1."""
     group_weights: Path | None = None
-    """JSON object with such an object per group, for rankings of prompts that concern the group;
-    multiplied with `labeler_weights`. Groups of fewer than five labelers are refused."""
+    """JSON object with one such object per group, for rankings of prompts that concern the group;
+    multiplied by `labeler_weights`. Groups of fewer than five labelers are refused."""
     weight_decay: float = 0.0
-    """AdamW's weight decay (B used RMSprop, without)."""
+    """AdamW's weight decay (B: RMSprop without weight decay)."""
 
     def __post_init__(self) -> None:
         TrainerSettings.__post_init__(self)

@@ -49,7 +49,8 @@ def batch_sums(
     micro_batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> Sums:
-    """The sums over all pairs of a batch; where gradients are on, adds that of the batch's loss."""
+    """The sums over all pairs of a batch. If gradients are enabled, also adds the gradient of the
+    batch's loss."""
     total_weight = sum(row.weight for row in rows)
 
     def of_pass(indices: list[int]) -> tuple[Tensor, Sums]:

@@ -1,10 +1,10 @@
-"""DPO (Rafailov et al. 2023): rankings in, a policy out, without a reward model and sampling.
+"""DPO (Rafailov et al. 2023): rankings in, a policy out, without a reward model or sampling.
 
 The reference is the model that training starts from. Its log-probs of all responses are computed
-once, before the first step, so training holds one network.
+once, before the first step, so that training holds only one network.
 
 Departures: rankings of K responses give all their pairs, as the reward model's do (s3.5); AdamW
-stands for RMSprop, and short runs warm up over a tenth of their steps.
+replaces RMSprop, and short runs warm up over a tenth of their steps.
 """
 
 import time
@@ -40,7 +40,7 @@ def train_dpo(config: DPOConfig) -> Path:
     run.claim()
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
 
-    # 2. The reference's log-probs, by the policy as it is now.
+    # 2. The reference's log-probs, from the policy before it learns.
     model.eval()
     reference = known_logprobs(model, train.rows, pad_id, budget, ranks)
     held_back = [] if valid is None else valid.rows
@@ -57,7 +57,7 @@ def train_dpo(config: DPOConfig) -> Path:
             "dpo/valid_accuracy": float(sums["right"] / sums["pairs"]),
         }
 
-    # 3. Optimizer and schedule; load the newest checkpoint.
+    # 3. Optimiser and schedule; load the newest checkpoint.
     learner = Learner.of(model, config.lr, config.weight_decay)
     per_epoch = -(-len(train.rows) // config.batch_size)
     steps = Steps(run, learner, config.epochs * per_epoch, config.save_every)
@@ -66,7 +66,7 @@ def train_dpo(config: DPOConfig) -> Path:
         run.log(0, measured())
     warmup = min(config.warmup_steps, steps.total // 10)
 
-    # 4. One optimizer step per batch of prompts.
+    # 4. One optimiser step per batch of prompts.
     model.train()
     with steps.shown("DPO"):
         while steps.left:

@@ -18,8 +18,8 @@ class GRPOConfig(GroupSettings):
     beta: float = 0.04
     """Coefficient of the KL term in the loss (s4.2)."""
     clip: float = 0.2
-    """Ratio clip (not published; PPO's); without effect while an iteration has one optimiser step,
-    as in the paper."""
+    """Ratio clip (not published; PPO's); no effect while an iteration has one optimiser step, as in
+    the paper."""
     scale_advantages: bool = True
     """Divide a group's advantages by the standard deviation of its scores (eq. 3)."""
 

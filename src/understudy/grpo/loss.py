@@ -13,7 +13,8 @@ SMALLEST_STD = 1e-4
 
 
 def group_advantages(scores_GK: Tensor, scale: bool) -> Tensor:
-    """Each score less the mean of its group; with `scale`, over the group's standard deviation."""
+    """Each score minus its group's mean; with `scale`, divided by the group's standard
+    deviation."""
     centred_GK = scores_GK - scores_GK.mean(dim=1, keepdim=True)
     if not scale:
         return centred_GK
@@ -31,9 +32,9 @@ def grpo_loss(
     beta: float,
     num_rows: int,
 ) -> tuple[Tensor, Metrics]:
-    """A pass's share of the mean, over `num_rows` responses, of the mean over a response's tokens
-    of the clipped surrogate plus beta times the KL's estimate r - log r - 1, r = reference /
-    policy.
+    """A pass's share of the loss: the mean over `num_rows` responses of the mean over a response's
+    tokens of the clipped surrogate plus beta times the KL estimate r - log r - 1, with r =
+    reference / policy.
     """
     ratio_N = (new_logprobs_N - old_logprobs_N).exp()
     advantages_N = advantages_b[row_N]
@@ -41,7 +42,7 @@ def grpo_loss(
     clipped_N = -advantages_N * ratio_N.clamp(1 - clip, 1 + clip)
     log_ratio_N = ref_logprobs_N - new_logprobs_N
     kl_N = log_ratio_N.exp() - log_ratio_N - 1
-    # A token counts as its share of its response.
+    # A token's weight in the mean over responses of the mean over tokens.
     lengths_b = torch.bincount(row_N, minlength=len(advantages_b))
     share_N = 1 / (lengths_b[row_N] * num_rows)
     surrogate = (torch.maximum(plain_N, clipped_N) * share_N).sum()

@@ -4,7 +4,7 @@
         --prompts prompts.jsonl --out runs/grpo
 
 The score of a response, normalised within its group, is the advantage of each of its tokens
-(outcome supervision, s4.1.2). The KL term stands in the loss, not in the reward (s4.1.1).
+(outcome supervision, s4.1.2). The KL term is in the loss, not in the reward (s4.1.1).
 """
 
 from collections.abc import Sequence

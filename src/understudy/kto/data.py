@@ -14,7 +14,7 @@ from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within, refuse_held_out
 
 FEWEST, MOST = 1.0, 4 / 3
-"""Advised range of desirable over undesirable weight in all (4.2)."""
+"""Advised range of the total weight of desirable responses over that of undesirable ones (4.2)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +109,8 @@ def _note_weights(found: Judgements, desirable: float, undesirable: float) -> No
         low, high = (bound / ratio * desirable for bound in (FEWEST, MOST))
     print(
         f"note: {good:,} desirable responses of weight {desirable:g} and {bad:,} undesirable ones "
-        f"of weight {undesirable:g} weigh {ratio:.3g} to 1; the KTO paper advises 1 to "
-        f"{MOST:.3g}: --{'un' * (ratio > MOST)}desirable-weight {low:.3g} to {high:.3g}",
+        f"of weight {undesirable:g} weigh {ratio:.3g} to 1; the KTO paper advises a ratio between "
+        f"1 and {MOST:.3g}: use --{'un' * (ratio > MOST)}desirable-weight {low:.3g} to {high:.3g}",
         file=sys.stderr,
     )
 
@@ -127,8 +127,8 @@ def mismatched(rows: Sequence[Judged], context: int | None) -> list[Judged]:
 
 
 def note_unpaired(counts: Sequence[int], where: str) -> None:
-    """Note how many batches have one prompt only, and so no mismatched pair, by the pairs of
-    each."""
+    """Note how many batches have only one prompt and so no mismatched pair; `counts` are the pairs
+    of each batch."""
     if alone := sum(not count for count in counts):
         print(
             f"note: {where}: {alone:,} of {len(counts):,} batches have only one prompt, so their "
@@ -138,12 +138,11 @@ def note_unpaired(counts: Sequence[int], where: str) -> None:
 
 
 def rotated(prompts: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """(i, j): prompt i with the response of prompt j, which is another one; each response at most
-    once.
+    """(i, j): prompt i with the response to j, a different prompt; each response at most once.
 
-    The responses are rotated by one place (4.1, eq. 8). Prompts that occur several times are put
-    side by side and the rotation is as long as the largest group, so that none meets its own. One
-    with more than half of the batch leaves some without a pair.
+    The responses are rotated by one place (4.1, eq. 8). If prompts occur several times, equal ones
+    are put side by side and the rotation is as long as the largest group, so that no prompt meets a
+    response to itself. A prompt with more than half of the batch leaves some without a pair.
 
     >>> rotated(["a", "b", "c"])
     [(0, 1), (1, 2), (2, 0)]

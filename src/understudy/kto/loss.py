@@ -52,8 +52,8 @@ def batch_sums(
     micro_batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> Sums:
-    """The sums over all responses of a batch; adds the gradient of the batch's loss, in which z0 is
-    a constant. `weights` are beta, lambda_D and lambda_U."""
+    """The sums over all responses of a batch. Also adds the gradient of the batch's loss, in which
+    z0 is a constant. `weights` are beta, lambda_D and lambda_U."""
     device = device_of(model)
 
     def of_pass(indices: list[int]) -> tuple[Tensor, Sums]:

@@ -1,8 +1,8 @@
-"""KTO (Ethayarajh et al. 2024): single responses, each desirable or not, in, a policy out.
+"""KTO (Ethayarajh et al. 2024): responses that are each desirable or not in, a policy out.
 
-The reference is the model that training starts from. Which prompts meet which responses at each
-step is planned before the first one, so the reference's log-probs of all of them are computed once
-and training holds one network.
+The reference is the model that training starts from. The mismatched pairs of every step are planned
+before the first one, so the reference's log-probs of all responses are computed once and training
+holds only one network.
 
 Departures: the reference point is estimated on the whole batch, not on each micro-batch; short runs
 warm up over a tenth of their steps; gradients are clipped at 1 instead of 10.
@@ -61,7 +61,7 @@ def train_kto(config: KTOConfig) -> Path:
     held_back = [] if valid is None else valid.rows
     valid_pairs = mismatched(held_back, context)
 
-    # 3. The reference's log-probs, by the policy as it is now.
+    # 3. The reference's log-probs, from the policy before it learns.
     known = partial(known_logprobs, model, pad_id=pad_id, micro_batch_tokens=budget, ranks=ranks)
     model.eval()
     reference, pair_reference = known(train.rows), known(pairs)
@@ -79,7 +79,7 @@ def train_kto(config: KTOConfig) -> Path:
             "kto/valid_accuracy": accuracy(rewards_N, desirable_N),
         }
 
-    # 4. Optimizer and schedule; load the newest checkpoint.
+    # 4. Optimiser and schedule; load the newest checkpoint.
     learner = Learner.of(model, config.lr, config.weight_decay)
     steps = Steps(run, learner, len(batches), config.save_every)
     steps.resume()
@@ -87,7 +87,7 @@ def train_kto(config: KTOConfig) -> Path:
         run.log(0, measured())
     warmup = min(config.warmup_steps, steps.total // 10)
 
-    # 5. One optimizer step per batch of responses, around its reference point.
+    # 5. One optimiser step per batch of responses, with the batch's own reference point.
     model.train()
     with steps.shown("KTO"):
         while steps.left:
@@ -125,7 +125,7 @@ def train_kto(config: KTOConfig) -> Path:
 
 
 def _metrics(sums: Sums, num_desirable: int, num_responses: int) -> Metrics:
-    """A step's metrics from the sums over its responses; none of a kind that the batch lacks."""
+    """A step's metrics from the sums over its responses; none for a kind that the batch lacks."""
     metrics: Metrics = {"kto/loss": sums["loss"], "kto/responses": float(num_responses)}
     counts = {"desirable": num_desirable, "undesirable": num_responses - num_desirable}
     for name, count in counts.items():

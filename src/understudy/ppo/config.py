@@ -13,7 +13,7 @@ class PPOConfig(RolloutSettings):
     reward_model: Path
     """Reward model folder; the critic starts from a copy of it (C.4)."""
     pretrain_data: Path | None = None
-    """Plain text (.txt or .jsonl) for PPO-ptx, or a folder of `understudy text pack`; needed while
+    """Plain text (.txt or .jsonl) for PPO-ptx, or a folder of `understudy text pack`; required if
     `ptx_coef` is above 0."""
     ptx_coef: float = 27.8
     """The paper's gamma: factor on the pretraining gradient (C.4); 0 is plain PPO."""
@@ -46,9 +46,9 @@ class PPOConfig(RolloutSettings):
     gae_lambda: float = 0.95
     """GAE's lambda (LHP, S20; the paper's is not published)."""
     whiten_advantages: bool = True
-    """Advantages of an iteration to mean 0 and variance 1 over its tokens (LHP, NP)."""
+    """Whiten the advantages of an iteration to mean 0 and variance 1 over its tokens (LHP, NP)."""
     whiten_rewards: bool = False
-    """Rewards of an iteration to variance 1, mean kept (LHP on, NP off)."""
+    """Scale the rewards of an iteration to variance 1, keeping their mean (LHP on, NP off)."""
     ema: float = 0.992
     """Decay of the averaged weights (C.4), once per optimiser step; 0 saves the last weights."""
 

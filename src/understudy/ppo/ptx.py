@@ -24,9 +24,9 @@ class StepText:
     """The rows of text of an optimiser step; a rank reads only those that it computes."""
 
     text: TextRows
-    """All text."""
+    """All rows."""
     numbers: Sequence[int]
-    """The step's rows."""
+    """Indices of the step's rows."""
 
 
 def text_of_step(text: TextRows, step: int, num_rows: int, seed: int) -> StepText:

@@ -1,4 +1,4 @@
-"""Everything that a PPO run must remember, in one table, and the critic.
+"""The state that a PPO run must remember, in one table, and the making of the critic.
 
 All randomness is counter-based: the order of prompts, the noise of a token, the minibatches and the
 rows of text follow from (seed, iteration, ...), so there is no generator or cursor to save. The
@@ -80,11 +80,11 @@ class State:
 
 
 def load_critic(config: PPOConfig, models: Models) -> ScalarModel:
-    """The critic, a copy of the reward model (C.4), in eval mode for good.
+    """The critic, a copy of the reward model (C.4), always in eval mode.
 
     With adapters it is the reward model's trunk with an adapter, and a head of its own. On several
     ranks, where a sharded model cannot be copied, and in bf16, where the reward model is rounded,
-    it is read from the reward model's folder.
+    the critic is read from the reward model's folder.
     """
     reward_model = models.reward_model
     add_adapter(reward_model.trunk, config, derived_seed(config.seed, "ppo/lora", 1))

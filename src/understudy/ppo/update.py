@@ -34,7 +34,7 @@ def value_gradient(
     value_clip: float | None,
     ranks: Ranks = ALONE,
 ) -> Metrics:
-    """Add the gradient of the value loss over a minibatch; its metrics, sums in fp64."""
+    """Add the gradient of the value loss over a minibatch; returns its metrics, summed in fp64."""
     sums: dict[str, Tensor] = {}
     for share in ranks.deal(len(passes)):
         batch = passes[share.number]
@@ -68,7 +68,8 @@ class Learners:
         rows: Sequence[int],
         text: StepText | None,
     ) -> Metrics:
-        """PPO gradient plus the weighted pretraining gradient, one step; and the critic's step.
+        """One step of the policy, by PPO's gradient plus the weighted pretraining gradient, and one
+        of the critic.
 
         The critic does not depend on the policy, so its step runs beside the PPO gradient where the
         two take about equally long.
@@ -151,9 +152,9 @@ def ptx_weight(config: PPOConfig, response_tokens: float) -> float:
     """The factor on the gradient of the text's mean loss per token, beside PPO's mean over tokens.
 
     The policy gradient of the objective's E[r(x, y)] (s3.5) is a sum over the tokens of a response,
-    mean over episodes: `response_tokens`, the mean length, times the mean over tokens. Both terms
-    are divided by that length, to which Adam is invariant, so clipping means the same with and
-    without text.
+    averaged over episodes: `response_tokens`, the mean length, times the mean over tokens. Dividing
+    both terms by that length does not change Adam's steps, and clipping then means the same with
+    and without text.
     """
     per_episode = config.ptx_reduction == "episode"
     return config.ptx_coef / response_tokens if per_episode else config.ptx_coef

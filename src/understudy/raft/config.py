@@ -10,7 +10,7 @@ class RAFTConfig(GroupSettings):
     """Train by reward-ranked fine-tuning (Dong et al. 2023), or best-of-n distillation."""
 
     responses_per_prompt: int = 8
-    """Responses to each prompt, of which the best is learned from (script: the top 12.5%);
+    """Responses to each prompt; the policy learns from the best (script: the top 12.5%);
     `batch_size` counts all of them."""
     batch_size: int = 1024
     """Episodes per iteration (script)."""
@@ -23,5 +23,5 @@ class RAFTConfig(GroupSettings):
 
     @property
     def num_learned(self) -> int:
-        """Responses of an iteration that are learned from: one per prompt."""
+        """Responses of an iteration that the policy learns from: one per prompt."""
         return self.batch_size // self.responses_per_prompt

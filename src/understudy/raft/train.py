@@ -5,7 +5,7 @@
 
 With one iteration over all prompts this is best-of-n distillation, with several it is expert
 iteration. The loss is SFT's, the mean negative log-likelihood of the response tokens. Responses
-that did not end are left out, unless fewer prompts than minibatches have one that did.
+that did not end are left out, unless there are more minibatches than prompts with one that did.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def train_raft(config: RAFTConfig) -> Path:
         rewards_B = groups.scores_B - config.beta * episodes.kl_B()
         finished_GK = groups.in_groups(episodes.finished_B)
         best = best_of_each(groups.in_groups(rewards_B), finished_GK)
-        if len(best) < config.num_minibatches:  # nothing ends yet, so there is nothing better
+        if len(best) < config.num_minibatches:  # too few end: use any
             best = best_of_each(groups.in_groups(rewards_B), torch.ones_like(finished_GK))
 
         def loss_for(rows: Sequence[int]) -> Loss:
@@ -50,7 +50,8 @@ def train_raft(config: RAFTConfig) -> Path:
 
 def best_of_each(rewards_GK: Tensor, finished_GK: Tensor) -> list[int]:
     """Index, among all episodes, of the best finished response to each prompt, the first among
-    equals. Prompts without one are left out: a response that was cut teaches not to end."""
+    equals. Prompts without one are left out, since a response that was cut teaches the policy not
+    to end."""
     best_G: list[int] = rewards_GK.masked_fill(~finished_GK, -torch.inf).argmax(dim=1).tolist()
     some_G: list[bool] = finished_GK.any(dim=1).tolist()
     return [g * rewards_GK.shape[1] + best_G[g] for g, some in enumerate(some_G) if some]

@@ -25,9 +25,9 @@ class Accuracy:
     high: float
     """Upper end."""
     n: int
-    """Pairs."""
+    """Number of pairs."""
     num_prompts: int
-    """Prompts, the independent units behind the interval."""
+    """Number of prompts, the independent units behind the interval."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""

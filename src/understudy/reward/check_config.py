@@ -17,8 +17,8 @@ class RewardCheckConfig:
     out: Path | None = None
     """JSON file for the figures, besides the printed table."""
     labelers: Path | None = None
-    """The labelers with their groups (LabelerInfo records): accuracy by group of labelers and by
-    group that the prompt concerns, where at least five labelers of the group ranked."""
+    """The labelers with their groups (LabelerInfo records), for accuracy by group of labelers and
+    by group that the prompt concerns, where at least five labelers of the group ranked."""
     length_rule: str = "auto"
     """Which response the length rule prefers: "longer", "shorter", or "auto": the one that fitted
     the model's training pairs (its run's results.json), else the one that fits `data`."""

@@ -35,13 +35,14 @@ class RewardConfig(TrainerSettings):
     labeler_weights: Path | None = None
     """JSON object of weights by labeler id; labelers who are not in it have weight 1."""
     group_weights: Path | None = None
-    """JSON object with such an object per group, for rankings of prompts that concern the group;
-    multiplied with `labeler_weights`. Groups of fewer than five labelers are refused."""
+    """JSON object with one such object per group, for rankings of prompts that concern the group;
+    multiplied by `labeler_weights`. Groups of fewer than five labelers are refused."""
     ensemble: int = 1
-    """Models trained on the same rankings with other seeds (heads and orders): out/model and
-    out/ensemble/member-1, ...; results.json says how well they agree."""
+    """Number of models to train on the same rankings with different seeds (heads and orders):
+    out/model and out/ensemble/member-1, ...; results.json says how well they agree."""
     folds: int = 0
-    """Groups for cross-validation over labelers (s4.1: 5), one training run each; 0 for none."""
+    """Number of groups for cross-validation over labelers (s4.1: 5), one training run each; 0 for
+    none."""
     weight_decay: float = 0.0
     """AdamW's weight decay (not published)."""
 

@@ -16,7 +16,7 @@ from understudy.training.rankings import Element
 def measure_ensemble(
     folders: Sequence[Path], rows: Sequence[Element], batch_tokens: int
 ) -> dict[str, Any]:
-    """The members of an ensemble on the pairs of `rows`, as plain JSON."""
+    """Accuracy and agreement of an ensemble's members on the pairs of `rows`, as plain JSON."""
     scores = []
     for folder in folders:
         model, tokenizer = load_scalar(folder)
@@ -30,8 +30,8 @@ def measure_ensemble(
 
 
 def agreement(better: np.ndarray, worse: np.ndarray, clusters: Sequence[str]) -> dict[str, Any]:
-    """From scores of shape (members, pairs): each member's accuracy, that of the mean score, and
-    how often all members order a pair alike and how often they are then right."""
+    """From scores of shape (members, pairs): each member's accuracy, the mean score's accuracy, how
+    often all members order a pair alike, and how often they are right then."""
     order = np.sign(better - worse)
     unanimous = (order == order[0]).all(axis=0)
     by_mean = pairwise_accuracy(better.mean(axis=0), worse.mean(axis=0), clusters)

@@ -68,8 +68,8 @@ def evaluate(
     batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """The figures of results.json: per labeler role on `valid`, with baselines; on `train` without
-    `valid`.
+    """The figures of results.json, with baselines: by labeler role on `valid`, or on `train` if
+    `valid` is empty.
 
     Whether the length rule prefers longer or shorter is decided on `train`.
     """
@@ -119,8 +119,8 @@ def _by_labeler(
 def accuracy_by_group(
     rows: Sequence[Element], scores: Sequence[Sequence[float]], people: Sequence[LabelerInfo]
 ) -> list[dict[str, Any]]:
-    """For each group of labelers and group that prompts concern, None among both: the accuracy,
-    None where fewer labelers than `MINIMUM_GROUP` ranked."""
+    """The accuracy for each group of labelers and each group that prompts concern; None stands for
+    no group. The accuracy is None where fewer than `MINIMUM_GROUP` labelers ranked."""
     group_of = {one.id: one.group for one in people}
     cells: dict[tuple[str | None, str | None], list[int]] = {}
     for index, row in enumerate(rows):

@@ -3,7 +3,8 @@ seen?
 
 The labelers are split into groups of about equal data. For each group a model is trained on the
 others' rankings, and measured on prompts that no fold trains on: on the rankings of the labelers it
-was trained on, and on those of the group left out. The paper, 5 groups: 72.4% against 69.6%.
+was trained on, and on those of the group left out. The paper has 5 groups and finds 72.4% and
+69.6%.
 """
 
 from collections import Counter
@@ -32,7 +33,7 @@ def labeler_groups(rankings: Sequence[Ranking], count: int, seed: int) -> list[s
     names = sorted(amount)
     order = [names[i] for i in shuffled(len(names), seed, "reward/folds")]
     groups: list[set[str]] = [set() for _ in range(count)]
-    # Largest first, each to the group with the least so far.
+    # Labelers with most rankings first, each to the group with the fewest so far.
     for name in sorted(order, key=lambda name: -amount[name]):
         min(groups, key=lambda group: sum(amount[member] for member in group)).add(name)
     return groups
@@ -71,8 +72,8 @@ def cross_validate(
     seed: int,
     train: Callable[[Path, Path, Path], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Train and measure each fold with `train(data, valid_data, out) -> results`; means and each
-    fold.
+    """Train and measure each fold with `train(data, valid_data, out) -> results`; returns means and
+    each fold's figures.
 
     A fold without pairs on one side is listed but left out of that side's mean.
     """

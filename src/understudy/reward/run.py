@@ -33,7 +33,7 @@ def train_reward(config: RewardConfig) -> Path:
 
 
 def _train_members(config: RewardConfig) -> list[Path]:
-    """The ensemble's model folders: this run's, and those of the other seeds' runs."""
+    """Train the other members; returns the model folders of all, this run's first."""
     folder = config.out / "ensemble"
     models = [config.out / "model"]
     for number in range(1, config.ensemble):

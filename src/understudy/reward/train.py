@@ -57,14 +57,14 @@ def fit(run: Run, config: RewardConfig) -> tuple[dict[str, Any], Sequence[Elemen
     pad_id, budget = padding_id(tokenizer), config.micro_batch_tokens
     run.claim()
 
-    # 2. Optimizer and schedule; load the newest checkpoint.
+    # 2. Optimiser and schedule; load the newest checkpoint.
     learner = Learner.of(model, config.lr, config.weight_decay)
     per_epoch = -(-len(train.rows) // config.batch_size)
     steps = Steps(run, learner, config.epochs * per_epoch, config.save_every)
     steps.resume()
     schedule = cosine_to(0.1)
 
-    # 3. One optimizer step per batch of prompts.
+    # 3. One optimiser step per batch of prompts.
     model.train()
     with steps.shown("Reward model"):
         while steps.left:
@@ -127,8 +127,8 @@ def backward_batch(
     margin: float = 0.0,
     ranks: Ranks = ALONE,
 ) -> Metrics:
-    """Add the gradient of one batch of prompts; its loss and accuracy before the step. Several
-    ranks divide the passes among them."""
+    """Add the gradient of one batch of prompts; returns its loss and accuracy before the step.
+    Several ranks divide the passes among them."""
     total_weight = sum(row.weight for row in batch)
     prompts = [row.prompt_ids for row in batch]
     responses = [row.response_ids for row in batch]
@@ -202,7 +202,8 @@ def _read_data(
 def _shift(
     model: ScalarModel, rows: Demonstrated, pad_id: int, batch_tokens: int, ranks: Ranks
 ) -> None:
-    """Subtract the demonstrations' mean score; without demonstrations the score stays."""
+    """Shift the scores so that the demonstrations' mean is 0; without demonstrations, do
+    nothing."""
     if not rows.rows:
         return
     scores: list[float] = []

@@ -49,7 +49,7 @@ class Episodes:
     returns_BR: Tensor
     """The critic's targets."""
     engine_error: float | None = None
-    """Largest difference between the log-probs of the engine and the policy's, if measured."""
+    """Largest difference between the engine's and the policy's log-probs, if measured."""
 
     @classmethod
     def sampled(

@@ -36,7 +36,7 @@ PHASES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Models:
-    """Three networks. Dropout is off in all, and stays off: they never leave eval mode."""
+    """Policy, reference and reward models, without dropout: they never leave eval mode."""
 
     policy: Policy
     """The network that is trained."""
@@ -51,11 +51,11 @@ class Models:
     tokenizer: Tokenizer = field(repr=False)
     """Shared by policy and reward model."""
     stage: str
-    """The trainer's name, from which its random numbers and its metrics have theirs."""
+    """The trainer's name; it seeds the random numbers and begins the names of metrics."""
     ranks: Ranks = ALONE
     """The processes over which weights and passes are divided."""
     offload: Offload = field(default_factory=Offload, repr=False)
-    """What waits in the machine's memory."""
+    """Moves what a phase does not need to main memory."""
 
     @property
     def pad_id(self) -> int:
@@ -95,11 +95,12 @@ def _load_models(
         shares = on_base if folder == config.reward_model else None
         scorer, scorer_tokenizer = shares or load_scalar(folder, mesh=ranks.mesh)
         check_same_tokenizer(config.model, tokenizer, folder, scorer_tokenizer)
-        # PPO first gives the reward model the critic's adapter (`ppo.state.load_critic`).
+        # With LoRA, PPO rounds the reward model only after it adds the critic's adapter
+        # (`load_critic`).
         adapted = stage == "ppo" and config.lora_rank > 0 and folder == config.reward_model
         place(scorer, config, frozen=not adapted)
         scorers.append(scorer.requires_grad_(False))
-    reference = policy  # with adapters the same weights with the adapter off
+    reference = policy  # with LoRA, the policy with its adapter off
     if ranks.world > 1:  # a sharded model cannot be copied
         reference, _ = load_policy(config.model, mesh=ranks.mesh)
         place(reference.requires_grad_(False), config, frozen=True)
@@ -142,7 +143,8 @@ def _engine(
 def _offload(
     config: RolloutSettings, policy: Policy, reference: Policy, scorers: Sequence[ScalarModel]
 ) -> Offload:
-    """The networks that are there; optimizers, critic and average join with `offload_learner`."""
+    """The networks so far; optimisers and critic are added by `offload_learner`, the average by
+    PPO."""
     owners: dict[str, Tensors] = {
         "policy": policy.parameters,
         "reference": reference.parameters,
@@ -152,7 +154,7 @@ def _offload(
 
 
 def offload_learner(models: Models, name: str, learner: Learner[Any]) -> None:
-    """Let a network that learns, and its optimizer, wait between the phases."""
+    """Include a network that learns, and its optimiser, in the offloading."""
     models.offload.owners[name] = learner.model.parameters
     models.offload.owners[f"{name}'s moments"] = lambda: (
         moment

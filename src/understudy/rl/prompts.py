@@ -54,7 +54,7 @@ def read_prompts(
     context: int | None,
     training: bool,
 ) -> Prompts:
-    """The prompts of a file; with `training`, any of another split is an error, not skipped."""
+    """The prompts of a file; with `training`, a prompt of another split is an error."""
     records = shelve_records(path, Prompt)
     if training:
         refuse_other_splits(path, records)
@@ -85,7 +85,8 @@ def read_prompts(
 
 
 def refuse_other_splits(path: Path, records: Sequence[Prompt]) -> None:
-    """Training on a prompt of the validation or test split would spoil the evaluation."""
+    """ValueError for prompts of the validation or test split, since training on them would spoil
+    the evaluation."""
     number, first = 0, None
     for record in records:
         if record.split in ("valid", "test"):

@@ -35,7 +35,7 @@ NUM_JOBS = 2
 
 
 def prompts_of(iteration: int, count: int, num_prompts: int, seed: int, stage: str) -> list[int]:
-    """Indices of an iteration's prompts: random order, each once before any repeats."""
+    """Indices of an iteration's prompts, in random order, each once before any repeats."""
     return [
         shuffled(num_prompts, seed, f"{stage}/prompts", number // num_prompts)[number % num_prompts]
         for number in range(iteration * count, (iteration + 1) * count)
@@ -45,7 +45,7 @@ def prompts_of(iteration: int, count: int, num_prompts: int, seed: int, stage: s
 def roll_out(
     config: RolloutSettings, models: Models, prompts: Prompts, iteration: int, copies: int = 1
 ) -> Episodes:
-    """An iteration's episodes, `copies` responses to each prompt, which stand next to each other.
+    """An iteration's episodes: `copies` responses to each prompt, next to each other.
 
     A token's noise depends on (seed, iteration, episode, token) only. Warns on standard error if
     none of the first responses ends by itself.
@@ -92,7 +92,7 @@ def responses_to(
             raise FloatingPointError(
                 f"the log-probs of {config.vllm} are up to {error:.2g} from the policy's, above "
                 f"vllm_tolerance {config.vllm_tolerance:g}; serve with --dtype float32 and train "
-                "without bf16, or raise vllm_tolerance to what bf16 costs"
+                "without bf16, or raise vllm_tolerance to the error of bf16"
             )
     return episodes
 
@@ -129,12 +129,12 @@ def sample(
     engine: Engine | None = None,
     ranks: Ranks = ALONE,
 ) -> Episodes:
-    """One response to each prompt, from the policy's live weights, which `engine` first takes over;
-    by default the policy's own.
+    """One response to each prompt, drawn with the policy's current weights by `engine`, by default
+    the native one.
 
     Each rank, or each group of ranks that share a copy, samples responses to its share of the
     prompts, dealt out longest first, and every rank receives all responses. A token's noise depends
-    on its episode only, so they equal those of one process.
+    on its episode only, so the responses equal those of one process.
     """
     device = device_of(policy)
     engine = engine or Replica(policy)
@@ -168,8 +168,8 @@ def remeasure(
     micro_batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Put the policy's own log-probs in place of the engine's, and record how far those were off.
-    The passes are divided among the ranks."""
+    """Replace the engine's log-probs with the policy's own, and record the largest difference. The
+    passes are divided among the ranks."""
     lengths = episodes.lengths()
     passes = episodes.passes(
         sorted(range(len(lengths)), key=lengths.__getitem__),
@@ -192,7 +192,7 @@ def _gathered(
     mine: Sequence[int], generations: Sequence[Generation], ranks: Ranks, sharing: int
 ) -> list[Generation]:
     """All responses, in the prompts' order; log-probs are sent as their bits. RuntimeError, on all
-    ranks, if of `sharing` ranks with one copy some drew others."""
+    ranks, if the ranks that share a copy (`sharing` of them) drew different responses."""
     rows = [
         [index, int(one.finished), *one.ids, *_bits(one.logprobs)]
         for index, one in zip(mine, generations, strict=True)
@@ -234,8 +234,8 @@ def measure(
     ranks: Ranks = ALONE,
 ) -> None:
     """Fill in the reference's log-probs, the raw scores and the critic's values: one forward pass
-    each over all episodes, divided among the ranks. With further reward models as `members` a raw
-    score is what `combine` makes of all of them."""
+    each over all episodes, divided among the ranks. With further reward models as `members`,
+    `combine` makes a raw score from the scores of all."""
     lengths = episodes.lengths()
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     budget = ranks.budget(lengths, micro_batch_tokens)

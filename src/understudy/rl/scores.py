@@ -10,7 +10,8 @@ from understudy.rl.settings import RolloutSettings
 
 
 def scores_of(config: RolloutSettings, episodes: Episodes) -> Tensor:
-    """(B,): the episodes' scores, from the reward model's own."""
+    """(B,): the reward model's scores plus `length_coef` per response token; `missing_eos_score`
+    replaces that of a response that did not end."""
     return final_scores(
         episodes.raw_scores_B + config.length_coef * episodes.mask_BR.sum(dim=1),
         episodes.finished_B,
@@ -19,9 +20,9 @@ def scores_of(config: RolloutSettings, episodes: Episodes) -> Tensor:
 
 
 def final_scores(scores_B: Tensor, finished_B: Tensor, missing_eos_score: float | None) -> Tensor:
-    """Scores with a fixed one in place of a response's own where it did not end.
+    """Scores, with `missing_eos_score` for each response that did not end.
 
-    As in LHP and NP, a fixed score, so that leaving a response unfinished never pays.
+    The score is fixed, as in LHP and NP, so that leaving a response unfinished never pays.
     """
     if missing_eos_score is None:
         return scores_B
@@ -29,8 +30,8 @@ def final_scores(scores_B: Tensor, finished_B: Tensor, missing_eos_score: float 
 
 
 def combined(scores_MB: Tensor, rule: str = "mean", penalty: float = 0.0) -> Tensor:
-    """The score of each response from those of several reward models (Coste et al. 2023): their
-    mean, the lowest, or the mean minus `penalty` times their variance."""
+    """One score per response from those of several reward models (Coste et al. 2023): their mean,
+    their minimum, or their mean minus `penalty` times their variance."""
     if rule == "min":
         return scores_MB.amin(dim=0)
     mean_B = scores_MB.mean(dim=0)

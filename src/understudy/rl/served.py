@@ -23,7 +23,7 @@ from understudy.training.ranks import Ranks
 
 
 class Served:
-    """A server, and which weights it holds."""
+    """The engine of a vLLM server, with a record of the weights that the server holds."""
 
     exact = False
     context: int | None
@@ -35,7 +35,7 @@ class Served:
         self.version = 0
         """Number of times that weights were handed over."""
         self.run = ""
-        """Tells this process's versions from those of others."""
+        """Begins this run's versions, so that they differ from other runs'."""
         self.held: int | None = None
         """Checksum of the weights that the server holds."""
 
@@ -48,7 +48,7 @@ class Served:
             yield self._draw
 
     def hand_over(self, policy: Policy) -> None:
-        """Hand the policy's weights over, unless the server got them last time. Collective."""
+        """Hand over the policy's weights, unless the server already holds them. Collective."""
         self.run = self.run or self.all.from_rank(0, uuid4().hex[:8])
         now = checksum(policy)
         if now == self.held:
@@ -57,12 +57,12 @@ class Served:
         version = f"{self.run}.{self.version}"
         save_policy(policy, self.tokenizer, self.folder)
         self.all.on_first(lambda: self.server.load(self.folder, version))
-        self.server.version = version  # of every rank
+        self.server.version = version  # on every rank; `load` ran on the first
         self.all.on_first(lambda: shutil.rmtree(self.folder.parent))
         self.held = now
 
     def _draw(
         self, prompts: Sequence[Sequence[int]], *, pad_id: int, **sampling: Any
     ) -> list[Generation]:
-        """`Server.generate`, which pads nothing."""
+        """`Server.generate`, which needs no `pad_id`."""
         return self.server.generate(prompts, **sampling)

@@ -46,8 +46,8 @@ class RolloutSettings(TrainerSettings):
     """Iterations between evaluations (also before the first and after the last); 0 for none."""
     judge: Path | None = None
     """A second reward model, ideally of another base model and other labelers, that compares the
-    held-out responses of each evaluation with the first; the run ends when its win rate stops
-    improving, and saves the best weights."""
+    held-out responses of each evaluation with those of the first; the run ends when the win rate
+    stops improving, and saves the best weights."""
     judge_patience: int = 3
     """Evaluations in a row without a new best win rate by the judge, after which the run ends."""
     reward_ensemble: tuple[Path, ...] = ()
@@ -60,14 +60,14 @@ class RolloutSettings(TrainerSettings):
     rollout_slots: int = 256
     """Responses sampled side by side; changes memory and speed, not the result."""
     rollout_ranks: int = 1
-    """Neighbouring processes that hold one rollout copy of the policy together, each a part of
-    every layer; changes memory and traffic, not the result."""
+    """Number of neighbouring processes that together hold one rollout copy of the policy, each a
+    part of every layer; changes memory and traffic, not the result."""
     vllm: str | None = None
     """Address of a vLLM server that samples instead of this process, http://127.0.0.1:8000; it
     receives the policy's weights before each rollout."""
     vllm_tolerance: float = 1e-3
-    """Largest difference between the server's log-prob of a token and the policy's; above it the
-    run stops. A server in bf16 needs more."""
+    """Largest allowed difference between the server's and the policy's log-prob of a token; the run
+    stops above it. A server in bf16 needs a larger one."""
     share_base: bool = False
     """With adapters: policy, reward model and critic share one copy of the frozen weights. The
     reward model must have been trained from `model` with `lora_rank`."""
@@ -111,11 +111,12 @@ class RolloutSettings(TrainerSettings):
 
     @property
     def ranks_of_a_copy(self) -> int:
-        """Processes that share a rollout copy: those that split layers, if any."""
+        """Number of processes that share a rollout copy: those that split layers, if any."""
         return max(self.rollout_ranks, self.tensor_parallel)
 
     def _check_judges(self) -> None:
-        """ValueError for a judge or an ensemble that would not do what it says."""
+        """ValueError for settings of judge or ensemble that would have no effect or miss their
+        purpose."""
         if self.judge is not None and self.eval_every == 0:
             raise ValueError("judge compares held-out responses; give eval_prompts and eval_every")
         scorers = [path.resolve() for path in (self.reward_model, *self.reward_ensemble)]

@@ -1,10 +1,10 @@
-"""Stopping in time: training ends when a judge that it does not optimise stops following the score.
+"""Stops training when a judge that gives no reward no longer sees progress.
 
-The judge is a reward model that gives no reward, ideally of another base model and trained on other
-labelers' rankings. At every evaluation it compares the held-out responses with the first
-evaluation's. The run ends after `judge_patience` evaluations in a row without a new best win rate,
-and saves the weights that the best one sampled from. Scores rise on after that, by the reward
-model's mistakes (Gao et al. 2023).
+The judge is another reward model, ideally of another base model and trained on other labelers'
+rankings. At every evaluation it compares the held-out responses with the first evaluation's. The
+run ends after `judge_patience` evaluations in a row without a new best win rate, and saves the
+weights that the best one sampled from. After that the score still rises, but by exploiting the
+reward model's mistakes (Gao et al. 2022).
 """
 
 import sys
@@ -39,28 +39,28 @@ class Watch:
     """Evaluations without a new best after which the run ends."""
     ranks: Ranks
     missing_eos_score: float | None
-    """The judge's score of a response that did not end; None keeps its own."""
+    """The score of a response that did not end; None keeps the judge's own."""
     weights: Mapping[str, Tensor]
-    """The policy's, which change as training goes on."""
+    """The policy's weights, which training changes in place."""
     best: dict[str, Tensor]
-    """Those of the best evaluation."""
+    """Copies of the weights at the best evaluation."""
     first_scores: list[float] = field(default_factory=list)
     """The judge's scores of the first evaluation's responses."""
     best_rate: float = 0.5
     best_step: int = 0
     """Iterations done at the best evaluation."""
     misses: int = 0
-    """Evaluations since then."""
+    """Evaluations since the best one."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the judge has stopped following."""
+        """Whether to end the run."""
         return self.misses >= self.patience
 
     def score(
         self, prompts: Sequence[Conversation], responses: Sequence[str], finished: Sequence[bool]
     ) -> list[float]:
-        """The judge's scores, with the fixed one of a response that did not end."""
+        """The judge's scores, with `missing_eos_score` for responses that did not end."""
         scores = score_texts(self.judge, self.tokenizer, prompts, responses, finished=finished)
         fixed = self.missing_eos_score
         if fixed is None:
@@ -68,7 +68,8 @@ class Watch:
         return [score if ended else fixed for score, ended in zip(scores, finished, strict=True)]
 
     def note(self, step: int, scores: Sequence[float]) -> float:
-        """The share of prompts whose response now scores above the first one; a tie counts half."""
+        """Record an evaluation; returns the share of prompts whose response now scores above the
+        first one, a tie counting half."""
         if not self.first_scores:
             self.first_scores = list(scores)
         pairs = zip(scores, self.first_scores, strict=True)
@@ -129,14 +130,14 @@ def load_judge(config: RolloutSettings, prompts: Prompts | None, ranks: Ranks) -
     if context is not None and longest > context:
         raise ValueError(
             f"judge {config.judge} has a context of {context} tokens, and the held-out prompts "
-            f"with their responses need up to {longest}; lower max_response_tokens or give another"
+            f"with their responses need up to {longest}; lower max_response_tokens or give another "
+            "judge"
         )
     return judge, tokenizer
 
 
 def open_watch(config: RolloutSettings, models: Models, judge: Judge | None) -> Watch | None:
-    """The watch before the first evaluation, over the policy as it is sharded; None without a
-    judge."""
+    """A watch over the policy before the first evaluation; None without a judge."""
     if judge is None:
         return None
     weights = trained(models.policy)

@@ -23,7 +23,7 @@ from understudy.training.ranks import ALONE, Ranks
 from understudy.training.steps import Learner, Metrics
 
 Loss = Callable[[Pass, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""(loss, metrics) of a pass from its new log-probs (N,): its share of the minibatch's, each."""
+"""From a pass and its new log-probs (N,) to its shares of the minibatch's loss and metrics."""
 
 
 def policy_gradient(
@@ -36,8 +36,8 @@ def policy_gradient(
     temperature: float,
     ranks: Ranks = ALONE,
 ) -> Metrics:
-    """Add the gradient of a loss over a minibatch of `num_tokens` response tokens; its metrics,
-    sums in fp64."""
+    """Add the gradient of a loss over a minibatch of `num_tokens` response tokens; returns its
+    metrics, summed in fp64."""
     sums: dict[str, Tensor] = {}
     logprobs_at = within(policy.model, policy.logprobs_at)
     ratio_max, ratio_error = (torch.zeros((), device=episodes.device) for _ in range(2))
@@ -68,8 +68,8 @@ def add_to(sums: dict[str, Tensor], metrics: dict[str, Tensor], weight: float) -
 def minibatches(
     config: RolloutSettings, stage: str, iteration: int, rows: Sequence[int]
 ) -> list[list[int]]:
-    """The episodes of each optimiser step, about as many in each; each inner epoch has an order of
-    its own."""
+    """The episodes of each optimiser step, in about equal numbers; each inner epoch has its own
+    order."""
     number, found = config.num_minibatches, []
     for epoch in range(config.inner_epochs):
         order = shuffled(len(rows), config.seed, f"{stage}/minibatch", iteration, epoch)

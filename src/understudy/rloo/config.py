@@ -17,8 +17,8 @@ class RLOOConfig(GroupSettings):
     beta: float = 0.05
     """KL coefficient in the reward (TRL's default)."""
     clip: float = 0.2
-    """Clip of a response's probability ratio (TRL's default); without effect while an iteration has
-    one optimiser step, as in the paper."""
+    """Clip of a response's probability ratio (TRL's default); no effect while an iteration has one
+    optimiser step, as in the paper."""
 
     def __post_init__(self) -> None:
         GroupSettings.__post_init__(self)

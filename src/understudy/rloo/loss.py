@@ -10,7 +10,7 @@ Metrics = dict[str, Tensor]
 
 
 def leave_one_out(rewards_GK: Tensor) -> Tensor:
-    """Each response's reward less the mean of the other responses' to the same prompt."""
+    """Each response's reward minus the mean reward of the other responses to the same prompt."""
     others = rewards_GK.shape[1] - 1
     return rewards_GK - (rewards_GK.sum(dim=1, keepdim=True) - rewards_GK) / others
 
@@ -26,8 +26,8 @@ def rloo_loss(
 ) -> tuple[Tensor, Metrics]:
     """A pass's share of the mean, over `num_rows` responses, of max(-A * ratio, -A * clipped).
 
-    The ratio is that of the whole response. While the weights are those that sampled it is 1, and
-    the gradient is REINFORCE's: -A * grad log p(response).
+    The ratio is that of the whole response. Under the weights that sampled, the ratio is 1 and the
+    gradient is REINFORCE's: -A * grad log p(response).
     """
     zeros_b = new_logprobs_N.new_zeros(len(advantages_b))
     log_ratio_b = zeros_b.index_add(0, row_N, new_logprobs_N - old_logprobs_N)

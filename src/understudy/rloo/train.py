@@ -4,7 +4,7 @@
         --prompts prompts.jsonl --out runs/rloo
 
 A response is one action: its reward is score - beta * log(policy / reference) of the whole
-response, and every token has its advantage.
+response, and all of its tokens have the same advantage.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ class Examples:
     rows: Sequence[Example]
     """One per kept demonstration, in the file's order."""
     kept: Sequence[int]
-    """The number of the demonstration behind each row, from 0."""
+    """The index in the file of each row's demonstration."""
     num_dropped: int
     """Demonstrations left out because their prompt is too long (C: over 1k tokens)."""
     num_cut: int

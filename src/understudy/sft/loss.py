@@ -42,7 +42,7 @@ def _micro_batches(model: Policy, examples: Sequence[Example], tokens: int) -> l
 
 
 def num_targets(examples: Sequence[Example]) -> int:
-    """Response tokens that the loss counts."""
+    """Number of response tokens that the loss counts."""
     return sum(sum(example.loss_mask[1:]) for example in examples)
 
 

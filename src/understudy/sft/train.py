@@ -55,7 +55,7 @@ class _Data:
     train: Examples
     valid: Examples | None
     asked: list[Conversation]
-    """Prompts of `valid` to which responses are scored."""
+    """Prompts of `valid` for which responses are sampled and scored."""
     text: TextRows | None
     num_text: int
     judge: tuple[ScalarModel, Tokenizer] | None
@@ -115,7 +115,7 @@ def train_sft(config: SFTConfig) -> Path:
     run.claim()
     model.train()
 
-    # 2. Optimizer and schedule; load the newest checkpoint.
+    # 2. Optimiser and schedule; load the newest checkpoint.
     state = _State(Learner.of(model, config.lr, config.weight_decay))
     per_epoch = data.steps_per_epoch(config)
     steps = Steps(run, state, config.epochs * per_epoch, config.save_every)
@@ -124,7 +124,7 @@ def train_sft(config: SFTConfig) -> Path:
     if steps.step == 0 and data.valid is not None:
         run.log(0, {"sft/valid_loss": _valid_loss(config, model, tokenizer, data.valid, run.ranks)})
 
-    # 3. One optimizer step per batch.
+    # 3. One optimiser step per batch.
     with steps.shown("SFT"):
         while steps.left:
             started = time.monotonic()
@@ -194,7 +194,7 @@ def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
 def _first_prompts(
     records: Sequence[Demonstration], numbers: Sequence[int], count: int
 ) -> list[Conversation]:
-    """The first `count` prompts, each once, of the records with these numbers."""
+    """The first `count` distinct prompts of the records with these numbers."""
     prompts: dict[Conversation, None] = {}
     for number in numbers:
         prompts[records[number].prompt] = None
@@ -211,7 +211,8 @@ def _gradient(
     step: int,
     ranks: Ranks = ALONE,
 ) -> tuple[Metrics, int]:
-    """Accumulate the gradient of one step; its losses and the number of real tokens computed."""
+    """Accumulate the gradient of one step; returns its losses and the number of real tokens
+    computed."""
 
     def backward(rows: list[Example], weight: float, name: str) -> Tensor:
         return backward_batch(

@@ -4,14 +4,14 @@ A checkpoint is a dict of named tensor trees (`{"policy": state_dict, "policy_op
 a JSON state (counters, cursors). Each tree becomes `NAME.safetensors`; `structure.json` records how
 to rebuild the trees, so optimiser states with their int keys and numbers survive. Everything is
 written to a temporary folder, synced, listed in `manifest.json` with sha256, and only then renamed:
-a folder called `step-N` is complete, or the disk corrupted it, which the manifest reveals. The
+a folder called `step-N` is complete unless the disk corrupted it, which the manifest reveals. The
 manifest also names the checkpoint's run and the length of that run's logs.
 
 Several ranks write format 2: each rank's shards of all trees in its own files
 (`training/shards.py`), with one manifest.
 
 Tensors are written, hashed and read one at a time (`training/tensors.py`), so saving needs no
-memory beyond the state itself, or one tensor where the state is on another device.
+memory beyond the state itself, except for one tensor where the state is on another device.
 
     save_checkpoint(run_dir, 3, {"policy": model.state_dict()}, {"iteration": 3}, keep=2)
     path = latest_checkpoint(run_dir)  # verified; skips broken ones with a warning
@@ -38,7 +38,7 @@ from understudy.training.shards import read_shards, write_shards
 from understudy.training.tensors import bytes_of, read_tensors, write_tensors
 
 FORMATS = (1, 2)
-"""Format of one process, and of several; any number of ranks reads both."""
+"""The formats that one process and several write; any number of ranks reads both."""
 CRASH_VARIABLE = "UNDERSTUDY_CRASH_AT"
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def save_checkpoint(
 ) -> Path:
     """Write `checkpoints/step-N` atomically and delete all but the newest `keep`.
 
-    `run` is the identity of the run, `logs` describes its log files at this step (rank 0's count).
+    `run` is the identity of the run, `logs` describes its log files at this step (rank 0's value is
+    used).
     """
     folder = run_dir / "checkpoints"
     final = folder / f"step-{step}"
@@ -149,7 +150,7 @@ def latest_checkpoint(run_dir: Path, run: str | None = None, ranks: Ranks = ALON
     """The newest intact checkpoint; broken ones are renamed to `step-N.corrupt-*` with a warning.
 
     Each rank verifies its share of the files, and all get the same result. ValueError if it belongs
-    to another run than `run`.
+    to a run other than `run`.
     """
     names = [path.name for path in reversed(list_checkpoints(run_dir))]
     for name in ranks.from_rank(0, names):
@@ -292,7 +293,7 @@ def _retire(folder: Path, keep: int, newest: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    # After an interrupted deletion the rest must not look like a checkpoint.
+    # What an interrupted deletion leaves must not look like a checkpoint.
     doomed = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
     os.rename(path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
@@ -383,9 +384,9 @@ def _flatten(tree: Any, path: str, leaves: dict[str, Tensor], seen: dict[tuple, 
 
 
 def _identity(tensor: Tensor) -> tuple | None:
-    """Equal for tied tensors, on every rank alike; None for an untied tensor."""
+    """A key that is equal for tied tensors only, on every rank alike; None for an empty tensor."""
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    # A rank's shard may be empty; its storage is padded to the others' size.
+    # A rank's shard may be empty, but its storage is padded to the others' size: use its address.
     start = local.untyped_storage().data_ptr()
     if not start or not tensor.numel():
         return None

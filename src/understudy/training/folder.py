@@ -1,5 +1,5 @@
-"""What is in a run folder before a run takes it. Loads no PyTorch, so that a used folder is refused
-at once."""
+"""Checks what a run folder holds before a run claims it. Loads no PyTorch, so that a used folder is
+refused at once."""
 
 import json
 from pathlib import Path
@@ -89,7 +89,7 @@ def _refuse_another(out: Path, old: Any, stage: str, config: Any, resume: bool) 
 def _refuse_strange_files(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; choose a folder")
-    # Leftovers of a killed start must not block the next one.
+    # What a killed start left must not block the next one.
     started = {"config.toml", ".config.toml.tmp", ".run.json.tmp"}
     if overwrite and (out / "run.json").is_file():
         started.update(OWN_FILES)

@@ -12,10 +12,10 @@ ROLLOUTS: dict[str, str] = {
     "score_std": "standard deviation of the scores of one prompt's responses, mean over prompts",
     "kl": "sum over a response of log(policy / reference) at the sampled tokens; 0 at start",
     "entropy": "entropy of the policy at a response token, in nats",
-    "engine_error": "with `vllm`, largest |log-prob by the server - by the policy| of a token",
+    "engine_error": "with `vllm`, largest log-prob difference of a token, server to policy",
     "response_tokens": "tokens in a response, EOS included",
     "eos_rate": "share of responses that ended by themselves within the length limit",
-    "first_ratio_error": "largest |ratio - 1| in the first minibatch; rounding if all is well",
+    "first_ratio_error": "largest |ratio - 1| in the first minibatch; should be rounding only",
     "ratio_max": "largest ratio of new to old probability of a token in the iteration",
     "grad_norm": "norm of the gradient before clipping, mean over steps",
     "skipped_steps": "optimiser steps skipped because a gradient was not finite",
@@ -29,7 +29,8 @@ ROLLOUTS: dict[str, str] = {
     "seconds_update": "wall time of the optimiser steps",
     "episodes_per_second": "episodes per second of the whole iteration",
 }
-"""Of every trainer on groups of responses: one line per iteration, means over its episodes."""
+"""Metrics of every trainer on groups of responses: one line per iteration, means over its
+episodes."""
 
 METRICS: dict[str, str] = {
     # pretrain: one line per step; the benchmarks every `eval_every` steps
@@ -65,7 +66,7 @@ METRICS: dict[str, str] = {
     "ppo/kl": "sum over a response of log(policy / reference) at the sampled tokens; 0 at start",
     "ppo/beta": "KL coefficient in use (changes only under adaptive KL)",
     "ppo/entropy": "entropy of the policy at a response token, in nats",
-    "ppo/engine_error": "with `vllm`, largest |log-prob by the server - by the policy| of a token",
+    "ppo/engine_error": "with `vllm`, largest log-prob difference of a token, server to policy",
     "ppo/response_tokens": "tokens in a response, EOS included",
     "ppo/eos_rate": "share of responses that ended by themselves within the length limit",
     "ppo/value_explained_variance": "1 - var(returns - values) / var(returns), before the update",
@@ -73,7 +74,7 @@ METRICS: dict[str, str] = {
     "ppo/value_loss": "half the critic's squared error, mean over tokens, mean over minibatches",
     "ppo/ptx_loss": "next-token loss on pretraining rows, mean over tokens and minibatches",
     "ppo/ratio": "new / old probability of the sampled tokens, mean over minibatches",
-    "ppo/first_ratio_error": "largest |ratio - 1| in the first minibatch; rounding if all is well",
+    "ppo/first_ratio_error": "largest |ratio - 1| in the first minibatch; should be rounding only",
     "ppo/ratio_max": "largest ratio in the iteration",
     "ppo/clip_fraction": "share of response tokens whose ratio is clipped",
     "ppo/value_clip_fraction": "share of tokens with a clipped value error (0 without clipping)",
@@ -88,7 +89,7 @@ METRICS: dict[str, str] = {
     "ppo/eval_eos_rate": "share of the held-out responses that ended by themselves",
     "ppo/eval_judge": "share of held-out prompts whose response the judge prefers to the first one",
     "ppo/seconds_rollout": "wall time of sampling",
-    "ppo/seconds_score": "wall time of reward model, reference, old log-probs and values",
+    "ppo/seconds_score": "wall time of reward model, reference and critic",
     "ppo/seconds_update": "wall time of the minibatch steps, pretraining gradient included",
     "ppo/episodes_per_second": "episodes per second of the whole iteration",
     # rloo, grpo, raft: one line per iteration; means over its episodes unless said otherwise
@@ -118,10 +119,10 @@ METRICS: dict[str, str] = {
     "dpo/valid_accuracy": "the accuracy on valid_data; a half at step 0",
     "dpo/pairs_per_second": "pairs per second of the step",
     # kto: one line per step, before its update; validation before the first (step 0) and per epoch
-    "kto/loss": "mean over responses of weight - weight * sigmoid(+-(reward - beta * kl))",
-    "kto/desirable": "mean reward of desirable responses: beta * log(policy / reference)",
+    "kto/loss": "mean over responses of weight - weight * sigmoid(+-beta * (reward - kl))",
+    "kto/desirable": "beta times the mean reward of desirable responses, log(policy / reference)",
     "kto/undesirable": "the same of undesirable ones",
-    "kto/margin": "desirable - undesirable; these three where the batch has the kinds",
+    "kto/margin": "desirable - undesirable; a batch without a kind leaves out what needs it",
     "kto/kl": "the reference point z0 in nats: log(policy / reference) of mismatched pairs, or 0",
     "kto/responses": "responses in the batch",
     "kto/lr": "learning rate of the step",

@@ -39,7 +39,7 @@ def make_optimizer(
 
 
 def _begin(optimizer: torch.optim.Optimizer) -> None:
-    """Create the optimizer states, so that a checkpoint's shards have tensors to be read into. A
+    """Create the optimiser states, so that a checkpoint's shards have tensors to be read into. A
     step of size zero changes no weight."""
     rates = [group["lr"] for group in optimizer.param_groups]
     set_lr(optimizer, 0.0)
@@ -55,7 +55,7 @@ def _begin(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
-    """A step of the optimizer, for the weights of one mesh after the other."""
+    """One optimiser step, for the weights of one mesh at a time (`meshes_of`)."""
     every = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     by_mesh = meshes_of(every)
     if len(by_mesh) == 1:
@@ -101,12 +101,12 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The outcome of an optimizer step."""
+    """The outcome of an optimiser step."""
 
     grad_norm: float
     """Norm of all gradients together, before clipping."""
     skipped: bool
-    """True if the norm was not finite: weights and optimizer state are unchanged."""
+    """True if the norm was not finite: weights and optimiser state are unchanged."""
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
@@ -140,7 +140,7 @@ def clip_and_step(
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Load one process's `state_dict`; states are sharded like their parameters."""
+    """Load a `state_dict` that one process saved; states are sharded like their parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
         index: {

@@ -16,8 +16,8 @@ from understudy.records.names import MANIFEST, is_packed
 def describe_input(source: str | Path) -> dict[str, Any]:
     """Path and content hash of a file or folder; the hash of any other name is None.
 
-    A folder of packed text is known by its manifest, which holds the hashes of the tokens and of
-    the files they are from.
+    A folder of packed text is identified by its manifest, which holds the hashes of the tokens and
+    of the files that they come from.
     """
     path = Path(source)
     if path.is_file():

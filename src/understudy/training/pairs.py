@@ -24,7 +24,8 @@ class Pairs:
     worse_P: Tensor
     """Index of the other."""
     weight_P: Tensor
-    """weight of the prompt / (its pairs * weights in the batch); they sum to 1 over the batch."""
+    """weight of the prompt / (number of its pairs * sum of the batch's weights); sums to 1 over the
+    batch."""
     tied_P: Tensor
     """True where the labeler saw no difference."""
     margin_P: Tensor
@@ -53,7 +54,7 @@ def make_pairs(
 
     `num_prompts` counts the prompts of the whole batch, of which these may be a part; with
     `weights` it is the sum of the whole batch's weights. `margins` has a number per pair; without
-    it they are 0.
+    it all margins are 0.
 
     >>> make_pairs([2, 3], [[(1, 0)], [(0, 1), (0, 2)]], None, 2).weight_P.tolist()
     [0.5, 0.25, 0.25]

@@ -1,4 +1,4 @@
-"""Progress of a run: a live line on a terminal, a plain line now and then elsewhere."""
+"""Progress of a run: a live line on a terminal; elsewhere, a plain line from time to time."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 PLAIN_SECONDS = 10.0
-"""Least time between two plain lines."""
+"""Least seconds between two plain lines."""
 
 
 class Progress:

@@ -54,7 +54,7 @@ class Ranks:
     """The processes of a run, seen from one of them."""
 
     rank: int = 0
-    """This process, from 0."""
+    """Number of this process, from 0."""
     world: int = 1
     """Number of processes."""
     tensor: int = 1
@@ -80,8 +80,8 @@ class Ranks:
     def deal(self, num_passes: int) -> Iterator[Share]:
         """This rank's passes of `num_passes`: every `data_world`-th, starting at its data rank.
 
-        Plans are sorted by length, so the ranks' passes are about equally long. Every rank gets the
-        same number, the last ones perhaps idle: a pass is collective, and a rank that ran one fewer
+        Plans are sorted by length, so the ranks' passes are about equally long. Every rank gets
+        equally many; the last pass may be idle. A pass is collective, and a rank that ran one fewer
         would leave the others waiting.
         """
         for start in range(0, num_passes, self.data_world):
@@ -161,7 +161,8 @@ class Ranks:
             )
 
     def group(self, size: int) -> dist.ProcessGroup | None:
-        """The group of `size` neighbouring ranks with this one; None for 1. Collective."""
+        """The group of `size` neighbouring ranks that includes this one; None for size 1.
+        Collective."""
         return dist.new_subgroups(size)[0] if size > 1 else None
 
     def from_all(self, value: Any) -> list[Any]:
@@ -232,7 +233,7 @@ class Ranks:
         raise SystemExit(code)
 
     def wait(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait for all ranks."""
         if self.world > 1:
             dist.barrier()
 
@@ -313,8 +314,8 @@ def join_ranks(replicas: int = 1, tensor: int = 1) -> Ranks:
     if cuda:
         if local >= torch.cuda.device_count():
             raise ValueError(
-                f"this machine has {torch.cuda.device_count()} cards and was given process "
-                f"{local}; start at most one process for each card"
+                f"this machine has {torch.cuda.device_count()} cards, too few for its process "
+                f"{local} (from 0); start at most one process per card"
             )
         torch.cuda.set_device(local)
     if not dist.is_initialized():
@@ -344,7 +345,7 @@ def is_first_to_fail(message: str) -> bool:
             timeout=timedelta(seconds=10),
         )
         if rank != "0":
-            with suppress(RuntimeError):  # rank 0 found no mistake
+            with suppress(RuntimeError):  # rank 0 reported no mistake
                 store.wait([key], FIRST_RANKS_HEAD_START)
         return store.compare_set(key, "", mine).decode() == mine
     except (RuntimeError, KeyError, ValueError):  # the store ended with rank 0
@@ -352,6 +353,6 @@ def is_first_to_fail(message: str) -> bool:
 
 
 def leave_ranks() -> None:
-    """Close the process group, if any; ending without this prints a warning."""
+    """Close the process group, if any; PyTorch warns at exit if it is open."""
     if dist.is_initialized():
         dist.destroy_process_group()

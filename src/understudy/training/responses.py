@@ -1,5 +1,5 @@
 """Responses to prompts under a policy, for the trainers that need no sampling: encoding within the
-limits, log-probs, passes of a batch, sums over them.
+limits, log-probs, passes of a batch, sums over a batch.
 
 Shapes: T tokens, M response tokens, N responses of all prompts in a pass.
 """
@@ -48,7 +48,7 @@ def encode_within(
     where: str,
 ) -> Iterator[tuple[Record, tuple[list[int], list[list[int]], int] | None]]:
     """Each record with (ids of its prompt, ids of its responses, how many of them were cut); None
-    for a prompt over the limit. ValueError when one exceeds the context."""
+    for a prompt over the limit. ValueError for any other prompt that exceeds the context."""
     for start, some in parts_of(records):
         name = records_of(where, start)
         responses = [responses_of(record) for record in some]
@@ -89,8 +89,8 @@ def response_logprobs(model: Policy, rows: Sequence[Responses], pad_id: int) -> 
 
 
 def passes_of(rows: Sequence[Responses], micro_batch_tokens: int) -> list[list[int]]:
-    """Indices of prompts in passes of at most so many padded tokens, the longest first; a prompt's
-    responses stay together, whatever they need."""
+    """Indices of prompts in passes of at most `micro_batch_tokens` padded tokens, the longest
+    first. A prompt's responses stay in one pass, even if they exceed the limit."""
     longest = [len(row.prompt_ids) + max(map(len, row.response_ids)) for row in rows]
     passes: list[list[int]] = []
     count = 0
@@ -137,7 +137,8 @@ def summed(
     micro_batch_tokens: int,
     ranks: Ranks = ALONE,
 ) -> Sums:
-    """The sums over a batch, in fp64; where gradients are on, adds that of the batch's loss.
+    """The sums over a batch, in fp64. If gradients are enabled, also adds the gradient of the
+    batch's loss.
 
     `of_pass` gives a pass's share of the batch's loss, and its sums, from the indices of its rows.
     Several ranks divide the passes among them.

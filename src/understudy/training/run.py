@@ -57,7 +57,7 @@ LOGS = ("metrics.jsonl", "timings.jsonl", "samples.jsonl")
 """Files of lines with a step; checkpoints record their lengths."""
 
 STEPPING_PER_SAVING = 10.0
-"""With `save_every` 0: seconds of training for each second of the last save."""
+"""With `save_every` 0: seconds of training per second that the last save took."""
 
 SAVING_RATE = 1e8
 """Assumed speed of the first save, in bytes per second."""
@@ -167,8 +167,8 @@ class Run:
         last: bool = False,
         now: bool = False,
     ) -> None:
-        """Save `saved()` every `every` steps and at the `last`; with 0, so often that saving takes
-        a tenth of the time; and always if `now`.
+        """Save `saved()` if `now`, and every `every` steps and at the `last` step. With `every` 0,
+        save so often that saving takes a tenth of the time.
         """
         trees, state = saved()
         if every:
@@ -189,7 +189,7 @@ class Run:
         save_checkpoint(self.dir, step, trees, state, run=identity, logs=logs, ranks=self.ranks)
 
     def _logs(self) -> dict[str, Any]:
-        """Sync the logs to disk; their lengths and sha256."""
+        """Sync the logs to disk; returns their lengths and sha256."""
         logs = {}
         for path in (self.dir / name for name in LOGS):
             if path.exists():
@@ -222,7 +222,7 @@ class Run:
                 self._drop_lines(name, checkpoint_step(path))
             elif not _truncate(self.dir / name, logs.get(name)):
                 log.warning(
-                    "%s has lost or changed lines from before %s, so it is no complete record; "
+                    "%s has lost or changed lines from before %s, so it is not complete; "
                     "continuing with the lines that are left",
                     self.dir / name,
                     path.name,
@@ -297,7 +297,8 @@ def remove_run(folder: Path) -> None:
 
 
 def _truncate(path: Path, facts: dict[str, Any] | None) -> bool:
-    """Truncate a log to its recorded length; whether its content up to there is unchanged."""
+    """Truncate a log to its recorded length; False if its content up to there was lost or
+    changed."""
     if facts is None:
         path.unlink(missing_ok=True)
         return True

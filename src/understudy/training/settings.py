@@ -1,4 +1,4 @@
-"""The settings that all trainers share. Reading them, or a mistake in them, loads no PyTorch."""
+"""The settings that all trainers share. Reading and checking them loads no PyTorch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -30,8 +30,8 @@ class TrainerSettings:
     micro_batch_tokens: int = 4096
     """Most padded tokens in one pass; changes memory and speed, not the result."""
     save_every: int = 0
-    """Steps (PPO: iterations) between checkpoints; 0 saves so often that saving takes a tenth of
-    the time."""
+    """Steps (iterations, for trainers that sample) between checkpoints; 0 saves so often that
+    saving takes a tenth of the time."""
     keep_checkpoints: bool = False
     """Keep the checkpoints when the run is finished."""
     device: str = "auto"
@@ -45,20 +45,21 @@ class TrainerSettings:
     """Train LoRA adapters of this rank beside every linear map, with frozen weights; 0 trains all
     weights."""
     lora_alpha: float | None = None
-    """Scale of the adapters: their product times alpha / rank; none is twice the rank."""
+    """Scale of the adapters, whose products are multiplied by alpha / rank; none means twice the
+    rank."""
     replicas: int = 1
-    """Groups of processes; each group holds all weights, sharded over its processes. Changes memory
-    and traffic, not the result."""
+    """Number of groups of processes; each group holds all weights, sharded over its processes.
+    Changes memory and traffic, not the result."""
     tensor_parallel: int = 1
-    """Neighbouring processes that split each layer and take the same passes. Changes memory and
-    traffic, not the result."""
+    """Number of neighbouring processes that split each layer and compute the same passes. Changes
+    memory and traffic, not the result."""
     tensorboard: bool = False
     """Also write the metrics for TensorBoard, into out/tensorboard."""
     track: TrackerName | None = None
     """Also log the metrics to a tracker: trackio, wandb or mlflow; the tracker's own environment
     variables decide where it writes."""
     seed: int = 0
-    """Order of the data, first weights of new parts, dropout, sampling."""
+    """Seed of data order, initial weights of new parts, dropout and sampling."""
     resume: bool = False
     """Continue the run in `out`."""
     overwrite: bool = False
@@ -121,7 +122,7 @@ def check_address(name: str, url: str | None) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # no port, or half an IPv6 address
+    except ValueError:  # an invalid port, or half an IPv6 address
         good = None
     if not good or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise ValueError(f"{name} is {url!r}; it must be an address like http://127.0.0.1:8000")

@@ -46,8 +46,8 @@ def write_shards(folder: Path, tensors: dict[str, Tensor], ranks: Ranks) -> dict
 def read_shards(
     folder: Path, tensors: Mapping[str, Tensor | None], ranks: Ranks
 ) -> dict[str, Tensor]:
-    """Read the named tensors from a folder's files into the given tensor, full or sharded, or for
-    None into a new full one. All ranks must call it."""
+    """Read named tensors from a folder's files, each into the given tensor, full or sharded, or for
+    None into a new full tensor. All ranks must call it."""
     reader = HuggingFaceStorageReader(str(folder))
     known: Any = reader.read_metadata().state_dict_metadata
     found = {
@@ -65,7 +65,8 @@ def read_shards(
 
 @contextmanager
 def _errors_of_ranks() -> Iterator[None]:
-    """Turn the library's error about several ranks into the first one's OSError."""
+    """Turn the library's error, which covers all ranks, into an OSError of the first rank that
+    failed."""
     try:
         yield
     except CheckpointException as error:

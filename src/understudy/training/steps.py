@@ -52,7 +52,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Learner(Generic[M]):
-    """A network that learns, its optimizer, and its count of skipped steps."""
+    """A network that learns, its optimiser, and its count of skipped steps."""
 
     model: M
     """The network that is trained."""
@@ -67,7 +67,7 @@ class Learner(Generic[M]):
         return cls(model, make_optimizer(model, lr, weight_decay=weight_decay))
 
     def step(self, max_grad_norm: float | None, lr: float | None = None) -> StepResult:
-        """Clip and step, at the rate `lr` if given; TooManySkips after several skipped in a row."""
+        """Clip and step, at the rate `lr` if given; TooManySkips after several skips in a row."""
         if lr is not None:
             set_lr(self.optimizer, lr)
         result = clip_and_step(self.optimizer, self.model.parameters(), max_grad_norm)
@@ -75,7 +75,7 @@ class Learner(Generic[M]):
         return result
 
     def trees(self) -> dict[str, Any]:
-        """Weights and optimizer state."""
+        """Weights and optimiser state."""
         return {"model": weights_of(self.model), "optimizer": self.optimizer.state_dict()}
 
     def counters(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Steps:
     total: int
     """Steps in all."""
     every: int
-    """Steps between checkpoints; 0 saves as often as takes a tenth of the time."""
+    """Steps between checkpoints; 0 saves so often that saving takes a tenth of the time."""
     unit: str = "step"
     """The name of a step in checkpoints."""
     step: int = 0
@@ -127,7 +127,7 @@ class Steps:
             yield
 
     def done(self, metrics: Metrics, save_last: bool = False) -> None:
-        """One more step is done: log its metrics, save if it is time to.
+        """Count a step as done: log its metrics, save if a save is due.
 
         A process that was told to stop saves and raises SystemExit(75), unless this is the last
         step. `save_last` always saves that one, since the work after it may take long.

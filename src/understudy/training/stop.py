@@ -15,7 +15,8 @@ EXIT_STOPPED = 75
 (EX_TEMPFAIL)."""
 
 LAUNCHED_BY = "UNDERSTUDY_LAUNCHED_BY"
-"""Environment variable: the launcher's part of the command line, if it started this process."""
+"""Environment variable with the launcher's part of the command line, if a launcher started this
+process."""
 
 
 class Stop:

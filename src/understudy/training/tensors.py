@@ -1,6 +1,6 @@
 """Writes and reads a safetensors file one tensor at a time, computing the file's sha256.
 
-The library's own functions hold every tensor's bytes at once, twice the state of a large run. The
+The functions of `safetensors` hold every tensor's bytes at once: twice the memory of the state. The
 format: 8 bytes with the header's length, a JSON header of dtypes, shapes and offsets, then the
 tensors' bytes.
 """

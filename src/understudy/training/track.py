@@ -35,11 +35,11 @@ class Backend(Protocol):
         """Send a step's numbers."""
 
     def finish(self) -> None:
-        """The run has ended."""
+        """End the run."""
 
 
 class Trackio:
-    """trackio, which resumes the newest run of a name, so each run's name gets an ending."""
+    """trackio, which resumes the newest run of a name, so each run's name gets a random suffix."""
 
     def __init__(self, name: str, run_id: str | None, settings: Mapping[str, Any]) -> None:
         import trackio
