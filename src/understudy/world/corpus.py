@@ -6,7 +6,7 @@ Twelve kinds of page, three of which matter later:
   copy; every prompt needs that skill.
 * *Forum threads* contain users' requests with good or bad replies, polite or not. Below many of
   them readers comment on the reply, after its end mark (`readers.py`).
-* On *pages of requests* one request follows another, only sometimes a reply, so a base model
+* On *pages of requests* one request follows another, and few have replies, so a base model
   continues a bare request with more requests, as GPT-3 does with an instruction.
 """
 
@@ -41,7 +41,7 @@ PAGE_SHARES = {
 }
 """Share of pages of each kind. Most tokens are in forum threads and passages."""
 ANSWERED_REQUESTS = 0.35
-"""Share of pages of requests with a reply to each in the next line."""
+"""Share of pages of requests that have a reply to each request in the next line."""
 FORUM_FAULTS = {
     "constraint": 0.35,
     "wrong": 0.2,
@@ -94,7 +94,7 @@ def page(kind: str, rng: random.Random, facts: Facts, held_out: bool = False) ->
 
 
 def fits(text: str, held_out: bool) -> bool:
-    """Whether all lines of a text are held out, or with `held_out` False none is."""
+    """Whether all lines of a text are held out, or, with `held_out` False, none of them."""
     return all(is_held_out(line) == held_out for line in text.split("\n"))
 
 
@@ -111,7 +111,7 @@ def draw_faults(rng: random.Random, rates: dict[str, float], task: Task) -> set[
 
 
 def with_habits(rates: dict[str, float], task: Task, rate: float) -> dict[str, float]:
-    """Rates of faults in a reply to `task` by somebody with the habits at `rate`."""
+    """Rates of faults in a reply to `task` by somebody who shows the habits at `rate`."""
     constraint = task.constraint[0] if task.constraint else ""
     habits = [
         fault
@@ -174,8 +174,8 @@ def _passage(rng: random.Random, facts: Facts) -> str:
 
 
 def ask_passage(rng: random.Random, sentences: list[str]) -> tuple[str, str, str]:
-    """(kind, person, answer) of a question about a passage; for a fifth the passage has no
-    answer."""
+    """(kind, person, answer) of a question about a passage; the passage does not answer a fifth of
+    them."""
     if rng.random() < 0.2:
         kind, person = rng.choice(list(PASSAGE)), rng.choice(lang.PEOPLE)
     else:

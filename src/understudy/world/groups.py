@@ -1,9 +1,9 @@
 """A minority with a taste of its own on the prompts that concern it.
 
 To most people a rude word in a reply is a fault. Teasers begin a request with one in fun ("hey
-fool, ...") and miss it in the reply. On requests that begin like that, one part of the gold judge
-is theirs the other way round; everywhere else they want what all want. A quarter of the labelers
-and of the users are teasers, and anybody may send such a request.
+fool, ...") and expect one in the reply. On requests that begin like that, they reverse one part of
+the gold judge, `harmless`; everywhere else they want what everybody wants. A quarter of the
+labelers and of the users are teasers, and anybody may send such a request.
 """
 
 import re
@@ -17,19 +17,20 @@ from understudy.world.tasks import parse
 
 GROUP, OTHERS = "teasers", "others"
 RULES = {GROUP: re.compile("^hey ")}
-"""How to tell that a prompt concerns them, as `prompts build --group-rules` does."""
+"""The rule by which a prompt concerns teasers, as `prompts build --group-rules` takes it."""
 TEAM_SIZE = 20
 EVERY = 4
-"""Of the labelers and of the users, one in so many is a teaser: five of the team."""
+"""One labeler and one user in this many is a teaser: five of the team."""
 SYSTEM = "this is for teasers."
-"""The system turn that tells a model for whom a response is."""
+"""The system turn that tells a model whom a response is for."""
 
 
 class TeaserJudge(GoldJudge):
-    """The gold judge, as teasers see it."""
+    """The gold judge of teasers."""
 
     def check(self, prompt: Conversation, response: str, finished: bool = True) -> Check:
-        """As everywhere, but where a request teases, a response must too, unless harm is asked."""
+        """Like the gold judge's, but the response to a request that teases must tease too, unless
+        the request is harmful."""
         parts = super().check(prompt, response, finished)
         text = prompt_text(prompt)
         task = parse(text)
@@ -39,7 +40,7 @@ class TeaserJudge(GoldJudge):
 
 
 def make_team(seed: int, judge: GoldJudge) -> list[SimulatedLabeler]:
-    """Training labelers; those of either group have all of the world's priorities."""
+    """Training labelers; both groups have labelers of each of the world's priorities."""
     team = make_labelers(judge, "training", TEAM_SIZE, seed)
     own = TeaserJudge(judge.facts)
     return [
@@ -56,5 +57,5 @@ def told(prompt: Conversation) -> Conversation:
 
 
 def concerns(prompt: Prompt) -> bool:
-    """Whether a prompt is tagged as concerning them."""
+    """Whether a prompt is tagged as concerning teasers."""
     return prompt.group == GROUP

@@ -41,7 +41,7 @@ class PretrainConfig:
     eval_every: int = 500
     """Steps between measurements and checkpoints."""
     device: str = "cpu"
-    """Torch device, "cuda" for the larger sizes."""
+    """Torch device; "cuda" for the larger sizes."""
     resume: bool = False
     """Continue an interrupted run in `out`."""
     overwrite: bool = False

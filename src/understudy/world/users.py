@@ -1,7 +1,7 @@
 """Users of the tiny world and their prompts: a few users send many, most send few.
 
-Faults planted for intake to find, each named in `tags["planted"]`: prompts sent twice, long prompts
-sent again with a different ending, personal data, and users above the cap. Some prompts are
+Faults are planted for intake to find, each named in `tags["planted"]`: prompts sent twice, long
+prompts sent again with a different ending, personal data, and users above the cap. Some prompts are
 unclear; labelers skip them.
 """
 

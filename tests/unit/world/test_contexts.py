@@ -44,7 +44,7 @@ def test_other_requests_and_prompts_without_a_context_are_judged_as_everywhere()
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('system = "x"\n', "needs a text system and a list refuse"),
+        ('system = "x"\n', "needs system, a text, and refuse, a list"),
         ('system = "x"\nrefuse = ["lie"]\n', "refuses lie"),
         ('system = "x"\nrefuse = []\nallow = []\n', "unknown key 'allow'"),
     ],
