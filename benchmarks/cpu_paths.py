@@ -1,13 +1,13 @@
 """What each hand-written piece for CPUs (`models/cpu`) is worth to the demo: CPU seconds with all
-pieces, and with each one off alone.
+pieces, and with each one switched off alone.
 
     python benchmarks/cpu_paths.py [--turns 2] [--only direct llama]
 
-The demo's trainers run a few steps with its recipe: SFT, the reward model, PPO-ptx; and sampling.
-Each arm is a process of its own on one thread; arms take turns. User and system time, without that
+SFT, the reward model and PPO-ptx run a few steps with the demo's recipe, and sampling runs too.
+Each arm runs in its own process on one thread; arms take turns. User and system time, without that
 of imports, is little disturbed by other jobs. "demo" weighs the parts by the recipe's [seconds];
-what is not run here counts as unchanged. Two networks side by side need two threads and a quiet
-machine, and are not measured.
+stages that do not run here count as unchanged. Two networks side by side need two threads and a
+quiet machine, and are not measured.
 """
 
 import argparse
@@ -46,11 +46,11 @@ PARTS = {
     "ppo": ("ppo", "ppo_ptx"),
     "sample": ("sample", "sampled_answers", "greedy_answers", "best_of_answers"),
 }
-"""What is measured, and the demo's stages that it stands for."""
+"""The parts that are measured, and the demo's stages that each stands for."""
 
 
 def none(*_: Any) -> None:
-    """In place of what finds a faster way."""
+    """Replaces a function that looks for a faster path, and finds none."""
 
 
 OFF: dict[str, list[tuple[Any, str, Any]]] = {
@@ -58,7 +58,7 @@ OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "llama": [(rows, "direct_trunk", lambda one, *_: llama.library_trunk(one))],
     "allocator": [(compute, "keep_freed_memory", none), (generation, "keep_freed_memory", none)],
 }
-"""How to switch a piece off."""
+"""What to replace to switch each piece off."""
 
 
 def write_data(folder: Path) -> None:

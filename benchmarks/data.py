@@ -2,11 +2,11 @@
 
     python benchmarks/data.py [--tokens 10e6 500e6 4e9] [--records 4e3 16e3]
 
-Each line is a process of its own. "grown" is how far its peak of resident memory rises above what
-it had with the model loaded. Text is opened as by PPO, and read for 20 optimiser steps of the
-paper's 512 rows (C.4), 10 at the beginning of an epoch and 10 across its end; the token files are
-sparse: they take no room on the disk, and are read like others. Rankings (of 4 responses),
-demonstrations and prompts are read as by the trainers, and then all encoded rows once more.
+Each line runs in its own process. "grown" is how far its peak of resident memory rises above what
+it had with the model loaded. Text is opened as PPO opens it, and read for 20 optimiser steps of the
+paper's 512 rows (C.4), 10 at the beginning of an epoch and 10 across its end. The token files are
+sparse: they take no room on disk, but read like others. Rankings (of 4 responses), demonstrations
+and prompts are read as the trainers read them; then all encoded rows are read once more.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def read_records(kind: str, count: int, out: Connection) -> None:
 def measured(
     context: SpawnContext, function: Callable[..., None], *arguments: object
 ) -> list[float]:
-    """What `function` sends from a process of its own."""
+    """What `function` sends when run in its own process."""
     here, there = context.Pipe()
     process = context.Process(target=function, args=(*arguments, there))
     process.start()

@@ -4,7 +4,7 @@
     python benchmarks/gateway.py --summary [--beside REVISION]
 
 The upstream responds at once, so the figures show the gateway's overhead: key, limits, JSON, the
-log's commit and a second hop. "cpu ms" is the server's own CPU time per request, of all its
+log's commit and a second hop. "cpu ms" is the CPU time per request of all of the server's
 processes, which a busy machine affects little. Upstream, gateway and load are separate processes on
 this machine.
 
@@ -15,10 +15,10 @@ requests per second: `--load` times the gateway's throughput, spread evenly over
 the end the gateway is killed (SIGKILL) under load, and every acknowledged prompt is looked up in
 the log.
 
-`--summary` prints what the whole is judged by: one worker, `--workers` of them (2 by default) and
-the gateway of another revision, in turns, each with a project of its own. Medians of the turns of
-requests/s and CPU per request at full speed, and of the p50 that a gateway adds where it and its
-upstream get the same few requests per second.
+`--summary` measures the figures that the gateway is judged by: one worker, `--workers` of them (2
+by default) and the gateway of another revision, in turns, each with its own project. It prints
+medians over the turns of requests/s and CPU per request at full speed, and of the p50 that a
+gateway adds where it and its upstream get the same few requests per second.
 """
 
 import argparse
@@ -85,7 +85,7 @@ class Server:
 class Load:
     """A number of connections, each sending its next request after the last response."""
 
-    numbers = count()  # of all loads together: no prompt is sent twice
+    numbers = count()  # shared by all loads, so that no prompt is sent twice
 
     def __init__(self, port: int, key: str, pause: float = 0.0) -> None:
         """`pause` is the time from one request of a connection to its next, in seconds."""
@@ -153,7 +153,7 @@ def _environment(tree: Path | None) -> dict[str, str]:
 
 
 def _run(tree: Path | None, *words: str) -> str:
-    """What a command prints, of another source tree if given."""
+    """What a command prints, run from `tree` if given."""
     command = [sys.executable, "-m", "understudy.cli", *words]
     done = subprocess.run(
         command, env=_environment(tree), stdout=subprocess.PIPE, text=True, check=True
@@ -162,8 +162,7 @@ def _run(tree: Path | None, *words: str) -> str:
 
 
 def start(command: list[str], port: int, tree: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a server in its own process, of another source tree if given; returns once it
-    listens."""
+    """Start a server in its own process, from `tree` if given; returns once it listens."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_environment(tree))
     for _ in range(600):
         try:
@@ -177,7 +176,7 @@ def start(command: list[str], port: int, tree: Path | None = None) -> subprocess
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """CPU time that a process and its children have used, of all their threads."""
+    """CPU seconds that a process and its children have used, over all their threads."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     ticks = 0
     for pid in (process.pid, *children):
@@ -212,7 +211,7 @@ def measure(
 
 
 def kill_under_load(gateway: subprocess.Popen[bytes], port: int, key: str) -> list[str]:
-    """SIGKILL the gateway, all processes of it, after a second of load; returns the acknowledged
+    """SIGKILL all processes of the gateway after a second of load; returns the acknowledged
     prompts."""
     children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
     load = Load(port, key)
@@ -249,7 +248,7 @@ def upstream_server() -> Iterator[Server]:
 
 @contextmanager
 def gateway_server(upstream: Server, workers: int, tree: Path | None = None) -> Iterator[Server]:
-    """A gateway before it, with a project of its own."""
+    """A gateway in front of the upstream, with its own project."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
         at = ["--project", str(folder)]
@@ -275,9 +274,9 @@ def _running(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[byte
 
 
 BEFORE = "4d766a8"
-"""The gateway before aiohttp and before several workers."""
+"""The last revision before the gateway had aiohttp and several workers."""
 FEW = 200.0
-"""Requests/s at which the added latency is measured: far below what any of them can do."""
+"""Requests/s at which the added latency is measured: far below what any of the servers can do."""
 
 
 def summary(options: argparse.Namespace) -> None:
@@ -352,7 +351,7 @@ def check(options: argparse.Namespace) -> None:
     missing = len(set(acknowledged) - set(said))
     print(f"{len(acknowledged):,} acknowledged prompts, {missing} of them not in the log")
     if missing or len(said) > len(set(said)):
-        raise SystemExit("a prompt is missing or doubled")
+        raise SystemExit("a prompt is missing from the log, or is there twice")
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
     python benchmarks/gpu.py [--size 1.3b] [--peak-tflops 989] [--bandwidth-tbs 3.35]
 
-Needs a CUDA device with 80 GB and 64 GB of disk for the models it writes;
-`--size tiny --device cpu` only tests the script. The defaults of the peaks are an H100's (dense
-bf16; HBM3). Writes benchmarks/gpu.json: tokens per second and share of the peak rate (MFU,
-recomputed activations not counted) per trainer, and for the rollouts the share of the memory
-bandwidth's bound, in which a decode step reads every weight once in bf16.
+Needs a CUDA device with 80 GB and 64 GB of disk for the models it writes; `--size tiny --device
+cpu` only tests the script. The defaults of the peaks are an H100's (dense bf16; HBM3). Writes
+benchmarks/gpu.json: tokens per second and share of the peak rate (MFU, recomputed activations not
+counted) per trainer, and for the rollouts the share of the bound by memory bandwidth, at which a
+decode step reads every weight once in bf16.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measure(work: Workload, folder: Path, device: str, batch: int) -> dict[str, float]:
-    """Rates of the three trainers, the first step of each left out."""
+    """Rates of the three trainers, without the first step of each."""
     models = work.save_models(folder)
     common: dict[str, Any] = dict(
         device=device, bf16=True, activation_checkpointing=True, micro_batch_tokens=16_384

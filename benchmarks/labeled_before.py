@@ -47,7 +47,7 @@ ORDER: tuple[Table, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """What has been labeled before."""
+    """How much has been labeled before."""
 
     num_items: int
     num_responses: int = 6
@@ -67,11 +67,11 @@ class Rows:
     of: dict[Table, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, table: Table, **row: Any) -> None:
-        """One row."""
+        """Add one row."""
         self.of[table].append(row)
 
     def store(self, store: Store) -> None:
-        """Insert them all, and begin anew."""
+        """Insert all rows and forget them."""
         with writing(store.engine) as connection:
             for table in ORDER:
                 if self.of[table]:

@@ -1,4 +1,4 @@
-"""40 labelers at once on the labelers' pages: latency of each page, and lost labels.
+"""40 labelers at once on the labeling pages: latency of each page, and lost labels.
 
     python benchmarks/labeling.py [--labelers 40] [--items 50] [--think 0.0]
         [--store sqlite | postgresql] [--owner 0]
@@ -11,7 +11,7 @@ does. The labelers judge by the length of a text (`Quick`), so the figures are t
 0 is the worst case, since no labeler is that fast. `--owner N` puts N prompts into the store that
 three labelers have rated and ranked (about 5,000 at the paper's size), and an owner opens the page
 of agreement while the labelers work. Server and labelers share this machine. At the end three
-counts in the store must be 0: acknowledged labels that are not there exactly once, items with more
+counts must be 0: acknowledged labels that are not in the store exactly once, items with more
 labelers than their overlap, and items that one labeler got twice.
 
 `--pages N` instead loads every owner's page over a store with N items (100,000 have a million
@@ -85,13 +85,13 @@ class PlainHttp:
     rng: random.Random = field(default_factory=random.Random)
 
     def get(self, path: str) -> Reply:
-        """A page."""
+        """Fetch a page."""
         return self.request("GET", path)
 
     def request(
         self, method: str, path: str, json: Any = None, headers: dict[str, str] | None = None
     ) -> Reply:
-        """Any request."""
+        """Send a request and time its reply."""
         if self.think:
             time.sleep(self.rng.expovariate(1 / self.think))
         if self.wire is None:
@@ -160,7 +160,7 @@ class Person:
     acknowledged: list[str] = field(default_factory=list)
 
     def sign_in(self) -> None:
-        """By the one-time link."""
+        """Accept the invitation and read the instructions."""
         client = LabelingClient(self.http)  # type: ignore[arg-type]
         self.client = client
         client.accept(self.token, name=self.name, password="a password for the load")
@@ -221,7 +221,7 @@ class Owner:
     person: "Person"
     done: threading.Event = field(default_factory=threading.Event)
     first_s: float | None = None
-    """Time until the page had figures."""
+    """Seconds until the page had figures."""
 
     def look(self) -> None:
         """Load the page as a browser does, asking again for figures that are not yet computed."""
@@ -246,7 +246,7 @@ class Quick:
         )
 
     def rate(self, prompt: Prompt, response: Response) -> Any:
-        """By length."""
+        """Rate by length."""
         likert = 1 + len(response.response) % 7
         flags = dict.fromkeys(FLAGS, False)
         return Rating(
@@ -254,7 +254,7 @@ class Quick:
         )
 
     def rank(self, prompt: Prompt, responses: list[Response]) -> Any:
-        """By length, the last two tied."""
+        """Rank by length, with the last two tied."""
         order = sorted(range(len(responses)), key=lambda i: len(responses[i].response))
         tiers = (*((index,) for index in order[:-2]), tuple(order[-2:]))
         texts = tuple(one.response for one in responses)
@@ -281,7 +281,7 @@ def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """CPU time that a process and its children have used, of all their threads."""
+    """CPU seconds that a process and its children have used, over all their threads."""
     tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
     ticks = 0
     for pid in (process.pid, *(pid for task in tasks for pid in task.read_text().split())):
@@ -291,7 +291,7 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def quantile(seconds: list[float], share: float) -> float:
-    """In milliseconds."""
+    """The quantile in milliseconds."""
     ordered = sorted(seconds)
     return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -327,7 +327,7 @@ def together(people: list[Person], what: Any) -> None:
     def one(person: Person) -> None:
         try:
             what(person)
-        except BaseException as error:  # raised below: a thread's error would go unnoticed
+        except BaseException as error:  # raised below; a thread's error goes unnoticed
             failed.append(error)
 
     threads = [threading.Thread(target=one, args=(person,)) for person in people]
@@ -361,7 +361,7 @@ class Measured:
     owner: Owner | None
 
     def table(self) -> str:
-        """As text."""
+        """The measurements as text."""
         lines = [f"{'page':<38}{'requests':>9}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}"]
         for page, seconds in sorted(self.times.items()):
             lines.append(
@@ -506,17 +506,6 @@ def time_pages(folder: Path) -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
-
-
-def _load(http: PlainHttp, path: str) -> tuple[Reply, float]:
-    """The page as a browser gets it, and when it showed that it is being worked out, or all."""
-    begun, shown = time.perf_counter(), 0.0
-    while True:
-        reply = http.request("GET", path, headers={"Accept": "text/html, application/json"})
-        shown = shown or time.perf_counter() - begun
-        if reply.status_code != 202:
-            assert reply.status_code == 200, (path, reply)
-            return reply, shown
 
 
 def _one_more_label(store: Store) -> None:

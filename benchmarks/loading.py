@@ -4,10 +4,10 @@
 
 Makes a Llama of random weights (350 MB by default), and for each number of ranks starts as many
 processes that load it as the trainers do, over gloo. A peak is the most private memory of the
-process (RssAnon, looked at every millisecond) over what it had before. Weights are read by mapping
-the file, and count from when they are written to, here at once. "model" are the bytes of all
-weights, "block" those of a decoder layer, "root" those of embeddings and head, which are gathered
-together when the model computes. Writes benchmarks/loading.json.
+process (RssAnon, read every millisecond) above what it had before. Weights are read by mapping the
+file, so they count only once they are written to, which this benchmark does at once. "model" is the
+bytes of all weights, "block" those of a decoder layer, "root" those of embeddings and head, which
+are gathered together when the model computes. Writes benchmarks/loading.json.
 """
 
 import argparse
@@ -37,7 +37,7 @@ VOCABULARY = 8192
 
 
 def make_model(folder: Path, layers: int, hidden: int) -> dict[str, int]:
-    """Write a model of random weights; bytes of it, a block and the root."""
+    """Write a model of random weights; returns the bytes of model, block and root."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden,
@@ -60,13 +60,13 @@ def make_model(folder: Path, layers: int, hidden: int) -> dict[str, int]:
 
 
 def private_bytes() -> int:
-    """The process's anonymous memory."""
+    """The process's anonymous memory in bytes."""
     (found,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return 1024 * int(found)
 
 
 def peak_of(work: Callable[[], T]) -> tuple[int, T]:
-    """(the most private bytes meanwhile, the result)."""
+    """(the most private bytes while `work` runs, its result)."""
     seen, done = [private_bytes()], Event()
 
     def look() -> None:
@@ -90,7 +90,7 @@ def rank_main(rank: int, world: int, port: int, folder: Path, out: Path) -> None
             "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
     ranks = join_ranks()
-    load_policy(folder / "small", mesh=ranks.mesh)  # what libraries import and allocate once
+    load_policy(folder / "small", mesh=ranks.mesh)  # what libraries allocate once
     ranks.wait()
 
     def load() -> tuple[Policy, Tokenizer]:
@@ -112,7 +112,7 @@ def rank_main(rank: int, world: int, port: int, folder: Path, out: Path) -> None
 
 
 def measure(world: int, folder: Path) -> dict[str, int]:
-    """The largest peak of any of `world` ranks, by what they do."""
+    """The largest peak of any of `world` ranks, by phase."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("loading.json"))
     options = parser.parse_args()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "131072"  # freed tensors go back at once
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "131072"  # return freed tensors to the system at once
     found = run(options.ranks, options.layers, options.hidden)
     print(", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found["bytes"].items()))
     for world, peaks in found["peaks"].items():

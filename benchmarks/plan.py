@@ -2,8 +2,8 @@
 
     python benchmarks/plan.py --model FOLDER [--only sft reward ppo]
 
-Each trainer runs two steps in its own process, on rows of the full lengths and at least two passes
-a step; its peak is the largest resident memory of that process. Writes benchmarks/plan.json.
+Each trainer runs two steps in its own process, with rows of the full length and at least two passes
+per step; its peak is the largest resident memory of that process. Writes benchmarks/plan.json.
 """
 
 import argparse
@@ -82,7 +82,8 @@ def peak_of(words: list[str]) -> int:
 
 
 def write_inputs(model: Path, folder: Path, with_reward_model: bool) -> dict[str, list[str]]:
-    """Records of the full lengths, text, and a reward model; the options that name them."""
+    """Write records of the full lengths, text, and a reward model; returns the options that name
+    them."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     text = "cat"
     while len(render_prompts(tokenizer, [text + " cat"])[0]) <= PROMPT:

@@ -25,7 +25,7 @@ from understudy.training.run import read_lines
 from understudy.world.world import World
 
 EXPLODED = 20.0
-"""KL per response, in nats, above which a run counts as not stable."""
+"""KL per response, in nats, from which on a run counts as unstable."""
 COLUMNS = {
     "coef": "`ptx_coef`",
     "gold_win_rate": "gold win rate against step 0",
@@ -40,7 +40,7 @@ COLUMNS = {
 
 
 def main() -> None:
-    """Train every setting, print the table."""
+    """Train with every coefficient and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demo", type=Path)
     parser.add_argument("--coefs", type=float, nargs="+", default=[0.0, 1.0, 10.0, 27.8, 100.0])

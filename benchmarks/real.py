@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def text(rng: random.Random, low: int, high: int) -> str:
-    """Between `low` and `high` words."""
+    """A text of `low` to `high` random words."""
     return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
 
 
@@ -145,7 +145,7 @@ def sample(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None
 
 
 def step(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
-    """Real tokens per second of a step on 16 ragged rows, optimizer included."""
+    """Real tokens per second of a step on 16 ragged rows, optimiser included."""
     model, tokenizer = load_policy(folder)
     rows = encode_demonstrations(tokenizer, demonstrations(16), where="", **LIMITS).rows
     num_tokens = sum(len(row.input_ids) for row in rows)
@@ -228,12 +228,12 @@ def sft(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
 
 
 def reward(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
-    """Pairs per second of a step on 4 rankings of K = 5: 40 pairs, optimizer included."""
+    """Pairs per second of a step on 4 rankings of K = 5: 40 pairs, optimiser included."""
     policy, tokenizer = load_policy(folder)
     model = ScalarModel.from_policy(policy, seed=0)
     rows = encode_rankings(tokenizer, rankings(4, 5), where="", **LIMITS).rows
     plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
-    plain.config.pad_token_id = tokenizer.vocab_size + 1  # padded by the mask, not by an id
+    plain.config.pad_token_id = tokenizer.vocab_size + 1  # no real id: the mask marks the padding
     pairs = [
         ([*row.prompt_ids, *row.response_ids[good]], [*row.prompt_ids, *row.response_ids[bad]])
         for row in rows
@@ -271,7 +271,7 @@ def reward(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None
 
 
 def timed(side: Callable[[], int]) -> Callable[[], float]:
-    """The rate of a side's median of three calls, after one to warm up."""
+    """A function that warms a side up with one call and returns the median rate of three."""
 
     def rate() -> float:
         side()
@@ -344,7 +344,7 @@ def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         timings = iterations(mixed)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        if peak > before:  # else an earlier child was larger, and its peak hides this one
+        if peak > before:  # otherwise an earlier, larger child hides this one's peak
             figures["ppo_ptx_peak_gib"] = peak / 2**20
         for part in ("rollout", "score", "update"):
             figures[f"ppo_ptx_{part}_seconds"] = statistics.median(
@@ -360,7 +360,7 @@ def ppo(folder: str, figures: Figures, ratios: Figures, repeats: int) -> None:
 
 
 PARTS = {"ppo": ppo, "sample": sample, "step": step, "sft": sft, "reward": reward}
-"""PPO first: its peak memory is then that of the largest child."""
+"""PPO comes first, so that its peak is the largest of any child."""
 
 
 if __name__ == "__main__":

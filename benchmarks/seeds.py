@@ -105,7 +105,7 @@ def table(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
-    """The report's first figure with means and intervals over the seeds, by a browser."""
+    """Draw the report's first figure, with means and intervals over the seeds, in a browser."""
     judges = {"Training labelers": "win_rates_vs_sft_training_labelers", **JUDGES}
     tables = {}
     for judge in ("held-out labelers", "Training labelers", "gold judge"):
@@ -159,7 +159,8 @@ def figures(runs: Sequence[Run]) -> Iterator[tuple[str, bool, list[float]]]:
 
 
 def flat(reward: Mapping[str, Any]) -> dict[str, float]:
-    """The rates and numbers of `reward_model`, including those without labels and of the gate."""
+    """The rates and numbers in `reward_model`, with those in `accuracy_without_labels` and
+    `gate`."""
     rows = {name: point for name, point in reward.items() if name not in ("gate", "calibration")}
     for name, point in rows.get("accuracy_without_labels", {}).items():
         if isinstance(point, Mapping):

@@ -7,7 +7,7 @@ Writes benchmarks/results.json: every side's figure under `figures`, ours over t
 sides take turns, so that a machine that slows down slows both; rollouts are also measured in CPU
 seconds of all cores (`_cpu`). OMP_NUM_THREADS applies to every side. TRL runs from environments
 made by `make bench-peers` (.peers/trl-ppo and .peers/trl) with the scripts in ../shared/peers;
-without them its ratios are left out, and the last line says so.
+without them TRL's ratios are left out, and a printed line says so.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """The machine of the figures."""
+    """The machine and software behind the figures."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -86,7 +86,7 @@ def machine() -> dict[str, Any]:
 
 
 def matmul_rate(size: int = 1024) -> float:
-    """fp32 matrix products per second, in GFLOP/s: the bound of everything below."""
+    """fp32 matrix products per second, in GFLOP/s: the bound of all figures."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     rates = []
     for _ in range(8):
@@ -171,8 +171,7 @@ def _theirs(model: Any, prompts: list[list[int]], eos_id: int, longest: int) -> 
 
 
 CLOCKS = {"": time.perf_counter, "_cpu": time.process_time}
-"""Seconds of the wall and seconds of all cores: the second is steadier on a machine that others
-use."""
+"""Wall-clock seconds, and CPU seconds of all cores, which are steadier on a busy machine."""
 
 
 def take_turns(
@@ -214,7 +213,7 @@ def record(
 
 
 def median_of(run: Path, metric: str) -> float:
-    """Median over a run's steps, the first left out."""
+    """Median over a run's steps except the first."""
     values = [row[metric] for row in read_lines(run / "timings.jsonl")][1:]
     return statistics.median(values)
 
@@ -249,7 +248,7 @@ def against(
     ours: Callable[[Path], float],
     theirs: tuple[str, ...],
 ) -> None:
-    """One trainer: ours and the peer's script, twice in turn."""
+    """Measure our trainer and the peer's script in turns, twice each."""
     rates: dict[str, list[float]] = {"ours": [], "trl": []}
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
@@ -274,7 +273,7 @@ def ppo(figures: Figures, ratios: Figures, scale: float) -> None:
                 ptx_coef=0.0,
                 episodes=episodes,
                 batch_size=batch,
-                # All at once, and a minibatch in one pass, as the peer does.
+                # Like the peer: sample all at once, and update on a minibatch in one pass.
                 rollout_slots=batch,
                 micro_batch_tokens=8192,
                 lr=1e-5,

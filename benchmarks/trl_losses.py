@@ -4,8 +4,8 @@ prints.
     .peers/trl/bin/python benchmarks/trl_losses.py     (TRL 1.16, `make bench-peers`)
 
 Policy, reference and the policy that sampled are small Llamas whose weights are sines, so that
-every version of every library makes the same ones. RLOO's and GRPO's advantages are worked out here
-by the papers' formulas; losses and gradients are TRL's.
+every version of every library makes the same ones. This script computes RLOO's and GRPO's
+advantages by the papers' formulas; losses and gradients are TRL's.
 """
 
 import json
@@ -28,7 +28,7 @@ FEEDBACK = [
     {"prompt_ids": [12, 14, 15, 16, 18], "completion_ids": [19, 2], "label": True},
     {"prompt_ids": [22, 23, 24], "completion_ids": [10, 25, 2], "label": False},
 ]
-"""Each prompt meets the response before it in the estimate of the KL."""
+"""The estimate of the KL pairs each prompt with the response of the row before it."""
 BETA = 0.3
 DESIRABLE, UNDESIRABLE = 1.2, 0.9
 
@@ -72,8 +72,8 @@ def words() -> PreTrainedTokenizerFast:
 
 
 def offline(name: str) -> dict[str, float]:
-    """What DPO's or KTO's trainer logs of one step at a rate of 0."""
-    import trl  # not in our environment, whose tests take the models and the batches from here
+    """What DPO's or KTO's trainer logs for one step at learning rate 0."""
+    import trl  # not installed in our environment, whose tests import models and batches from here
     from datasets import Dataset
 
     last = [row["completion_ids"] for row in FEEDBACK]
@@ -149,7 +149,7 @@ def logprobs(phase: float, ids: Tensor, mask: Tensor, count: int) -> Tensor:
 
 
 def advantages_of(name: str, kl: Tensor) -> Tensor:
-    """Of each response, in groups of two."""
+    """The advantage of each response, in groups of two."""
     if name == "rloo":
         rewards = (torch.tensor(SCORES) - BETAS[name] * kl).view(-1, 2)
         return (rewards - rewards.flip(1)).flatten()
@@ -211,7 +211,7 @@ def rollout(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """A line per trainer."""
+    """Print a line per trainer."""
     import trl
 
     rows = {name: offline(name) for name in ("dpo", "kto")}

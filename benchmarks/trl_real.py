@@ -1,10 +1,10 @@
-"""TRL's side of real.py, on the same model, tokens and batches; run by its own environment.
+"""TRL's side of real.py, on the same model, tokens and batches; runs in its own environment.
 
     .peers/trl-ppo/bin/python benchmarks/trl_real.py ppo JOB.json    (TRL 0.24)
     .peers/trl/bin/python benchmarks/trl_real.py reward JOB.json     (TRL 1.16)
 
 JOB.json holds `model` (a folder) and token ids: `prompts` for PPO, `pairs` of [chosen, rejected]
-for the reward model. Prints one JSON line with the rate of the median step; the first is left out.
+for the reward model. Prints one JSON line with the rate of the median step, leaving out the first.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Rollouts by a vLLM server beside the native engine: seconds, and how far log-probs are apart.
+"""Rollouts by a vLLM server beside the native engine: seconds, and differences of log-probs.
 
     python benchmarks/vllm.py --model FOLDER --vllm http://127.0.0.1:8000 [--updates 3]
 
-Start the server as docs/scale.md says. It gets the policy's weights, draws a response to each of 8
-prompts, and again after each small random change of all weights. "fp64" is the policy in double
-precision. Prints a line of JSON per update.
+Start the server as docs/scale.md says. It receives the policy's weights and draws a response to
+each of 8 prompts, and does so again after each small random change of all weights. "fp64" is the
+policy in double precision. Prints a line of JSON per update.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Weights are random: speed does not depend on what a model has learned. `FIXED`: prompts of one
 length, and EOS so rare (1 in 512) that nearly every response has the full length. `RAGGED`: prompts
-of 8 to 56 tokens, and a vocabulary of 24 in which EOS is as frequent as any token, so that response
-lengths are about geometric.
+of 8 to 56 tokens, and a vocabulary of 24 in which EOS is as frequent as any other token, so
+response lengths are about geometric.
 """
 
 from dataclasses import dataclass
@@ -136,6 +136,6 @@ def words(ids: list[int]) -> str:
 FIXED = Workload()
 RAGGED = Workload(vocab_size=24, ragged=True)
 EOS_MEAN_A_THIRD = 68
-"""Longest response at which RAGGED's mean response length, (1 - (23/24)^68) * 24, is a third."""
+"""Response limit of which RAGGED's mean response length, (1 - (23/24)^68) * 24, is a third."""
 EOS_NEVER = -1
 """An EOS id that no model samples."""
