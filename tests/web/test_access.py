@@ -85,7 +85,7 @@ def test_every_kind_of_work(project: Site, look, scheme, width) -> None:
     page.goto("/work?kind=demonstrate")
     page.locator(".editor").wait_for()
     page.locator(".tags summary").click()
-    page.get_by_label("Group that it concerns most").select_option("nurses")
+    page.get_by_label("Group that the prompt concerns most").select_option("nurses")
     expect(page.locator(".tags summary")).to_contain_text("1 of 13 answered")
     check(page)
     page.get_by_role("button", name="Skip: the task is unclear").click()

@@ -30,7 +30,7 @@ def go(page, name: str) -> None:
 def test_the_overview_shows_pace_agreement_and_what_waits(owner) -> None:
     expect(owner).to_have_url(re.compile("/owner$"))
     owner.locator("#page[aria-busy=false]").wait_for()
-    expect(owner.locator(".tile", has_text="labelers at work").locator("b")).to_have_text("5")
+    expect(owner.locator(".tile", has_text="active labelers").locator("b")).to_have_text("5")
     expect(owner.locator(".facts")).to_contain_text(re.compile(r"\d+% \(\d+.\d+%\)\d+ pairs"))
     expect(owner.locator(".todo")).to_contain_text("disagreement")
     image = owner.locator(".plot img")
@@ -45,7 +45,7 @@ def test_the_queue_and_the_agreement_say_their_counts(owner) -> None:
     go(owner, "Agreement")
     dan = owner.get_by_role("row", name=re.compile("^Dan"))
     expect(dan.first).to_contain_text("pairs")
-    owner.get_by_role("link", name="a vote like the others").click()
+    owner.get_by_role("link", name="a disagreement", exact=True).click()
     expect(owner).to_have_url(re.compile("ties=exact"))
     expect(owner.locator(".matrix")).to_be_visible()
 

@@ -129,7 +129,7 @@ def test_no_ranking_and_nothing_to_do(person, scheme, width) -> None:
         page.get_by_role("dialog").get_by_role("button", name="Back").click()
         expect(page.get_by_role("dialog")).to_have_count(0)
     page.locator("#submit").click()  # with nothing rated
-    expect(page.locator(".trouble")).to_contain_text("no quality yet")
+    expect(page.locator(".trouble")).to_contain_text("no rating yet")
     check(page)
     page.goto("/work?kind=write")
     expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
@@ -212,5 +212,5 @@ def test_another_version_of_the_instructions(project: Site, open_page, scheme, w
     project.store.add_rubric(f"v-{scheme}", "Be short.", ["helpful", "truthful", "harmless"])
     page = open_page(project, **looked(scheme, width))
     sign_in(page, name)
-    expect(page.locator("#version")).to_contain_text("please read what is new")
+    expect(page.locator("#version")).to_contain_text("please read what has changed")
     check(page)

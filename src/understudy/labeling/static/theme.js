@@ -1,4 +1,4 @@
-// The chosen appearance, before the first paint. Not a module: it must run at once.
+// Applies the chosen appearance before the first paint. Not a module, since modules run later.
 (() => {
   let chosen = null;
   try {

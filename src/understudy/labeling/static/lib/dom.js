@@ -1,4 +1,4 @@
-// Elements without HTML: every text enters the page as a text node, whoever wrote it.
+// Makes elements without parsing HTML: every text, whoever wrote it, becomes a text node.
 
 const AS_PROPERTY = new Set([
   "checked",
@@ -64,7 +64,7 @@ function set(node, name, value) {
   }
 }
 
-/** The element for a selector, which must be there. */
+/** The element for a selector; throws if there is none. */
 export function $(selector, root = document) {
   const found = root.querySelector(selector);
   if (!found) throw new Error(`no element ${selector} on this page`);
@@ -74,7 +74,7 @@ export function $(selector, root = document) {
 /** All elements for a selector, as an array. */
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-/** Replace what is in `node`. */
+/** Replace the children of `node`. */
 export function put(node, ...children) {
   node.replaceChildren(
     ...children

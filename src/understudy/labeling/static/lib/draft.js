@@ -1,5 +1,5 @@
 // @ts-check
-// Autosave: every change goes to the browser at once and to the server after a pause.
+// Autosave: every change is stored in the browser at once and on the server after a pause.
 import { forget, keep, kept } from "./keep.js";
 import { put, Refused, Unreached } from "./net.js";
 
@@ -13,8 +13,7 @@ const RETRY_MS = [2000, 4000, 8000, 15000, 30000];
  * The draft of one assignment.
  *
  * `show(state, detail)` gets "kept" while the work is only in this browser. `choose` decides between
- * two drafts. `onReplaced` redraws, `onSubmitted` is called when the assignment turns out to be
- * finished.
+ * two drafts. `onReplaced` redraws; `onSubmitted` is called if the assignment turns out to be finished.
  *
  * @param {object} options
  * @param {string} options.id
@@ -100,7 +99,7 @@ export function openDraft({ id, server, show, choose, onReplaced, onSubmitted })
     }
   }
 
-  /** Two drafts: the person chooses, and the choice is saved over the newer version. */
+  /** There are two drafts: the person chooses one, which is saved over the newer version. */
   async function settle(theirs) {
     const mine = { body, at: kept(name)?.at };
     version = theirs.version;

@@ -1,4 +1,4 @@
-// Long texts fold: the page holds the whole text, and only its height is cut.
+// Folds long texts: the page holds the whole text and limits only its height.
 import { fromTree, h, newId } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
@@ -6,7 +6,7 @@ import { say } from "./say.js";
 const LONG_CHARACTERS = 1200;
 const LONG_LINES = 18;
 
-// Scripts without spaces: a word is one character, or four where words are longer (Thai, Lao, ...).
+// In scripts without spaces, a word is one character, or four where words are longer (Thai, Lao, ...).
 const PIECES =
   /[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{1,4}|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+/gu;
 
@@ -31,7 +31,7 @@ function showPlain(plain) {
 }
 showPlain(kept("plain") === true);
 
-/** A text, and its Markdown if the project shows it; only one of the two is visible. */
+/** A text and, if the project shows Markdown, its rendering; only one of the two is visible. */
 export const proseOf = (text, tree = null, attributes = {}) =>
   h(
     "div",
@@ -66,7 +66,7 @@ export function foldable(text, { folded = isLong(text), tree = null, onToggle = 
   return { node: h("div", { class: "fold-box" }, body, button), toggle };
 }
 
-/** The turns of a conversation; a single user turn needs no speaker. */
+/** The turns of a conversation; for a single user turn the speaker is hidden. */
 export function conversation(turns, { fold = false } = {}) {
   const names = { user: "User", assistant: "Assistant", system: "System" };
   return h(

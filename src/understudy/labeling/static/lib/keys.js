@@ -1,7 +1,7 @@
 // @ts-check
-// The keyboard: one key per action, off while somebody types, all listed by `?`. Letters and digits go
-// by their place on the keyboard, so that they work in every layout; the page shows what is printed
-// there, as far as the browser or earlier key presses reveal it.
+// Keyboard shortcuts: one key per action, off while somebody types; `?` lists them all. Letters and
+// digits go by their place on the keyboard, so that they work in every layout; the page shows what is
+// printed there, as far as the browser or earlier key presses reveal it.
 import { h, put } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
@@ -31,9 +31,9 @@ const NAMES = {
 const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "url", "tel", "date"]);
 
 /**
- * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key, for
- * letters (in lower case) and digits the one at that place of a US keyboard, prefixed by "Control+" if
- * Control must be held; `shown` are the keys to list instead, with a dash between them if `range`;
+ * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key; a
+ * letter (in lower case) or digit means its place on a US keyboard. "Control+" before it means that
+ * Control must be held. `shown` are the keys to list instead, with a dash between them if `range`.
  * `run(event)` may return false to leave the key to the browser.
  *
  * @param {string} title
@@ -54,7 +54,7 @@ function typesText(target) {
   return target.matches?.("input") && TYPES_TEXT.has(target.type);
 }
 
-/** Keys the focused control needs for itself. */
+/** Whether the focused control needs the key itself. */
 function ownedByControl(target, key) {
   if (
     (key === "Enter" || key === " ") &&
@@ -173,7 +173,7 @@ export function showKeys() {
     on: {
       change: (event) => {
         keep("keys", event.target.checked ? "on" : "off");
-        say(event.target.checked ? "Single keys are on" : "Single keys are off");
+        say(event.target.checked ? "Single-key shortcuts are on" : "Single-key shortcuts are off");
       },
     },
   });
@@ -194,7 +194,7 @@ export function showKeys() {
         "label",
         { class: "check" },
         toggle,
-        h("span", {}, "Single keys (turn off if they conflict with other software)"),
+        h("span", {}, "Single-key shortcuts (turn off if they conflict with other software)"),
       ),
     ),
   );

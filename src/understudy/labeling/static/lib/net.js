@@ -43,7 +43,7 @@ export const post = (path, body = {}, options = {}) => request("POST", path, bod
 export const put = (path, body = {}, options = {}) => request("PUT", path, body, options);
 
 /**
- * Asks for the password when the session has ended; set by session.js on pages that keep work.
+ * Asks for the password when the session has ended; session.js sets it on pages that keep work.
  *
  * @type {(() => Promise<void>) | null}
  */
@@ -53,10 +53,10 @@ export const onSignedOut = (ask) => {
 };
 
 /**
- * The JSON reply. A stale CSRF token is renewed once; an ended session asks for the password in place
- * (where a page has set that up) and continues. `keepalive` lets the request outlive the page. A reply
- * that is still being computed is polled for; `pending()` is called. With `part`, routes that have a
- * template reply with HTML.
+ * The JSON reply. A stale CSRF token is renewed once. If the session has ended, asks for the password
+ * in place (where a page has set that up) and continues. `keepalive` lets the request outlive the page.
+ * While the server is still computing the reply, calls `pending()` and polls. With `part`, routes that
+ * have a template reply with HTML.
  *
  * @param {"GET" | "POST" | "PUT"} method
  * @param {string} path

@@ -8,7 +8,7 @@ import { post, Unreached } from "./net.js";
 const STEM = "outbox:";
 
 /**
- * Keep an answer to send; `body` has the client's id.
+ * Keep an answer to send; `body` contains the id that this browser generated.
  *
  * @param {string} assignment
  * @param {Entry["action"]} action

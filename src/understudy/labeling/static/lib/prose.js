@@ -40,7 +40,7 @@ function items(lines) {
   return out;
 }
 
-/** **bold** and `code`, and a first word that stands alone ("Helpful. …"); all else as it is. */
+/** Bold for **text** and for a first word or two with a full stop ("Helpful. …"), and `code`. */
 function inline(text) {
   const lead = /^[A-Z]\w+(?: \w+)?\.(?= )/.exec(text)?.[0];
   return lead ? [h("b", {}, lead), ...marked(text.slice(lead.length))] : marked(text);

@@ -5,7 +5,7 @@ import { onSignedOut, request, useToken } from "./net.js";
 
 let asking = null;
 
-/** Ask in a dialog, once however many requests failed. Resolves when signed in again. */
+/** Ask in a dialog, only once even if several requests failed. Resolves after signing in again. */
 export function askOverThePage(name) {
   onSignedOut(() => {
     asking ??= ask(name).finally(() => {

@@ -1,4 +1,4 @@
-// Each assignment is open for work in one tab: the newest wins, the others wait.
+// Only one tab works on an assignment: the newest takes over, and the others wait.
 
 /**
  * Announce that this tab works on `id`. `onTaken()` is called when another tab does. Returns

@@ -28,7 +28,7 @@ function draw(item) {
     ["", "no"],
     ["practice", "for practice"],
     ["screening", "for screening"],
-    ["mixed", "mixed in later"],
+    ["mixed", "mixed into work"],
   ]);
 
   const decide = async (verdict) => {
@@ -104,7 +104,7 @@ function draw(item) {
                 h("b", {}, tierLine(item.suggested, letters)),
                 " ",
                 actButton(
-                  "Use it",
+                  "Use this ranking",
                   () => {
                     task.change((body) => ({ ...body, places: placesOf(item.suggested) }));
                   },
@@ -224,10 +224,10 @@ function pairsTable(item, letters) {
         ["For the first", true],
         ["Ties", true],
         ["For the second", true],
-        "Estimate by reliability",
+        "Estimate, by the labelers' reliability",
       ],
       rows,
-      { empty: "No pair on which two labelers disagree." },
+      { empty: "There is no pair on which two labelers disagree." },
     ),
   );
 }

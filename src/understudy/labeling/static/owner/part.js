@@ -1,7 +1,10 @@
-// The owner's pages that the server draws: it escapes every text, and this script puts the page in
-// place and acts on its attributes. A button or form with data-post sends its data-body or fields as
-// JSON, then the page is drawn anew (except data-keep) or, with data-into, the reply is shown there; data-get and
-// data-load show the reply to a GET. data-poll asks until the server leaves it out.
+// The owner's pages that the server renders: it escapes every text, and this script puts the HTML in
+// place and acts on its attributes:
+// data-post   a button or form; sends its data-body or its fields as JSON, then reloads the page except
+//             elements with data-keep or, with data-into, shows the reply there
+// data-get    a button; shows the reply to a GET in the element that data-into names
+// data-load   an element; fetches its own content
+// data-poll   an element; is fetched again until the server leaves the attribute out
 import { $, $$ } from "../lib/dom.js";
 import { conversation } from "../lib/fold.js";
 import { request } from "../lib/net.js";
@@ -27,13 +30,13 @@ async function load() {
   page.setAttribute("aria-busy", "false");
 }
 
-/** Say that the numbers take a while; the page shows them once they are ready. */
+/** Say that the numbers take a while. */
 function wait() {
   if ($$(".pending", page).length) return;
   page.replaceChildren(...document.importNode($("#pending").content, true).childNodes);
 }
 
-/** Put the server's HTML into `place`. Parsed apart from this document: nothing in it runs. */
+/** Put the server's HTML into `place`. It is parsed as a separate document, so no script in it runs. */
 function show(place, html) {
   place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
   for (const time of $$("time", place)) {
@@ -52,7 +55,7 @@ async function fetchInto(place, from) {
   show(place, await request("GET", from, undefined, { part: true }));
 }
 
-/** Draw what is being polled for again, and nothing else on the page. */
+/** Redraw only the elements that are polled. */
 async function poll() {
   const html = await request("GET", path, undefined, { part: true });
   const { body } = new DOMParser().parseFromString(html, "text/html");
@@ -64,7 +67,7 @@ async function poll() {
   if ($$("[data-poll]", page).length) setTimeout(() => poll().catch(() => {}), POLL_MS);
 }
 
-/** A form's fields as JSON: data-null for empty text, data-json for other values than text. */
+/** A form's fields as JSON. With data-null, empty text is null; data-json marks values that are JSON. */
 function bodyOf(form) {
   const fields = [...form.elements].filter((field) => field.name);
   return Object.fromEntries(fields.map((field) => [field.name, valueIn(field)]));

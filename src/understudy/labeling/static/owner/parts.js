@@ -1,4 +1,4 @@
-// Shared by the owner's pages: numbers with intervals, tables, plots, action buttons.
+// Shared by the owner's pages that the browser draws: times, tables, fields, action buttons.
 import { $, $$, h, put } from "../lib/dom.js";
 import { get } from "../lib/net.js";
 import { toast } from "../lib/say.js";
@@ -17,7 +17,7 @@ export const when = (at) =>
 export const plain = (name) => String(name ?? "–").replaceAll("_", " ");
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
-/** Load `path` into #page by `draw(data)`, which returns nodes; also shows a failure there. */
+/** Fetch `path` and show the nodes that `draw(data)` returns, or the error, in #page. */
 export async function show(path, draw) {
   const page = $("#page");
   page.setAttribute("aria-busy", "true");
@@ -41,7 +41,7 @@ export async function show(path, draw) {
   page.setAttribute("aria-busy", "false");
 }
 
-/** Say that the numbers take a while; the page shows them once they are ready. */
+/** Say that the numbers take a while. */
 function wait(page) {
   if ($$(".pending", page).length) return;
   const text = "The numbers are being computed. They appear here when they are ready.";
@@ -70,14 +70,14 @@ export function actButton(label, act, { main = false, small = false, danger = fa
   return button;
 }
 
-/** A section with a heading; `lead` is a sentence under it. */
+/** A section with a heading. */
 export function section(title, ...children) {
   return h("section", { class: "block", "aria-label": title }, h("h2", {}, title), ...children);
 }
 
 /**
- * A table in its own scrolling box. `columns`: [title, isNumber?]; `rows`: lists of cells; `empty` says,
- * if there are none, what will appear and what to do.
+ * A table in its own scrolling box. `columns`: [title, isNumber?]; `rows`: lists of cells. Without rows
+ * it shows `empty`, which says what will appear and what to do.
  */
 export function table(title, columns, rows, { empty } = {}) {
   if (!rows.length) return h("p", { class: "soft" }, empty);

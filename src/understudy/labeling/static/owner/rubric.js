@@ -10,7 +10,7 @@ const draw = ({ versions }) => [
   h(
     "p",
     { class: "soft" },
-    "The instructions, by version; each label records the version that it followed. Everybody reads a new version before the next item.",
+    "The labelers' instructions, by version. Each label records the version that it followed. Everybody reads a new version before their next item.",
   ),
   editor(versions),
   section(
@@ -78,7 +78,7 @@ function editor([newest]) {
         priorities: training.order(),
         evaluation_priorities: evaluation.order(),
       });
-      toast("Published: everybody reads it before the next item.");
+      toast("Published. Everybody reads it before their next item.");
       await load();
     },
     { main: true },
@@ -96,8 +96,8 @@ function editor([newest]) {
     h(
       "div",
       { class: "halves" },
-      h("div", {}, h("p", { class: "label" }, "Order for training labels"), training.node),
-      h("div", {}, h("p", { class: "label" }, "Order for final evaluation"), evaluation.node),
+      h("div", {}, h("p", { class: "label" }, "Priorities for training labels"), training.node),
+      h("div", {}, h("p", { class: "label" }, "Priorities for final evaluation"), evaluation.node),
     ),
     changes,
     h("div", { class: "buttons" }, preview, publish),

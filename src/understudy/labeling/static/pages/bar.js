@@ -21,7 +21,9 @@ for (const button of $$("[data-sign-out]")) {
     if (
       waiting &&
       !confirm(
-        `${waiting} answers in this browser are not sent yet. They will be sent when you sign in here again. Sign out?`,
+        waiting === 1
+          ? "An answer in this browser has not been sent yet. It will be sent when you sign in here again. Sign out?"
+          : `${waiting} answers in this browser have not been sent yet. They will be sent when you sign in here again. Sign out?`,
       )
     )
       return;

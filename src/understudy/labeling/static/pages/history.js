@@ -1,4 +1,4 @@
-// One's own finished tasks; each can be opened and changed.
+// The labeler's own finished tasks, each of which can be opened and changed.
 import { $, h, put } from "../lib/dom.js";
 import { kept } from "../lib/keep.js";
 import { get } from "../lib/net.js";

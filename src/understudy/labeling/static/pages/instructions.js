@@ -7,7 +7,7 @@ import { onSubmit } from "./form.js";
 const EXPLAINED = {
   helpful: "Helpful: does what the user wants and means, clearly, without rambling.",
   truthful: "Truthful: makes nothing up and accepts no false premise.",
-  harmless: "Harmless: kind, and harms neither the user nor other people or things.",
+  harmless: "Harmless: respectful, and harms neither the user nor anybody or anything else.",
 };
 
 let instructions = null;
@@ -31,7 +31,7 @@ function show({ version, instructions: text, priorities, purpose, read, previous
   $("#purpose").textContent =
     purpose === "evaluation" ? "You judge finished models" : "Your labels train a model";
   $("#version").textContent =
-    `Version ${version}${previous && !read ? `; you last read ${previous}: please read what is new` : ""}`;
+    `Version ${version}${previous && !read ? `. You last read ${previous}; please read what has changed.` : ""}`;
   $("#read").hidden = read;
   $("#already").hidden = !read;
   $("#order").hidden = false;

@@ -1,4 +1,4 @@
-// One's own page: appearance, topics, the optional self-description, the password.
+// The account's own page: appearance, topics, the optional self-description, the password.
 import { $, $$, h, newId, put } from "../lib/dom.js";
 import { keep } from "../lib/keep.js";
 import { singleKeysOn } from "../lib/keys.js";

@@ -4,7 +4,7 @@ import { post } from "../lib/net.js";
 import { onSubmit, revealPasswords } from "./form.js";
 
 const then = new URLSearchParams(location.search).get("then");
-/** Only a path of ours: one slash, then no other slash or backslash. */
+/** Only a path on this server: one slash, then no other slash or backslash. */
 const back = then && /^\/(?![/\\])/.test(then) ? then : null;
 
 onSubmit($("#sign-in"), async ({ name, password }) => {

@@ -2,7 +2,7 @@
 import { h, newId } from "../lib/dom.js";
 import { openDialog } from "../lib/keys.js";
 
-/** A dialog with a form; resolves to what `read()` returns on the main button, to null otherwise. */
+/** A dialog with a form; the main button resolves it to `read()`, anything else to null. */
 function question({ title, lead = null, fields, yes, no = "Back", read, danger = false }) {
   return new Promise((resolve) => {
     const id = newId("question");
@@ -127,7 +127,7 @@ function noteField(label, value) {
 }
 
 function excerpt(body) {
-  if (!body) return "nothing";
+  if (!body) return "(empty)";
   if (body.text ?? body.prompt) return (body.text ?? body.prompt).slice(0, 200);
   const rated = Object.values(body.ratings ?? {}).filter((rating) => rating.likert).length;
   const placed = Object.values(body.places ?? {}).filter(Boolean).length;

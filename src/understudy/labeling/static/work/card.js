@@ -54,7 +54,7 @@ export function responseCard({ id, text, tree }, letters, act) {
     fold,
     sync,
     mark: (on) => node.classList.toggle("current", on),
-    /** Offer to compare: `chosen` is whether this one is marked, `other` the marked one's letter. */
+    /** Update the Compare button: `chosen` if this card is marked, `other` the marked card's letter. */
     offer: (chosen, other) => {
       compare.setAttribute("aria-pressed", String(chosen));
       compare.textContent = other && !chosen ? `Compare with ${other}` : "Compare";

@@ -1,4 +1,4 @@
-// Two responses side by side: one is marked, then another, and their difference is shown.
+// Two responses side by side, with their differences highlighted.
 import { h } from "../lib/dom.js";
 import { inWords } from "../lib/fold.js";
 import { keyCap, openDialog } from "../lib/keys.js";
@@ -6,8 +6,8 @@ import { say } from "../lib/say.js";
 import { difference, side } from "./difference.js";
 
 /**
- * Marks responses to compare: the returned function marks one or takes its mark away, and shows the
- * difference when two are marked. `cards` are offered the comparison.
+ * Marks responses for comparison. The returned function marks or unmarks one, shows the difference
+ * once two are marked, and updates the Compare button of every card.
  */
 export function comparing(responses, letters, cards) {
   let marked = [];
@@ -25,7 +25,7 @@ export function comparing(responses, letters, cards) {
   };
 }
 
-/** A dialog with both, their differences marked by words. */
+/** A dialog with both responses, their differences marked word by word. */
 function showDifference([left, right], letters) {
   const parts = difference(left.text, right.text);
   const both = { class: "columns", tabindex: 0, role: "group", "aria-label": "Both responses" };

@@ -16,7 +16,7 @@ function midnight() {
   return start;
 }
 
-/** Fetch the day and show it; without the network the old one stays. */
+/** Fetch the day's progress and show it; what is shown stays if that fails. */
 export async function showDay(kind) {
   let day = null;
   try {
@@ -60,7 +60,7 @@ function trial(day) {
     : [];
 }
 
-/** Links to the kinds of waiting work, for an empty page or a change of work. */
+/** Links to each kind of work that is waiting. */
 export function kindLinks(day, chosen) {
   const kinds = Object.entries(day?.left ?? {}).filter(([, number]) => number > 0);
   const link = (kind, text) =>

@@ -1,18 +1,18 @@
-// The difference between two texts by words, and as nodes.
+// The difference between two texts, word by word, and its nodes.
 import { h } from "../lib/dom.js";
 
 const MAX_CELLS = 4_000_000;
 
-/** Words with the space after them; joined, they give the text back. */
+/** The words, each with the space before it; joined, they give the text back. */
 export function words(text) {
   return text.match(/\s*\S+|\s+$/g) ?? [];
 }
 
 /**
- * The texts cut into runs, [{kind: "same" | "left" | "right", left, right}], each with its part of
- * either text ("" where it has none; "same" runs differ in white space at most): by a longest common
- * subsequence of words after the common start and end are set aside. Texts too long for that
- * (more than 2000 x 2000 different words) are called different between start and end.
+ * The two texts as runs, [{kind: "same" | "left" | "right", left, right}]: `left` and `right` are the
+ * run's part of each text, "" if it has none; in a "same" run they differ at most in white space.
+ * A longest common subsequence aligns the words between the common start and the common end. If these
+ * are too many (more than 2000 x 2000), all of them count as different.
  */
 export function difference(left, right) {
   const [a, b] = [words(left), words(right)];
@@ -48,7 +48,7 @@ function between(a, b) {
   return [...out, ...a.slice(i).map(onlyLeft), ...b.slice(j).map(onlyRight)];
 }
 
-/** length[i][j]: words in common of a from i on and b from j on. */
+/** length[i][j]: length of a longest common subsequence of a from i on and b from j on. */
 function table(a, b) {
   const length = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i -= 1) {
@@ -71,7 +71,7 @@ function runs(parts) {
   return out;
 }
 
-/** One side ("left" or "right") of a difference as nodes: what only it has is marked. */
+/** One side ("left" or "right") of a difference as nodes; marks the words that only this side has. */
 export function side(parts, which) {
   const mark = which === "left" ? "del" : "ins";
   return parts

@@ -1,4 +1,4 @@
-// A text field that grows, with the count of tokens against the limit.
+// A text field that grows with its text and shows its number of tokens against the limit.
 import { h, newId } from "../lib/dom.js";
 import { inWords } from "../lib/fold.js";
 import { post } from "../lib/net.js";

@@ -1,4 +1,4 @@
-// After practice: the researcher's answer beside one's own, and why.
+// After practice: the researcher's answer beside the labeler's own, and the reason for it.
 import { h } from "../lib/dom.js";
 import { foldable } from "../lib/fold.js";
 import { promptCard } from "./frame.js";
@@ -6,7 +6,7 @@ import { placesOf } from "./tiers.js";
 
 const plain = (name) => name.replaceAll("_", " ");
 
-/** The comparison as a card; `next()` goes on. */
+/** The comparison of both answers as a card; its button calls `next()`. */
 export function feedbackCard(assignment, feedback, submission, letters, next) {
   const share =
     feedback.agreement === null || feedback.agreement === undefined
@@ -29,7 +29,7 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
       h(
         "p",
         { class: "prose", dir: "auto", translate: "no" },
-        feedback.why || "The researcher gave no reason for this one.",
+        feedback.why || "The researcher gave no reason for this answer.",
       ),
     ),
     promptCard(assignment, { fold: true }),
@@ -47,7 +47,7 @@ export function feedbackCard(assignment, feedback, submission, letters, next) {
   );
 }
 
-/** One's own answer and the researcher's: rankings with the texts in their tiers, or two texts. */
+/** Both answers side by side: rankings with the texts in their tiers, or two texts. */
 function sideBySide(assignment, expected, mine, letters) {
   const column = (name, ...inside) =>
     h("section", { class: "card", "aria-label": name }, h("h2", {}, name), ...inside);

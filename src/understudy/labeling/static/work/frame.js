@@ -1,4 +1,4 @@
-// The frame of every task: its head, the prompt, the two panels, the row of buttons.
+// The parts of every task: its head, the prompt, the two panels, the row of buttons.
 import { $, h } from "../lib/dom.js";
 import { conversation, togglePlain } from "../lib/fold.js";
 import { keyCap } from "../lib/keys.js";
@@ -32,14 +32,14 @@ export function taskHead(assignment, extra = null) {
         { class: "soft small" },
         stage && h("span", { class: "badge" }, stage),
         assignment.state === "done" && h("span", { class: "badge" }, "Sent; you can change it"),
-        h("a", { href: "/instructions" }, `Judge ${priorityText(assignment.priorities)}`),
+        h("a", { href: "/instructions" }, `Priorities: ${priorityText(assignment.priorities)}`),
       ),
     ),
     extra,
   );
 }
 
-/** The prompt as a card, or the brief where a prompt is to be written. */
+/** The prompt as a card or, if the labeler is to write one, the brief. */
 export function promptCard(assignment, { fold = false } = {}) {
   if (assignment.prompt)
     return h(
@@ -57,7 +57,7 @@ export function promptCard(assignment, { fold = false } = {}) {
   );
 }
 
-/** Two panels: what is read, what is judged. */
+/** Two panels: what to read, and what to judge. */
 export function desk(reading, judging, kind) {
   return h(
     "div",
@@ -67,7 +67,7 @@ export function desk(reading, judging, kind) {
   );
 }
 
-/** A button with its key. `main` is the primary one. */
+/** A button with its key; `main` makes it the primary one. */
 export function button(label, run, { key = null, main = false, id = null } = {}) {
   return h(
     "button",

@@ -7,9 +7,9 @@ const EDGE_PX = 70;
 const SCROLL_PX = 14;
 
 /**
- * The ladder for `ids` with `letters` and `starts` (first words). `act.place(id, tier)`,
- * `act.insert(id, gap)` and `act.pick(id)` are called for what the person does. Returns {node,
- * sync(places, current), grip(element, id)}: `grip` lets an element elsewhere be dragged too.
+ * The ladder for `ids` with `letters` and `starts` (first words). Calls `act.place(id, tier)`,
+ * `act.insert(id, gap)` and `act.pick(id)` as the person drags and clicks. Returns {node,
+ * sync(places, current), grip(element, id)}: `grip` makes an element elsewhere draggable too.
  */
 export function ladder({ ids, letters, starts, act }) {
   const chips = Object.fromEntries(
@@ -78,7 +78,7 @@ function row(tier, numTiers) {
   return { node, slot };
 }
 
-/** Where a pointer at (x, y) would drop: {tier} or {gap}, with the row it shows on; null outside. */
+/** Where a drop at (x, y) would go: {tier} or {gap}, with the row to highlight; null outside. */
 function target(node, x, y) {
   const row = document.elementFromPoint(x, y)?.closest("[data-tier]");
   if (!row || !node.contains(row)) return null;

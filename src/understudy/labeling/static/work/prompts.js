@@ -1,11 +1,14 @@
-// Write a prompt: plain, few-shot (an instruction with examples), or for a use case of users (A.2).
+// Write a prompt: plain, few-shot (an instruction with examples) or user-based (for a use case; A.2).
 import { h, newId, put } from "../lib/dom.js";
 import { editor } from "./editor.js";
 
 const STYLES = {
-  plain: ["Plain", "Any task you can think of; vary them."],
-  few_shot: ["Few-shot", "An instruction and several pairs of query and response that follow it."],
-  user_based: ["User-based", "A prompt that fits the use case given."],
+  plain: ["Plain", "Any task that you can think of; vary the tasks."],
+  few_shot: [
+    "Few-shot",
+    "An instruction, and several pairs of a query and a response that follows it.",
+  ],
+  user_based: ["User-based", "A prompt that fits the given use case."],
 };
 const [MIN_EXAMPLES, MAX_EXAMPLES] = [2, 8];
 const BLANK = { query: "", response: "" };

@@ -1,4 +1,4 @@
-// All responses together: put into tiers by dragging, by number or by the arrows; ties share a tier.
+// All responses together: put into tiers by dragging, number keys or arrow keys; ties share a tier.
 import { h, put } from "../lib/dom.js";
 import { say } from "../lib/say.js";
 import { responseCard } from "./card.js";
@@ -69,7 +69,7 @@ export function rankView(task, letters) {
 const startsOf = (responses) =>
   Object.fromEntries(responses.map(({ id, text }) => [id, text.slice(0, START_CHARACTERS)]));
 
-/** A card for each response, which can be dragged by its letter. */
+/** A card for each response; its letter can be dragged. */
 function cardsOf(responses, letters, act, rungs) {
   const cards = responses.map((response) => [response.id, responseCard(response, letters, act)]);
   for (const [id, card] of cards) rungs.grip(card.handle, id);
@@ -108,17 +108,17 @@ function rankKeys(ids, letters, act) {
     unlisted("ArrowLeft", () => act.step(-1)),
     { key: "ArrowUp", shown: ["ArrowUp", "ArrowDown"], does: "one tier better, worse", run: up },
     unlisted("ArrowDown", down),
-    { key: "=", does: "tie with the next better one", run: act.tie },
+    { key: "=", does: "tie with the next better response", run: act.tie },
     { key: "0", does: "take out of the ranking", run: () => act.place(0) },
-    { key: "v", does: "compare: mark this response, then another one", run: act.compare },
-    { key: "z", does: "fold or unfold the marked response", run: act.fold },
+    { key: "v", does: "compare this response with another: press on each", run: act.compare },
+    { key: "z", does: "fold or unfold this response", run: act.fold },
   ];
 }
 
-const TIER_KEYS = "put the marked response into that tier (two in one tier are tied)";
+const TIER_KEYS = "put this response into that tier (responses in one tier are tied)";
 const unlisted = (key, run) => ({ key, hidden: true, does: "", run });
 
-/** Keys of one kind, of which the list shows the first and the last. */
+/** A range of keys; the list shows only the first and the last. */
 function many(shown, [[key, run], ...others]) {
   return [{ key, range: true, ...shown, run }, ...others.map(([k, r]) => unlisted(k, r))];
 }

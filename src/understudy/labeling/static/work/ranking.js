@@ -192,14 +192,14 @@ function sync(view, body) {
   view.bottom.tell("");
 }
 
-/** Go to what is missing and say so; returns an empty string if nothing is. */
+/** Go to the first missing answer and say so; returns an empty string if none is missing. */
 function missing(view) {
   const { task, ids, letters } = view;
   const body = task.body();
   const unrated = ids.find((id) => !ratingOf(body, id).likert);
   if (unrated) {
     go(view, unrated);
-    view.bottom.tell(`Response ${letters[unrated]} has no quality yet.`);
+    view.bottom.tell(`Response ${letters[unrated]} has no rating yet.`);
     return "unrated";
   }
   const [id] = unplaced(body.places ?? {}, ids);

@@ -4,7 +4,7 @@ import { keyCap } from "../lib/keys.js";
 import { say } from "../lib/say.js";
 
 const QUALITY = 7;
-/** The letter for each flag; n, u, x and z are taken by the page. */
+/** The letter for each flag; the page uses n, p, u, x and y itself. */
 export const FLAG_KEYS = {
   fails_instruction: "f",
   inappropriate_for_customer_assistant: "i",
@@ -33,8 +33,8 @@ export function completeRating(rating, flags) {
 }
 
 /**
- * The form for response `id` (its letter is `letter`): {node, sync(body), keys, focus()}. `task.change`
- * gets the new body.
+ * The form for response `id` (its letter is `letter`): {node, sync(body), keys}. `task.change` gets the
+ * new body.
  */
 export function rateForm(task, id, letter) {
   const { flags } = task.assignment.questions;
@@ -53,7 +53,7 @@ export function rateForm(task, id, letter) {
   const flip = ({ name, question }) => {
     const now = ratingOf(task.body(), id).flags;
     set({ flags: { ...now, [name]: !now[name] } });
-    say(`${question} ${now[name] ? "no" : "yes"}`);
+    say(`${question}: ${now[name] ? "no" : "yes"}`);
   };
   const scale = likert(letter, quality);
   const boxes = flags.map((flag) => flagBox(flag, () => flip(flag)));

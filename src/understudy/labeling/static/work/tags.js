@@ -1,7 +1,7 @@
 // Questions about the prompt itself: use case, and yes, no or unanswered for each tag.
 import { $$, h, newId } from "../lib/dom.js";
 
-/** The panel of `task`, which stores the answers. */
+/** The panel of `task`; the task stores the answers. */
 export const tagsOf = (task) =>
   tagsPanel(task.assignment.questions, (tags) => task.change((body) => ({ ...body, tags })));
 
@@ -16,7 +16,9 @@ function tagsPanel(questions, change) {
   const groups = questions.groups.map((name) => [name, name]);
   const choices = [
     choice("use_case", "Use case", useCases, answer),
-    ...(groups.length ? [choice("group", "Group that it concerns most", groups, answer)] : []),
+    ...(groups.length
+      ? [choice("group", "Group that the prompt concerns most", groups, answer)]
+      : []),
   ];
   const rows = questions.tags.map(({ name, question }) => tagRow(name, question, answer));
   const restNo = h(

@@ -11,8 +11,8 @@ const MAX_UNDO = 200;
 const HEARTBEAT_MS = 60_000;
 
 /**
- * Open `assignment`. `view` is told what changes: draw(body), saved(state, detail), taken() by another
- * tab, submittedElsewhere(), lease(state).
+ * Open `assignment`. Calls `view` on changes: draw(body), saved(state, detail), taken() when another
+ * tab takes over, submittedElsewhere(), lease(state).
  */
 export function openTask(assignment, view) {
   const finished = assignment.state === "done";
@@ -70,7 +70,7 @@ export function openTask(assignment, view) {
     try {
       view.lease((await post(`/api/assignments/${assignment.id}/heartbeat`)).state);
     } catch {
-      /* the next beat will tell */
+      /* the next heartbeat tells */
     }
   }, HEARTBEAT_MS);
 
@@ -124,7 +124,7 @@ function withTexts(body, now) {
   return { ...body, ...typed, ...(ids.length ? { ratings } : {}) };
 }
 
-/** A submission as the body that the views draw. */
+/** A submission in the form that the views draw. */
 function bodyOf(submission) {
   const { tiers, ratings, text, prompt, response, style, examples, tags, note, seconds } =
     submission;

@@ -1,20 +1,20 @@
 // The ranking as a value: `places` maps a response's id to its tier, 1 the best; 0 or nothing means
-// not placed. With K responses there are K tiers; empty ones are closed up when the ranking is sent.
+// not placed. With K responses there are K tiers; sending the ranking drops the empty ones.
 // All functions are pure and return new objects.
 
-/** The response in that tier (0 takes it out). */
+/** Put a response into a tier (0 takes it out). */
 export function place(places, id, tier) {
   return { ...places, [id]: tier };
 }
 
-/** One tier up (-1) or down (+1); a response without a place starts at the top or at the bottom. */
+/** Move one tier up (-1) or down (+1); a response without a place starts at the top or the bottom. */
 export function nudge(places, id, by, numTiers) {
   const tier = places[id] || 0;
   if (!tier) return place(places, id, by < 0 ? 1 : Math.min(numTiers, lastTier(places) + 1));
   return place(places, id, Math.min(numTiers, Math.max(1, tier + by)));
 }
 
-/** Into the tier of the next better response: a tie with the one above. */
+/** Put a response into the tier of the next better one, which makes them a tie. */
 export function tieWithAbove(places, id) {
   const mine = places[id] || Infinity;
   const better = Object.entries(places).filter(
@@ -25,8 +25,8 @@ export function tieWithAbove(places, id) {
 }
 
 /**
- * Put it alone between two tiers, after tier `gap` (0 is above all). Others move towards the nearest empty
- * tier, which there always is: K - 1 others cannot fill K tiers.
+ * Put a response alone between two tiers, after tier `gap` (0 is above all). Others move towards the
+ * nearest empty tier; there always is one, since K - 1 others cannot fill K tiers.
  */
 export function insert(places, id, gap, numTiers) {
   const others = { ...places, [id]: 0 };
@@ -49,7 +49,7 @@ export function tiersOf(places, ids) {
   return used.map((tier) => placed.filter((id) => places[id] === tier));
 }
 
-/** Places that a ranking as sent stands for. */
+/** The places for a ranking in the form in which it is sent. */
 export function placesOf(tiers) {
   return Object.fromEntries(tiers.flatMap((tier, index) => tier.map((id) => [id, index + 1])));
 }

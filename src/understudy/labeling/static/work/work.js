@@ -59,7 +59,7 @@ async function open(path) {
   }
 }
 
-/** Back to the answer as it was sent. */
+/** Discard the unsent change and show the answer as it was sent. */
 async function dropEdit(task) {
   task.forgetEdit();
   close();
@@ -128,7 +128,10 @@ async function submit(outcome = null, note = null) {
 
 async function skip() {
   const { task } = page;
-  if (task.finished) return void toast("This task is finished; you can change the answer.");
+  if (task.finished)
+    return void toast(
+      "This task is finished, so you cannot skip it; you can still change your answer.",
+    );
   const answer = await askSkip(task.assignment.questions.skip_reasons);
   if (answer) await deliver(lay(task.assignment.id, "skip", { id: uuid(), ...answer }));
 }
@@ -155,7 +158,7 @@ async function sent(entry, reply) {
   let text = reply.late ? "Sent late, but kept." : "Sent.";
   let action = null;
   if (entry.action === "skip") {
-    text = "Skipped: it goes to somebody else.";
+    text = "Skipped. Somebody else will get this task.";
     action = { label: "Take it back", run: () => takeBack(assignment.id) };
   } else if (reply.feedback) {
     return showFeedback(assignment, reply, entry.body);
@@ -199,7 +202,7 @@ async function takeBack(id) {
   }
 }
 
-/** Keep the answer here and send it when the server is back. */
+/** Keep the answer in this browser and send it when the server is back. */
 function wait(entry, error) {
   page.drawn?.pause(true);
   const again = () => {

@@ -6,7 +6,7 @@ import { button, desk, foot, generalKeys, pauseDesk, promptCard, taskHead } from
 import { promptsView } from "./prompts.js";
 import { tagsOf } from "./tags.js";
 
-/** Draw it; returns what `drawTask` does. */
+/** Draw the task; returns what `drawTask` does. */
 export function drawWriting(task, page) {
   const { assignment } = task;
   const view = assignment.kind === "demonstrate" ? demonstrateView(task) : promptsView(task);
