@@ -127,7 +127,7 @@ def change_password(call: Call) -> Reply:
     _begin_try(app, keys)
     row = account_named(app.store, call.me.name)
     if row is None or not verify(row["password"], call.body.old):
-        raise ApiError(401, "wrong_password", "The old password is wrong.")
+        raise ApiError(401, "wrong_password", "The current password is wrong.")
     _end_try(app, keys)
     try:
         hashed = hash_password(call.body.new)
@@ -155,8 +155,8 @@ def _begin_try(app: LabelApp, keys: dict[str, str]) -> None:
 
 
 def _end_try(app: LabelApp, keys: dict[str, str]) -> None:
-    """Undo the failure after a right password: resets the name's count, and lowers the address's by
-    one."""
+    """Undo the failure after a correct password: resets the name's count, and lowers the address's
+    by one."""
     with _TRYING:
         forget_failures(app.store, [keys["both"], keys["name"]])
         number, last = failures(app.store, [keys["address"]]).get(keys["address"], (0, app.clock()))

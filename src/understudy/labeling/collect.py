@@ -103,7 +103,7 @@ def assign(
     num_shared = round(overlap * num_items)
     if num_shared and labels > num_labelers:
         raise ValueError(
-            f"{labels} labels per calibration item need as many labelers, not {num_labelers}"
+            f"{labels} labels per calibration item need as many labelers; there are {num_labelers}"
         )
     rng = random.Random(f"assign/{seed}/{num_items}/{num_labelers}")
     shared = set(rng.sample(range(num_items), num_shared))

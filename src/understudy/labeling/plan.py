@@ -124,9 +124,9 @@ def _too_few(store: "Store", config: PlanConfig) -> list[str]:
         share = config.overlap if config.labels_per_overlap > 1 else 0.0
         if team and "rank" in config.kinds and share and number < config.labels_per_overlap:
             lines.append(
-                f"note: items that several rank need {config.labels_per_overlap} people, but "
-                f"{number} can label for {purpose}; invite more, plan with "
-                "--labels-per-overlap, or end such items on the queue's page later"
+                f"note: items for several labelers need {config.labels_per_overlap} people, but "
+                f"only {number} can label for {purpose}; invite more, plan with a lower "
+                "--labels-per-overlap, or end such items later, on the queue's page"
             )
     return lines
 

@@ -84,7 +84,7 @@ class _Sample:
     now: datetime = field(default_factory=lambda: utc_now() - timedelta(days=DAYS))
 
     def begin(self) -> None:
-        """Adds the team, the instructions, and the labels so far."""
+        """Add the team, the instructions, the first prompts, and items to practise and screen."""
         ensure_rubric(LabelApp(store=self.store, project=self.project))
         self.token = self._invite(OWNER, role="training", owner=True, screen=False)
         for name, (role, _) in TEAM.items():
@@ -135,7 +135,7 @@ class _Sample:
         return str(newest_version(self.store))
 
     def _add(self, names: Sequence[str]) -> None:
-        """Prompts of a user each, and their responses."""
+        """Add prompts, each of its own user, and their responses."""
         prompts, responses = [], []
         for name in names:
             row = self.data[name]
@@ -193,7 +193,7 @@ class _Sample:
             return [row["id"] for row in connection.execute(query).mappings()]
 
     def _label(self, name: str, *, most: int | None = None, stage: str = "active") -> None:
-        """One person does items until none is left, or `most` of them."""
+        """One person finishes items until none is left, or `most` of them."""
         done = 0
         while most is None or done < most:
             found = next(self._tasks(name, stage), None)

@@ -45,13 +45,13 @@ class LabelConfig:
     max_response_tokens: int = 1024
     """Longest demonstration, in tokens (C) or words."""
     lease_minutes: float = 30.0
-    """How long an item is reserved for a labeler whose page is silent; then it goes to another."""
+    """How long an item stays reserved for a labeler whose page is silent; then another gets it."""
     goal_per_day: int | None = None
     """Daily goal of items per labeler, shown on the work page."""
     idle_hours: float = 8.0
-    """A sign-in ends after so many hours without a request."""
+    """Hours without a request after which a sign-in ends."""
     sign_in_days: float = 7.0
-    """A sign-in ends after so many days."""
+    """Days after which a sign-in ends."""
 
     def __post_init__(self) -> None:
         for name in (

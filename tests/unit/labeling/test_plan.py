@@ -149,8 +149,8 @@ def test_a_team_smaller_than_the_overlap_is_told(project, capsys) -> None:
     capsys.readouterr()
     assert main(["labels", "plan", *at]) == 0
     said = capsys.readouterr().out
-    assert "need 3 people, but 1 can label for training" in said
-    assert "need 3 people, but 0 can label for evaluation" in said
+    assert "need 3 people, but only 1 can label for training" in said
+    assert "need 3 people, but only 0 can label for evaluation" in said
     assert main(["labels", "plan", "--labels-per-overlap", "1", *at]) == 0
     assert "note" not in capsys.readouterr().out
 

@@ -61,7 +61,7 @@ def agreement(call: Call) -> Json:
 
 
 def _place(line: Line, name_of: dict[str, str]) -> str:
-    """Labelers by name; all others as they come."""
+    """Sort key: labelers by their names; other lines keep their order."""
     return _by_name(name_of)(line.name) if line.about == "labeler" else ""
 
 
@@ -78,8 +78,8 @@ def _line(line: Line, name_of: dict[str, str]) -> Json:
 
 
 def _breakdown(found: Standing, name_of: dict[str, str]) -> Json:
-    """The number of pairs of responses on which each two labelers agreed: a cell for each two, by
-    their places in the list of names, as "0-1"."""
+    """How many pairs of responses each two labelers agreed and disagreed on: one cell per two
+    labelers, keyed by their places in `names`, such as "0-1"."""
     by_pair = cells(found.meetings)
     labelers = sorted({name for pair in by_pair for name in pair}, key=_by_name(name_of))
     place = {name: index for index, name in enumerate(labelers)}

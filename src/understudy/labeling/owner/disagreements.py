@@ -89,7 +89,7 @@ def num_open(store: Store) -> int:
 
 @dataclass(slots=True)
 class _Kept:
-    """What was computed, by item."""
+    """Cached results by item."""
 
     state: Any = None
     version_of: dict[str, Any] = field(default_factory=dict)
@@ -256,7 +256,7 @@ def _checked(body: Decision, names: Mapping[str, str]) -> list[Ids]:
     """The tiers by response id; ApiError for an invalid decision."""
     if body.verdict != "ranked":
         if body.tiers or body.gold:
-            raise ApiError(400, "invalid", "Only a ranking has tiers, or can become gold.")
+            raise ApiError(400, "invalid", "Only a decided ranking has tiers or can become gold.")
         return []
     if sorted(name for tier in body.tiers for name in tier) != sorted(names.values()):
         raise ApiError(400, "invalid", "Every response must be in exactly one tier.")

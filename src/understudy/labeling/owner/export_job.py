@@ -52,7 +52,7 @@ def run_job(project: Project, job_id: str) -> None:
 
 
 def selection_of(request: Mapping[str, Any]) -> Selection:
-    """The records that are asked for; ValueError if `understudy export` would refuse it."""
+    """The requested records; ValueError if `understudy export` would refuse the request."""
     return Selection(**{name: request[name] for name in ("kind", "split", "purpose", "rubric")})
 
 
@@ -93,7 +93,7 @@ def _write_json(project: Project, store: Store, kind: str) -> tuple[Path, str]:
             if found.role_of.get(name) == "training"
         }
         if not value:
-            raise ValueError("no two training labelers ranked the same prompt: no weights")
+            raise ValueError("there are no weights: no two training labelers ranked one prompt")
     data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
     sha256 = hashlib.sha256(data).hexdigest()
     out = project.datasets / f"{kind}-{sha256[:16]}.json"

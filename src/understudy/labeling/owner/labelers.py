@@ -335,7 +335,7 @@ def reset(call: Call) -> Json:
 
 
 def grading(call: Call) -> Json:
-    """The next demonstration to grade, without a name."""
+    """The next demonstration to grade, without its author."""
     rows = ungraded(call.app.store)
     if not rows:
         return {"next": None, "left": 0, "done": False}

@@ -102,21 +102,21 @@ def _todo(app: LabelApp, counts: Json, rows: Sequence[RowMapping]) -> list[Json]
 
 
 def _late(app: LabelApp) -> int:
-    """Queued prompts with responses that no item ranks yet, unless the owner chose to leave
-    those."""
+    """The number of queued prompts with responses that no item ranks yet; 0 if the owner chose to
+    leave these out."""
     if setting(app.store, SETTING, "together") == "leave":
         return 0
     return len({one.prompt_id for one in late_responses(app.store)})
 
 
 def _stuck(app: LabelApp) -> int:
-    """Items that wait for more people, once there is a team."""
+    """The number of items that need more people; 0 while there is no team."""
     team = any(row["stage"] == "active" and row["role"] for row in all_accounts(app.store))
     return sum(nobody_left(app.store).values()) if team else 0
 
 
 def queue(call: Call) -> Json:
-    """The queue, its pace, who is at work, what was set aside."""
+    """The queue, its pace, the people at work, and the items set aside."""
     app: LabelApp = call.app
     rows, aside = queue_rows(app.store), set_aside(app.store)
     app.note_views(call.me, "queue", (row["prompt_id"] for row, _ in aside))
@@ -207,12 +207,12 @@ def _table(rows: Sequence[RowMapping]) -> list[Json]:
             one[name] += int(row[name])
     for one in found.values():
         if one["pool"] == "gold":
-            one["labels_wanted"] = None  # from everybody
+            one["labels_wanted"] = None  # everybody labels a gold item
     return list(found.values())
 
 
 def _pace(app: LabelApp) -> Pace:
-    """Items finished by day, of the days that are shown."""
+    """The items finished on each day that the plot shows."""
     since = f"{date.fromisoformat(app.now()[:10]) - timedelta(days=MOST_DAYS - 1)}"
     found = days(app.store, since)
     return pace([(one.day, one.account_id, one.done, one.skipped) for one in found], app.now())

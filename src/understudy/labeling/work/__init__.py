@@ -1,1 +1,1 @@
-"""The labeler's half: the stages before work, tasks, what is sent, one's own page."""
+"""The labeler's half: the stages before work, tasks, submissions, the account's own page."""

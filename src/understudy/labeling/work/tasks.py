@@ -35,7 +35,7 @@ from understudy.trust.gold import gold_due
 from understudy.web.access import WORKING, Access, Account, ApiError, Body, Call, Json, Route
 
 NOTHING = {
-    "active": "There is nothing for you to do now: all items are done or with somebody else.",
+    "active": "There is nothing for you to do now: all items are done, or somebody else has them.",
     "mine": "Only prompts that you wrote or answered yourself are left; others rank those.",
 }
 Kind = Literal["demonstrate", "rank", "write"]
@@ -95,7 +95,7 @@ def next_assignment(call: Call) -> Json:
             return {"assignment": None, "nothing": NOTHING["active"]}
         stage = advance(app, account)
         account = replace(account, stage=stage)
-    raise ApiError(403, "gate", "There is something to do first.", go=account.home)
+    raise ApiError(403, "gate", "You have to complete another step first.", go=account.home)
 
 
 def one_assignment(call: Call) -> Json:
