@@ -207,11 +207,11 @@ class Route:
     apart: bool = False
     """Whether it is slow, so that a separate process answers it (`web/apart.py`)."""
     part: str = ""
-    """Template that shows the JSON reply, as part of a page, to whoever asks for HTML."""
+    """Template that renders the JSON reply as part of a page, for requests that accept HTML."""
 
     def __post_init__(self) -> None:
         if self.apart and self.changes_state:
-            raise ValueError(f"{self.method} {self.path} cannot be apart: it may be repeated")
+            raise ValueError(f"{self.method} {self.path} cannot be apart: the call may be repeated")
         if not re.fullmatch(r"(/[\w.{}:-]*)+", self.path):
             raise ValueError(f"path {self.path!r} must be like /work/{{assignment_id}}")
 

@@ -55,7 +55,8 @@ class Apart:
         waiting = asyncio.wrap_future(asked)
         found, _ = await asyncio.wait({waiting}, timeout=None if patient else PATIENCE_S)
         if not found:
-            waiting.add_done_callback(lambda done: done.exception())  # whoever polls sees it
+            # Marks an exception as retrieved; a poll raises it.
+            waiting.add_done_callback(lambda done: done.exception())
             return JSONResponse({"pending": True}, status_code=202)
         self._forget(wanted, asked)
         return waiting.result()
@@ -89,7 +90,7 @@ class Apart:
         return found
 
     def _bury(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for its end; returns its exit status."""
+        """Close the process's pipes and wait for its end; returns its exit status."""
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):

@@ -197,8 +197,7 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
 def _answer(
     route: Route, frame: Frame, request: Request, token: str, raw: bytes
 ) -> tuple[Reply | Call, Account | None]:
-    """The route's reply, or the call for the separate process, and the account; runs in a
-    thread."""
+    """(the route's reply or the call for the separate process, the account). Runs in a thread."""
     if route.changes_state:
         _check_origin(request)
         if not csrf_ok(token, request.headers.get(CSRF_HEADER)):
@@ -232,7 +231,9 @@ def _token_of(request: Request, frame: Frame) -> str:
 async def _read(request: Request, route: Route, frame: Frame) -> bytes:
     """The body, cut off with an error if it exceeds the route's limit."""
     declared = request.headers.get("content-length", "0")
-    too_large = ApiError(413, "too_large", f"This is larger than {route.max_bytes:,} bytes.")
+    too_large = ApiError(
+        413, "too_large", f"This is too large: the limit is {route.max_bytes:,} bytes."
+    )
     if not declared.isdigit() or int(declared) > route.max_bytes:
         raise too_large
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

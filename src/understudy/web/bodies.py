@@ -16,7 +16,7 @@ LARGEST = 2**63 - 1
 
 
 def check_body(raw: bytes, *, nul: bool = False) -> None:
-    """ValueError for NaN, infinities and integers of more than 64 bits, and unless `nul` for NUL.
+    """ValueError for NaN, infinities, integers of more than 64 bits and, unless `nul`, NUL.
 
     Invalid JSON is left to the parser.
     """

@@ -28,7 +28,7 @@ def hash_password(password: str) -> str:
 
 
 def verify(hashed: str | None, password: str) -> bool:
-    """Whether a password is right; takes equally long for an unknown account (None)."""
+    """Whether a password is correct; takes equally long for an unknown account (None)."""
     with _at_once:
         try:
             right = _hasher.verify(hashed or _hash_of_nobody(), _bytes(password))

@@ -15,8 +15,8 @@ NAME_MAX_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """After `free` failures the wait is 1 s and doubles up to `most_s`; it ends after `forget`
-    without one."""
+    """After `free` failures the wait is 1 s; each further one doubles it, up to `most_s`. After
+    `forget` without a failure the count starts anew."""
 
     free: int
     most_s: float

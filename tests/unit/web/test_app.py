@@ -133,7 +133,7 @@ def test_a_page_sends_who_may_not_see_it_where_they_can_go_on(browser) -> None:
         ({"text": "x", "other": 1}, 400, "other: Extra inputs are not permitted"),
         ([], 400, "Input should be an object"),
         ({"text": "a\0b"}, 400, "A text contains a NUL character; remove it."),
-        ({"text": "x" * 2000}, 413, "This is larger than 2,000 bytes."),
+        ({"text": "x" * 2000}, 413, "This is too large: the limit is 2,000 bytes."),
     ],
 )
 def test_a_body_is_what_the_route_says(browser, body: Any, status: int, says: str | None) -> None:
