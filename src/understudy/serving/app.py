@@ -117,7 +117,7 @@ class Gateway:
         self.check_model(asked.model, "model")
         limits = await self.callers.admit(caller)
         kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
-        # By time, so that the log's index grows at its end only
+        # Begins with the time, so that the log's index grows only at its end
         request_id = f"{kind}-{time.time_ns() // 1000:014x}{os.urandom(9).hex()}"
         recorded = caller.consent and not _withheld(request) and asked.store is not False
         written = self._record(asked, caller, request_id) if recorded else None
@@ -129,7 +129,8 @@ class Gateway:
         if asked.stream:
             chunks = self._chunks(asked, caller, request_id, written)
             receive = request.receive
-            first = await attended(anext(chunks, None), receive=receive)  # its error is a plain one
+            # An error before the first chunk can still be a plain HTTP error.
+            first = await attended(anext(chunks, None), receive=receive)
             if first is None:
                 raise ApiError(502, "the model's server sent nothing", kind="server_error")
             return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
@@ -181,8 +182,8 @@ class Gateway:
         request_id: str,
         written: "asyncio.Future[bool] | None",
     ) -> AsyncIterator[Json]:
-        """The chunks, once the prompt is in the log; however the stream ends, the response so far
-        is recorded."""
+        """The chunks, once the prompt is in the log. However the stream ends, records the response
+        so far."""
         wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
         texts: dict[int, str] = {}
         counts: Json | None = None
@@ -191,7 +192,7 @@ class Gateway:
         recorded = written is not None
         try:
             while True:
-                try:  # around each step: between them the response is sent
+                try:  # around the waits only: `yield` returns when the chunk has been sent
                     chunk = await attended(anext(source, None), until=deadline)
                     if written is not None:
                         await attended(written, until=deadline)
@@ -236,7 +237,7 @@ class Gateway:
         texts: list[str],
         counts: Json | None,
     ) -> None:
-        """Count the tokens used, estimated if the backend does not tell, and record the
+        """Count the tokens used, estimated if the backend does not report them, and record the
         response."""
         tokens = (counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1
         self.callers.count(caller, tokens)
@@ -254,7 +255,7 @@ class Gateway:
     async def take_feedback(self, given: Feedback, caller: Caller) -> Json:
         """Record feedback on one of the caller's own recorded responses."""
         owner = await asyncio.to_thread(self.journal.owner, given.id)
-        if owner != caller.user_id:  # somebody else's response looks like an unknown one
+        if owner != caller.user_id:  # does not reveal that another user's response exists
             raise ApiError(404, f"you have no recorded response {given.id!r}", param="id")
         kind, value = given.value()
         body = {"kind": kind, "value": value, "index": given.index}
@@ -349,8 +350,8 @@ async def _openapi(request: Request) -> Response:
 
 
 class Shortcut:
-    """Answers requests to the two routes that generate without Starlette's routing and error
-    handling, which make more calls than the rest of such a request."""
+    """Serves the two generating routes without Starlette's routing and error handling, which would
+    make more calls than the rest of the request."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -400,7 +401,7 @@ def _address(request: Request) -> str:
 
 
 def _withheld(request: Request) -> bool:
-    """Whether any value of the header withholds consent: anything but yes does."""
+    """Whether any value of the header withholds consent, as anything but yes does."""
     given = [value for name, value in request.scope["headers"] if name == _CONSENT]
     return any(value.strip().lower() != b"yes" for value in given)
 

@@ -1,8 +1,8 @@
 """Asks an OpenAI-compatible server many questions: several at a time, each once, within a budget.
 
-Every reply is appended to a file as soon as it has arrived, keyed by the request itself, so asking
-again after a kill, a failure or a spent budget goes on where it stopped and pays for nothing twice
-(at most for what was under way when the process was killed).
+Each reply is appended to a file as soon as it arrives, keyed by its request. Asking again after a
+kill, a failure or a spent budget therefore continues where it stopped and pays for no reply twice,
+except those under way when the process was killed.
 
     asker = Asker("http://127.0.0.1:8000/v1", kept=Path("replies.jsonl"), limits=Limits())
     replies = asyncio.run(asker.ask([chat("m", "Which is better?")]))
@@ -32,7 +32,7 @@ REFUSED_IN_A_ROW = 10
 """Refusals without a reply in between after which the server is taken to refuse everything."""
 FATAL = {401: "the key is not accepted", 403: "access is denied", 404: "nothing answers there"}
 REFUSED = {400, 413, 422}
-"""Errors of one request, which the others need not have."""
+"""Statuses that refuse one request and say nothing about the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +44,9 @@ class Limits:
     timeout_s: float = 120.0
     """Longest time to one reply, in seconds."""
     max_requests: int | None = None
-    """Requests to send in all, repeated ones included; none: no limit."""
+    """Most requests to send, retries included; none: no limit."""
     max_tokens: int | None = None
-    """Tokens to use in all, by the server's count."""
+    """Most tokens to use, by the server's count; none: no limit."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Spent:
     requests: int = 0
     """Requests sent."""
     repeated: int = 0
-    """Those of them that repeat a failed one."""
+    """How many of them were retries."""
     tokens: int = 0
     """Tokens of prompts and replies, by the server's count."""
     refused: list[str] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Asker:
         wait: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         on_reply: Callable[[], None] = lambda: None,
     ) -> None:
-        """ValueError for a URL that is none; the replies that `kept` holds are read at once."""
+        """Reads the replies in `kept`. ValueError for an invalid URL."""
         self.url, self.limits, self.wait, self.on_reply = check_url(url), limits, wait, on_reply
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = Client(
@@ -93,8 +93,8 @@ class Asker:
         self._in_a_row = 0
 
     async def ask(self, bodies: Sequence[Json]) -> dict[str, str]:
-        """The replies that there are, by `key_of` the request. Fewer than asked for when a limit
-        is reached or requests are refused (`spent` says so).
+        """The replies by `key_of` their request; some are missing if a limit is reached or requests
+        are refused (see `spent`).
 
         ValueError if the server accepts nothing; ConnectionError if it cannot be reached or keeps
         failing. Replies that have arrived are kept in both cases.
@@ -120,7 +120,7 @@ class Asker:
         return {key: self.replies[key] for key in map(key_of, bodies) if key in self.replies}
 
     async def _work(self, waiting: Iterator[tuple[str, Json]], stream: Any) -> None:
-        """Ask one question after another until none is left, or somebody has stopped the work."""
+        """Ask one question after another until none is left, a limit is reached or one fails."""
         for key, body in waiting:
             try:
                 said = await self._one(body)
@@ -170,12 +170,12 @@ class Asker:
                 await self.wait(max(own, asked_for))
         raise ConnectionError(
             f"{self.url} failed {attempt + 1} times ({self.spent.problem}); "
-            f"{self.kept} keeps {many(len(self.replies), 'reply', 'replies')}: give the same "
+            f"{self.kept} keeps {many(len(self.replies), 'reply', 'replies')}: run the same "
             "command again to continue"
         )
 
     def _taken(self, answer: Answer) -> str:
-        """The text of a reply, its tokens counted."""
+        """The text of a reply; counts its tokens."""
         said = parse(answer.body)
         choices = choices_of(said, "message", 1)
         if not choices:
@@ -183,8 +183,8 @@ class Asker:
         used = usage_of(said)
         if used is None and self.limits.max_tokens is not None:
             raise ValueError(
-                f"{self.url} does not say how many tokens it uses, so max_tokens cannot be kept; "
-                "limit max_requests instead"
+                f"{self.url} does not report the tokens used, so max_tokens cannot be enforced; "
+                "set max_requests instead"
             )
         self.spent.tokens += used["total_tokens"] if used else 0
         self._in_a_row = 0
@@ -216,12 +216,12 @@ def chat(model: str, text: str, **settings: Any) -> Json:
 
 
 def key_of(body: Mapping[str, Any]) -> str:
-    """What a reply is kept under: a hash of everything that was asked."""
+    """The key of a request's reply: a hash of the whole request."""
     return sha256_of(body)
 
 
 def read_replies(path: Path) -> dict[str, str]:
-    """Replies by key; the end of a line that a kill has cut is removed from the file."""
+    """Replies by key; removes a last line that a kill left incomplete."""
     if not path.exists():
         return {}
     data = path.read_bytes()
@@ -262,7 +262,7 @@ def _complaint(answer: Answer) -> str:
 
 
 class _Nothing:
-    """Stands for the file where nothing is asked."""
+    """Stands in for the file if there is nothing to ask."""
 
     def __enter__(self) -> None: ...
 

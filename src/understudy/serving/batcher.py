@@ -35,7 +35,7 @@ class Token:
     logprob: float
     """Its log-probability under the model, at temperature 1."""
     top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens with theirs, if requested."""
+    """The likeliest tokens with their log-probabilities, if requested."""
     last: bool = False
     """Whether the sequence ends here: at a stop token, at its limit, or because the model
     failed."""

@@ -19,7 +19,7 @@ KEY_SECONDS = 2.0
 MAX_KNOWN = 10_000
 """Most look-ups in the cache."""
 WRONG_KEYS = 50
-"""Wrong keys that an address may try per minute before it must wait. Right keys still work, so
+"""Wrong keys that an address may try per minute before it must wait. Valid keys still work, so
 nobody can lock out others at a shared address."""
 DAY_SECONDS = 86_400
 FLUSH_SECONDS = 1.0
@@ -37,7 +37,7 @@ def _date_of_day(day: int) -> str:
 
 
 class Callers:
-    """Keys and limits of all callers, the limits those of all workers together. Used on the event
+    """Keys and limits of all callers; the limits hold for all workers together. Used on the event
     loop."""
 
     def __init__(
@@ -134,7 +134,7 @@ class Callers:
         entry[1] += tokens
 
     async def flush(self) -> None:
-        """Store the counts; what cannot be stored now is kept for the next time."""
+        """Store the counts; keeps those that cannot be stored now for the next time."""
         for day in list(self._unwritten):
             taken = self._unwritten.pop(day)
             used = {name: (requests, tokens) for name, (requests, tokens) in taken.items()}

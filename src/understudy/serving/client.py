@@ -112,7 +112,7 @@ class Client:
 
     @asynccontextmanager
     async def asking(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response with its body still to be read; its connection is kept once that is done."""
+        """The response, whose body the caller reads; then the connection can be reused."""
         try:
             response = await self._send(path, body)
             try:
@@ -175,5 +175,5 @@ def retry_after(response: aiohttp.ClientResponse) -> str:
 def _was_closing(error: Exception) -> bool:
     """Whether the server closed the connection before any part of a response."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return isinstance(error.message, str)  # else what there is of a head
+        return isinstance(error.message, str)  # otherwise the part of a head that has arrived
     return not isinstance(error, aiohttp.ClientConnectorError)

@@ -66,14 +66,15 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             if gone:  # the server would accept the message silently
                 raise ClientGone("the client has closed the connection")
-            if not message.get("more_body"):  # the kernel takes it (see web/protocol.py)
+            # The kernel takes the last part and drops a stalled reader itself (web/protocol.py).
+            if not message.get("more_body"):
                 await send(message)
                 return
             try:
                 async with asyncio.timeout(self.stall_s):
                     await send(message)
             except TimeoutError:
-                raise ClientGone("the client reads nothing") from None
+                raise ClientGone("the client does not read the response") from None
 
         with suppress(ClientGone):
             await self.app(scope, bounded, steady)
@@ -85,8 +86,8 @@ async def attended(
     until: float | None = None,
     receive: Callable[[], Awaitable[Any]] | None = None,
 ) -> Result:
-    """The result of the work. Cancels it with TimeoutError at this time of the event loop, and with
-    ClientGone if `receive`, which can only give a disconnect now, does.
+    """The result of `work`. Cancels it with TimeoutError at the time `until` of the event loop, and
+    with ClientGone once `receive` returns, which by now can only mean a disconnect.
 
     Like `asyncio.timeout` around a task that waits for `receive`, but work that is done before
     LOOK_SECONDS costs one timer and no task.
@@ -122,7 +123,7 @@ async def attended(
     try:
         return await work
     except asyncio.CancelledError:
-        if why is None or here.cancelling() > before + 1:  # somebody else has cancelled it
+        if why is None or here.cancelling() > before + 1:  # cancelled from elsewhere
             raise
         raise why from None
     finally:

@@ -22,9 +22,9 @@ from understudy.serving.wire import Json
 from understudy.store.prompts.log import Event, LogRow, PromptLog, row_of
 
 BATCH = 100
-"""Events that are enough for one commit."""
+"""The thread adds no further events to a commit that has this many."""
 LONG = 1 << 16
-"""Characters of text that are too many to be written on the event loop."""
+"""Most characters of text that are written on the event loop; more go to the thread."""
 MOVED = 1000
 """Events after which the write-ahead log is moved into the file."""
 LAZY_SECONDS = 0.05
@@ -73,12 +73,13 @@ class Journal:
             self.is_urgent = True
             if self.alarm is not None:
                 self.alarm.cancel()
-            self.alarm = self.loop.call_soon(self._hand_over)  # with all of this turn of the loop
+            # Runs in the loop's next turn, with all events of this one.
+            self.alarm = self.loop.call_soon(self._hand_over)
         return future
 
     def note(self, event: Event) -> None:
-        """Queue an event that nobody awaits: it is written with the next one that somebody does,
-        or after a moment. The health page shows its failure."""
+        """Queue an event that nobody awaits. It is written with the next awaited one, or after
+        LAZY_SECONDS; the health page shows a failure."""
         if self._gather(event, None) and self.alarm is None:
             self.alarm = self.loop.call_later(LAZY_SECONDS, self._hand_over)
 
@@ -98,7 +99,7 @@ class Journal:
         if not self.num_in_thread and not self.sync and self._write_here(batch):
             self._done(batch)
             return
-        self.num_in_thread += len(batch)  # until it is written, what comes later stays behind it
+        self.num_in_thread += len(batch)  # until it is written, later events queue behind it
         self.batches.put(batch)
 
     def _write_here(self, batch: Batch) -> bool:
@@ -108,7 +109,7 @@ class Journal:
             return False
         try:
             self.writer.insert(rows)
-        except sqlite3.Error:  # the thread waits, or tells
+        except sqlite3.Error:  # the thread waits for the lock, or reports the error
             return False
         self.num_unmoved += len(batch)
         if self.num_unmoved >= MOVED:
@@ -195,11 +196,11 @@ class Journal:
                 future.set_result(False)
             else:
                 future.set_exception(LogUnavailable(reason))
-                future.exception()  # its request may be over, so that nobody would ask for it
+                future.exception()  # marks it as retrieved: the request may be over
 
 
 def _row(event: Event) -> LogRow:
-    """A row of the log. Its JSON says what `row_of` would, its names in another order."""
+    """A row of the log. Its JSON has the content of `row_of`'s, with the keys in another order."""
     try:
         body = to_json(event.body)
     except ValueError:  # an unpaired surrogate

@@ -25,7 +25,7 @@ from understudy.serving.wire import (
 )
 
 BYTES = {char: byte for byte, char in bytes_to_unicode().items()}
-"""The bytes represented by the characters of byte-level vocabularies (GPT-2's)."""
+"""The byte that each character of a byte-level vocabulary (GPT-2's) stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class LocalModel:
         return {"kind": "model", "state": state, "unfinished": self.batcher.num_unfinished()}
 
     async def answer(self, request: ChatRequest | CompletionRequest, request_id: str) -> Json:
-        """The whole answer."""
+        """The whole response."""
         prompts = await self._prompts(request)
         chat = isinstance(request, ChatRequest)
         number = len(prompts) * (request.n or 1)

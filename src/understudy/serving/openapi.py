@@ -94,7 +94,10 @@ def _body(model: str) -> Json:
 
 def _open(summary: str) -> Json:
     content = {"application/json": {"schema": _object("status", "log", "backend")}}
-    return {"summary": summary, "responses": {"200": {"description": "it is", "content": content}}}
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "the health report", "content": content}},
+    }
 
 
 def _keyed(summary: str, given: Json) -> Json:
@@ -115,7 +118,7 @@ def _asks(summary: str, model: str) -> Json:
     consent = {
         "name": CONSENT,
         "in": "header",
-        "description": "no keeps this request out of the log",
+        "description": "any value but yes keeps this request out of the log",
         "schema": {"type": "string"},
     }
     return {**route, "parameters": [consent], "requestBody": _body(model)}

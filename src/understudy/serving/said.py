@@ -42,7 +42,7 @@ def parse(data: bytes) -> Any:
     """The JSON of a response; NaN and infinities become null. BadResponse for anything else."""
     try:
         return from_json(data, allow_inf_nan=False)
-    except ValueError:  # of what JSON has too: half a surrogate pair, or bytes that are not UTF-8
+    except ValueError:  # perhaps JSON with half a surrogate pair, NaN or bytes that are not UTF-8
         pass
     try:
         return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LAST_WORDS_S = 5
 """How long responses have, after `timeout_s`, to send their final event."""
 GARBAGE = 10_000
-"""New objects after which Python searches for cycles: about as many as the requests under way hold,
-few of which are garbage. At Python's default of 700 it would search all the time."""
+"""New objects after which Python searches for reference cycles: about as many as the requests under
+way hold, few of which are garbage. At Python's default of 700 it would search all the time."""
 MOST_WORKERS = 256
 """More would only be a mistake."""
 KEY_VARIABLE = "UNDERSTUDY_UPSTREAM_KEY"
@@ -151,7 +151,8 @@ def serve(config: ServeConfig) -> None:
     from understudy.serving.workers import Supervisor, listen_together
 
     def work(listener: socket.socket) -> None:
-        PromptLog(project.log).close()  # its error is a line; Uvicorn would print a traceback
+        # Fails here with a one-line error; inside Uvicorn it would be a traceback.
+        PromptLog(project.log).close()
         _run(make_server(config, project, board), listener)
 
     listeners = listen_together(
@@ -167,7 +168,7 @@ def serve(config: ServeConfig) -> None:
 
 
 def _run(server: "uvicorn.Server", listener: socket.socket) -> None:
-    gc.freeze()  # what is loaded by now stays: collections need not go through it
+    gc.freeze()  # collections skip what is loaded by now, since it stays
     gc.set_threshold(GARBAGE)
     server.run(sockets=[listener])
 
@@ -203,7 +204,7 @@ def make_server(config: ServeConfig, project: "Project", board: "Board") -> "uvi
         access_log=False,
         log_level="warning",
         server_header=False,
-        proxy_headers=False,  # any client could send them, and be another address to each limit
+        proxy_headers=False,  # any client could send them and evade the limits per address
         log_config=None,
         timeout_graceful_shutdown=math.ceil(config.timeout_s) + LAST_WORDS_S,
     )
@@ -215,7 +216,7 @@ def check_backend(config: ServeConfig) -> None:
     if config.upstream is not None:
         from understudy.serving.upstream import check_upstream
 
-        with suppress(OSError):  # a name that does not resolve yet is looked up by each request
+        with suppress(OSError):  # a name need not resolve yet: each new connection looks it up
             asyncio.run(check_upstream(config.upstream, private=config.upstream_private))
 
 

@@ -20,10 +20,10 @@ from itertools import accumulate, pairwise
 USERS, ADDRESSES = 1 << 16, 1 << 14
 """Most users and addresses with limits that are known at a time."""
 WINDOW = 8
-"""Slots that a name may be in. If all are taken, the one used least recently is given up: its
-bucket has refilled, or its tokens are read from the store again."""
+"""Slots that a name may be in. If all are taken, the name used least recently loses its slot: its
+bucket has refilled by then, and its tokens can be read from the store again."""
 MOST_KNOWN = 10_000
-"""Names whose slot a worker remembers."""
+"""Most names whose slot a worker remembers."""
 FIELDS = ("put", "written", "lost", "deleted", "connections")
 """What each worker counts: the log's events by their fate, rows that retention has deleted, and
 open connections."""
@@ -38,7 +38,7 @@ _EMPTY = bytes(_KEY)
 
 
 class Lock:
-    """Excludes other processes, not threads of this one."""
+    """A lock between processes, but not between the threads of one."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the board closes it
@@ -51,7 +51,7 @@ class Lock:
 
 
 class Table:
-    """For each name a bucket of requests, refilled over time, and the tokens of a day."""
+    """For each name, a bucket of requests that refills over time, and the tokens of a day."""
 
     def __init__(self, memory: memoryview, lock: AbstractContextManager[object]) -> None:
         self.memory, self.lock = memory, lock
@@ -86,7 +86,7 @@ class Table:
             return used
 
     def add(self, name: str, day: int, tokens: int) -> None:
-        """Add tokens of a day; of a name that was given up they are only in the store."""
+        """Add tokens of a day; those of a name without a slot are only in the store."""
         with self.lock:
             slot = self._find(name)
             if slot is None:
@@ -122,7 +122,7 @@ class Table:
         return None
 
     def _slot(self, name: str) -> tuple[int, tuple[float, float, int, int]]:
-        """Where a name's values are, and what they are; makes room for it."""
+        """Where a name's values are, and what they are; gives a new name a slot."""
         slot = self._find(name)
         if slot is not None:
             return slot, _VALUES.unpack_from(self.memory, slot)
@@ -149,24 +149,24 @@ def _key(name: str) -> bytes:
 
 
 class Outcome:
-    """How something that every worker does went the last time."""
+    """The latest outcome of something that every worker does."""
 
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
 
     def succeeded(self) -> None:
-        """It went well."""
+        """Record a success."""
         self.memory[0] = 0
 
     def failed(self, text: str) -> None:
-        """It failed, and why."""
+        """Record a failure and its reason."""
         said = text.encode("utf-8", "replace")[:LONGEST] or b"?"
         self.memory[1 : 1 + len(said)] = said
         self.memory[0] = len(said)
 
     @property
     def error(self) -> str | None:
-        """Why it failed; None if it went well."""
+        """Why it failed; None after a success."""
         said = bytes(self.memory[1 : 1 + self.memory[0]])
         return said.decode("utf-8", "replace") or None
 
@@ -177,7 +177,7 @@ class Outcome:
 
 
 class Board:
-    """All of it, for a number of workers; a process that is alone has one of its own."""
+    """All that a number of workers share; a single process has its own."""
 
     def __init__(self, workers: int = 1, *, users: int = USERS, addresses: int = ADDRESSES) -> None:
         self.workers, self.index = workers, 0
@@ -224,7 +224,7 @@ class Board:
         return sum(self._of(index, field) for index in range(self.workers))
 
     def connected(self, number: int) -> int:
-        """Tell how many connections this worker has; returns how many the others have."""
+        """Record how many connections this worker has; returns how many the others have."""
         self._set("connections", number)
         return self.total("connections") - number
 

@@ -2,11 +2,12 @@
 
 The supervisor opens a listening socket per worker, all on one port (SO_REUSEPORT), and keeps them
 open: the kernel spreads connections evenly, and those that a killed worker has not accepted wait
-for the worker that takes its place. (Workers that share one socket would each accept all that is
-waiting when they wake, so a burst of connections ends up at one of them.) Elsewhere than on Linux,
-where such sockets are not spread, the workers do share one.
+for its replacement. (With one shared socket, the first worker to wake would accept a whole burst of
+connections.) Systems other than Linux do not spread connections over such sockets; there the
+workers share one.
 
-Workers are forked, so that what is imported is in memory once and one that dies is soon replaced.
+Workers are forked, so that imported modules are in memory once and a worker that dies is soon
+replaced.
 """
 
 import multiprocessing
@@ -47,7 +48,7 @@ class Worker(uvicorn.Server):
         self.board.set_ready()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to end."""
+        """Whether to end; called ten times a second."""
         if os.getppid() != self.supervisor:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -79,7 +80,7 @@ def listen_together(
     first = listen(host, port, backlog=backlog, stall_s=stall_s)
     if sys.platform != "linux":
         return [first, *(first.dup() for _ in range(number - 1))]
-    first.close()  # it has shown that the port is free: two servers could otherwise share it
+    first.close()  # only tests that the port is free: with SO_REUSEPORT two servers could share it
     return [
         listen(host, port, backlog=backlog, stall_s=stall_s, reuse_port=True) for _ in range(number)
     ]
@@ -98,7 +99,7 @@ class Supervisor:
         self.processes: list[multiprocessing.process.BaseProcess] = []
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT; OSError if a worker cannot start. Ends all workers."""
+        """Run until SIGTERM or SIGINT, then end all workers; OSError if a worker cannot start."""
         with _signals() as told:
             try:
                 for index in range(len(self.listeners)):
@@ -113,7 +114,8 @@ class Supervisor:
     def _start(self, index: int) -> multiprocessing.process.BaseProcess:
         self.board.enter(index)
         process = self.context.Process(target=self._enter, args=(index,), daemon=True)
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # or one could get lost on the way
+        # The new process would lose a signal that arrives before it has set its own handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             process.start()
         finally:
@@ -165,7 +167,7 @@ class Supervisor:
                 for process in running:
                     process.kill()
             wait([told, *(p.sentinel for p in running)], max(0.1, left))
-            if signal.SIGINT in _read(told):  # Ctrl-C again: without waiting
+            if signal.SIGINT in _read(told):  # a second Ctrl-C: do not wait
                 for process in running:
                     os.kill(process.pid or 0, signal.SIGINT)
 

@@ -89,7 +89,7 @@ def test_what_no_request_can_mend_ends_it_at_once(tmp_path, status, why) -> None
 
 
 def test_a_budget_of_tokens_needs_their_count(tmp_path) -> None:
-    with pytest.raises(ValueError, match="limit max_requests instead"):
+    with pytest.raises(ValueError, match="set max_requests instead"):
         ask(tmp_path, ScriptedJudge(says_a, counts=False), max_tokens=100)
 
 
