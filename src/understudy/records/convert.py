@@ -80,7 +80,7 @@ def read_row(kind: type, row: Mapping[str, Any], prefix: str = "") -> Any:
                 missing.append(name)
             continue
         values[name] = read_field(row[name], hint, prefix + name)
-    if missing:  # ids can be derived if all else is present
+    if missing:  # name an id last: ids are derived once all else is present
         name = next((name for name in missing if not name.endswith("id")), missing[0])
         raise RecordError(f"field '{prefix}{name}' is missing")
     return kind(**values)
@@ -112,7 +112,7 @@ def _read_union(value: Any, options: tuple[Any, ...], name: str) -> Any:
         try:
             return read_field(value, option, name)
         except RecordError as error:
-            # The list form of a conversation explains itself better than "must be text".
+            # For a list, the error about turns says more than "it must be text".
             problem = error if problem is None or isinstance(value, list) else problem
     assert problem is not None
     raise problem

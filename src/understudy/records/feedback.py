@@ -4,10 +4,10 @@ from understudy.records.schema import Feedback, Ranking, Rating, Response
 
 
 def of_ranking(ranking: Ranking) -> list[Feedback]:
-    """The best responses as desirable, the worst as undesirable; those between them are neither.
+    """The best responses as desirable, the worst as undesirable; those between them are left out.
 
-    A ranking of two gives what the KTO paper makes of a pair. One whose responses all tie says
-    nothing.
+    A ranking of two becomes what the KTO paper makes of a pair. A ranking whose responses all tie
+    becomes nothing.
 
     >>> ranking = Ranking(id="k1", prompt_id="p1", prompt="Name a prime.", labeler_id="l1",
     ...                   responses=("8", "7", "9"), tiers=((1,), (2,), (0,)))

@@ -306,7 +306,7 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def _csv_encoding(path: Path, note: Note) -> str:
-    """The encoding of the byte order mark, else UTF-8, else a guess, which is noted."""
+    """The encoding of the byte order mark, else UTF-8, else a guess, which `note` reports."""
     with _opened(path) as stream:
         head = cast(Any, stream).peek(4)[:4]
         marked = _marked_encoding(head)
@@ -333,7 +333,8 @@ def _csv_encoding(path: Path, note: Note) -> str:
 
 
 def _guessed_encoding(sample: bytes) -> str:
-    """Western European if accents are few among Latin letters, as in French; else the likeliest."""
+    """Western European if most letters are unaccented Latin ones, as in French; else the
+    likeliest."""
     letters = len(re.findall(rb"[A-Za-z]", sample))
     others = len(re.findall(rb"[\x80-\xff]", sample))
     undefined = re.search(rb"[\x81\x8d\x8f\x90\x9d]", sample)
@@ -346,7 +347,7 @@ def _guessed_encoding(sample: bytes) -> str:
 
 
 def _delimiter(line: str, suffix: str) -> str:
-    """The delimiter that the first line holds most often outside quotes."""
+    """The delimiter that occurs most often in the first line, outside quotes."""
     bare = re.sub(r'"[^"]*"', "", line)
     usual = "\t" if suffix == ".tsv" else ","
     counts = {delimiter: bare.count(delimiter) for delimiter in _DELIMITERS}
@@ -355,7 +356,7 @@ def _delimiter(line: str, suffix: str) -> str:
 
 
 def _header(path: Path, names: list[str]) -> list[str]:
-    """The columns' names in the records' form: "User ID" is user_id."""
+    """The columns' names as the records write them: "User ID" becomes user_id."""
     header = [re.sub(r"[\s-]+", "_", name.strip()).lower() for name in names]
     header = [name or f"unnamed column {place}" for place, name in enumerate(header, start=1)]
     _check_columns(path, header)

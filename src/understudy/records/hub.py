@@ -69,8 +69,8 @@ def read_dataset(source: Path | str) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _offline_unless_reached(name: str) -> Iterator[None]:
-    """Use only this machine's copies if the hub does not respond to one request: otherwise the
-    packages would retry each of theirs for half a minute, with warnings.
+    """Use only local copies if the hub does not respond to one request; otherwise the packages
+    would retry each of their requests for half a minute, with warnings.
     """
     import datasets
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
@@ -79,7 +79,7 @@ def _offline_unless_reached(name: str) -> Iterator[None]:
     reached = True
     try:
         get_hf_file_metadata(hf_hub_url(name, "README.md", repo_type="dataset"))
-    except HfHubHTTPError:  # it has no such file, or requires authentication
+    except HfHubHTTPError:  # the hub responds: there is no such file, or it wants authentication
         pass
     except Exception:  # the packages raise their own error types
         reached = False

@@ -67,7 +67,7 @@ def shards(source: Path | str) -> tuple[list[Path] | None, list[str]]:
             "text itself"
         )
     if (folder / TOKENS).is_file():
-        raise RecordError(f"{folder} is unfinished: give its command, understudy text pack, again")
+        raise RecordError(f"{folder} is unfinished: run its understudy text pack command again")
     found: list[Path] = []
     others: list[str] = []
     for place in (folder, folder / "data"):

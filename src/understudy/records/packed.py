@@ -28,10 +28,10 @@ _CHUNK = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class PackedText:
-    """The ids of a packed folder, read from the disk where they are asked for.
+    """The ids of a packed folder, read from the disk as they are needed.
 
-    They are read, not mapped: mapped pages count as the process's memory, and a file that is cut
-    short under a mapping kills the process.
+    The file is read, not mapped: mapped pages count as the process's memory, and truncating a
+    mapped file kills the process.
     """
 
     folder: Path

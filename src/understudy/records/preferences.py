@@ -1,4 +1,4 @@
-"""Reads public data sets that say in ways of their own which response people prefer: by a number, a
+"""Reads public data sets, each with its own way to say which response people prefer: a number, a
 winner's name, ranks, ratings, or a score in each response's own row.
 """
 
@@ -22,7 +22,7 @@ SECOND: list[list[int]] = [[1], [0]]
 
 
 def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
-    """Tiers from one rank (1 is best) or score (highest is best) per response; equal ones tie."""
+    """Tiers from a rank (1 is best) or score (highest is best) per response; equal ones tie."""
     if not isinstance(values, list | tuple) or not all(map(_is_number, values)):
         raise RecordError(
             f"field '{name}' is {shortened(values)}; it must be a number per response"
@@ -32,7 +32,7 @@ def tiers_of(values: Any, name: str, best_is_high: bool) -> list[list[int]]:
 
 
 _HUGE = 1e300
-"""Above any score, and within a float's range; NaN is not below it."""
+"""Above any score and within a float's range; comparing with it also rejects NaN."""
 
 
 def _is_number(value: Any) -> bool:
@@ -85,7 +85,7 @@ def webgpt(row: Json) -> list[Json]:
 
 
 def helpsteer3(row: Json) -> list[Json]:
-    """HelpSteer3: from -3, the first is much better, to 3."""
+    """HelpSteer3: from -3 (the first response is much better) to 3 (the second is)."""
     value = row["overall_preference"]
     if not _is_number(value):
         raise RecordError(f"field 'overall_preference' is {shortened(value)}; it must be a number")
@@ -119,7 +119,7 @@ def helpsteer2(row: Json) -> list[Json]:
 
 
 def check_rated(row: Json) -> None:
-    """RecordError for a row of HelpSteer2 that cannot stand in a ranking."""
+    """RecordError for a row of HelpSteer2 that cannot be part of a ranking."""
     conversation(row["prompt"])
     tiers_of([row["helpfulness"]], "helpfulness", best_is_high=True)
     if not isinstance(row["response"], str):

@@ -34,7 +34,7 @@ KEYS_THAT_DO = (
 """What to do with rows of an unknown shape."""
 _SYSTEM = ("system", "system_prompt", "system_message")
 _ELSE = {Prompt: None, Feedback: Ranking}
-"""Kinds that rows of other shapes can be read as, and which: all or one kind."""
+"""Kinds as which rows of other kinds' shapes can be read: of any kind (None) or of one."""
 _REFUSED = {
     "tools": "tool use is not supported",
     "functions": "tool use is not supported",
@@ -119,7 +119,7 @@ def _refuse(found: Found, problem: str, path: Path | str) -> None:
 
 
 def say(found: Found, path: Path | str) -> None:
-    """Print what matters to everybody: rows left out, and assumptions."""
+    """Print on standard error which rows were left out, and the assumptions."""
     for line in found.lines():
         print(f"note: {line if line in found.notes else f'{path}: {line}'}", file=sys.stderr)
 
@@ -144,7 +144,8 @@ def _records(
         )
     found.ignored.update(_ignored(row, shape, kind or shape.kind))
     if (kind or shape.kind) is Demonstration and row.get("labeler_role") == "held_out":
-        found.left_out[BY_HELD_OUT] += 1  # a demonstration does not say, and is learned from
+        # A demonstration has no role, so a trainer would learn from it.
+        found.left_out[BY_HELD_OUT] += 1
         return []
     try:
         if shape.whole:
@@ -197,7 +198,7 @@ def rows_of(row: Json, shape: Shape) -> list[Json]:
 
 
 def _part(row: Json, shape: Shape) -> Json:
-    """A row of a shape that joins several, checked and under its system turn."""
+    """A row of a shape that joins several rows: checked, and with its system turn."""
     _check_keys(row, shape)
     shape.check(row)
     for key in _SYSTEM:
@@ -318,7 +319,7 @@ def _missing(row: Mapping[str, Any], kind: Any) -> str:
 
 
 def _likeness(shape: Shape, keys: list[str]) -> float:
-    """Mean likeness of a shape's keys to those of a row, each of which stands for one only."""
+    """Mean likeness of a shape's keys to those of a row; each of these matches at most one."""
     pairs = sorted(
         ((_alike(key, name), key, name) for key in keys for name in shape.keys), reverse=True
     )

@@ -41,13 +41,13 @@ EVALUATION_PRIORITIES = ("truthful", "harmless", "helpful")
 """Priorities in the final evaluation, most important first, where a rubric sets none (B.2)."""
 
 MINIMUM_GROUP = 5
-"""Groups of fewer people are neither weighted nor shown: a figure would be about persons."""
+"""Groups of fewer people are neither weighted nor shown: figures could reveal individuals."""
 
 Split = Literal["train", "valid", "test"]
 Role = Literal["training", "held_out", "researcher"]
 """What a person's labels are for."""
 LabelRole = Literal["training", "held_out", "researcher", "model"]
-"""The same for any label; "model": no person's, and never counted among people's."""
+"""The same for any label. "model": a model's label, never counted among people's."""
 
 
 class _Record:
@@ -148,7 +148,7 @@ class Prompt(_Record):
     created_at: str | None = None
     """ISO 8601 time, in UTC if it names a time zone; a number is read as Unix time."""
     tags: Mapping[str, Any] = field(default_factory=dict)
-    """Labelers' answers about the prompt (Table 7) and whatever intake adds."""
+    """Labelers' answers about the prompt (Table 7) and what intake adds."""
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
@@ -388,7 +388,7 @@ class Feedback(_Record):
     noun: ClassVar[str] = "feedback record"
     needs: ClassVar[str] = (
         "prompt, response (or completion) and desirable (or label): true or false; a ranking "
-        "serves too"
+        "works too"
     )
 
     id: str

@@ -112,9 +112,10 @@ def _text_of(value: Any, name: str) -> Any:
 
 
 def _read_pair(row: Json) -> list[Json]:
-    """chosen and rejected, as responses or as whole conversations, as a ranking of two.
+    """A ranking of two from chosen and rejected, each a response or a whole conversation.
 
-    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores; a `tie` is one.
+    A `margin`, or `score_chosen` and `score_rejected`, becomes the scores; with a true `tie` both
+    share a tier.
     """
     row = _unwritten(row, "chosen", "rejected")
     given = row.get("prompt")
@@ -173,7 +174,7 @@ def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
 
 
 def _read_response(row: Json) -> list[Json]:
-    """prompt with response or completion, as text or as turns, as a demonstration."""
+    """A demonstration from a prompt with a response or completion, as text or as turns."""
     names = [name for name in ("response", "completion") if not blank(row.get(name))]
     if len(names) == 2 and row["response"] != row["completion"]:
         raise RecordError("fields 'response' and 'completion' differ; keep one of the two")
@@ -234,7 +235,7 @@ def _read_sharegpt_pair(row: Json) -> list[Json]:
 
 
 def _asked(row: Json) -> Any:
-    """The prompt of an instruction with its input and the exchanges before it."""
+    """A prompt from an instruction, its input and the exchanges before it."""
     instruction = row["instruction"]
     given = row.get("input") if not blank(row.get("input")) else row.get("context")
     if not isinstance(instruction, str) or not (blank(given) or isinstance(given, str)):

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 PART = 1024
-"""Rows that are worked on together."""
+"""Rows in a part, which are worked on together."""
 
 
 def parts_of(rows: Iterable[T], size: int = PART) -> Iterator[tuple[int, list[T]]]:

@@ -130,7 +130,7 @@ def _trees(rows: list[Json]) -> Iterator[Json]:
         reached += node["replies"]
     lost = nodes.keys() - {node["message_id"] for node in reached}
     if lost:
-        raise RecordError(f"message {min(lost, key=str)!r} is in a circle of replies")
+        raise RecordError(f"message {min(lost, key=str)!r} is in a cycle of replies")
     return ({"prompt": root} for root in roots)
 
 

@@ -112,7 +112,7 @@ def _turn(turn: Any, name: str) -> Json:
 
 
 def _content(value: Any, name: str) -> str:
-    """The text of a turn, also as the only part of a list."""
+    """The text of a turn, which may be the only part of a list."""
     parts = value if isinstance(value, list) else []
     if len(parts) == 1 and isinstance(parts[0], Mapping) and parts[0].get("type") == "text":
         value = parts[0].get("text")
@@ -206,7 +206,7 @@ def after_prompt(turns: Turns, base: Turns | None, name: str) -> Turns:
         return turns
     if turns[0]["role"] == "assistant":
         return [*base, *turns]
-    for start in (0, 1):  # a system turn may be in the turns only
+    for start in (0, 1):  # the turns may begin with a system turn that the prompt lacks
         if start and turns[0]["role"] != "system":
             break
         if same_turns(turns[start : start + len(base)], base):

@@ -69,7 +69,7 @@ class Written:
     created_at: str | None = None
     """ISO 8601 time."""
     tags: dict[str, Any] = field(default_factory=dict)
-    """Anything else to keep with the prompts."""
+    """Further tags of the prompts."""
 
     def __post_init__(self) -> None:
         few_shot = self.kind == "few_shot"

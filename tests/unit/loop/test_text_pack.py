@@ -149,7 +149,7 @@ def test_a_killed_run_is_continued_to_the_same_bytes(tmp_path, model, files):
         process.send_signal(signal.SIGKILL)
     kept = json.loads((out / "partial.json").read_text())["done"]
     assert 0 < kept["documents"] < 14
-    with pytest.raises(ValueError, match="is unfinished: give its command"):
+    with pytest.raises(ValueError, match="is unfinished: run its"):
         rows_of(out, model, 8)
     with open(out / "tokens.bin", "ab") as file:
         file.write(b"after the last save")

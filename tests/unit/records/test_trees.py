@@ -103,7 +103,7 @@ def test_flags_as_text_of_a_table(tmp_path):
     ("rows", "says"),
     [
         ([("1", None, "x"), ("2", "1", "a"), ("2", "1", "b")], "two messages have .* '2'"),
-        ([("1", "2", "x"), ("2", "1", "a")], "message '1' is in a circle"),
+        ([("1", "2", "x"), ("2", "1", "a")], "message '1' is in a cycle"),
     ],
 )
 def test_messages_that_would_be_lost_are_refused(rows, says, tmp_path):
