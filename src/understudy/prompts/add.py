@@ -69,7 +69,7 @@ def add_from_log(project: Project, store: "Store") -> list[str]:
         )
         responses = store.add_responses(
             (response for event in _of_kind(log, "answer") for response in responses_of(event)),
-            leave_out_orphans=True,  # the user has withdrawn consent since
+            leave_out_orphans=True,  # of users who have withdrawn their consent since
         )
         feedback = store.add_feedback(feedback_of(event) for event in _of_kind(log, "feedback"))
     finally:

@@ -60,9 +60,11 @@ def asked_names(
     url: str,
     model: str,
 ) -> Iterator[str | None]:
-    """What `read` finds in the model's answers to `question` about each prompt, its `{text}`.
+    """Ask the model `question` about each prompt, put in place of `{text}`; yields what `read`
+    makes of its responses.
 
-    OSError if the server cannot be reached or refuses; its key is in UNDERSTUDY_USE_CASE_KEY.
+    The server's key is read from UNDERSTUDY_USE_CASE_KEY. OSError if the server cannot be reached
+    or refuses.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(lambda prompt: read(_ask(prompt, question, url, model)), prompts)

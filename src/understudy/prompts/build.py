@@ -6,10 +6,10 @@ The result depends on the prompts alone, not on their order of arrival: wherever
 be chosen, it is the earliest by (created_at, id), so a later build never removes what an earlier
 one kept. `created_at` is compared as text: give all times in UTC.
 
-Departures: the paper filters personal data from the training split only, and so does the default;
-`pii="drop"` or `"redact"` treats all splits alike. Its threshold for a "long common prefix" is not
-published. Prompts that labelers wrote (source "labeler") are exempt from the cap, as the paper's
-11,295 prompts by 40 labelers show.
+Departures: the paper filters personal data from the training split only, as the default here does;
+`pii="drop"` or `"redact"` treats all splits alike. The paper does not publish its threshold for a
+"long common prefix". Prompts that labelers wrote (source "labeler") are exempt from the cap, as
+they must have been in the paper: 40 labelers wrote 11,295.
 """
 
 import json
@@ -54,8 +54,8 @@ class IntakeConfig:
     presidio_language: str = "en"
     """The model's language."""
     duplicate_scope: Literal["all", "user"] = "all"
-    """Whether duplicates are sought among everybody's prompts or only within a user's (or
-    organisation's)."""
+    """Where to look for duplicates: among everybody's prompts, or only among those of one user (or
+    organisation)."""
     prefix_chars: int = 80
     """Shortest common prefix, in characters, that makes a duplicate; 0 turns this check off (s3.2,
     no number given)."""
@@ -250,8 +250,8 @@ def _arrival(prompt: Prompt) -> tuple[str, str, str, str]:
 
 
 def _in_one_organization(prompts: list[Prompt], config: IntakeConfig, tally: Tally) -> list[Prompt]:
-    """Each user's prompts under the organisation of the earliest one: otherwise a user could be in
-    two splits."""
+    """Drop a user's prompts that name another organisation than the user's earliest prompt:
+    otherwise the user could be in two splits."""
     group_of: dict[str, str] = {}
     kept = []
     for prompt in prompts:

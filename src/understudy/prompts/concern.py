@@ -1,8 +1,8 @@
 """Whom a prompt concerns: the group of people whose preferences should count most on it.
 
 A labeler's tag is kept, else rules decide, or a model where no rule matches. The rules are a JSON
-object of regular expressions by group; the first group with one that is found in the prompt, in any
-case, is its group:
+object of regular expressions by group. A prompt's group is the first with an expression that
+matches anywhere in the prompt, in upper or lower case:
 
     {"nurses": ["nurse", "night shift"], "parents": ["my (son|daughter)"]}
 """
@@ -56,8 +56,7 @@ def read_rules(path: Path) -> dict[str, re.Pattern[str]]:
 def groups_of(
     prompts: Sequence[Prompt], rules: Rules, url: str | None = None, model: str = ""
 ) -> Iterator[str | None]:
-    """The group of each prompt, if any; with a `url`, its `model` is asked where no rule
-    matches."""
+    """The group of each prompt, if any. With a `url`, asks its `model` if no rule matches."""
     found = [prompt.group or _by_rule(prompt, rules) for prompt in prompts]
     asked: Iterator[str | None] = iter(())
     if url is not None:

@@ -103,9 +103,10 @@ class DuplicateFinder:
         return None
 
     def _prefix_lengths(self, length: int) -> Iterator[int]:
-        """The grid's lengths at which a common prefix covers `prefix_share` of this text.
+        """The grid's lengths at which a prefix covers at least `prefix_share` of this text.
 
-        Each prompt of a pair is looked up at its own lengths, so a shared length covers both.
+        Both prompts of a pair are hashed at their own lengths, so a shared hash covers
+        `prefix_share` of both.
         """
         shortest = self._share * length
         return (point for point in self._lengths if shortest <= point <= length)

@@ -1,8 +1,8 @@
 """Check digits of the numbers that identify a person or an account.
 
-Each function takes the number without separators and tells whether its check digits, and the parts
-with a fixed meaning, are valid. They keep a rule for card numbers, say, from matching every long
-number.
+Each function takes a number without separators and tells whether its check digits and the parts
+with a fixed meaning are valid. Without these checks a rule for card numbers, say, would match every
+long number.
 """
 
 IBAN_LENGTHS = {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 CountTokens = Callable[[Sequence[str]], list[int]]
-"""Texts in, numbers of tokens out."""
+"""The number of tokens of each text."""
 
 BYTES_PER_TOKEN = 4
 """Bytes per token of English text in a byte-pair encoding of GPT-2's size."""

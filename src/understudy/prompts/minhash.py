@@ -63,6 +63,6 @@ def band_values(shingles: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
 
 
 def jaccard(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> float:
-    """Shared elements over all elements of two sorted sets."""
+    """Jaccard similarity of two sorted sets: their shared elements over all their elements."""
     shared = np.intersect1d(left, right, assume_unique=True).size
     return float(shared / (left.size + right.size - shared))

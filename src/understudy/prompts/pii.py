@@ -3,10 +3,10 @@ published).
 
 Found: e-mail addresses, also obfuscated ones (`jane [at] example [dot] com`), phone numbers,
 payment cards (Luhn), IBANs (mod 97), IPv4 and IPv6 addresses, national ids of twenty kinds (most
-with check digits; those that look like any number only beside a word that names them), passport
-numbers beside such a word, keys, tokens, passwords and private keys. Not found: names, addresses,
-dates of birth, and whatever is spelled out in words; that takes a model (`presidio.py` uses one to
-find names and places).
+with check digits; those that look like any other number only beside a word that names them),
+passport numbers beside such a word, keys, tokens, passwords and private keys. Not found: names,
+addresses, dates of birth, and whatever is spelled out in words; that takes a model (`presidio.py`
+uses one to find names and places).
 
 Where no checksum can decide, the rules err towards finding too much, since losing a prompt costs
 little. They ignore numbers without any sign of what they are (ten bare digits).
@@ -123,7 +123,7 @@ _IBAN_HEAD = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})\d{2}(?=[ A-Za-z0-9-])")
 
 
 def _find_ibans(text: str) -> Iterator[Span]:
-    """IBANs, in one piece or in groups; the country says how far to read."""
+    """IBANs, in one piece or in groups; the country determines the length."""
     for match in _IBAN_HEAD.finditer(text):
         length = identifiers.IBAN_LENGTHS.get(match[1].upper())
         if length is None:
@@ -211,8 +211,7 @@ def _find_ips(text: str) -> Iterator[Span]:
         if _is_address(match[0]) and not nobody and not version:
             yield match.span()
     for match in _IPV6.finditer(text):
-        # Four characters first and a digit somewhere: "dead::beef" in code is a scope, not an
-        # address.
+        # Require four characters first, and a digit somewhere: "dead::beef" in code is a scope.
         first = match[0].partition(":")[0]
         if len(first) == 4 and re.search(r"\d", match[0]) and _is_address(match[0]):
             yield match.span()
@@ -289,7 +288,7 @@ _OBFUSCATED = (
     rf"{_LABEL}(?:\s*{_MARKED_DOT}\s*{_LABEL}){{0,2}}\s*{_MARKED_DOT}\s*(?i:{_TOP}))(?![\w-])"
 )
 _SPELLED = (
-    # in words that mean nothing else, or between underscores
+    # with a word for "at" that has no other meaning, or between underscores
     rf"(?<![\w.+%-])[\w.+%-]{{1,40}}\s{_AT_WORD}\s{_LABEL}(?:\s{_DOT_WORD}\s{_LABEL}){{0,2}}"
     rf"\s{_DOT_WORD}\s(?i:{_TOP})(?![\w-])"
     rf"|(?<![\w.+%-])[A-Za-z0-9.+-]{{1,40}}_at_[A-Za-z0-9-]{{1,63}}_dot_(?i:{_TOP})(?![\w-])"
@@ -362,7 +361,7 @@ def _near(words: str, number: str) -> str:
 
 
 def _is_document(text: str) -> bool:
-    """Whether it may be the number of a document: four digits, or nine characters with one."""
+    """Whether it may be a document's number: at least four digits, or nine characters with one."""
     digits = sum(character.isdigit() for character in text)
     return digits >= 4 or (digits >= 1 and len(text) == 9)
 

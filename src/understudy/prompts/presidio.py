@@ -14,7 +14,7 @@ ENTITIES = {"PERSON": "name", "LOCATION": "place"}
 
 
 def pii_finder(model: str | None, language: str = "en") -> Finder:
-    """`find_pii`, and with a spaCy model of the language also names and places.
+    """`find_pii` which, with a spaCy model of the language, also finds names and places.
 
     `model` is an installed one's name or a folder. ValueError if the extra or the model is
     missing; nothing is ever downloaded.

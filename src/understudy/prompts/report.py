@@ -63,7 +63,7 @@ class IntakeReport:
     num_redacted: int
     """Of these, prompts in which personal data was replaced."""
     num_pii_outside_training: int
-    """Of these, prompts of the valid and test splits that hold personal data (the paper's way)."""
+    """Of these, prompts of the valid and test splits with personal data, kept as in the paper."""
     splits: Mapping[str, Mapping[str, int]]
     """Number of prompts and of users in each split."""
     use_cases: Mapping[str, int]
@@ -199,7 +199,7 @@ def split_counts(kept: Sequence[Prompt]) -> dict[str, dict[str, int]]:
 
 def beginning(prompt: Prompt, find: Finder = find_pii) -> str:
     """How a prompt begins, in one line, with personal data redacted."""
-    # Redact before cutting: a cut could leave half an address, which no rule finds.
+    # Redact before cutting: no rule would find an address that the cut leaves incomplete.
     text = visible(" ".join(redact(prompt_text(prompt.prompt), find).split()))
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 3] + "..."
 
