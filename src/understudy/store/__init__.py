@@ -1,6 +1,6 @@
 """The store: the record chain in a database, and what enters and leaves it. Free of torch.
 
-SQLAlchemy, half of what a command takes to start, is loaded where a store is opened.
+SQLAlchemy, half of a command's start-up time, is imported only when a store is opened.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Rows on their way in and out: added by key, batch by batch, and read page by page."""
+"""Adds rows by key, batch by batch, and reads them page by page."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,8 +84,8 @@ def known_ids(connection: Connection, table: Table, ids: Sequence[str]) -> set[s
 
 
 def page_lists(engine: Engine, query: Select[Any], key: Any) -> Iterator[list[RowMapping]]:
-    """All rows in the order of a unique column, a short transaction per page, so readers block
-    nobody."""
+    """All rows in the order of a unique column, a page per short transaction, so that readers
+    block nobody."""
     last: Any = None
     while True:
         page = query if last is None else query.where(key > last)

@@ -31,8 +31,8 @@ STATEMENT_TIMEOUT_MS = 600_000
 IDLE_TIMEOUT_MS = 60_000
 """PostgreSQL: timeout of an idle transaction."""
 POOL = 16
-"""Connections that a server pools: at least one per thread, or it keeps opening and closing
-more."""
+"""Connections that a server pools: at least one per thread, since others are opened and closed for
+each use."""
 PING_AFTER_S = 5.0
 """PostgreSQL: a pooled connection idle for this long may be dead and is tested before use."""
 
@@ -84,9 +84,9 @@ def is_sqlite(engine: Engine | Connection) -> bool:
 
 
 def dialect_of(engine: Engine | Connection) -> ModuleType:
-    """SQLAlchemy's module for the backend, whose `insert` can leave or change what is there."""
+    """SQLAlchemy's module for the backend; its `insert` can skip or update existing rows."""
     name = "sqlite" if is_sqlite(engine) else "postgresql"
-    return import_module(f"sqlalchemy.dialects.{name}")  # each takes a while to load
+    return import_module(f"sqlalchemy.dialects.{name}")  # imported here: loading it takes a while
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        unusable = ("OperationalError", "DatabaseError", "InternalError")  # and no subclass of them
+        unusable = ("OperationalError", "DatabaseError", "InternalError")  # not their subclasses
         if error.connection_invalidated or type(error).__name__ in unusable:
             reason = str(error.orig).splitlines()[0] if error.orig else "unknown"
             where = engine.url.render_as_string(hide_password=True)
@@ -177,7 +177,7 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # or the driver begins transactions of its own
+    connection.isolation_level = None  # otherwise the driver begins transactions itself
     for name, value in SQLITE_PRAGMAS.items():
         connection.execute(f"PRAGMA {name}={value}")
 

@@ -175,7 +175,8 @@ assignments = Table(
         "item_id",
         "slot",
         unique=True,
-        # On PostgreSQL too, as 0003 says; said here as well, it would load that dialect always.
+        # PostgreSQL needs no condition, since assignments in other states have no slot; stating one
+        # would load its dialect even for SQLite.
         sqlite_where=text("stage = 'work' AND state IN ('leased', 'done')"),
     ),
     Index("ix_assignments_live", "state", "expires_at"),

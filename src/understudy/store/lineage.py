@@ -37,7 +37,8 @@ class DatasetFacts:
 
 
 def lineage(store: Store, model: Path) -> str:
-    """The tree as text; ValueError if the model is not in a run folder."""
+    """The tree of runs and data behind a model, as text; ValueError if the model is not in a run
+    folder."""
     run = owner_of(model)
     if run is None:
         raise ValueError(

@@ -140,7 +140,7 @@ def backups_of(project: Project) -> list[tuple[Path, str]]:
 def _copy_sqlite(engine: Engine, out: Path) -> None:
 
     partial = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
-    partial.touch(mode=0o600)  # VACUUM INTO takes an empty file
+    partial.touch(mode=0o600)  # VACUUM INTO accepts an empty file
     try:
         with bare(engine) as connection:
             connection.exec_driver_sql("VACUUM INTO ?", (str(partial),))
@@ -167,7 +167,8 @@ def _dump_postgresql(engine: Engine, out: Path) -> None:
         command = [program, "--format=custom", f"--file={partial}", url.render_as_string()]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise StoreDamaged(f"pg_dump failed: {done.stderr.strip().splitlines()[-1:]}")
+            reason = done.stderr.strip().rpartition("\n")[2]
+            raise StoreDamaged(f"pg_dump failed: {reason}")
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)

@@ -84,7 +84,7 @@ def _changing(engine: Engine) -> Iterator[Connection]:
             yield connection
         return
     with bare(engine) as connection:
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # nothing inside a transaction
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # no effect inside a transaction
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -38,7 +38,7 @@ class Project:
     retention_days: int | None = None
     """How many days prompts are kept; None for forever."""
     groups: tuple[str, ...] = ()
-    """Groups of people of whom labelers may say that a prompt concerns them."""
+    """Groups of people from which labelers choose the one that a prompt concerns most."""
 
     @property
     def log(self) -> Path:

@@ -34,7 +34,7 @@ def now() -> str:
 
 
 def packed(value: Any) -> str:
-    """A value as JSON text in one canonical form: equal values give equal text."""
+    """A value as canonical JSON text: equal values give equal text."""
     text = _CANONICAL.encode(value)
     if "\\u0000" in text or clean(text) != text:
         return packed(clean_json(value))

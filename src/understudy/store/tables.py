@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from understudy.store.border import CleanText as Text
 
-_ddl: Any = DDL  # which SQLAlchemy leaves untyped
+_ddl: Any = DDL  # SQLAlchemy leaves it untyped
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

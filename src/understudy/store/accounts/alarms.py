@@ -16,7 +16,7 @@ from understudy.store.rows import packed
 def raise_flag(
     connection: Connection, account_id: str, kind: str, body: dict[str, Any], at: str
 ) -> None:
-    """Something that a person should look at."""
+    """Flag something that a person should look at."""
     row = {
         "id": f"flag-{secrets.token_hex(8)}",
         "account_id": account_id,

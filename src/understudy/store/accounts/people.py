@@ -102,16 +102,16 @@ def reset_link(store: Store, account_id: str, *, by: str | None, at: str, expire
 
 
 def invitation_of(store: Store, token: str, at: str) -> RowMapping | None:
-    """A link that still works, with its account's name."""
+    """The link with this token and its account's name; None if it does not work any more."""
     with reading(store.engine) as connection:
         return _usable(connection, token, at)
 
 
 def accept(store: Store, token: str, name: str, password: str, at: str) -> str | None:
-    """Redeem a link: set the password hash and, the first time, the name. The account's id, or
-    None.
+    """Redeem a link: set the password hash and, the first time, the name; all sessions of the
+    account end. Returns the account's id, or None for a link that does not work any more.
 
-    All sessions of the account end. ValueError for a name that is taken.
+    ValueError for a name that is taken.
     """
     with writing(store.engine) as connection:
         link = _usable(connection, token, at)
@@ -150,7 +150,7 @@ def replace_hash(store: Store, account_id: str, password: str) -> None:
 
 
 def set_disabled(store: Store, account_id: str, disabled: bool, *, by: str | None, at: str) -> None:
-    """Disable or enable an account; its sessions end at once."""
+    """Disable an account, which ends its sessions at once, or enable it."""
     with writing(store.engine) as connection:
         mine = accounts.c.id == account_id
         values = {"disabled_at": at if disabled else None}
@@ -189,7 +189,7 @@ def decide(
 
 
 def set_stage(connection: Connection, account_id: str, stage: str) -> None:
-    """The account's stage."""
+    """Set the account's stage."""
     mine = accounts.c.id == account_id
     connection.execute(accounts.update().where(mine).values(stage=stage))
 

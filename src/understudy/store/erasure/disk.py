@@ -56,11 +56,11 @@ def _erase_sqlite(connection: Connection) -> list[str]:
 
 
 def _rewrite_tables(connection: Connection) -> Iterator[str]:
-    """VACUUM FULL reports what it could not do as notices, not as errors."""
+    """VACUUM every table; VACUUM FULL reports what it could not do as notices, not as errors."""
     kept: list[int] = []
     skipped: list[str] = []
 
-    def note(notice: Any) -> None:  # gone after this call
+    def note(notice: Any) -> None:  # the notice is valid only during this call
         if notice.severity_nonlocalized == "WARNING":
             skipped.append(notice.message_primary)
         elif notice.severity_nonlocalized == "INFO":

@@ -32,8 +32,8 @@ DATED = "____-__-__T__:__:__.______+00:00"
 def expire(
     project: Project, *, days: int | None = None, dry_run: bool = False, at: datetime | None = None
 ) -> Removed:
-    """Delete prompts older than `days`, by default the project's retention, at a time, now by
-    default. ValueError if no retention is set.
+    """Delete prompts older than `days` (the project's retention by default) at the time `at` (now
+    by default). ValueError if no retention is set.
     """
     days = project.retention_days if days is None else days
     if days is None:

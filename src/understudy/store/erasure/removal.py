@@ -52,7 +52,7 @@ class Chosen:
     """Which prompts to delete."""
 
     what: str
-    """In words, such as the user's id."""
+    """The selection in words, such as the user's id."""
     prompts: ColumnElement[bool]
     """A condition on the table of prompts."""
     logged: Rows
@@ -175,8 +175,8 @@ def remove(
 
 
 def _begin(project: Project, result: Removed) -> None:
-    """Save the final report, merged with that of an interrupted removal: once the records are gone,
-    nothing leads to the models any more."""
+    """Save the affected datasets and models, merged with those of an interrupted removal: once the
+    records are gone, nothing leads to the models any more."""
     if project.unfinished.exists():
         earlier = json.loads(project.unfinished.read_text(encoding="utf-8") or "{}")
         for name in ("datasets", "models"):

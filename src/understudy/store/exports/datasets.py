@@ -60,8 +60,8 @@ def freeze(store: Store, selection: Selection, project: Path) -> tuple[str, int]
 
 
 def _named_by(found: Row[Any]) -> list[Any]:
-    """What of a record a dataset's name depends on; of the prompt's tags, the group that rankings
-    are exported with."""
+    """The values of a record on which a dataset's name depends; of the prompt's tags only the
+    group, which is exported with rankings."""
     values = dict(found._mapping)
     group = group_in(json.loads(values.pop("tags", "{}")))
     return [*values.values(), *([] if group is None else [group])]
@@ -96,7 +96,7 @@ def _why_empty(connection: Connection, selection: Selection, project: Path) -> s
 def _name_members(
     connection: Connection, dataset_id: str, number: int, purpose: str, chosen: Select[Any]
 ) -> None:
-    """List a dataset's records where the list lacks them: records may have been deleted and added
+    """List a dataset's records again if some are missing: records may have been deleted and added
     again since it was frozen."""
     members = dataset_records.c.dataset_id == dataset_id
     held = select(func.count()).select_from(dataset_records).where(members)

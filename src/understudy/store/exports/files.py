@@ -56,14 +56,14 @@ class Selection:
     def __post_init__(self) -> None:
         if self.kind in ("prompts", "feedback") and (self.labelers or self.rubric):
             raise ValueError(
-                f"{self.kind} has no labelers or rubric: it is users'; leave out --labelers and "
-                "--rubric"
+                f"{self.kind}: labelers and rubric do not apply, since users send them; leave out "
+                "--labelers and --rubric"
             )
         if self.purpose == "training" and self.split == "test":
             raise ValueError("the test split is for evaluation; pass --purpose evaluation")
 
     def to_json(self) -> dict[str, Any]:
-        """As the store keeps it."""
+        """The selection as the store keeps it."""
         return {**asdict(self), "labelers": sorted(self.labelers)}
 
 

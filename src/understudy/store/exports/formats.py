@@ -1,4 +1,4 @@
-"""Datasets in other programs' formats: the rows of a record, for each program.
+"""Datasets in other programs' formats: for each program, the rows that a record becomes.
 
 A ranking becomes its pairs for programs that learn from pairs; ties yield none. A file's name says
 its format (`rankings.trl.jsonl`), so that a dataset's file can be rewritten.
@@ -50,7 +50,7 @@ def trl(record: Demonstration | Ranking | Feedback) -> Iterator[Row]:
 
 
 def openrlhf(record: Demonstration | Ranking) -> Iterator[Row]:
-    """OpenRLHF with its option for chat templates: the response's turn follows the prompt's."""
+    """OpenRLHF with its option for chat templates: the response is the turn after the prompt."""
     if isinstance(record, Ranking):
         yield from trl(record)
         return
@@ -104,7 +104,7 @@ def label_studio(record: Demonstration | Ranking) -> Iterator[Row]:
         yield _task(data, "response", "prompt", "textarea", {"text": [record.response]})
         return
     for chosen, rejected in _pairs(record):
-        # The better one goes on either side, so the side reveals nothing; stable across exports.
+        # Varies the side of the better response, so that it reveals nothing; stable across exports.
         left = (len(chosen) + len(rejected)) % 2 == 0
         first, second = (chosen, rejected) if left else (rejected, chosen)
         value = {"selected": "left" if left else "right"}

@@ -13,7 +13,8 @@ from dataclasses import fields
 from typing import Any
 
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What a formula may begin with, also in full width, and white space skipped before one."""
+"""Characters with which a formula may begin, also in full width, and the white space before it that
+spreadsheets skip."""
 BOM = "\ufeff"
 """The mark by which Excel recognises UTF-8."""
 

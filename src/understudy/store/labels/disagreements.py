@@ -40,8 +40,8 @@ class Contested:
 
 
 def versions(store: Store) -> dict[str, tuple[Any, ...]]:
-    """Ranking items with several submissions, or with one that has no ranking: each with a value
-    that changes with every submission and decision about it."""
+    """Ranking items with several submissions, or with one without a ranking -> a value that changes
+    with every submission and decision about the item."""
     sent = (
         select(items.c.id, items.c.num_done, items.c.wanted)
         .add_columns(func.count(), func.max(submissions.c.created_at))
@@ -121,7 +121,7 @@ def _opinions() -> Select[Any]:
         .join(submissions, submissions.c.id == assignments.c.submission_id)
         .join(items, items.c.id == assignments.c.item_id)
         .where(items.c.kind == "rank", assignments.c.state == "done", assignments.c.stage == "work")
-        .order_by(assignments.c.id)  # random ids: an arbitrary order
+        .order_by(assignments.c.id)  # ids are random, so the order reveals nothing
     )
 
 

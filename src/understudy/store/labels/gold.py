@@ -27,11 +27,11 @@ class GoldAnswer:
     answer: Mapping[str, Any]
     """`tiers` and `ratings` by response id."""
     key: Mapping[str, Any]
-    """The researcher's own answer, likewise."""
+    """The researcher's own answer, in the same form."""
 
 
 def gold_answers(store: Store) -> list[GoldAnswer]:
-    """Answers to gold items mixed into work, oldest first, without their authors' own."""
+    """Answers to gold items mixed into work, oldest first, without those by the items' authors."""
     query = (
         select(
             assignments.c.item_id,
@@ -135,7 +135,7 @@ def could_be_gold(store: Store, limit: int = 100) -> list[RowMapping]:
 
 
 EVERYBODY = 1_000_000
-"""Everybody is to label a gold item."""
+"""How many labels a gold item wants: everybody's."""
 
 
 def researcher_answer(store: Store, item_id: str) -> tuple[str, dict[str, Any]] | None:
@@ -198,7 +198,8 @@ def make_gold(
         }
         connection.execute(gold_items.insert(), row)
         values = {"pool": "gold", "wanted": EVERYBODY, "max_wanted": EVERYBODY}
-        values["state"] = "open" if use == "mixed" else "closed"  # trials read gold_items only
+        # Practice and screening read gold_items and ignore the item's state.
+        values["state"] = "open" if use == "mixed" else "closed"
         connection.execute(items.update().where(items.c.id == item_id).values(values))
         body = {"use": use}
         append(connection, at=at, account_id=by, action="gold.added", object=item_id, body=body)

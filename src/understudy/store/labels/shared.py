@@ -65,7 +65,7 @@ def state_of_labels(store: Store) -> tuple[Any, ...]:
 
 
 def shared_rankings(store: Store) -> list[SharedRanking]:
-    """Ordered by prompt and time."""
+    """Rankings of prompts that several people ranked, by prompt and time."""
     several = (
         select(labels.c.prompt_id)
         .where(labels.c.kind == "ranking")
@@ -104,7 +104,7 @@ def shared_rankings(store: Store) -> list[SharedRanking]:
 
 
 def shared_ratings(store: Store) -> Iterator[SharedRating]:
-    """Ordered by response and time."""
+    """Ratings of responses that several people rated, by response and time."""
     several = (
         select(labels.c.response_id)
         .where(labels.c.kind == "rating")

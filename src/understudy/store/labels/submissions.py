@@ -105,7 +105,7 @@ def save_draft(
     if state is None:
         raise LookupError(assignment_id)
     if state == "done":
-        raise Refused("already_submitted", "This was answered already.")
+        raise Refused("already_submitted", "This task was already submitted.")
     raise Refused(
         "draft_stale",
         "Another window has saved this task since; choose which draft to keep.",
@@ -188,12 +188,15 @@ def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> 
     """Only one submission is current; another one must name it to replace it."""
     if row["state"] != "done":
         if answer.revises is not None:
-            raise Refused("already_submitted", "You have sent nothing here that you could change.")
+            raise Refused(
+                "already_submitted",
+                "You have not submitted this task yet, so there is nothing to change.",
+            )
         return
     if answer.revises != row["submission_id"] or row["stage"] != "work" or row["kind"] == "write":
         raise Refused(
             "already_submitted",
-            "This was answered already.",
+            "This task was already submitted.",
             submitted=standing(connection, row["submission_id"]),
         )
 
@@ -201,7 +204,7 @@ def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> 
 def _insert_submission(
     connection: Connection, row: RowMapping, answer: Answer, reply: Row, at: str
 ) -> bool:
-    """Insert it; returns whether it is new. A later error rolls it back."""
+    """Insert the submission; returns whether it is new. A later error rolls this back."""
     body = packed(answer.body)
     new = {
         "id": answer.id,
@@ -267,7 +270,7 @@ def _insert_prompts(connection: Connection, row: RowMapping, answer: Answer, at:
 
 
 def _insert_tags(connection: Connection, row: RowMapping, answer: Answer, at: str) -> None:
-    """Store the tags, also on the prompt: a labeler's use case overrides the rules (Table 1)."""
+    """Store the tags, and copy them to the prompt: a labeler's use case overrides the rules'."""
     ids = [prompt.id for prompt in answer.prompts] or [row["prompt_id"]]
     for prompt_id in ids:
         new = {
@@ -325,7 +328,8 @@ def _count(connection: Connection, row: RowMapping, outcome: str, more: More) ->
     num_done = row["num_done"] + (row["state"] != "done")
     num_live = row["num_live"] - (row["state"] == "leased")
     wanted = row["wanted"]
-    alone = num_done == 1 and outcome == "ranked"  # nobody to disagree with, and not unsure
+    # The only ranking of an item: there is nobody to disagree with.
+    alone = num_done == 1 and outcome == "ranked"
     if row["kind"] == "rank" and not alone and wanted <= num_done and wanted < row["max_wanted"]:
         wanted += more(opinions(connection, row["item_id"]))
     num_skips = row["num_skips"] - (row["state"] == "skipped")
@@ -346,7 +350,7 @@ _DRAFT = select(drafts).where(drafts.c.assignment_id == bindparam("id_"))
 _DIALECTS: dict[bool, Any] = {True: sqlite, False: postgresql}
 """By whether it is SQLite."""
 _COUNTED = {"preserve_rowcount": True}
-"""Keeps the number of rows that an INSERT made."""
+"""Makes SQLAlchemy keep the number of rows that an INSERT added."""
 _NEW_DRAFT = ("version", "body", "saved_at")
 _SEEN = bindparam("seen", type_=Integer)
 _DRAFT_TO_SAVE = select(
@@ -360,8 +364,8 @@ _DRAFT_TO_SAVE = select(
 
 
 def _save_draft(dialect: Any) -> Any:
-    """In one statement: saves only the account's own, unless it is done or another tab saved since
-    `seen`."""
+    """One statement that saves a draft of the account's own assignment, unless that is done or
+    another tab has saved since `seen`."""
     new = dialect.insert(drafts).from_select(("assignment_id", *_NEW_DRAFT), _DRAFT_TO_SAVE)
     return new.on_conflict_do_update(
         index_elements=["assignment_id"],

@@ -1,8 +1,8 @@
 """How Alembic runs our migrations: always on a connection that `migrate.py` opened.
 
-The files in `versions/`, oldest first, are never changed once released. A new one changes what
-`tables.py` and `labeling_tables.py` then say; a dump of a filled store of the schema before it goes
-to `tests/unit/store/released/`, which a test upgrades.
+The files in `versions/` run oldest first and never change once released. A new one comes with a
+change of `tables.py` or `labeling_tables.py`, and with a dump of a filled store of the schema
+before it in `tests/unit/store/released/`, which a test upgrades.
 """
 
 from alembic import context

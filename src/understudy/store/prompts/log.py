@@ -179,7 +179,8 @@ class PromptLog:
         unless a reader blocks this. Waits for nobody."""
         self.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.db.execute("PRAGMA busy_timeout=0")
-        self.db.execute("PRAGMA wal_checkpoint(RESTART)")  # or it grows as long as anybody writes
+        # Without a restart it would grow for as long as anybody writes.
+        self.db.execute("PRAGMA wal_checkpoint(RESTART)")
         self.db.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
     def empty_wal(self) -> bool:

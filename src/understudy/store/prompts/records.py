@@ -225,7 +225,8 @@ def _as_built(prompt: Prompt, group_of: dict[str, str]) -> Row:
 
 
 def _tag_groups(connection: Connection, ids: Sequence[str], group_of: dict[str, str]) -> None:
-    """Add intake's groups to the tags as they are now: labelers may tag prompts meanwhile."""
+    """Add intake's groups to the tags as they are now: labelers may have tagged prompts during
+    intake."""
     found = {name: group_of.pop(name) for name in ids if name in group_of}
     query = select(prompts.c.id, prompts.c.tags).where(prompts.c.id.in_(sorted(found)))
     for name, text in list(connection.execute(query)) if found else ():

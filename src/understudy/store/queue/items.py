@@ -1,4 +1,4 @@
-"""Items of the queue as the owner sees them: how many, which wait, which are live or set aside."""
+"""Items of the queue as the owner sees them: their numbers, and which are live or set aside."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ def locked_item(connection: Connection, item_id: str) -> RowMapping:
 
 
 def nobody_left(store: Store) -> dict[str, int]:
-    """Purpose -> number of open items that want more labelers than there are."""
+    """Purpose -> number of open items that need more labelers than there are."""
     query = select(items.c.purpose, func.count()).where(NOBODY_LEFT).group_by(items.c.purpose)
     with reading(store.engine) as connection:
         return {row[0]: int(row[1]) for row in connection.execute(query)}

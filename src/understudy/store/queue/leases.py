@@ -57,7 +57,8 @@ SKIPS_IN_A_ROW = 5
 
 
 GoldDue = Callable[[int, int, float], bool]
-"""Whether the next item is to be gold, from: items done, gold ones among them, the set rate."""
+"""Whether the next item should be gold, given the items done, the gold ones among them, and the
+rate that the owner set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,15 +88,14 @@ def take(
     kind: str | None = None,
     gold_due: GoldDue | None = None,
 ) -> str | None:
-    """The id of the assignment to work on: the current one, an expired one of one's own, or a new
-    one.
+    """The id of the assignment to work on: the current one, an expired one of this labeler's, or a
+    new one; None if there is nothing to do.
 
-    When `gold_due` says so, a gold item for this labeler, if there is one, comes first. None if
-    there is nothing to do.
+    If `gold_due` says so, a gold item comes first, if there is one for this labeler.
     """
     lease = {"at": at, "expires_at": expires_at}
     with writing(store.engine) as connection:
-        # Serialises two tabs of one labeler.
+        # Locks the account, so that two tabs of one labeler take turns.
         set_rate = connection.execute(_LOCK_ACCOUNT, {"account": taker.account_id}).scalar()
         mine = connection.execute(_MINE, {"account": taker.account_id, "stage": _stage_of(taker)})
         own = [row for row in mine.mappings() if kind in (None, row["kind"])]
@@ -104,7 +104,7 @@ def take(
                 return str(row["id"])
         if taker.stage != "active":
             return _take_trial(connection, taker, **lease)
-        for row in own:  # one's own expired lease, with its draft, while a slot is free
+        for row in own:  # an expired lease, which may have a draft, if a slot is free
             if row["has_room"]:
                 again = lock_assignment(connection, row["id"], taker.account_id)
                 if _lease_again(connection, again, **lease):
@@ -353,7 +353,7 @@ _LOCK_ACCOUNT = (
     .where(accounts.c.id == bindparam("account"))
     .with_for_update(of=accounts)
 )
-"""Its row also has the rate of gold items, which saves a round trip."""
+"""Also returns the rate of gold items, which saves a round trip."""
 
 
 _LOCK_ITEM = (

@@ -47,8 +47,8 @@ class NewItem:
 
 
 def to_demonstrate(store: Store, *, answered: bool = False) -> list[NewItem]:
-    """Prompts that intake kept and that have no demonstration and fewer than two distinct
-    responses; with `answered`, however many responses.
+    """Prompts that intake kept and that have no demonstration and, unless `answered`, fewer than
+    two distinct responses.
 
     Leaves out the test split, on which nothing is trained.
     """

@@ -75,10 +75,10 @@ def late_responses(store: Store) -> list[Late]:
 def queue_late(
     store: Store, late: Iterable[Late], *, how: How, most: int, overlap: Overlap, seed: int, at: str
 ) -> Queued:
-    """Queue them `together` with the earlier responses or `apart`; at most `most` in an item.
+    """Queue the new responses `together` with the earlier ones or `apart`, at most `most` an item.
 
-    Together, new responses take precedence where there are too many, and an unfinished earlier
-    round asks nobody else; its labels stay.
+    With `together`, new responses take precedence if there are too many, and an unfinished earlier
+    round keeps its labels but asks nobody else.
     """
     if how == "leave":
         return Queued()

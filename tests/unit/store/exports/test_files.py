@@ -112,7 +112,7 @@ def test_thumbs_are_exported_split_traced_and_forgotten(filled) -> None:
         export(replace(again, split="valid"))
     with pytest.raises(ValueError, match="use jsonl, csv or trl"):
         ExportConfig(kind="feedback", format="argilla")
-    with pytest.raises(ValueError, match="feedback has no labelers or rubric"):
+    with pytest.raises(ValueError, match="feedback: labelers and rubric do not apply"):
         ExportConfig(kind="feedback", labelers=("l1",))
 
 

@@ -1,8 +1,8 @@
-"""The first schema that a release has: what `tables.py` and `labeling_tables.py` held then.
+"""The first released schema: `tables.py` and `labeling_tables.py` as they were then.
 
-A new store is made from the tables and marked with the newest revision (`migrate.upgrade`), so
-there is nothing to run here. Numbers begin at 7 because stores with earlier schemas exist: those
-are refused rather than taken for this one.
+`migrate.upgrade` makes a new store from the tables and marks it with the newest revision, so there
+is nothing to run here. Numbers begin at 7 because stores with earlier schemas exist, which must be
+refused rather than taken for this one.
 """
 
 revision = "0007"
