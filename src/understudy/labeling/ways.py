@@ -11,7 +11,7 @@ WAYS = (
     Way(
         "candidate",
         "invited",
-        "the owner, among the labelers",
+        "the owner, under *Labelers*",
         "the one-time link; if it is lost, *New password link*",
         ("POST /api/owner/labelers/{account_id}/reset", "labelers reset"),
     ),
@@ -56,8 +56,8 @@ WAYS = (
         "item",
         "not queued",
         "the owner, on the overview and the queue's page",
-        "*Fill the queue*: prompts without a demonstration or with responses to rank; on request "
-        "also a demonstration where responses came with the prompt",
+        "*Fill the queue*: adds prompts without a demonstration or with responses to rank; on "
+        "request also asks for demonstrations of prompts that have responses",
         _FILL,
     ),
     Way("item", "open", "labelers", "the queue hands it out", _NEXT),
@@ -78,7 +78,7 @@ WAYS = (
     Way(
         "item",
         "done",
-        "the owner, among the disagreements, if labelers disagree",
+        "the owner, under *Disagreements*, if labelers disagree",
         "*Decide this ranking*, *Ask for more labels*",
         ("POST /api/owner/disagreements/{item_id}",),
     ),
@@ -121,21 +121,19 @@ WAYS = (
         "*Take it back*, unless somebody else already has it",
         ("POST /api/assignments/{assignment_id}/unskip",),
     ),
-    Way(
-        "export", "waiting", "the owner, among the exports", "it starts when the one before it ends"
-    ),
-    Way("export", "running", "the owner, among the exports", "its progress is shown"),
+    Way("export", "waiting", "the owner, under *Exports*", "it starts when the one before it ends"),
+    Way("export", "running", "the owner, under *Exports*", "its progress is shown"),
     Way(
         "export",
         "done",
-        "the owner, among the exports",
+        "the owner, under *Exports*",
         "*Download*; if the file has changed since, *Export* again",
         ("GET /api/owner/exports/{job_id}/file", "export"),
     ),
     Way(
         "export",
         "failed",
-        "the owner, among the exports",
+        "the owner, under *Exports*",
         "its reason is shown; *Try again*",
         ("POST /api/owner/exports", "export"),
     ),

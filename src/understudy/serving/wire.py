@@ -25,7 +25,7 @@ OWN_FIELDS = {
     "stream_options",
     "user",
 }
-"""Fields of a request that are for the gateway only and not passed on."""
+"""Fields of a request that only the gateway reads; they are not passed on."""
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Stop = str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None
 
@@ -63,7 +63,8 @@ def invalid(error: ValidationError) -> ApiError:
     """What is wrong with a request, in OpenAI's words."""
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     *where, branch = first["loc"] or [None]
-    if first["type"] == "string_type" and branch == "str":  # or a list, which it perhaps is
+    # A field may be a string or a list: for a list, report what is wrong with the list.
+    if first["type"] == "string_type" and branch == "str":
         same = (one for one in others if one["loc"][: len(where)] == tuple(where))
         first = next((one for one in same if one["type"] != "list_type"), first)
     param = "".join(
@@ -97,9 +98,9 @@ IDLE: Idle = {
     "frequency_penalty": ((0,), "penalties are not supported"),
     "logit_bias": (({},), "it is not supported"),
     "presence_penalty": ((0,), "penalties are not supported"),
-    "service_tier": (("auto", "default"), "there is only one tier"),
+    "service_tier": (("auto", "default"), "the gateway has only one tier"),
 }
-"""Parameters accepted only with a value that requests nothing: those values, and why no others."""
+"""Parameter -> the values that request nothing, which alone are accepted; why others are not."""
 CHAT_IDLE: Idle = {
     **IDLE,
     "audio": ((), NO_MEDIA),
@@ -119,7 +120,7 @@ CHAT_IDLE: Idle = {
 COMPLETION_IDLE: Idle = {
     **IDLE,
     "echo": ((False,), "the prompt is not echoed"),
-    "suffix": (("",), "texts are only continued at their end"),
+    "suffix": (("",), "the gateway continues a text only at its end"),
 }
 
 
