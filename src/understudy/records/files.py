@@ -32,8 +32,9 @@ JSON_COLUMNS = b"understudy.json_columns"
 _CELLS_OF_JSON = frozenset(
     "messages conversations responses completions generations answers tiers ranks scores ratings "
     "margin score_chosen score_rejected score_0 score_1 helpfulness overall_preference rank "
-    "annotator1 annotator2 annotator3 label kto_tag desirable weight tags likert flags "
-    "temperature seed finished logprob history tools turns instances".split()
+    "annotator1 annotator2 annotator3 label kto_tag desirable thumbs_up thumbs thumb "
+    "weight tags likert flags temperature seed finished logprob history tools turns "
+    "instances".split()
 )
 """CSV columns whose cells are read as JSON where they are valid JSON; all others are text."""
 _DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: _object(pairs))

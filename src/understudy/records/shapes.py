@@ -26,8 +26,10 @@ from understudy.records.turns import (
 )
 
 Convert = Callable[[Json], list[Json]]
-LABELS = ("label", "kto_tag", "desirable")
+LABELS = ("label", "kto_tag", "desirable", "thumbs_up", "thumbs", "thumb")
 """Keys that say whether a response is good (KTO)."""
+_THUMBS = {"up": True, "down": False, "\U0001f44d": True, "\U0001f44e": False, "-1": False}
+"""Values of a label beside the spellings of true and false."""
 
 
 class LeftOut(Exception):
@@ -80,7 +82,7 @@ def is_desirable(row: Json) -> bool | None:
     """Whether a row's label calls its response desirable; None without a label."""
     keys = [key for key in LABELS if not blank(row.get(key))]
     try:
-        said = {read_yes(row[key], key) for key in keys}
+        said = {read_yes(_THUMBS.get(str(row[key]).strip().lower(), row[key]), key) for key in keys}
     except RecordError as error:
         raise RecordError(
             f"{error} (whether the response is good); rename it if it means something else"

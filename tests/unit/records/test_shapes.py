@@ -15,6 +15,7 @@ from understudy.records import (
     read_records,
 )
 from understudy.records.reading import Found, read_found
+from understudy.records.shapes import LABELS
 
 USER, ANSWER = {"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}
 OTHER = ANSWER | {"content": "b"}
@@ -138,14 +139,18 @@ def test_rankings(row, tmp_path):
         {"conversations": SHAREGPT, "label": "true"},
         {"instruction": "x", "input": "", "output": "a", "label": 1},
         {"messages": [USER, ANSWER], "label": True, "system": ""},
+        {"prompt": "x", "response": "a", "thumbs_up": True},
+        {"prompt": "x", "response": "a", "thumbs": "Up"},
+        {"prompt": "x", "response": "a", "thumb": "\U0001f44d"},
     ],
 )
 def test_feedback(row, tmp_path):
-    labels = [key for key in ("label", "kto_tag", "desirable") if key in row]
-    found = read(tmp_path, Feedback, row, row | dict.fromkeys(labels, False))
+    downs = {"thumbs": "down", "thumb": -1}
+    labels = {key: downs.get(key, False) for key in LABELS if key in row}
+    found = read(tmp_path, Feedback, row, row | labels)
     assert [turns(one.prompt) for one in found] == [[("user", "x")]] * 2
     assert [(one.response, one.desirable) for one in found] == [("a", True), ("a", False)]
-    (learned,) = read(tmp_path, Demonstration, row, row | dict.fromkeys(labels, False))
+    (learned,) = read(tmp_path, Demonstration, row, row | labels)
     assert learned.response == "a"
     path = tmp_path / "rows.jsonl"
     assert {type(record) for _, record in read_found(path, None, Found())} == {Feedback}
