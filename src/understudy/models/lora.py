@@ -87,7 +87,7 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
 
 def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The weights of an equivalent plain model, under its names. Frozen weights stored in bf16 are
-    read again in fp32 from where the model was loaded."""
+    read again in fp32 from where the model was loaded; ValueError if they have changed there."""
     adapted: dict[str, Any] = {n: m for n, m in model.named_modules() if _is_adapted(m)}
     held, exact = model.state_dict(), {}
     if any(weight.dtype == torch.bfloat16 for weight in held.values()):
@@ -97,7 +97,13 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
         if ".lora_" in name:
             continue
         plain = name.replace(".base_layer.", ".")
-        weight = exact.get(plain, weight)
+        if plain in exact:
+            if not torch.equal(exact[plain].to(weight), weight):
+                raise ValueError(
+                    f"{model.name_or_path} has changed since the run loaded it ({plain}), so the "
+                    "adapter cannot be merged; put the model back and go on with --resume"
+                )
+            weight = exact[plain]
         owner, _, part = name.rpartition(".base_layer.")
         if part == "weight" and owner:
             weight = weight + adapted[owner].get_delta_weight(_NAME).detach().to(weight.device)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.fixtures_ppo import (
     counting_reward_model,
     random_policy,
@@ -20,7 +21,7 @@ from understudy.loop.planner.config import PlanConfig
 from understudy.loop.planner.job import job_of
 from understudy.loop.planner.memory import phases_of
 from understudy.models import compute
-from understudy.models.lora import adapter_off, add_adapter
+from understudy.models.lora import adapter_off, add_adapter, merged_weights
 from understudy.models.policies import load_policy
 from understudy.models.scalar import ScalarModel, load_scalar
 from understudy.ppo.state import load_critic, new_state
@@ -90,6 +91,17 @@ def test_the_storage_changes_no_bit_of_a_run(world, tmp_path, monkeypatch, lora_
     monkeypatch.setattr(compute, "products_of", lambda model: ())
     expected = train_ppo(half(world, tmp_path / "fp32", lora_rank=lora_rank))
     assert outcome(found) == outcome(expected)
+
+
+def test_a_base_that_changed_meanwhile_is_refused_when_its_adapter_is_merged(world, tmp_path):
+    copy = shutil.copytree(world["model"], tmp_path / "base")
+    models = load_models(half(world, tmp_path / "run", lora_rank=2, model=copy), "ppo")
+    merged_weights(models.policy.model)
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith("q_proj.weight"))
+    save_file(weights | {name: weights[name] + 1}, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"base has changed since .*{name}.*--resume"):
+        merged_weights(models.policy.model)
 
 
 @dataclass(frozen=True)
