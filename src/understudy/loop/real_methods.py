@@ -1,4 +1,4 @@
-"""The methods beside each other on a real model, without a judge that knows the truth.
+"""The methods compared on a real model, without a judge that knows the truth.
 
     understudy real --study methods
 

@@ -85,7 +85,7 @@ def test_several_labels_go_to_different_people():
     ids = [c.labeler_id for c in judged["held_out"] if c.prompt_id == "p0"]
     assert sorted(ids) == ["h0", "h1", "h2"]
     assert sum(c.prompt_id == "p0" for c in judged["gold"]) == 1  # a single judge is asked once
-    with pytest.raises(ValueError, match="1 labeler cannot give 2 labels of one"):
+    with pytest.raises(ValueError, match="1 labeler cannot give 2 labels for one"):
         rate_responses(PROMPTS, LONGER, [labeler("a")], seed=0, labels_per_response=2)
 
 
