@@ -271,8 +271,8 @@ def _span_by_offsets(encoding: Any, span: tuple[int, int]) -> tuple[int, int]:
 def _span_by_prefix(
     chat: ChatFormat, one: Rendered, ids: Sequence[int], span: tuple[int, int]
 ) -> tuple[int, int]:
-    """The tokens after those of the text before the span, for encoders without character
-    offsets."""
+    """The span's tokens, found by encoding the text up to its start and up to its end; for encoders
+    without character offsets."""
     encode = chat.encode_marked if one.marked else lambda text: chat.encode([text])["input_ids"][0]
     first, end = (_common(ids, encode(one.text[:at])) for at in span)
     return first, end

@@ -87,8 +87,8 @@ def round_products(model: nn.Module) -> None:
 
 
 def products_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The linear maps of the decoder layers, whose weights autocast rounds for each product; not
-    those of adapters."""
+    """The decoder layers' linear maps, without adapters; autocast rounds their weights for each
+    product."""
     for name, module in (one for block in blocks_of(model) for one in block.named_modules()):
         if isinstance(module, nn.Linear | Conv1D | SplitLinear) and ".lora_" not in name:
             yield module

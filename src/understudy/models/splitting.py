@@ -208,7 +208,7 @@ def _maps_of(model: nn.Module, model_type: str) -> Iterator[tuple[str, bool]]:
 
 
 def split_weights(model: nn.Module) -> Iterator[tuple[str, SplitLinear, str]]:
-    """(full name, its map, name in it) of every weight of which ranks have different parts."""
+    """(full name, its map, name in the map) of every weight that is divided among ranks."""
     for prefix, module in model.named_modules():
         if isinstance(module, SplitLinear):
             for name, _ in module.named_parameters():

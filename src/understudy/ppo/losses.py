@@ -43,7 +43,8 @@ def value_loss(
     value_clip: float | None,
     num_tokens: int,
 ) -> tuple[Tensor, Metrics]:
-    """Half the squared error; with `value_clip`, the larger of it and that of the clipped value.
+    """Half the squared error; with `value_clip`, the larger of it and the same of the clipped
+    value.
 
     The clipped value is the new one kept within `value_clip` of the rollout's (LHP, NP).
     """

@@ -45,9 +45,9 @@ class Models:
     reward_model: ScalarModel
     """Scores responses; frozen."""
     members: tuple[ScalarModel, ...] = ()
-    """Further reward models, whose scores count as well; frozen."""
+    """Further reward models, whose scores are combined with the first one's; frozen."""
     engine: Engine
-    """What samples: the policy itself, a copy of a sharded one, or a vLLM server."""
+    """Draws responses: from the policy itself, a copy of a sharded one, or a vLLM server."""
     tokenizer: Tokenizer = field(repr=False)
     """Shared by policy and reward model."""
     stage: str

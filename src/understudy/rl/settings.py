@@ -19,7 +19,7 @@ class RolloutSettings(TrainerSettings):
     prompts: Path
     """Prompts of the training split, .jsonl or .parquet."""
     episodes: int = 256_000
-    """Episodes in all (C.4); rounded up to whole iterations."""
+    """Total number of episodes (C.4), rounded up to whole iterations."""
     batch_size: int = 512
     """Episodes per iteration (C.4)."""
     num_minibatches: int = 1

@@ -98,7 +98,7 @@ class Steps:
     state: State
     """What to save."""
     total: int
-    """Steps in all."""
+    """Total number of steps."""
     every: int
     """Steps between checkpoints; 0 saves so often that saving takes a tenth of the time."""
     unit: str = "step"
