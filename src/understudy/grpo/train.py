@@ -16,12 +16,14 @@ from understudy.grpo.config import GRPOConfig
 from understudy.grpo.loss import Metrics, group_advantages, grpo_loss
 from understudy.rl.groups import Groups, train_on_groups
 from understudy.rl.passes import Pass
+from understudy.rl.stopping import Judge
 from understudy.rl.update import Loss
 from understudy.training.steps import Metrics as Logged
 
 
-def train_grpo(config: GRPOConfig) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+def train_grpo(config: GRPOConfig, judge: Judge | None = None) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop. A
+    `judge` in Python takes the place of `config.judge`."""
 
     def learn(groups: Groups) -> Logged:
         episodes = groups.episodes
@@ -45,4 +47,4 @@ def train_grpo(config: GRPOConfig) -> Path:
 
         return groups.update(loss_for)
 
-    return train_on_groups("grpo", "GRPO", config, learn)
+    return train_on_groups("grpo", "GRPO", config, learn, judge)

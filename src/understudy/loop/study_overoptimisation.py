@@ -3,9 +3,10 @@
     understudy demo --study overoptimisation
 
 PPO optimises a reward model of few labels, by half of the labelers, far: without a KL penalty and
-at a high learning rate. Four runs add a remedy. In one, a judge, a reward model trained on the
-other half of the labelers, ends training. In three, the reward comes from an ensemble: its mean,
-its lowest score, or its mean minus its variance (Coste et al. 2023).
+at a high learning rate. Five runs add a remedy. In two, a judge ends training: a reward model
+trained on the other half of the labelers, or these labelers themselves, one of whom compares each
+held-out response with the first one. In three, the reward comes from an ensemble: its mean, its
+lowest score, or its mean minus its variance (Coste et al. 2023).
 
 How far can a reward model be optimised at all (Gao et al. 2022)? Reward models of several sizes,
 each trained on four numbers of rankings, choose the best of n from the RL init. PPO optimises three
@@ -23,7 +24,8 @@ from understudy.loop.demo_plan import add_reward, reward_start, sft_inputs
 
 ARMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "plain": ("No remedy", {}),
-    "judge": ("A judge", {"judge_patience": 3}),
+    "judge": ("A reward model as judge", {"judge_patience": 3}),
+    "people": ("People as judge", {}),
     "mean": ("Mean of 3", {"ensemble_rule": "mean"}),
     "min": ("Lowest of 3", {"ensemble_rule": "min"}),
     "uncertainty": ("Mean - variance", {"ensemble_rule": "uncertainty"}),
@@ -178,6 +180,8 @@ def add_run(build: Build, name: str) -> None:
     inputs: dict[str, Any] = {"reward_model": build["far-reward-a/run/model"]}
     if name == "judge":
         inputs["judge"] = build["far-reward-judge/run/model"]
+    if name == "people":
+        inputs["judges"] = build["far-rankings/judge.jsonl"]
     if "ensemble_rule" in changes:
         inputs["ensemble"] = tuple(build[f"far-reward-{m}/run/model"] for m in ("a2", "a3"))
     add_far(build, f"far-{name}", changes, inputs)

@@ -28,7 +28,7 @@ from understudy.rl.models import Models, load_models
 from understudy.rl.prompts import read_both
 from understudy.rl.rollout import roll_out, score_episodes
 from understudy.rl.scores import check_finite, scores_of
-from understudy.rl.stopping import Watched, load_judge, open_watch
+from understudy.rl.stopping import Judge, Watched, load_judge, open_watch
 from understudy.rl.update import minibatches, summary
 from understudy.training.checkpoint import crash_point
 from understudy.training.optim import constant_with_warmup, set_lr
@@ -36,8 +36,9 @@ from understudy.training.settings import prepare_trainer_run
 from understudy.training.steps import Metrics, Steps
 
 
-def train_ppo(config: PPOConfig) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+def train_ppo(config: PPOConfig, judge: Judge | None = None) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop. A
+    `judge` in Python takes the place of `config.judge`."""
     # 1. Open the run; load policy, reference, reward model, critic; read prompts and text.
     inputs = (
         *("model", "reward_model", "reward_ensemble", "judge"),
@@ -51,7 +52,7 @@ def train_ppo(config: PPOConfig) -> Path:
     with run.ranks.together():
         critic = load_critic(config, models)
         prompts, held_out = read_both(config, models)
-        judge = load_judge(config, held_out, run.ranks)
+        judge = load_judge(config, held_out, run.ranks, judge)
         if config.pretrain_data is not None:
             text = open_rows(
                 config.pretrain_data, models.tokenizer, models.policy, config.ptx_length

@@ -17,12 +17,14 @@ from torch import Tensor
 from understudy.raft.config import RAFTConfig
 from understudy.rl.groups import Groups, train_on_groups
 from understudy.rl.passes import Pass
+from understudy.rl.stopping import Judge
 from understudy.rl.update import Loss
 from understudy.training.steps import Metrics
 
 
-def train_raft(config: RAFTConfig) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+def train_raft(config: RAFTConfig, judge: Judge | None = None) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop. A
+    `judge` in Python takes the place of `config.judge`."""
 
     def learn(groups: Groups) -> Metrics:
         episodes = groups.episodes
@@ -45,7 +47,7 @@ def train_raft(config: RAFTConfig) -> Path:
         found: Metrics = {"best_score": groups.scores_B[best].mean(), "left_out": left_out}
         return found | groups.update(loss_for, best)
 
-    return train_on_groups("raft", "RAFT", config, learn)
+    return train_on_groups("raft", "RAFT", config, learn, judge)
 
 
 def best_of_each(rewards_GK: Tensor, finished_GK: Tensor) -> list[int]:

@@ -19,7 +19,7 @@ from understudy.rl.prompts import read_both
 from understudy.rl.rollout import roll_out, score_episodes
 from understudy.rl.scores import check_finite, scores_of
 from understudy.rl.settings import GroupSettings
-from understudy.rl.stopping import Watched, load_judge, open_watch
+from understudy.rl.stopping import Judge, Watched, load_judge, open_watch
 from understudy.rl.update import Loss, update_policy
 from understudy.training.checkpoint import crash_point
 from understudy.training.settings import prepare_trainer_run
@@ -54,7 +54,11 @@ class Groups:
 
 
 def train_on_groups(
-    stage: str, title: str, config: GroupSettings, learn: Callable[[Groups], Metrics]
+    stage: str,
+    title: str,
+    config: GroupSettings,
+    learn: Callable[[Groups], Metrics],
+    judge: Judge | None = None,
 ) -> Path:
     """Train as configured and return the run folder; raises SystemExit(75) when told to stop.
 
@@ -68,7 +72,7 @@ def train_on_groups(
     models = load_models(config, stage, run.ranks)
     with run.ranks.together():
         prompts, held_out = read_both(config, models)
-        judge = load_judge(config, held_out, run.ranks)
+        judge = load_judge(config, held_out, run.ranks, judge)
     run.claim()
 
     # 2. Optimiser; load the newest checkpoint.

@@ -2,8 +2,9 @@
 
 Each row of samples.jsonl is one response of the live policy: step (iterations done), prompt_id,
 response, finished, score (with the fixed score of a missing EOS), raw_score, kl (sum of log-ratios
-over the response's tokens), and judge_score if there is a judge. Scoring the texts with a gold
-judge later gives the over-optimisation curve. Every evaluation uses the same sampling noise.
+over the response's tokens), and, if there is a judge, judge_outcome (1, 0.5 or 0 against the first
+evaluation's response). Scoring the texts with a gold judge later gives the over-optimisation curve.
+Every evaluation uses the same sampling noise.
 """
 
 import torch
@@ -14,7 +15,7 @@ from understudy.rl.prompts import Prompts
 from understudy.rl.rollout import responses_to, score_episodes
 from understudy.rl.scores import scores_of
 from understudy.rl.settings import RolloutSettings
-from understudy.rl.stopping import Watch
+from understudy.rl.stopping import Said, Watch
 from understudy.training.run import Run
 
 
@@ -52,9 +53,9 @@ def evaluate(
     texts = [decode_response(models.tokenizer, ids) for ids in episodes.response_ids]
     judged = {}
     if watch is not None:
-        asked = [record.prompt for record in prompts.records]
-        table["judge_score"] = watch.score(asked, texts, table["finished"])
-        judged = {"eval_judge": watch.note(step, table["judge_score"])}
+        said = [Said(*pair) for pair in zip(texts, table["finished"], strict=True)]
+        table["judge_outcome"], rate = watch.look(step, prompts.records, said)
+        judged = {"eval_judge": rate}
     for i, (record, text) in enumerate(zip(prompts.records, texts, strict=True)):
         row = {"step": step, "prompt_id": record.id, "response": text}
         run.append("samples.jsonl", row | {name: values[i] for name, values in table.items()})

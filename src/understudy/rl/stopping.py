@@ -1,7 +1,8 @@
 """Stops training when a judge that gives no reward no longer sees progress.
 
-The judge is another reward model, ideally of another base model and trained on other labelers'
-rankings. At every evaluation it compares the held-out responses with the first evaluation's. The
+The judge is another reward model (`judge`), or anything in Python that compares two responses, such
+as people or a language model (`train_ppo(config, judge)`). At every evaluation it compares the
+held-out responses with the first evaluation's. The
 run ends after `judge_patience` evaluations in a row without a new best win rate, and saves the
 weights that the best one sampled from. After that the score still rises, but by exploiting the
 reward model's mistakes (Gao et al. 2022).
@@ -10,7 +11,7 @@ reward model's mistakes (Gao et al. 2022).
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from understudy.models.compute import place
 from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.sharding import fill
 from understudy.models.trunk import context_length
-from understudy.records.schema import Conversation
+from understudy.records.schema import Prompt
 from understudy.rl.models import Models
 from understudy.rl.prompts import Prompts
 from understudy.rl.settings import RolloutSettings
@@ -29,23 +30,69 @@ from understudy.training.ranks import Ranks
 from understudy.training.steps import State
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A response to a held-out prompt: `Said("Seven.", True)`."""
+
+    text: str
+    finished: bool
+    """Whether it ended by a stop token."""
+
+
+class Judge(Protocol):
+    """Whoever compares what the policy says now with what it said before training."""
+
+    def outcomes(
+        self, prompts: Sequence[Prompt], now: Sequence[Said], first: Sequence[Said]
+    ) -> Sequence[float]:
+        """For each prompt 1 if the response of now is better than the first one, 0.5 if neither is,
+        0 if it is worse."""
+        ...
+
+
+@dataclass(kw_only=True, slots=True)
+class ScalarJudge:
+    """A reward model as judge: the higher score is better."""
+
+    model: ScalarModel
+    tokenizer: Tokenizer = field(repr=False)
+    missing_eos_score: float | None
+    """The score of a response that did not end; None keeps the model's own."""
+    _first: tuple[Sequence[Said], list[float]] = ((), [])
+
+    def outcomes(
+        self, prompts: Sequence[Prompt], now: Sequence[Said], first: Sequence[Said]
+    ) -> list[float]:
+        """See `Judge`."""
+        if self._first[0] != first:
+            self._first = first, self._scores(prompts, first)
+        pairs = zip(self._scores(prompts, now), self._first[1], strict=True)
+        return [(score > before) + 0.5 * (score == before) for score, before in pairs]
+
+    def _scores(self, prompts: Sequence[Prompt], responses: Sequence[Said]) -> list[float]:
+        ended = [response.finished for response in responses]
+        asked, texts = [one.prompt for one in prompts], [response.text for response in responses]
+        scores = score_texts(self.model, self.tokenizer, asked, texts, finished=ended)
+        fixed = self.missing_eos_score
+        if fixed is None:
+            return scores
+        return [s if whole else fixed for s, whole in zip(scores, ended, strict=True)]
+
+
 @dataclass(kw_only=True, slots=True)
 class Watch:
     """The judge, and the evaluations that it has seen."""
 
-    judge: ScalarModel
-    tokenizer: Tokenizer = field(repr=False)
+    judge: Judge
     patience: int
     """Evaluations without a new best after which the run ends."""
     ranks: Ranks
-    missing_eos_score: float | None
-    """The score of a response that did not end; None keeps the judge's own."""
     weights: Mapping[str, Tensor]
     """The policy's weights, which training changes in place."""
     best: dict[str, Tensor]
     """Copies of the weights at the best evaluation."""
-    first_scores: list[float] = field(default_factory=list)
-    """The judge's scores of the first evaluation's responses."""
+    first: list[Said] = field(default_factory=list)
+    """The first evaluation's responses."""
     best_rate: float = 0.5
     best_step: int = 0
     """Iterations done at the best evaluation."""
@@ -57,31 +104,23 @@ class Watch:
         """Whether to end the run."""
         return self.misses >= self.patience
 
-    def score(
-        self, prompts: Sequence[Conversation], responses: Sequence[str], finished: Sequence[bool]
-    ) -> list[float]:
-        """The judge's scores, with `missing_eos_score` for responses that did not end."""
-        scores = score_texts(self.judge, self.tokenizer, prompts, responses, finished=finished)
-        fixed = self.missing_eos_score
-        if fixed is None:
-            return scores
-        return [score if ended else fixed for score, ended in zip(scores, finished, strict=True)]
-
-    def note(self, step: int, scores: Sequence[float]) -> float:
-        """Record an evaluation; returns the share of prompts whose response now scores above the
-        first one, a tie counting half."""
-        if not self.first_scores:
-            self.first_scores = list(scores)
-        pairs = zip(scores, self.first_scores, strict=True)
-        rate = sum((now > then) + 0.5 * (now == then) for now, then in pairs) / len(scores)
-        (rate,) = self.ranks.sum([rate if self.ranks.is_first else 0.0])  # one number on all ranks
+    def look(
+        self, step: int, prompts: Sequence[Prompt], responses: Sequence[Said]
+    ) -> tuple[list[float], float]:
+        """Have an evaluation judged and record it: the outcomes against the first evaluation, and
+        their mean, which is the same on all ranks."""
+        if not self.first:
+            self.first = list(responses)
+        outcomes = list(self.judge.outcomes(prompts, responses, self.first))
+        rate = sum(outcomes) / len(outcomes)
+        (rate,) = self.ranks.sum([rate if self.ranks.is_first else 0.0])
         if rate > self.best_rate:
             self.best_rate, self.best_step, self.misses = rate, step, 0
             for name, tensor in self.weights.items():
                 self.best[name].copy_(tensor.detach())
         elif step > 0:
             self.misses += 1
-        return rate
+        return outcomes, rate
 
     @torch.no_grad()
     def restore_best(self, model: nn.Module) -> None:
@@ -113,14 +152,16 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-Judge = tuple[ScalarModel, Tokenizer]
-
-
-def load_judge(config: RolloutSettings, prompts: Prompts | None, ranks: Ranks) -> Judge | None:
-    """The judge of a run, sharded over the ranks, if it has one; ValueError if its context is too
-    short for a held-out prompt and a response."""
+def load_judge(
+    config: RolloutSettings, prompts: Prompts | None, ranks: Ranks, given: Judge | None = None
+) -> Judge | None:
+    """The judge of a run, if it has one: the one that is given, or the reward model, sharded over
+    the ranks; ValueError for both, or if its context is too short for a held-out prompt and a
+    response."""
+    if given is not None and (config.judge is not None or prompts is None):
+        raise ValueError("a judge needs eval_prompts and eval_every, and no other judge beside it")
     if config.judge is None or prompts is None:
-        return None
+        return given
     judge, tokenizer = load_scalar(config.judge, mesh=ranks.mesh)
     judge.requires_grad_(False).eval()
     place(judge, config, frozen=True)
@@ -133,7 +174,7 @@ def load_judge(config: RolloutSettings, prompts: Prompts | None, ranks: Ranks) -
             f"with their responses need up to {longest}; lower max_response_tokens or give another "
             "judge"
         )
-    return judge, tokenizer
+    return ScalarJudge(model=judge, tokenizer=tokenizer, missing_eos_score=config.missing_eos_score)
 
 
 def open_watch(config: RolloutSettings, models: Models, judge: Judge | None) -> Watch | None:
@@ -142,11 +183,9 @@ def open_watch(config: RolloutSettings, models: Models, judge: Judge | None) -> 
         return None
     weights = trained(models.policy)
     return Watch(
-        judge=judge[0],
-        tokenizer=judge[1],
+        judge=judge,
         patience=config.judge_patience,
         ranks=models.ranks,
-        missing_eos_score=config.missing_eos_score,
         weights=weights,
         best={name: tensor.detach().clone() for name, tensor in weights.items()},
     )
@@ -167,8 +206,9 @@ class Watched:
         """The parts kept as JSON."""
         if self.watch is None:
             return self.state.counters()
-        kept = ("first_scores", "best_rate", "best_step", "misses")
-        return self.state.counters() | {"watch": {n: getattr(self.watch, n) for n in kept}}
+        kept = {name: getattr(self.watch, name) for name in ("best_rate", "best_step", "misses")}
+        kept["first"] = [[said.text, said.finished] for said in self.watch.first]
+        return self.state.counters() | {"watch": kept}
 
     def load(self, trees: dict[str, Any], counters: dict[str, Any]) -> None:
         """Restore a checkpoint's contents."""
@@ -176,5 +216,7 @@ class Watched:
         if self.watch is not None:
             for name, tensor in self.watch.best.items():
                 fill(tensor, trees["best"][name])
-            for name, value in counters["watch"].items():
+            kept = dict(counters["watch"])
+            self.watch.first = [Said(*pair) for pair in kept.pop("first")]
+            for name, value in kept.items():
                 setattr(self.watch, name, value)

@@ -14,14 +14,16 @@ from torch import Tensor
 
 from understudy.rl.groups import Groups, train_on_groups
 from understudy.rl.passes import Pass
+from understudy.rl.stopping import Judge
 from understudy.rl.update import Loss
 from understudy.rloo.config import RLOOConfig
 from understudy.rloo.loss import Metrics, leave_one_out, rloo_loss
 from understudy.training.steps import Metrics as Logged
 
 
-def train_rloo(config: RLOOConfig) -> Path:
-    """Train as configured and return the run folder; raises SystemExit(75) when told to stop."""
+def train_rloo(config: RLOOConfig, judge: Judge | None = None) -> Path:
+    """Train as configured and return the run folder; raises SystemExit(75) when told to stop. A
+    `judge` in Python takes the place of `config.judge`."""
 
     def learn(groups: Groups) -> Logged:
         # Reward of a response, and its advantage over the others to the same prompt.
@@ -44,4 +46,4 @@ def train_rloo(config: RLOOConfig) -> Path:
 
         return {"reward": rewards_B.mean(), **groups.update(loss_for)}
 
-    return train_on_groups("rloo", "RLOO", config, learn)
+    return train_on_groups("rloo", "RLOO", config, learn, judge)

@@ -172,7 +172,8 @@ def test_the_runs_of_the_study_of_overoptimisation_differ_in_their_remedy(recipe
         changed = {key for key in run.config if run.config[key] != plain.config.get(key)}
         assert changed <= {"ensemble_rule", "judge_patience"}
         more = set(run.inputs) - set(plain.inputs)
-        expected = {"plain": set(), "judge": {"judge"}}.get(name, {"ensemble"})
+        own = {"plain": set(), "judge": {"judge"}, "people": {"judges"}}
+        expected = own.get(name, {"ensemble"})
         assert more == expected
     judge, scored = plan["far-reward-judge"], plan["far-reward-a"]
     assert judge.input_lists()["data"][0].output == "judge.jsonl"

@@ -64,7 +64,7 @@ def test_in_bf16_what_learns_is_held_in_fp32_and_nothing_else(world, tmp_path):
     config = half(world, tmp_path / "run")
     models = load_models(config, "ppo")
     critic = load_critic(config, models)
-    judge, _ = load_judge(config, read_both(config, models)[1], models.ranks)
+    judge = load_judge(config, read_both(config, models)[1], models.ranks).model
     for model in (models.reference, models.reward_model, *models.members, judge):
         assert stored(model) == {torch.bfloat16}
         assert not any(weight.requires_grad for weight in model.parameters())

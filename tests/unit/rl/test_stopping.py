@@ -18,7 +18,8 @@ from transformers import LlamaModel
 
 from understudy.models.scalar import ScalarModel
 from understudy.ppo.train import train_ppo
-from understudy.rl.stopping import Watch
+from understudy.records import Prompt
+from understudy.rl.stopping import Said, Watch
 from understudy.rloo.config import RLOOConfig
 from understudy.rloo.train import train_rloo
 from understudy.training.checkpoint import load_checkpoint
@@ -71,7 +72,7 @@ def test_a_judge_that_disagrees_ends_the_run_and_keeps_the_first_weights(name, w
     assert rates[0] == 0.5
     assert max(rates) == found["judge_win_rate"]
     assert all(rate <= found["judge_win_rate"] for rate in rates[-2:])
-    assert all("judge_score" in row for row in read_lines(out / "samples.jsonl"))
+    assert {row["judge_outcome"] for row in read_lines(out / "samples.jsonl")} <= {0.0, 0.5, 1.0}
     if found["judge_best_iteration"] == 0:
         start = load_file(f"{world['model']}/model.safetensors")
         saved = load_file(out / "model" / "model.safetensors")
@@ -94,30 +95,51 @@ def test_resume_is_exact(world, tmp_path):
     check_resume_is_exact(train_rloo, rloo(world, tmp_path / "run", "foe", **changes), 1, 3)
 
 
+class Script:
+    """A judge that says what was decided beforehand, and remembers what it was shown."""
+
+    def __init__(self, *outcomes):
+        self.left, self.shown = list(outcomes), []
+
+    def outcomes(self, prompts, now, first):
+        self.shown.append((now, first))
+        return self.left.pop(0) * (len(prompts) // 2)
+
+
 def test_the_best_weights_are_those_of_the_best_evaluation():
     """Rates 0.5, 0.75, 0.25, 0.5: the second is the best, and after two more it is over."""
-    weights = {"w": torch.tensor([0.0])}
-    judge = counting_reward_model()
-    best = {"w": torch.tensor([0.0])}
-    watch = Watch(
-        judge=judge,
-        tokenizer=word_tokenizer(),
-        patience=2,
-        ranks=ALONE,
-        missing_eos_score=-1.0,
-        weights=weights,
-        best=best,
-    )
-    scores = ([1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [2.0, 0.0])
+    weights, best = {"w": torch.tensor([0.0])}, {"w": torch.tensor([0.0])}
+    judge = Script([0.5, 0.5], [1.0, 0.5], [0.0, 0.5], [1.0, 0.0])
+    watch = Watch(judge=judge, patience=2, ranks=ALONE, weights=weights, best=best)
+    prompts = [Prompt.from_json({"prompt": text}) for text in "ab"]
     rates = []
-    for step, values in enumerate(scores):
+    for step in range(4):
         weights["w"].fill_(float(step))
         assert not watch.is_over
-        rates.append(watch.note(step, values))
+        said = [Said(f"{step}", True), Said("cut", False)]
+        rates.append(watch.look(step, prompts, said)[1])
+        assert judge.shown[-1] == (said, [Said("0", True), Said("cut", False)])
     assert rates == [0.5, 0.75, 0.25, 0.5]
     assert watch.is_over
     assert watch.best["w"].item() == 1.0
     assert watch.results() == {"judge_best_iteration": 1, "judge_win_rate": 0.75}
+
+
+@pytest.mark.parametrize("name", ["rloo", pytest.param("ppo", marks=pytest.mark.thorough)])
+def test_a_judge_in_python_ends_the_run(name, world, tmp_path):
+    config, train = TRAINERS[name]
+    out = train(
+        replace(config(world, tmp_path / "run", "foe"), judge=None, judge_patience=3),
+        Script([0.5, 0.5], [1.0, 1.0], [1.0, 0.5], [1.0, 0.5], [1.0, 0.5]),
+    )
+    found = results_of(out)
+    assert (found["judge_best_iteration"], found["judge_win_rate"]) == (1, 1.0)
+    assert (found["stopped_by"], found["iterations"]) == ("judge", 4)
+
+
+def test_one_judge_is_enough(world, tmp_path):
+    with pytest.raises(ValueError, match="no other judge beside it"):
+        train_rloo(rloo(world, tmp_path / "run", "foe"), Script())
 
 
 def test_scores_of_several_reward_models(world, tmp_path):
