@@ -34,6 +34,8 @@ NO_CHOICE = {
         "share_base",
         "vllm",
         "vllm_tolerance",
+        "judge_url",
+        "judge_model",
         "judge_patience",
         "ensemble_rule",
         "ensemble_penalty",

@@ -48,6 +48,11 @@ class RolloutSettings(TrainerSettings):
     """A second reward model, ideally of another base model and other labelers, that compares the
     held-out responses of each evaluation with those of the first; the run ends when the win rate
     stops improving, and saves the best weights."""
+    judge_url: str | None = None
+    """Instead of `judge`: address of an OpenAI-compatible server, like http://127.0.0.1:8001/v1,
+    whose model compares them in both orders; its key is in UNDERSTUDY_JUDGE_KEY."""
+    judge_model: str | None = None
+    """The judging model's name at `judge_url`."""
     judge_patience: int = 3
     """Evaluations in a row without a new best win rate by the judge, after which the run ends."""
     reward_ensemble: tuple[Path, ...] = ()
@@ -117,8 +122,13 @@ class RolloutSettings(TrainerSettings):
     def _check_judges(self) -> None:
         """ValueError for settings of judge or ensemble that would have no effect or miss their
         purpose."""
-        if self.judge is not None and self.eval_every == 0:
-            raise ValueError("judge compares held-out responses; give eval_prompts and eval_every")
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("judge_url and judge_model need each other; give both or none")
+        if self.judge is not None and self.judge_url is not None:
+            raise ValueError("judge and judge_url are two judges; give one")
+        judged = self.judge is not None or self.judge_url is not None
+        if judged and self.eval_every == 0:
+            raise ValueError("a judge compares held-out responses; give eval_prompts, eval_every")
         scorers = [path.resolve() for path in (self.reward_model, *self.reward_ensemble)]
         if self.judge is not None and self.judge.resolve() in scorers:
             raise ValueError(
@@ -127,13 +137,13 @@ class RolloutSettings(TrainerSettings):
         if len(set(scorers)) < len(scorers):
             raise ValueError("reward_ensemble names a reward model twice; give different ones")
         same = self.eval_prompts and self.eval_prompts.resolve() == self.prompts.resolve()
-        if self.judge is not None and same:
+        if judged and same:
             raise ValueError("eval_prompts are the training prompts; give the judge others")
         several = bool(self.reward_ensemble)
         uncertain = several and self.ensemble_rule == "uncertainty"
         defaults = {field.name: field.default for field in fields(self)}
         for name, needed, given in (
-            ("judge_patience", "a judge", self.judge is not None),
+            ("judge_patience", "a judge", judged),
             ("ensemble_rule", "reward_ensemble", several),
             ("ensemble_penalty", 'ensemble_rule "uncertainty"', uncertain),
             ("vllm_tolerance", "vllm", self.vllm is not None),

@@ -160,6 +160,8 @@ def load_judge(
     response."""
     if given is not None and (config.judge is not None or prompts is None):
         raise ValueError("a judge needs eval_prompts and eval_every, and no other judge beside it")
+    if given is None and config.judge_url is not None:
+        raise ValueError("judge_url is for the command line; in Python, give the trainer a judge")
     if config.judge is None or prompts is None:
         return given
     judge, tokenizer = load_scalar(config.judge, mesh=ranks.mesh)

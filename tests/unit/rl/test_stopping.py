@@ -172,7 +172,15 @@ def test_a_token_adds_its_coefficient_to_the_score_of_a_response_that_ended(worl
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"eval_every": 0, "eval_prompts": None}, "judge compares held-out responses; give eval_p"),
+        (
+            {"eval_every": 0, "eval_prompts": None},
+            "a judge compares held-out responses; give eval",
+        ),
+        ({"judge_url": "http://127.0.0.1:1/v1"}, "judge_url and judge_model need each other; giv"),
+        (
+            {"judge_url": "http://127.0.0.1:1/v1", "judge_model": "m"},
+            "judge and judge_url are two judges; give one",
+        ),
         ({"judge_patience": 0}, "judge_patience is 0; it must be above 0"),
         ({"judge": None, "judge_patience": 9}, "judge_patience is given, but has no effect"),
         ({"ensemble_rule": "min"}, "ensemble_rule is given, but has no effect without reward_ens"),
