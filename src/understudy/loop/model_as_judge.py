@@ -19,6 +19,7 @@ from understudy.records import Conversation, Prompt
 from understudy.records.convert import Json, many, shortened
 from understudy.rl.stopping import Said
 from understudy.serving.ask import Asker, Limits, chat, key_of
+from understudy.serving.upstream import check_url
 
 MAX_REPLY_TOKENS = 512
 """Longest reply, as in `understudy judge`."""
@@ -40,9 +41,14 @@ class ModelJudge:
 
     def check(self) -> None:
         """Ask one question whose answer is plain, before anything is trained."""
+        check_url(self.url, "judge_url", KEY_VARIABLE)
         question = self._question("Name a prime number.", "7", "9")
-        with TemporaryDirectory() as folder:
-            replies = self._ask([question], Path(folder) / "judge.jsonl")
+        try:
+            with TemporaryDirectory() as folder:
+                replies = self._ask([question], Path(folder) / "judge.jsonl")
+        except ConnectionError as error:
+            why = str(error).partition("; ")[0]
+            raise ConnectionError(f"judge_url: {why}; nothing has been trained") from None
         reply = replies.get(key_of(question), "")
         if verdict_of(reply) is None:
             raise ValueError(

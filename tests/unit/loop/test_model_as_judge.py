@@ -85,6 +85,12 @@ def test_a_model_without_verdicts_is_refused_before_training(world, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_wrong_address_is_named_by_its_setting(world, tmp_path):
+    for url in ("ftp://x", "http://h/v1?key=1"):
+        with pytest.raises(ValueError, match=r"^judge_url is .*UNDERSTUDY_JUDGE_KEY"):
+            rloo(config(world, tmp_path / "run", url))
+
+
 def test_in_python_the_trainer_gets_the_judge_itself(world, tmp_path):
     wanted = replace(config(world, tmp_path / "run", "http://127.0.0.1:9/v1"), judge_patience=3)
     with pytest.raises(ValueError, match="in Python, give the trainer a judge"):
