@@ -43,7 +43,7 @@ CAVEATS = (
     "noise and not another draw of labelers.",
     "The group wants the opposite in one respect, on prompts that a rule recognises without error; "
     "people's groups overlap, and whom a prompt concerns is itself disputed.",
-    "Weights act within a batch: in the demo's batches of four, a weight of 16 counts less than 16 "
+    "Weights act within a batch: in the demo's small batches, a weight of 16 counts less than 16 "
     "copies would.",
     "What follows from a reward model is measured by best-of-n, not by RL.",
 )
