@@ -30,6 +30,7 @@ repeated."""
 HANDLING = (
     *("out", "resume", "overwrite", "tensorboard", "track", "keep_checkpoints"),
     *("replicas", "tensor_parallel", "rollout_ranks", "cpu_offload", "vllm", "vllm_tolerance"),
+    "judge_url",  # where the judge is; judge_model says who
 )
 """Config fields that do not affect the result: runs that differ only here are the same run."""
 
