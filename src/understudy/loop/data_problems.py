@@ -1,5 +1,6 @@
 """Problems of readable rows: identical, contradictory and blank responses, duplicates, prompts
-shared with the validation set, control characters, several speakers in one text."""
+shared with the validation set, control characters, several speakers in one text, responses that
+repeat their prompt."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -8,6 +9,8 @@ from typing import Any
 from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import visible
 from understudy.records.overlap import Placed, prompt_key
+from understudy.records.schema import as_messages
+from understudy.records.turns import written_turns
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """Characters that can move a terminal's cursor and hide text."""
@@ -38,6 +41,7 @@ def problems_of(placed: Placed) -> list[str]:
         (_repeated(feedback, _feedback_key), "feedback records repeat an earlier one exactly"),
         (_reversed(feedback), "feedback records contradict an earlier one of the same response"),
         (_repeated(prompts, lambda p: prompt_key(p.prompt)), "prompts are exact duplicates"),
+        (_echoes(placed), "rows repeat the prompt where the response begins; delete it there"),
     ]
     lines = [line(places, text) for places, text in found if places]
     return lines + _control_characters(placed) + _several_speakers(placed)
@@ -128,6 +132,24 @@ def _blank_responses(placed: Placed) -> list[str]:
     return [place for place, record in placed if not all(map(str.strip, _responses(record)))]
 
 
+_LEAST_ECHO = 16
+"""Characters of a prompt that no response begins with by chance."""
+
+
+def _echoes(placed: Placed) -> list[str]:
+    """The rows whose responses all begin with the whole prompt, as raw output of a model does."""
+
+    def is_echo(record: Any) -> bool:
+        if isinstance(record, str | Prompt):
+            return False
+        asked = as_messages(record.prompt)[-1].content.strip()
+        return len(asked) >= _LEAST_ECHO and all(
+            text.strip().startswith(asked) and text.strip() != asked for text in _responses(record)
+        )
+
+    return [place for place, record in placed if is_echo(record)]
+
+
 def _control_characters(placed: Placed) -> list[str]:
     """The rows whose text contains control characters."""
     places, example = [], ""
@@ -150,15 +172,22 @@ def _several_speakers(placed: Placed) -> list[str]:
         found = next(filter(None, map(_mark_of_a_turn, _texts(record))), None)
         if found is not None:
             places.append(place)
-            example = example or found[0].strip()
+            example = example or found
     if not places:
         return []
     text = "rows have several speakers or a template's markup in one text"
     return [line(places, text) + f", such as {example!r}; write a list of turns"]
 
 
-def _mark_of_a_turn(text: str) -> re.Match[str] | None:
-    return _MARKUP.search(text) or (_REPLIES.search(text) if _ASKS.search(text) else None)
+def _mark_of_a_turn(text: str) -> str | None:
+    if written_turns(text):
+        return text[:_SHOWN]
+    found = _MARKUP.search(text) or (_REPLIES.search(text) if _ASKS.search(text) else None)
+    return None if found is None else found[0].strip()
+
+
+_SHOWN = 40
+"""Characters of turns as JSON that a problem shows."""
 
 
 def _texts(record: Any) -> list[str]:

@@ -24,16 +24,17 @@ from typing import IO, Any, cast
 from understudy.records.convert import RecordError, shortened, visible
 from understudy.records.hub import is_dataset, read_dataset
 from understudy.records.names import COMPRESSED, SUFFIXES, base_suffix, compression, shards
+from understudy.records.turns import written_turns
 
 Rows = Iterator[tuple[str, Any]]
 Note = Callable[[str], None]
 JSON_COLUMNS = b"understudy.json_columns"
 """Key of a Parquet file's metadata that lists the columns with JSON text."""
 _CELLS_OF_JSON = frozenset(
-    "messages conversations responses completions generations answers tiers ranks scores ratings "
-    "margin score_chosen score_rejected score_0 score_1 helpfulness overall_preference rank "
-    "annotator1 annotator2 annotator3 label kto_tag desirable thumbs_up thumbs thumb "
-    "weight tags likert flags temperature seed finished logprob history tools turns "
+    "messages conversations conversation responses completions generations answers tiers ranks "
+    "scores ratings margin score_chosen score_rejected score_0 score_1 helpfulness rank weight "
+    "overall_preference annotator1 annotator2 annotator3 label kto_tag desirable thumbs_up thumbs "
+    "thumb tags likert flags temperature seed finished logprob history tools turns "
     "instances".split()
 )
 """CSV columns whose cells are read as JSON where they are valid JSON; all others are text."""
@@ -387,7 +388,7 @@ def _cells(
 
 
 def _cell(name: str, cell: str) -> Any:
-    if name not in _CELLS_OF_JSON:
+    if name not in _CELLS_OF_JSON and not (name == "prompt" and written_turns(cell)):
         return cell
     try:
         return json.loads(cell)

@@ -38,9 +38,9 @@ _ELSE = {Prompt: None, Feedback: Ranking}
 _REFUSED = {
     "tools": "tool use is not supported",
     "functions": "tool use is not supported",
-    "images": "only text is supported",
-    "videos": "only text is supported",
-    "audios": "only text is supported",
+    **dict.fromkeys(
+        ("image", "images", "video", "videos", "audio", "audios"), "only text is supported"
+    ),
     "history": "earlier turns belong in the prompt, as a list of turns",
     "input": "it is not part of the prompt; join the two, or call the prompt 'instruction'",
 }
@@ -258,7 +258,7 @@ def _ignored(row: Json, shape: Shape, kind: Any) -> list[str]:
     used = {*shape.keys, *shape.reads, *_SYSTEM, *_REFUSED, "weight"}
     if kind is not str:
         used |= set(hints_of(kind))
-    if kind is not Prompt:
+    if kind not in (Prompt, str):
         used |= {*LABELS}
     ignored = [str(key) for key, value in row.items() if key not in used and value is not None]
     split = row.get("split")

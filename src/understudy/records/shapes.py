@@ -19,6 +19,7 @@ from understudy.records.turns import (
     blank,
     check_not_printed,
     conversation,
+    exchanges,
     split_response,
     transcript,
     turns_of,
@@ -26,7 +27,10 @@ from understudy.records.turns import (
 )
 
 Convert = Callable[[Json], list[Json]]
-LABELS = ("label", "kto_tag", "desirable", "thumbs_up", "thumbs", "thumb")
+LABELS = (
+    *("label", "kto_tag", "desirable", "is_safe", "is_correct"),
+    *("thumbs_up", "thumbs", "thumb"),
+)
 """Keys that say whether a response is good (KTO)."""
 _THUMBS = {"up": True, "down": False, "\U0001f44d": True, "\U0001f44e": False, "-1": False}
 """Values of a label beside the spellings of true and false."""
@@ -139,7 +143,7 @@ def _read_pair(row: Json) -> list[Json]:
         if tiers == [[1], [0]]:
             raise RecordError(f"the scores {scores} contradict which response was chosen")
         made["scores"] = scores
-    if any(read_yes(row.get(key), key) for key in ("tie", "is_tie")):
+    if any(read_yes(row.get(key), key) for key in ("tie", "is_tie")) or row.get("status") == "tie":
         made["tiers"] = TIE
     return [row | made]
 
@@ -176,7 +180,13 @@ def _side(value: Any, name: str, base: Turns | None) -> tuple[Turns, str]:
 
 
 def _read_response(row: Json) -> list[Json]:
-    """A demonstration from a prompt with a response or completion, as text or as turns."""
+    """A demonstration from a prompt with a response or completion, as text or as turns.
+
+    A conversation beside them is read instead: it may have more turns.
+    """
+    for key in _WHOLE.split():
+        if _is_listed(row.get(key)):
+            return _read_messages(row, key)
     names = [name for name in ("response", "completion") if not blank(row.get(name))]
     if len(names) == 2 and row["response"] != row["completion"]:
         raise RecordError("fields 'response' and 'completion' differ; keep one of the two")
@@ -219,17 +229,40 @@ def _check_turns(turns: Turns, name: str) -> None:
 
 
 def _read_messages(row: Json, name: str = "messages") -> list[Json]:
-    turns = turns_of(row[name], name)
-    given = row.get("prompt")
-    if not blank(given):
+    turns = exchanges(row[name], name)
+    for key in ("prompt", "response", "completion"):
+        given = row.get(key)
+        if blank(given):
+            continue
         said = [turn["content"].strip() for turn in turns]
-        if any(turn["content"].strip() not in said for turn in conversation(given)):
-            raise RecordError(f"field 'prompt' is not among the turns of '{name}'; keep one")
+        if key != "prompt" and turns and turns[-1]["role"] == "user":
+            said_last = [{"role": "assistant", "content": given}]
+            turns += said_last if isinstance(given, str) else turns_of(given, key)
+        elif any(turn["content"].strip() not in said for turn in conversation(given, key)):
+            raise RecordError(f"field '{key}' is not among the turns of '{name}'; keep one")
     return _demonstration(row, turns, name)
 
 
-def _read_sharegpt(row: Json) -> list[Json]:
-    return _read_messages(row, "conversations")
+def _chat(key: str) -> Shape:
+    return _shape(
+        "messages" if key == "messages" else "ShareGPT",
+        Demonstration,
+        key,
+        reads="prompt response completion",
+        convert=lambda row: _read_messages(row, key),
+        when=lambda row: key != "conversation" or _is_listed(row[key]),  # which may be an id
+    )
+
+
+def _is_listed(value: Any) -> bool:
+    """Whether a value is a list with items, or may be JSON text of one."""
+    return not blank(value) and (
+        isinstance(value, list | tuple) or (isinstance(value, str) and value.lstrip()[:1] == "[")
+    )
+
+
+def _has_texts(row: Json) -> bool:
+    return isinstance(row["data"], list) and all(isinstance(text, str) for text in row["data"])
 
 
 def _read_sharegpt_pair(row: Json) -> list[Json]:
@@ -390,8 +423,10 @@ def _labelled(shape: Shape) -> Shape:
     )
 
 
-_SCORES = "margin score_chosen score_rejected tie is_tie"
+_SCORES = "margin score_chosen score_rejected tie is_tie status"
 _ALPACA = "input context history"
+_WHOLE = "messages conversations conversation"
+"""Keys of a whole conversation, which may be beside its prompt and response."""
 _UNLABELLED: tuple[Shape, ...] = (
     _shape("K responses with tiers", Ranking, "prompt responses tiers", convert=_read_ranks),
     _shape("K responses with ranks", Ranking, "prompt responses ranks", convert=_read_ranks),
@@ -431,6 +466,13 @@ _UNLABELLED: tuple[Shape, ...] = (
         "question chosen rejected",
         reads=_SCORES,
         convert=lambda row: _read_pair(row | {"prompt": row["question"]}),
+    ),
+    _shape(
+        "input/chosen/rejected",
+        Ranking,
+        "input chosen rejected",
+        reads=_SCORES,
+        convert=lambda row: _read_pair(row | {"prompt": row["input"]}),
     ),
     _shape(
         "chosen/rejected conversations",
@@ -537,19 +579,32 @@ _UNLABELLED: tuple[Shape, ...] = (
         "prompt/response",
         Demonstration,
         "prompt response",
-        reads="completion",
+        reads=f"completion {_WHOLE}",
         convert=_read_response,
     ),
     _shape(
         "question/response",
         Demonstration,
         "question response",
+        reads=_WHOLE,
         convert=lambda row: _read_response(row | {"prompt": row["question"]}),
     ),
-    _shape("prompt/completion", Demonstration, "prompt completion", convert=_read_response),
+    _shape(
+        "prompt/completion",
+        Demonstration,
+        "prompt completion",
+        reads=_WHOLE,
+        convert=_read_response,
+    ),
     _shape("prompts", Prompt, "messages", convert=_read_open_messages, when=_asks_last),
-    _shape("messages", Demonstration, "messages", reads="prompt", convert=_read_messages),
-    _shape("ShareGPT", Demonstration, "conversations", reads="prompt", convert=_read_sharegpt),
+    *(_chat(key) for key in _WHOLE.split()),
+    _shape(
+        "UltraChat",
+        Demonstration,
+        "data",
+        convert=lambda row: _read_messages(row, "data"),
+        when=_has_texts,
+    ),
     _shape("Alpaca", Demonstration, "instruction output", reads=_ALPACA, convert=_read_alpaca),
     _shape("Alpaca", Demonstration, "instruction response", reads=_ALPACA, convert=_read_alpaca),
     _shape("Self-Instruct", Demonstration, "instruction instances", convert=_read_instances),

@@ -51,6 +51,25 @@ def turns_of(value: Any, name: str) -> Turns:
     return [_turn(turn, f"{name}[{place}]") for place, turn in enumerate(value)]
 
 
+def exchanges(value: Any, name: str) -> Turns:
+    """`turns_of`, also of texts by user and assistant in turn (LIMA), and of pairs of an input and
+    an output (Capybara)."""
+    items = value if isinstance(value, list | tuple) else []
+    if any(isinstance(item, str) for item in items):
+        value = [
+            {"role": ("user", "assistant")[place % 2], "content": text}
+            for place, text in enumerate(items)
+        ]
+    elif items and all(isinstance(item, Mapping) and "output" in item for item in items):
+        sides = {"input": "user", "output": "assistant"}
+        value = [
+            {"role": role, "content": item.get(side)}
+            for item in items
+            for side, role in sides.items()
+        ]
+    return turns_of(value, name)
+
+
 def written_turns(text: Any) -> bool:
     """Whether a value is JSON text of turns, as tables without lists hold them."""
     if not isinstance(text, str) or not text.lstrip().startswith(("[", "{")):
@@ -112,10 +131,14 @@ def _turn(turn: Any, name: str) -> Json:
 
 
 def _content(value: Any, name: str) -> str:
-    """The text of a turn, which may be the only part of a list."""
-    parts = value if isinstance(value, list) else []
-    if len(parts) == 1 and isinstance(parts[0], Mapping) and parts[0].get("type") == "text":
-        value = parts[0].get("text")
+    """The text of a turn, also in parts of type text."""
+    parts = value if isinstance(value, list | tuple) else []
+    if parts and all(isinstance(part, Mapping) and part.get("type") for part in parts):
+        kind = next((part["type"] for part in parts if part["type"] != "text"), None)
+        if kind is not None:
+            raise RecordError(f"field '{name}' has a part of type {kind!r}; only text is supported")
+        texts = [_content(part.get("text"), f"{name}[{i}].text") for i, part in enumerate(parts)]
+        return "".join(texts)
     if not isinstance(value, str):
         raise RecordError(f"field '{name}' is {shortened(value)}; it must be text")
     return value

@@ -57,6 +57,11 @@ CASES = {
         demo("### Human: x\n### Assistant:", "a"),
         demo([{"role": "user", "content": "z"}], "user: one speaker only"),
     ],
+    "row repeats the prompt where the response begins; delete it there (first: line 2)": [
+        pair("Why is the sky blue?", "Why is the sky blue? It scatters.", "It is painted."),
+        demo("Why is the sky blue?", "Why is the sky blue? It scatters."),
+        demo("Hello there", "Hello there! How are you?"),
+    ],
     "row has control characters (first: line 2)": [
         demo("x", "a\n\tb\r\n"),
         demo("y", "a\x1b[2J"),
@@ -68,6 +73,12 @@ CASES = {
 def test_each_kind_is_counted_with_its_first_place(text):
     (line,) = problems_of(placed(*CASES[text]))
     assert line.startswith(f"1 {text}")
+
+
+def test_turns_left_as_json_in_one_text():
+    turns = '[{"role": "system", "content": "Obey."}, {"role": "user", "content": "x"}]'
+    (line,) = problems_of(placed(demo(turns, '[{"role": "admin"}]')))
+    assert 'markup in one text (first: line 1), such as \'[{"role": "system"' in line
 
 
 @pytest.mark.parametrize("mark", ["<|im_end|>", "[/INST]", "<extra_id_1>", "</s>", "<b>", "[1]"])

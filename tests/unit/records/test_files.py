@@ -1,6 +1,7 @@
 """The rows of files: formats, compression, encodings, delimiters, folders; damage by place."""
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -102,6 +103,18 @@ def test_damage_is_named_by_its_place(name, data, message, tmp_path):
     path.write_bytes(data)
     with pytest.raises(RecordError, match=message):
         rows_of(path)
+
+
+def test_turns_in_a_cell_of_csv_are_read_beside_a_response_that_is_text(tmp_path):
+    path = tmp_path / "a.csv"
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "x"}]
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([("prompt", "response"), (json.dumps(turns), "[1, 2]"), ("[1]", "y")])
+    assert [row for _, row in iter_rows(path)] == [
+        {"prompt": turns, "response": "[1, 2]"},
+        {"prompt": "[1]", "response": "y"},
+    ]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -47,6 +47,12 @@ def turns(prompt):
         {"messages": json.dumps([USER, ANSWER])},
         {"messages": [{"role": "User", "content": "x"}, {"role": "Assistant", "content": "a"}]},
         {"messages": [USER | {"content": [{"type": "text", "text": "x"}]}, ANSWER]},
+        {"conversations": ["x", "a"], "source": "lima"},
+        {"data": ["x", "a"], "id": "ultrachat"},
+        {"conversation": [{"input": "x", "output": "a"}], "source": "capybara"},
+        {"conversation": [USER | {"toxic": True}, ANSWER], "redacted": False, "turn": 1},
+        {"prompt": "x", "response": "a", "conversation": "c-12"},
+        {"prompt": "x", "response": "a", "messages": [USER]},
         {"messages": [USER, ANSWER], "prompt": "x", "prompt_id": "p", "extra": None},
         {"messages": [USER, ANSWER | {"tool_calls": None, "name": "bot"}], "tools": []},
         {"conversations": SHAREGPT, "system": ""},
@@ -94,6 +100,7 @@ def test_demonstrations(row, tmp_path):
             ],
         },
         {"system": "", "question": "x", "chosen": "a", "rejected": "b"},
+        {"system": "", "input": "x", "chosen": "a", "rejected": "b", "status": "swapped"},
         {"history": "x", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_ratio": 2.0},
         {"prompt": "x", "response_0": "a", "response_1": "b", "better_response_id": 0},
         {
@@ -142,6 +149,7 @@ def test_rankings(row, tmp_path):
         {"prompt": "x", "response": "a", "thumbs_up": True},
         {"prompt": "x", "response": "a", "thumbs": "Up"},
         {"prompt": "x", "response": "a", "thumb": "\U0001f44d"},
+        {"prompt": "x", "response": "a", "category": {"drugs": True}, "is_safe": True},
     ],
 )
 def test_feedback(row, tmp_path):
@@ -234,9 +242,10 @@ def test_ties_and_second_places_of_the_public_sets(tmp_path):
         {"context": [USER], "response1": "a", "response2": "b", "overall_preference": 3},
         {"history": "x", "human_ref_A": "a", "human_ref_B": "b", "labels": "0"},
         {"prompt": "x", "chosen": "a", "rejected": "b", "is_tie": True},
+        {"input": "x", "chosen": "a", "rejected": "b", "status": "tie", "rating": [9, 9]},
     )
     tied, second = ((0, 1),), ((1,), (0,))
-    assert [r.tiers for r in found] == [tied, second, second, tied, second, second, tied]
+    assert [r.tiers for r in found] == [tied, second, second, tied, second, second, tied, tied]
     assert turns(found[2].prompt) == [("user", "x"), ("assistant", "c"), ("user", "y")]
     assert found[4].scores == (0.0, 3.0)
 
@@ -287,7 +296,11 @@ def test_several_turns_are_kept(tmp_path):
         "chosen": HH + " a\n\nHuman: y\n\nAssistant: b",
         "rejected": HH + " a\n\nHuman: y\n\nAssistant: c",
     }
-    for row, kind in ((more, Demonstration), (chat, Demonstration), (transcript, Ranking)):
+    whole = {"prompt": "x", "response": "a", "messages": [*HISTORY, OTHER]}
+    pairs = {"conversation": [{"input": "x", "output": "a"}, {"input": "y", "output": "b"}]}
+    texts = {"conversations": ["x", "a", "y", "b"]}
+    of_one = [(row, Demonstration) for row in (more, chat, whole, pairs, texts)]
+    for row, kind in (*of_one, (transcript, Ranking)):
         (found,) = read(tmp_path, kind, row)
         assert turns(found.prompt) == [("user", "x"), ("assistant", "a"), ("user", "y")]
     asked = {"instruction": "y", "output": "b", "history": [["x", "a"]], "system": "Be brief."}
@@ -400,6 +413,18 @@ def test_turns_of_weight_0_are_context(tmp_path):
             "'input' is 'z': it",
         ),
         (Demonstration, {"prompt": "x", "response": "a", "images": ["i.png"]}, "only text"),
+        (Demonstration, {"conversations": SHAREGPT, "image": "i.png"}, "only text"),
+        (
+            Demonstration,
+            {"messages": [USER | {"content": [{"type": "image"}, {"type": "text", "text": "x"}]}]},
+            r"content' has a part of type 'image'; only text",
+        ),
+        (
+            Demonstration,
+            {"prompt": "x", "response": "z", "messages": [USER, ANSWER]},
+            "'response' is not among the turns of 'messages'; keep one",
+        ),
+        (Demonstration, {"conversations": ["x"]}, "ends with the assistant's"),
         (Demonstration, {"prompt": "x", "chosen": "a", "rejected": "b"}, "this is a ranking"),
         (Demonstration, {"prompt": "x", "Response": "a"}, "is it 'Response'"),
         (Demonstration, {"prompt": "x", "response": None}, "field 'response' is empty"),
