@@ -31,7 +31,8 @@ _DIALOGUE = (
     Message("user", "question two"),
     Message("assistant", "answer two"),
 )
-_THOUGHT = Message("assistant", "<think>reason one</think>answer one")
+_REASON = "reason one"
+_THOUGHT = Message("assistant", f"<think>{_REASON}</think>answer one")
 _HOLE = "\ue0f0{}\ue0f1"
 """Placeholder for a turn's content; private-use characters, which no template treats specially."""
 
@@ -158,7 +159,10 @@ class ChatFormat:
         for hole in holes:
             piece, found, text = text.partition(hole.content)
             if not found:
-                raise ChatError("it leaves out or rewrites a turn")
+                raise ChatError(
+                    f"it leaves out, moves or rewrites a turn of the {hole.role}; leave such rows "
+                    "out, put a system turn's text into the user's, or change the template"
+                )
             pieces.append(piece)
         return [*pieces, text]
 
@@ -278,11 +282,17 @@ class ChatFormat:
         first = turn[: turn.rfind(self.turn_end) + len(self.turn_end)] if self.turn_end else turn
         try:
             history = self.render(_DIALOGUE[:3], generation=True)
+            last = self.render([_DIALOGUE[0], _THOUGHT], generation=False)
             thought = self.render([_DIALOGUE[0], _THOUGHT, _DIALOGUE[2]], generation=True)
         except ChatError as error:
             self.notes.append(f"refuses a second turn ({error})")
             return
-        if not history.startswith(first):
+        if _REASON not in last:
+            self.notes.append(
+                "strips a response's text before </think>: reasoning is never learned, not even in "
+                "the last turn"
+            )
+        elif not history.startswith(first):
             self.notes.append("writes an earlier response differently from the last one")
         elif _THOUGHT.content not in thought:
             self.notes.append(
@@ -301,6 +311,14 @@ class ChatFormat:
         text = self._try([_SYSTEM, *_DIALOGUE[:1]], "a system turn")
         if text is not None and _SYSTEM.content not in text:
             self.notes.append("leaves out a system turn")
+        elif text is not None:
+            whole = self._try([_SYSTEM, *_DIALOGUE[:2]], "a response after a system turn")
+            if whole is not None and _SYSTEM.content not in whole:
+                self.notes.append("leaves out a system turn once the response is there")
+        if "strftime_now" in str(self.template):
+            self.notes.append(
+                "writes today's date: a run that is resumed on another day reads other prompts"
+            )
         self._try([_DIALOGUE[0], _DIALOGUE[2]], "two turns of one role in a row")
 
 

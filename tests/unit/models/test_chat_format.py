@@ -213,6 +213,38 @@ def test_where_a_template_differs_it_is_said(kind, note):
     assert any(line.startswith(note) for line in format_of(tokenizer_of(kind)).notes)
 
 
+TURN = "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+OPEN = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "note"),
+    [
+        (  # DeepSeek-R1 and its distillations
+            "{% for m in messages %}"
+            + TURN.replace("+ m['content']", "+ m['content'].split('</think>')[-1]")
+            + "{% endfor %}"
+            + OPEN,
+            "strips a response's text before </think>: reasoning is never learned, not even",
+        ),
+        (  # Mistral Nemo, whose system turn goes into the last turn if that is the user's
+            "{% for m in messages %}{% if m['role'] != 'system' %}{% if loop.last and "
+            "m['role'] == 'user' and messages[0]['role'] == 'system' %}"
+            "{{ messages[0]['content'] }}{% endif %}" + TURN + "{% endif %}{% endfor %}" + OPEN,
+            "leaves out a system turn once the response is there",
+        ),
+        (  # Llama 3.1, Granite
+            "{{ strftime_now('%d %b %Y') }}{% for m in messages %}" + TURN + "{% endfor %}" + OPEN,
+            "writes today's date: a run that is resumed on another day reads other prompts",
+        ),
+    ],
+)
+def test_what_a_template_loses_or_adds_is_said(template, note):
+    tokenizer = KINDS["chatml"]()
+    tokenizer.chat_template = template
+    assert [line.startswith(note) for line in format_of(tokenizer).notes] == [True]
+
+
 def test_ordinary_templates_are_not_talked_about():
     for kind in ("chatml", "default_system", "deepseek", "llama3", "llama_class", "no_template"):
         assert format_of(tokenizer_of(kind)).notes == []
@@ -273,7 +305,7 @@ def test_a_template_that_rewrites_history_is_refused():
     tokenizer.chat_template = "{{ messages[-1]['content'] }}:"
     assert render_prompt(tokenizer, "Hi")
     talk = (USER("Hi"), Message("assistant", "Yes"), USER("So"))
-    with pytest.raises(ChatError, match="leaves out or rewrites a turn"):
+    with pytest.raises(ChatError, match="leaves out, moves or rewrites a turn of the user; leave"):
         encode_example(tokenizer, talk, "x")
 
 
