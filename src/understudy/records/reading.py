@@ -19,7 +19,7 @@ from understudy.records.files import iter_rows
 from understudy.records.names import split_named
 from understudy.records.schema import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.shapes import LABELS, SHAPES, LeftOut, Shape, find_shape, is_desirable
-from understudy.records.turns import blank, with_system
+from understudy.records.turns import THOUGHTS, blank, with_system
 
 _SHAPED = (Demonstration, Ranking, Feedback, Prompt, str)
 """Kinds with several shapes."""
@@ -35,6 +35,7 @@ KEYS_THAT_DO = (
 _SYSTEM = ("system", "system_prompt", "system_message")
 _ELSE = {Prompt: None, Feedback: Ranking}
 """Kinds as which rows of other kinds' shapes can be read: of any kind (None) or of one."""
+_JOIN = "it is not part of the prompt; join the two, or call the prompt 'instruction'"
 _REFUSED = {
     "tools": "tool use is not supported",
     "functions": "tool use is not supported",
@@ -42,9 +43,14 @@ _REFUSED = {
         ("image", "images", "video", "videos", "audio", "audios"), "only text is supported"
     ),
     "history": "earlier turns belong in the prompt, as a list of turns",
-    "input": "it is not part of the prompt; join the two, or call the prompt 'instruction'",
+    "input": _JOIN,
+    "context": _JOIN,
 }
 """Keys that would change a row's meaning, if its shape does not read them."""
+_THOUGHTS = dict.fromkeys(THOUGHTS, "put it into the response if it is to be learned, or delete it")
+"""The same of a demonstration; beside rankings, they may be those of a judge."""
+_WITHIN = ("input", "context")
+"""Those that do no harm if the prompt holds their text."""
 
 
 @dataclass(slots=True)
@@ -211,9 +217,10 @@ def _part(row: Json, shape: Shape) -> Json:
 
 def _check_keys(row: Json, shape: Shape) -> None:
     """Refuse keys that would change the row's meaning; LeftOut if it is not for training."""
-    for key, why in _REFUSED.items():
+    refused = _REFUSED | (_THOUGHTS if shape.kind is Demonstration else {})
+    for key, why in refused.items():
         known = key in shape.keys | shape.reads
-        if known or blank(row.get(key)) or (key == "input" and _is_within(row, key)):
+        if known or blank(row.get(key)) or (key in _WITHIN and _is_within(row, key)):
             continue
         raise RecordError(f"field '{key}' is {shortened(row[key])}: {why}")
     if not blank(row.get("weight")) and "weight" not in shape.reads:
@@ -237,7 +244,8 @@ def _responses_in(row: Mapping[str, Any], shape: Shape) -> list[str]:
 
 
 def _is_within(row: Json, key: str) -> bool:
-    return "prompt" not in row or str(row[key]).strip() in str(row["prompt"])
+    asked = row.get("prompt", row.get("question"))
+    return asked is None or str(row[key]).strip() in str(asked)
 
 
 def _check_label(row: Json, shape: Shape) -> None:

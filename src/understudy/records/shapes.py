@@ -376,6 +376,8 @@ def _read_preferred(row: Json) -> list[Json]:
     """OpenAI's format of preferences: an input with a preferred and another output."""
     asked = row["input"]
     prompt = asked["messages"] if isinstance(asked, Mapping) and "messages" in asked else asked
+    if isinstance(asked, Mapping) and not blank(asked.get("tools")):
+        raise RecordError("field 'input.tools' has tools, which no trainer supports")
     pair = {"chosen": row["preferred_output"], "rejected": row["non_preferred_output"]}
     return _read_pair(row | {"prompt": prompt} | pair)
 

@@ -25,7 +25,8 @@ _ROLES = {
 _WEIGHTS = ("weight", "train", "training", "trainable", "loss")
 """Keys of a turn that say whether it is learned."""
 _CALLS = ("tool_calls", "function_call", "tool_call_id")
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thought")
+"""Keys of text that a model wrote before its response."""
 _SPEAKER = re.compile(r"(?:^\s*|\n\n)(Human|Assistant):")
 
 
@@ -113,7 +114,7 @@ def _turn(turn: Any, name: str) -> Json:
     for key in _CALLS:
         if not blank(turn.get(key)):
             raise RecordError(f"field '{name}.{key}' is a tool call, which no trainer supports")
-    for key in _THOUGHTS:
+    for key in THOUGHTS:
         if not blank(turn.get(key)):
             raise RecordError(
                 f"field '{name}.{key}' is text outside the response; put it into '{text_key}' if "

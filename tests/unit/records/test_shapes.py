@@ -73,8 +73,8 @@ def test_demonstrations(row, tmp_path):
 @pytest.mark.parametrize(
     "row",
     [
-        {"prompt": "x", "chosen": "a", "rejected": "b"},
-        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": "x", "chosen": "a", "rejected": "b", "reasoning": "a is true"},
+        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER], "context": ""},
         {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]},
         {"prompt": "x", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
         {"prompt": "x", "chosen": ANSWER, "rejected": OTHER, "messages": [USER, ANSWER]},
@@ -414,6 +414,27 @@ def test_turns_of_weight_0_are_context(tmp_path):
         ),
         (Demonstration, {"prompt": "x", "response": "a", "images": ["i.png"]}, "only text"),
         (Demonstration, {"conversations": SHAREGPT, "image": "i.png"}, "only text"),
+        (
+            Ranking,
+            {
+                "input": {"messages": [USER], "tools": [{"type": "function"}]},
+                "preferred_output": [ANSWER],
+                "non_preferred_output": [OTHER],
+            },
+            "'input.tools' has tools",
+        ),
+        (
+            Demonstration,
+            {"question": "x", "context": "y", "response": "a"},
+            "'context' is 'y': it is not part of the prompt",
+        ),
+        (Ranking, {"prompt": "x", "context": [USER], "chosen": "a", "rejected": "b"}, "'context'"),
+        (
+            Demonstration,
+            {"prompt": "x", "thinking": "y", "response": "a"},
+            "'thinking' is 'y': put",
+        ),
+        (Demonstration, {"messages": [USER, ANSWER | {"thought": "y"}]}, "text outside the"),
         (
             Demonstration,
             {"messages": [USER | {"content": [{"type": "image"}, {"type": "text", "text": "x"}]}]},
