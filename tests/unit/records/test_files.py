@@ -82,7 +82,11 @@ def test_rows_under_one_key_of_a_json_file(indent, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.jsonl", gzip.compress(b'{"a": 1}'), "line 1: not text but gzip; give the file the"),
+        (
+            "a.jsonl",
+            gzip.compress(b'{"a": 1}', mtime=0),
+            "line 1: not text but gzip; give the file the",
+        ),
         ("a.csv.json", b"PAR1\xff", "line 1: not text but Parquet"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16-le"), "line 1: UTF-16 text without a byte"),
         ("a.jsonl", '{"a": "\u00ff\u0100"}'.encode("utf-16-le"), "line 1: UTF-16 text without a"),
