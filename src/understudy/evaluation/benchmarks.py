@@ -51,12 +51,14 @@ class Item:
     choices: tuple[str, ...] = ()
     """The choices of a multiple-choice item; empty if the model generates the answer."""
     context: str = ""
-    """Few-shot examples before the question, with the newline between them."""
+    """What comes before the question: few-shot examples, a passage."""
 
     @property
     def prompt(self) -> str:
-        """The text that the model reads."""
-        return self.context + self.question
+        """The text that the model reads: a newline goes between context and question unless either
+        supplies whitespace."""
+        apart = not self.context or self.context[-1].isspace() or self.question[:1].isspace()
+        return self.context + ("" if apart else "\n") + self.question
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,18 @@ def item_of(row: Any) -> Item:
     if not (context + question).strip():
         raise ValueError("'question' is blank; the model needs text to continue")
     choices = _choices(row.get("choices"))
+    for name, key in ((n, k) for n, keys in _OTHER_NAMES.items() for k in keys):
+        if row.get(key) and not row.get(name):
+            raise ValueError(f"'{key}' is not read; call it '{name}'")
     answers = _answers(row["answer"], choices)
     return Item(question=question, answers=answers, choices=choices, context=context)
+
+
+_OTHER_NAMES = {
+    "choices": ("options", "endings", "candidates", "answer_choices"),
+    "context": ("passage", "paragraph", "article", "document", "story"),
+}
+"""Keys of public benchmarks for what is called otherwise here."""
 
 
 def _text(name: str, value: Any) -> str:
@@ -133,7 +145,7 @@ def _choices(value: Any) -> tuple[str, ...]:
     choices = tuple(_text("choices", choice) for choice in value)
     if not all(choice.strip() for choice in choices):
         raise ValueError("a choice is blank")
-    if len(choices) < 2 or len(set(choices)) < len(choices):
+    if len(choices) < 2 or len({choice.strip() for choice in choices}) < len(choices):
         raise ValueError(f"'choices' must be two or more different texts, not {value!r}")
     return choices
 
@@ -153,6 +165,11 @@ def _answer(value: Any, choices: Sequence[str]) -> str:
     if not choices:
         if number and math.isfinite(value):
             return str(value)
+        if isinstance(value, str) and "\n" in value.strip():
+            raise ValueError(
+                "'answer' has several lines, but responses are cut at the first newline; give the "
+                "last line alone"
+            )
         if isinstance(value, str) and value.strip():
             return _text("answer", value)
         raise ValueError(f"'answer' must be a text or a number, not {value!r}")
@@ -191,7 +208,7 @@ def run_benchmark(
     texts = generate_answers(model, tokenizer, items, max_new_tokens)
     rows = []
     for text, item in zip(texts, items, strict=True):
-        exact = max(float(normalise(text) == normalise(a)) for a in item.answers)
+        exact = max(float(_agree(text, a)) for a in item.answers)
         overlap = max(word_f1(text, a) for a in item.answers)
         rows.append({**_asked(item), "text": text, "exact_match": exact, "f1": overlap})
     names = ("exact_match", "f1")
@@ -307,10 +324,19 @@ def normalise(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
+def _agree(text: str, answer: str) -> bool:
+    """Whether two texts are equal once normalised; an answer of which that leaves nothing, such as
+    "+", must be equal as it is."""
+    expected = normalise(answer)
+    if not expected and answer.strip():
+        return text.strip() == answer.strip()
+    return normalise(text) == expected
+
+
 def word_f1(text: str, answer: str) -> float:
     """F1 of the words in common, counting repeats; 1 for two empty texts."""
     words, expected = normalise(text).split(), normalise(answer).split()
     if not words or not expected:
-        return float(words == expected)
+        return float(_agree(text, answer))
     common = sum((Counter(words) & Counter(expected)).values())
     return 2 * common / (len(words) + len(expected))

@@ -136,10 +136,30 @@ def test_every_item_is_kept_under_its_model(tmp_path):
         ("Lund.", "lund", 1.0),
         ("", "Lund", 0.0),
         ("the", "", 1.0),
+        ("-", "+", 0.0),  # of both, normalising leaves nothing
+        (" +", "+", 1.0),
+        ("", "The", 0.0),
     ],
 )
 def test_word_f1_by_hand(text, answer, f1):
     assert word_f1(text, answer) == pytest.approx(f1)
+
+
+def test_an_operator_as_answer_is_not_matched_by_another():
+    item = Item(question="5 ? 3 = 8", answers=("+",))
+    found = run_benchmark(MODEL, TOKENIZER, Benchmark("signs", (item,)), max_new_tokens=1)
+    (row,) = found.items
+    assert row["exact_match"] == float(row["text"] == "+")
+
+
+def test_context_and_question_are_on_two_lines():
+    passage, question = "Anna lives in Lund.", "Where does Anna live?"
+    for context, text in (
+        (passage, f"{passage}\n{question}"),
+        (f"{passage} ", f"{passage} {question}"),
+        ("", question),
+    ):
+        assert item_of({"context": context, "question": question, "answer": "x"}).prompt == text
 
 
 def test_normalise_and_first_line():
@@ -196,6 +216,10 @@ CHOICE = {"question": "q", "choices": ["a", "b"]}
         ({"question": "q", "choices": ["a", "a"], "answer": 0}, "two or more different"),
         ({"question": "q", "choices": ["a"], "answer": 0}, "two or more different"),
         ({"question": "q", "choices": ["a", " "], "answer": 0}, "blank"),
+        ({"question": "q", "choices": ["a", " a"], "answer": 1}, "two or more different"),
+        ({"question": "q", "options": ["a", "b"], "answer": "a"}, "'options' is not read; call it"),
+        ({"question": "q", "passage": "p", "answer": "a"}, "'passage' is not read; call it 'con"),
+        ({"question": "q", "answer": "4 + 1 is 5.\n#### 5"}, "'answer' has several lines"),
         ([], "must be an object"),
     ],
 )
