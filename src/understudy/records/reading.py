@@ -45,6 +45,7 @@ _REFUSED = {
     "history": "earlier turns belong in the prompt, as a list of turns",
     "input": _JOIN,
     "context": _JOIN,
+    "opt_out": "say it as 'consent', with the opposite value",
 }
 """Keys that would change a row's meaning, if its shape does not read them."""
 _THOUGHTS = dict.fromkeys(THOUGHTS, "put it into the response if it is to be learned, or delete it")
@@ -228,9 +229,18 @@ def _check_keys(row: Json, shape: Shape) -> None:
             raise RecordError(f"field 'weight' is {shortened(row['weight'])}; it must be 0 or 1")
         if not row["weight"]:
             raise LeftOut("weight 0")
+    for key in row:
+        name = _SPELT.get(re.sub(r"[\s_-]", "", str(key)).lower())
+        if name is not None and name not in row and not blank(row[key]):
+            raise RecordError(f"field '{key}' is not read; call it '{name}'")
     _check_label(row, shape)
 
 
+_SPELT = {
+    name.replace("_", ""): name
+    for name in ("consent", "user_id", "organization_id", "labeler_id", "labeler_role")
+}
+"""Keys that must not be ignored where they are spelt another way, such as userId."""
 _RESPONSES = re.compile(
     r"(response|answer|completion|generation|output|chosen|rejected|candidate)s?([_\d]|$)|winner"
 )

@@ -342,10 +342,11 @@ class Ranking(_Record):
         num_responses = len(self.responses)
         if num_responses < 2:
             raise RecordError(f"field 'responses' has {num_responses}; a ranking needs at least 2")
-        if sorted(index for tier in self.tiers for index in tier) != list(range(num_responses)):
+        placed = sorted(index for tier in self.tiers for index in tier)
+        if placed != list(range(num_responses)) or not all(self.tiers):
             raise RecordError(
                 f"field 'tiers' is {write_value(self.tiers)}; each of the indices 0 to "
-                f"{num_responses - 1} must be in exactly one tier"
+                f"{num_responses - 1} must be in exactly one tier, and no tier empty"
             )
         if self.scores is not None and len(self.scores) != num_responses:
             raise RecordError(

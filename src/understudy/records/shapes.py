@@ -23,6 +23,7 @@ from understudy.records.turns import (
     split_response,
     transcript,
     turns_of,
+    with_system,
     written_turns,
 )
 
@@ -269,13 +270,18 @@ def _read_sharegpt_pair(row: Json) -> list[Json]:
     return _read_pair(row | {"prompt": turns_of(row["conversations"], "conversations")})
 
 
+_NO_INPUT = ("<noinput>", "noinput")
+"""What Alpaca's data says where there is no input."""
+
+
 def _asked(row: Json) -> Any:
     """A prompt from an instruction, its input and the exchanges before it."""
     instruction = row["instruction"]
-    given = row.get("input") if not blank(row.get("input")) else row.get("context")
-    if not isinstance(instruction, str) or not (blank(given) or isinstance(given, str)):
+    inputs = [row[key] for key in ("context", "input") if not blank(row.get(key))]
+    if not all(isinstance(text, str) for text in (instruction, *inputs)):
         raise RecordError("fields 'instruction' and 'input' must be text")
-    text = instruction if blank(given) else f"{instruction}\n\n{given}"
+    said = [text for text in inputs if text.strip().lower() not in _NO_INPUT]
+    text = "\n\n".join([instruction, *said] if instruction.strip() else said)
     if blank(row.get("history")):
         return text
     if not isinstance(row["history"], list | tuple):
@@ -291,6 +297,8 @@ def _asked(row: Json) -> Any:
 
 def _read_alpaca(row: Json) -> list[Json]:
     response = row["output"] if row.get("output") is not None else row["response"]
+    if not blank(row.get("response")) and row["response"] != response:
+        raise RecordError("fields 'output' and 'response' differ; keep one of the two")
     return _read_response(
         {k: v for k, v in row.items() if k not in ("completion", "response")}
         | {"prompt": _asked(row), "response": response}
@@ -383,10 +391,16 @@ def _read_preferred(row: Json) -> list[Json]:
 
 
 def _read_prompt(row: Json) -> list[Json]:
+    """A prompt, under the system turn of a conversation beside it."""
     given = row["prompt"]
-    if isinstance(given, str) and transcript(given) is None:
-        return [row]
-    return [row | {"prompt": as_prompt(conversation(given), given)}]
+    if not isinstance(given, str) or transcript(given) is not None:
+        given = as_prompt(conversation(given), given)
+    for key in (*_WHOLE.split(), "chosen"):
+        turns = row.get(key)
+        first = turns[0] if isinstance(turns, list) and turns else None
+        if isinstance(first, Mapping) and first.get("role", first.get("from")) == "system":
+            given = with_system(given, turns_of(first, key)[0]["content"], key)
+    return [row | {"prompt": given}]
 
 
 def _read_open_messages(row: Json) -> list[Json]:
@@ -607,7 +621,13 @@ _UNLABELLED: tuple[Shape, ...] = (
         convert=lambda row: _read_messages(row, "data"),
         when=_has_texts,
     ),
-    _shape("Alpaca", Demonstration, "instruction output", reads=_ALPACA, convert=_read_alpaca),
+    _shape(
+        "Alpaca",
+        Demonstration,
+        "instruction output",
+        reads=f"{_ALPACA} response",
+        convert=_read_alpaca,
+    ),
     _shape("Alpaca", Demonstration, "instruction response", reads=_ALPACA, convert=_read_alpaca),
     _shape("Self-Instruct", Demonstration, "instruction instances", convert=_read_instances),
     _shape(

@@ -22,7 +22,7 @@ _ROLES = {
     "bot": "assistant",
     "model": "assistant",
 }
-_WEIGHTS = ("weight", "train", "training", "trainable", "loss")
+_WEIGHTS = ("weight", "train", "training", "trainable", "loss", "loss_weight", "train_detail")
 """Keys of a turn that say whether it is learned."""
 _CALLS = ("tool_calls", "function_call", "tool_call_id")
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thought")

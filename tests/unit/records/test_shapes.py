@@ -58,6 +58,8 @@ def turns(prompt):
         {"conversations": SHAREGPT, "system": ""},
         {"instruction": "x", "input": "", "output": "a", "text": "### x a"},
         {"instruction": "x", "context": None, "response": "a", "category": "qa"},
+        {"instruction": "x", "input": "<noinput>", "output": "a", "response": "a"},
+        {"instruction": "", "input": "x", "output": "a"},
         {"instruction": "x", "instances": [{"input": "", "output": "a"}]},
         {"Definition": ["x"], "Instances": [{"id": "t-1", "input": "", "output": ["a"]}]},
         {"definition": "x", "inputs": "", "targets": "a", "task_name": "t"},
@@ -322,6 +324,8 @@ def test_several_turns_are_kept(tmp_path):
             {"prompt": "x", "chosen": [SYSTEM, USER, ANSWER], "rejected": [SYSTEM, USER, OTHER]},
         ),
         (Prompt, {"prompt": "x", "system": "Be brief."}),
+        (Prompt, {"prompt": "x", "messages": [SYSTEM, USER, ANSWER]}),
+        (Prompt, {"prompt": "x", "chosen": [SYSTEM, USER, ANSWER], "rejected": []}),
     ],
 )
 def test_a_system_column_or_turn_is_used(kind, row, tmp_path):
@@ -486,6 +490,20 @@ def test_turns_of_weight_0_are_context(tmp_path):
         ),
         (Prompt, {"prompt": {"text": "x"}}, r"'prompt\[0\]\.role' is missing"),
         (Prompt, {"prompt": 3}, "'prompt' is 3; it must be"),
+        (Prompt, {"prompt": "x", "Consent": False}, "'Consent' is not read; call it 'consent'"),
+        (Prompt, {"prompt": "x", "userId": 3}, "'userId' is not read; call it 'user_id'"),
+        (Prompt, {"prompt": "x", "opt_out": True}, "'opt_out' is True: say it as 'consent'"),
+        (Demonstration, {"instruction": "x", "output": "a", "response": "b"}, "differ; keep one"),
+        (
+            Demonstration,
+            {"messages": [USER, ANSWER | {"train_detail": [{"train": 0}]}]},
+            "must be 1",
+        ),
+        (
+            Ranking,
+            {"prompt": "x", "responses": ["a", "b"], "tiers": [[], [0], [1]]},
+            "no tier empty",
+        ),
         (Demonstration, {"instruction": "x", "output": "a", "history": 3}, "'history' is 3; it"),
         (
             Demonstration,
@@ -498,6 +516,12 @@ def test_turns_of_weight_0_are_context(tmp_path):
 def test_what_cannot_be_used_is_refused_by_line(kind, row, message, tmp_path):
     with pytest.raises(RecordError, match=f"rows.jsonl line 1: .*{message}"):
         read(tmp_path, kind, row)
+
+
+def test_an_instruction_has_context_and_input(tmp_path):
+    row = {"instruction": "x", "context": "y", "input": "z", "output": "a"}
+    (found,) = read(tmp_path, Demonstration, row)
+    assert found.prompt == "x\n\ny\n\nz"
 
 
 def test_natural_instructions_have_one_demonstration_for_each_right_output(tmp_path):
