@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from understudy.kto.config import KTOConfig
 from understudy.records import Feedback
 from understudy.records.io import shelve_records
-from understudy.records.overlap import note_overlap
+from understudy.records.overlap import note_overlap, note_splits
 from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within, refuse_held_out
 
@@ -50,6 +50,7 @@ def read_feedback(
     labelers. Notes weights outside the advised range on standard error."""
     feedback = shelve_records(config.data, Feedback)
     refuse_held_out(feedback, str(config.data))
+    note_splits(feedback, config.data)
     train = _encode(config, tokenizer, context, feedback, str(config.data))
     _note_weights(train, config.desirable_weight, config.undesirable_weight)
     if config.valid_data is None:

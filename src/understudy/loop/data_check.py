@@ -18,7 +18,7 @@ from understudy.loop.data_problems import line, problems_of
 from understudy.records import Demonstration, Feedback, Prompt, Ranking
 from understudy.records.convert import many, visible
 from understudy.records.names import is_packed
-from understudy.records.overlap import overlap
+from understudy.records.overlap import of_other_splits, overlap
 from understudy.records.reading import KEYS_THAT_DO, UNKNOWN, Found, read_found
 from understudy.records.schema import prompt_text
 
@@ -173,6 +173,9 @@ def _counts(contents: Contents) -> list[str]:
         )
         if refused := sum(not prompt.consent for prompt in prompts):
             lines.append(f"NOTE {many(refused, 'prompt')} without consent")
+    labels = [record for record in contents.records if not isinstance(record, Prompt)]
+    if others := of_other_splits(labels):
+        lines.append(f"NOTE of the split valid or test, not for training: {many(others, 'row')}")
     if documents := contents.of(str):
         lines.append(f"{many(len(documents), 'document')} of plain text for pretraining")
     return lines

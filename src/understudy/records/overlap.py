@@ -1,4 +1,5 @@
-"""Finds prompts that two sets of records share, such as training and validation data."""
+"""Finds prompts that two sets of records share, such as training and validation data, and training
+records of another split."""
 
 import sys
 from collections import Counter
@@ -37,5 +38,20 @@ def note_overlap(train: Sequence[Any], valid: Sequence[Any], source: Path) -> No
         print(
             f"note: {shared:,} of the {len(valid):,} rows of {source} have a prompt that is "
             "also in the training data, so results on them are better than on new prompts",
+            file=sys.stderr,
+        )
+
+
+def of_other_splits(records: Iterable[Any]) -> int:
+    """How many records belong to the validation or test split."""
+    return sum(getattr(record, "split", None) in ("valid", "test") for record in records)
+
+
+def note_splits(train: Sequence[Any], source: Path) -> None:
+    """Report on standard error how many training records belong to another split."""
+    if number := of_other_splits(train):
+        print(
+            f"note: {number:,} of the {len(train):,} rows of {source} belong to the split valid or "
+            "test and are learned all the same: results on these splits are too good",
             file=sys.stderr,
         )

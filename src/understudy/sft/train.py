@@ -36,7 +36,7 @@ from understudy.models.scalar import ScalarModel, load_scalar, score_texts
 from understudy.models.text import TextRows, open_rows
 from understudy.models.trunk import context_length, device_of
 from understudy.records.io import shelve_records
-from understudy.records.overlap import note_overlap
+from understudy.records.overlap import note_overlap, note_splits
 from understudy.records.schema import Conversation, Demonstration
 from understudy.sft.config import SFTConfig
 from understudy.sft.data import Examples, encode_demonstrations
@@ -182,6 +182,7 @@ def _read_data(config: SFTConfig, model: Policy, tokenizer: Tokenizer) -> _Data:
         num_text = max(1, round(config.batch_size * fraction / (1 - fraction)))
     judge = None if config.reward_model is None else load_scalar(config.reward_model)
     records, valid, asked = shelve_records(config.data, Demonstration), None, []
+    note_splits(records, config.data)
     if config.valid_data is not None:
         held_back = shelve_records(config.valid_data, Demonstration)
         note_overlap(records, held_back, config.valid_data)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from understudy.models.policies import say_once
 from understudy.records.io import shelve_records
-from understudy.records.overlap import note_overlap
+from understudy.records.overlap import note_overlap, note_splits
 from understudy.records.schema import LabelRole, Ranking
 from understudy.records.shelf import Shelf
 from understudy.training.responses import encode_within, refuse_held_out
@@ -118,6 +118,7 @@ def read_rankings(
     refuse_held_out(rankings, str(files.data))
     if by_models := sum(ranking.labeler_role == "model" for ranking in rankings):
         say_once(f"{by_models:,} of the {len(rankings):,} rankings of {files.data} are by models")
+    note_splits(rankings, files.data)
     check(rankings)
     train = encode(files.data, rankings, keep_all_tied)
     if files.valid_data is None:

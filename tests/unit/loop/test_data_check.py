@@ -48,6 +48,16 @@ def test_each_shape_is_named_with_and_without_a_tokenizer(shape, model, tmp_path
         assert f"{shape} (1 row)" in capsys.readouterr().out
 
 
+def test_rows_of_another_split_are_said_except_of_prompts(tmp_path, capsys):
+    rows = [ROWS["prompts"], ROWS["prompt/response"], ROWS["prompt/chosen/rejected"]]
+    check_data(
+        DataCheckConfig(
+            data=write(tmp_path / "d.jsonl", *(r | {"split": "test_sft"} for r in rows))
+        )
+    )
+    assert "NOTE of the split valid or test, not for training: 2 rows" in capsys.readouterr().out
+
+
 def test_parquet_and_plain_files_too(tmp_path, capsys):
     import pyarrow as pa
     import pyarrow.parquet as pq

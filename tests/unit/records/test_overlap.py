@@ -1,9 +1,10 @@
 """Prompts that two sets of records share, and what is said of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from understudy.records import Demonstration, Message, Prompt
-from understudy.records.overlap import note_overlap, overlap, prompt_key
+from understudy.records.overlap import note_overlap, note_splits, overlap, prompt_key
 
 
 def demo(prompt, response):
@@ -27,3 +28,13 @@ def test_a_trainer_says_how_many_rows_of_its_validation_set_it_has_seen(capsys):
         "1 of the 2 rows of v.jsonl have a prompt that is also in the training"
         in capsys.readouterr().err
     )
+
+
+def test_a_trainer_says_how_many_of_its_rows_are_for_measurement(capsys):
+    rows = [demo("x", "a") for _ in range(3)]
+    note_splits([replace(rows[0], split="train"), rows[1]], Path("d.jsonl"))
+    assert capsys.readouterr().err == ""
+    note_splits(
+        [replace(rows[0], split="test"), replace(rows[1], split="valid"), rows[2]], Path("d")
+    )
+    assert "2 of the 3 rows of d belong to the split valid or test" in capsys.readouterr().err
