@@ -169,7 +169,10 @@ def padding_id(tokenizer: Tokenizer) -> int:
 
 def never_ended(tokenizer: Tokenizer, max_response_tokens: int) -> str:
     """The note to print when no response ended by itself."""
-    names = " or ".join(tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer))))
+    ids = sorted(stop_ids(tokenizer))
+    found = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
+    # The generation config may name ids that the tokenizer lacks.
+    names = " or ".join(f"token {i}" if name is None else name for i, name in found)
     return (
         f"no response ended within {max_response_tokens} tokens: none wrote {visible(names)}. "
         "Either max_response_tokens is too small, or the model has not learned to end (train it on "

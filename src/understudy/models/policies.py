@@ -72,7 +72,9 @@ def load_policy(
             divide = None if mesh is None else partial(shard, mesh=mesh)
             model = read_network(AutoModelForCausalLM, path, dtype, divide)
         except Exception as error:  # the library raises many types for a broken config
-            raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
+            raise ValueError(
+                f"{path} cannot be loaded as a causal language model: {one_line(error)}"
+            ) from None
     check_rows(path, model, tokenizer)
     check_finite(path, model)
     if model.generation_config is not None:
@@ -93,7 +95,9 @@ def without_weights(path: Path | str) -> tuple["Policy", Tokenizer]:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
     except Exception as error:  # the library raises many types for a broken config
-        raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
+        raise ValueError(
+            f"{path} cannot be loaded as a causal language model: {one_line(error)}"
+        ) from None
     settings = model.generation_config
     with suppress(OSError):  # a folder may have none
         settings = GenerationConfig.from_pretrained(path)

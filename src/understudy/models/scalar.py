@@ -259,7 +259,9 @@ def scalar_from(
         try:
             model = _read_scalar(path, seed, dtype, mesh)
         except Exception as error:  # the library raises many types for a broken config
-            raise ValueError(f"{path} is not a causal language model: {one_line(error)}") from None
+            raise ValueError(
+                f"{path} cannot be loaded as a causal language model: {one_line(error)}"
+            ) from None
     check_rows(path, model.trunk, tokenizer)
     check_finite(path, model)
     return model.eval(), tokenizer

@@ -2,9 +2,11 @@ import pytest
 from tests.fixtures_models import make_tokenizer
 
 from understudy.models.chat import (
+    add_stop_ids,
     check_prompt_length,
     decode_response,
     encode_example,
+    never_ended,
     render_prompt,
     render_prompts,
 )
@@ -109,3 +111,9 @@ def test_a_prompt_that_fills_the_context_is_named():
         ValueError, match=r"context is 8, which leaves no room .* of 6; .*--max-prompt-tokens 2 "
     ):
         check_prompt_length("Name a prime.", [1, 2, 3], 8, "prompt p", response=6)
+
+
+def test_a_stop_id_that_the_tokenizer_lacks_is_called_by_its_number():
+    tokenizer = make_tokenizer()
+    add_stop_ids(tokenizer, [len(tokenizer) + 7])
+    assert f" or token {len(tokenizer) + 7}. Either" in never_ended(tokenizer, 4)
