@@ -41,6 +41,7 @@ def problems_of(placed: Placed) -> list[str]:
         (_repeated(feedback, _feedback_key), "feedback records repeat an earlier one exactly"),
         (_reversed(feedback), "feedback records contradict an earlier one of the same response"),
         (_repeated(prompts, lambda p: prompt_key(p.prompt)), "prompts are exact duplicates"),
+        (_blank_turns(placed), "rows have a user's turn without text"),
         (_echoes(placed), "rows repeat the prompt where the response begins; delete it there"),
     ]
     lines = [line(places, text) for places, text in found if places]
@@ -130,6 +131,15 @@ def _contradictions(placed: Placed) -> list[str]:
 
 def _blank_responses(placed: Placed) -> list[str]:
     return [place for place, record in placed if not all(map(str.strip, _responses(record)))]
+
+
+def _blank_turns(placed: Placed) -> list[str]:
+    return [
+        place
+        for place, record in placed
+        if not isinstance(record, str)
+        and any(t.role == "user" and not t.content.strip() for t in as_messages(record.prompt))
+    ]
 
 
 _LEAST_ECHO = 16

@@ -57,6 +57,10 @@ CASES = {
         demo("### Human: x\n### Assistant:", "a"),
         demo([{"role": "user", "content": "z"}], "user: one speaker only"),
     ],
+    "row has a user's turn without text (first: line 2)": [
+        demo([{"role": "system", "content": ""}, {"role": "user", "content": "x"}], "a"),
+        ask([{"role": "user", "content": " \n"}]),
+    ],
     "row repeats the prompt where the response begins; delete it there (first: line 2)": [
         pair("Why is the sky blue?", "Why is the sky blue? It scatters.", "It is painted."),
         demo("Why is the sky blue?", "Why is the sky blue? It scatters."),
