@@ -19,6 +19,8 @@ _ROLES = {
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
     "bot": "assistant",
     "model": "assistant",
 }

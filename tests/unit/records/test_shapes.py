@@ -47,6 +47,8 @@ def turns(prompt):
         {"messages": json.dumps([USER, ANSWER])},
         {"messages": [{"role": "User", "content": "x"}, {"role": "Assistant", "content": "a"}]},
         {"messages": [USER | {"content": [{"type": "text", "text": "x"}]}, ANSWER]},
+        {"messages": [USER | {"role": "Human"}, ANSWER | {"role": "AI"}]},
+        {"messages": [USER | {"role": "User"}, ANSWER | {"role": "Chatbot"}]},
         {"conversations": ["x", "a"], "source": "lima"},
         {"data": ["x", "a"], "id": "ultrachat"},
         {"conversation": [{"input": "x", "output": "a"}], "source": "capybara"},
