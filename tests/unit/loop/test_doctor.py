@@ -1,6 +1,8 @@
 """`understudy doctor` on runs made sick on purpose: really trained, each with one cause."""
 
 import copy
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -22,6 +24,7 @@ from understudy.reward.run import train_reward
 from understudy.rl import rollout as rl_rollout
 from understudy.sft.config import SFTConfig
 from understudy.sft.train import train_sft
+from understudy.training.run import read_lines
 
 
 def examined(out, **options) -> str:
@@ -112,7 +115,17 @@ def test_a_policy_that_learns_to_end_at_once(cut_short):
     report = examined(cut_short)
     assert "responses have become short" in report
     assert "of the first were cut" in report
-    assert "different prompts get the same response" in report
+
+
+@pytest.mark.thorough
+def test_one_response_to_all_prompts_after_training(cut_short, tmp_path):
+    """Whether a run ends so depends on rounding; here its last responses are made equal."""
+    run = shutil.copytree(cut_short, tmp_path / "run")
+    rows = read_lines(run / "samples.jsonl")
+    last = max(row["step"] for row in rows)
+    rows = [row | ({"response": "b"} if row["step"] == last else {}) for row in rows]
+    (run / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "different prompts get the same response" in examined(run)
 
 
 def test_lengths_that_stay_are_no_finding():
