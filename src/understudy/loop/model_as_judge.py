@@ -60,7 +60,7 @@ class ModelJudge:
         self, prompts: Sequence[Prompt], now: Sequence[Said], first: Sequence[Said]
     ) -> list[float]:
         """See `rl.stopping.Judge`. The mean of both orders; identical texts tie without a question,
-        and so does a pair with a verdict that cannot be read."""
+        and so does a pair with a verdict that cannot be read; ValueError if those are most."""
         rows = list(zip(prompts, now, first, strict=True))
         if not self.asks:
             return [0.5] * len(rows)
@@ -68,6 +68,9 @@ class ModelJudge:
             None if new.text == old.text else tuple(self._orders(prompt.prompt, new, old))
             for prompt, new, old in rows
         ]
+        num_asked = sum(pair is not None for pair in both)
+        if num_asked:
+            print(f"judge: asks {self.model} about {many(num_asked, 'pair')}", file=sys.stderr)
         replies = self._ask([one for pair in both if pair for one in pair], self.kept)
         outcomes, unread = [], 0
         for pair in both:
@@ -78,7 +81,12 @@ class ModelJudge:
                 outcomes.append(0.5)
                 unread += pair is not None
         if unread:
-            said_so = f"judge: no readable verdict on {many(unread, 'pair')} of {len(rows):,}"
+            said_so = f"judge: no readable verdict on {unread:,} of {many(num_asked, 'pair')}"
+            if 2 * unread > num_asked:
+                raise ValueError(
+                    f"{said_so}; the replies are in {self.kept}; lines with an unreadable one can "
+                    "be removed there, and --resume asks for them again"
+                )
             print(f"{said_so}, taken for ties", file=sys.stderr)
         return outcomes
 

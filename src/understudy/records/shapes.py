@@ -440,6 +440,19 @@ def _labelled(shape: Shape) -> Shape:
 
 
 _SCORES = "margin score_chosen score_rejected tie is_tie status"
+
+
+def _pair_asked_as(key: str) -> Shape:
+    """Pairs whose prompt is in a column of another name."""
+    return _shape(
+        f"{key}/chosen/rejected",
+        Ranking,
+        f"{key} chosen rejected",
+        reads=_SCORES,
+        convert=lambda row: _read_pair(row | {"prompt": row[key]}),
+    )
+
+
 _ALPACA = "input context history"
 _WHOLE = "messages conversations conversation"
 """Keys of a whole conversation, which may be beside its prompt and response."""
@@ -476,20 +489,7 @@ _UNLABELLED: tuple[Shape, ...] = (
         reads=_SCORES,
         convert=_read_pair,
     ),
-    _shape(
-        "question/chosen/rejected",
-        Ranking,
-        "question chosen rejected",
-        reads=_SCORES,
-        convert=lambda row: _read_pair(row | {"prompt": row["question"]}),
-    ),
-    _shape(
-        "input/chosen/rejected",
-        Ranking,
-        "input chosen rejected",
-        reads=_SCORES,
-        convert=lambda row: _read_pair(row | {"prompt": row["input"]}),
-    ),
+    *map(_pair_asked_as, ("question", "input")),
     _shape(
         "chosen/rejected conversations",
         Ranking,
@@ -647,6 +647,7 @@ _UNLABELLED: tuple[Shape, ...] = (
     _shape("instructions", Prompt, "instruction", reads=_ALPACA, convert=_read_instruction),
     _shape("plain text", str, "text", convert=lambda row: [{"text": row["text"]}]),
 )
+
 SHAPES: tuple[Shape, ...] = (
     *(
         _labelled(shape)

@@ -1,11 +1,11 @@
 """Stops training when a judge that gives no reward no longer sees progress.
 
-The judge is another reward model (`judge`), or anything in Python that compares two responses, such
-as people or a language model (`train_ppo(config, judge)`). At every evaluation it compares the
-held-out responses with the first evaluation's. The
-run ends after `judge_patience` evaluations in a row without a new best win rate, and saves the
-weights that the best one sampled from. After that the score still rises, but by exploiting the
-reward model's mistakes (Gao et al. 2022).
+The judge is another reward model (`judge`), a language model at an address (`judge_url`), or in
+Python anything that compares two responses, such as people (`train_ppo(config, judge)`). At every
+evaluation it compares the held-out responses with the first evaluation's. The run ends after
+`judge_patience` evaluations in a row without a new best win rate, and saves the weights that the
+best one sampled from. After that the score still rises, but by exploiting the reward model's
+mistakes (Gao et al. 2022).
 """
 
 import sys
@@ -46,7 +46,7 @@ class Judge(Protocol):
         self, prompts: Sequence[Prompt], now: Sequence[Said], first: Sequence[Said]
     ) -> Sequence[float]:
         """For each prompt 1 if the response of now is better than the first one, 0.5 if neither is,
-        0 if it is worse."""
+        0 if it is worse. With several ranks, the first one's outcomes count."""
         ...
 
 

@@ -63,19 +63,41 @@ def test_it_ends_a_run_in_which_it_sees_no_progress(world, tmp_path):
     assert results["judge_best_iteration"] == 0
 
 
-def test_both_orders_and_what_cannot_be_read(tmp_path, capsys):
+def test_both_orders_count(tmp_path, capsys):
     prompts = [Prompt.from_json({"prompt": text}) for text in ("one", "two", "three")]
     first = [Said("b", True), Said("b", True), Said("same", True)]
     now = [Said("a", True), Said("c", True), Said("same", True)]
     for judge, expected in (
         (ScriptedJudge(lambda request, a, b: "B" if a > b else "A"), [1.0, 0.0, 0.5]),
         (ScriptedJudge(lambda request, a, b: "A", stubborn=1.0), [0.5, 0.5, 0.5]),
-        (ScriptedJudge(lambda request, a, b: "A", mute=1.0), [0.5, 0.5, 0.5]),
     ):
         with serving(judge) as url:
             kept = tmp_path / f"{id(judge)}.jsonl"
             assert ModelJudge(url, "m", kept).outcomes(prompts, now, first) == expected
-    assert "no readable verdict on 2 pairs of 3, taken for ties" in capsys.readouterr().err
+    assert capsys.readouterr().err == "judge: asks m about 2 pairs\n" * 2
+
+
+def outcomes_of_40_pairs(tmp_path, mute):
+    prompts = [Prompt.from_json({"prompt": f"ask {i}"}) for i in range(40)]
+    first, now = [Said("b", True)] * 40, [Said("a", True)] * 40
+    judge = ScriptedJudge(lambda request, a, b: "B" if a > b else "A", mute=mute)
+    with serving(judge) as url:
+        return ModelJudge(url, "m", tmp_path / "judge.jsonl").outcomes(prompts, now, first)
+
+
+def test_a_few_verdicts_that_cannot_be_read_count_as_ties(tmp_path, capsys):
+    outcomes = outcomes_of_40_pairs(tmp_path, mute=0.1)
+    unread = outcomes.count(0.5)
+    assert 0 < unread < 20
+    assert outcomes.count(1.0) == 40 - unread
+    said = f"no readable verdict on {unread} of 40 pairs, taken for ties"
+    assert said in capsys.readouterr().err
+
+
+def test_no_verdicts_at_all_end_the_run_and_keep_the_replies(tmp_path):
+    with pytest.raises(ValueError, match=r"on 40 of 40 pairs; the replies are in .*--resume"):
+        outcomes_of_40_pairs(tmp_path, mute=1.0)
+    assert len(read_lines(tmp_path / "judge.jsonl")) == 80
 
 
 def test_a_model_without_verdicts_is_refused_before_training(world, tmp_path):
