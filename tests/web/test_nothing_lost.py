@@ -265,6 +265,7 @@ def test_a_skip_is_taken_back_before_the_next_task_is_there(project: Site, write
     with page.expect_response("**/unskip"):
         page.get_by_role("button", name="Take it back").click()
     page.wait_for_url(mine)
+    expect(editor(page)).to_be_focused()  # the task is drawn again
     expect(editor(page)).to_have_value("Half a")
     with page.expect_response("**/api/next"):
         (route, answer), *_ = held
@@ -275,6 +276,21 @@ def test_a_skip_is_taken_back_before_the_next_task_is_there(project: Site, write
     assert page.url == mine
     page.reload()
     expect(editor(page)).to_have_value("Half a text.")
+
+
+def test_nobody_types_into_a_task_that_is_over(writer) -> None:
+    page, _ = writer()
+    editor(page).fill("Done.")
+    saved(page)
+    held = []
+    page.route("**/api/next", lambda route: held.append(route))
+    with page.expect_request("**/api/next"):
+        page.keyboard.press("Control+Enter")
+    page.keyboard.type(" And more.")
+    expect(editor(page)).to_have_value("Done.")
+    held[0].continue_()
+    expect(editor(page)).to_have_value("")
+    expect(editor(page)).to_be_focused()
 
 
 @pytest.mark.thorough

@@ -72,10 +72,17 @@ async function next() {
   await open("/work");
 }
 
+/** End the task. What it showed stays until `show`, but nobody can type into it any more. */
 function close() {
   page.drawn?.stop();
   page.task?.stop();
   Object.assign(page, { task: null, drawn: null });
+  stage.inert = true;
+}
+
+function show(...nodes) {
+  put(stage, ...nodes);
+  stage.inert = false;
 }
 
 async function begin(assignment, fromQueue) {
@@ -89,7 +96,7 @@ async function begin(assignment, fromQueue) {
     lease: showLease,
   });
   Object.assign(page, { task });
-  page.drawn = drawTask(task, { put: (...nodes) => put(stage, ...nodes), submit, skip });
+  page.drawn = drawTask(task, { put: show, submit, skip });
   task.begin();
   showSaved(
     task.unsent ? "changed" : task.finished ? "sent" : task.draft.dirty() ? "saving" : "saved",
@@ -184,7 +191,7 @@ function showFeedback(assignment, reply, submission) {
     keys();
     goOn(reply.go);
   };
-  put(stage, feedbackCard(assignment, reply.feedback, submission, lettersOf(assignment), on));
+  show(feedbackCard(assignment, reply.feedback, submission, lettersOf(assignment), on));
   $("h1", stage).focus();
 }
 
@@ -261,8 +268,7 @@ async function refused(entry, error) {
 function taken(id) {
   if (page.task?.assignment.id !== id) return;
   close();
-  put(
-    stage,
+  show(
     h(
       "div",
       { class: "narrow empty" },
@@ -288,8 +294,7 @@ async function nothing(sentence) {
   close();
   showSaved("none", "");
   const day = await showDay(page.kind ?? "rank");
-  put(
-    stage,
+  show(
     h(
       "div",
       { class: "narrow empty" },
@@ -310,8 +315,7 @@ async function nothing(sentence) {
 function trouble(error, again) {
   close();
   showSaved("none", "");
-  put(
-    stage,
+  show(
     h(
       "div",
       { class: "narrow empty" },
