@@ -16,9 +16,10 @@ from typing import Any
 from understudy.records.convert import Json, RecordError, hints_of, many, shortened, visible
 from understudy.records.feedback import of_ranking
 from understudy.records.files import iter_rows
+from understudy.records.layouts import LABELS, LeftOut, is_desirable
 from understudy.records.names import split_named
 from understudy.records.schema import Demonstration, Feedback, Prompt, Ranking
-from understudy.records.shapes import LABELS, SHAPES, LeftOut, Shape, find_shape, is_desirable
+from understudy.records.shapes import SHAPES, Shape, find_shape
 from understudy.records.turns import THOUGHTS, blank, with_system
 
 _SHAPED = (Demonstration, Ranking, Feedback, Prompt, str)

@@ -18,7 +18,7 @@ from understudy.loop.findings import nothing_ends
 from understudy.ppo import train as ppo_train
 from understudy.ppo import update as ppo_update
 from understudy.records import Demonstration, Ranking, read_records, write_records
-from understudy.records.shapes import tiers_of
+from understudy.records.preferences import tiers_of
 from understudy.reward.config import RewardConfig
 from understudy.reward.run import train_reward
 from understudy.rl import rollout as rl_rollout

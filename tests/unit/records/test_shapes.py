@@ -14,8 +14,8 @@ from understudy.records import (
     as_messages,
     read_records,
 )
+from understudy.records.layouts import LABELS
 from understudy.records.reading import Found, read_found
-from understudy.records.shapes import LABELS
 
 USER, ANSWER = {"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}
 OTHER = ANSWER | {"content": "b"}
