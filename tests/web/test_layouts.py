@@ -19,7 +19,7 @@ PRESS = """([code, key, composing]) => document.activeElement.dispatchEvent(new 
 
 @pytest.fixture(scope="module")
 def project(site: Site) -> Site:
-    prompts = [prompt(f"k{i}", f"Why are there {i} keyboards?") for i in range(8)]
+    prompts = [prompt(f"k{i}", f"Why are there {i} keyboards?") for i in range(12)]
     site.add(prompts, [one for to in prompts for one in answers(to, TIDES[:2])])
     site.plan("rank")
     return site
@@ -47,3 +47,34 @@ def test_a_task_is_done_by_keys_in_every_layout(project: Site, open_page, layout
     page.keyboard.press("Escape")
     if layout in ("cyrillic", "greek"):
         expect(page.locator("kbd[data-key='n']").first).to_have_text(keys["KeyN"].upper())
+
+
+CHORDS = {
+    # layout: (code, key) of Ctrl+Z and of Ctrl+Y
+    "qwerty": (("KeyZ", "z"), ("KeyY", "y")),
+    "qwertz": (("KeyY", "z"), ("KeyZ", "y")),
+    "azerty": (("KeyW", "z"), ("KeyY", "y")),
+    "cyrillic": (("KeyZ", "я"), ("KeyY", "н")),
+    "shift": (("KeyZ", "z"), ("KeyZ", "Z")),
+}
+
+
+@pytest.mark.parametrize("layout", CHORDS)
+def test_undo_and_redo_by_the_chords_of_other_programs(project: Site, open_page, layout) -> None:
+    project.account(f"Undoer {layout}")
+    page = open_page(project, f"Undoer {layout}")
+
+    def chord(code: str, key: str) -> None:
+        held = {"ctrlKey": True, "shiftKey": key == "Z", "bubbles": True, "cancelable": True}
+        event = {"code": code, "key": key, **held}
+        press = "event => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', event))"
+        page.evaluate(press, event)
+
+    page.locator(".answer.alone").wait_for()
+    page.keyboard.press("3")
+    page.get_by_text("5", exact=True).click()  # by mouse: the radio button has the focus
+    undo, redo = CHORDS[layout]
+    chord(*undo)
+    expect(page.get_by_role("radio", name="3", exact=True)).to_be_checked()
+    chord(*redo)
+    expect(page.get_by_role("radio", name="5", exact=True)).to_be_checked()

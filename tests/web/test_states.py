@@ -12,7 +12,7 @@ from tests.web.site import TIDES, Site, answers, prompt
 
 from understudy.labeling.clock import stamp, utc_now
 from understudy.store.engine import writing
-from understudy.store.labeling_tables import accounts, assignments, drafts, sessions
+from understudy.store.labeling_tables import accounts, assignments, drafts, items, sessions
 from understudy.store.queue.leases import end_expired
 
 NAMES = (f"Person {number}" for number in count())
@@ -80,6 +80,55 @@ def test_practice_with_its_feedback_and_screening(person, scheme, width) -> None
     answer(page)
     page.wait_for_url("**/waiting")
     check(page)
+
+
+def test_what_cannot_be_changed_is_read_again(project: Site, person) -> None:
+    page, _ = person("light", 1280, "practice")
+    page.locator(".task-head .badge").wait_for()
+    answer(page)
+    page.locator(".feedback").wait_for()
+    page.reload()
+    expect(page.locator(".feedback .why")).to_contain_text("The whales are made up.")
+    page.goto("/history")
+    page.locator("#history a", has_text="Practice").click()
+    page.locator(".feedback").wait_for()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".task-head .badge")).to_have_text("Practice")
+
+    project.plan("write", num_prompts=2)
+    page, _ = person("light", 1280)
+    page.goto("/work?kind=write")
+    page.get_by_label("Instruction").or_(page.get_by_label("Prompt", exact=True)).first.wait_for()
+    for place, field in enumerate(page.locator(".judging textarea:visible").all()):
+        field.fill(f"Words {place}.")
+    page.locator("#submit").click()
+    expect(page.locator(".toast")).to_contain_text("Sent")
+    page.goto("/history")
+    page.locator("#history a").click()
+    expect(page.locator(".task-head .badge")).to_have_text("Sent")
+    expect(page.get_by_text("Words 0.")).to_be_visible()
+    expect(page.get_by_role("textbox")).to_have_count(0)
+    with writing(project.store.engine) as connection:
+        connection.execute(update(items).where(items.c.kind == "write").values(state="closed"))
+
+
+def test_an_empty_response_says_so_and_a_text_without_end_is_counted(
+    project: Site, open_page, person
+) -> None:
+    to = prompt("blank", "Say nothing.", "test")
+    project.add([to], answers(to, ("", "Nothing.", "word " * 99)))
+    project.plan("rank")
+    project.account("Hugo", role="held_out")
+    page = open_page(project, "Hugo")
+    page.goto("/work?kind=rank")
+    page.locator(".answer.alone").wait_for()
+    page.get_by_role("button", name="Rank all").click()
+    expect(page.get_by_text("(empty)")).to_be_visible()
+
+    page, _ = person("light", 1280)
+    page.goto("/work?kind=demonstrate")
+    editor(page).fill("字" * 120_000)
+    expect(page.locator(".count")).to_have_text("120000 of 1024 words: 118976 too many")
 
 
 def answer(page) -> None:

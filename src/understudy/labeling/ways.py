@@ -111,7 +111,8 @@ WAYS = (
         "task",
         "done",
         "the labeler, under *History*",
-        "change it; the browser keeps an unsent change, which can be sent or dropped",
+        "change it; the browser keeps an unsent change, which can be sent or dropped; practice, "
+        "with its feedback, and written prompts can only be read",
         ("GET /api/history", "POST /api/assignments/{assignment_id}/submit"),
     ),
     Way(

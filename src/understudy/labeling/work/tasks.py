@@ -13,7 +13,7 @@ from understudy.labeling.markdown import shown_texts
 from understudy.labeling.overlap import pair_agreement, wants_more
 from understudy.labeling.parts import LabelApp
 from understudy.labeling.questions import questions
-from understudy.labeling.work.answers import ID, MAX_TEXT, Submission, page_names, read_answer
+from understudy.labeling.work.answers import ID, Submission, page_names, read_answer
 from understudy.labeling.work.gate import advance, purpose_of
 from understudy.records import as_messages
 from understudy.store.labels.gold import gold_of
@@ -65,7 +65,7 @@ class Skip(Body):
 class Text(Body):
     """A text to count."""
 
-    text: str = Field(max_length=MAX_TEXT)
+    text: str
 
 
 def next_assignment(call: Call) -> Json:
@@ -225,6 +225,7 @@ def history(call: Call) -> Json:
             "assignment": row["id"],
             "kind": row["kind"],
             "submitted_at": row["done_at"],
+            "stage": row["stage"],
             "excerpt": _excerpt(dict(row)),
             "outcome": row["outcome"],
         }
@@ -282,6 +283,8 @@ def _shown(
         "limit": {"count": app.length.limit, "unit": app.length.unit},
         "draft": draft,
         "submitted": submitted,
+        "changeable": row["stage"] == "work" and row["kind"] != "write",
+        "feedback": None if submitted is None else json.loads(row["reply"])["feedback"],
     }
 
 

@@ -193,7 +193,9 @@ def _check_standing(connection: Connection, row: RowMapping, answer: Answer) -> 
                 "You have not submitted this task yet, so there is nothing to change.",
             )
         return
-    if answer.revises != row["submission_id"] or row["stage"] != "work" or row["kind"] == "write":
+    if row["stage"] != "work" or row["kind"] == "write":
+        raise Refused("final", "This task was already sent, and what was sent cannot be changed.")
+    if answer.revises != row["submission_id"]:
         raise Refused(
             "already_submitted",
             "This task was already submitted.",

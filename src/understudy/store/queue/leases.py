@@ -433,6 +433,7 @@ _VIEW = (
         drafts.c.saved_at,
         submissions.c.body.label("submitted_body"),
         submissions.c.created_at.label("submitted_at"),
+        submissions.c.reply,
     )
     .join_from(assignments, items)
     .outerjoin(prompts, prompts.c.id == items.c.prompt_id)

@@ -140,7 +140,12 @@ def day_of(store: Store, account_id: str, since: str) -> Day:
     query = (
         select(items.c.kind, assignments.c.seconds)
         .join_from(assignments, items)
-        .where(mine, assignments.c.state == "done", assignments.c.done_at >= since)
+        .where(
+            mine,
+            assignments.c.stage == "work",
+            assignments.c.state == "done",
+            assignments.c.done_at >= since,
+        )
     )
     trials = (
         select(assignments.c.stage, func.count())
@@ -175,10 +180,11 @@ def day_of(store: Store, account_id: str, since: str) -> Day:
 
 
 def history_of(store: Store, account_id: str, before: str | None = None) -> list[RowMapping]:
-    """An account's submissions in work, newest first, at most a page of them."""
+    """An account's submissions in practice and work, newest first, at most a page of them."""
     query: Any = (
         select(
             assignments.c.id,
+            assignments.c.stage,
             assignments.c.done_at,
             assignments.c.outcome,
             items.c.kind,
@@ -189,7 +195,7 @@ def history_of(store: Store, account_id: str, before: str | None = None) -> list
         .where(
             assignments.c.account_id == account_id,
             assignments.c.state == "done",
-            assignments.c.stage == "work",
+            assignments.c.stage != "screening",
         )
         .order_by(assignments.c.done_at.desc())
         .limit(PAGE)

@@ -135,7 +135,10 @@ def test_a_practice_answer_cannot_be_changed_after_the_feedback(small: Site) -> 
     first = ann.submit(item, answer)
     assert ann.submit(item, answer).json() == first.json()
     better = ranked(item, revises=answer["id"])
-    assert ann.submit(item, better).json()["error"]["code"] == "already_submitted"
+    assert ann.submit(item, better).json()["error"]["code"] == "final"
+    again = ann.get(f"/api/assignments/{item['id']}").json()["assignment"]
+    assert (again["changeable"], again["feedback"]) == (False, first.json()["feedback"])
+    assert [row["stage"] for row in ann.get("/api/history").json()["done"]] == ["practice"]
 
 
 def test_without_gold_items_a_candidate_waits_and_an_invited_role_holds(small: Site) -> None:

@@ -410,7 +410,7 @@ def test_a_labeler_writes_prompts_of_the_three_kinds(pages: Site) -> None:
             assert item["brief"]["text"] == "helps people plan their days"
         assert ann.submit(item, answer).status_code == 200
         changed = ann.submit(item, {**answer, "id": "id-changed", "revises": f"id-{style}"})
-        assert changed.json()["error"]["code"] == "already_submitted"
+        assert changed.json()["error"]["code"] == "final"
     written = list(pages.store.prompts())
     assert len(written) == 1 + 3 + 1
     assert {(p.user_id, p.source) for p in written} == {(f"labeler-{ann.account}", "labeler")}

@@ -36,9 +36,11 @@ export const proseOf = (text, tree = null, attributes = {}) =>
   h(
     "div",
     { class: "prose", dir: "auto", translate: "no", ...attributes },
-    tree
+    tree?.length
       ? [h("div", { class: "rich" }, fromTree(tree)), h("div", { class: "source" }, text)]
-      : text,
+      : text.trim()
+        ? text
+        : h("span", { class: "soft" }, "(empty)"),
   );
 
 /**

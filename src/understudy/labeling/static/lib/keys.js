@@ -1,7 +1,8 @@
 // @ts-check
 // Keyboard shortcuts: one key per action, off while somebody types; `?` lists them all. Letters and
 // digits go by their place on the keyboard, so that they work in every layout; the page shows what is
-// printed there, as far as the browser or earlier key presses reveal it.
+// printed there, as far as the browser or earlier key presses reveal it. With Control, Latin letters go
+// by what is printed, as in every other program.
 import { h, put } from "./dom.js";
 import { keep, kept } from "./keep.js";
 import { say } from "./say.js";
@@ -33,7 +34,7 @@ const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "ur
 /**
  * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key; a
  * letter (in lower case) or digit means its place on a US keyboard. "Control+" before it means that
- * Control must be held. `shown` are the keys to list instead, with a dash between them if `range`.
+ * Control must be held, and "Control+Shift+" Shift too. `shown` are the keys to list instead, with a dash between them if `range`.
  * `run(event)` may return false to leave the key to the browser.
  *
  * @param {string} title
@@ -49,7 +50,8 @@ export function useKeys(title, keys) {
 
 export const singleKeysOn = () => kept("keys") !== "off";
 
-function typesText(target) {
+/** Whether keys are text for the focused control. */
+export function typesText(target) {
   if (target.matches?.("textarea, select, [contenteditable]")) return true;
   return target.matches?.("input") && TYPES_TEXT.has(target.type);
 }
@@ -82,7 +84,9 @@ function keyOf(event) {
   const literal = isSymbol(event.key) && (event.key === "?" || known);
   const typed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const key = literal ? event.key : (place ?? typed);
-  return event.ctrlKey || event.metaKey ? `Control+${key}` : key;
+  if (!event.ctrlKey && !event.metaKey) return key;
+  const chord = /^[a-z]$/.test(typed) ? typed : key;
+  return `Control+${event.shiftKey && chord.length === 1 ? "Shift+" : ""}${chord}`;
 }
 
 /** Remember what is printed on a letter's key, and show it wherever the key is shown. */

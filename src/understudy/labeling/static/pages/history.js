@@ -2,7 +2,7 @@
 import { $, h, put } from "../lib/dom.js";
 import { kept } from "../lib/keep.js";
 import { get } from "../lib/net.js";
-import { KINDS } from "../work/frame.js";
+import { KINDS, STAGES } from "../work/frame.js";
 
 const OUTCOMES = {
   ranked: "ranked",
@@ -30,7 +30,7 @@ async function load() {
   }
 }
 
-function row({ assignment, kind, submitted_at, excerpt, outcome }) {
+function row({ assignment, kind, stage, submitted_at, excerpt, outcome }) {
   const at = new Date(submitted_at);
   return h(
     "li",
@@ -39,6 +39,7 @@ function row({ assignment, kind, submitted_at, excerpt, outcome }) {
       "a",
       { href: `/work/${assignment}` },
       h("span", { class: "excerpt", dir: "auto", translate: "no" }, excerpt || "(no text)"),
+      STAGES[stage] && h("span", { class: "badge" }, STAGES[stage]),
       kept(`edit:${assignment}`) && h("span", { class: "badge warn" }, "changed, not sent"),
       h(
         "span",

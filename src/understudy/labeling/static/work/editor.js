@@ -1,7 +1,7 @@
 // A text field that grows with its text and shows its number of tokens against the limit.
 import { h, newId } from "../lib/dom.js";
 import { inWords } from "../lib/fold.js";
-import { post } from "../lib/net.js";
+import { post, Unreached } from "../lib/net.js";
 
 const PAUSE_MS = 300;
 const NEAR = 0.9;
@@ -63,8 +63,10 @@ export function editor({ label, hint = "", limit = null, rows = 10, write }) {
     try {
       const reply = await post("/api/tokens", { text: field.value });
       if (mine === asked) showCount(reply.count, reply.limit, reply.unit);
-    } catch {
-      counted.textContent = `${inWords(field.value)} (tokens are counted once you are online)`;
+    } catch (error) {
+      const why =
+        error instanceof Unreached ? "tokens are counted once you are online" : error.message;
+      if (mine === asked) counted.textContent = `${inWords(field.value)} (${why})`;
     }
   }
 

@@ -58,29 +58,24 @@ function sideBySide(assignment, expected, mine, letters) {
       column("Your response", foldable(mine.text ?? "").node),
       column("The researcher's response", foldable(expected?.text ?? "").node),
     );
-  const answer = Object.fromEntries(assignment.answers.map((one) => [one.id, one]));
-  const prose = ({ text, tree }) => foldable(text, { tree }).node;
-  const ladder = (tiers) =>
-    tiers?.length
-      ? h(
-          "ol",
-          { class: "tiers-shown" },
-          tiers.map((tier) =>
-            h(
-              "li",
-              {},
-              tier.map((id) =>
-                h("div", { class: "placed" }, h("b", {}, letters[id]), prose(answer[id])),
-              ),
-            ),
-          ),
-        )
-      : h("p", { class: "soft" }, "No ranking.");
   return h(
     "div",
     { class: "halves" },
-    column("Your ranking", ladder(mine.tiers)),
-    column("The researcher's ranking", ladder(expected?.tiers)),
+    column("Your ranking", tiersShown(assignment, mine.tiers, letters)),
+    column("The researcher's ranking", tiersShown(assignment, expected?.tiers, letters)),
+  );
+}
+
+/** A ranking of the assignment's responses, with their texts. */
+export function tiersShown(assignment, tiers, letters) {
+  if (!tiers?.length) return h("p", { class: "soft" }, "No ranking.");
+  const answer = Object.fromEntries(assignment.answers.map((one) => [one.id, one]));
+  const prose = ({ text, tree }) => foldable(text, { tree }).node;
+  const placed = (id) => h("div", { class: "placed" }, h("b", {}, letters[id]), prose(answer[id]));
+  return h(
+    "ol",
+    { class: "tiers-shown" },
+    tiers.map((tier) => h("li", {}, tier.map(placed))),
   );
 }
 

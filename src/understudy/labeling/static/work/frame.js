@@ -1,11 +1,11 @@
 // The parts of every task: its head, the prompt, the two panels, the row of buttons.
 import { $, h } from "../lib/dom.js";
 import { conversation, togglePlain } from "../lib/fold.js";
-import { keyCap } from "../lib/keys.js";
+import { keyCap, typesText } from "../lib/keys.js";
 import { say } from "../lib/say.js";
 
 export const KINDS = { rank: "Rate and rank", demonstrate: "Demonstrate", write: "Write a prompt" };
-const STAGES = { practice: "Practice", screening: "Screening" };
+export const STAGES = { practice: "Practice", screening: "Screening" };
 
 /** "first helpful, then truthful, then harmless" */
 export const priorityText = (priorities) =>
@@ -31,7 +31,8 @@ export function taskHead(assignment, extra = null) {
         "p",
         { class: "soft small" },
         stage && h("span", { class: "badge" }, stage),
-        assignment.state === "done" && h("span", { class: "badge" }, "Sent; you can change it"),
+        assignment.state === "done" &&
+          h("span", { class: "badge" }, assignment.changeable ? "Sent; you can change it" : "Sent"),
         h("a", { href: "/instructions" }, `Priorities: ${priorityText(assignment.priorities)}`),
       ),
     ),
@@ -111,7 +112,7 @@ export const generalKeys = (task, page) => [
     key: "Control+z",
     hidden: true,
     does: "",
-    run: (event) => !event.target.matches("textarea, input") && task.undo(),
+    run: (event) => !typesText(event.target) && task.undo(),
   },
   {
     key: "y",
@@ -120,6 +121,12 @@ export const generalKeys = (task, page) => [
       say(task.redo() ? "Redone" : "Nothing to redo");
     },
   },
+  ...["Control+y", "Control+Shift+z"].map((key) => ({
+    key,
+    hidden: true,
+    does: "",
+    run: (event) => !typesText(event.target) && task.redo(),
+  })),
   { key: "x", does: "skip the task", run: () => page.skip() },
   ...((task.assignment.answers ?? []).some(({ tree }) => tree)
     ? [{ key: "p", does: "switch between plain text and Markdown", run: togglePlain }]

@@ -17,7 +17,7 @@ const HEARTBEAT_MS = 60_000;
 export function openTask(assignment, view) {
   const finished = assignment.state === "done";
   const edit = `edit:${assignment.id}`;
-  const unsent = finished ? unsentEdit(assignment) : null;
+  const unsent = finished && assignment.changeable ? unsentEdit(assignment) : null;
   const draft = openDraft({
     id: assignment.id,
     server:
