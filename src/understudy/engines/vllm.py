@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from understudy.engines.generation import Generation
 from understudy.engines.noise import stream_states
 from understudy.models.policies import load_tokenizer, one_line
+from understudy.records.convert import complaint_in
 
 SECONDS = 3600.0
 """Timeout for one response, or for loading weights."""
@@ -58,15 +59,16 @@ class Server:
             self.context = int(served["max_model_len"])
             asked = "/server_info?config_format=json"
             settings = self._ask("GET", asked, missing="VLLM_SERVER_DEV_MODE=1")["vllm_config"]
+            worker = settings["parallel_config"]["worker_extension_cls"]
+            mode = settings["model_config"]["logprobs_mode"]
         except (LookupError, TypeError):
             raise ValueError(f"{self.url} is not a vLLM server; start one ({PAGE})") from None
-        if settings["parallel_config"]["worker_extension_cls"] != WORKER:
+        if worker != WORKER:
             raise ValueError(
                 f"the vLLM server at {self.url} cannot load new weights; start it with "
                 f"PYTHONPATH={Path(__file__).parent / 'vllm_worker'} and "
                 f"--worker-extension-cls {WORKER}"
             )
-        mode = settings["model_config"]["logprobs_mode"]
         if mode != "processed_logprobs":
             raise ValueError(
                 f"the vLLM server at {self.url} returns {mode}, which ignore the temperature; "
@@ -202,10 +204,11 @@ class Server:
         except ValueError:
             said = {}
         if status != 200:
-            message = said.get("error", {}).get("message") if isinstance(said, dict) else None
+            message = " ".join(complaint_in(said).split())[:300] or "no reason given"
+            if status == 401:
+                message += "; start it without --api-key"
             raise ConnectionError(
-                f"the vLLM server at {self.url} refused {path}, status {status}: "
-                f"{' '.join(str(message or 'no reason given').split())[:300]}"
+                f"the vLLM server at {self.url} refused {path}, status {status}: {message}"
             )
         return said
 

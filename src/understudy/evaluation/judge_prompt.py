@@ -16,7 +16,8 @@ Verdict = Literal["first", "second", "tie"]
 PLACES = ("{prompt}", "{first}", "{second}")
 DEFAULT = files("understudy.evaluation") / "judge_template.txt"
 _PLACE = re.compile("|".join(map(re.escape, PLACES)))
-_LINE = re.compile(r"verdict\s*:\s*(a|b|tie)", re.IGNORECASE)
+_LINE = re.compile(r"verdict\s*:\s*(?:response )?(a|b|tie)", re.IGNORECASE)
+_MARKS = str.maketrans("", "", "*_`#[]()\"'")
 _NAMES: dict[str, Verdict] = {"a": "first", "b": "second", "tie": "tie"}
 
 
@@ -53,11 +54,12 @@ def asked(template: str, prompt: Conversation, first: str, second: str) -> str:
 
 
 def verdict_of(reply: str) -> Verdict | None:
-    """The verdict on the last line, which may be bold or end with a full stop; None if unreadable.
+    """The verdict on the last line, which may be marked up or end with a full stop; None if
+    unreadable.
 
-    >>> verdict_of("B names a prime.\\n**Verdict: B**"), verdict_of("Verdict: A or B")
+    >>> verdict_of("B names a prime.\\n**Verdict:** [B]."), verdict_of("Verdict: A or B")
     ('second', None)
     """
     lines = reply.strip().splitlines()
-    found = _LINE.fullmatch(lines[-1].strip(" \t*_`#.")) if lines else None
+    found = _LINE.fullmatch(lines[-1].translate(_MARKS).strip(" \t.")) if lines else None
     return _NAMES[found[1].lower()] if found else None

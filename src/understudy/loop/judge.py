@@ -40,7 +40,7 @@ from understudy.records import (
     sha256_of,
     write_records,
 )
-from understudy.records.convert import Json, many
+from understudy.records.convert import Json, many, shortened
 from understudy.records.files import iter_rows
 from understudy.serving.ask import Asker, Limits, chat, key_of
 from understudy.serving.upstream import check_url
@@ -138,7 +138,9 @@ def judge(config: JudgeConfig) -> str:
     (config.out / "template.txt").write_text(template, encoding="utf-8")
     asker, replies = _asked(config, tasks)
     # 3. A pair counts once both verdicts can be read.
-    comparisons, unreadable = verdicts(config.model, tasks, replies)
+    comparisons, unread = verdicts(config.model, tasks, replies)
+    if tasks and not comparisons and not asker.spent.stopped_by:
+        raise ValueError(_no_verdict(config.model, unread, asker.spent.refused))
     write_records(config.out / "comparisons.jsonl", comparisons)
     # 4. Position bias, agreement, win rates and their correction.
     judged = pairs_of(comparisons)
@@ -146,7 +148,7 @@ def judge(config: JudgeConfig) -> str:
     results["model_judge"] |= {
         "model": config.model,
         "wanted": len(tasks),
-        "unreadable": unreadable,
+        "unreadable": len(unread),
         "refused": len(asker.spent.refused),
         "refusal": asker.spent.refused[0] if asker.spent.refused else None,
         "requests": asker.spent.requests,
@@ -278,16 +280,27 @@ def _asked(config: JudgeConfig, tasks: Sequence[Task]) -> tuple[Asker, Mapping[s
         return asker, asyncio.run(asker.ask(questions))
 
 
+def _no_verdict(model: str, unread: Sequence[str], refused: Sequence[str]) -> str:
+    """Why a model has judged no pair, and what to do."""
+    if not unread:
+        return f"{model} judged no pair: {many(len(refused), 'request')} refused ({refused[0]})"
+    one = f"one that ends {shortened(unread[0][-50:])}" if unread[0] else "an empty one"
+    return (
+        f"{model} judged no pair: {many(len(unread), 'reply', 'replies')} without a readable "
+        f"verdict, such as {one}; a model that thinks first needs a higher --max-response-tokens"
+    )
+
+
 def verdicts(
     model: str, tasks: Sequence[Task], replies: Mapping[str, str]
-) -> tuple[list[Comparison], int]:
-    """Both comparisons of every pair whose two verdicts can be read, and how many replies cannot.
+) -> tuple[list[Comparison], list[str]]:
+    """Both comparisons of every pair whose two verdicts can be read, and the replies that cannot.
 
     The labeler is the model's name, its role "model".
     """
     info = LabelerInfo(id=model, role="model")
     comparisons: list[Comparison] = []
-    unreadable: set[str] = set()
+    unread: dict[str, str] = {}
     for task in tasks:
         found = []
         for question, (a, b) in zip(
@@ -298,12 +311,12 @@ def verdicts(
             if task.first.response == task.second.response:
                 preferred = "tie"
             elif key in replies and preferred is None:
-                unreadable.add(key)
+                unread[key] = replies[key]
             if preferred is not None:
                 found.append(_comparison(a, b, preferred, info))
         if len(found) == ORDERS:
             comparisons += found
-    return comparisons, len(unreadable)
+    return comparisons, list(unread.values())
 
 
 def _comparison(a: Response, b: Response, preferred: Verdict, info: LabelerInfo) -> Comparison:

@@ -106,6 +106,8 @@ def responses_of(event: "Event") -> Iterator[Response]:
     """The responses to a request, prompt by prompt, `n` for each."""
     body = event.body
     for index, text in enumerate(body["responses"]):
+        if text is None:  # the client left before this one had begun
+            continue
         name = prompt_id(event.request_id, index // body["n"])
         yield Response(
             id=response_id(event.request_id, index),
@@ -115,6 +117,8 @@ def responses_of(event: "Event") -> Iterator[Response]:
             model=body["model"],
             temperature=body["temperature"],
             seed=body["seed"] or 0,
+            # Logs of earlier versions do not say.
+            finished=body["finished"][index] if "finished" in body else True,
         )
 
 

@@ -216,6 +216,29 @@ def many(number: int, thing: str, plural: str | None = None) -> str:
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
 
 
+def complaint_in(said: Any) -> str:
+    """What a server's JSON says of a failure; "" if nothing. Servers write it as OpenAI does, as a
+    text, flat, as FastAPI's `detail`, or in a list.
+
+    >>> complaint_in({"error": {"message": "too long"}}), complaint_in({"detail": "too long"})
+    ('too long', 'too long')
+    """
+    if isinstance(said, list):
+        said = said[0] if said else None
+    if not isinstance(said, dict):
+        return ""
+    found = said.get("error") or said.get("message") or said.get("detail")
+    if isinstance(found, dict):
+        found = found.get("message")
+    if isinstance(found, list):
+        found = "; ".join(
+            f"{'.'.join(map(str, one.get('loc') or ()))}: {one.get('msg')}"
+            for one in found
+            if isinstance(one, dict)
+        )
+    return found if isinstance(found, str) else ""
+
+
 def visible(text: str) -> str:
     r"""Text safe for a terminal: control and direction characters and line ends are escaped.
 

@@ -7,6 +7,7 @@ model answers, and no part of the response leaves before the prompt is in the lo
 import asyncio
 import os
 import time
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -133,19 +134,20 @@ class Gateway:
             first = await attended(anext(chunks, None), receive=receive)
             if first is None:
                 raise ApiError(502, "the model's server sent nothing", kind="server_error")
+            headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
             return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
-        texts: list[str] = []
+        said = Said()
         counts: Json | None = None
         try:
             until = asyncio.get_running_loop().time() + self.settings.timeout_s
             work = self._whole(asked, request_id, written)
             body = await attended(work, until=until, receive=request.receive)
-            texts = [_text_of(choice) for choice in body["choices"]]
+            said.take(body["choices"])
             counts = body.get("usage")
         except TimeoutError:
             raise _too_slow() from None
         finally:
-            self._finish(asked, caller, request_id, recorded, texts, counts)
+            self._finish(asked, caller, request_id, recorded, said, counts)
         return Response(to_json(body), media_type="application/json", headers=headers)
 
     def check_model(self, name: str, param: str) -> None:
@@ -153,7 +155,7 @@ class Gateway:
         if name != self.backend.name:
             raise ApiError(
                 404,
-                f"there is no model {name!r}; see /v1/models",
+                f"there is no model {name[:80]!r}; the gateway serves {self.backend.name!r}",
                 code="model_not_found",
                 param=param,
             )
@@ -185,7 +187,7 @@ class Gateway:
         """The chunks, once the prompt is in the log. However the stream ends, records the response
         so far."""
         wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        texts: dict[int, str] = {}
+        said = Said()
         counts: Json | None = None
         source = self.backend.stream(asked, request_id)
         deadline = asyncio.get_running_loop().time() + self.settings.timeout_s
@@ -201,9 +203,7 @@ class Gateway:
                     raise _too_slow() from None
                 if chunk is None:
                     break
-                for choice in chunk["choices"]:
-                    index = choice["index"]
-                    texts[index] = texts.get(index, "") + _text_of(choice)
+                said.take(chunk["choices"])
                 counts = chunk.get("usage") or counts
                 if wants_usage:
                     yield {"usage": None, **chunk}
@@ -212,7 +212,6 @@ class Gateway:
         finally:
             with suppress(Exception):
                 await source.aclose()  # type: ignore[attr-defined]
-            said = [texts[index] for index in sorted(texts)]
             self._finish(asked, caller, request_id, recorded, said, counts)
 
     def _record(self, asked: Asked, caller: Caller, request_id: str) -> "asyncio.Future[bool]":
@@ -234,17 +233,19 @@ class Gateway:
         caller: Caller,
         request_id: str,
         recorded: bool,
-        texts: list[str],
+        said: "Said",
         counts: Json | None,
     ) -> None:
         """Count the tokens used, estimated if the backend does not report them, and record the
         response."""
-        tokens = (counts or {}).get("total_tokens") or sum(map(len, texts)) // 4 + 1
+        tokens = (counts or {}).get("total_tokens") or sum(map(len, said.texts.values())) // 4 + 1
         self.callers.count(caller, tokens)
-        if not recorded or not texts:
+        if not recorded or not said.texts:
             return
+        places = range(max(said.texts) + 1)
         body = {
-            "responses": texts,
+            "responses": [said.texts.get(index) for index in places],
+            "finished": [said.reasons.get(index) == "stop" for index in places],
             "n": asked.n or 1,
             "model": self.backend.name,
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
@@ -275,6 +276,22 @@ class Gateway:
             "accounts": accounts,
             "backend": model,
         }
+
+
+class Said:
+    """The texts of a request's responses as they come, by index, and why each ended."""
+
+    def __init__(self) -> None:
+        self.texts: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
+
+    def take(self, choices: list[Json]) -> None:
+        """Add what a whole response or a chunk says."""
+        for choice in choices:
+            index = choice["index"]
+            self.texts[index] = self.texts.get(index, "") + _text_of(choice)
+            if choice["finish_reason"]:
+                self.reasons[index] = choice["finish_reason"]
 
 
 def build_app(
@@ -310,9 +327,12 @@ def build_app(
                 expose_headers=["*"],
             ),
         )
-    return Starlette(
+    app = Starlette(
         routes=ROUTES, middleware=around, exception_handlers=HANDLERS, lifespan=lifespan
     )
+    # A redirect would name the scheme and host that this server sees, not those of its proxy.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _answer(request: Request, kind: type[Asked]) -> Response:
@@ -387,7 +407,11 @@ ROUTES = [
 ]
 """Plain Starlette routes: FastAPI's overhead would exceed the work of the route itself. A POST
 to the first two takes the shortcut."""
-PATHS = [f"{min(route.methods - {'HEAD'})} {route.path}" for route in ROUTES if route.methods]
+PATHS = [
+    f"{min(route.methods - {'HEAD'})} {route.path.replace('{name:path}', 'NAME')}"
+    for route in ROUTES
+    if route.methods
+]
 
 
 def _key(request: Request) -> str | None:
@@ -422,7 +446,13 @@ async def _read(request: Request, kind: type[Body]) -> Body:
     given = _header(request, b"content-type").partition(";")[0].strip().lower()
     if given != "application/json":
         raise ApiError(415, "send JSON, with Content-Type: application/json")
-    raw = await _body(request)
+    if packing := _header(request, b"content-encoding").strip():
+        raise ApiError(415, f"send the body as it is, without Content-Encoding: {packing[:40]}")
+    raw = (await _body(request)).removeprefix(BOM_UTF8)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, "send JSON in UTF-8; the body is not UTF-8") from None
     try:
         check_body(raw, nul=True)
         return kind.model_validate_json(raw)

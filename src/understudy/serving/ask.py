@@ -12,13 +12,14 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.records.convert import Json, many, visible
+from understudy.records.convert import Json, complaint_in, many, visible
 from understudy.records.io import sha256_of
 from understudy.serving.client import Answer, Client, Unreachable
 from understudy.serving.said import BadResponse, choices_of, parse, usage_of
@@ -30,7 +31,14 @@ FIRST_WAIT_S, MOST_WAIT_S = 1.0, 600.0
 """Wait after the first failure, doubled each time; longest wait that a server may ask for."""
 REFUSED_IN_A_ROW = 10
 """Refusals without a reply in between after which the server is taken to refuse everything."""
-FATAL = {401: "the key is not accepted", 403: "access is denied", 404: "nothing answers there"}
+FATAL = {
+    401: "the key is not accepted",
+    402: "it asks for payment",
+    403: "access is denied",
+    404: "it has no such path or model",
+    405: "it has no such path",
+    **dict.fromkeys((301, 302, 307, 308), "it redirects; give the address that it leads to"),
+}
 REFUSED = {400, 413, 422}
 """Statuses that refuse one request and say nothing about the others."""
 
@@ -253,11 +261,9 @@ def seconds_of(retry_after: str) -> float:
 
 def _complaint(answer: Answer) -> str:
     """What the server says of a failure, in one short line."""
-    try:
-        said = parse(answer.body)
-        message = str(said["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = ""
+    message = ""
+    with suppress(BadResponse):
+        message = complaint_in(parse(answer.body))
     return visible(" ".join(f"HTTP {answer.status} {message}".split())[:200])
 
 

@@ -13,6 +13,14 @@ from pydantic_core import from_json
 
 from understudy.serving.wire import ANSWER_FIELDS, Json, printable, usage
 
+PASSED_ON = ANSWER_FIELDS - {"function_call", "tool_calls"}
+"""Fields beside the text that a caller gets. Nobody has offered tools, so nobody awaits a call."""
+FAILED = {"abort", "error"}
+"""Reasons to end that mean that the response failed."""
+REASONS = {"content_filter": "content_filter"} | dict.fromkeys(
+    ("length", "max_tokens", "model_length"), "length"
+)
+"""OpenAI's name of the reasons to end; of any other reason, `stop`."""
 MOST_TOKENS = 10**8
 """Most tokens that a request can plausibly use."""
 Part = Literal["message", "delta", "text"]
@@ -45,30 +53,36 @@ def parse(data: bytes) -> Any:
     except ValueError:  # perhaps JSON with half a surrogate pair, NaN or bytes that are not UTF-8
         pass
     try:
-        return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        return json.loads(data.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         raise BadResponse("not JSON") from None
 
 
 def choices_of(said: Any, part: Part, number: int, halves: Halves | None = None) -> list[Json]:
     """The choices of a response or chunk, at most `number` different ones."""
-    if not isinstance(said, dict) or said.get("error"):
+    if not isinstance(said, dict) or said.get("error") or said.get("object") == "error":
         raise BadResponse("an error instead of a response")
     found = said.get("choices") or []
     if not isinstance(found, list):
         raise BadResponse("choices is not a list")
     choices = []
     for choice in found:
-        index = choice.get("index", 0) if isinstance(choice, dict) else None
+        index = choice.get("index") or 0 if isinstance(choice, dict) else None
         if not isinstance(index, int) or not 0 <= index < number:
             raise BadResponse("a choice that was not requested")
         reason = choice.get("finish_reason")
+        reason = reason if isinstance(reason, str) and reason else None
+        if choice.get("error") or reason in FAILED:
+            raise BadResponse("an error instead of a response")
+        given = choice.get(part)
+        if given is None and part == "delta" and not choice.keys() & {"message", "text"}:
+            given = {}  # some servers end so
         choices.append(
             {
                 "index": int(index),
-                part: _part(choice.get(part), part, index, halves or Halves()),
+                part: _part(given, part, index, halves or Halves()),
                 "logprobs": _clean(choice.get("logprobs")),
-                "finish_reason": printable(reason) if isinstance(reason, str) else None,
+                "finish_reason": reason and REASONS.get(reason, "stop"),
             }
         )
     return choices
@@ -93,7 +107,7 @@ def _part(given: Any, part: Part, index: int, halves: Halves) -> Any:
         return _text(given, index, halves) or ""
     if not isinstance(given, dict):
         raise BadResponse(f"a choice without {part}")
-    kept = {name: _clean(given[name]) for name in ANSWER_FIELDS if name in given}
+    kept = {name: _clean(given[name]) for name in PASSED_ON if name in given}
     if part == "message" or given.get("role"):
         kept["role"] = "assistant"
     if part == "message" or "content" in given:
@@ -104,6 +118,9 @@ def _part(given: Any, part: Part, index: int, halves: Halves) -> Any:
 def _text(given: Any, index: int, halves: Halves) -> str | None:
     if given is None:
         return None
+    if isinstance(given, list):  # parts, some of which may be the model's thoughts
+        texts = [one.get("text") for one in given if isinstance(one, dict)]
+        given = "".join(text for text in texts if isinstance(text, str))
     if not isinstance(given, str):
         raise BadResponse("content is not text")
     return halves.join(index, given)

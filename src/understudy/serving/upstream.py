@@ -6,6 +6,7 @@ trusted either (`said.py`).
 """
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import StreamReader
 from pydantic_core import to_json
 
+from understudy.records.convert import complaint_in
 from understudy.serving.addresses import Resolve, ask_system, checked_addresses
 from understudy.serving.client import Client, Unreachable, retry_after
 from understudy.serving.said import BadResponse, Halves, Part, choices_of, parse, usage_of
@@ -26,8 +28,9 @@ from understudy.serving.wire import (
     printable,
 )
 
-PASSED_ON = {400, 404, 413, 422, 429}
+PASSED_ON = {400, 413, 422, 429}
 """Upstream errors that are the client's fault; any other is the gateway's."""
+NOT_THERE = "status 404: no such path or model; check upstream and upstream_model"
 MAX_LINE = 1 << 22
 """Longest line of a streamed response, in bytes."""
 END_S = 1.0
@@ -96,6 +99,9 @@ class Upstream:
         halves = Halves()
         kind = "chat.completion.chunk" if chat else "text_completion"
         head = envelope(kind, request_id, self.name, [])
+        begun: set[int] = set()
+        complete: set[int] = set()
+        counts: Json | None = None
         more: Json = {"stream": True, "stream_options": {"include_usage": True}}
         path, body = self._path(request), self._body(request, more)
         try:
@@ -104,14 +110,26 @@ class Upstream:
                     problem = await response.content.readany()
                     raise self._refused(response.status, problem, retry_after(response))
                 async for line in _lines(response.content):
-                    data = line.removeprefix(b"data:").strip()
-                    if not line.startswith(b"data:"):
+                    name, _, data = line.removeprefix(BOM_UTF8).partition(b":")
+                    data = data.strip()
+                    if (name, data) == (b"event", b"error"):
+                        raise BadResponse("an error instead of a response")
+                    if name != b"data" or not data:
                         continue
                     if data == b"[DONE]":
+                        complete = begun
                         break
                     said = parse(data)
+                    counts = usage_of(said) or counts
                     choices = choices_of(said, part, _number(request), halves)
-                    yield {**head, "choices": choices, **_with_usage(usage_of(said))}
+                    begun |= {choice["index"] for choice in choices}
+                    complete |= {c["index"] for c in choices if c["finish_reason"]}
+                    if choices:
+                        yield {**head, "choices": choices}
+                if not begun or begun - complete:
+                    raise BadResponse("a stream that ends early" if begun else "no choices")
+                if counts:  # once, at the end: some servers repeat it with every chunk
+                    yield {**head, "choices": [], "usage": counts}
                 await _drain(response.content)
         except (Unreachable, ValueError) as error:
             raise self._failed(error) from None
@@ -123,14 +141,14 @@ class Upstream:
         if retry_after.isascii() and retry_after.isprintable() and 0 < len(retry_after) < 40:
             headers = {"Retry-After": retry_after}
         if status in PASSED_ON:
-            try:
-                message = str(parse(content)["error"]["message"])[:500]
-            except (ValueError, KeyError, TypeError):
-                message = "the model's server refused the request"
+            message = ""
+            with suppress(BadResponse):
+                message = complaint_in(parse(content))[:500]
+            message = message or "the model's server refused the request"
             kind = "rate_limit_error" if status == 429 else "invalid_request_error"
             code = "upstream_refused"
             return ApiError(status, printable(message), kind=kind, code=code, headers=headers)
-        self.outcome.failed(f"status {status}")
+        self.outcome.failed(NOT_THERE if status == 404 else f"status {status}")
         message = "the model's server failed"
         kind, code = "server_error", "upstream_failed"
         return ApiError(502, message, kind=kind, code=code, headers=headers)
@@ -138,7 +156,8 @@ class Upstream:
     def _failed(self, error: Exception) -> ApiError:
         """The error that a client gets for an unintelligible upstream; quotes nothing that it
         sent."""
-        self.outcome.failed(type(error).__name__)
+        ours = isinstance(error, (BadResponse, Unreachable))
+        self.outcome.failed(str(error) if ours else type(error).__name__)
         what = "sent no valid response" if isinstance(error, BadResponse) else "cannot be reached"
         message = f"the model's server {what}"
         return ApiError(502, message, kind="server_error", code="upstream_failed")
@@ -158,10 +177,6 @@ def _number(request: ChatRequest | CompletionRequest) -> int:
     """The number of requested responses."""
     prompts = 1 if isinstance(request, ChatRequest) else len(request.prompts)
     return prompts * (request.n or 1)
-
-
-def _with_usage(counts: Json | None) -> Json:
-    return {"usage": counts} if counts else {}
 
 
 async def _drain(content: StreamReader) -> None:

@@ -353,6 +353,8 @@ class Feedback(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Feedback":
+        if self.correction is not None and not self.correction.strip():
+            raise ValueError("the correction is empty")
         given = [self.thumb, self.choice, self.correction]
         if sum(value is not None for value in given) != 1:
             raise ValueError("give exactly one of thumb, choice and correction")

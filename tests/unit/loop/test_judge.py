@@ -13,7 +13,7 @@ from tests.judges import ScriptedJudge, serving
 from tests.stores import make_project
 
 from understudy.cli import main
-from understudy.evaluation.judge_prompt import DEFAULT
+from understudy.evaluation.judge_prompt import DEFAULT, verdict_of
 from understudy.loop.judge import KEY_VARIABLE, JudgeConfig, judge
 from understudy.records import (
     Comparison,
@@ -226,6 +226,31 @@ def test_bad_input_costs_nothing(files, tmp_path, monkeypatch, capsys, words, me
     assert message in error
     assert error.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_a_model_that_gives_no_verdict_is_told_apart(files, tmp_path) -> None:
+    with (
+        serving(ScriptedJudge(longer, mute=1)) as url,
+        pytest.raises(ValueError, match=r"such as one that ends 'Both have .*max-response-tokens"),
+    ):
+        judge(config(files, url, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("**Verdict:** A", "first"),
+        ("**Verdict**: B", "second"),
+        ('Verdict: "tie".', "tie"),
+        ("### Verdict: [[B]]", "second"),
+        ("Verdict: Response A", "first"),
+        ("Verdict: A and B", None),
+        ("Verdict: a tie", None),
+        ("My verdict: A", None),
+    ],
+)
+def test_a_verdict_may_be_marked_up(line: str, verdict: str | None) -> None:
+    assert verdict_of(f"Because.\n\n{line}\n") == verdict
 
 
 def test_labels_of_a_model_are_no_peoples(files, tmp_path) -> None:

@@ -17,6 +17,7 @@ from tests.fixtures_models import make_policy, make_tokenizer
 from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
+from understudy.prompts.add import add_from_log
 from understudy.serving.app import Settings, build_app
 from understudy.serving.local import LocalModel
 from understudy.serving.upstream import Upstream
@@ -255,6 +256,140 @@ def test_no_upstream_can_tear_a_connection_or_stop_the_gateway(
     upstream.reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     assert http.post("/v1/chat/completions", json=ASK).status_code == 200
     assert http.get("/health").json()["status"] == "ok"
+
+
+def replied(body: object, status: str = "200 OK") -> bytes:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status.encode(), len(data)) + data
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"error": {"message": "too long"}}, "too long"),
+        ({"object": "error", "message": "too long", "code": 400}, "too long"),  # vLLM's, once
+        ({"error": "too long", "error_type": "validation"}, "too long"),  # TGI, LM Studio
+        ({"detail": "too long"}, "too long"),  # FastAPI
+        ({"detail": [{"loc": ["body", "stop"], "msg": "too long"}]}, "body.stop: too long"),
+        ([{"error": {"message": "too long", "status": "INVALID"}}], "too long"),  # Gemini
+        (b"<html>", "the model's server refused the request"),
+        ({"error": {"message": ["x"]}}, "the model's server refused the request"),
+        ([], "the model's server refused the request"),
+    ],
+)
+def test_an_upstreams_reason_is_passed_on_however_it_says_it(hostile, body, says) -> None:
+    upstream, http = hostile
+    upstream.reply = replied(body, "400 Bad Request")
+    reply = http.post("/v1/chat/completions", json=ASK)
+    assert (reply.status_code, reply.json()["error"]["message"]) == (400, says)
+
+
+def test_a_wrong_path_or_model_is_the_operators_fault(hostile) -> None:
+    upstream, http = hostile
+    for stream in (False, True):
+        upstream.reply = replied(b"404 page not found", "404 Not Found")
+        reply = http.post("/v1/chat/completions", json={**ASK, "stream": stream})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_failed")
+        health = http.get("/health").json()
+        assert health["status"] == "degraded"
+        assert "check upstream and upstream_model" in health["backend"]["error"]
+
+
+def events(*parts: object, done: bool = True) -> bytes:
+    lines = [p if isinstance(p, bytes) else b"data: " + json.dumps(p).encode() for p in parts]
+    lines += [b"data: [DONE]"] * done
+    return b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(line + b"\n\n" for line in lines)
+
+
+def piece(text: str | None = None, reason: str | None = None, **more: object) -> dict:
+    delta = {} if text is None else {"content": text}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], **more}
+
+
+def used(number: int) -> dict:
+    return {"usage": {"prompt_tokens": 1, "completion_tokens": number}}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        events(b": ping", piece("Hi"), b"data:", piece(None, "stop")),
+        events(piece("Hi"), {"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}),
+        events({"choices": []}, piece("Hi"), {"choices": [{"index": 0}]}, piece(None, "eos")),
+        events(piece("Hi", "") | used(1), piece(None, "stop") | used(2)),
+        events(piece("Hi"), piece(None, "stop"), {"choices": [], **used(2)}, done=False),
+        events(b"\xef\xbb\xbfdata: " + json.dumps(piece("Hi", "stop")).encode()),
+        events(
+            {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "c"}]}}]},
+            piece([{"type": "thinking", "thinking": []}, {"type": "text", "text": "Hi"}], "stop"),
+        ),
+    ],
+)
+def test_a_stream_with_a_quirk_is_as_openais(hostile, reply: bytes) -> None:
+    upstream, http = hostile
+    upstream.reply = reply
+    said = http.post("/v1/chat/completions", json={**ASK, "stream": True})
+    lines = [line.removeprefix("data: ") for line in said.text.splitlines() if line]
+    assert lines.pop() == "[DONE]"
+    choices = [json.loads(line)["choices"] for line in lines]
+    assert "".join(c["delta"].get("content") or "" for (c,) in choices) == "Hi"
+    assert choices[-1][0]["finish_reason"] == "stop"
+    assert "tool_calls" not in said.text
+    assert "usage" not in said.text  # nobody has asked for it
+    options = {"include_usage": True}
+    asked = {**ASK, "stream": True, "stream_options": options}
+    *_, last, done = http.post("/v1/chat/completions", json=asked).text.split("\n\n")[:-1]
+    if b"usage" in reply:
+        assert json.loads(last.removeprefix("data: "))["usage"]["completion_tokens"] == 2
+    assert done == "data: [DONE]"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        events(piece("Hi"), done=False),
+        events(piece("Hi"), {"object": "error", "message": "out of memory"}),
+        events(piece("Hi"), b'event: error\ndata: {"message": "out of memory"}'),
+        events(piece("Hi"), b'{"error": {"message": "out of memory"}}', done=False),
+        events(piece("Hi"), piece(None, "error")),
+        events(
+            {"choices": [{"index": 0, "delta": {"content": "Hi"}, "error": {"code": 502}}]},
+        ),
+        events(),
+        replied({"choices": [{"index": 0, "message": {"content": "Hi"}}]}),
+    ],
+)
+def test_a_stream_that_fails_or_is_cut_off_is_an_error(hostile, reply: bytes) -> None:
+    upstream, http = hostile
+    upstream.reply = reply
+    said = http.post("/v1/chat/completions", json={**ASK, "stream": True})
+    last = said.text.strip().rpartition("\n\n")[2].removeprefix("data: ")
+    assert json.loads(last)["error"]["code"] == "upstream_failed"
+    assert http.get("/health").json()["status"] == "degraded"
+
+
+def test_responses_are_recorded_at_their_prompts_with_how_they_ended(tmp_path: Path) -> None:
+    """An upstream may give them in any order, or leave one out."""
+    project, upstream = make_project("sqlite", tmp_path / "project"), Hostile()
+    header = {"Authorization": f"Bearer {make_key(project, 'ann')}"}
+    choices = [
+        {"index": 2, "text": "to c", "finish_reason": "length"},
+        {"index": 0, "text": "to a", "finish_reason": "stop"},
+    ]
+    upstream.reply = replied({"choices": choices})
+    backend = Upstream(upstream.url, name="m")
+    with gateway(project, backend) as url, plain_client(base_url=url, headers=header) as http:
+        for stream in (False, True):
+            if stream:
+                upstream.reply = events({"choices": choices[:1]}, {"choices": choices[1:]})
+            body = {"model": "m", "prompt": ["a", "b", "c"], "stream": stream}
+            assert http.post("/v1/completions", json=body).status_code == 200
+    upstream.listener.close()
+    store = project.open_store()
+    add_from_log(project, store)
+    found = [(r.prompt, r.response, r.finished) for r in store.responses()]
+    store.engine.dispose()
+    assert sorted(found) == sorted(2 * [("a", "to a", True), ("c", "to c", False)])
 
 
 @pytest.mark.parametrize(("status", "ours"), [("429 Too Many", 429), ("503 Busy", 502)])

@@ -80,7 +80,10 @@ def test_a_refused_request_leaves_the_others(tmp_path) -> None:
         ask(tmp_path / "all", ScriptedJudge(says_a, manners=[(400, {})] * 10), 20)
 
 
-@pytest.mark.parametrize(("status", "why"), [(401, "the key is not accepted"), (404, "nothing")])
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [(401, "the key is not accepted"), (404, "no such path or model"), (307, "it redirects")],
+)
 def test_what_no_request_can_mend_ends_it_at_once(tmp_path, status, why) -> None:
     scripted = ScriptedJudge(says_a, manners=[(status, {})])
     with pytest.raises(ValueError, match=f"{why}.*HTTP {status} not now"):

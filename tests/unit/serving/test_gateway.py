@@ -120,8 +120,8 @@ def test_feedback_is_kept_for_ones_own_answers_only(site) -> None:
     refused = site.post(bob, {"id": name, "thumb": "up"}, "/v1/feedback")
     unknown = site.post(bob, {"id": "chatcmpl-0", "thumb": "up"}, "/v1/feedback")
     assert refused.status_code == unknown.status_code == 404
-    both = site.post(ann, {"id": name, "thumb": "up", "choice": 1}, "/v1/feedback")
-    assert both.status_code == 400
+    for wrong in ({"thumb": "up", "choice": 1}, {"correction": " \n"}):
+        assert site.post(ann, {"id": name, **wrong}, "/v1/feedback").status_code == 400
 
 
 def test_keys_are_kept_as_hashes_and_shown_once(site, capsys) -> None:
@@ -252,6 +252,40 @@ def test_a_connection_that_the_upstream_has_closed_is_no_failure(site, tmp_path:
             reply = http.post(f"{url}/v1/chat/completions", json=ASK)
             assert reply.status_code == 200, reply.text
     listener.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "status", "says"),
+    [
+        ("/v1/chat/completions/", {}, 404, "the gateway has POST /v1/chat/completions, "),
+        ("/v1/responses", {}, 404, "GET /v1/models/NAME"),
+        ("/v1/chat/completions", {"content-encoding": "gzip"}, 415, "without Content-Encoding"),
+        ("/v1/chat/completions", {"content-type": "text/plain"}, 415, "Content-Type: application"),
+    ],
+)
+def test_a_request_that_cannot_be_read_says_what_to_send(site, path, change, status, says) -> None:
+    head = {"Authorization": f"Bearer {make_key(site.project, 'ann')}"}
+    head |= {"content-type": "application/json"} | change
+    reply = site.http.post(path, content=json.dumps(ASK), headers=head)
+    assert reply.status_code == status
+    assert says in reply.json()["error"]["message"]
+
+
+def test_a_body_may_begin_with_a_bom_and_must_be_utf_8(site) -> None:
+    """PowerShell writes the first, and other encodings too."""
+    head = {"Authorization": f"Bearer {make_key(site.project, 'ann')}"}
+    head["content-type"] = "application/json"
+    for encoding, status in (("utf-8-sig", 200), ("utf-16", 400), ("latin-1", 400)):
+        asked = {**ASK, "messages": [{"role": "user", "content": "café"}]}
+        body = json.dumps(asked, ensure_ascii=False).encode(encoding)
+        reply = site.http.post("/v1/chat/completions", content=body, headers=head)
+        assert reply.status_code == status
+        assert ("UTF-8" in reply.text) == (status == 400)
+
+
+def test_a_stream_asks_proxies_not_to_hold_it_back(site) -> None:
+    reply = site.post(make_key(site.project, "ann"), {**ASK, "stream": True})
+    assert reply.headers["x-accel-buffering"] == "no"
 
 
 def test_no_request_can_choose_the_upstream(site) -> None:

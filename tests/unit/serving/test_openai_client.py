@@ -176,7 +176,9 @@ def test_an_answer_goes_back_into_the_conversation(client) -> None:
 
 def test_a_model_is_looked_up_by_name(client) -> None:
     assert client.models.retrieve("tiny").owned_by == "understudy"
-    with pytest.raises(openai.NotFoundError, match="there is no model 'org/other'") as caught:
+    with pytest.raises(
+        openai.NotFoundError, match="'org/other'; the gateway serves 'tiny'"
+    ) as caught:
         client.models.retrieve("org/other")
     assert caught.value.code == "model_not_found"
 
