@@ -426,7 +426,8 @@ def _address(request: Request) -> str:
 
 def _withheld(request: Request) -> bool:
     """Whether any value of the header withholds consent, as anything but yes does."""
-    given = [value for name, value in request.scope["headers"] if name == _CONSENT]
+    headers = request.scope["headers"]
+    given = [value for name, value in headers if name.replace(b"_", b"-") == _CONSENT]
     return any(value.strip().lower() != b"yes" for value in given)
 
 

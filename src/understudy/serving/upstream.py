@@ -99,6 +99,7 @@ class Upstream:
         halves = Halves()
         kind = "chat.completion.chunk" if chat else "text_completion"
         head = envelope(kind, request_id, self.name, [])
+        done = False
         begun: set[int] = set()
         complete: set[int] = set()
         counts: Json | None = None
@@ -117,17 +118,19 @@ class Upstream:
                     if name != b"data" or not data:
                         continue
                     if data == b"[DONE]":
-                        complete = begun
+                        done = True
                         break
                     said = parse(data)
-                    counts = usage_of(said) or counts
                     choices = choices_of(said, part, _number(request), halves)
+                    counts = usage_of(said) or counts
                     begun |= {choice["index"] for choice in choices}
                     complete |= {c["index"] for c in choices if c["finish_reason"]}
                     if choices:
                         yield {**head, "choices": choices}
-                if not begun or begun - complete:
+                if not begun or (begun - complete and not done):
                     raise BadResponse("a stream that ends early" if begun else "no choices")
+                for index in sorted(begun - complete):  # some clients take no stream without one
+                    yield {**head, "choices": [_end(index, part)]}
                 if counts:  # once, at the end: some servers repeat it with every chunk
                     yield {**head, "choices": [], "usage": counts}
                 await _drain(response.content)
@@ -177,6 +180,12 @@ def _number(request: ChatRequest | CompletionRequest) -> int:
     """The number of requested responses."""
     prompts = 1 if isinstance(request, ChatRequest) else len(request.prompts)
     return prompts * (request.n or 1)
+
+
+def _end(index: int, part: Part) -> Json:
+    """The last choice of a response whose server gave no reason to end."""
+    empty: Json = {part: "" if part == "text" else {}}
+    return {"index": index, **empty, "logprobs": None, "finish_reason": "stop"}
 
 
 async def _drain(content: StreamReader) -> None:

@@ -220,6 +220,7 @@ ANSWER_FIELDS = {
     "function_call",
     "reasoning",
     "reasoning_content",
+    "reasoning_details",
     "refusal",
     "tool_calls",
 }

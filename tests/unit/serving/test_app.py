@@ -316,6 +316,7 @@ def used(number: int) -> dict:
         events(b": ping", piece("Hi"), b"data:", piece(None, "stop")),
         events(piece("Hi"), {"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}),
         events({"choices": []}, piece("Hi"), {"choices": [{"index": 0}]}, piece(None, "eos")),
+        events(piece("Hi")),
         events(piece("Hi", "") | used(1), piece(None, "stop") | used(2)),
         events(piece("Hi"), piece(None, "stop"), {"choices": [], **used(2)}, done=False),
         events(b"\xef\xbb\xbfdata: " + json.dumps(piece("Hi", "stop")).encode()),
@@ -356,6 +357,8 @@ def test_a_stream_with_a_quirk_is_as_openais(hostile, reply: bytes) -> None:
             {"choices": [{"index": 0, "delta": {"content": "Hi"}, "error": {"code": 502}}]},
         ),
         events(),
+        events([]),
+        events(piece("Hi"), "text"),
         replied({"choices": [{"index": 0, "message": {"content": "Hi"}}]}),
     ],
 )

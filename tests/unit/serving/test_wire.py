@@ -130,6 +130,7 @@ def test_a_turn_that_cannot_be_used_is_named(turn: dict, param: str) -> None:
         ({"content": "x", "annotations": [{"type": "url_citation"}], "audio": None}, "x"),
         ({"content": "x", "reasoning_content": "hm", "tool_calls": [], "function_call": None}, "x"),
         ({"content": "x", "provider_specific_fields": None, "thinking_blocks": None}, "x"),
+        ({"content": "x", "reasoning_details": [{"type": "reasoning.text"}]}, "x"),
     ],
 )
 def test_an_earlier_answer_comes_back_as_its_text(turn: dict, text: str) -> None:
