@@ -56,17 +56,28 @@ def show_agreement(config: AgreementConfig) -> str:
     if config.rankings is not None:
         people = [] if config.labelers is None else read_records(config.labelers, LabelerInfo)
         judgements = judgements_of_files(config.rankings, config.ratings)
+        name_of: Mapping[str, str] = {}
     else:
         store = open_project(config.project).open_store()
-        people = store.labelers()
+        people, name_of = store.labelers(), _names(store)
         judgements = _standing(store).judgements
     group_of = {one.id: one.group for one in people if one.group is not None}
     judgements = replace(judgements, group_of=group_of)
     if not judgements.role_of:
         raise ValueError("there are no labelers; see understudy labels add, understudy label")
-    table = as_text(agreement_lines(judgements, ties=config.ties))
-    careless = ", ".join(careless_labelers(judgements.votes))
+    lines = [
+        replace(line, title=name_of.get(line.name, line.title)) if line.about == "labeler" else line
+        for line in agreement_lines(judgements, ties=config.ties)
+    ]
+    table = as_text(lines)
+    careless = ", ".join(name_of.get(one, one) for one in careless_labelers(judgements.votes))
     return f"{table}\n\nmay be careless (docs/trust.md): {careless}" if careless else table
+
+
+def _names(store: "Store") -> dict[str, str]:
+    from understudy.store.accounts.people import names
+
+    return names(store)
 
 
 def _standing(store: "Store") -> "Standing":
@@ -131,13 +142,14 @@ def write_weights(config: WeightsConfig) -> str:
     if config.out.exists():
         raise ValueError(f"{config.out} exists; choose another name")
     factors: Mapping[str, float] = {}
+    name_of: Mapping[str, str] = {}
     if config.rankings is not None:
         ranked = list(iter_records(config.rankings, Ranking))
         role_of: Mapping[str, str] = {one.labeler_id: one.labeler_role for one in ranked}
         found = consensus(votes_of_rankings(ranked))
     else:
         store = open_project(config.project).open_store()
-        standing = _standing(store)
+        standing, name_of = _standing(store), _names(store)
         role_of, found = standing.role_of, standing.consensus
         if config.field is not None:
             factors = group_weights(_said(store), config.field, shares_of(config.shares))
@@ -151,7 +163,7 @@ def write_weights(config: WeightsConfig) -> str:
     text = json.dumps(weights, indent=1, sort_keys=True) + "\n"
     with open(os.open(config.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    return _table(found, weights)
+    return _table(found, weights, name_of)
 
 
 def shares_of(texts: tuple[str, ...]) -> dict[str, float]:
@@ -178,13 +190,13 @@ def _said(store: "Store") -> dict[str, dict[str, str | list[str]]]:
     }
 
 
-def _table(found: Consensus, weights: Mapping[str, float]) -> str:
+def _table(found: Consensus, weights: Mapping[str, float], name_of: Mapping[str, str]) -> str:
     rows = [("labeler", "weight", "right", "ties seen", "shared votes")]
     for name in sorted(weights, key=lambda name: -weights[name]):
         trust = found.trust[name]
         rows.append(
             (
-                name,
+                name_of.get(name, name),
                 f"{weights[name]:.2f}",
                 f"{trust.accuracy:.1%}",
                 f"{trust.tie:.0%}",

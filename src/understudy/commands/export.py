@@ -1,6 +1,6 @@
 """`understudy export demonstrations | rankings | ratings | feedback | prompts`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -30,8 +30,8 @@ class ExportConfig:
     purpose: Purpose = "training"
     """training (takes only training labelers' records) or evaluation (takes everybody's)."""
     labelers: tuple[str, ...] = ()
-    """Only these labelers' records; by default those of every labeler whose role the purpose
-    allows."""
+    """Only the records of these labelers, by name or id; by default those of every labeler whose
+    role the purpose allows."""
     rubric: str | None = None
     """Only labels that followed this version of the instructions."""
     overwrite: bool = False
@@ -55,12 +55,14 @@ class ExportConfig:
 
 def export(config: ExportConfig) -> str:
     """Freeze, write and hash the dataset; returns a line with its id and its file."""
+    from understudy.store.accounts.people import labeler_ids
     from understudy.store.exports.datasets import freeze
 
     project = open_project(config.project)
     store = project.open_store()
     name = "-".join(filter(None, (config.kind, config.purpose, config.split)))
     out = config.out or project.datasets / f"{name}{SUFFIXES[config.format]}"
-    dataset_id, number = freeze(store, config.selection, project.folder)
+    chosen = replace(config.selection, labelers=labeler_ids(store, config.labelers))
+    dataset_id, number = freeze(store, chosen, project.folder)
     sha256 = write_dataset(store, project, dataset_id, out, overwrite=config.overwrite)
     return f"{out}: {number:,} {config.kind}, dataset {dataset_id}, sha256 {sha256}"

@@ -11,6 +11,7 @@ from understudy.labeling.clock import stamp, utc_now
 from understudy.labeling.serve import ADDRESS
 from understudy.records.schema import Role
 from understudy.store import open_project
+from understudy.store.project import MAX_DAYS
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -44,8 +45,7 @@ class InviteConfig:
     """Address of the pages, for the link."""
 
     def __post_init__(self) -> None:
-        if self.days <= 0:
-            raise ValueError(f"days is {self.days}; it must be above 0")
+        _check_link(self.days, self.address)
 
 
 def invite_labeler(config: InviteConfig) -> str:
@@ -174,6 +174,9 @@ class ResetConfig:
     address: str = ADDRESS
     """Address of the pages, for the link."""
 
+    def __post_init__(self) -> None:
+        _check_link(self.days, self.address)
+
 
 def reset_labeler(config: ResetConfig) -> str:
     """The one-time link."""
@@ -189,6 +192,13 @@ def reset_labeler(config: ResetConfig) -> str:
         expires_at=stamp(now + timedelta(days=config.days)),
     )
     return f"{config.address.rstrip('/')}/invitation#{token}"
+
+
+def _check_link(days: float, address: str) -> None:
+    if not 0 < days <= MAX_DAYS:
+        raise ValueError(f"days is {days}; it must be above 0 and at most {MAX_DAYS}")
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(f"address is {address!r}; it must begin with http:// or https://")
 
 
 def _account(store: "Store", name: str) -> "RowMapping":

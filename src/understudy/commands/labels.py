@@ -78,10 +78,13 @@ class RubricConfig:
 
 def add_rubric(config: RubricConfig) -> str:
     """Add the version."""
+    from understudy.store.rubrics import check_rubric
+
     try:
-        text = config.instructions.read_text(encoding="utf-8")
+        text = config.instructions.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{config.instructions} is not UTF-8 text") from None
+    check_rubric(config.version, text, config.priorities, config.evaluation_priorities)
     store = open_project(config.project).open_store()
     added = store.add_rubric(config.version, text, config.priorities, config.evaluation_priorities)
     return f"rubric {config.version}: {'added' if added.new else 'known'}"

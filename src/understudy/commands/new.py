@@ -1,5 +1,6 @@
 """`understudy new`: an empty project, or one with sample data to try the pages on."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,4 +41,5 @@ def new_project(config: NewConfig) -> str:
     if config.sample_data:
         return fill_project(project)
     made = f"made {config.folder / FILE}"
-    return f"{made}; next: understudy users add USER --project {config.folder} --consent"
+    folder = shlex.quote(str(config.folder))
+    return f"{made}; next: understudy users add USER --project {folder} --consent"

@@ -22,13 +22,16 @@ class AddUserConfig:
     project: Path = Path()
     """The project's folder."""
     consent: bool = False
-    """Whether the user has agreed that prompts are kept and used; without consent none are."""
+    """Whether the user has agreed that prompts are kept and used; without consent none are. Leaving
+    it out for a known user withdraws the consent."""
     organization: str | None = None
-    """The user's organisation."""
+    """The user's organisation; by default as it is, "" removes it."""
 
     def __post_init__(self) -> None:
         if not self.user.strip():
             raise ValueError("the user's id is empty")
+        if self.user != self.user.strip() or not self.user.isprintable():
+            raise ValueError(f"the user's id is {self.user!r}; leave out white space around it")
 
 
 def add_user(config: AddUserConfig) -> str:
@@ -36,8 +39,18 @@ def add_user(config: AddUserConfig) -> str:
     from understudy.store.prompts.records import User
 
     store = open_project(config.project).open_store()
-    store.add_user(User(config.user, config.organization, config.consent))
-    return f"{config.user}: consent {'given' if config.consent else 'not given'}"
+    old = next((one for one in store.users() if one.id == config.user), None)
+    organization = config.organization
+    if organization is None and old is not None:
+        organization = old.organization_id
+    new = User(config.user, organization or None, config.consent)
+    store.add_user(new)
+    if old is not None and old.consent and not new.consent:
+        return (
+            f"{_user_line(new)}: it was given and is withdrawn now; new prompts of "
+            f"{config.user} are not kept (--consent gives it again)"
+        )
+    return _user_line(new)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +97,8 @@ def _in_utc(text: str) -> str:
         raise ValueError(f"expires is {text!r}; it must be like 2027-01-31T00:00+00:00") from None
     if when.tzinfo is None:
         raise ValueError(f"expires is {text!r}; add a time zone, like {text}+00:00")
+    if when <= datetime.now(UTC):
+        raise ValueError(f"expires is {text!r}, which is over; the key would never work")
     return when.astimezone(UTC).isoformat(timespec="microseconds")
 
 

@@ -38,6 +38,9 @@ def _after_build(settings: Settings) -> str:
 
 
 def _after_export(settings: Settings) -> str:
+    trains = settings["purpose"] == "training" and settings["format"] == "jsonl"
+    if not trains and settings["kind"] != "ratings":
+        return ""  # no trainer may or can read it
     return {
         "demonstrations": "understudy sft --model MODEL --data FILE --out runs/sft",
         "rankings": "understudy reward --model runs/sft/model --data FILE --out runs/reward",
@@ -127,7 +130,8 @@ def say_next(command: str, config: Any) -> None:
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     if command == "demo":  # its default folder depends on the recipe and the seed
         settings["folder"] = config.folder
-    print(f"next: {AFTER[command](settings)}", file=sys.stderr)
+    if following := AFTER[command](settings):
+        print(f"next: {following}", file=sys.stderr)
 
 
 def overview(folder: Path) -> str:

@@ -1,15 +1,18 @@
 """Adds rows by key, batch by batch, and reads them page by page."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
 
-from understudy.store.border import clean_json
+from understudy.records import Conversation, as_messages, sha256_of
+from understudy.records.convert import write_value
+from understudy.records.schema import prompt_text
+from understudy.store.border import clean, clean_json
 from understudy.store.engine import dialect_of, reading
-from understudy.store.rows import Row
+from understudy.store.rows import Row, packed, prompt_of_body
 from understudy.store.tables import prompts
 
 BATCH = 500
@@ -67,9 +70,10 @@ def add_rows(
 def _check_same(table: Table, key: str, row: Row, found: Any, same: Sequence[str]) -> None:
     for name in same:
         if row[name] != found[name]:
+            what = "text" if name == "digest" else name
             raise ValueError(
                 f"{table.name.removesuffix('s')} {row[key]!r} is already in the store with another "
-                f"{name}; use another id"
+                f"{what}; use another id"
             )
 
 
@@ -97,11 +101,32 @@ def page_lists(engine: Engine, query: Select[Any], key: Any) -> Iterator[list[Ro
         last = rows[-1][key.name]
 
 
-def check_prompts(connection: Connection, ids: set[str]) -> None:
-    """ValueError names a prompt that is not in the store."""
-    missing = ids - known_ids(connection, prompts, sorted(ids))
-    if missing:
-        raise ValueError(
-            f"prompt {min(missing)!r} is not in the store; add it first "
-            "(understudy prompts add), and use its id"
-        )
+def check_prompts(connection: Connection, asked: Mapping[str, Iterable[Conversation]]) -> None:
+    """ValueError names a prompt (id -> texts under which records name it) that is not in the store
+    or has another text there; white space may differ, and intake may have redacted it."""
+    query = select(prompts.c.id, prompts.c.body, prompts.c.digest)
+    query = query.where(prompts.c.id.in_(sorted(asked)))
+    found = {row.id: row for row in connection.execute(query)}
+    for name, texts in sorted(asked.items()):
+        if name not in found:
+            raise ValueError(
+                f"prompt {name!r} is not in the store; add it first "
+                "(understudy prompts add), and use its id"
+            )
+        body, digest = found[name].body, found[name].digest
+        for text in texts:
+            same = sha256_of(packed(write_value(text))) == digest
+            if not same and _words(text) != _words(prompt_of_body(body)):
+                raise ValueError(
+                    f"prompt {name!r} has another text in the store than {_shown(text)!r}; use the "
+                    "id of the prompt with that text"
+                )
+
+
+def _words(prompt: Conversation) -> list[tuple[str, list[str]]]:
+    return [(turn.role, clean(turn.content).split()) for turn in as_messages(prompt)]
+
+
+def _shown(prompt: Conversation) -> str:
+    text = prompt_text(prompt)
+    return text if len(text) <= 60 else text[:59] + "\u2026"

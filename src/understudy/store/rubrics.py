@@ -1,5 +1,6 @@
 """The labelers' instructions: every version, who has read it, how many labels follow it."""
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import RowMapping, func, select
@@ -12,6 +13,7 @@ from understudy.store.repository import Store
 from understudy.store.rows import packed
 from understudy.store.tables import labels, rubrics
 
+_VERSION = re.compile(r"[\w.-]{1,40}")
 newest_rubric = (
     select(rubrics.c.version)
     .order_by(rubrics.c.created_at.desc(), rubrics.c.version.desc())
@@ -71,6 +73,21 @@ def rubric_rows(store: Store) -> list[RowMapping]:
     """Every version of the instructions, newest first."""
     query = select(rubrics).order_by(rubrics.c.created_at.desc(), rubrics.c.version.desc())
     return rows_of(store.engine, query)
+
+
+def check_rubric(version: str, instructions: str, *orders: Sequence[str]) -> None:
+    """ValueError if a version has no usable name, no text or no order of priorities."""
+    if not _VERSION.fullmatch(version):
+        raise ValueError(
+            f"the version is called {version!r}; use 1 to 40 letters, digits and the signs . _ -"
+        )
+    if not instructions.strip():
+        raise ValueError("the instructions are empty")
+    for order in orders:
+        if not order or len(set(order)) < len(order) or not all(word.strip() for word in order):
+            raise ValueError("priorities must be different and not empty")
+        if found := [word for word in order if "," in word]:
+            raise ValueError(f"priority {found[0]!r} has a comma; give each priority by itself")
 
 
 def publish_rubric(

@@ -8,7 +8,15 @@ import pytest
 from sqlalchemy import func, select
 from tests.labelers import PASSWORD, Browser, Site
 
-from understudy.store.accounts.people import NewAccount, invite, name_key, reset_link, set_disabled
+from understudy.store.accounts.people import (
+    NewAccount,
+    account_named,
+    all_accounts,
+    invite,
+    name_key,
+    reset_link,
+    set_disabled,
+)
 from understudy.store.audit import entries, verify
 from understudy.store.engine import reading, writing
 from understudy.store.labeling_tables import accounts, audit_log, invitations, sessions
@@ -70,14 +78,28 @@ def test_no_name_is_invited_twice_and_a_name_can_be_shown(small: Site) -> None:
     small.invite(NewAccount(name="Ann"))
     with pytest.raises(ValueError, match="the name ann is taken"):
         small.invite(NewAccount(name="ann"))
-    for name in ("", "   ", "x" * 81, "a\x1b[2Jb", "a\u202eb"):
-        with pytest.raises(ValueError, match="it must be 1 to 80 characters"):
+    for name in ("", "   ", "x" * 81, "\u200e"):
+        with pytest.raises(ValueError, match="it must have 1 to 80"):
+            small.invite(NewAccount(name=name))
+    for name in ("a\x1b[2Jb", "a\u202eb", "\u200d"):
+        with pytest.raises(ValueError, match="cannot be seen; leave them out"):
             small.invite(NewAccount(name=name))
     assert name_key("  Ann\tB ") == "ann b"
     small.invite(NewAccount(name="Jos\u00e9"))
     for same in ("Jose\u0301", "JOSE\u0301", "\uff2aos\u00e9"):
         with pytest.raises(ValueError, match="is taken"):
             small.invite(NewAccount(name=same))
+
+
+def test_joiners_belong_to_names_but_not_to_their_comparison(small: Site) -> None:
+    """Persian names have U+200C, many emoji U+200D; marks come along when a name is copied."""
+    ali, kim = "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "Kim \U0001f469\u200d\U0001f4bb"
+    small.invite(NewAccount(name=ali))
+    small.invite(NewAccount(name=f"\u200f{kim}\u200b"))
+    assert {row["name"] for row in all_accounts(small.store)} == {ali, kim}
+    found = account_named(small.store, ali.replace("\u200c", ""))
+    assert found is not None
+    assert found["name"] == ali
 
 
 def test_guesses_at_the_same_time_are_slowed_like_one_after_the_other(small: Site) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text, update
 from tests.stores import LABELERS, answer, fill, labels_of
 
-from understudy.records import Demonstration, Message, Prompt, Ranking
+from understudy.records import Demonstration, Message, Prompt, Ranking, Response
 from understudy.store.adding import Added
 from understudy.store.engine import StoreRefused, reading, writing
 from understudy.store.prompts.records import User
@@ -50,7 +50,7 @@ def test_the_same_prompt_twice_is_one_and_another_under_its_id_is_refused(store:
     prompt = Prompt(id="p1", prompt="Name a prime.", user_id="u1")
     store.add_prompts([prompt])
     assert store.add_prompts([prompt, prompt]) == Added(known=2)
-    with pytest.raises(ValueError, match="prompt 'p1' is already in the store with another digest"):
+    with pytest.raises(ValueError, match="prompt 'p1' is already in the store with another text"):
         store.add_prompts([replace(prompt, prompt="Something else")])
     with pytest.raises(ValueError, match="another user_id"):
         store.add_prompts([replace(prompt, user_id="u2")])
@@ -93,6 +93,27 @@ def test_responses_need_their_prompt_and_identical_ones_are_merged(store: Store)
     assert store.add_responses([first], merge_identical=True) == Added(known=1)
     assert store.add_responses([twin]) == Added(new=1)
     assert list(store.responses("p1")) == [twin, first]
+
+
+def test_a_record_is_not_attached_to_another_text_under_its_prompts_id(store: Store) -> None:
+    prompt = Prompt(id="p1", prompt="Write to a@b.example:\n a poem.", user_id="u1")
+    store.add_prompts([prompt])
+    store.add_labelers([LABELERS[0]])
+    shared = dict(prompt_id="p1", labeler_id=LABELERS[0].id)
+    store.add_labels([Demonstration(id="d1", prompt=prompt.prompt, response="Oh.", **shared)])
+    store.set_intake([replace(prompt, prompt="Write to [EMAIL]:\n a poem.", split="train")], [])
+    turns = (Message("user", "Write to [EMAIL]: a poem. "),)
+    for number, known in enumerate((prompt.prompt, turns)):  # as it was sent, and redacted
+        label = Demonstration(id=f"e{number}", prompt=known, response="Ah.", **shared)
+        assert store.add_labels([label]) == Added(new=1)
+    other = "Write to [EMAIL]: a song."
+    message = "prompt 'p1' has another text in the store than 'Write to"
+    with pytest.raises(ValueError, match=message):
+        store.add_labels([Demonstration(id="d2", prompt=other, response="La.", **shared)])
+    with pytest.raises(ValueError, match=message):
+        store.add_responses(
+            [Response(id="r1", prompt_id="p1", prompt=other, response="La.", model="m")]
+        )
 
 
 def test_labels_come_back_as_they_went_in(store: Store) -> None:

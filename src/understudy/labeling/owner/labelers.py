@@ -298,8 +298,17 @@ def decide(call: Call) -> Json:
     if row["role"] is not None and role not in (None, row["role"]):
         message = f"{row['name']} is {row['role']}, and a role never changes."
         raise ApiError(409, "decided", message)
-    if call.body.group is not None:
-        set_group(app.store, row["id"], call.body.group)
+    group = call.body.group
+    if group is not None and group != row["labeler_group"]:
+        if row["role"] is not None:
+            of = (
+                f"is of the group {row['labeler_group']}"
+                if row["labeler_group"]
+                else "has no group"
+            )
+            message = f"{row['name']} {of}, which does not change once there is a role."
+            raise ApiError(409, "decided", message)
+        set_group(app.store, row["id"], group)
     decide_role(app.store, row["id"], role, by=call.me.id, at=app.now(), reason=call.body.reason)
     found, _ = screened(app, row["id"])
     scores = {one.name: one.score for one in found if one.score is not None}
@@ -330,7 +339,10 @@ def reset(call: Call) -> Json:
     """Make a link for a new password."""
     app: LabelApp = call.app
     row, until = _account(call), app.until(timedelta(days=1))
-    token = reset_link(app.store, row["id"], by=call.me.id, at=app.now(), expires_at=until)
+    try:
+        token = reset_link(app.store, row["id"], by=call.me.id, at=app.now(), expires_at=until)
+    except ValueError as error:
+        raise ApiError(409, "invalid", str(error)) from None
     return {"name": "Password link", "link": f"/invitation#{token}", "expires_at": until}
 
 

@@ -11,7 +11,13 @@ from understudy.labeling.parts import LabelApp
 from understudy.records import EVALUATION_PRIORITIES
 from understudy.store.accounts.people import names
 from understudy.store.audit import audit_page, verify
-from understudy.store.rubrics import labels_by_rubric, publish_rubric, read_by, rubric_rows
+from understudy.store.rubrics import (
+    check_rubric,
+    labels_by_rubric,
+    publish_rubric,
+    read_by,
+    rubric_rows,
+)
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 
 MOST_WORDS = 200_000
@@ -28,9 +34,9 @@ class Draft(Body):
 class Version(Draft):
     """A new version."""
 
-    version: str = Field(pattern=r"^[\w.-]{1,40}$")
-    priorities: list[Priority] = Field(min_length=1, max_length=6)
-    evaluation_priorities: list[Priority] = Field(min_length=1, max_length=6)
+    version: str
+    priorities: list[Priority] = Field(max_length=6)
+    evaluation_priorities: list[Priority] = Field(max_length=6)
 
 
 def versions(call: Call) -> Json:
@@ -89,11 +95,11 @@ def publish(call: Call) -> Json:
     """Make it the current version, which everybody reads before the next item."""
     app: LabelApp = call.app
     body: Version = call.body
-    if not body.instructions.strip():
-        raise ApiError(400, "invalid", "The instructions are empty.")
-    for order in (body.priorities, body.evaluation_priorities):
-        if len(set(order)) < len(order) or not all(word.strip() for word in order):
-            raise ApiError(400, "invalid", "Priorities must be different and not empty.")
+    try:
+        orders = (body.priorities, body.evaluation_priorities)
+        check_rubric(body.version, body.instructions, *orders)
+    except ValueError as error:
+        raise ApiError(400, "invalid", str(error)) from None
     rows = rubric_rows(app.store)
     if rows and _same(rows[0], body):
         raise ApiError(400, "invalid", f"Nothing has changed since {rows[0]['version']}.")

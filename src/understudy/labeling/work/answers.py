@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
+from unicodedata import category
 
 from pydantic import Field
 
 from understudy.labeling.questions import checked_tags
 from understudy.labeling.tokens import Length
 from understudy.records import FLAGS, Conversation, Demonstration, Ranking, Rating
+from understudy.records.schema import prompt_text
 from understudy.records.written import Pair, Written, expand
 from understudy.store.labels.submissions import Answer
 from understudy.store.rows import prompt_of_body
@@ -233,11 +235,13 @@ def _written(
     begun = row["rubric_begun"]
     given = [replace(one, rubric_begun=begun) for _, one in pieces if one is not None]
     own = [prompt for prompt, _ in pieces]
+    for prompt in own if few_shot else ():
+        _check_length(prompt_text(prompt.prompt), length, "the prompt with its examples")
     return Answer(**shared, prompts=own, labels=given, role=role)
 
 
 def _check_length(text: str, length: Length, what: str) -> None:
-    if not text.strip():
+    if all(sign.isspace() or category(sign) in ("Cc", "Cf") for sign in text):  # nothing to see
         raise ValueError(f"{what} is empty; write it, or skip the item")
     count = length.count(text)
     if count > length.limit:

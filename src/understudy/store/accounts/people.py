@@ -20,6 +20,10 @@ from understudy.store.rows import labeler_row
 from understudy.store.tables import labelers
 
 MAX_NAME = 80
+_JOINERS = dict.fromkeys((0x200C, 0x200D))
+"""Parts of Persian and Indian spelling and of emoji; nobody sees whether they are there."""
+_MARKS = dict.fromkeys((0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
+"""Invisible marks that come along when a name is copied from a page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,15 +43,19 @@ class NewAccount:
 
 
 def name_key(name: str) -> str:
-    """The form in which names are compared: case, spacing and Unicode variants are ignored."""
-    return " ".join(normalize("NFKC", normalize("NFKC", name).casefold()).split())
+    """The form in which names are compared: case, spacing, joiners and Unicode variants are
+    ignored."""
+    seen = name.translate(_MARKS | _JOINERS)
+    return " ".join(normalize("NFKC", normalize("NFKC", seen).casefold()).split())
 
 
 def check_name(name: str) -> str:
     """The name in its stored form; ValueError if it is not valid."""
-    name = " ".join(normalize("NFC", name).split())
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise ValueError(f"the name is {name[:MAX_NAME]!r}; it must be 1 to {MAX_NAME} characters")
+    name = " ".join(normalize("NFC", name).translate(_MARKS).split())
+    if not 1 <= len(name) <= MAX_NAME:
+        raise ValueError(f"the name has {len(name)} characters; it must have 1 to {MAX_NAME}")
+    if not name.translate(_JOINERS).isprintable() or not name.translate(_JOINERS).strip():
+        raise ValueError(f"the name {name!r} has characters that cannot be seen; leave them out")
     return name
 
 
@@ -91,9 +99,13 @@ def invite(store: Store, new: NewAccount, *, by: str | None, at: str, expires_at
 
 
 def reset_link(store: Store, account_id: str, *, by: str | None, at: str, expires_at: str) -> str:
-    """A one-time link for choosing a new password; older links stop working."""
+    """A one-time link for choosing a new password; older links stop working. ValueError for a
+    disabled account, whose links do not work."""
     token = secrets.token_urlsafe(32)
     with writing(store.engine) as connection:
+        account = account_in(connection, account_id)
+        if account["disabled_at"] is not None:
+            raise ValueError(f"{account['name']} is disabled; enable the account first")
         unused = (invitations.c.account_id == account_id) & invitations.c.used_at.is_(None)
         connection.execute(invitations.update().where(unused).values(used_at=at))
         _link(connection, account_id, "reset", token, by=by, at=at, expires_at=expires_at)
@@ -306,6 +318,14 @@ def names(store: Store) -> dict[str, str]:
     with reading(store.engine) as connection:
         rows = connection.execute(select(accounts.c.id, accounts.c.name))
         return {row.id: row.name for row in rows}
+
+
+def labeler_ids(store: Store, given: Sequence[str]) -> tuple[str, ...]:
+    """Labelers' ids, from ids or accounts' names; what is neither stays as it is."""
+    known = {one.id for one in store.labelers()}
+    found = {one: account_named(store, one) for one in given if one not in known}
+    rows = {one: row["id"] for one, row in found.items() if row is not None}
+    return tuple(rows.get(one, one) for one in given)
 
 
 def set_group(store: Store, account_id: str, group: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
 
-from understudy.records import LabelerInfo, Ranking, Rating, Response, sha256_of
+from understudy.records import Conversation, LabelerInfo, Ranking, Rating, Response, sha256_of
 from understudy.records.schema import group_in, policy_in
 from understudy.store.adding import (
     Added,
@@ -115,7 +115,12 @@ class LabelRecords:
     def _add_labels(
         self, connection: Connection, batch: Sequence[Label], revises: RowMapping | None = None
     ) -> Added:
-        check_prompts(connection, {label.prompt_id for label in batch})
+        asked: dict[str, set[Conversation]] = {}
+        for label in batch:
+            texts = asked.setdefault(label.prompt_id, set())
+            if not isinstance(label, Rating):
+                texts.add(label.prompt)
+        check_prompts(connection, asked)
         roles = _roles(connection, batch)
         _check_rubrics(connection, {label.rubric for label in batch if label.rubric})
         _check_responses(connection, [label for label in batch if isinstance(label, Rating)])
@@ -189,7 +194,8 @@ def _roles(connection: Connection, batch: Sequence[Label]) -> dict[str, str]:
         if isinstance(label, Ranking) and label.labeler_role != role:
             raise ValueError(
                 f"ranking {label.id!r} says that labeler {label.labeler_id!r} is "
-                f"{label.labeler_role}, but the store says {role}"
+                f"{label.labeler_role}, but the store says {role}; write labeler_role in the "
+                "ranking (without it, it is training)"
             )
     return roles
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, bindparam, select
 
-from understudy.records import Prompt, Response
+from understudy.records import Conversation, Prompt, Response
 from understudy.records.schema import group_in
 from understudy.store.adding import (
     Added,
@@ -138,7 +138,9 @@ class PromptRecords:
         total = Added()
         for batch in batches(new):
             with writing(self.engine) as connection:
-                asked = {response.prompt_id for response in batch}
+                asked: dict[str, set[Conversation]] = {}
+                for response in batch:
+                    asked.setdefault(response.prompt_id, set()).add(response.prompt)
                 if leave_out_orphans:
                     there = known_ids(connection, prompts, sorted(asked))
                     total += Added(refused=sum(r.prompt_id not in there for r in batch))

@@ -254,3 +254,16 @@ def test_a_candidate_invited_with_a_role_waits_for_a_decision_and_gets_it(site):
     assert site.boss.post(at, {"role": None, "reason": "too fast"})["stage"] == "rejected"
     assert site.boss.post(at, {"role": "training"})["stage"] == "active"
     assert ivy.next() is not None
+
+
+def test_a_group_is_not_changed_behind_a_role_nor_a_link_made_for_a_disabled_account(site):
+    new = {"name": "Gus", "role": "training", "group": "nurses"}
+    site.boss.post("/api/owner/labelers", new)
+    found = site.boss.get("/api/owner/labelers")["labelers"]
+    (path,) = (f"/api/owner/labelers/{one['id']}" for one in found if one["name"] == "Gus")
+    with pytest.raises(Unwelcome, match="is of the group nurses, which does not change"):
+        site.boss.post(f"{path}/decide", {"role": "training", "group": "doctors"})
+    site.boss.post(f"{path}/decide", {"role": "training", "group": "nurses"})
+    site.boss.post(f"{path}/disable")
+    with pytest.raises(Unwelcome, match="Gus is disabled; enable the account first"):
+        site.boss.post(f"{path}/reset")

@@ -389,6 +389,20 @@ def test_a_conversation_is_shown_as_its_turns(small: Site) -> None:
     ]
 
 
+def message(reply) -> str:
+    return str(reply.json()["error"]["message"])
+
+
+def test_what_cannot_be_seen_is_no_response(pages: Site) -> None:
+    queue(pages.store, [NewItem("write", None, "training", brief={"style": "plain"})])
+    ann = pages.person(role="training")
+    item = ann.next("write")
+    answer = {"outcome": "written", "style": "plain", "id": "an-answer"}
+    for text in (" \n", "\u200b\u00a0\ufeff"):
+        assert "the prompt is empty" in message(ann.submit(item, {**answer, "prompt": text}))
+    assert ann.submit(item, {**answer, "prompt": "\U0001f44d\ufe0f"}).status_code == 200
+
+
 def test_a_labeler_writes_prompts_of_the_three_kinds(pages: Site) -> None:
     briefs = [
         {"style": "plain"},
@@ -404,7 +418,9 @@ def test_a_labeler_writes_prompts_of_the_three_kinds(pages: Site) -> None:
         if style == "plain":
             answer["response"] = "Done."
         if style == "few_shot":
-            assert "2" in ann.submit(item, answer).json()["error"]["message"], "needs examples"
+            assert "2" in message(ann.submit(item, answer)), "needs examples"
+            long = [{"query": q * 600, "response": q} for q in ("a ", "b ")]
+            assert "has 1,203 words" in message(ann.submit(item, {**answer, "examples": long}))
             answer["examples"] = [{"query": q, "response": q * 2} for q in "abc"]
         if style == "user_based":
             assert item["brief"]["text"] == "helps people plan their days"

@@ -31,10 +31,9 @@ def queued(request, tmp_path: Path) -> Iterator[Site]:
 
 def arrive(store: Store, *texts: str, prompt: str = "p00") -> None:
     """Later responses."""
+    asked = f"Question {int(prompt[1:])}?"
     store.add_responses(
-        Response(
-            id=f"{prompt}-{text}", prompt_id=prompt, prompt="Question 0?", response=text, model="m"
-        )
+        Response(id=f"{prompt}-{text}", prompt_id=prompt, prompt=asked, response=text, model="m")
         for text in texts
     )
 
