@@ -108,7 +108,16 @@ def test_markup_and_handlers_cannot_be_written(module) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Mixed.", "two  words", "don't - stop", "東京 is big", "สวัสดีครับ", "مرحبا بك 3 …"],
+    [
+        "",
+        "Mixed.",
+        "two  words",
+        "don't - stop",
+        "東京 is big",
+        "สวัสดีครับ",
+        "བོད་སྐད་ ｶﾅ",
+        "مرحبا بك 3 …",
+    ],
 )
 def test_the_browser_counts_words_as_the_server_does(module, text) -> None:
     number = num_words(text)

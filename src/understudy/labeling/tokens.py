@@ -1,8 +1,8 @@
 """The length of a text: in the model's tokens if its tokenizer.json is available, else in words.
 
 Uses `tokenizers`, which needs no torch. The count treats scripts without spaces fairly: each
-Chinese or Japanese character counts as a word, and so do four Thai, Lao, Burmese or Khmer
-characters.
+Chinese, Japanese or Yi character counts as a word, and so do four Thai, Lao, Tibetan, Burmese,
+Khmer, Tai or Javanese characters.
 """
 
 import re
@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-_ONE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_FOUR = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_ONE = "\u3040-\u312f\u3400-\ua48f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_FOUR = "\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\ua980-\ua9df"
 _PIECES = re.compile(f"[{_ONE}]|[{_FOUR}]{{1,4}}|[^\\s{_ONE}{_FOUR}]+")
 
 

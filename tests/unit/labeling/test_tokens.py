@@ -38,6 +38,8 @@ def test_a_tokenizer_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("\u3053\u3093\u306b\u3061\u306f world", 6),
         ("\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e0a\u0e32\u0e27\u0e42\u0e25\u0e01", 3),
         ("\uc548\ub155 \uc138\uacc4", 2),
+        ("\uff76\uff85 \u3105\u3106 \ua188\ua320", 6),  # half-width kana, bopomofo, Yi
+        ("\u0f56\u0f7c\u0f51\u0f0b\u0f66\u0f90\u0f51\u0f0b", 2),
     ],
 )
 def test_words_are_counted_in_every_script(text: str, number: int) -> None:

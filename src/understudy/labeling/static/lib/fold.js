@@ -8,7 +8,7 @@ const LONG_LINES = 18;
 
 // In scripts without spaces, a word is one character, or four where words are longer (Thai, Lao, ...).
 const PIECES =
-  /[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{1,4}|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+/gu;
+  /[\u3040-\u312f\u3400-\ua48f\uf900-\ufaff\uff66-\uff9f\u{20000}-\u{3ffff}]|[\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\ua980-\ua9df]{1,4}|[^\s\u3040-\u312f\u3400-\ua48f\uf900-\ufaff\uff66-\uff9f\u{20000}-\u{3ffff}\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\ua980-\ua9df]+/gu;
 
 /** "1 word", "12 words": as `labeling/tokens.py` counts them. */
 export function inWords(text) {
