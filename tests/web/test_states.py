@@ -103,6 +103,7 @@ def test_what_cannot_be_changed_is_read_again(project: Site, person) -> None:
         field.fill(f"Words {place}.")
     page.locator("#submit").click()
     expect(page.locator(".toast")).to_contain_text("Sent")
+    expect(page.get_by_role("button", name="Change it")).to_have_count(0)
     page.goto("/history")
     page.locator("#history a").click()
     expect(page.locator(".task-head .badge")).to_have_text("Sent")

@@ -169,7 +169,7 @@ async function sent(entry, reply) {
     action = { label: "Take it back", run: () => takeBack(assignment.id) };
   } else if (reply.feedback) {
     return showFeedback(assignment, reply, entry.body);
-  } else if (assignment.stage === "work") {
+  } else if (assignment.changeable) {
     action = { label: "Change it", run: () => goTo(`/work/${assignment.id}`) };
   }
   if (isElsewhere(reply.go)) return leave(reply.go, text);
