@@ -1,13 +1,14 @@
 """Ours beside `generate` of transformers and, where their environments exist, beside TRL.
 
-    python benchmarks/speed.py [--quick] [--only draw rollout ppo sft reward]
+    python benchmarks/speed.py [--quick] [--only draw rollout ppo sft reward] [--off llama]
 
 Writes benchmarks/results.json: every side's figure under `figures`, ours over theirs under
 `ratios`, and the machine with its load average, without which the figures are meaningless. The
 sides take turns, so that a machine that slows down slows both; rollouts are also measured in CPU
 seconds of all cores (`_cpu`). OMP_NUM_THREADS applies to every side. TRL runs from environments
 made by `make bench-peers` (.peers/trl-ppo and .peers/trl) with the scripts in ../shared/peers;
-without them TRL's ratios are left out, and a printed line says so.
+without them TRL's ratios are left out, and a printed line says so. `--off` does without one piece
+of `models/cpu`, as `cpu_paths.py` does.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 import transformers
 
+from cpu_paths import OFF
 from understudy.engines.generation import generate, next_tokens
 from understudy.engines.noise import num_numbers, stream_states, uniforms
 from understudy.models.batching import pad
@@ -53,9 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a test")
     parser.add_argument("--only", nargs="*", default=["draw", "rollout", "ppo", "sft", "reward"])
+    parser.add_argument("--off", choices=sorted(OFF), help="a piece of models/cpu to do without")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
     options = parser.parse_args()
     scale = 0.1 if options.quick else 1.0
+    for owner, name, value in OFF.get(options.off, ()):
+        setattr(owner, name, value)
     load_before = os.getloadavg()
     figures: Figures = {"matmul_gflops": matmul_rate()}
     ratios: Figures = {}
@@ -68,6 +73,7 @@ def main() -> None:
         "ratios": ratios,
         "machine": machine() | {"load_before": load_before, "load_after": os.getloadavg()},
         "quick": options.quick,
+        "off": options.off,
     }
     options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=2))
