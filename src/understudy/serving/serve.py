@@ -18,7 +18,7 @@ from understudy.web.sockets import check_port
 if TYPE_CHECKING:
     import uvicorn
 
-    from understudy.serving.app import Backend
+    from understudy.serving.gateway import Backend
     from understudy.serving.shared import Board
     from understudy.store.project import Project
 
@@ -177,7 +177,8 @@ def make_server(config: ServeConfig, project: "Project", board: "Board") -> "uvi
     """The server of this process."""
     import uvicorn
 
-    from understudy.serving.app import Settings, build_app
+    from understudy.serving.app import build_app
+    from understudy.serving.gateway import Settings
     from understudy.serving.workers import Worker, counted
     from understudy.web.protocol import patient
 

@@ -8,7 +8,8 @@ from tests.gateways import FakeUpstream, Scripted, make_key, plain_client, runni
 from tests.stores import make_project
 
 from understudy.serving.addresses import checked_addresses, parse_address, why_refused
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
+from understudy.serving.gateway import Settings
 from understudy.serving.serve import ServeConfig, check_backend
 from understudy.serving.upstream import Upstream, check_upstream
 from understudy.serving.wire import ApiError, ChatRequest

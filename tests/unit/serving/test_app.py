@@ -18,7 +18,8 @@ from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
 from understudy.prompts.add import add_from_log
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
+from understudy.serving.gateway import Settings
 from understudy.serving.local import LocalModel
 from understudy.serving.upstream import Upstream
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from tests.gateways import FakeUpstream, plain_client, running
 from tests.stores import make_project
 
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
 from understudy.serving.expiry import DAY_SECONDS, Expiry
+from understudy.serving.gateway import Settings
 from understudy.serving.upstream import Upstream
 from understudy.store.prompts.log import Event, PromptLog
 

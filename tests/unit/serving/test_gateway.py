@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
 from understudy.serving.callers import Callers
+from understudy.serving.gateway import Settings
 from understudy.serving.upstream import Upstream
 from understudy.serving.wire import ApiError, ChatRequest, CompletionRequest, Feedback
 from understudy.store.accounts.keys import caller_of, keys_of, revoke_key, tokens_used

@@ -14,7 +14,8 @@ import pytest
 from tests.gateways import FakeUpstream, make_key, running
 from tests.stores import make_project
 
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
+from understudy.serving.gateway import Settings
 from understudy.serving.upstream import Upstream
 from understudy.web.protocol import MAX_HEAD, patient
 

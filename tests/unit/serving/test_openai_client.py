@@ -11,7 +11,8 @@ from tests.stores import make_project
 
 from understudy.engines.generation import generate
 from understudy.models.chat import decode_response, render_prompt
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
+from understudy.serving.gateway import Settings
 from understudy.serving.local import LocalModel
 from understudy.store.prompts.log import PromptLog
 

@@ -11,7 +11,8 @@ from tests.gateways import make_key
 from tests.stores import make_project
 
 from understudy.serving import callers
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
+from understudy.serving.gateway import Settings
 from understudy.serving.openapi import ERRORS, description
 from understudy.serving.wire import Json, envelope, usage
 

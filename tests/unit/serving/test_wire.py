@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from tests.gateways import FakeUpstream, make_key, plain_client, running
 from tests.stores import make_project
 
-from understudy.serving.app import Settings, build_app
+from understudy.serving.app import build_app
+from understudy.serving.gateway import Settings
 from understudy.serving.upstream import Upstream
 from understudy.serving.wire import ApiError, ChatRequest, CompletionRequest, invalid
 
