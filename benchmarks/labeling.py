@@ -94,6 +94,8 @@ class PlainHttp:
         """Send a request and time its reply."""
         if self.think:
             time.sleep(self.rng.expovariate(1 / self.think))
+        if self.wire is not None and _is_closed(self.wire):
+            self.wire = None
         if self.wire is None:
             self.wire = socket.create_connection(("127.0.0.1", self.port))
             self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -131,6 +133,14 @@ def _read_reply(connection: socket.socket) -> tuple[Reply, str | None]:
         body += _received(connection)
     cookie = COOKIE.search(head)
     return Reply(int(head[9:12]), body), cookie and cookie[1].decode()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed a connection on which nothing was asked for a while."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
 
 
 def _received(connection: socket.socket) -> bytes:
