@@ -79,7 +79,8 @@ def test_a_day_from_invitation_to_the_last_task(project: Site, open_page) -> Non
     assert sorted(kinds) == ["Demonstrate", "Rate and rank", "Write a prompt"]
     expect(page.get_by_role("heading", name="Nothing to do right now")).to_be_visible()
     page.get_by_role("link", name="History").click()
-    expect(page.locator("#history li")).to_have_count(3)
+    expect(page.locator("#history li")).to_have_count(4)
+    expect(page.locator("#history li", has_text="Practice")).to_have_count(1)
 
 
 def _decide(site: Site, name: str) -> None:
