@@ -10,6 +10,7 @@ from tests.web.payloads import PAYLOADS
 from tests.web.site import PASSWORD, Site, answers, prompt
 
 from understudy.records import Message
+from understudy.store.accounts.people import check_name
 
 PER_PROMPT = 8
 HOOK = """
@@ -146,7 +147,7 @@ def test_as_the_names_of_a_whole_team(project: Site, watched) -> None:
     for payload in PAYLOADS[2:]:
         with suppress(ValueError):
             project.account(payload)
-            names.append(" ".join(payload.split()))
+            names.append(check_name(payload))
     assert len(names) > 50
     page = watched("Olga")
     page.goto("/owner/labelers")

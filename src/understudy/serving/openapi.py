@@ -114,7 +114,8 @@ def _keyed(summary: str, given: Json) -> Json:
 def _asks(summary: str, model: str) -> Json:
     """A route that generates text, whole or streamed."""
     route = _keyed(summary, {"$ref": "#/components/schemas/Answer"})
-    route["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    events = {"description": "events whose data is a chunk in JSON; the last one's is [DONE]"}
+    route["responses"]["200"]["content"]["text/event-stream"] = {"schema": events}
     consent = {
         "name": CONSENT,
         "in": "header",
