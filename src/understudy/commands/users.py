@@ -39,7 +39,7 @@ def add_user(config: AddUserConfig) -> str:
     from understudy.store.prompts.records import User
 
     store = open_project(config.project).open_store()
-    old = next((one for one in store.users() if one.id == config.user), None)
+    old = store.user(config.user)
     organization = config.organization
     if organization is None and old is not None:
         organization = old.organization_id

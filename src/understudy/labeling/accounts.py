@@ -33,6 +33,7 @@ from understudy.web.access import (
     SignedIn,
     SignedOut,
     WithToken,
+    sentence,
 )
 from understudy.web.passwords import hash_password, outdated, verify
 from understudy.web.sessions import new_token, session_id
@@ -114,7 +115,7 @@ def accept_invitation(call: Call) -> Reply:
         name = check_name(call.body.name)
         account_id = accept(app.store, call.body.token, name, hashed, app.now())
     except ValueError as error:
-        raise ApiError(400, "invalid", _sentence(error)) from None
+        raise ApiError(400, "invalid", sentence(error)) from None
     if account_id is None:
         raise _no_link()
     return _signed_in(call, account_id)
@@ -132,7 +133,7 @@ def change_password(call: Call) -> Reply:
     try:
         hashed = hash_password(call.body.new)
     except ValueError as error:
-        raise ApiError(400, "invalid", _sentence(error)) from None
+        raise ApiError(400, "invalid", sentence(error)) from None
     set_password(app.store, call.me.id, hashed, app.now())
     return _signed_in(call, call.me.id)
 
@@ -189,11 +190,6 @@ def _check_wait(app: LabelApp, keys: dict[str, str]) -> dict[str, int]:
 
 def _no_link() -> ApiError:
     return ApiError(404, "not_found", "This link was used or has expired; ask for a new one.")
-
-
-def _sentence(error: ValueError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:] + "."
 
 
 ROUTES = (

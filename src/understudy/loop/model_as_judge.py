@@ -84,8 +84,8 @@ class ModelJudge:
             said_so = f"judge: no readable verdict on {unread:,} of {many(num_asked, 'pair')}"
             if 2 * unread > num_asked:
                 raise ValueError(
-                    f"{said_so}; the replies are in {self.kept}; lines with an unreadable one can "
-                    "be removed there, and --resume asks for them again"
+                    f"{said_so}; once {self.model} ends its replies with a verdict, remove those "
+                    f"without one from {self.kept} and continue with --resume"
                 )
             print(f"{said_so}, taken for ties", file=sys.stderr)
         return outcomes

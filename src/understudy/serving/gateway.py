@@ -278,8 +278,8 @@ class Said:
         for choice in choices:
             index = choice["index"]
             self.texts[index] = self.texts.get(index, "") + _text_of(choice)
-            if reason := choice.get("finish_reason"):
-                self.reasons[index] = reason
+            if choice["finish_reason"]:
+                self.reasons[index] = choice["finish_reason"]
 
 
 def _withheld(request: Request) -> bool:

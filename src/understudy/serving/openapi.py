@@ -114,8 +114,9 @@ def _keyed(summary: str, given: Json) -> Json:
 def _asks(summary: str, model: str) -> Json:
     """A route that generates text, whole or streamed."""
     route = _keyed(summary, {"$ref": "#/components/schemas/Answer"})
-    events = {"description": "events whose data is a chunk in JSON; the last one's is [DONE]"}
-    route["responses"]["200"]["content"]["text/event-stream"] = {"schema": events}
+    data = {"type": "string", "description": "a chunk in JSON; [DONE] in the last event"}
+    event = {"type": "object", "required": ["data"], "properties": {"data": data}}
+    route["responses"]["200"]["content"]["text/event-stream"] = {"schema": event}
     consent = {
         "name": CONSENT,
         "in": "header",

@@ -7,6 +7,8 @@ which the client receives as an error.
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from pydantic_core import from_json
@@ -15,12 +17,12 @@ from understudy.serving.wire import ANSWER_FIELDS, Json, printable, usage
 
 PASSED_ON = ANSWER_FIELDS - {"function_call", "tool_calls"}
 """Fields beside the text that a caller gets. Nobody has offered tools, so nobody awaits a call."""
-FAILED = {"abort", "error"}
+FAILED = {"abort", "error", "insufficient_system_resource"}
 """Reasons to end that mean that the response failed."""
-REASONS = {"content_filter": "content_filter"} | dict.fromkeys(
-    ("length", "max_tokens", "model_length"), "length"
+REASONS = dict.fromkeys(("content_filter", "safety"), "content_filter") | dict.fromkeys(
+    ("length", "max_tokens", "max_output_tokens", "model_length"), "length"
 )
-"""OpenAI's name of the reasons to end; of any other reason, `stop`."""
+"""OpenAI's name of the reasons to end, in lower case; of any other reason, `stop`."""
 MOST_TOKENS = 10**8
 """Most tokens that a request can plausibly use."""
 Part = Literal["message", "delta", "text"]
@@ -36,11 +38,11 @@ class Halves:
     def __init__(self) -> None:
         self.held: dict[int, str] = {}
 
-    def join(self, index: int, text: str) -> str:
+    def join(self, index: int, text: str, *, last: bool = False) -> str:
         """The text of a piece of response `index`, without a half that the next piece may
         complete."""
         text = self.held.pop(index, "") + text
-        if text and "\ud800" <= text[-1] <= "\udbff":
+        if not last and text and "\ud800" <= text[-1] <= "\udbff":
             self.held[index] = text[-1]
             text = text[:-1]
         return printable(text)
@@ -71,16 +73,17 @@ def choices_of(said: Any, part: Part, number: int, halves: Halves | None = None)
         if not isinstance(index, int) or not 0 <= index < number:
             raise BadResponse("a choice that was not requested")
         reason = choice.get("finish_reason")
-        reason = reason if isinstance(reason, str) and reason else None
+        reason = reason.lower() if isinstance(reason, str) and reason else None
         if choice.get("error") or reason in FAILED:
             raise BadResponse("an error instead of a response")
         given = choice.get(part)
         if given is None and part == "delta" and not choice.keys() & {"message", "text"}:
             given = {}  # some servers end so
+        join = partial((halves or Halves()).join, index, last=bool(reason) or halves is None)
         choices.append(
             {
                 "index": int(index),
-                part: _part(given, part, index, halves or Halves()),
+                part: _part(given, part, join),
                 "logprobs": _clean(choice.get("logprobs")),
                 "finish_reason": reason and REASONS.get(reason, "stop"),
             }
@@ -101,21 +104,23 @@ def usage_of(said: Json) -> Json | None:
     return usage(prompt, answer)
 
 
-def _part(given: Any, part: Part, index: int, halves: Halves) -> Any:
+def _part(given: Any, part: Part, join: Callable[[str], str]) -> Any:
     """The text of a choice, or the message or delta that contains it."""
     if part == "text":
-        return _text(given, index, halves) or ""
+        return join(_text(given) or "")
     if not isinstance(given, dict):
         raise BadResponse(f"a choice without {part}")
     kept = {name: _clean(given[name]) for name in PASSED_ON if name in given}
     if part == "message" or given.get("role"):
         kept["role"] = "assistant"
-    if part == "message" or "content" in given:
-        kept["content"] = _text(given.get("content"), index, halves)
+    text = _text(given.get("content"))
+    joined = join(text or "")
+    if part == "message" or "content" in given or joined:
+        kept["content"] = joined if joined or text is not None else None
     return kept
 
 
-def _text(given: Any, index: int, halves: Halves) -> str | None:
+def _text(given: Any) -> str | None:
     if given is None:
         return None
     if isinstance(given, list):  # parts, some of which may be the model's thoughts
@@ -123,7 +128,7 @@ def _text(given: Any, index: int, halves: Halves) -> str | None:
         given = "".join(text for text in texts if isinstance(text, str))
     if not isinstance(given, str):
         raise BadResponse("content is not text")
-    return halves.join(index, given)
+    return given
 
 
 def _clean(value: Any) -> Any:

@@ -111,11 +111,8 @@ class Upstream:
                     problem = await response.content.readany()
                     raise self._refused(response.status, problem, retry_after(response))
                 async for line in _lines(response.content):
-                    name, _, data = line.removeprefix(BOM_UTF8).partition(b":")
-                    data = data.strip()
-                    if (name, data) == (b"event", b"error"):
-                        raise BadResponse("an error instead of a response")
-                    if name != b"data" or not data:
+                    data = _data_of(line)
+                    if not data:
                         continue
                     if data == b"[DONE]":
                         done = True
@@ -130,7 +127,7 @@ class Upstream:
                 if not begun or (begun - complete and not done):
                     raise BadResponse("a stream that ends early" if begun else "no choices")
                 for index in sorted(begun - complete):  # some clients take no stream without one
-                    yield {**head, "choices": [_end(index, part)]}
+                    yield {**head, "choices": [_end(part, index, halves)]}
                 if counts:  # once, at the end: some servers repeat it with every chunk
                     yield {**head, "choices": [], "usage": counts}
                 await _drain(response.content)
@@ -182,10 +179,20 @@ def _number(request: ChatRequest | CompletionRequest) -> int:
     return prompts * (request.n or 1)
 
 
-def _end(index: int, part: Part) -> Json:
+def _data_of(line: bytes) -> bytes:
+    """What a line of a stream says; nothing for a comment or a field that is not used."""
+    name, _, data = line.removeprefix(BOM_UTF8).partition(b":")
+    data = data.strip()
+    if (name, data) == (b"event", b"error"):
+        raise BadResponse("an error instead of a response")
+    return data if name == b"data" else b""
+
+
+def _end(part: Part, index: int, halves: Halves) -> Json:
     """The last choice of a response whose server gave no reason to end."""
-    empty: Json = {part: "" if part == "text" else {}}
-    return {"index": index, **empty, "logprobs": None, "finish_reason": "stop"}
+    text = halves.join(index, "", last=True)
+    piece: Json = {"text": text} if part == "text" else {part: {"content": text} if text else {}}
+    return {"index": index, **piece, "logprobs": None, "finish_reason": "stop"}
 
 
 async def _drain(content: StreamReader) -> None:

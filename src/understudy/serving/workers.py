@@ -40,7 +40,9 @@ class Worker(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, board: Board) -> None:
         super().__init__(config)
-        self.board, self.supervisor = board, os.getppid()
+        supervisor = multiprocessing.parent_process()  # even if it has died since the fork
+        assert supervisor is not None, "a worker is a process of a Supervisor"
+        self.board, self.supervisor = board, supervisor.pid
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, Table, select
 
 from understudy.records import Conversation, as_messages, sha256_of
 from understudy.records.convert import write_value
-from understudy.records.schema import prompt_text
 from understudy.store.border import clean, clean_json
 from understudy.store.engine import dialect_of, reading
 from understudy.store.rows import Row, packed, prompt_of_body
@@ -118,15 +117,10 @@ def check_prompts(connection: Connection, asked: Mapping[str, Iterable[Conversat
             same = sha256_of(packed(write_value(text))) == digest
             if not same and _words(text) != _words(prompt_of_body(body)):
                 raise ValueError(
-                    f"prompt {name!r} has another text in the store than {_shown(text)!r}; use the "
+                    f"prompt {name!r} has another text in the store than in this record; use the "
                     "id of the prompt with that text"
                 )
 
 
 def _words(prompt: Conversation) -> list[tuple[str, list[str]]]:
     return [(turn.role, clean(turn.content).split()) for turn in as_messages(prompt)]
-
-
-def _shown(prompt: Conversation) -> str:
-    text = prompt_text(prompt)
-    return text if len(text) <= 60 else text[:59] + "\u2026"

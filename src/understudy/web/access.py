@@ -71,6 +71,12 @@ class Account:
         }
 
 
+def sentence(error: ValueError) -> str:
+    """A check's complaint as a page shows it: with a capital and a full stop."""
+    text = str(error)
+    return text[:1].upper() + text[1:] + "."
+
+
 class ApiError(Exception):
     """A refusal: status, code for the program, one sentence for the person."""
 

@@ -95,7 +95,7 @@ def test_a_few_verdicts_that_cannot_be_read_count_as_ties(tmp_path, capsys):
 
 
 def test_no_verdicts_at_all_end_the_run_and_keep_the_replies(tmp_path):
-    with pytest.raises(ValueError, match=r"on 40 of 40 pairs; the replies are in .*--resume"):
+    with pytest.raises(ValueError, match=r"on 40 of 40 pairs; .*judge.jsonl.*--resume"):
         outcomes_of_40_pairs(tmp_path, mute=1.0)
     assert len(read_lines(tmp_path / "judge.jsonl")) == 80
 

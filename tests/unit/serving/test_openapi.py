@@ -24,7 +24,8 @@ class Echo:
 
     async def answer(self, request, request_id: str) -> Json:
         await asyncio.sleep(0)
-        choice = {"index": 0, "message": {"role": "assistant", "content": "Yes."}}
+        said = {"role": "assistant", "content": "Yes."}
+        choice = {"index": 0, "message": said, "finish_reason": "stop"}
         return {
             **envelope("chat.completion", request_id, "m", [choice]),
             "usage": usage(1, 1),

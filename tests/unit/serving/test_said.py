@@ -50,6 +50,42 @@ def test_halves_of_a_character_are_joined_and_a_lone_one_is_replaced() -> None:
     assert said("\ude00b") == "\U0001f600b"
     assert said("c", 1) == "\ufffdc"
     assert choices_of({"choices": [{"text": "\udc00x"}]}, "text", 1)[0]["text"] == "\ufffdx"
+    assert choices_of({"choices": [{"text": "x\ud83d"}]}, "text", 1)[0]["text"] == "x\ufffd"
+
+
+def test_a_half_at_the_end_of_a_response_is_replaced() -> None:
+    halves = Halves()
+
+    def delta(**choice):
+        return choices_of({"choices": [{"index": 0, **choice}]}, "delta", 1, halves)[0]["delta"]
+
+    assert delta(delta={"content": "a\ud83d"}) == {"content": "a"}
+    assert delta(delta={}) == {}
+    assert delta(delta={}, finish_reason="stop") == {"content": "\ufffd"}
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ("stop", "stop"),
+        ("eos_token", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("max_output_tokens", "length"),
+        ("SAFETY", "content_filter"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_reasons_to_end_have_openais_names(given, ours) -> None:
+    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": given}
+    assert choices_of({"choices": [choice]}, "message", 1)[0]["finish_reason"] == ours
+
+
+@pytest.mark.parametrize("reason", ["error", "ABORT", "insufficient_system_resource"])
+def test_a_reason_that_is_a_failure_is_no_response(reason) -> None:
+    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": reason}
+    with pytest.raises(BadResponse):
+        choices_of({"choices": [choice]}, "message", 1)
 
 
 @pytest.mark.parametrize(

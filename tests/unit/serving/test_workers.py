@@ -26,6 +26,23 @@ from understudy.store.prompts.log import PromptLog
 END = 60
 """Seconds after which a test gives up on what should come at once."""
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+ORPHAN = """
+import asyncio, multiprocessing, os, uvicorn
+from understudy.serving.shared import Board
+from understudy.serving.workers import Worker
+
+def work():
+    multiprocessing.parent_process().join()
+    worker = Worker(uvicorn.Config(app=None), Board(1))
+    print(asyncio.run(worker.on_tick(1)), flush=True)
+
+def supervise():
+    multiprocessing.get_context("fork").Process(target=work).start()
+    os._exit(0)
+
+multiprocessing.get_context("fork").Process(target=supervise).start()
+"""
+"""A worker whose supervisor dies while the worker starts."""
 
 
 class Stream(socket.socket):
@@ -129,6 +146,13 @@ def start(tmp_path: Path) -> Iterator:
 @pytest.fixture
 def several(start) -> Several:
     return start()
+
+
+def test_a_worker_whose_supervisor_died_while_it_started_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, timeout=END, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def at_once(call, number: int) -> tuple[list, float]:

@@ -107,7 +107,7 @@ def test_a_record_is_not_attached_to_another_text_under_its_prompts_id(store: St
         label = Demonstration(id=f"e{number}", prompt=known, response="Ah.", **shared)
         assert store.add_labels([label]) == Added(new=1)
     other = "Write to [EMAIL]: a song."
-    message = "prompt 'p1' has another text in the store than 'Write to"
+    message = "prompt 'p1' has another text in the store than in this record; use the id"
     with pytest.raises(ValueError, match=message):
         store.add_labels([Demonstration(id="d2", prompt=other, response="La.", **shared)])
     with pytest.raises(ValueError, match=message):

@@ -48,7 +48,7 @@ from understudy.trust.meetings import measure, shares_of
 from understudy.trust.pairs import Measure
 from understudy.trust.screening import SENSITIVE, Criterion, criteria, proposal
 from understudy.trust.topics import MINIMUM, TOPICS, new_topics, team_counts, topic_counts
-from understudy.web.access import Access, ApiError, Body, Call, Content, Json, Route
+from understudy.web.access import Access, ApiError, Body, Call, Content, Json, Route, sentence
 
 Role = Literal["training", "held_out", "researcher"]
 
@@ -342,7 +342,7 @@ def reset(call: Call) -> Json:
     try:
         token = reset_link(app.store, row["id"], by=call.me.id, at=app.now(), expires_at=until)
     except ValueError as error:
-        raise ApiError(409, "invalid", str(error)) from None
+        raise ApiError(409, "invalid", sentence(error)) from None
     return {"name": "Password link", "link": f"/invitation#{token}", "expires_at": until}
 
 

@@ -18,7 +18,7 @@ from understudy.store.rubrics import (
     read_by,
     rubric_rows,
 )
-from understudy.web.access import Access, ApiError, Body, Call, Json, Route
+from understudy.web.access import Access, ApiError, Body, Call, Json, Route, sentence
 
 MOST_WORDS = 200_000
 """Characters of instructions."""
@@ -99,7 +99,7 @@ def publish(call: Call) -> Json:
         orders = (body.priorities, body.evaluation_priorities)
         check_rubric(body.version, body.instructions, *orders)
     except ValueError as error:
-        raise ApiError(400, "invalid", str(error)) from None
+        raise ApiError(400, "invalid", sentence(error)) from None
     rows = rubric_rows(app.store)
     if rows and _same(rows[0], body):
         raise ApiError(400, "invalid", f"Nothing has changed since {rows[0]['version']}.")

@@ -105,7 +105,7 @@ def reset_link(store: Store, account_id: str, *, by: str | None, at: str, expire
     with writing(store.engine) as connection:
         account = account_in(connection, account_id)
         if account["disabled_at"] is not None:
-            raise ValueError(f"{account['name']} is disabled; enable the account first")
+            raise ValueError(f"the account of {account['name']} is disabled; enable it first")
         unused = (invitations.c.account_id == account_id) & invitations.c.used_at.is_(None)
         connection.execute(invitations.update().where(unused).values(used_at=at))
         _link(connection, account_id, "reset", token, by=by, at=at, expires_at=expires_at)

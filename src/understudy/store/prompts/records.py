@@ -77,6 +77,13 @@ class PromptRecords:
             else:
                 connection.execute(users.insert(), {"id": user.id, "created_at": now(), **row})
 
+    def user(self, user_id: str) -> User | None:
+        """One user."""
+        query = select(users.c.id, users.c.organization_id, users.c.consent)
+        with reading(self.engine) as connection:
+            row = connection.execute(query.where(users.c.id == user_id)).first()
+        return None if row is None else User(*row)
+
     def users(self) -> list[User]:
         """All users, by id."""
         query = select(users.c.id, users.c.organization_id, users.c.consent).order_by(users.c.id)

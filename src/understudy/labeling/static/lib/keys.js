@@ -34,8 +34,8 @@ const TYPES_TEXT = new Set(["text", "search", "email", "password", "number", "ur
 /**
  * Listen to a table of keys until the returned function is called. `key` is a KeyboardEvent key; a
  * letter (in lower case) or digit means its place on a US keyboard. "Control+" before it means that
- * Control must be held, and "Control+Shift+" Shift too. `shown` are the keys to list instead, with a dash between them if `range`.
- * `run(event)` may return false to leave the key to the browser.
+ * Control must be held, and "Control+Shift+" Shift too. `shown` are the keys to list instead, with a
+ * dash between them if `range`. `run(event)` may return false to leave the key to the browser.
  *
  * @param {string} title
  * @param {Key[]} keys
