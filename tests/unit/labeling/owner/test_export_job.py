@@ -11,7 +11,8 @@ import time
 import pytest
 from tests.labeling_client import Unwelcome
 from tests.stores import LABELERS, fill, make_project
-from tests.unit.labeling.project import Careful, label_everything, team
+from tests.unit.labeling.project import NUM_ITEMS, Careful, label_everything, team
+from tests.unit.labeling.project import fill as more_items
 
 from understudy.commands.users import ForgetConfig, forget
 from understudy.labeling.owner.export_job import run_job
@@ -29,7 +30,10 @@ def site(tmp_path_factory):
     with team("sqlite", tmp_path_factory.mktemp("site") / "project") as made:
         made.boss = made.owner()
         for name, role in (("Ann", "training"), ("Ben", "training"), ("Hal", "held_out")):
-            label_everything(made.labeler(name, role), Careful(name, role, 0.2))
+            client = made.labeler(name, role)
+            label_everything(client, Careful(name, role, 0.2))
+            if name == "Ann":
+                made.ann = client
         yield made
 
 
@@ -155,11 +159,12 @@ def test_a_job_whose_process_dies_is_failed(site):
 
 
 def test_a_file_that_has_changed_is_not_given_out(site):
+    more_items(site.project, num=1, start=NUM_ITEMS).engine.dispose()
+    assert label_everything(site.ann, Careful("Ann")) == 1
     found = ask(site, kind="rankings")
-    user = "u0"
-    forget(ForgetConfig(user=user, project=site.project.folder))
+    forget(ForgetConfig(user=f"u{NUM_ITEMS}", project=site.project.folder))
     with pytest.raises(Unwelcome) as refused:
         site.boss.get(f"/api/owner/exports/{found['id']}/file")
     assert (refused.value.status, refused.value.code) == (409, "changed")
     fresh = ask(site, kind="rankings")
-    assert (fresh["state"], fresh["total"]) == ("done", 14)
+    assert (fresh["state"], fresh["total"]) == ("done", found["total"] - 1)

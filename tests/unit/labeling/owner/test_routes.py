@@ -14,9 +14,22 @@ from understudy.store.labeling_tables import gold_items, items
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def site(request, tmp_path_factory):
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+def own(backend, tmp_path):
+    """An owner alone, for tests that change what others look at."""
+    with team(backend, tmp_path / "project") as made:
+        made.boss = made.owner()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def site(backend, tmp_path_factory):
     """Three training labelers, of whom one answers by chance, two held-out ones, a researcher."""
-    with team(request.param, tmp_path_factory.mktemp("site") / "project") as made:
+    with team(backend, tmp_path_factory.mktemp("site") / "project") as made:
         made.boss = made.owner()
         made.clients = {}
         for name, role, mistakes in (
@@ -71,7 +84,8 @@ def test_no_model_is_named_anywhere(site):
 def test_home_counts(site):
     home = site.boss.get("/api/owner/home")
     assert home["project"] == "project"
-    assert home["counts"]["labelers_active"] == 6
+    people = site.boss.get("/api/owner/labelers")["labelers"]
+    assert home["counts"]["labelers_active"] == len(people) - 1 >= 6  # all but the owner
     assert home["agreement"]["training"]["n"] > 0
     assert home["pace"]["days"][-1]["done"] >= 3 * 8 + 2 * 4
     assert any("disagreement" in one["text"] for one in home["todo"])
@@ -202,11 +216,13 @@ def test_gold_items_come_from_what_a_researcher_answered(site):
         site.boss.post("/api/owner/gold", {**body, "item_id": "nothing"})
 
 
-def test_a_rubric_gets_a_new_version_that_everybody_reads(site):
-    before = site.boss.get("/api/owner/rubrics")
+def test_a_rubric_gets_a_new_version_that_everybody_reads(own):
+    ann = own.labeler("Ann")
+    label_everything(ann, Careful("Ann"), most=1)
+    before = own.boss.get("/api/owner/rubrics")
     text = before["versions"][0]["instructions"]
     changed = text + "\nNever guess."
-    preview = site.boss.post("/api/owner/rubrics/preview", {"instructions": changed})
+    preview = own.boss.post("/api/owner/rubrics/preview", {"instructions": changed})
     assert preview["diff"][-1] == ["+", "Never guess."]
     order = ["helpful", "truthful", "harmless"]
     body = {
@@ -226,16 +242,16 @@ def test_a_rubric_gets_a_new_version_that_everybody_reads(site):
         {**body, "version": "no spaces"},
     ):
         with pytest.raises(Unwelcome) as refused:
-            site.boss.post("/api/owner/rubrics", wrong)
+            own.boss.post("/api/owner/rubrics", wrong)
         assert refused.value.status == 400
-    site.boss.post("/api/owner/rubrics", body)
-    after = site.boss.get("/api/owner/rubrics")
+    own.boss.post("/api/owner/rubrics", body)
+    after = own.boss.get("/api/owner/rubrics")
     assert after["current"] == "v2"
     assert after["versions"][0]["diff"][-1] == ["+", "Never guess."]
     assert (after["versions"][0]["read_by"], after["versions"][1]["num_labels"] > 0) == (0, True)
-    assert site.clients["Ann"].get("/api/session")["account"]["stage"] == "instructions"
-    site.clients["Ann"].read_instructions()
-    assert site.boss.get("/api/owner/rubrics")["versions"][0]["read_by"] == 1
+    assert ann.get("/api/session")["account"]["stage"] == "instructions"
+    ann.read_instructions()
+    assert own.boss.get("/api/owner/rubrics")["versions"][0]["read_by"] == 1
 
 
 def test_the_audit_log_tells_who_did_what(site):
@@ -288,13 +304,13 @@ def test_accounts_are_invited_disabled_and_reset(site):
         site.boss.post("/api/owner/labelers", {"name": "ann"})
 
 
-def test_an_altered_row_breaks_the_chain(site):
-    # Last: it leaves a broken log behind. The database refuses; whoever owns the file can still.
-    with site.store.engine.connect() as connection:
+def test_an_altered_row_breaks_the_chain(own):
+    # The database refuses; whoever owns the file can still.
+    with own.store.engine.connect() as connection:
         connection = connection.execution_options(understudy_write=True)
         raw = connection.connection
         cursor = raw.cursor()
-        if site.store.engine.dialect.name == "sqlite":
+        if own.store.engine.dialect.name == "sqlite":
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
             for (name,) in cursor.fetchall():
                 if "audit" in name:
@@ -303,6 +319,6 @@ def test_an_altered_row_breaks_the_chain(site):
             cursor.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
         cursor.execute("UPDATE audit_log SET action = 'nothing.happened' WHERE seq = 3")
         raw.commit()
-    assert verify(site.store) == "row 3 was altered"
-    found = site.boss.get("/api/owner/audit/verify")
+    assert verify(own.store) == "row 3 was altered"
+    found = own.boss.get("/api/owner/audit/verify")
     assert (found["ok"], found["problem"]) == (False, "row 3 was altered")
