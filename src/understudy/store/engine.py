@@ -7,6 +7,8 @@ with BEGIN IMMEDIATE: a transaction that reads first and then writes would other
 
 Both drivers run in autocommit mode: transactions begin here, and a single statement needs neither
 BEGIN nor COMMIT (`glancing`, `writing_once`), each of which costs a round trip on PostgreSQL.
+The engine has no listener for statements or transactions: with one, SQLAlchemy takes longer for
+every statement.
 """
 
 import threading
@@ -61,7 +63,6 @@ def make_engine(url: str, *, pooled: bool = False) -> Engine:
     if backend == "sqlite":
         engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin)
         return engine
     if backend == "postgresql":
         options = (
@@ -71,7 +72,6 @@ def make_engine(url: str, *, pooled: bool = False) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
         given = {"options": options, "autocommit": True}
         engine = create_engine(parsed, connect_args=given, **pool)
-        event.listen(engine, "begin", _begin)
         event.listen(engine, "checkin", _note_use)
         event.listen(engine, "checkout", _check_life)
         return engine
@@ -92,16 +92,22 @@ def dialect_of(engine: Engine | Connection) -> ModuleType:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A writing transaction, committed when the block succeeds; never nested."""
-    with _plain_errors(engine), _turn(engine), engine.connect() as connection:
-        connection = connection.execution_options(understudy_write=True)
-        with connection.begin():
-            yield connection
+    begin = "BEGIN IMMEDIATE" if is_sqlite(engine) else "BEGIN"
+    with (
+        _plain_errors(engine),
+        engine.connect() as connection,
+        _turn(engine),
+        connection.begin(),
+    ):
+        connection.exec_driver_sql(begin)
+        yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A read-only transaction: one snapshot that blocks nobody."""
     with _plain_errors(engine), engine.connect() as connection, connection.begin():
+        connection.exec_driver_sql("BEGIN")
         yield connection
 
 
@@ -114,15 +120,15 @@ def rows_of(engine: Engine, query: Select[Any]) -> list[RowMapping]:
 @contextmanager
 def writing_once(engine: Engine) -> Iterator[Connection]:
     """For a single writing statement, which is its own transaction."""
-    with _plain_errors(engine), _turn(engine), engine.connect() as connection:
-        yield connection.execution_options(understudy_bare=True)
+    with _plain_errors(engine), engine.connect() as connection, _turn(engine):
+        yield connection
 
 
 @contextmanager
 def glancing(engine: Engine) -> Iterator[Connection]:
     """For one reading statement, or several that need no common snapshot."""
     with _plain_errors(engine), engine.connect() as connection:
-        yield connection.execution_options(understudy_bare=True)
+        yield connection
 
 
 @contextmanager
@@ -180,13 +186,6 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # otherwise the driver begins transactions itself
     for name, value in SQLITE_PRAGMAS.items():
         connection.execute(f"PRAGMA {name}={value}")
-
-
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if not options.get("understudy_bare"):
-        immediate = options.get("understudy_write") and is_sqlite(connection)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _note_use(connection: Any, record: Any) -> None:

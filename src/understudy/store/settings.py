@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from understudy.store.audit import append
-from understudy.store.engine import reading, writing
+from understudy.store.engine import glancing, writing
 from understudy.store.labeling_tables import settings
 from understudy.store.repository import Store
 from understudy.store.rows import packed
@@ -15,10 +15,13 @@ GOLD_RATE = "gold_rate"
 """Name of a setting: share of a labeler's items that are gold."""
 
 
+_VALUE = select(settings.c.value).where(settings.c.name == bindparam("name"))
+
+
 def setting(store: Store, name: str, default: Any) -> Any:
     """A value, or the default until the owner sets one."""
-    with reading(store.engine) as connection:
-        found = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
+    with glancing(store.engine) as connection:
+        found = connection.execute(_VALUE, {"name": name}).scalar()
     return default if found is None else json.loads(found)
 
 

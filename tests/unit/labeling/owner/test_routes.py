@@ -307,7 +307,6 @@ def test_accounts_are_invited_disabled_and_reset(site):
 def test_an_altered_row_breaks_the_chain(own):
     # The database refuses; whoever owns the file can still.
     with own.store.engine.connect() as connection:
-        connection = connection.execution_options(understudy_write=True)
         raw = connection.connection
         cursor = raw.cursor()
         if own.store.engine.dialect.name == "sqlite":
