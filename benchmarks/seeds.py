@@ -6,6 +6,11 @@ for seed in 0 1 2 3 4; do .venv/bin/understudy demo --seed $seed; done
 .venv/bin/python benchmarks/seeds.py benchmarks/results/*.json
 .venv/bin/python benchmarks/seeds.py benchmarks/results/*.json --picture docs/win_rates.png
 
+The same for a study or an ablation: give its folders, or its kept results.
+
+.venv/bin/python benchmarks/seeds.py runs/demo*/study_groups --keep benchmarks/results/studies
+.venv/bin/python benchmarks/seeds.py benchmarks/results/studies/*-groups-*.json
+
 Each seed has its own users, prompts, labelers, training and sampling, so the spread over seeds
 includes all of these, and Student's t over the seeds' means covers both prompts and training. Runs
 of one seed on several kinds of processor share users and prompts, so their mean counts as one. The
@@ -25,6 +30,8 @@ from typing import Any
 
 from understudy.evaluation.figures import win_rate_figure
 from understudy.evaluation.page import CSS, figure
+from understudy.evaluation.points import Point, decimal, ends_of, percent
+from understudy.evaluation.seeds import pooled
 from understudy.evaluation.statistics import Interval, mean_interval
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -37,6 +44,17 @@ KEPT = (
     *("minutes", "wall_minutes", "processor", "seed", "code_version"),
 )
 """The parts of results.json to keep: no texts, no curves."""
+OF_STUDIES = ("study", "ablation", "processor", "seed", "code_version")
+"""The same of a study or an ablation."""
+ARM = {
+    "win_rate_gold": "gold judge",
+    "win_rate": "held-out labelers",
+    "kl": "KL",
+    "pretraining_loss": "loss on text",
+    "reading": "reading",
+    "seconds": "seconds",
+}
+"""What is printed of an ablation's arms, and how."""
 STYLES = {
     "": None,
     ", greedy": "greedy",
@@ -63,7 +81,7 @@ def main() -> None:
         keep(runs, options.keep)
     if options.picture is not None:
         draw(runs, options.picture)
-    print(*table(runs), sep="\n")
+    print(*(study_tables(runs) if name_of(runs[0]) else table(runs)), sep="\n")
 
 
 def read(path: Path) -> Run:
@@ -80,8 +98,63 @@ def keep(runs: Sequence[Run], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for run in runs:
         name = re.sub(r"[^a-z0-9]+", "-", run["processor"].lower()).strip("-")
-        row = {key: run[key] for key in KEPT if key in run}
-        (folder / f"{name}-seed{run['seed']}.json").write_text(json.dumps(row, indent=1) + "\n")
+        study = name_of(run)
+        row = {key: run[key] for key in (OF_STUDIES if study else KEPT) if key in run}
+        row.get("study", {}).get("contexts", {}).pop("examples", None)
+        file = (
+            f"{name}-{study}-seed{run['seed']}.json" if study else f"{name}-seed{run['seed']}.json"
+        )
+        (folder / file).write_text(json.dumps(row, indent=1) + "\n")
+
+
+def name_of(run: Run) -> str:
+    """The study or ablation that these are results of; "" for a demo's."""
+    found = run.get("study") or run.get("ablation") or {}
+    return str(found.get("name", ""))
+
+
+def study_tables(runs: Sequence[Run]) -> Iterator[str]:
+    """Lines of Markdown: a table per figure of the report, with means over the seeds."""
+    if {name_of(run) for run in runs} != {name_of(runs[0])}:
+        raise SystemExit("results of several studies; give those of one")
+    found = pooled(sorted(runs, key=lambda run: run["seed"]))
+    study = found.get("study", {})
+    for shown in ({"title": study.get("title", ""), **study}, *study.get("more", ())):
+        panels = shown.get("panels", {})
+        yield from titled(shown["title"], panels)
+    arms: dict[str, dict[str, Point]] = {title: {} for title in ARM.values()}
+    for arm in found.get("ablation", {}).get("arms", ()):
+        for key, title in ARM.items():
+            if key in (points := {**arm, **arm["benchmarks"]}):
+                arms[title][f"{arm['series']} {arm['value']}"] = points[key]
+    yield from titled("", {title: points for title, points in arms.items() if points})
+    for panel, curves in study.get("gains", {}).items():
+        columns: dict[str, dict[str, Point]] = defaultdict(dict)
+        for name, curve in curves.items():
+            columns["orders as gold"][name] = curve["agreement"]
+            for point in curve["points"]:
+                columns[f"gold at KL {point['kl']:.1f}"][name] = point["gold"]
+        yield from titled(panel, columns)
+
+
+def titled(title: str, panels: Mapping[str, Mapping[str, Point]]) -> Iterator[str]:
+    """A table with a row per variant; nothing without panels."""
+    if not panels:
+        return
+    yield f"\n{title}\n\n| | {' | '.join(panels)} |"
+    yield "|---" * (1 + len(panels)) + "|"
+    for name in dict.fromkeys(name for table in panels.values() for name in table):
+        yield f"| {name} | {' | '.join(cell(table.get(name)) for table in panels.values())} |"
+
+
+def cell(point: Point) -> str:
+    """A mean, its interval, and the seeds."""
+    if not isinstance(point, Mapping):
+        return "" if point is None else f"{point:.2f}"
+    as_text = percent if "rate" in point else decimal
+    low, high = map(as_text, ends_of(point) or (math.nan, math.nan))
+    seeds = ", ".join(as_text(value).rstrip("%") for value in point["seeds"])
+    return f"{as_text(point)} ({low.rstrip('%')} to {high.rstrip('%')}); {seeds}"
 
 
 def table(runs: Sequence[Run]) -> Iterator[str]:
@@ -95,12 +168,12 @@ def table(runs: Sequence[Run]) -> Iterator[str]:
         f" {name} |" for name in several
     )
     yield "|---|---|---|" + "---|" * len(several)
-    for name, percent, values in figures(runs):
-        pooled, by_seed = over_seeds(runs, values)
-        cells = [shown(pooled, percent), ", ".join(number(v, percent) for v in by_seed)]
+    for name, is_rate, values in figures(runs):
+        mean, by_seed = over_seeds(runs, values)
+        cells = [shown(mean, is_rate), ", ".join(number(v, is_rate) for v in by_seed)]
         for processor in several:
             mine = [v for r, v in zip(runs, values, strict=True) if r["processor"] == processor]
-            cells.append(number(fmean(mine), percent))
+            cells.append(number(fmean(mine), is_rate))
         yield f"| {name} | {' | '.join(cells)} |"
 
 

@@ -132,7 +132,12 @@ def _header(results: Results, title: str, shown: Mapping[str, str]) -> str:
 
 def _lead(results: Results) -> str:
     if results.get("lead"):
-        return str(results["lead"])
+        return f"{results['lead']} {results.get('bars', '')}".strip()
+    bars = results.get(
+        "bars",
+        "Bars are 95% intervals clustered by prompt and user: they cover other users and prompts. "
+        "Training noise is not in them: another seed moves every value.",
+    )
     baseline = label_of(str(results.get("baseline", "sft")))
     users = {
         "unseen": "prompts of users unseen in training",
@@ -143,9 +148,7 @@ def _lead(results: Results) -> str:
     how = "compared blind with" if people else "compared with"
     said = "" if people else " by models only: no person has judged them"
     return (
-        f"Responses to {users}, {how} those of the {baseline} model{said if judges else ''}. "
-        "Bars are 95% intervals clustered by prompt and user: they cover other users and prompts. "
-        "Training noise is not in them: another seed moves every value."
+        f"Responses to {users}, {how} those of the {baseline} model{said if judges else ''}. {bars}"
     )
 
 

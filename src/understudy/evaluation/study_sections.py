@@ -87,7 +87,8 @@ def _panels(shown: Mapping[str, Any]) -> str:
     panels: Mapping[str, Table] = shown["panels"]
     alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
     svg, numbers, reading = panels_figure(panels), by_model(panels), tops_reading(panels)
-    return page.figure(svg, shown["title"], shown["caption"], alt, numbers, reading=reading)
+    caption = shown.get("caption", "")
+    return page.figure(svg, shown["title"], caption, alt, numbers, reading=reading)
 
 
 def _contexts(study: Mapping[str, Any]) -> str:
@@ -102,6 +103,7 @@ def _contexts(study: Mapping[str, Any]) -> str:
             *(_verdict(row["contexts"][name]) for name in names),
         )
         for row in found["examples"]
+        if "request" in row
     ]
     rates = [
         (title, *(with_ends(found[key][name]) for name in names))

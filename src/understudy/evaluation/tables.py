@@ -6,7 +6,7 @@ from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.figures import in_order, label_of
-from understudy.evaluation.points import Point, Table, ends_of, with_ends
+from understudy.evaluation.points import Point, Table, decimal, ends_of, percent, with_ends
 
 JUDGES = {
     "": "Held-out labelers",
@@ -85,8 +85,8 @@ def describe(table: Table, *, as_percent: bool = True) -> str:
 
 
 def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
-    """Rows are models, columns are tables. A mean per user goes on a cell's second line, one at the
-    users' shares on its third."""
+    """Rows are models, columns are tables. Below a cell's point are its mean per user, its mean at
+    the users' shares, and its seeds, if it has them."""
     models = in_order(list(dict.fromkeys(name for table in tables.values() for name in table)))
     rows = [
         (
@@ -100,9 +100,14 @@ def by_model(tables: Mapping[str, Table], *, as_percent: bool = True) -> str:
 
 def _cell(point: Point, as_percent: bool) -> str:
     text = escape(with_ends(point, as_percent=as_percent))
+    if not isinstance(point, Mapping):
+        return text
     for key, name in (("per_user", "per user"), ("by_shares", "at the users' shares")):
-        if isinstance(point, Mapping) and point.get(key):
+        if point.get(key):
             text += f"<br><small>{escape(name)} {escape(with_ends(point[key]))}</small>"
+    if seeds := point.get("seeds"):
+        one = percent if as_percent else decimal
+        text += f"<br><small>seeds {', '.join(map(one, seeds))}</small>"
     return text
 
 

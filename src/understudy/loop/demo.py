@@ -10,7 +10,7 @@ change to a setting or the code, only dependent stages run again.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,9 @@ class DemoConfig:
     """Folder of the demo; runs/demo (runs/quick with --quick), with "-seedN" for other seeds."""
     seed: int = 0
     """Seed of the users, labelers, training and sampling."""
+    seeds: int = 1
+    """With --ablation or --study: the number of seeds to run it with, from --seed upwards. Each has
+    a folder of its own; a further report has the means, with intervals over the seeds."""
     quick: bool = False
     """A smaller demo, to check that everything works; its figures mean little."""
     recipe: str | None = None
@@ -73,6 +76,12 @@ class DemoConfig:
             raise ValueError("--quick is the recipe quick; give --quick or --recipe, not both")
         if self.ablation is not None and self.study is not None:
             raise ValueError("give --ablation or --study, not both")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; it must be 1 or more")
+        if self.seeds > 1 and self.own_report is None:
+            raise ValueError("--seeds is for --ablation or --study; add one, or omit --seeds")
+        if self.seeds > 1 and self.label:
+            raise ValueError("--label is for one seed; omit --label or --seeds")
         if self.label and self.study not in (None, "methods"):
             raise ValueError(f"the study {self.study} does not use your labels; omit --label")
         if self.policies is not None and self.study != "harm":
@@ -88,6 +97,13 @@ class DemoConfig:
         return self.recipe or ("quick" if self.quick else "demo")
 
     @property
+    def own_report(self) -> str | None:
+        """The stage that writes the report of an ablation or a study, if there is one."""
+        if self.ablation is not None:
+            return f"ablation_{self.ablation}"
+        return None if self.study is None else f"study_{self.study}"
+
+    @property
     def folder(self) -> Path:
         """`out`, or the default folder."""
         suffix = f"-seed{self.seed}" if self.seed else ""
@@ -96,16 +112,15 @@ class DemoConfig:
 
 def run_demo(config: DemoConfig) -> str | None:
     """Bring the demo's folder up to date; returns the headline and the report's path."""
+    if config.seeds > 1:
+        return run_seeds(config)
     from understudy.loop.display import open_display
 
     recipe = load_recipe(config.recipe_name)
     root = config.folder
-    own_report = None
     if config.ablation is not None:
-        own_report = f"ablation_{config.ablation}"
         plan = ablation_plan(recipe, config.seed, config.ablation, config.label)
     elif config.study is not None:
-        own_report = f"study_{config.study}"
         plan = study_plan(recipe, config.seed, config.study, config.label, config.policies)
     else:
         plan = demo_plan(recipe, config.seed, config.label)
@@ -118,11 +133,35 @@ def run_demo(config: DemoConfig) -> str | None:
         words = f"Rank {config.label} prompts in your browser, then the demo continues:"
         shown = WithLink(display, root / YOUR_LABELS, words) if config.label else display
         run_plan(plan, root, workers=config.workers, display=shown, preload=PRELOAD)
-    if own_report is not None:
-        return f"\nreport: {root / own_report / 'report.html'}"
+    if config.own_report is not None:
+        return f"\nreport: {root / config.own_report / 'report.html'}"
     for name in ("results.json", "report.html"):
         shutil.copyfile(root / "report" / name, root / name)
     return headline(json.loads((root / "results.json").read_text()), root)
+
+
+def run_seeds(config: DemoConfig) -> str:
+    """Run an ablation or a study with each seed, then write the report of all."""
+    from understudy.evaluation.report import write_report
+    from understudy.evaluation.seeds import pooled
+    from understudy.training.run import write_atomic
+
+    lines, runs = [], []
+    for seed in range(config.seed, config.seed + config.seeds):
+        out = config.out and Path(f"{config.out}-seed{seed}")
+        one = replace(config, seed=seed, seeds=1, out=config.out if seed == config.seed else out)
+        lines.append(run_demo(one) or "")
+        if not config.show_plan:
+            path = one.folder / str(one.own_report) / "results.json"
+            runs.append(json.loads(path.read_text(encoding="utf-8")))
+    if config.show_plan:
+        return "\n".join(lines)
+    folder = config.folder / f"{config.own_report}_seeds"
+    folder.mkdir(exist_ok=True)
+    results = pooled(runs)
+    write_atomic(folder / "results.json", json.dumps(results, indent=1))
+    write_report(results, folder / "report.html")
+    return f"{''.join(lines)}\nreport of all: {folder / 'report.html'}"
 
 
 def check_pages() -> None:

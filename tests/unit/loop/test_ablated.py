@@ -51,7 +51,7 @@ def test_every_arm_is_judged_against_sft_and_has_its_numbers(tmp_path):
     assert good["score"]["mean"] == 2.0
     assert good["kl"]["mean"] == 0.5
     assert good["benchmarks"] == {"zog": {"rate": 0.5}}
-    assert any("not training noise" in text for text in found["caveats"])
+    assert any("do not cover training noise" in text for text in found["caveats"])
     assert "KL coefficient" in (tmp_path / "report.html").read_text()
 
 

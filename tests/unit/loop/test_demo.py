@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from understudy.cli import main
 from understudy.loop.ablation import AXES, ablation_plan
 from understudy.loop.demo import DemoConfig, claim_folder, headline, show_plan
 from understudy.loop.demo_build import Build
@@ -171,6 +172,26 @@ def test_show_plan_says_what_would_run(recipe, tmp_path):
 )
 def test_each_demo_has_a_folder_of_its_own(config, folder):
     assert str(config.folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 3}, "--seeds is for --ablation or --study"),
+        ({"seeds": 0, "study": "harm"}, "seeds is 0; it must be 1 or more"),
+        ({"seeds": 2, "study": "methods", "label": 5}, "--label is for one seed"),
+    ],
+)
+def test_several_seeds_are_for_what_is_pooled(options, message):
+    with pytest.raises(ValueError, match=message):
+        DemoConfig(**options)
+
+
+def test_the_plan_of_several_seeds_is_shown_for_each(recipe, tmp_path, capsys):
+    command = ["demo", "--study", "labelers", "--seeds", "2", "--show-plan"]
+    assert main([*command, "--out", str(tmp_path / "demo")]) == 0
+    assert capsys.readouterr().out.count("prompts  ") == 2
+    assert not list(tmp_path.glob("demo*"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

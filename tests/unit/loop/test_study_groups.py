@@ -206,10 +206,18 @@ def test_the_report_draws_the_frontier():
 @pytest.mark.slow
 def test_the_whole_study_on_the_smallest_recipe(tmp_path):
     """Every part works together; the figures of so few prompts mean nothing."""
-    assert main(["demo", "--quick", "--study", "groups", "--out", str(tmp_path / "demo")]) == 0
+    command = ["demo", "--quick", "--study", "groups", "--out", str(tmp_path / "demo")]
+    assert main([*command, "--seeds", "2"]) == 0
+    both = json.loads((tmp_path / "demo/study_groups_seeds/results.json").read_text())
+    assert both["seeds"] == [0, 1]
+    second = json.loads((tmp_path / "demo-seed1/study_groups/results.json").read_text())
     study = json.loads((tmp_path / "demo/study_groups/results.json").read_text())["study"]
     labels = list(ARMS.values())
     assert [list(panel) for panel in study["panels"].values()] == [labels] * 3
+    for title, panel in both["study"]["panels"].items():
+        for label, point in panel.items():
+            rates = [one["panels"][title][label]["rate"] for one in (study, second["study"])]
+            assert point["seeds"] == rates
     assert list(study["frontier"]["points"]) == labels
     for curve in study["curves"].values():
         for point in curve.values():

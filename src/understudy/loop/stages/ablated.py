@@ -28,8 +28,6 @@ TITLES = {
     "methods": "PPO beside other methods",
 }
 CAVEATS = (
-    "Each point is one training run with one seed: the intervals cover other users and prompts, "
-    "not training noise. Two points whose intervals barely separate may be equal.",
     "Settings are multiples of the demo's; the paper's models are a thousand times as large.",
 )
 

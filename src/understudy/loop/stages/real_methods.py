@@ -40,8 +40,8 @@ def report(call: StageCall) -> None:
         "title": "Was PPO needed, on a real model?",
         "lead": "PPO-ptx, RLOO, GRPO, RAFT and DPO from the same SFT model, on held-out "
         "conversations: how often each model's response scores above SFT's. The second reward "
-        "model was trained on other conversations than the one that the methods learned from. "
-        "Bars are 95% intervals over conversations.",
+        "model was trained on other conversations than the one that the methods learned from.",
+        "bars": "Bars are 95% intervals over conversations.",
         "study": {
             "name": "methods",
             "title": "Win rate over SFT.",
@@ -73,8 +73,7 @@ def report(call: StageCall) -> None:
             "Nobody has read these responses: both judges are reward models of a few hundred "
             "pairs, and a judge of the same base model may share the mistakes of the one that the "
             "methods learned from.",
-            "One run per method with one seed and one learning rate: the intervals do not cover "
-            "training noise, and another rate may suit a method better.",
+            "Each method has one learning rate; another may suit it better.",
             "KL is the mean log-ratio to SFT, at temperature 1, of the responses judged, which are "
             "sampled at a lower one.",
         ],

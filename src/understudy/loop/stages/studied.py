@@ -16,8 +16,6 @@ from understudy.trust.reliability import consensus
 from understudy.world.world import World
 
 CAVEATS = (
-    "One run per design with one seed: the intervals cover other prompts and users, not training "
-    "noise and not another draw of labelers.",
     "The tiny world's labelers differ in taste and make mistakes at random; people's mistakes may "
     "be shared, which more labels per prompt would not remove.",
     "What follows from a reward model is measured by best-of-n, not by RL.",
@@ -105,8 +103,8 @@ def labelers(call: StageCall) -> None:
         "title": "One label each, or three?",
         "lead": "Reward models trained on the same number of labels, spread over prompts in four "
         "ways: their accuracy on the gold judge's and on held-out labelers' pairs, and how often "
-        f"the best of {largest} responses by their score beats one sample, by the gold judge. Bars "
-        "are 95% intervals over prompts and users.",
+        f"the best of {largest} responses by their score beats one sample, by the gold judge.",
+        "bars": "Bars are 95% intervals over prompts and users.",
         "study": {"name": "labelers", "panels": panels},
         "caveats": list(CAVEATS),
     }

@@ -168,7 +168,8 @@ def report(call: StageCall) -> None:
     results = {
         "title": "What generalises?",
         "lead": "SFT and PPO-ptx trained with and without a language and a task, which the base "
-        "model has read. Bars are 95% intervals, over requests for what was left out, over users "
+        "model has read.",
+        "bars": "Bars are 95% intervals, over requests for what was left out, over users "
         "elsewhere.",
         "study": {
             "name": "generalisation",
@@ -216,7 +217,6 @@ def report(call: StageCall) -> None:
             "folds": folded,
         },
         "caveats": [
-            "One run with one seed: the intervals do not cover training noise.",
             "The base model has read both kinds, with good and bad replies. That a model learns to "
             "do what its base has never read is not claimed.",
             "The tiny world's users send the same kinds of request, so new users differ from old "

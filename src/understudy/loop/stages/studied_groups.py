@@ -39,8 +39,6 @@ from understudy.world.users import prompt_of
 from understudy.world.world import World
 
 CAVEATS = (
-    "One run per arm with one seed: the intervals cover other prompts and users, not training "
-    "noise and not another draw of labelers.",
     "The group wants the opposite in one respect, on prompts that a rule recognises without error; "
     "people's groups overlap, and whom a prompt concerns is itself disputed.",
     "Weights act within a batch: in the demo's small batches, a weight of 16 counts less than 16 "
@@ -204,7 +202,8 @@ def report(call: StageCall) -> None:
         "a group that wants the opposite of what others want, in one respect, on the prompts that "
         "concern it. Reward models on the same rankings, in which its members count more on these "
         f"prompts: how often the best of {largest} responses by their score beats one sample, by "
-        "the group's judge and by the others'. Bars are 95% intervals over prompts and users.",
+        "the group's judge and by the others'.",
+        "bars": "Bars are 95% intervals over prompts and users.",
         "study": {
             "name": "groups",
             "panels": panels,

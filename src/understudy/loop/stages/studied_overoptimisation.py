@@ -72,12 +72,11 @@ def report(call: StageCall) -> None:
         "title": "What keeps RL from exploiting its reward model?",
         "lead": "PPO without a KL penalty against a reward model of few labels, with and without a "
         "remedy: win rates of the saved policy against SFT. Then how far reward models of several "
-        "sizes and numbers of labels can be optimised, by PPO and by best-of-n. Bars are 95% "
-        "intervals over prompts and users.",
+        "sizes and numbers of labels can be optimised, by PPO and by best-of-n.",
+        "bars": "Bars are 95% intervals over prompts and users.",
         "study": study,
         "ppo_curve": curves,
         "caveats": [
-            "One run per arm with one seed: the intervals do not cover training noise.",
             "No KL penalty, a high learning rate and few labels are what a team would avoid; they "
             "make the fault large enough to see in minutes.",
             "The KL of best-of-n is its bound, log n - (n - 1) / n: responses of this world often "

@@ -1,0 +1,65 @@
+"""Results of several seeds together."""
+
+import math
+
+import pytest
+
+from understudy.evaluation.report import render
+from understudy.evaluation.seeds import ONE_SEED, pooled
+
+MORE = {"Reward model": {"a": 0.7}}
+
+
+def study(seed, low, high, examples=()):
+    """A study's results; rates are chosen for a mean and spread that are easy by hand."""
+    return {
+        "title": "Which?",
+        "lead": "Two variants.",
+        "bars": "Bars are 95% intervals over prompts and users.",
+        "study": {
+            "name": "which",
+            "panels": {
+                "Gold judge": {
+                    "a": {"rate": low, "low": low - 0.1, "high": low + 0.1, "n": 50},
+                    "b": {"rate": high, "low": high - 0.1, "high": 1.0, "n": 50},
+                }
+            },
+            "more": [{"title": "More.", "caption": f"{seed} of 5.", "panels": MORE}],
+            "examples": list(examples),
+        },
+        "wall_minutes": 3 + seed,
+        "caveats": [ONE_SEED, "The world is tiny."],
+        "seed": seed,
+    }
+
+
+def test_a_point_is_the_mean_with_students_interval_over_seeds_by_hand():
+    runs = [study(0, 0.5, 0.98), study(1, 0.6, 0.9), study(2, 0.7, 0.97)]
+    found = pooled(runs)
+    panel = found["study"]["panels"]["Gold judge"]
+    half = 4.302653 * 0.1 / math.sqrt(3)  # t with 2 degrees of freedom, a spread of 0.1
+    assert panel["a"]["rate"] == pytest.approx(0.6)
+    assert panel["a"]["low"] == pytest.approx(0.6 - half)
+    assert panel["a"]["high"] == pytest.approx(0.6 + half)
+    assert (panel["a"]["n"], panel["a"]["seeds"]) == (150, [0.5, 0.6, 0.7])
+    assert panel["b"]["high"] == 1.0  # a rate's interval does not leave its range
+    assert found["wall_minutes"] == 4
+    assert found["seeds"] == [0, 1, 2]
+
+
+def test_what_depends_on_the_seed_is_left_out_and_what_it_covers_is_said():
+    text = {"request": "Why?", "rate": 1}
+    found = pooled([study(0, 0.5, 0.6, [text, text]), study(1, 0.5, 0.7, [text])])
+    assert found["study"]["more"] == [{"title": "More.", "panels": MORE}]
+    assert found["study"]["examples"] == [text]
+    assert found["caveats"] == ["The world is tiny."]
+    page = render(found)
+    assert "Two variants. Means over the seeds 0 and 1." in page
+    assert "training noise" in page
+    assert "seeds 60%, 70%" in page
+
+
+@pytest.mark.parametrize("seeds", [[0], [1, 1]])
+def test_one_seed_is_not_pooled(seeds):
+    with pytest.raises(ValueError, match="two seeds or more"):
+        pooled([study(seed, 0.5, 0.6) for seed in seeds])
