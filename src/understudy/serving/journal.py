@@ -73,8 +73,8 @@ class Journal:
             self.is_urgent = True
             if self.alarm is not None:
                 self.alarm.cancel()
-            # Runs in the loop's next turn, with all events of this one.
-            self.alarm = self.loop.call_soon(self._hand_over)
+            # The loop's next turn sends the request to the upstream, which works during the commit.
+            self.alarm = self.loop.call_soon(self._wait_a_turn)
         return future
 
     def note(self, event: Event) -> None:
@@ -91,6 +91,9 @@ class Journal:
             return False
         self.gathered.append((event, future))
         return True
+
+    def _wait_a_turn(self) -> None:
+        self.alarm = self.loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
         """Commit what has gathered, here or in the thread."""

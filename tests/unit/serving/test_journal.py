@@ -40,6 +40,19 @@ def test_events_are_written_in_order_and_once(tmp_path: Path, sync: bool, text: 
     assert recorded(path) == [f"r{n}" for n in range(30)]
 
 
+def test_a_request_is_sent_on_before_its_prompt_is_written(tmp_path: Path) -> None:
+    async def go() -> None:
+        journal = Journal(tmp_path / "log.sqlite", policy="refuse")
+        written = journal.put(event(1))
+        sent: list[bool] = []
+        asyncio.get_running_loop().call_soon(lambda: sent.append(written.done()))
+        await written
+        assert sent == [False]
+        await journal.close()
+
+    asyncio.run(go())
+
+
 def test_what_nobody_waits_for_is_written_with_the_next_or_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
 
