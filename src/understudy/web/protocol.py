@@ -4,10 +4,12 @@ connections without a request.
 Uvicorn itself waits for a head forever, so connections that send one byte a minute (slowloris), or
 nothing, could use up all connections. Here the one that has waited longest is closed for a new one.
 Each server sets its own limits on the body.
+
+A response's head and body are written in one piece, so that its client is woken once.
 """
 
 import socket
-from asyncio import TimerHandle
+from asyncio import AbstractEventLoop, TimerHandle
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,6 +21,35 @@ MAX_HEAD = 1 << 16
 _END = b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _LATE = b"HTTP/1.1 408 Request Timeout" + _END
 _LARGE = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
+
+
+class Joining:
+    """A transport that writes two pieces of one turn of the event loop as one."""
+
+    def __init__(self, transport: Any, loop: AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """Write with the piece before it, or else with the next one or at the end of the turn."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Close, after what is left to write."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held and not self._transport.is_closing():
+            self.write(b"")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -33,7 +64,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Start waiting for a head."""
         self._timer: TimerHandle | None = None
         self._awaits_head, self._head_bytes = True, 0
-        super().connection_made(transport)
+        super().connection_made(Joining(transport, self.loop))  # type: ignore[arg-type]
         self._await_more()
 
     def data_received(self, data: bytes) -> None:

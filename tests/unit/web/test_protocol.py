@@ -68,3 +68,33 @@ def test_half_open_connections_do_not_keep_others_out(serve: Callable[..., int])
     assert read_all(half_open[-1]).endswith(b"here")
     for connection in half_open:
         connection.close()
+
+
+class Spy:
+    """A transport whose writes are kept."""
+
+    def __init__(self, transport: Any, writes: list[bytes]) -> None:
+        self.transport, self.writes = transport, writes
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        self.transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
+def test_head_and_body_are_written_in_one_piece(serve: Callable[..., int]) -> None:
+    writes: list[bytes] = []
+
+    class Watched(patient(60)):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(Spy(transport, writes))
+
+    with connect(serve(Watched)) as client:
+        client.sendall(HALF + b"\r\n")
+        first = b""
+        while not first.endswith(b"here"):
+            first += client.recv(4096)
+        client.sendall(HALF + b"Connection: close\r\n\r\n")
+        assert writes == [first, read_all(client)]
