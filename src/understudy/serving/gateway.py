@@ -126,8 +126,9 @@ class Gateway:
             return _Streamed(_lines(first, chunks), media_type="text/event-stream", headers=headers)
         said = Said()
         counts: Json | None = None
+        loop = asyncio.get_running_loop()
         try:
-            until = asyncio.get_running_loop().time() + self.settings.timeout_s
+            until = loop.time() + self.settings.timeout_s
             work = self._whole(asked, request_id, written)
             body = await attended(work, until=until, receive=request.receive)
             said.take(body["choices"])
@@ -135,7 +136,8 @@ class Gateway:
         except TimeoutError:
             raise _too_slow() from None
         finally:
-            self._finish(asked, caller, request_id, recorded, said, counts)
+            # In the loop's next turn, once the response is sent
+            loop.call_soon(self._finish, asked, caller, request_id, recorded, said, counts)
         return Response(to_json(body), media_type="application/json", headers=headers)
 
     def check_model(self, name: str, param: str) -> None:

@@ -19,6 +19,7 @@ from tests.stores import make_project
 
 from understudy.prompts.add import add_from_log
 from understudy.serving.app import build_app
+from understudy.serving.callers import Callers
 from understudy.serving.gateway import Settings
 from understudy.serving.local import LocalModel
 from understudy.serving.upstream import Upstream
@@ -77,6 +78,24 @@ def test_a_client_that_leaves_ends_the_upstreams_work(tmp_path: Path, words, str
                     http.get(f"{url}/health")
         client.close()
         assert upstream.ended.wait(END)
+
+
+def test_an_answer_is_sent_before_it_is_counted(tmp_path: Path, monkeypatch, caplog) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Callers, "count", fail)
+    project = make_project("sqlite", tmp_path / "project")
+    header = {"Authorization": f"Bearer {make_key(project, 'ann')}"}
+    with (
+        running(FakeUpstream()) as address,
+        gateway(project, Upstream(f"{address}/v1", name="m")) as url,
+        plain_client(base_url=url, headers=header) as http,
+    ):
+        assert http.post("/v1/chat/completions", json=ASK).status_code == 200
+        http.get("/health")  # until the loop's next turn
+    assert "a bug" in caplog.text
+    assert "Hello" not in caplog.text  # not even from the arguments of what failed
 
 
 class Steps:
