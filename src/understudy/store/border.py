@@ -38,9 +38,13 @@ class CleanText(TypeDecorator[str]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        """Clean it."""
-        return clean(value) if isinstance(value, str) else value
+    def bind_processor(self, dialect: Any) -> Any:
+        """Clean it. SQLAlchemy calls this function itself for every text of every statement."""
+        return _cleaned
+
+
+def _cleaned(value: str | None) -> str | None:
+    return value if value is None or not _IMPOSSIBLE.search(value) else clean(value)
 
 
 def stamp(text: str) -> str:

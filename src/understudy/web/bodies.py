@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-_SUSPECT = re.compile(rb"\d{16}|NaN|Infinity|[eE]\+?\d{3}")
+_SUSPECT = re.compile(rb"\d(?:\d{15}|(?<=[eE+].)\d\d)")
+"""Many digits, or a large exponent; it begins with a digit, so that the search skips all else."""
+_WORDS = (b"NaN", b"Infinity")
 _NUL = b"\\u0000"
 LARGEST = 2**63 - 1
 """Largest integer that databases and most programs support."""
@@ -20,7 +22,8 @@ def check_body(raw: bytes, *, nul: bool = False) -> None:
 
     Invalid JSON is left to the parser.
     """
-    if not _SUSPECT.search(raw) and (nul or _NUL not in raw):
+    signs = _WORDS if nul else (*_WORDS, _NUL)
+    if not _SUSPECT.search(raw) and not any(sign in raw for sign in signs):
         return
     try:
         value = from_json(raw)
