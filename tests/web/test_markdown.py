@@ -4,8 +4,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.web.site import Site, answers, prompt
 
-from understudy.labeling.markdown import SETTING
-from understudy.store.settings import set_setting
+from understudy.store.settings import MARKDOWN, set_setting
 
 RICH = (
     "# A plan\n\nFirst **this**:\n\n```python\ndef f(x):\n    return x + 1\n```\n\nas $x^2$ says."
@@ -19,7 +18,7 @@ def project(site: Site) -> Site:
     long = prompt("long", "Why are there tides? " * 200)
     site.add([long], answers(long, [RICH, PLAIN]))
     site.plan("rank")
-    set_setting(site.store, SETTING, True, "2026-01-01T00:00:00.000000+00:00", by=None)
+    set_setting(site.store, MARKDOWN, True, "2026-01-01T00:00:00.000000+00:00", by=None)
     return site
 
 

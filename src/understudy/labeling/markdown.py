@@ -21,13 +21,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, String
 from pygments.util import ClassNotFound
 
-from understudy.store import Store
-from understudy.store.settings import setting
-
 Node = str | list[Any]
 """A text, or [tag, attributes, children]."""
-SETTING = "markdown"
-"""Name of the project's setting."""
 MAX_TEXT = 50_000
 MAX_FORMULA = 2_000
 MAX_CODE = 20_000
@@ -67,9 +62,9 @@ def markdown_tree(text: str) -> list[Node] | None:
     return _all(SyntaxTreeNode(_parser().parse(text)))
 
 
-def shown_texts(store: Store, texts: Mapping[str, str]) -> list[dict[str, Any]]:
+def shown_texts(texts: Mapping[str, str], *, markdown: bool) -> list[dict[str, Any]]:
     """Responses by their names on the page, with their `tree` where the project shows Markdown."""
-    if not setting(store, SETTING, False):
+    if not markdown:
         return [{"id": name, "text": text} for name, text in texts.items()]
     return [{"id": n, "text": text, "tree": markdown_tree(text)} for n, text in texts.items()]
 

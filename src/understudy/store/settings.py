@@ -13,6 +13,8 @@ from understudy.store.rows import packed
 
 GOLD_RATE = "gold_rate"
 """Name of a setting: share of a labeler's items that are gold."""
+MARKDOWN = "markdown"
+"""Name of a setting: whether responses are shown as Markdown."""
 
 
 _VALUE = select(settings.c.value).where(settings.c.name == bindparam("name"))

@@ -32,6 +32,7 @@ from understudy.store.labels.disagreements import (
 )
 from understudy.store.labels.gold import by_response, make_gold
 from understudy.store.labels.shared import state_of_labels
+from understudy.store.settings import MARKDOWN, setting
 from understudy.web.access import Access, ApiError, Body, Call, Json, Route
 
 SHOWN = 100
@@ -199,7 +200,10 @@ def shown(call: Call) -> Json:
         "purpose": item["purpose"],
         "use_case": item["use_case"],
         "prompt": {"turns": turns(item["prompt_body"])},
-        "answers": shown_texts(call.app.store, {name: texts[of] for of, name in names.items()}),
+        "answers": shown_texts(
+            {name: texts[of] for of, name in names.items()},
+            markdown=setting(call.app.store, MARKDOWN, False),
+        ),
         "labels": [
             {
                 "who": chr(ord("A") + place),

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 
 from sqlalchemy import RowMapping
 
-from understudy.labeling.markdown import SETTING as MARKDOWN
 from understudy.labeling.owner.disagreements import num_open
 from understudy.labeling.owner.parts import (
     alarms_json,
@@ -33,7 +32,7 @@ from understudy.store.queue.items import (
 )
 from understudy.store.queue.pace import days
 from understudy.store.queue.rounds import SETTING, How, late_responses
-from understudy.store.settings import set_setting, setting
+from understudy.store.settings import MARKDOWN, set_setting, setting
 from understudy.trust.drift import Pace, pace
 from understudy.trust.pairs import Measure
 from understudy.web.access import Access, Body, Call, Content, Json, Route

@@ -276,7 +276,8 @@ def _shown(
         "priorities": app.rubric(row["rubric"])[purpose],
         "prompt": None if row["prompt_body"] is None else {"turns": _turns(row)},
         "answers": shown_texts(
-            app.store, {name: texts[of] for name, of in page_names(row).items()}
+            {name: texts[of] for name, of in page_names(row).items()},
+            markdown=json.loads(row["markdown"] or "false"),
         ),
         "brief": _brief(row),
         "questions": questions(app.project.groups),

@@ -33,7 +33,7 @@ from understudy.store.labeling_tables import (
 from understudy.store.queue.pace import count_work, skips_in_a_row
 from understudy.store.repository import Store
 from understudy.store.rows import Row, packed
-from understudy.store.settings import GOLD_RATE
+from understudy.store.settings import GOLD_RATE, MARKDOWN
 from understudy.store.tables import labels, prompts, responses
 
 PURPOSES = {
@@ -339,6 +339,10 @@ def _count_skip(connection: Connection, item_id: str, change: int) -> None:
 
 
 # Statements
+def _setting(name: str) -> Any:
+    return select(settings.c.value).where(settings.c.name == name).scalar_subquery()
+
+
 _ROOM = (items.c.state == "open") & (items.c.num_done + items.c.num_live < items.c.wanted)
 
 
@@ -349,7 +353,7 @@ _ACCOUNTS = assignments.c.account_id == bindparam("account")
 
 
 _LOCK_ACCOUNT = (
-    select(select(settings.c.value).where(settings.c.name == GOLD_RATE).scalar_subquery())
+    select(_setting(GOLD_RATE))
     .where(accounts.c.id == bindparam("account"))
     .with_for_update(of=accounts)
 )
@@ -434,6 +438,7 @@ _VIEW = (
         submissions.c.body.label("submitted_body"),
         submissions.c.created_at.label("submitted_at"),
         submissions.c.reply,
+        _setting(MARKDOWN).label("markdown"),
     )
     .join_from(assignments, items)
     .outerjoin(prompts, prompts.c.id == items.c.prompt_id)
