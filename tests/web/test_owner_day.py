@@ -100,7 +100,6 @@ def test_a_disagreement_is_decided_by_ranking_it(project: Site, owner) -> None:
 
 @pytest.mark.thorough
 def test_a_new_rubric_is_read_before_the_next_item(project: Site, owner, open_page) -> None:
-    project.account("Kim")
     go(owner, "Rubric")
     owner.get_by_text("Write the next version").click()
     text = owner.get_by_label("Instructions")
@@ -113,7 +112,7 @@ def test_a_new_rubric_is_read_before_the_next_item(project: Site, owner, open_pa
     expect(owner.locator(".version summary").first).to_contain_text(version)
     expect(owner.locator(".version").first).to_contain_text("helpful, harmless, truthful")
     page = open_page(project)
-    sign_in(page, "Kim")
+    sign_in(page, "Ann")
     expect(page).to_have_url(re.compile("/instructions"))
     expect(page.locator("#text")).to_contain_text("Short answers are fine.")
     page.get_by_role("button", name="I have read this").click()
