@@ -54,8 +54,9 @@ from understudy.web.sessions import Cookie, Lifetimes, csrf_ok, csrf_token, is_t
 from understudy.web.static import Static
 
 CSRF_HEADER = "x-csrf-token"
-THREADS = 8
-"""Requests handled at the same time; more would only slow each other down."""
+THREADS = 4
+"""Requests that change something, and others, handled at the same time; more of either would only
+slow each other down."""
 
 
 class Door(Protocol):
@@ -88,7 +89,9 @@ class Frame:
     door: Door
     settings: WebSettings
     pages: Environment
-    threads: ThreadPoolExecutor
+    readers: ThreadPoolExecutor
+    """For routes that change nothing: no page waits for writers, which wait for each other."""
+    writers: ThreadPoolExecutor
     apart: Apart | None
     """The process that answers slow routes; None to answer them here."""
 
@@ -119,7 +122,8 @@ def build_app(
         door=door,
         settings=settings,
         pages=_pages(templates),
-        threads=ThreadPoolExecutor(THREADS, thread_name_prefix="route"),
+        readers=ThreadPoolExecutor(THREADS, thread_name_prefix="reader"),
+        writers=ThreadPoolExecutor(THREADS, thread_name_prefix="writer"),
         apart=None if apart is None else Apart(apart),
     )
     app = Starlette(
@@ -166,8 +170,9 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
         try:
             raw = await _read(request, route, frame) if route.changes_state else b""
             loop = asyncio.get_running_loop()
+            threads = frame.writers if route.changes_state else frame.readers
             reply, account = await loop.run_in_executor(
-                frame.threads, _answer, route, frame, request, token, raw
+                threads, _answer, route, frame, request, token, raw
             )
             accept = request.headers.get("accept", "")
             wants_part = bool(route.part) and "text/html" in accept
@@ -179,7 +184,7 @@ def _starlette_route(route: Route, frame: Frame) -> StarletteRoute:
                     return response
                 reply = json.loads(bytes(response.body))
             if wants_part:
-                return await loop.run_in_executor(frame.threads, _part, frame, route, reply)
+                return await loop.run_in_executor(frame.readers, _part, frame, route, reply)
             return _response(frame, reply, account, token)
         except ApiError as error:
             return _refused(frame, error, request, is_api=route.is_api)

@@ -2,7 +2,9 @@
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from understudy.web.access import (
     Page,
     Route,
 )
-from understudy.web.app import WebSettings, build_app
+from understudy.web.app import THREADS, WebSettings, build_app
 from understudy.web.sessions import csrf_token, new_token
 
 TOKEN = new_token()
@@ -52,6 +54,21 @@ def lose(call: Call) -> dict[str, Any]:
     raise OSError("the store at sqlite:///x cannot be used: database or disk is full")
 
 
+class Gate:
+    """A route that answers once it is opened."""
+
+    def __init__(self) -> None:
+        self.inside, self.open = threading.Semaphore(0), threading.Event()
+
+    def wait(self, call: Call) -> dict[str, Any]:
+        self.inside.release()
+        self.open.wait()
+        return {}
+
+
+GATE = Gate()
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("app")
@@ -76,6 +93,7 @@ def url(tmp_path_factory) -> Iterator[str]:
         Route("GET", "/api/fail", Access.PUBLIC, fail),
         Route("GET", "/api/lose", Access.PUBLIC, lose),
         Route("GET", "/lose", Access.PUBLIC, lose),
+        Route("POST", "/api/wait", Access.PUBLIC, GATE.wait),
     ]
     app = build_app(
         routes,
@@ -182,6 +200,19 @@ def test_a_bug_is_500_without_a_word_and_a_lost_store_503(browser, capsys) -> No
     assert reply.headers["retry-after"] == "2"
     assert browser.get("/lose").status_code == 503
     assert "disk is full" in capsys.readouterr().err
+
+
+def test_a_page_does_not_wait_for_requests_that_change_something(browser) -> None:
+    number = 3 * THREADS
+    with ThreadPoolExecutor(number) as threads:
+        sent = [threads.submit(browser.post, "/api/wait", json={}) for _ in range(number)]
+        try:
+            for _ in range(THREADS):
+                GATE.inside.acquire()
+            assert browser.get("/mine").status_code == 200
+        finally:
+            GATE.open.set()
+    assert [one.result().status_code for one in sent] == [200] * number
 
 
 def test_a_file_is_kept_and_never_shown(browser) -> None:
