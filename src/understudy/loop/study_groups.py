@@ -10,7 +10,8 @@ equal    every ranking counts once
 twice    on these prompts, members' rankings count twice; and so on
 only     on these prompts, only members' rankings are used
 told     every ranking counts once, but in members' rankings of these prompts a system turn names
-         the group; for members the model scores with that turn, for others without it
+         the group; for members the model scores with that turn, for others without it. Once over
+         the rankings, and twice: one pass does not always teach so small a model to read the turn
 
 Every reward model starts from the same model. The worth of choosing by its score is measured by
 best-of-n from SFT, with the group's judge and with everybody else's.
@@ -35,6 +36,7 @@ ARMS = {
     **{arm: f"Members x{weight}" for arm, weight in WEIGHTS.items()},
     "only": "Members only",
     "told": "Told the group",
+    "told_twice": "Told the group, two epochs",
 }
 
 
@@ -104,12 +106,13 @@ def add_groups_study(build: Build, stage: str) -> None:
 
 def add_arm(build: Build, arm: str, answers: tuple[Any, ...]) -> None:
     """A reward model and its measurements."""
-    data = arm if arm in ("only", "told") else "equal"
+    data = {"only": "only", "told": "told", "told_twice": "told"}.get(arm, "equal")
     inputs: dict[str, Any] = {}
     if arm in WEIGHTS:
         inputs["group_weights"] = build[f"groups-rankings/{arm}.json"]
-    add_reward(build, f"groups-{arm}", build[f"groups-rankings/{data}.jsonl"], inputs)
-    valid = "valid-told" if arm == "told" else "valid"
+    twice = {"epochs": 2 * build.recipe.reward.get("epochs", 1)} if arm == "told_twice" else {}
+    add_reward(build, f"groups-{arm}", build[f"groups-rankings/{data}.jsonl"], inputs, **twice)
+    valid = "valid-told" if data == "told" else "valid"
     build.add(
         f"groups-{arm}-check",
         "its accuracy by group, and what the best of n by its score is worth to whom",
@@ -126,6 +129,6 @@ def add_arm(build: Build, arm: str, answers: tuple[Any, ...]) -> None:
             "answers": answers,
         },
         group="reward_check",
-        told=arm == "told",
+        told=data == "told",
         best_of=build.recipe.evaluate.best_of,
     )

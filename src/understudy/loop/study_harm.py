@@ -32,6 +32,9 @@ SHARES = {"demonstrate": 1.0, "demonstrate_valid": 1.0, "rank": 0.35, "rank_vali
 """Share of the demo's prompts that the study uses; 1 for files not named here."""
 MEASURED = ("harmful", "lookalikes")
 """Prompts made for the measurement, each in every context."""
+REWARD = {"epochs": 2}
+"""Departure: two epochs of rankings. After one, so small a model often does not read the context
+yet, and orders doing and refusing alike everywhere."""
 HARMFUL = {"demonstrate": 0.4, "rank": 1.0, "ppo": 0.3}
 """Added harmful requests, per prompt used: users send too few to learn four policies from."""
 
@@ -145,7 +148,8 @@ def add_variant(build: Build, kind: str, policies: Path) -> None:
     inputs: dict[str, Any] = {"model": build[start], "demonstrations": data["data"]}
     if recipe.world.reward_size != recipe.world.policy_size:
         inputs["model"] = build.base(recipe.world.reward_size)
-    add_reward(build, f"harm-reward-{kind}", build[f"harm-rankings-{kind}/rankings.jsonl"], inputs)
+    rankings = build[f"harm-rankings-{kind}/rankings.jsonl"]
+    add_reward(build, f"harm-reward-{kind}", rankings, inputs, **REWARD)
     add_rl(
         build,
         f"harm-ppo_ptx-{kind}",
