@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ def test_half_open_connections_do_not_keep_others_out(serve: Callable[..., int])
     half_open = [connect(port) for _ in range(4)]
     for connection in half_open:
         connection.sendall(HALF)
-    assert read_all(half_open[0]) == b""  # the one that has waited longest makes room
+    with suppress(ConnectionResetError):  # it may be closed before its bytes are read
+        assert read_all(half_open[0]) == b""  # the one that has waited longest makes room
     with connect(port) as whole:
         whole.sendall(HALF + b"Connection: close\r\n\r\n")
         assert read_all(whole).endswith(b"here")
