@@ -81,7 +81,8 @@ def main() -> None:
         keep(runs, options.keep)
     if options.picture is not None:
         draw(runs, options.picture)
-    print(*(study_tables(runs) if name_of(runs[0]) else table(runs)), sep="\n")
+    is_study = any(map(name_of, runs))
+    print(*(study_tables(runs) if is_study else table(runs)), sep="\n")
 
 
 def read(path: Path) -> Run:
@@ -116,8 +117,11 @@ def name_of(run: Run) -> str:
 def study_tables(runs: Sequence[Run]) -> Iterator[str]:
     """Lines of Markdown: a table per figure of the report, with means over the seeds."""
     if {name_of(run) for run in runs} != {name_of(runs[0])}:
-        raise SystemExit("results of several studies; give those of one")
-    found = pooled(sorted(runs, key=lambda run: run["seed"]))
+        raise SystemExit("these are results of different studies; give those of one")
+    try:
+        found = pooled(sorted(runs, key=lambda run: run["seed"]))
+    except ValueError as error:
+        raise SystemExit(f"{error}; give one run of each seed") from None
     study = found.get("study", {})
     for shown in ({"title": study.get("title", ""), **study}, *study.get("more", ())):
         panels = shown.get("panels", {})

@@ -72,6 +72,8 @@ COLOURS = {name: f"#00a0{index:02x}" for index, name in enumerate(MODELS, start=
 EXTRA = tuple(f"#00b0{index:02x}" for index in range(1, 6))
 WIDTH = 4.6
 """Inches of 72 units each."""
+LONG = 20
+"""Characters of a name of which a row of the legend has place for two."""
 TITLE_WIDTH = 20
 """Most characters per line in the title of half a figure; longer titles take several lines."""
 
@@ -156,11 +158,12 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
     num_rows, colours = (len(panels) + 1) // 2, colours_of(models)
     figure = Figure(figsize=(WIDTH, num_rows * (0.72 + 0.2 * len(models))), layout="constrained")
     grid = figure.subplots(num_rows, 2, sharey=True, squeeze=False)
+    title_width = TITLE_WIDTH - max(0, max(len(label_of(model)) for model in models) - 15) // 2
     for axes, (title, table) in zip(grid.flat, panels.items(), strict=False):
         for row, model in enumerate(models):
             _mark(axes, table.get(model), row, colours[model], "o")
         _rows(axes, [label_of(model) for model in models])
-        axes.set_title(fill(title, TITLE_WIDTH))
+        axes.set_title(fill(title, title_width))
         axes.xaxis.set_major_locator(MaxNLocator(3))
         if percent:
             _percent_range(axes, table)
@@ -418,8 +421,10 @@ def _legend(figure: Figure, entries: Mapping[str, tuple[str, str]], line: str) -
         Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=5)
         for colour, marker in entries.values()
     ]
+    num_columns = 3 if max(map(len, entries)) < LONG else 2
     figure.legend(
-        handles, list(entries), loc="outside upper left", ncols=3, frameon=False, borderpad=0.0,
+        handles, list(entries), loc="outside upper left", ncols=num_columns, frameon=False,
+        borderpad=0.0,
         handletextpad=0.5 if line else 0.1, columnspacing=1.2, handlelength=1.4,
     )  # fmt: skip
 

@@ -150,7 +150,8 @@ def run_seeds(config: DemoConfig) -> str:
     for seed in range(config.seed, config.seed + config.seeds):
         out = config.out and Path(f"{config.out}-seed{seed}")
         one = replace(config, seed=seed, seeds=1, out=config.out if seed == config.seed else out)
-        lines.append(run_demo(one) or "")
+        said = run_demo(one) or ""
+        lines.append(f"{one.folder}:\n{said}" if config.show_plan else said)
         if not config.show_plan:
             path = one.folder / str(one.own_report) / "results.json"
             runs.append(json.loads(path.read_text(encoding="utf-8")))

@@ -190,7 +190,10 @@ def test_several_seeds_are_for_what_is_pooled(options, message):
 def test_the_plan_of_several_seeds_is_shown_for_each(recipe, tmp_path, capsys):
     command = ["demo", "--study", "labelers", "--seeds", "2", "--show-plan"]
     assert main([*command, "--out", str(tmp_path / "demo")]) == 0
-    assert capsys.readouterr().out.count("prompts  ") == 2
+    shown = capsys.readouterr().out
+    assert shown.count("prompts  ") == 2
+    assert f"{tmp_path}/demo:\n" in shown
+    assert f"{tmp_path}/demo-seed1:\n" in shown
     assert not list(tmp_path.glob("demo*"))
 
 
