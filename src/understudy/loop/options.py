@@ -246,6 +246,8 @@ def _sentence(box: str) -> str:
     text = [line for line in lines[1:] if line]
     end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
     said = " ".join(text[:end]).removeprefix("Error parsing ")
+    said = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not an integer", said)
+    said = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", said)
     return said.replace("'None'", "'none'")  # as users spell it
 
 

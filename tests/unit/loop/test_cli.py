@@ -135,7 +135,7 @@ def test_options_and_a_config_file_together(tmp_path):
         (["--data", "x", "--rl", "1"], "has no option --rl; the nearest is --lr"),
         (["--data", "x", "--learning-rate", "1"], "no option --learning-rate; the nearest is --lr"),
         (["--data", "x", "--quack", "1"], "no option --quack; see understudy test --help"),
-        (["--data", "x", "--lr", "fast"], "--lr: could not convert string to float: 'fast'"),
+        (["--data", "x", "--lr", "fast"], "--lr: 'fast' is not a number"),
         (["--data"], "Missing value for argument '--data'"),
         (["--data", "x", "stray"], "does not know what to do with 'stray'"),
         (["--data", "x", "--lr", "-1"], "lr is -1.0; it must be above 0"),
@@ -161,6 +161,7 @@ def test_an_unknown_key_in_a_config_file_names_the_nearest(tmp_path):
     [
         ("evalute", "unknown command 'evalute'; did you mean 'evaluate'?"),
         ("prompts bild", "unknown command 'prompts bild'; did you mean 'build'?"),
+        ("demo --seeds 1.5", "--seeds: '1.5' is not an integer"),
         ("sft --modle x", "understudy sft has no option --modle; the nearest is --model"),
         ("sft", "understudy sft needs --model and --data and --out"),
         ("chat", "chat needs at least one model"),
