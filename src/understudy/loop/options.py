@@ -241,9 +241,9 @@ def _errors_in_one_line() -> Iterator[None]:
 
 def _sentence(box: str) -> str:
     """The text between the frame's first line and "For full helptext ..."."""
-    frame = " \u2500\u2502\u256d\u256e\u256f\u2570"
+    frame = " |+\u2500\u2502\u256d\u256e\u256f\u2570"  # or in ASCII, with lines of "-"
     lines = [re.sub(r"\s{2,}", " ", line.strip(frame)) for line in box.splitlines()]
-    text = [line for line in lines[1:] if line]
+    text = [line for line in lines[1:] if line.strip("-")]
     end = next((i for i, line in enumerate(text) if "elptext" in line), len(text))
     said = " ".join(text[:end]).removeprefix("Error parsing ")
     said = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not an integer", said)

@@ -1,6 +1,7 @@
 """The command line's own manners: help without torch, options, and errors in one line."""
 
 import dataclasses
+import os
 import shlex
 import signal
 import subprocess
@@ -147,6 +148,14 @@ def test_what_is_wrong_is_said(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is the point
         settings(*arguments)
     assert message in str(error.value)
+
+
+def test_an_error_is_one_sentence_where_the_terminal_knows_ascii_only():
+    command = [sys.executable, "-m", "understudy.cli", "demo", "--seeds", "1.5"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
+    assert done.stderr == "understudy: error: --seeds: '1.5' is not an integer\n"
+    assert done.returncode == 2
 
 
 def test_an_unknown_key_in_a_config_file_names_the_nearest(tmp_path):
