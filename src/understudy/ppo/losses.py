@@ -53,7 +53,9 @@ def value_loss(
     if value_clip is not None:
         clipped_N = old_values_N + (new_values_N - old_values_N).clamp(-value_clip, value_clip)
         clipped_errors_N = (clipped_N - returns_N) ** 2
-        share = (clipped_errors_N > errors_N).sum() / num_tokens
+        # Without the first condition, rounding of a value that is not clipped would count.
+        is_clipped_N = (new_values_N - old_values_N).abs() > value_clip
+        share = (is_clipped_N & (clipped_errors_N > errors_N)).sum() / num_tokens
         errors_N = torch.maximum(errors_N, clipped_errors_N)
     loss = 0.5 * errors_N.sum() / num_tokens
     return loss, {"value_loss": loss.detach(), "value_clip_fraction": share.detach()}

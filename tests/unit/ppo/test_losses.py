@@ -41,6 +41,14 @@ def test_value_loss_by_hand():
     assert metrics["value_clip_fraction"] == 0
 
 
+def test_rounding_is_not_clipping():
+    generator = torch.Generator().manual_seed(0)
+    old, new = 0.03 * torch.randn(2, 1000, generator=generator)
+    assert (old + (new - old) != new).any()
+    _, metrics = value_loss(new, old, torch.zeros(1000), value_clip=0.2, num_tokens=1000)
+    assert metrics["value_clip_fraction"] == 0
+
+
 def test_parts_add_up_to_the_whole():
     torch.manual_seed(0)
     new, old, target = torch.randn(3, 9).unbind()
