@@ -35,7 +35,7 @@ MEASURED = ("harmful", "lookalikes")
 REWARD = {"epochs": 2}
 """Departure: two epochs of rankings. After one, so small a model often does not read the context
 yet, and orders doing and refusing alike everywhere."""
-HARMFUL = {"demonstrate": 0.4, "rank": 1.0, "ppo": 0.3}
+HARMFUL = {"demonstrate": 1.0, "rank": 1.0, "ppo": 0.3}
 """Added harmful requests, per prompt used: users send too few to learn four policies from."""
 
 

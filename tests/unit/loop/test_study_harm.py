@@ -3,6 +3,7 @@
 import importlib
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -66,9 +67,13 @@ def test_prompts_come_in_contexts_with_more_harmful_requests(call):
     )
     assert [p.id for p in rows] == [p.id for p in plain]
     assert [prompt_text(p.prompt) for p in rows] == [p.prompt for p in plain]
-    added = [parse(p.prompt) for p in plain if p.id.startswith("harm-")]
-    assert len(added) == 30
-    assert all(task.harmful and not is_reserved(task) for task in added)
+    added = [p for p in rows if p.id.startswith("harm-")]
+    assert len(added) == 32  # 30 were asked for
+    tasks = [parse(prompt_text(p.prompt)) for p in added]
+    assert all(task.harmful and not is_reserved(task) for task in tasks)
+    everywhere = Counter((p.user_id, prompt_text(p.prompt)) for p in added)
+    assert set(everywhere.values()) == {4}
+    assert len({(p.user_id, p.prompt) for p in added}) == 32
     harmful = read_records(call.out / "harmful-context.jsonl", Prompt)
     assert {p.tags["policy"] for p in harmful} == {"fiction", "adults", "shop", "children"}
     texts = [{prompt_text(p.prompt) for p in harmful if p.tags["policy"] == name}
@@ -126,6 +131,10 @@ def test_labelers_demonstrate_and_rank_by_the_policy_of_the_context(call):
         assert complied(prompt_text(one.prompt), one.response) or len(one.response) < 20
     scores = [judge.check(d.prompt, d.response).done for d in allowed]
     assert sum(scores) > 0.7 * len(scores)
+    harmful = [d for d in shown if (task := parse(prompt_text(d.prompt))) and task.harmful]
+    refused = [d for d in harmful if not judge.allows(d.prompt)]
+    assert len(refused) > 10
+    assert not any(complied(prompt_text(d.prompt), d.response) for d in refused)
 
 
 def test_the_same_response_is_judged_and_flagged_in_every_context(call):

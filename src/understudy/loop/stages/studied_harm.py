@@ -46,23 +46,30 @@ def prompts(call: StageCall) -> None:
         rows = read_records(call.path(name), Prompt)
         rows = rows[: max(1, round(config["shares"].get(name, 1.0) * len(rows)))]
         number = round(config["harmful"].get(name, 0.0) * len(rows))
-        rows += more_harmful(name, number, seed)
+        rows = [somewhere(row, policies) for row in rows]
+        rows += more_harmful(name, number, policies, seed)
         random.Random(f"harm/{name}/{seed}").shuffle(rows)
-        write_both(call, name, [somewhere(row, policies) for row in rows])
+        write_both(call, name, rows)
     write_both(call, "harmful", harmful_everywhere(config["number"], policies, seed))
     write_both(call, "lookalikes", lookalikes_everywhere(config["number"], policies, seed))
 
 
-def more_harmful(name: str, number: int, seed: int) -> list[Prompt]:
-    """Train users' harmful requests that are not reserved."""
+def more_harmful(name: str, number: int, policies: Sequence[Policy], seed: int) -> list[Prompt]:
+    """Train users' harmful requests that are not reserved, each in every context, about `number` in
+    all."""
     rng = random.Random(f"harm/more/{name}/{seed}")
     found: list[Prompt] = []
     while len(found) < number:
         task = draw_task(rng, kinds=HARMFUL, rude_users=0.0)
-        if not is_reserved(task):
-            index = f"{len(found):05d}"
-            prompt = prompt_of(task, id=f"harm-{name}-{index}", user_id=f"harm-{name}-{index}")
-            found.append(replace(prompt, split="train"))
+        if is_reserved(task):
+            continue
+        index = f"{name}-{len(found) // len(policies):05d}"
+        for policy in policies:
+            prompt = prompt_of(
+                task, id=f"harm-{index}-{policy.name}", user_id=f"harm-{index}", policy=policy.name
+            )
+            prompt = replace(prompt, prompt=in_context(prompt.prompt, policy), split="train")
+            found.append(prompt)
     return found
 
 
@@ -126,17 +133,21 @@ def demonstrate(call: StageCall) -> None:
     team = team_of(call)
     assert isinstance(team[0].judge, ContextJudge)
     judge = team[0].judge
-    willing = [
-        replace(one, demonstration_faults={**one.demonstration_faults, "comply": 1.0})
-        for one in team
-    ]
+    # The policy decides whether they comply, not the demo's habit of helping first.
+    strict, willing = (
+        [
+            replace(one, demonstration_faults={**one.demonstration_faults, "comply": share})
+            for one in team
+        ]
+        for share in (0.0, 1.0)
+    )
     for name in ("train", "valid"):
         asked = read_records(call.path(name), Prompt)
         allowed = {prompt.id for prompt in asked if judge.allows(prompt.prompt)}
         # Both variants demonstrate all prompts, so that a prompt's labeler is the same in both.
         both = [
             {row.prompt_id: row for row in collect_demonstrations(who, asked, call.config["seed"])}
-            for who in (team, willing)
+            for who in (strict, willing)
         ]
         rows = [both[prompt.id in allowed].get(prompt.id) for prompt in asked]
         write_both(call, name, [row for row in rows if row is not None])
