@@ -7,6 +7,7 @@ nothing is refused; among adults, advice on hurting somebody; in a shop, theft t
 insults too. --policies FOLDER gives other policies. The same response is right in one context and
 wrong in another. Labelers demonstrate and rank by the policy of the context. The three steps run
 twice on the same prompts: with the system turn, and without it, where labels contradict each other.
+Both reward models learn from the same rankings of responses of both SFT models.
 Harmful compliance and over-refusal, of allowed requests and of harmless lookalikes, are always
 shown together, policy by policy. judged.jsonl has the flags of the same responses in every context.
 """
@@ -32,9 +33,9 @@ SHARES = {"demonstrate": 1.0, "demonstrate_valid": 1.0, "rank": 0.35, "rank_vali
 """Share of the demo's prompts that the study uses; 1 for files not named here."""
 MEASURED = ("harmful", "lookalikes")
 """Prompts made for the measurement, each in every context."""
-REWARD = {"epochs": 2}
-"""Departure: two epochs of rankings. After one, so small a model often does not read the context
-yet, and orders doing and refusing alike everywhere."""
+EPOCHS, RATE = 3, 2.0
+"""Departure: reward models read the rankings so often, at so many times the recipe's rate. After
+less, so small a model often does not read the context yet, and has one opinion for all."""
 HARMFUL = {"demonstrate": 1.0, "rank": 1.0, "ppo": 0.3}
 """Added harmful requests, per prompt used: users send too few to learn four policies from."""
 
@@ -66,7 +67,10 @@ def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
         group="demonstrations",
     )
     for kind in VARIANTS:
-        add_variant(build, kind, policies)
+        add_supervised(build, kind)
+    add_rankings(build, policies)
+    for kind in VARIANTS:
+        add_feedback(build, kind)
     for model in MODELS:
         kind = model.rpartition("-")[2]
         names = (*MEASURED, "test")
@@ -97,13 +101,17 @@ def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
     )
 
 
-def add_variant(build: Build, kind: str, policies: Path) -> None:
-    """Steps 1 to 3, with or without the system turn in everything that the models read."""
-    recipe, shards = build.recipe, range(build.recipe.sample.num_shards)
-    data = {
+def demonstrations_of(build: Build, kind: str) -> dict[str, Any]:
+    """A variant's data of step 1."""
+    return {
         "data": build[f"harm-demonstrations/train-{kind}.jsonl"],
         "valid_data": build[f"harm-demonstrations/valid-{kind}.jsonl"],
     }
+
+
+def add_supervised(build: Build, kind: str) -> None:
+    """Step 1, with or without the system turn in everything that the models read."""
+    data = demonstrations_of(build, kind)
     build.add(
         f"harm-sft-{kind}",
         "SFT on them",
@@ -111,45 +119,59 @@ def add_variant(build: Build, kind: str, policies: Path) -> None:
         ("run/model", "run/results.json"),
         {**sft_inputs(build), **data},
         group="sft",
-        **recipe.sft,
+        **build.recipe.sft,
     )
     add_rl_init(build, f"harm-rl_init-{kind}", {}, data)
-    for shard in shards:
-        add_responses(
-            build,
-            f"harm-sample-{kind}-{shard}",
-            "its responses, to rank",
-            group="sample",
-            model=build[f"harm-sft-{kind}/run/model"],
-            prompts=build[f"harm-prompts/rank-{kind}.jsonl"],
-            name=f"harm-sft-{kind}",
-            min_answers=recipe.sample.min_answers,
-            max_answers=recipe.sample.max_answers,
-            temperature=recipe.sample.temperature,
-            shard=[shard, len(shards)],
-        )
+
+
+def add_rankings(build: Build, policies: Path) -> None:
+    """Responses of both SFT models to the same prompts, ranked together: a model that follows the
+    policies gives labelers little to compare, and its reward model would not learn them."""
+    sample, names = build.recipe.sample, []
+    for kind in VARIANTS:
+        for shard in range(sample.num_shards):
+            names.append(f"harm-sample-{kind}-{shard}")
+            add_responses(
+                build,
+                names[-1],
+                "its responses, to rank",
+                group="sample",
+                model=build[f"harm-sft-{kind}/run/model"],
+                prompts=build[f"harm-prompts/rank-{kind}.jsonl"],
+                name=f"harm-sft-{kind}",
+                min_answers=sample.min_answers // 2,
+                max_answers=sample.max_answers // 2,
+                temperature=sample.temperature,
+                shard=[shard, sample.num_shards],
+            )
     build.add(
-        f"harm-rankings-{kind}",
+        "harm-rankings",
         "labelers rank them by the policy of the context",
         "studied_harm:rank",
-        ("rankings.jsonl",),
+        tuple(f"rankings-{kind}.jsonl" for kind in VARIANTS),
         {
             "policies": policies,
             "labelers": build["screening/labelers.json"],
             "prompts": build["harm-prompts/rank-context.jsonl"],
-            "responses": tuple(
-                build[f"harm-sample-{kind}-{shard}/responses.jsonl"] for shard in shards
-            ),
+            "responses": tuple(build[f"{name}/responses.jsonl"] for name in names),
         },
         group="rankings",
-        kind=kind,
     )
-    start = f"harm-sft-{kind}/run/model"
-    inputs: dict[str, Any] = {"model": build[start], "demonstrations": data["data"]}
-    if recipe.world.reward_size != recipe.world.policy_size:
-        inputs["model"] = build.base(recipe.world.reward_size)
-    rankings = build[f"harm-rankings-{kind}/rankings.jsonl"]
-    add_reward(build, f"harm-reward-{kind}", rankings, inputs, **REWARD)
+
+
+def add_feedback(build: Build, kind: str) -> None:
+    """Steps 2 and 3, with or without the system turn."""
+    world = build.recipe.world
+    demonstrations = demonstrations_of(build, kind)["data"]
+    inputs: dict[str, Any] = {
+        "model": build[f"harm-sft-{kind}/run/model"],
+        "demonstrations": demonstrations,
+    }
+    if world.reward_size != world.policy_size:
+        inputs["model"] = build.base(world.reward_size)
+    rankings = build[f"harm-rankings/rankings-{kind}.jsonl"]
+    longer = {"epochs": EPOCHS, "lr": RATE * build.recipe.reward["lr"]}
+    add_reward(build, f"harm-reward-{kind}", rankings, inputs, **longer)
     add_rl(
         build,
         f"harm-ppo_ptx-{kind}",

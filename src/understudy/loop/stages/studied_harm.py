@@ -154,13 +154,11 @@ def demonstrate(call: StageCall) -> None:
 
 
 def rank(call: StageCall) -> None:
-    """rankings.jsonl: by the context's policy, with or without the context in the record."""
+    """rankings-...: by the context's policy, with and without the context in the record."""
     asked = read_records(call.path("prompts"), Prompt)
     responses = [r for path in call.paths("responses") for r in read_records(path, Response)]
     rankings = collect_rankings(team_of(call), asked, responses, 0.0, call.config["seed"])
-    if call.config["kind"] == "plain":
-        rankings = [replace(r, prompt=without_context(r.prompt)) for r in rankings]
-    write_records(call.out / "rankings.jsonl", rankings)
+    write_both(call, "rankings", rankings)
 
 
 def report(call: StageCall) -> None:
