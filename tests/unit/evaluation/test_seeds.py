@@ -1,6 +1,9 @@
 """Results of several seeds together."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +66,15 @@ def test_what_depends_on_the_seed_is_left_out_and_what_it_covers_is_said():
 def test_one_seed_is_not_pooled(seeds):
     with pytest.raises(ValueError, match="two seeds or more"):
         pooled([study(seed, 0.5, 0.6) for seed in seeds])
+
+
+def test_the_script_prints_the_tables_of_docs_from_the_kept_results():
+    root = Path(__file__).parents[3]
+    kept = sorted((root / "benchmarks/results/studies").glob("*-groups-*.json"))
+    command = [sys.executable, root / "benchmarks/seeds.py", *kept]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    row = next(row for row in shown.splitlines() if row.startswith("| Told the group, two epochs"))
+    assert "| 68% (34 to 100); 66, 83, 56 |" in row
+    assert "| told the group, two epochs | 68% (34 to 100); 66, 83, 56 |" in (
+        root / "docs/studies.md"
+    ).read_text(encoding="utf-8")
