@@ -136,8 +136,9 @@ class Gateway:
         except TimeoutError:
             raise _too_slow() from None
         finally:
-            # In the loop's next turn, once the response is sent
-            loop.call_soon(self._finish, asked, caller, request_id, recorded, said, counts)
+            self._count(caller, said, counts)
+            if recorded:  # in the loop's next turn, once the response is sent
+                loop.call_soon(self._note, asked, caller, request_id, said)
         return Response(to_json(body), media_type="application/json", headers=headers)
 
     def check_model(self, name: str, param: str) -> None:
@@ -202,7 +203,9 @@ class Gateway:
         finally:
             with suppress(Exception):
                 await source.aclose()  # type: ignore[attr-defined]
-            self._finish(asked, caller, request_id, recorded, said, counts)
+            self._count(caller, said, counts)
+            if recorded:
+                self._note(asked, caller, request_id, said)
 
     def _record(self, asked: Asked, caller: Caller, request_id: str) -> "asyncio.Future[bool]":
         if isinstance(asked, ChatRequest):
@@ -217,20 +220,14 @@ class Gateway:
         }
         return self.journal.put(Event("prompt", request_id, caller.user_id, now(), body))
 
-    def _finish(
-        self,
-        asked: Asked,
-        caller: Caller,
-        request_id: str,
-        recorded: bool,
-        said: "Said",
-        counts: Json | None,
-    ) -> None:
-        """Count the tokens used, estimated if the backend does not report them, and record the
-        response."""
+    def _count(self, caller: Caller, said: "Said", counts: Json | None) -> None:
+        """Count the tokens used, estimated if the backend does not report them."""
         tokens = (counts or {}).get("total_tokens") or sum(map(len, said.texts.values())) // 4 + 1
         self.callers.count(caller, tokens)
-        if not recorded or not said.texts:
+
+    def _note(self, asked: Asked, caller: Caller, request_id: str, said: "Said") -> None:
+        """Record the response."""
+        if not said.texts:
             return
         places = range(max(said.texts) + 1)
         body = {

@@ -19,8 +19,8 @@ from tests.stores import make_project
 
 from understudy.prompts.add import add_from_log
 from understudy.serving.app import build_app
-from understudy.serving.callers import Callers
 from understudy.serving.gateway import Settings
+from understudy.serving.journal import Journal
 from understudy.serving.local import LocalModel
 from understudy.serving.upstream import Upstream
 
@@ -80,11 +80,11 @@ def test_a_client_that_leaves_ends_the_upstreams_work(tmp_path: Path, words, str
         assert upstream.ended.wait(END)
 
 
-def test_an_answer_is_sent_before_it_is_counted(tmp_path: Path, monkeypatch, caplog) -> None:
+def test_an_answer_is_sent_before_it_is_recorded(tmp_path: Path, monkeypatch, caplog) -> None:
     def fail(*_: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(Callers, "count", fail)
+    monkeypatch.setattr(Journal, "note", fail)
     project = make_project("sqlite", tmp_path / "project")
     header = {"Authorization": f"Bearer {make_key(project, 'ann')}"}
     with (
