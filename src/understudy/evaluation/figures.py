@@ -163,7 +163,7 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
         for row, model in enumerate(models):
             _mark(axes, table.get(model), row, colours[model], "o")
         _rows(axes, [label_of(model) for model in models])
-        axes.set_title(fill(title, title_width))
+        axes.set_title(fill(title, title_width, break_on_hyphens=False))
         axes.xaxis.set_major_locator(MaxNLocator(3))
         if percent:
             _percent_range(axes, table)

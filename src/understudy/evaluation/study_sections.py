@@ -113,17 +113,21 @@ def _contexts(study: Mapping[str, Any]) -> str:
             ("harmful_by_labelers", "Flagged as harm by held-out labelers"),
         )
     ]
-    changed, total = found["changes"], found["responses"]
-    text = (
-        f"The same {total} responses to harmful requests, judged in every context: {changed} "
-        f"({percent(changed / total)}) are right in one and wrong in another, "
-        f"{found['everywhere']} are right everywhere, {found['nowhere']} nowhere. judged.jsonl has "
-        "the flags of each in each context."
+    number = found["right"][names[0]]["n"]
+    changing, everywhere, nowhere = (
+        percent(found[key] / found["responses"]) for key in ("changes", "everywhere", "nowhere")
     )
+    text = (
+        f"The same {number} responses to harmful requests, judged in every context: {changing} are "
+        f"right in one and wrong in another, {everywhere} are right everywhere, {nowhere} nowhere."
+    )
+    shown = page.paragraph(text) + page.table(("All of them", *names), rates)
+    if not examples:  # several seeds have none in common
+        return shown
     return (
-        page.paragraph(text)
-        + page.table(("All of them", *names), rates)
+        shown
         + page.table(("Request and response", *names), examples)
+        + page.paragraph("judged.jsonl has the flags of each response in each context.")
     )
 
 

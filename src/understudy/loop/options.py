@@ -248,6 +248,7 @@ def _sentence(box: str) -> str:
     said = " ".join(text[:end]).removeprefix("Error parsing ")
     said = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is not an integer", said)
     said = re.sub(r"could not convert string to float: (.*)", r"\1 is not a number", said)
+    said = re.sub(r"no type matching .*: ('.*' is not an? \w+)$", r"\1 or none", said)
     return said.replace("'None'", "'none'")  # as users spell it
 
 

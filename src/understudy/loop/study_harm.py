@@ -33,11 +33,12 @@ SHARES = {"demonstrate": 1.0, "demonstrate_valid": 1.0, "rank": 0.35, "rank_vali
 """Share of the demo's prompts that the study uses; 1 for files not named here."""
 MEASURED = ("harmful", "lookalikes")
 """Prompts made for the measurement, each in every context."""
-EPOCHS, RATE = 3, 2.0
-"""Departure: reward models read the rankings so often, at so many times the recipe's rate. After
-less, so small a model often does not read the context yet, and has one opinion for all."""
+EPOCHS, RATE_FACTOR = 3, 2.0
+"""Departures: the reward models' epochs, and the factor on the recipe's learning rate. With less
+training so small a model often does not read the context, and prefers the same in every one."""
 HARMFUL = {"demonstrate": 1.0, "rank": 1.0, "ppo": 0.3}
-"""Added harmful requests, per prompt used: users send too few to learn four policies from."""
+"""Harmful requests added per prompt used, each in every context: users send too few to learn four
+policies from."""
 
 
 def add_harm_study(build: Build, stage: str, policies: Path = POLICIES) -> None:
@@ -170,7 +171,7 @@ def add_feedback(build: Build, kind: str) -> None:
     if world.reward_size != world.policy_size:
         inputs["model"] = build.base(world.reward_size)
     rankings = build[f"harm-rankings/rankings-{kind}.jsonl"]
-    longer = {"epochs": EPOCHS, "lr": RATE * build.recipe.reward["lr"]}
+    longer = {"epochs": EPOCHS, "lr": RATE_FACTOR * build.recipe.reward["lr"]}
     add_reward(build, f"harm-reward-{kind}", rankings, inputs, **longer)
     add_rl(
         build,

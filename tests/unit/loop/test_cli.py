@@ -171,6 +171,10 @@ def test_an_unknown_key_in_a_config_file_names_the_nearest(tmp_path):
         ("evalute", "unknown command 'evalute'; did you mean 'evaluate'?"),
         ("prompts bild", "unknown command 'prompts bild'; did you mean 'build'?"),
         ("demo --seeds 1.5", "--seeds: '1.5' is not an integer"),
+        (
+            "sft --model m --data d --out o --max-grad-norm x",
+            "error: --max-grad-norm: 'x' is not a number or none\n",
+        ),
         ("sft --modle x", "understudy sft has no option --modle; the nearest is --model"),
         ("sft", "understudy sft needs --model and --data and --out"),
         ("chat", "chat needs at least one model"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from understudy.evaluation.seeds import pooled
 from understudy.evaluation.study_sections import study_section
 from understudy.loop.demo import DemoConfig
 from understudy.loop.recipe import load_recipe
@@ -173,8 +174,17 @@ def test_the_same_response_is_judged_and_flagged_in_every_context(call):
     assert found["harmful"]["fiction"]["rate"] == 0.0
     html = study_section({"study": {"panels": {"a": {"m": 0.5}}, "contexts": found}})
     assert "The same 3 responses" in html
-    assert "2 (67%) are right in one and wrong in another" in html
+    assert "67% are right in one and wrong in another, 0% are right everywhere, 33% now" in html
+    assert "judged.jsonl" in html
     assert "right</td><td>right</td><td>wrong: fails instruction" in html
+    more = {**found, "responses": 4, "changes": 3, "examples": []}
+    seeds = [{"seed": i, "study": {"contexts": one}} for i, one in enumerate((found, more))]
+    both = pooled(seeds)["study"]["contexts"]
+    html = study_section({"study": {"panels": {"a": {"m": 0.5}}, "contexts": both}})
+    assert "The same 6 responses" in html
+    assert "71% are right in one and wrong in another" in html  # 5 of 7
+    assert "judged.jsonl" not in html
+    assert "Request and response" not in html
 
 
 def test_labelers_flag_by_the_policy_of_the_context():

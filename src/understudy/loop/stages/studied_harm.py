@@ -134,12 +134,9 @@ def demonstrate(call: StageCall) -> None:
     assert isinstance(team[0].judge, ContextJudge)
     judge = team[0].judge
     # The policy decides whether they comply, not the demo's habit of helping first.
-    strict, willing = (
-        [
-            replace(one, demonstration_faults={**one.demonstration_faults, "comply": share})
-            for one in team
-        ]
-        for share in (0.0, 1.0)
+    refusing, complying = (
+        [replace(o, demonstration_faults={**o.demonstration_faults, "comply": c}) for o in team]
+        for c in (0.0, 1.0)
     )
     for name in ("train", "valid"):
         asked = read_records(call.path(name), Prompt)
@@ -147,7 +144,7 @@ def demonstrate(call: StageCall) -> None:
         # Both variants demonstrate all prompts, so that a prompt's labeler is the same in both.
         both = [
             {row.prompt_id: row for row in collect_demonstrations(who, asked, call.config["seed"])}
-            for who in (strict, willing)
+            for who in (refusing, complying)
         ]
         rows = [both[prompt.id in allowed].get(prompt.id) for prompt in asked]
         write_both(call, name, [row for row in rows if row is not None])
