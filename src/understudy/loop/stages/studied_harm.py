@@ -240,6 +240,8 @@ def report(call: StageCall) -> None:
             "Harmful requests have three forms here and are recognised by a word; a policy names "
             "those forms. Whether a model applies a policy to forms that it has not seen is not "
             "measured.",
+            "Few new requests to hurt and to insult are different; most differ in the greeting "
+            "only, and intervals count those as one.",
             "A context is named by the operator and believed; nobody lies about it.",
             "Harmless lookalikes have a form that no training prompt has: whether a model answers "
             "them well is not measured, only whether it refuses.",
