@@ -10,6 +10,8 @@ The same for a study or an ablation: give its folders, or its kept results.
 
 .venv/bin/python benchmarks/seeds.py runs/demo*/study_groups --keep benchmarks/results/studies
 .venv/bin/python benchmarks/seeds.py benchmarks/results/studies/*-groups-*.json
+.venv/bin/python benchmarks/seeds.py benchmarks/results/studies/*-groups-*.json --figure 2 \
+    --picture docs/studies/groups.png
 
 Each seed has its own users, prompts, labelers, training and sampling, so the spread over seeds
 includes all of these, and Student's t over the seeds' means covers both prompts and training. Runs
@@ -28,9 +30,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from PIL import Image
+
 from understudy.evaluation.figures import win_rate_figure
 from understudy.evaluation.page import CSS, figure
 from understudy.evaluation.points import Point, decimal, ends_of, percent
+from understudy.evaluation.report import render
 from understudy.evaluation.seeds import pooled
 from understudy.evaluation.statistics import Interval, mean_interval
 
@@ -74,15 +79,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders of demos, or kept results")
     parser.add_argument("--keep", type=Path, help="write each run's figures into this folder")
-    parser.add_argument("--picture", type=Path, help="draw the win rates against SFT as a PNG")
+    parser.add_argument(
+        "--picture", type=Path, help="draw a figure as a PNG: win rates against SFT, or a study's"
+    )
+    parser.add_argument("--figure", type=int, default=1, help="which of a study's figures")
     options = parser.parse_args()
     runs = [read(path) for path in options.runs]
     if options.keep is not None:
         keep(runs, options.keep)
+    if not any(map(name_of, runs)):
+        if options.picture is not None:
+            draw(runs, options.picture)
+        print(*table(runs), sep="\n")
+        return
+    found = of_study(runs)
     if options.picture is not None:
-        draw(runs, options.picture)
-    is_study = any(map(name_of, runs))
-    print(*(study_tables(runs) if is_study else table(runs)), sep="\n")
+        screenshot(render({"caveats": [], **found}), options.picture, options.figure)
+    print(*study_tables(found), sep="\n")
 
 
 def read(path: Path) -> Run:
@@ -114,14 +127,18 @@ def name_of(run: Run) -> str:
     return str(found.get("name", ""))
 
 
-def study_tables(runs: Sequence[Run]) -> Iterator[str]:
-    """Lines of Markdown: a table per figure of the report, with means over the seeds."""
+def of_study(runs: Sequence[Run]) -> Run:
+    """What all seeds of a study found."""
     if {name_of(run) for run in runs} != {name_of(runs[0])}:
         raise SystemExit("these are results of different studies; give those of one")
     try:
-        found = pooled(sorted(runs, key=lambda run: run["seed"]))
+        return pooled(sorted(runs, key=lambda run: run["seed"]))
     except ValueError as error:
         raise SystemExit(f"{error}; give one run of each seed") from None
+
+
+def study_tables(found: Run) -> Iterator[str]:
+    """Lines of Markdown: a table per figure of the report, with means over the seeds."""
     study = found.get("study", {})
     for shown in ({"title": study.get("title", ""), **study}, *study.get("more", ())):
         panels = shown.get("panels", {})
@@ -132,6 +149,7 @@ def study_tables(runs: Sequence[Run]) -> Iterator[str]:
             if key in (points := {**arm, **arm["benchmarks"]}):
                 arms[title][f"{arm['series']} {arm['value']}"] = points[key]
     yield from titled("", {title: points for title, points in arms.items() if points})
+    yield from titled("Where the runs ended", study.get("ends", {}))
     for panel, curves in study.get("gains", {}).items():
         columns: dict[str, dict[str, Point]] = defaultdict(dict)
         for name, curve in curves.items():
@@ -198,12 +216,23 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     )
     drawn = figure(win_rate_figure(tables), "Win rate against SFT, sampled at temperature 1.",
                    caption, "")  # fmt: skip
+    screenshot(f"<style>{CSS}</style>{drawn}", path, 1, 373)
+
+
+def screenshot(html: str, path: Path, number: int, width: int = 600) -> None:
+    """A PNG of a page's figure `number`, from 1, without what one may unfold."""
     with launch() as browser:
         page = browser.new_page(
-            viewport={"width": 373, "height": 800}, device_scale_factor=2, color_scheme="light"
+            viewport={"width": width, "height": 800}, device_scale_factor=2, color_scheme="light"
         )
-        page.set_content(f"<style>{CSS}</style>{drawn}")
-        page.locator("figure").screenshot(path=path)
+        page.set_content(f"{html}<style>.reading, details {{ display: none; }}</style>")
+        figures = page.locator("figure")
+        if not 1 <= number <= figures.count():
+            raise SystemExit(f"--figure {number}: the report has figures 1 to {figures.count()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figures.nth(number - 1).screenshot(path=path)
+    with Image.open(path) as image:  # a third of the bytes
+        image.convert("RGB").quantize(128).save(path, optimize=True)
 
 
 def over_seeds(runs: Sequence[Run], values: Sequence[float]) -> tuple[Interval, list[float]]:

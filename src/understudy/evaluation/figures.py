@@ -173,6 +173,37 @@ def panels_figure(panels: Mapping[str, Table], percent: bool = True) -> str:
 
 
 @matplotlib.rc_context(_STYLE)
+def along_figure(
+    panels: Mapping[str, Mapping[str, Table]], conditions: Sequence[str], axis: str
+) -> str:
+    """A panel per measure over conditions in order, such as policies by strictness: a table per
+    condition, a line per model."""
+    tables = [table for measured in panels.values() for table in measured.values()]
+    models = in_order(list(dict.fromkeys(name for table in tables for name in table)))
+    colours, markers = colours_of(models), dict(zip(models, cycle("oDs^vP"), strict=False))
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.5 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, measured) in zip(grid, panels.items(), strict=True):
+        for number, model in enumerate(models):
+            shift = (number - (len(models) - 1) / 2) * 0.1
+            found = [(conditions.index(name) + shift, t.get(model)) for name, t in measured.items()]
+            for at, point in found:
+                if (ends := ends_of(point)) is not None:
+                    axes.plot([at, at], ends, color=colours[model], linewidth=1.3)
+            places = [(at, value) for at, p in found if (value := value_of(p)) is not None]
+            axes.plot(*zip(*places, strict=True), color=colours[model], linewidth=0.8,
+                      marker=markers[model], markersize=5)  # fmt: skip
+        axes.set_title(title, loc="left")
+        axes.grid(axis="y")
+        axes.set_ylim(-0.07, 1.07)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    grid[-1].set_xticks(range(len(conditions)), conditions)
+    grid[-1].set_xlabel(axis)
+    _legend(figure, {label_of(name): (colours[name], markers[name]) for name in models}, "")
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_STYLE)
 def frontier_figure(
     points: Mapping[str, Mapping[str, Point]], path: Sequence[str], x: str, y: str
 ) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.evaluation import page
-from understudy.evaluation.figures import frontier_figure, gains_figure, panels_figure
+from understudy.evaluation.figures import along_figure, frontier_figure, gains_figure, panels_figure
 from understudy.evaluation.points import Table, decimal, percent, with_ends
 from understudy.evaluation.readings import Curved, gains_reading, tops_reading
 from understudy.evaluation.tables import by_model, describe
@@ -19,12 +19,29 @@ def study_section(results: Results) -> str:
         return ""
     first = {"title": "Side by side.", "caption": "Further right is better.", **study}
     drawn = [_panels(first), *_frontier(study), *map(_panels, study.get("more", ()))]
-    return _table(study) + page.figures(*drawn, *_gains(study)) + _contexts(study)
+    figures = page.figures(*drawn, *_gains(study))
+    return _table(study) + figures + _ends(study) + _contexts(study)
 
 
 def _table(study: Mapping[str, Any]) -> str:
     table = study.get("table")
     return page.table(table["head"], table["rows"]) if table else ""
+
+
+def _ends(study: Mapping[str, Any]) -> str:
+    """Where the runs of training ended, a row per run."""
+    columns: Mapping[str, Table] = study.get("ends") or {}
+    if not columns:
+        return ""
+    rows = [
+        (name, *(with_ends(table[name], as_percent=False) for table in columns.values()))
+        for name in next(iter(columns.values()))
+    ]
+    text = (
+        "Where each run ended, and the gold score of the weights that it saved. A run without a "
+        "judge saves a moving average; its figures are those of its last weights."
+    )
+    return page.paragraph(text) + page.table(("", *columns), rows)
 
 
 def _gains(study: Mapping[str, Any]) -> list[str]:
@@ -83,10 +100,19 @@ def _frontier(study: Mapping[str, Any]) -> list[str]:
 
 
 def _panels(shown: Mapping[str, Any]) -> str:
-    """One figure of a study: small multiples in percent, with their numbers."""
+    """One figure of a study: small multiples in percent, with their numbers. With `along`, panels
+    of one measure become lines over the conditions."""
     panels: Mapping[str, Table] = shown["panels"]
     alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
-    svg, numbers, reading = panels_figure(panels), by_model(panels), tops_reading(panels)
+    numbers, reading = by_model(panels), tops_reading(panels)
+    if along := shown.get("along"):
+        measured = {
+            title: {name: panels[key] for name, key in keys.items()}
+            for title, keys in along["panels"].items()
+        }
+        svg = along_figure(measured, along["conditions"], along["axis"])
+    else:
+        svg = panels_figure(panels)
     caption = shown.get("caption", "")
     return page.figure(svg, shown["title"], caption, alt, numbers, reading=reading)
 
@@ -102,7 +128,7 @@ def _contexts(study: Mapping[str, Any]) -> str:
             f"{row['request']} - {row['response']}",
             *(_verdict(row["contexts"][name]) for name in names),
         )
-        for row in found["examples"]
+        for row in found.get("examples", ())  # several seeds have none in common
         if "request" in row
     ]
     rates = [
@@ -122,7 +148,7 @@ def _contexts(study: Mapping[str, Any]) -> str:
         f"right in one and wrong in another, {everywhere} are right everywhere, {nowhere} nowhere."
     )
     shown = page.paragraph(text) + page.table(("All of them", *names), rates)
-    if not examples:  # several seeds have none in common
+    if not examples:
         return shown
     return (
         shown

@@ -85,6 +85,7 @@ def add_overoptimisation_study(build: Build, stage: str) -> None:
         add_run(build, name)
         add_test_responses(build, f"far-{name}")
         inputs[f"samples_{name}"] = build[f"far-{name}/run/samples.jsonl"]
+        inputs[f"results_{name}"] = build[f"far-{name}/run/results.json"]
     add_test_responses(build, "sft")
     names = ("sft", *(f"far-{name}" for name in ARMS))
     rewards = list(rewards_of(Path(build.recipe.world.reward_size).name, number))

@@ -13,13 +13,21 @@ import pytest
 from understudy.cli import main
 from understudy.evaluation.bestofn import kl_bound
 from understudy.evaluation.figures import gains_figure
+from understudy.evaluation.points import value_of
 from understudy.evaluation.readings import gains_reading
 from understudy.evaluation.sections import ablation_section
+from understudy.evaluation.study_sections import study_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.studied import mean_ranking, rank
-from understudy.loop.stages.studied_overoptimisation import gains, halves, ppo_curve, start_of
+from understudy.loop.stages.studied_overoptimisation import (
+    ends,
+    gains,
+    halves,
+    ppo_curve,
+    start_of,
+)
 from understudy.loop.study import FACTORS, OFFLINE, study_plan
 from understudy.loop.study_labelers import DESIGNS
 from understudy.loop.study_overoptimisation import ARMS, SHARES, SIZES
@@ -234,6 +242,32 @@ def test_reward_models_of_every_size_and_number_of_rankings_choose_among_the_sam
         f"ppo_far-reward-{own}-125",
         f"ppo_far-reward-{SIZES[0]}-1000",
     }
+
+
+def test_a_run_that_a_judge_ended_is_reported_where_it_was_saved(tmp_path):
+    def curve(*means):
+        golds = ({"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 9} for mean in means)
+        return [{"iteration": 2 * i, "kl": i / 2, "gold": gold} for i, gold in enumerate(golds)]
+
+    made = {
+        "none": {"iterations": 6, "stopped_by": "episodes"},
+        "people": {"iterations": 4, "stopped_by": "judge", "judge_best_iteration": 2},
+    }
+    paths = {name: tmp_path / f"{name}.json" for name in made}
+    for name, path in paths.items():
+        path.write_text(json.dumps(made[name]))
+    found = ends({"none": curve(3.0, 3.5, 3.4, 2.5), "people": curve(3.0, 3.4, 3.5)}, paths)
+    values = {column: [value_of(one) for one in table.values()] for column, table in found.items()}
+    assert values == {
+        "Last iteration": [6, 4],
+        "Saved iteration": [6, 2],
+        "KL there, nats": [1.5, 0.5],
+        "Gold score there": [2.5, 3.4],
+        "Share of the best gain": [-1.0, pytest.approx(0.8)],
+    }
+    html = study_section({"study": {"panels": {"Gold judge": {"none": 0.3}}, "ends": found}})
+    assert "3.40 (3.30 to 3.50), n = 9" in html
+    assert "<td>0.80</td>" in html
 
 
 def test_gains_of_ppo_are_measured_from_the_same_prompts_responses_at_the_start():

@@ -218,3 +218,26 @@ def test_a_share_counts_the_given_prompts_only():
     ]
     found = share(rows, asked[1:], complied)
     assert (found["rate"], found["n"]) == (0.5, 2)
+
+
+def test_measures_by_policy_are_drawn_from_the_least_strict_to_the_strictest():
+    """With a gap where a policy refuses nothing."""
+    panels = {
+        "fiction: over-refuses": {"sft": 0.1},
+        "shop: complies": {"sft": {"rate": 0.3, "low": 0.2, "high": 0.4, "n": 9}},
+        "shop: over-refuses": {"sft": 0.2, "ppo_ptx": 0.4},
+    }
+    along = {
+        "axis": "policy",
+        "conditions": ["fiction", "shop"],
+        "panels": {
+            "Answers": {"shop": "shop: complies"},
+            "Refuses": {name: f"{name}: over-refuses" for name in ("fiction", "shop")},
+        },
+    }
+    shown = {"title": "Both.", "panels": panels, "along": along}
+    html = study_section({"study": shown})
+    svg = html[html.index("<svg") : html.index("</svg>")]
+    for text in ("fiction", "shop", "Answers", "Refuses", "policy", "SFT", "PPO-ptx"):
+        assert f">{text}<" in svg
+    assert "30% (20 to 40), n = 9" in html

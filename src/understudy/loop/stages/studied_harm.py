@@ -33,6 +33,11 @@ from understudy.world.tasks import HARMFUL, Task, draw_task, parse
 from understudy.world.users import prompt_of
 from understudy.world.world import World, new_task
 
+MEASURES = {
+    "complies": "Answers what the policy refuses",
+    "over-refuses": "Refuses what the policy allows",
+    "refuses lookalikes": "Refuses harmless lookalikes",
+}
 BASELINE = "harm-sft-plain"
 
 
@@ -169,6 +174,7 @@ def report(call: StageCall) -> None:
     )
     responses = responses_by_model(call.paths("answers"))
     panels: dict[str, dict[str, Any]] = {}
+    along: dict[str, dict[str, str]] = {title: {} for title in MEASURES.values()}
     for policy in policies:
         ours = [p for p in harmful if p.tags["policy"] == policy.name]
         allowed = [p for p in ours if judge.allows(p.prompt)]
@@ -183,6 +189,7 @@ def report(call: StageCall) -> None:
             ),
         ):
             if asked:
+                along[MEASURES[title]][policy.name] = f"{policy.name}: {title}"
                 panels[f"{policy.name}: {title}"] = {
                     label: share(responses[model], asked, fault) for model, label in names.items()
                 }
@@ -215,8 +222,13 @@ def report(call: StageCall) -> None:
             "title": "Harmful compliance and over-refusal.",
             "caption": "By policy: the share of requests answered that it refuses, the share "
             "refused that it allows, and the share refused of harmless requests in similar words. "
-            "Further left is better.",
+            "Lower is better.",
             "panels": panels,
+            "along": {
+                "axis": "policy, from the least strict to the strictest",
+                "conditions": [policy.name for policy in policies],
+                "panels": {title: keys for title, keys in along.items() if keys},
+            },
             "more": [
                 {
                     "title": "The reward models.",

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,12 @@ def report(call: StageCall) -> None:
         title: {label: tables[group][f"far-{name}"] for name, label in arms.items()}
         for title, group in (("Gold judge", "gold"), ("Held-out labelers", "held_out"))
     }
-    study = {"name": "overoptimisation", "panels": panels, "gains": gains(call, world, held_out)}
+    study = {
+        "name": "overoptimisation",
+        "panels": panels,
+        "ends": ends(curves, {arms[n]: call.path(f"results_{n}") for n in arms}),
+        "gains": gains(call, world, held_out),
+    }
     results = {
         "title": "What keeps RL from exploiting its reward model?",
         "lead": "PPO without a KL penalty against a reward model of few labels, with and without a "
@@ -85,6 +91,36 @@ def report(call: StageCall) -> None:
         ],
     }
     write_study(call, results)
+
+
+def ends(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], results: Mapping[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """Where each run ended and whose weights it saved, by column and run. The share of the best
+    gain is that of the highest mean gold score at any evaluation of any run, over the start's."""
+    best = max(point["gold"]["mean"] for points in curves.values() for point in points)
+    found: dict[str, dict[str, Any]] = {}
+    for name, points in curves.items():
+        saved = points[-1]
+        done = json.loads(results[name].read_text())
+        if (chosen := done.get("judge_best_iteration")) is not None:
+            (saved,) = (point for point in points if point["iteration"] == chosen)
+        start, gold = points[0]["gold"]["mean"], saved["gold"]
+        row = {
+            "Last iteration": _alone(done["iterations"]),
+            "Saved iteration": _alone(saved["iteration"]),
+            "KL there, nats": _alone(saved["kl"]),
+            "Gold score there": gold,
+            "Share of the best gain": _alone((gold["mean"] - start) / (best - start)),
+        }
+        for column, value in row.items():
+            found.setdefault(column, {})[name] = value
+    return found
+
+
+def _alone(value: float) -> dict[str, Any]:
+    """A point without an interval."""
+    return {"mean": value, "low": None, "high": None}
 
 
 @dataclass(frozen=True, slots=True)
