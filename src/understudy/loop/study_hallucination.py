@@ -3,6 +3,7 @@
     understudy demo --study hallucination
 
 abstain    demonstrations abstain where the text does not answer, instead of guessing
+taught     the same, with demonstrations of many more questions on a text
 truthful   labelers put truth first when they rank
 flag       a second reward model learns labelers' flag "hallucination"; PPO-ptx adds the two scores
 rewarded   labelers rank a response that rightly abstains above all others
@@ -20,12 +21,15 @@ from typing import Any
 from understudy.loop.demo_build import Build, add_responses
 from understudy.loop.demo_evaluation import model_of
 from understudy.loop.demo_plan import add_reward, add_rl, add_rl_init, sft_inputs
+from understudy.loop.plan import Artifact
 
 MODELS = {
     "sft": "SFT",
     "abstain-sft": "SFT, demos abstain",
     "ppo_ptx": "PPO-ptx",
     "abstain-ppo_ptx": "PPO-ptx, demos abstain",
+    "taught-sft": "SFT, many more of them",
+    "taught-ppo_ptx": "PPO-ptx, many more",
     "truthful-ppo_ptx": "truth ranked first",
     "flag-ppo_ptx": "flag's own score",
     "rewarded-ppo_ptx": "abstaining ranked first",
@@ -38,6 +42,8 @@ REWARDS = {
     "rewarded-reward": "Abstaining first",
 }
 """Reward models by stage, with display names."""
+NUM_QUESTIONS = 1000
+"""Further questions on a text that are demonstrated; the demo has about a tenth of that number."""
 FLAG_EPOCHS = 4
 """Passes over the flags, of which there are few: only about one prompt in eight has both a response
 with the flag and one without."""
@@ -45,7 +51,16 @@ with the flag and one without."""
 
 def add_hallucination_study(build: Build, stage: str) -> None:
     """Every remedy's training, and the report."""
-    add_abstaining(build)
+    add_abstaining(build, "abstain")
+    build.add(
+        "taught-questions",
+        "many more questions on a text",
+        "studied_hallucination:questions",
+        ("prompts.jsonl",),
+        {},
+        number=min(NUM_QUESTIONS, build.recipe.labels.num_demonstrations),
+    )
+    add_abstaining(build, "taught", build["taught-questions/prompts.jsonl"])
     for how in ("truthful", "flag", "rewarded"):
         add_ranked(build, how)
     build.add(
@@ -89,26 +104,27 @@ def add_hallucination_study(build: Build, stage: str) -> None:
     )
 
 
-def add_abstaining(build: Build) -> None:
-    """SFT and PPO-ptx from demonstrations without guesses; the demo's reward model."""
+def add_abstaining(build: Build, name: str, *more: Artifact) -> None:
+    """SFT and PPO-ptx from demonstrations without guesses, of the demo's prompts and of more; the
+    demo's reward model."""
     build.add(
-        "abstain-demonstrations",
+        f"{name}-demonstrations",
         "labelers say so where the text does not answer",
         "studied_hallucination:demonstrate",
         ("demonstrations.jsonl", "valid.jsonl"),
         {
             "labelers": build["screening/labelers.json"],
-            "demonstrations": build["prompts/demonstrate.jsonl"],
+            "demonstrations": (build["prompts/demonstrate.jsonl"], *more),
             "valid": build["prompts/demonstrate_valid.jsonl"],
         },
         group="demonstrations",
     )
     data = {
-        "data": build["abstain-demonstrations/demonstrations.jsonl"],
-        "valid_data": build["abstain-demonstrations/valid.jsonl"],
+        "data": build[f"{name}-demonstrations/demonstrations.jsonl"],
+        "valid_data": build[f"{name}-demonstrations/valid.jsonl"],
     }
     build.add(
-        "abstain-sft",
+        f"{name}-sft",
         "SFT on them",
         "train_sft:sft",
         ("run/model", "run/results.json"),
@@ -116,8 +132,8 @@ def add_abstaining(build: Build) -> None:
         group="sft",
         **build.recipe.sft,
     )
-    add_rl_init(build, "abstain-rl_init", {}, data)
-    add_rl(build, "abstain-ppo_ptx", "ppo_ptx", "abstain-rl_init")
+    add_rl_init(build, f"{name}-rl_init", {}, data)
+    add_rl(build, f"{name}-ppo_ptx", "ppo_ptx", f"{name}-rl_init")
 
 
 def add_ranked(build: Build, how: str) -> None:

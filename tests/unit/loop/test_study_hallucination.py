@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from understudy.labeling.collect import collect_demonstrations
+from understudy.loop.plan import Artifact
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.studied_hallucination import (
@@ -16,6 +17,7 @@ from understudy.loop.stages.studied_hallucination import (
     demonstrate,
     false_premises,
     flag_applies,
+    questions,
     share,
     truth_first,
 )
@@ -23,6 +25,7 @@ from understudy.loop.study import study_plan
 from understudy.records import Demonstration, Prompt, Ranking, Response, read_records, write_records
 from understudy.world.judge import MAXIMUM
 from understudy.world.labelers import make_labelers
+from understudy.world.reserved import reserved_for
 from understudy.world.tasks import NOT_SAID, parse
 from understudy.world.world import World
 
@@ -55,7 +58,12 @@ def test_each_remedy_changes_one_thing(plan):
         }
         return inputs | {k for k in demo.config if demo.config[k] != other.config[k]}
 
-    assert changed("abstain") == {"model"}
+    assert changed("abstain") == changed("taught") == {"model"}
+    lists = [
+        plan[f"{name}-demonstrations"].input_lists()["demonstrations"]
+        for name in ("abstain", "taught")
+    ]
+    assert lists[1] == (*lists[0], Artifact(stage="taught-questions", output="prompts.jsonl"))
     assert changed("truthful") == changed("rewarded") == {"reward_model"}
     assert changed("flag") == {"ensemble", "beta"}
     assert plan["flag-ppo_ptx"].config["beta"] == demo.config["beta"] / 2
@@ -72,6 +80,16 @@ def test_false_premises_are_about_somebody_whom_the_text_does_not_mention(tmp_pa
         assert task.slots["p"] not in task.slots["text"].split()
         assert WORLD.judge.check(prompt.prompt, NOT_SAID).done == 1.0
         assert WORLD.judge.check(prompt.prompt, f"{task.slots['p']} is in the hall.").truthful == 0
+
+
+def test_further_questions_are_for_training_and_two_thirds_have_answers(tmp_path):
+    config = {"seed": 0, "number": 300}
+    questions(StageCall(name="x", inputs={}, config=config, out=tmp_path, root=tmp_path))
+    prompts = read_records(tmp_path / "prompts.jsonl", Prompt)
+    tasks = [parse(prompt.prompt) for prompt in prompts]
+    assert all(reserved_for(task.request) is None for task in tasks)
+    assert {prompt.split for prompt in prompts} == {"train"}
+    assert 0.55 < sum(task.truth(WORLD.facts) is not None for task in tasks) / 300 < 0.75
 
 
 def test_abstaining_demonstrations_differ_in_guesses_only(tmp_path):

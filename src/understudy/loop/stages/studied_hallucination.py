@@ -18,7 +18,7 @@ from understudy.world import language as lang
 from understudy.world.judge import MAXIMUM, Check, prompt_text
 from understudy.world.labelers import FINAL_FACTORS, FLAG_ERROR, SimulatedLabeler
 from understudy.world.reserved import reserved_for
-from understudy.world.tasks import NOT_SAID, PASSAGE, Task, parse
+from understudy.world.tasks import NOT_SAID, PASSAGE, Task, draw_task, parse
 from understudy.world.users import prompt_of
 from understudy.world.world import World, new_task
 
@@ -43,6 +43,20 @@ def false_premises(call: StageCall) -> None:
     write_records(call.out / "prompts.jsonl", prompts)
 
 
+def questions(call: StageCall) -> None:
+    """prompts.jsonl: questions with a text for training, which answers about two thirds of them."""
+    rng = random.Random(f"questions-{call.config['seed']}")
+    tasks: list[Task] = []
+    while len(tasks) < call.config["number"]:
+        task = draw_task(rng, kinds=tuple(PASSAGE), rude_users=0.0)
+        tasks += [task] if reserved_for(task.request) is None else []
+    prompts = [
+        prompt_of(task, id=f"taught-{i:05d}", user_id=f"taught-user-{i // 4:04d}")
+        for i, task in enumerate(tasks)
+    ]
+    write_records(call.out / "prompts.jsonl", [replace(p, split="train") for p in prompts])
+
+
 def demonstrate(call: StageCall) -> None:
     """demonstrations.jsonl, valid.jsonl: as the demo's, but the same labelers never guess."""
     world = World(call.config["seed"])
@@ -51,7 +65,7 @@ def demonstrate(call: StageCall) -> None:
         for one in accepted_labelers(world, call.path("labelers"))
     ]
     for name in ("demonstrations", "valid"):
-        prompts = read_records(call.path(name), Prompt)
+        prompts = [p for path in call.paths(name) for p in read_records(path, Prompt)]
         rows = collect_demonstrations(team, prompts, call.config["seed"])
         write_records(call.out / f"{name}.jsonl", rows)
 
