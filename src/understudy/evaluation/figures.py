@@ -205,15 +205,21 @@ def along_figure(
 
 @matplotlib.rc_context(_STYLE)
 def frontier_figure(
-    points: Mapping[str, Mapping[str, Point]], path: Sequence[str], x: str, y: str
+    points: Mapping[str, Mapping[str, Point]],
+    path: Sequence[str],
+    x: str,
+    y: str,
+    even: bool = True,
 ) -> str:
-    """Variants as points at two win rates, with both intervals: what one side gains and the other
-    pays. A line joins the variants in `path`. Dashed: no preference."""
+    """Variants as points at two rates, with both intervals: what one side gains and the other pays.
+    A line joins the variants in `path`. Dashed, with `even`: no preference, for win rates."""
     figure, axes = _figure(3.4)
     colours = colours_of(points)
     places = {n: (value_of(p["x"]) or 0.0, value_of(p["y"]) or 0.0) for n, p in points.items()}
     marker = dict(zip(points, cycle("oDs^vP"), strict=False))
-    axes.plot(*zip(*(places[n] for n in path), strict=True), color=GRID, linewidth=1.2, zorder=0)
+    if path:
+        between = zip(*(places[name] for name in path), strict=True)
+        axes.plot(*between, color=GRID, linewidth=1.2, zorder=0)
     for name, point in points.items():
         at_x, at_y = places[name]
         for key, line in (("x", [at_y, at_y]), ("y", [at_x, at_x])):
@@ -221,8 +227,9 @@ def frontier_figure(
                 both = (ends, line) if key == "x" else (line, ends)
                 axes.plot(*both, color=colours[name], linewidth=1.3)
         axes.plot([at_x], [at_y], color=colours[name], marker=marker[name], markersize=5.5)
-    axes.axvline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
-    axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+    if even:
+        axes.axvline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+        axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (3, 3)))
     for axis, title in ((axes.xaxis, x), (axes.yaxis, y)):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_label_text(title)

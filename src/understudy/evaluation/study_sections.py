@@ -95,8 +95,10 @@ def _frontier(study: Mapping[str, Any]) -> list[str]:
     alt = f"{x}; {y}: " + "; ".join(
         f"{name} {with_ends(p['x'])}; {with_ends(p['y'])}" for name, p in points.items()
     )
-    caption = f"Win rates. {x}: further right is better; {y[0].lower()}{y[1:]}: further up."
-    return [page.figure(frontier_figure(points, path, x, y), "The frontier.", caption, alt)]
+    wins = not study["frontier"].get("shares")
+    caption = f"{x}: further right is better; {y[0].lower()}{y[1:]}: further up."
+    svg = frontier_figure(points, path, x, y, even=wins)
+    return [page.figure(svg, "The frontier.", "Win rates. " * wins + caption, alt)]
 
 
 def _panels(shown: Mapping[str, Any]) -> str:

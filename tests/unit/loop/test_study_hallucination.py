@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from understudy.evaluation.study_sections import study_section
 from understudy.labeling.collect import collect_demonstrations
 from understudy.loop.plan import Artifact
 from understudy.loop.recipe import load_recipe
@@ -14,6 +15,7 @@ from understudy.loop.stages.studied_hallucination import (
     abstaining_first,
     abstains,
     by_flag,
+    complement,
     demonstrate,
     false_premises,
     flag_applies,
@@ -158,3 +160,15 @@ def test_shares_count_the_given_prompts_only():
     ]
     found = share(rows, prompts[1:], WORLD, lambda _, text: abstains(text))
     assert (found["rate"], found["n"]) == (0.5, 2)
+
+
+def test_the_report_shows_what_is_spared_and_what_it_costs():
+    made_up = {"rate": 0.2, "low": 0.1, "high": 0.4, "n": 9}
+    spared = complement(made_up)
+    assert [spared[key] for key in ("rate", "low", "high")] == pytest.approx([0.8, 0.6, 0.9])
+    point = {"x": spared, "y": made_up}
+    frontier = {"x": "Spared", "y": "Right", "shares": True, "points": {"SFT": point}, "path": []}
+    html = study_section({"study": {"panels": {"Made up": {"SFT": made_up}}, "frontier": frontier}})
+    assert "Spared: further right is better; right: further up." in html
+    assert "Win rates" not in html
+    assert "Spared; Right: SFT 80% (60 to 90), n = 9; 20% (10 to 40), n = 9" in html

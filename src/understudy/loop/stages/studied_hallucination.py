@@ -158,6 +158,7 @@ def report(call: StageCall) -> None:
             names[model]: share(responses[model], asked[title], world, holds) for model in names
         }
 
+    right = shares("Answerable", lambda found, _: found.done == 1.0)
     made_up = {title: shares(title, lambda found, _: found.truthful < 1.0) for title in asked}
     everyone = judges(world, call.path("labelers"))
     people = {judge: everyone[judge] for judge in ("gold", "held_out")}
@@ -187,6 +188,16 @@ def report(call: StageCall) -> None:
             "caption": "Share of responses that say what the text does not. Further left is "
             "better.",
             "panels": made_up,
+            "frontier": {
+                "x": "Nothing made up where the text has no answer",
+                "y": "Right where it has one",
+                "shares": True,
+                "points": {
+                    label: {"x": complement(made_up["Unanswerable"][label]), "y": point}
+                    for label, point in right.items()
+                },
+                "path": [],
+            },
             "more": [
                 {
                     "title": "The price.",
@@ -194,7 +205,7 @@ def report(call: StageCall) -> None:
                     "the share that says that it does not (over-hedging). On users' requests: win "
                     "rates against SFT.",
                     "panels": {
-                        "Right": shares("Answerable", lambda found, _: found.done == 1.0),
+                        "Right": right,
                         "Over-hedging": shares("Answerable", lambda _, text: abstains(text)),
                         "Gold judge": wins["gold"],
                         "Held-out labelers": wins["held_out"],
@@ -216,6 +227,12 @@ def report(call: StageCall) -> None:
         ],
     }
     write_study(call, results)
+
+
+def complement(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The share of the others."""
+    low, high = 1 - point["high"], 1 - point["low"]
+    return {**point, "rate": 1 - point["rate"], "low": low, "high": high}
 
 
 def share(
