@@ -44,6 +44,8 @@ REWARD_MODELS = {"a": 0, "a2": 1, "a3": 2, "judge": 0}
 
 SIZES = ("200k", "1m", "3m")
 """Sizes of reward models, beside the recipe's own."""
+LARGEST_EPOCHS = 2
+"""Passes over the rankings by the largest, whose steps cost three times as much."""
 SHARES = (1, 2, 4, 8)
 """Divisors of the number of rankings. Batches are divided by the same, so that all reward models of
 a size take equally many steps."""
@@ -151,7 +153,8 @@ def add_gains(build: Build, rewards: list[Reward]) -> dict[str, Any]:
             )
             data = build[f"far-rankings/a{'' if one.share == 1 else f'-{one.rankings}'}.jsonl"]
             batch = max(1, recipe.reward["batch_size"] // one.share)
-            changes = {"epochs": EPOCHS, "batch_size": batch}
+            epochs = LARGEST_EPOCHS if one.size == SIZES[-1] else EPOCHS
+            changes = {"epochs": epochs, "batch_size": batch}
             add_reward(build, one.stage, data, {"model": start}, **changes)
         build.add(
             f"{one.stage}-scores",

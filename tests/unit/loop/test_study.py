@@ -227,15 +227,16 @@ def test_reward_models_of_every_size_and_number_of_rankings_choose_among_the_sam
     rewards = {(one["size"], one["rankings"]): one["stage"] for one in report.config["rewards"]}
     assert set(rewards) == {(s, 1000 // n) for s in (*SIZES, own) for n in SHARES}
     assert rewards[own, 1000] == "far-reward-a"
-    steps = set()
+    steps: dict[str, set[float]] = {}
     for (size, number), stage in rewards.items():
         run, inputs = plan[stage], plan[stage].input_lists()
-        steps.add(run.config["epochs"] * number / run.config["batch_size"])
+        steps.setdefault(size, set()).add(run.config["epochs"] * number / run.config["batch_size"])
         assert inputs["data"][0].output == ("a.jsonl" if number == 1000 else f"a-{number}.jsonl")
         assert inputs["model"][0].stage == ("sft" if size == own else f"far-sft-{size}")
         scored = report.input_lists()[f"scores_{stage}"][0].stage
         assert plan[scored].input_lists()["responses"][0].stage == "far-start"
-    assert steps == {500.0}
+    expected = {key: {500.0} for key in (*SIZES, own)}
+    assert steps == {**expected, "3m": {250.0}}
     optimised = {name for name in report.inputs if name.startswith("ppo_")}
     assert optimised == {
         "ppo_far-reward-a",
