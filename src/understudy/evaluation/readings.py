@@ -3,7 +3,7 @@
 Each function takes the figure's data and returns the sentence, or "" if there is nothing to say.
 Equal numbers give equal sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from understudy.evaluation.figures import in_order, label_of
@@ -176,16 +176,22 @@ def arms_reading(
     )
 
 
-def tops_reading(panels: Mapping[str, Table]) -> str:
-    """The highest row of each panel, and whether its interval excludes the second's estimate."""
+def tops_reading(panels: Mapping[str, Table], lower: Collection[str] = ()) -> str:
+    """The best row of each panel, and whether its interval excludes the second's estimate. In the
+    panels named in `lower`, lower is better."""
     said = []
     for title, table in panels.items():
-        top = _top(table)
-        others = [value_of(point) or 0.0 for name, point in table.items() if name != top]
+        sign, which = (-1, "lowest") if title in lower else (1, "highest")
+        known = {name: value_of(point) for name, point in table.items()}
+        values = {name: sign * value for name, value in known.items() if value is not None}
+        if not values:
+            continue
+        top = max(values, key=lambda name: values[name])
+        others = [value for name, value in values.items() if name != top]
         ends = ends_of(table[top])
-        sure = ends is None or not others or ends[0] > max(others)
+        sure = ends is None or not others or min(sign * end for end in ends) > max(others)
         doubt = "" if sure else ", not distinguishable from the next"
-        said.append(f"{title}: {label_of(top)} is highest{doubt}.")
+        said.append(f"{title}: {label_of(top)} is {which}{doubt}.")
     return " ".join(said)
 
 

@@ -103,10 +103,10 @@ def _frontier(study: Mapping[str, Any]) -> list[str]:
 
 def _panels(shown: Mapping[str, Any]) -> str:
     """One figure of a study: small multiples in percent, with their numbers. With `along`, panels
-    of one measure become lines over the conditions."""
+    of one measure become lines over the conditions; `lower` names panels where less is better."""
     panels: Mapping[str, Table] = shown["panels"]
     alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
-    numbers, reading = by_model(panels), tops_reading(panels)
+    numbers, reading = by_model(panels), tops_reading(panels, shown.get("lower", ()))
     if along := shown.get("along"):
         measured = {
             title: {name: panels[key] for name, key in keys.items()}

@@ -9,6 +9,7 @@ from understudy.evaluation.readings import (
     overoptimisation_reading,
     shares_reading,
     size_reading,
+    tops_reading,
     training_reading,
     tricks_reading,
     wins_reading,
@@ -113,3 +114,15 @@ def test_an_ablation_says_where_it_is_best():
     assert arms_reading(arms, "beta", shown) == (
         "Held-out labelers' win rate is highest for PPO at beta 0.02 (62%)."
     )
+
+
+def test_the_best_of_a_panel_is_the_lowest_where_less_is_better():
+    def rate(value, half):
+        return {"rate": value, "low": value - half, "high": value + half}
+
+    faults = {"SFT": rate(0.6, 0.05), "PPO": rate(0.2, 0.05), "PPO-ptx": rate(0.3, 0.05)}
+    panels = {"Made up": faults, "Right": faults, "Nobody": {"SFT": None}}
+    assert tops_reading(panels, ["Made up"]) == "Made up: PPO is lowest. Right: SFT is highest."
+    near = {"Made up": {**faults, "PPO": rate(0.28, 0.05)}}
+    said = "Made up: PPO is lowest, not distinguishable from the next."
+    assert tops_reading(near, ["Made up"]) == said

@@ -188,6 +188,7 @@ def report(call: StageCall) -> None:
             "caption": "Share of responses that say what the text does not. Further left is "
             "better.",
             "panels": made_up,
+            "lower": list(made_up),
             "frontier": {
                 "x": "Nothing made up where the text has no answer",
                 "y": "Right where it has one",
@@ -210,6 +211,7 @@ def report(call: StageCall) -> None:
                         "Gold judge": wins["gold"],
                         "Held-out labelers": wins["held_out"],
                     },
+                    "lower": ["Over-hedging"],
                 },
                 {
                     "title": "The reward models.",
