@@ -36,7 +36,7 @@ NUM_RANKINGS = 1000
 EPOCHS = 4
 """Passes over them: one pass over so few teaches nothing (the loss stays at log 2)."""
 FAR = {"beta": 0.0, "ptx_coef": 0.0, "eval_every": 2}
-RATE, LENGTH = 2, 2
+RATE, LENGTH = 2, 1.5
 """Learning rate and episodes, in multiples of the recipe's."""
 REWARD_MODELS = {"a": 0, "a2": 1, "a3": 2, "judge": 0}
 """Reward models by name: offsets of their seeds. Those called a... share their rankings."""
@@ -194,7 +194,7 @@ def add_run(build: Build, name: str) -> None:
 def add_far(build: Build, name: str, changes: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     """PPO without a KL penalty."""
     ppo = build.recipe.ppo
-    settings = {**ppo, **FAR, "lr": RATE * ppo["lr"], "episodes": LENGTH * ppo["episodes"]}
+    settings = {**ppo, **FAR, "lr": RATE * ppo["lr"], "episodes": int(LENGTH * ppo["episodes"])}
     build.add(
         name,
         "PPO without a KL penalty",
