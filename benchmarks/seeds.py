@@ -82,19 +82,22 @@ def main() -> None:
     parser.add_argument(
         "--picture", type=Path, help="draw a figure as a PNG: win rates against SFT, or a study's"
     )
-    parser.add_argument("--figure", type=int, default=1, help="which of a study's figures")
+    parser.add_argument("--figure", type=int, help="which of a study's figures (default: 1)")
     options = parser.parse_args()
     runs = [read(path) for path in options.runs]
+    is_study = any(map(name_of, runs))
+    if options.figure is not None and not (is_study and options.picture):
+        parser.error("--figure is for --picture of a study")
     if options.keep is not None:
         keep(runs, options.keep)
-    if not any(map(name_of, runs)):
+    if not is_study:
         if options.picture is not None:
             draw(runs, options.picture)
         print(*table(runs), sep="\n")
         return
     found = of_study(runs)
     if options.picture is not None:
-        screenshot(render({"caveats": [], **found}), options.picture, options.figure)
+        screenshot(render(found), options.picture, options.figure or 1)
     print(*study_tables(found), sep="\n")
 
 

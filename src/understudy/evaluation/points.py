@@ -34,7 +34,7 @@ def percent(point: Point) -> str:
 def decimal(point: Point, digits: int = 2) -> str:
     """`3.12`, or a dash if there is no value."""
     value = value_of(point)
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:z.{digits}f}"
 
 
 def with_ends(point: Point, *, as_percent: bool = True) -> str:

@@ -195,6 +195,20 @@ def tops_reading(panels: Mapping[str, Table], lower: Collection[str] = ()) -> st
     return " ".join(said)
 
 
+def ranges_reading(panels: Mapping[str, Mapping[str, Table]]) -> str:
+    """For each measure, every model's lowest and highest value over the conditions."""
+    said = []
+    for title, measured in panels.items():
+        ranges = []
+        for model in dict.fromkeys(name for table in measured.values() for name in table):
+            points = [value_of(table.get(model)) for table in measured.values()]
+            values = [value for value in points if value is not None]
+            low, high = percent(min(values)), percent(max(values))
+            ranges.append(f"{label_of(model)} {low if low == high else f'{low[:-1]} to {high}'}")
+        said.append(f"{title}: {', '.join(ranges)}.")
+    return " ".join(said)
+
+
 def _side(point: Point) -> int:
     """1 if above 50% beyond the interval, -1 if below, else 0."""
     ends = ends_of(point)

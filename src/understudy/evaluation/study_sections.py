@@ -5,8 +5,16 @@ from typing import Any
 
 from understudy.evaluation import page
 from understudy.evaluation.figures import along_figure, frontier_figure, gains_figure, panels_figure
-from understudy.evaluation.points import Table, decimal, percent, with_ends
-from understudy.evaluation.readings import Curved, gains_reading, tops_reading
+from understudy.evaluation.points import (
+    Point,
+    Table,
+    decimal,
+    ends_of,
+    percent,
+    value_of,
+    with_ends,
+)
+from understudy.evaluation.readings import Curved, gains_reading, ranges_reading, tops_reading
 from understudy.evaluation.tables import by_model, describe
 
 Results = Mapping[str, Any]
@@ -34,7 +42,7 @@ def _ends(study: Mapping[str, Any]) -> str:
     if not columns:
         return ""
     rows = [
-        (name, *(with_ends(table[name], as_percent=False) for table in columns.values()))
+        (name, *(_number(table[name]) for table in columns.values()))
         for name in next(iter(columns.values()))
     ]
     text = (
@@ -42,6 +50,13 @@ def _ends(study: Mapping[str, Any]) -> str:
         "judge saves a moving average; its figures are those of its last weights."
     )
     return page.paragraph(text) + page.table(("", *columns), rows)
+
+
+def _number(point: Point) -> str:
+    """A point that may be a count: `30`, or `3.46 (3.40 to 3.52), n = 400`."""
+    if ends_of(point) is None and (value := value_of(point)) is not None:
+        return f"{value:.3g}"
+    return with_ends(point, as_percent=False)
 
 
 def _gains(study: Mapping[str, Any]) -> list[str]:
@@ -95,10 +110,12 @@ def _frontier(study: Mapping[str, Any]) -> list[str]:
     alt = f"{x}; {y}: " + "; ".join(
         f"{name} {with_ends(p['x'])}; {with_ends(p['y'])}" for name, p in points.items()
     )
-    wins = not study["frontier"].get("shares")
+    are_wins = not study["frontier"].get("shares")
     caption = f"{x}: further right is better; {y[0].lower()}{y[1:]}: further up."
-    svg = frontier_figure(points, path, x, y, even=wins)
-    return [page.figure(svg, "The frontier.", "Win rates. " * wins + caption, alt)]
+    if are_wins:
+        caption = f"Win rates. {caption}"
+    svg = frontier_figure(points, path, x, y, even=are_wins)
+    return [page.figure(svg, "The frontier.", caption, alt)]
 
 
 def _panels(shown: Mapping[str, Any]) -> str:
@@ -106,17 +123,17 @@ def _panels(shown: Mapping[str, Any]) -> str:
     of one measure become lines over the conditions; `lower` names panels where less is better."""
     panels: Mapping[str, Table] = shown["panels"]
     alt = ". ".join(f"{title}: {describe(table)}" for title, table in panels.items())
-    numbers, reading = by_model(panels), tops_reading(panels, shown.get("lower", ()))
     if along := shown.get("along"):
         measured = {
             title: {name: panels[key] for name, key in keys.items()}
             for title, keys in along["panels"].items()
         }
         svg = along_figure(measured, along["conditions"], along["axis"])
+        reading = ranges_reading(measured)
     else:
-        svg = panels_figure(panels)
+        svg, reading = panels_figure(panels), tops_reading(panels, shown.get("lower", ()))
     caption = shown.get("caption", "")
-    return page.figure(svg, shown["title"], caption, alt, numbers, reading=reading)
+    return page.figure(svg, shown["title"], caption, alt, by_model(panels), reading=reading)
 
 
 def _contexts(study: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
     understudy demo --study hallucination
 
 abstain    demonstrations abstain where the text does not answer, instead of guessing
-taught     the same, with demonstrations of many more questions on a text
+taught     the same, with demonstrations of many more such questions
 truthful   labelers put truth first when they rank
 flag       a second reward model learns labelers' flag "hallucination"; PPO-ptx adds the two scores
 rewarded   labelers rank a response that rightly abstains above all others
@@ -28,8 +28,8 @@ MODELS = {
     "abstain-sft": "SFT, demos abstain",
     "ppo_ptx": "PPO-ptx",
     "abstain-ppo_ptx": "PPO-ptx, demos abstain",
-    "taught-sft": "SFT, many more of them",
-    "taught-ppo_ptx": "PPO-ptx, many more",
+    "taught-sft": "SFT, many more demos",
+    "taught-ppo_ptx": "PPO-ptx, many more demos",
     "truthful-ppo_ptx": "truth ranked first",
     "flag-ppo_ptx": "flag's own score",
     "rewarded-ppo_ptx": "abstaining ranked first",

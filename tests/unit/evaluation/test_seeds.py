@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from benchmarks.seeds import of_study, read, study_tables
+from benchmarks.seeds import main, of_study, read, screenshot, study_tables
 
 from understudy.evaluation.report import render
 from understudy.evaluation.seeds import ONE_SEED, pooled
@@ -80,3 +80,20 @@ def test_the_benchmark_prints_what_docs_show_of_several_seeds():
     cells = re.findall(r"\| *([^|;]+ \([^|;]+ to [^|;]+\); [^|;]+?) *(?=\|)", written)
     assert len(cells) > 100
     assert [cell for cell in cells if f"| {cell} |" not in printed] == []
+
+
+def test_a_figure_of_the_report_is_drawn(tmp_path):
+    html = render(pooled([study(0, 0.5, 0.6), study(1, 0.6, 0.7)]))
+    out = tmp_path / "docs" / "second.png"
+    screenshot(html, out, 2)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="the report has figures 1 to 2"):
+        screenshot(html, out, 3)
+
+
+def test_a_figure_number_without_a_picture_is_refused(monkeypatch, capsys):
+    kept = next((Path(__file__).parents[3] / KEPT).iterdir())
+    monkeypatch.setattr("sys.argv", ["seeds.py", str(kept), "--figure", "2"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--figure is for --picture of a study" in capsys.readouterr().err

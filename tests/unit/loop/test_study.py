@@ -268,7 +268,8 @@ def test_a_run_that_a_judge_ended_is_reported_where_it_was_saved(tmp_path):
     }
     html = study_section({"study": {"panels": {"Gold judge": {"none": 0.3}}, "ends": found}})
     assert "3.40 (3.30 to 3.50), n = 9" in html
-    assert "<td>0.80</td>" in html
+    assert "<td>0.8</td>" in html
+    assert "<td>6</td>" in html
 
 
 def test_gains_of_ppo_are_measured_from_the_same_prompts_responses_at_the_start():

@@ -241,3 +241,4 @@ def test_measures_by_policy_are_drawn_from_the_least_strict_to_the_strictest():
     for text in ("fiction", "shop", "Answers", "Refuses", "policy", "SFT", "PPO-ptx"):
         assert f">{text}<" in svg
     assert "30% (20 to 40), n = 9" in html
+    assert "Answers: SFT 30%. Refuses: SFT 10 to 20%, PPO-ptx 40%." in html

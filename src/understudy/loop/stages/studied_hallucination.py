@@ -36,11 +36,7 @@ def false_premises(call: StageCall) -> None:
         person = rng.choice([one for one in lang.PEOPLE if one not in told])
         task = replace(task, slots={**task.slots, "p": person})
         tasks += [task] if reserved_for(task.request) == "test" else []
-    prompts = [
-        prompt_of(task, id=f"premise-{i:05d}", user_id=f"premise-user-{i // 4:04d}")
-        for i, task in enumerate(tasks)
-    ]
-    write_records(call.out / "prompts.jsonl", prompts)
+    write_records(call.out / "prompts.jsonl", prompts_of(tasks, "premise"))
 
 
 def questions(call: StageCall) -> None:
@@ -50,11 +46,16 @@ def questions(call: StageCall) -> None:
     while len(tasks) < call.config["number"]:
         task = draw_task(rng, kinds=tuple(PASSAGE), rude_users=0.0)
         tasks += [task] if reserved_for(task.request) is None else []
-    prompts = [
-        prompt_of(task, id=f"taught-{i:05d}", user_id=f"taught-user-{i // 4:04d}")
+    prompts = [replace(prompt, split="train") for prompt in prompts_of(tasks, "taught")]
+    write_records(call.out / "prompts.jsonl", prompts)
+
+
+def prompts_of(tasks: Sequence[Task], name: str) -> list[Prompt]:
+    """The tasks as prompts of users who send four each."""
+    return [
+        prompt_of(task, id=f"{name}-{i:05d}", user_id=f"{name}-user-{i // 4:04d}")
         for i, task in enumerate(tasks)
     ]
-    write_records(call.out / "prompts.jsonl", [replace(p, split="train") for p in prompts])
 
 
 def demonstrate(call: StageCall) -> None:

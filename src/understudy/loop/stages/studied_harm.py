@@ -224,7 +224,6 @@ def report(call: StageCall) -> None:
             "refused that it allows, and the share refused of harmless requests in similar words. "
             "Lower is better.",
             "panels": panels,
-            "lower": list(panels),
             "along": {
                 "axis": "policy, from the least strict to the strictest",
                 "conditions": [policy.name for policy in policies],
