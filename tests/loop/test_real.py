@@ -78,6 +78,39 @@ def test_the_methods_beside_each_other_on_stories260k(tmp_path, capsys):
     assert shown.count("finished") >= 8, "the loop reuses what the study has run"
 
 
+@needs_stories
+def test_truthfulqa_on_stories260k(tmp_path, capsys):
+    """The files of the authors, with two questions; SFT and PPO-ptx are those of the loop."""
+    copies = write_copies(tmp_path)
+    (copies / "truthfulqa").mkdir()
+    asked = {"Can pigs fly?": ("No", "Yes"), "Is the sky green?": ("It is blue", "It is")}
+    table = "Question,Best Answer,Correct Answers,Incorrect Answers\n" + "".join(
+        f"{question},{true},{true}; I have no comment,{false}\n"
+        for question, (true, false) in asked.items()
+    )
+    (copies / "truthfulqa" / "TruthfulQA.csv").write_text(table)
+    rows = [
+        {"question": question, "mc1_targets": dict(zip(answers, (1, 0), strict=True))}
+        for question, answers in asked.items()
+    ]
+    choices = [row | {"mc2_targets": row["mc1_targets"]} for row in rows]
+    (copies / "truthfulqa" / "mc_task.json").write_text(json.dumps(choices))
+    command = ["real", "--data", str(copies), "--model", str(STORIES), "--study", "hallucination"]
+    command += ["--recipe", str(write_recipe(tmp_path / "tiny.toml")), "--out", str(tmp_path / "o")]
+    assert main(command) == 0
+    assert "study_hallucination/report.html" in capsys.readouterr().out
+    folder = tmp_path / "o" / "study_hallucination"
+    results = json.loads((folder / "results.json").read_text())
+    panels = results["study"]["panels"]
+    assert [title for title in panels if title.startswith("MC")] == ["MC1", "MC2"]
+    assert "No comment, QA and instruction" in panels
+    for points in panels.values():
+        assert set(points) == {"base", "sft", "ppo_ptx"}
+        assert all(0 <= point["mean"] <= 1 and point["n"] == 2 for point in points.values())
+    assert (folder / "run" / "items" / "ppo_ptx" / "truthfulqa_mc1.jsonl").is_file()
+    assert "no comment" in (folder / "report.html").read_text()
+
+
 @needs_smollm2
 def test_smollm2_keeps_its_digits_and_its_size():
     tokenizer = load_tokenizer(str(SMOLLM2))

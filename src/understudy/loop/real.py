@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from understudy.evaluation.harness.run import check_installed
 from understudy.loop.demo import show_plan
-from understudy.loop.real_methods import REPORT, real_methods_plan
+from understudy.loop.real_hallucination import real_hallucination_plan
+from understudy.loop.real_methods import real_methods_plan
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.runner import run_plan
 
 PRELOAD = ("torch", "transformers", "understudy.models.scalar", "understudy.engines.generation")
 DATA_VARIABLE = "REAL_DATA"
+STUDIES = {"methods": real_methods_plan, "hallucination": real_hallucination_plan}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +44,10 @@ class RealConfig:
     workers: int = 0
     """Stages to run at the same time, each with one thread, except for those in the recipe's
     [threads]; 0: the number of cores, at most 2."""
-    study: Literal["methods"] | None = None
+    study: Literal["methods", "hallucination"] | None = None
     """Instead of the loop's report, a study: methods (PPO-ptx beside RLOO, GRPO, RAFT and DPO from
-    the same SFT model); it reuses the loop's stages and writes its own report."""
+    the same SFT model) or hallucination (base, SFT and PPO-ptx on TruthfulQA); it reuses the loop's
+    stages and writes its own report."""
     show_plan: bool = False
     """Only list the stages: which are finished, which would run, and why."""
 
@@ -66,14 +70,16 @@ def run_real(config: RealConfig) -> str:
         if folder is not None and not folder.is_dir():
             raise ValueError(f"{name} {folder} is not a folder")
     recipe = load_real_recipe(config.recipe)
-    make = real_plan if config.study is None else real_methods_plan
+    if config.study == "hallucination":
+        check_installed()
+    make = real_plan if config.study is None else STUDIES[config.study]
     plan, root = make(recipe, config.seed, config.copies, config.model), config.out
     if config.show_plan:
         return show_plan(plan, root)
     with open_display(f"understudy real, seed {config.seed}, in {root}") as display:
         run_plan(plan, root, workers=config.workers, display=display, preload=PRELOAD)
     if config.study is not None:
-        return f"\nreport: {root / REPORT / 'report.html'}"
+        return f"\nreport: {root / f'study_{config.study}' / 'report.html'}"
     for name in ("results.json", "report.html"):
         shutil.copyfile(root / "report" / name, root / name)
     return headline(json.loads((root / "results.json").read_text()), root)

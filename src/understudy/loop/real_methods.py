@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.loop.plan import Plan, Stage
-from understudy.loop.real_plan import RealRecipe, real_plan, real_stage
+from understudy.loop.real_plan import RealRecipe, needed, real_plan, real_stage
 
 SAMPLERS = ("rloo", "grpo", "raft")
 METHODS = ("ppo_ptx", *SAMPLERS, "dpo")
@@ -59,7 +59,7 @@ def real_methods_plan(recipe: RealRecipe, seed: int, data: Path | None, model: P
             prompts=stages["data"].output("test_prompts.jsonl"),
         )
     stages[REPORT] = reported(make, stages, recipe)
-    return Plan(tuple(stage for stage in stages.values() if stage.name in needed(stages)))
+    return needed(stages, REPORT)
 
 
 def trained(
@@ -126,12 +126,3 @@ def reported(make: Callable[..., Stage], stages: Mapping[str, Stage], recipe: Re
             "settings": {name: getattr(recipe, name) for name in ("ppo", *METHODS[1:])},
         },
     )
-
-
-def needed(stages: Mapping[str, Stage]) -> set[str]:
-    """Names of the report's stage and of those that it depends on."""
-    found, waiting = set(), {REPORT}
-    while waiting:
-        found |= waiting
-        waiting = {need for name in waiting for need in stages[name].needs()} - found
-    return found

@@ -105,6 +105,8 @@ class RealRecipe:
     """The same for RAFT."""
     dpo: Mapping[str, Any] = field(default_factory=dict)
     """Settings of DPO, for the study of methods."""
+    truthfulqa: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `understudy benchmark`, for the study of made-up answers."""
     threads: Mapping[str, int] = field(default_factory=dict)
     """Threads by stage, for stages that compute with more than one."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -271,6 +273,15 @@ def real_plan(recipe: RealRecipe, seed: int, data: Path | None, model: Path | No
             f"{', '.join(stages)}"
         )
     return Plan(tuple(stages.values()))
+
+
+def needed(stages: Mapping[str, Stage], report: str) -> Plan:
+    """The plan of a stage and of those that it depends on."""
+    found, waiting = set(), {report}
+    while waiting:
+        found |= waiting
+        waiting = {need for name in waiting for need in stages[name].needs()} - found
+    return Plan(tuple(stage for stage in stages.values() if stage.name in found))
 
 
 DATA_FILES = (

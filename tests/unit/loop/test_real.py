@@ -13,6 +13,7 @@ from tests.fixtures_real import DATA, FILES, write_copies, write_recipe
 
 from understudy.cli import main
 from understudy.loop.real import RealConfig, headline
+from understudy.loop.real_hallucination import TASKS, real_hallucination_plan
 from understudy.loop.real_methods import METHODS, SAMPLERS, real_methods_plan
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.stage_call import StageCall
@@ -65,6 +66,21 @@ def test_the_methods_start_alike_and_have_the_same_budget():
     for stage in plan.stages:
         module, _, name = stage.function.partition(":")
         assert callable(getattr(importlib.import_module(module), name)), stage.function
+
+
+def test_truthfulqa_is_asked_of_the_loops_own_models(tmp_path):
+    recipe = load_real_recipe("real")
+    loop, plan = real_plan(recipe, 0, None, None), real_hallucination_plan(recipe, 0, None, None)
+    needs = {"model", "data", "sft", "reward", "ppo_ptx"}
+    assert {stage.name for stage in plan.stages} == {*needs, "study_hallucination"}
+    assert all(plan[name] == loop[name] for name in needs)
+    study = plan["study_hallucination"]
+    assert study.inputs == {
+        name: loop[f"tax_{name}"].inputs["model"] for name in ("base", "sft", "ppo_ptx")
+    }
+    assert study.config == {"seed": 0, "tasks": list(TASKS), "limit": 200}
+    with pytest.raises(ValueError, match=r"truthfulqa is not a folder; this study needs Truthful"):
+        real_hallucination_plan(recipe, 0, tmp_path, None)
 
 
 def test_a_folder_of_copies_and_a_model_of_ones_own(tmp_path):
