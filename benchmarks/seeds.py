@@ -49,7 +49,7 @@ KEPT = (
     *("minutes", "wall_minutes", "processor", "seed", "code_version"),
 )
 """The parts of results.json to keep: no texts, no curves."""
-OF_STUDIES = ("study", "ablation", "processor", "seed", "code_version")
+OF_STUDIES = ("study", "ablation", "best_of_n", "processor", "seed", "code_version")
 """The same of a study or an ablation."""
 ARM = {
     "win_rate_gold": "gold judge",

@@ -245,7 +245,7 @@ def training_figure(
     unit: str = "iteration",
 ) -> str:
     """One panel per (key, title) over a trainer's steps, under the key `unit`, a line per run."""
-    return _lines(curves, rows, unit, unit, lambda axes: None)
+    return _lines(curves, rows, unit, unit.replace("_", " "), lambda axes: None)
 
 
 @matplotlib.rc_context(_STYLE)
@@ -376,6 +376,39 @@ def ablation_figure(
         axes.set_visible(False)
     figure.supxlabel(axis, fontsize=10.5)
     _legend(figure, {label_of(name): (colours[name], "o") for name in series}, "-")
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_STYLE)
+def cost_figure(
+    arms: Sequence[Mapping[str, Any]], best_of_n: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The gold judge's win rate against KL (root scale) and seconds of training. A line joins a
+    method's arms in order; best-of-n needs no training."""
+    methods = in_order(list(dict.fromkeys(arm["series"] for arm in arms)))
+    lines = {name: [arm for arm in arms if arm["series"] == name] for name in methods}
+    if best_of_n:
+        lines["best_of_n"] = [{**p, "win_rate_gold": p["win_rate"]} for p in best_of_n.values()]
+    markers = dict(zip(lines, cycle("oDs^vP"), strict=False))
+    figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
+    costs = {"kl": "KL from the reference, nats (root scale)", "seconds": "seconds of training"}
+    for axes, (key, title) in zip(figure.subplots(2, 1), costs.items(), strict=True):
+        for name, points in lines.items():
+            rows = [(max(x, 0.0), p["win_rate_gold"]) for p in points
+                    if (x := value_of(p.get(key))) is not None]  # fmt: skip
+            for x, point in rows:
+                if (ends := ends_of(point)) is not None:
+                    axes.plot([x, x], ends, color=COLOURS[name], linewidth=1.1, alpha=0.6)
+            axes.plot([x for x, _ in rows], [value_of(point) for _, point in rows], linewidth=0.8,
+                      color=COLOURS[name], marker=markers[name], markersize=4.5)  # fmt: skip
+        axes.set_xlabel(title)
+        axes.grid(axis="y")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if key == "kl":
+            axes.set_xscale("function", functions=(_root, np.square))
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    _legend(figure, {label_of(name): (COLOURS[name], markers[name]) for name in lines}, "-")
     return _svg(figure)
 
 

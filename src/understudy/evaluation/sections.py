@@ -7,6 +7,7 @@ from typing import Any
 from understudy.evaluation import page
 from understudy.evaluation.figures import (
     ablation_figure,
+    cost_figure,
     in_order,
     label_of,
     overoptimisation_figure,
@@ -18,6 +19,7 @@ from understudy.evaluation.points import Point, Table, decimal, value_of, with_e
 from understudy.evaluation.public import benchmark_table
 from understudy.evaluation.readings import (
     arms_reading,
+    costs_reading,
     loss_reading,
     overoptimisation_reading,
     shares_reading,
@@ -235,7 +237,7 @@ def ablation_section(results: Results) -> str:
     skills: dict[str, tuple[str, float | None]] = {
         f"on {name}": (name.replace("_", " ").capitalize(), None) for name in names
     }
-    drawn = []
+    drawn = [_costs(arms, results.get("best_of_n") or {})] if "seconds" in panels else []
     for shown, title, caption in (
         (panels, "Preference, score and forgetting.", "Against SFT's responses, on new requests."),
         (skills, "Benchmarks.", "Skills that training should leave as they are."),
@@ -251,6 +253,19 @@ def ablation_section(results: Results) -> str:
         "runs are points of these curves. Dashed: no preference."
     )
     return _best_arms(arms, panels) + page.paragraph(text) + page.figures(*drawn)
+
+
+def _costs(arms: Sequence[Mapping[str, Any]], best: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figure of a study's methods: what they gain, and at what cost."""
+    caption = (
+        "The gold judge's win rate over SFT. A line joins a method's learning rates in order. "
+        "Best-of-n, by the reward model, is drawn at its KL bound; it needs no training, but n "
+        "samples for each response."
+    )
+    title, keys = "Gain and cost.", ("win_rate_gold", "kl", "seconds")
+    alt = f"{title} " + _arms_in_words(arms, {key: ABLATION[key] for key in keys})
+    reading, numbers = costs_reading(arms), _best_of_table(best)
+    return page.figure(cost_figure(arms, best), title, caption, alt, numbers, reading=reading)
 
 
 def _best_arms(arms: Sequence[Mapping[str, Any]], panels: Mapping[str, Any]) -> str:
@@ -310,7 +325,8 @@ def training_section(results: Results) -> str:
         rows = [row for row in titles if row[0] in known]
         if rows:
             caption = "Held-out prompts where measured, else PPO's own rollouts."
-            title, svg = "Reward and KL over training.", training_figure(curves, rows)
+            unit = "responses_sampled" if "responses_sampled" in known else "iteration"
+            title, svg = "Reward and KL over training.", training_figure(curves, rows, unit)
             alt, reading = _ends(curves, rows), training_reading(curves)
             drawn.append(page.figure(svg, title, caption, alt, reading=reading))
     svg = overoptimisation_figure(curves, best)

@@ -124,6 +124,23 @@ def test_an_ablation_is_a_page_of_its_own_curves():
         assert text in html
 
 
+def test_methods_are_drawn_by_what_they_gain_and_cost():
+    found = ablation()
+    for place, arm in enumerate(found["ablation"]["arms"]):
+        arm |= {"seconds": 50.0 + 10 * place, "samples": 5120}
+    best_of = {n: {"kl": kl, "win_rate": share(0.6)} for n, kl in (("1", 0.0), ("4", 0.64))}
+    html = render({**found, "best_of_n": best_of})
+    assert html.count("<svg") == 3, "gain and cost, and the two of an ablation"
+    for text in (
+        "PPO at 1.5 wins most (62%, 1.2 nats, 80 s)",
+        "PPO at 0.15 needs the least KL of those in its interval (58%, 0.8 nats, 70 s)",
+        "seconds of training",
+        "Best of 4",
+        "<td>5,120</td>",
+    ):
+        assert text in html
+
+
 def test_models_and_tricks_have_names_for_people():
     names = ["echo", "sft_greedy", "prompted_07", "ppo", "shortest_of_16", "prompted", "mine_of_2"]
     assert in_order(names)[:4] == ["prompted", "prompted_07", "sft_greedy", "ppo"]

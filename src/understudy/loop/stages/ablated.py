@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from understudy.evaluation.compare import likert_by_model, rate_responses, win_rate_table
@@ -87,7 +88,9 @@ def against_kl(call: StageCall, arms: Sequence[Mapping[str, Any]], world: World)
         ours = [arm for arm in arms if arm["series"] == series]
         best = max(ours, key=lambda arm: float(arm["win_rate_gold"]["rate"]))
         for path in call.paths(f"samples_{best['stage']}"):
-            curves[series] = training_curve(world.judge, prompts, path)
+            curve = training_curve(world.judge, prompts, path)
+            each = best.get("samples", 0) / (curve[-1]["iteration"] or 1) if curve else 0
+            curves[series] = [{**p, "responses_sampled": each * p["iteration"]} for p in curve]
     best_of = json.loads(call.path("best_of").read_text())["curve"]
     return {"ppo_curve": curves, "best_of_n": best_of}
 
@@ -105,18 +108,18 @@ def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> d
 
 
 def spent(run: Path) -> dict[str, float]:
-    """Cost of a training run: responses sampled, and the seconds of all its steps, even if it was
-    resumed."""
+    """Cost of a training run: responses sampled, and the seconds of its steps: the median step's,
+    times their number, so that other work on the machine counts little. `seconds` also covers the
+    steps before an interruption."""
     steps, times = (read_lines(run / name) for name in ("metrics.jsonl", "timings.jsonl"))
-    seconds = 0.0
-    for name in {name for row in times for name in row if "/seconds_" in name}:
-        seconds += sum(row.get(name, 0.0) for row in times)
     results = json.loads((run / "results.json").read_text())
+    phases = [sum(row[name] for name in row if "/seconds_" in name) for row in times]
+    seconds = median(phases) * len(phases) if any(phases) else 0.0
     if "episodes" in results:
         return {"samples": results["episodes"], "seconds": seconds}
     for rate in ("dpo/pairs_per_second", "kto/responses_per_second"):
         counted = rate.removesuffix("_per_second")
-        counts = [row[counted] for row in steps if counted in row]
         rates = [row[rate] for row in times if rate in row]
-        seconds += sum(n / speed for n, speed in zip(counts, rates, strict=True))
+        if rates:
+            seconds += sum(row.get(counted, 0) for row in steps) / median(rates)
     return {"samples": 0, "seconds": seconds}
