@@ -10,8 +10,10 @@ equal    every ranking counts once
 twice    on these prompts, members' rankings count twice; and so on
 only     on these prompts, only members' rankings are used
 told     every ranking counts once, but in members' rankings of these prompts a system turn names
-         the group; for members the model scores with that turn, for others without it. Once over
-         the rankings, and twice: one pass does not always teach so small a model to read the turn
+         the group; for members the model scores with that turn, for others without it
+
+Two of them also pass twice over the rankings: told, since one pass does not always teach so small a
+model to read the turn, and equal, to tell apart what the second pass does.
 
 Every reward model starts from the same model. The worth of choosing by its score is measured by
 best-of-n from SFT, with the group's judge and with everybody else's.
@@ -37,6 +39,7 @@ ARMS = {
     "only": "Members only",
     "told": "Told the group",
     "told_twice": "Told the group, two epochs",
+    "equal_twice": "Unweighted, two epochs",
 }
 
 
@@ -98,7 +101,11 @@ def add_groups_study(build: Build, stage: str) -> None:
         "the group's win rates beside everybody's, and a report of them",
         "studied_groups:report",
         ("results.json", "report.html"),
-        {f"arm_{arm}": build[f"groups-{arm}-check/measured.json"] for arm in ARMS},
+        {
+            "labelers": build["groups-rankings/labelers.jsonl"],
+            "valid": build["groups-rankings/valid.jsonl"],
+            **{f"arm_{arm}": build[f"groups-{arm}-check/measured.json"] for arm in ARMS},
+        },
         arms=ARMS,
         best_of=settings.best_of,
     )
@@ -110,7 +117,7 @@ def add_arm(build: Build, arm: str, answers: tuple[Any, ...]) -> None:
     inputs: dict[str, Any] = {}
     if arm in WEIGHTS:
         inputs["group_weights"] = build[f"groups-rankings/{arm}.json"]
-    twice = {"epochs": 2 * build.recipe.reward.get("epochs", 1)} if arm == "told_twice" else {}
+    twice = {"epochs": 2 * build.recipe.reward.get("epochs", 1)} if arm.endswith("_twice") else {}
     add_reward(build, f"groups-{arm}", build[f"groups-rankings/{data}.jsonl"], inputs, **twice)
     valid = "valid-told" if data == "told" else "valid"
     build.add(

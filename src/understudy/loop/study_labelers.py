@@ -3,12 +3,13 @@ ranked once, or fewer prompts ranked three times?
 
     understudy demo --study labelers
 
-once      one labeler per prompt
-majority  a third of the prompts, each with one ranking by the mean rank of three labelers
-share     the same prompts, all three rankings in the loss: the target is the share who prefer
-weighted  like share, each labeler weighted by an estimate of their reliability (Dawid and Skene)
+once       one labeler per prompt
+majority   a third of the prompts, each with one ranking by the mean rank of three labelers
+share      the same prompts, all three rankings in the loss: the target is the share who prefer
+weighted   like share, each labeler weighted by an estimate of their reliability (Dawid and Skene)
+posterior  the target of each pair is the probability of its order, estimated with the reliabilities
 
-Every reward model is trained for the same number of steps and starts from the same model. It is
+Every reward model is trained for about as many steps and starts from the same model. It is
 measured by its accuracy, and by best-of-n from SFT, which shows the worth of choosing by its score.
 """
 
@@ -23,9 +24,12 @@ DESIGNS = {
     "majority": "Mean rank of 3",
     "share": "All of 3",
     "weighted": "All, weighted",
+    "posterior": "Posterior of 3",
 }
 LABELS = 3
 """Labels per prompt in all designs but the first."""
+PAIRS = 8
+"""Rows of the design "posterior", two for each pair of responses, per ranking of the others."""
 
 
 def add_labelers_study(build: Build, stage: str) -> None:
@@ -63,11 +67,16 @@ def add_design(build: Build, design: str) -> None:
         design=design,
         labels=LABELS,
     )
-    weights = {"weights": build[f"{name}-rankings/weights.json"]} if design == "weighted" else {}
-    # A mean ranking stands for LABELS rankings, so as many passes give equally many steps.
-    epochs = {"epochs": LABELS * recipe.reward.get("epochs", 1)} if design == "majority" else {}
-    inputs = {"valid_data": build["rankings/valid.jsonl"], **weights}
-    add_reward(build, name, build[f"{name}-rankings/rankings.jsonl"], inputs, **epochs)
+    inputs = {"valid_data": build["rankings/valid.jsonl"]}
+    if design in ("weighted", "posterior"):
+        inputs["weights"] = build[f"{name}-rankings/weights.json"]
+    changes: dict[str, Any] = {}
+    # For as many steps as the others: a mean ranking stands for LABELS rankings.
+    if design == "majority":
+        changes["epochs"] = LABELS * recipe.reward.get("epochs", 1)
+    if design == "posterior":
+        changes["batch_size"] = PAIRS * recipe.reward.get("batch_size", 64)
+    add_reward(build, name, build[f"{name}-rankings/rankings.jsonl"], inputs, **changes)
     build.add(
         f"{name}-check",
         "how often it agrees with labelers and the truth",

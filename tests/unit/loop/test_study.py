@@ -102,11 +102,11 @@ def test_the_designs_of_labels_share_all_but_the_rankings(recipe):
     own = {design: plan[f"labeled-{design}"] for design in DESIGNS}
     assert plan["labeled-majority"].config["epochs"] == 3 * recipe.reward.get("epochs", 1)
     for design, run in own.items():
-        like = {**plan["labeled-once"].config, "epochs": run.config.get("epochs")}
-        assert {**run.config, "epochs": run.config.get("epochs")} == like
+        kept = {key: run.config.get(key) for key in ("epochs", "batch_size")}
+        assert {**run.config, **kept} == {**plan["labeled-once"].config, **kept}
         inputs = {name for name in run.inputs if name != "weights"}
         assert inputs == {"model", "data", "valid_data", "demonstrations"}
-        assert ("weights" in run.inputs) == (design == "weighted")
+        assert ("weights" in run.inputs) == (design in ("weighted", "posterior"))
         assert plan[f"labeled-{design}-best"].config["stop_at_gate"] is False
     for stage in plan.stages:
         module, _, name = stage.function.partition(":")
@@ -163,10 +163,13 @@ def test_every_design_has_the_same_number_of_labels(design, tmp_path):
     rank(StageCall(name="x", inputs=inputs, config=config, out=tmp_path, root=tmp_path))
     rankings = read_records(tmp_path / "rankings.jsonl", Ranking)
     asked = {ranking.prompt_id for ranking in rankings}
-    expected = {"once": (30, 30), "majority": (10, 10)}.get(design, (30, 10))
+    expected = {"once": (30, 30), "majority": (10, 10), "posterior": (60, 10)}.get(design, (30, 10))
     assert (len(rankings), len(asked)) == expected
     weights = json.loads((tmp_path / "weights.json").read_text())
-    assert bool(weights) == (design == "weighted")
+    assert bool(weights) == (design in ("weighted", "posterior"))
+    if design == "posterior":
+        each = sum(weights[ranking.labeler_id] for ranking in rankings)
+        assert each == pytest.approx(10, abs=0.01), "a prompt weighs as much as a ranking"
     if design == "share":
         assert len({(r.prompt_id, r.labeler_id) for r in rankings}) == 30
 

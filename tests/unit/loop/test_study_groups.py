@@ -66,7 +66,7 @@ def test_the_arms_share_all_but_the_rankings_and_the_weights(tmp_path):
     equal = plan["groups-equal"]
     for arm in ARMS:
         run = plan[f"groups-{arm}"]
-        twice = {"epochs": 2} if arm == "told_twice" else {}
+        twice = {"epochs": 2} if arm.endswith("_twice") else {}
         assert run.config == {**equal.config, **twice}
         differs = {k for k in {*run.inputs, *equal.inputs}
                    if run.inputs.get(k) != equal.inputs.get(k)}  # fmt: skip
@@ -226,4 +226,6 @@ def test_the_whole_study_on_the_smallest_recipe(tmp_path):
                 assert point[side]["low"] <= point[side]["rate"] <= point[side]["high"]
     accuracies = study["more"][0]["panels"]
     assert {"Teasers on other prompts", "Others on other prompts"} <= set(accuracies)
+    alike = study["more"][1]["panels"]["Two labelers agree"]
+    assert alike["One of each"]["high"] < alike["Among others"]["low"]
     assert "The frontier." in (tmp_path / "demo/study_groups/report.html").read_text()

@@ -3,6 +3,8 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from understudy.labeling.collect import collect_rankings
@@ -20,6 +22,8 @@ CAVEATS = (
     "be shared, which more labels per prompt would not remove.",
     "What follows from a reward model is measured by best-of-n, not by RL.",
 )
+LEAST = 1e-4
+"""Least weight of a pair, since weights are above zero."""
 
 
 def rank(call: StageCall) -> None:
@@ -37,10 +41,41 @@ def rank(call: StageCall) -> None:
     weights = {}
     if config["design"] == "weighted":
         weights = dict(consensus(votes_of_rankings(rankings)).weights())
+    if config["design"] == "posterior":
+        rankings, weights = soft_pairs(rankings)
     if config["design"] == "majority":
         rankings = [mean_ranking(rows) for rows in by_prompt_id(rankings).values()]
     write_records(call.out / "rankings.jsonl", rankings)
     (call.out / "weights.json").write_text(json.dumps(weights))
+
+
+def soft_pairs(rankings: Sequence[Ranking]) -> tuple[list[Ranking], dict[str, float]]:
+    """Each pair of responses as two rankings, one each way round, and the weights of these: the
+    probability that its order is the truth (Dawid and Skene), a tie half each way. Together their
+    loss is the cross-entropy of that target. The pairs of a prompt weigh as much as one ranking.
+
+    Weights are read by labeler, so the labeler that a pair names is its weight.
+    """
+    truth = consensus(votes_of_rankings(rankings)).truth
+    found: list[Ranking] = []
+    weights: dict[str, float] = {}
+    for prompt_id, rows in by_prompt_id(rankings).items():
+        pairs = list(combinations(sorted(set(rows[0].responses)), 2))
+        for place, (first, second) in enumerate(pairs):
+            worse, tie, better = truth[prompt_id, first, second]
+            for one, other, share in ((first, second, better), (second, first, worse)):
+                label = f"{max((share + tie / 2) / len(pairs), LEAST):.4f}"
+                weights[label] = float(label)
+                found.append(
+                    replace(
+                        rows[0],
+                        id=f"pair-{prompt_id}-{place}-{int(one == second)}",
+                        responses=(one, other),
+                        tiers=((0,), (1,)),
+                        labeler_id=label,
+                    )
+                )
+    return found, weights
 
 
 def by_prompt_id(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
@@ -101,8 +136,9 @@ def labelers(call: StageCall) -> None:
     }
     results = {
         "title": "One label each, or three?",
-        "lead": "Reward models trained on the same number of labels, spread over prompts in four "
-        "ways: their accuracy on the gold judge's and on held-out labelers' pairs, and how often "
+        "lead": "Reward models trained on the same number of labels, spread over prompts and "
+        "combined in several ways: their accuracy on the gold judge's and on held-out labelers' "
+        "pairs, and how often "
         f"the best of {largest} responses by their score beats one sample, by the gold judge.",
         "bars": "Bars are 95% intervals over prompts and users.",
         "study": {"name": "labelers", "panels": panels},

@@ -5,8 +5,9 @@ Legend: P prompts, N samples of each prompt.
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from understudy.loop.stages.study_report import write_study
 from understudy.models.scalar import load_scalar, score_texts
 from understudy.prompts.concern import groups_of
 from understudy.records import Judge, Prompt, Ranking, Response, read_records, write_records
+from understudy.records.schema import MINIMUM_GROUP, LabelerInfo
 from understudy.reward.check import reward_check
 from understudy.reward.check_config import RewardCheckConfig
+from understudy.trust.agreement import agreement, votes_of_rankings
+from understudy.trust.pairs import pairs_of
 from understudy.world.groups import (
     EVERY,
     GROUP,
@@ -220,13 +224,43 @@ def report(call: StageCall) -> None:
                     "whether the prompt concerns the group. Fewer than five labelers are never "
                     "shown.",
                     "panels": accuracy_panels(found, arms),
-                }
+                },
+                {
+                    "title": "Agreement.",
+                    "caption": "How often two labelers order a pair alike on the prompts that "
+                    "concern the group, which all of them ranked; pairs with a tie are left out.",
+                    "panels": {"Two labelers agree": agreements(call)},
+                },
             ],
             "curves": {arm: found[arm]["curve"] for arm in arms},
         },
         "caveats": list(CAVEATS),
     }
     write_study(call, results)
+
+
+def agreements(call: StageCall) -> dict[str, dict[str, Any]]:
+    """How often members of the group, others, and one of each order a pair alike; nothing of fewer
+    than `MINIMUM_GROUP`."""
+    everybody = read_records(call.path("labelers"), LabelerInfo)
+    members = {one.id for one in everybody if one.group == GROUP}
+    if min(len(members), len(everybody) - len(members)) < MINIMUM_GROUP:
+        return {}
+    rows = [r for r in read_records(call.path("valid"), Ranking) if r.group == GROUP]
+    pairs = pairs_of(votes_of_rankings(rows))
+    sides = {"Within the group": 2, "Among others": 0, "One of each": 1}
+    found = {}
+    for name, number in sides.items():
+        of_both = partial(_are_members, members, number)
+        measure = agreement(pairs, between=of_both)
+        found[name] = {
+            "rate": measure.value, "low": measure.low, "high": measure.high, "n": measure.n
+        }  # fmt: skip
+    return found
+
+
+def _are_members(members: Collection[str], number: int, one: str, other: str) -> bool:
+    return (one in members) + (other in members) == number
 
 
 def accuracy_panels(
