@@ -1,5 +1,6 @@
 """One set of results from those of several seeds: what several runs of one study found together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from statistics import fmean
@@ -24,6 +25,8 @@ def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     A point is {"rate" or "mean", "low", "high", "n", "seeds"}: the mean of the seeds' estimates
     (`seeds`, in order) with a 95% interval by Student's t over them, and the sum of their counts.
+    If all are equal, as shares of 0 or 1 often are, the interval is the mean of their own, narrower
+    by the root of their number.
     Each seed has its own users, prompts, labelers and training, so the interval covers all of
     these. Other numbers become means, and lists are as long as the shortest. What not every seed
     has, and texts that differ, are omitted. ValueError if two runs have the same seed, or if there
@@ -80,6 +83,11 @@ def _point(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     interval = mean_interval(known)
     name = "rate" if "rate" in values[0] else "mean"
     low, high = interval.low, interval.high
+    if len(set(known)) == 1 and all(value["low"] is not None for value in values):
+        mean, root = interval.rate, math.sqrt(len(known))
+        low, high = (
+            mean + (fmean(v[end] for v in values) - mean) / root for end in ("low", "high")
+        )
     if name == "rate":
         low, high = max(0.0, low), min(1.0, high)
     number = sum(value.get("n") or 0 for value in values)

@@ -38,16 +38,23 @@ def train_raft(config: RAFTConfig, judge: Judge | None = None) -> Path:
             num_tokens = episodes.num_tokens(rows)
 
             def loss_of(batch: Pass, new_logprobs_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-                loss = -new_logprobs_N.sum() / num_tokens
-                return loss, {"loss": loss.detach()}
+                return raft_loss(new_logprobs_N, num_tokens)
 
             return loss_of
 
         left_out = float(len(rewards_B) // config.responses_per_prompt - len(best))
+        unfinished = (~episodes.finished_B[best]).sum()
         found: Metrics = {"best_score": groups.scores_B[best].mean(), "left_out": left_out}
+        found["unfinished"] = unfinished
         return found | groups.update(loss_for, best)
 
     return train_on_groups("raft", "RAFT", config, learn, judge)
+
+
+def raft_loss(new_logprobs_N: Tensor, num_tokens: int | float) -> tuple[Tensor, dict[str, Tensor]]:
+    """A pass's part of the mean negative log-likelihood over the step's `num_tokens` tokens."""
+    loss = -new_logprobs_N.sum() / num_tokens
+    return loss, {"loss": loss.detach()}
 
 
 def best_of_each(rewards_GK: Tensor, finished_GK: Tensor) -> list[int]:

@@ -51,6 +51,15 @@ def test_a_point_is_the_mean_with_students_interval_over_seeds_by_hand():
     assert found["seeds"] == [0, 1, 2]
 
 
+def test_equal_seeds_do_not_make_a_share_certain():
+    """0 of 20 in each of three seeds: the mean of their intervals, narrower by the root of 3."""
+    runs = [study(seed, 0.5, 0.9) for seed in range(3)]
+    for run in runs:
+        run["study"]["panels"]["Gold judge"]["a"] = {"rate": 0.0, "low": 0.0, "high": 0.16, "n": 20}
+    point = pooled(runs)["study"]["panels"]["Gold judge"]["a"]
+    assert (point["low"], point["high"]) == (0.0, pytest.approx(0.16 / math.sqrt(3)))
+
+
 def test_what_depends_on_the_seed_is_left_out_and_what_it_covers_is_said():
     text = {"request": "Why?", "rate": 1}
     found = pooled([study(0, 0.5, 0.6, [text, text]), study(1, 0.5, 0.7, [text])])

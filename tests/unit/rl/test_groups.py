@@ -127,7 +127,7 @@ def test_responses_to_a_prompt_stand_together(world, tmp_path, monkeypatch):
     best_scores = rewards[ended].max(dim=1).values
     assert row["raft/best_score"] == pytest.approx(float(best_scores.mean()))
     assert row["raft/best_score"] > row["raft/score"]
-    assert row["raft/left_out"] == 4 - len(ended)
+    assert (row["raft/left_out"], row["raft/unfinished"]) == (4 - len(ended), 0)
 
 
 def test_the_best_of_each_by_hand():
