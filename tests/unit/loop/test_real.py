@@ -78,7 +78,7 @@ def test_truthfulqa_is_asked_of_the_loops_own_models(tmp_path):
     assert study.inputs == {
         name: loop[f"tax_{name}"].inputs["model"] for name in ("base", "sft", "ppo_ptx")
     }
-    assert study.config == {"seed": 0, "tasks": list(TASKS), "limit": 200}
+    assert study.config == {"seed": 0, "tasks": list(TASKS), "limit": 100}
     with pytest.raises(ValueError, match=r"truthfulqa is not a folder; this study needs Truthful"):
         real_hallucination_plan(recipe, 0, tmp_path, None)
 
