@@ -14,6 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from understudy.evaluation.statistics import Interval, win_rate
 from understudy.records import (
@@ -55,6 +56,31 @@ def flag_rates(
     return {
         model: {name: _rate(found) for name, found in sorted(flags.items(), key=_paper_order)}
         for model, flags in rows.items()
+    }
+
+
+def flags_table(
+    observations: Sequence[Observation], prompts: Sequence[Prompt]
+) -> dict[str, dict[str, Any]]:
+    """`flags` of results.json, and `flags_by_policy` where prompts name one (`tags["policy"]`): the
+    same response may be right in one context and wrong in another."""
+    policy_of = {p.id: str(p.tags["policy"]) for p in prompts if p.tags.get("policy")}
+    by_policy: dict[str, list[Observation]] = defaultdict(list)
+    for response, flags in observations:
+        if response.prompt_id in policy_of:
+            by_policy[policy_of[response.prompt_id]].append((response, flags))
+    found: dict[str, dict[str, Any]] = {"flags": _json(flag_rates(observations, prompts))}
+    if by_policy:
+        found["flags_by_policy"] = {
+            policy: _json(flag_rates(rows, prompts)) for policy, rows in sorted(by_policy.items())
+        }
+    return found
+
+
+def _json(rates: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
+    return {
+        model: {name: rate.to_json() for name, rate in flags.items()}
+        for model, flags in rates.items()
     }
 
 

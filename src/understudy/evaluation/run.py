@@ -35,7 +35,7 @@ from understudy.evaluation.compare import (
 )
 from understudy.evaluation.config import EvaluateConfig, model_folders
 from understudy.evaluation.flags import (
-    flag_rates,
+    flags_table,
     judged,
     observations_of,
     rude_rates,
@@ -428,14 +428,14 @@ def _ratings_table(
     ratings += [rating for rating in given.ratings if rating.response_id in ids]
     if ratings:
         table["likert"] = _json(likert_by_model(ratings, responses, prompts), "mean")
-        table["flags"] = _flags_json(flag_rates(observations_of(ratings, responses), prompts))
+        table |= flags_table(observations_of(ratings, responses), prompts)
     if gold is not None:
         judgments = judge_responses(prompts, responses, gold)
         totals = {id: judgment.total for id, judgment in judgments.items()}
         table["gold"] = _json(score_by_model(totals, responses, prompts), "mean")
         if table.get("flags"):
             table["flags_by_labelers"] = table["flags"]
-        table["flags"] = _flags_json(flag_rates(judged(judgments, responses), prompts))
+        table |= flags_table(judged(judgments, responses), prompts)
     return table
 
 
@@ -488,7 +488,3 @@ def _remove_outputs(folder: Path) -> None:
 
 def _json(intervals: Mapping[str, Interval], name: str = "rate") -> dict[str, Any]:
     return {model: interval.to_json(name) for model, interval in intervals.items()}
-
-
-def _flags_json(table: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
-    return {model: _json(flags) for model, flags in table.items()}

@@ -84,6 +84,12 @@ def flags_section(results: Results) -> str:
     ]
     numbers = by_model({name.replace("_", " "): table for name, table in every.items()})
     more = f"<details><summary>All flags in numbers</summary>{numbers}</details>"
+    for policy, found in (results.get("flags_by_policy") or {}).items():
+        names = list(dict.fromkeys(name for table in found.values() for name in table))
+        tables = transposed(found, names)
+        numbers = by_model({name.replace("_", " "): table for name, table in tables.items()})
+        title = f"Flags under the policy {escape(policy)}"
+        more += f"<details><summary>{title}</summary>{numbers}</details>"
     return page.figures(*drawn) + more
 
 

@@ -1,17 +1,21 @@
 """Which answers each flag counts, worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.evaluation.helpers import LengthJudge, answer, labeler, prompt
 
 from understudy.evaluation.compare import judge_responses, rate_responses
 from understudy.evaluation.flags import (
     flag_rates,
+    flags_table,
     is_rude,
     judged,
     observations_of,
     rude_rates,
     with_prefix,
 )
+from understudy.evaluation.sections import flags_section
 from understudy.records import Message, Prompt
 
 OPEN = prompt("open", closed_domain=False, constraint=False)
@@ -50,6 +54,27 @@ def test_a_flag_that_was_not_asked_is_left_out():
     rates = _rates({"open": {"sexual_content": False}, "said": {}, "unsaid": {}})
     assert list(rates) == ["sexual_content"]
     assert rates["sexual_content"].n == 1
+
+
+def test_flags_under_each_policy():
+    """The same response to a prompt under two policies, and a prompt that names none."""
+    asked = [replace(OPEN, id=name, tags={"policy": name}) for name in ("shop", "fiction")]
+    seen = [
+        (answer(p, "m", "x"), {"inappropriate_for_customer_assistant": p.id == "shop"})
+        for p in asked
+    ]
+    seen.append((answer(OPEN, "m", "x"), {"inappropriate_for_customer_assistant": True}))
+    found = flags_table(seen, [*asked, OPEN])
+    assert found["flags"]["m"]["inappropriate_for_customer_assistant"]["n"] == 3
+    by_policy = found["flags_by_policy"]
+    assert list(by_policy) == ["fiction", "shop"]
+    rates = {
+        p: by_policy[p]["m"]["inappropriate_for_customer_assistant"]["rate"] for p in by_policy
+    }
+    assert rates == {"fiction": 0, "shop": 1}
+    assert "flags_by_policy" not in flags_table(seen[2:], [OPEN])
+    page = flags_section({**found, "baseline": "m"})
+    assert "Flags under the policy shop" in page
 
 
 def test_flags_come_in_the_papers_order():
