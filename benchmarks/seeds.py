@@ -152,6 +152,9 @@ def study_tables(found: Run) -> Iterator[str]:
             if key in (points := {**arm, **arm["benchmarks"]}):
                 arms[title][f"{arm['series']} {arm['value']}"] = points[key]
     yield from titled("", {title: points for title, points in arms.items() if points})
+    best = {f"best of {n}": point for n, point in found.get("best_of_n", {}).items()}
+    if best:
+        yield from titled("", {"gold judge": {n: point["win_rate"] for n, point in best.items()}})
     yield from titled("Where the runs ended", study.get("ends", {}))
     for panel, curves in study.get("gains", {}).items():
         columns: dict[str, dict[str, Point]] = defaultdict(dict)

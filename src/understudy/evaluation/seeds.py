@@ -26,11 +26,10 @@ def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     A point is {"rate" or "mean", "low", "high", "n", "seeds"}: the mean of the seeds' estimates
     (`seeds`, in order) with a 95% interval by Student's t over them, and the sum of their counts.
     If all are equal, as shares of 0 or 1 often are, the interval is the mean of their own, narrower
-    by the root of their number.
-    Each seed has its own users, prompts, labelers and training, so the interval covers all of
-    these. Other numbers become means, and lists are as long as the shortest. What not every seed
-    has, and texts that differ, are omitted. ValueError if two runs have the same seed, or if there
-    are fewer than two.
+    by the root of their number. Each seed has its own users, prompts, labelers and training, so the
+    interval covers all of these. Other numbers become means (`seconds` the least, as other work
+    only adds), and lists are as long as the shortest. What not every seed has, and texts that
+    differ, are omitted. ValueError if two runs have the same seed, or if there are fewer than two.
     """
     seeds = [run["seed"] for run in runs]
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
@@ -67,7 +66,8 @@ def _mapping(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for key in values[0]:
         if all(key in value for value in values):
             with suppress(Differ):
-                found[key] = _merged([value[key] for value in values])
+                together = [value[key] for value in values]
+                found[key] = min(together) if key == "seconds" else _merged(together)
     return found
 
 

@@ -51,6 +51,13 @@ def test_a_point_is_the_mean_with_students_interval_over_seeds_by_hand():
     assert found["seeds"] == [0, 1, 2]
 
 
+def test_other_work_does_not_count_in_the_seconds_of_several_seeds():
+    runs = [study(seed, 0.5, 0.6) for seed in range(3)]
+    for run, seconds in zip(runs, (60.0, 300.0, 61.0), strict=True):
+        run["study"]["arms"] = [{"series": "ppo", "seconds": seconds}]
+    assert pooled(runs)["study"]["arms"] == [{"series": "ppo", "seconds": 60.0}]
+
+
 def test_equal_seeds_do_not_make_a_share_certain():
     """0 of 20 in each of three seeds: the mean of their intervals, narrower by the root of 3."""
     runs = [study(seed, 0.5, 0.9) for seed in range(3)]
