@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from understudy.evaluation.harness.run import check_installed
 from understudy.loop.demo import show_plan
 from understudy.loop.real_hallucination import real_hallucination_plan
 from understudy.loop.real_methods import real_methods_plan
@@ -71,6 +70,8 @@ def run_real(config: RealConfig) -> str:
             raise ValueError(f"{name} {folder} is not a folder")
     recipe = load_real_recipe(config.recipe)
     if config.study == "hallucination":
+        from understudy.evaluation.harness.run import check_installed
+
         check_installed()
     make = real_plan if config.study is None else STUDIES[config.study]
     plan, root = make(recipe, config.seed, config.copies, config.model), config.out
