@@ -214,7 +214,7 @@ def report(call: StageCall) -> None:
             "frontier": {
                 "x": "The group, on its prompts",
                 "y": "Others, on the same prompts",
-                "path": [arms[a] for a in arms if not a.startswith("told")],
+                "path": [arms[a] for a in arms if not a.startswith("told") and a != "equal_twice"],
                 "points": {arms[a]: {"x": at[a][GROUP], "y": at[a][OTHERS]} for a in arms},
             },
             "more": [
