@@ -179,14 +179,15 @@ def arms_reading(
 def costs_reading(arms: Sequence[Mapping[str, Any]]) -> str:
     """The best arm by the gold judge, and the cheapest of those within its interval."""
     best = max(arms, key=lambda arm: value_of(arm["win_rate_gold"]) or 0.0)
-    low, _ = ends_of(best["win_rate_gold"]) or (value_of(best["win_rate_gold"]) or 0.0, 0.0)
+    most = value_of(best["win_rate_gold"]) or 0.0
+    low, _ = ends_of(best["win_rate_gold"]) or (most, most)
     near = [arm for arm in arms if (value_of(arm["win_rate_gold"]) or 0.0) >= low]
-    said = [("wins most", best)]
+    said, owner = [("wins most", best)], label_of(best["series"])
     for cost, key in (("least KL", "kl"), ("fewest seconds", "seconds")):
         known = [(value, arm) for arm in near if (value := value_of(arm.get(key))) is not None]
         if known:
             _, cheapest = min(known, key=lambda pair: pair[0])
-            said.append((f"needs the {cost} of those in its interval", cheapest))
+            said.append((f"needs the {cost} of those within {owner}'s interval", cheapest))
     return (
         "; ".join(
             f"{label_of(arm['series'])} at {arm['value']} {what} ({percent(arm['win_rate_gold'])}, "

@@ -68,7 +68,7 @@ def flags_section(results: Results) -> str:
     flags: Mapping[str, Table] = results.get("flags") or {}
     if not flags:
         return ""
-    every = transposed(flags, list(dict.fromkeys(name for t in flags.values() for name in t)))
+    every = _by_flag(flags)
     baseline = str(results.get("baseline", "sft"))
     truth = TRUTH if "hallucination_answerable" in every else {"hallucination": "Hallucination"}
     drawn = [
@@ -82,15 +82,19 @@ def flags_section(results: Results) -> str:
             "text holds the answer: a model that always says it does not never hallucinates.",
         ),
     ]
-    numbers = by_model({name.replace("_", " "): table for name, table in every.items()})
-    more = f"<details><summary>All flags in numbers</summary>{numbers}</details>"
+    more = _flags_in_numbers("All flags in numbers", every)
     for policy, found in (results.get("flags_by_policy") or {}).items():
-        names = list(dict.fromkeys(name for table in found.values() for name in table))
-        tables = transposed(found, names)
-        numbers = by_model({name.replace("_", " "): table for name, table in tables.items()})
-        title = f"Flags under the policy {escape(policy)}"
-        more += f"<details><summary>{title}</summary>{numbers}</details>"
+        more += _flags_in_numbers(f"Flags under the policy {policy}", _by_flag(found))
     return page.figures(*drawn) + more
+
+
+def _by_flag(flags: Mapping[str, Table]) -> dict[str, Table]:
+    return transposed(flags, list(dict.fromkeys(name for t in flags.values() for name in t)))
+
+
+def _flags_in_numbers(title: str, every: Mapping[str, Table]) -> str:
+    numbers = by_model({name.replace("_", " "): table for name, table in every.items()})
+    return f"<details><summary>{escape(title)}</summary>{numbers}</details>"
 
 
 def _flag_figure(
@@ -266,7 +270,7 @@ def _costs(arms: Sequence[Mapping[str, Any]], best: Mapping[str, Mapping[str, An
     caption = (
         "The gold judge's win rate over SFT. A line joins a method's learning rates in order. "
         "Best-of-n, by the reward model, is drawn at its KL bound; it needs no training, but n "
-        "samples for each response."
+        "samples for each response. Over several seeds, the seconds are the least."
     )
     title, keys = "Gain and cost.", ("win_rate_gold", "kl", "seconds")
     alt = f"{title} " + _arms_in_words(arms, {key: ABLATION[key] for key in keys})

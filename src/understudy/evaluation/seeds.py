@@ -67,7 +67,9 @@ def _mapping(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if all(key in value for value in values):
             with suppress(Differ):
                 together = [value[key] for value in values]
-                found[key] = min(together) if key == "seconds" else _merged(together)
+                numbers = all(isinstance(value, int | float) for value in together)
+                least = key == "seconds" and numbers
+                found[key] = min(together) if least else _merged(together)
     return found
 
 

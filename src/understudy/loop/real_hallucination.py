@@ -10,6 +10,7 @@ are reused.
 from pathlib import Path
 from typing import Any
 
+from understudy.evaluation.harness.data import find_rows, names_of
 from understudy.loop.plan import Plan
 from understudy.loop.real_plan import EVALUATED, RealRecipe, needed, real_plan, real_stage
 
@@ -21,6 +22,8 @@ TASKS = (
     "paper_truthfulqa_qa",
     "paper_truthfulqa_qa_instruction",
 )
+DATA_SETS = ("truthfulqa", "truthfulqa_mc")
+"""What the tasks read, by the names of docs/benchmarks.md."""
 REPORT = "study_hallucination"
 
 
@@ -28,15 +31,10 @@ def real_hallucination_plan(
     recipe: RealRecipe, seed: int, data: Path | None, model: Path | None
 ) -> Plan:
     """The stages of the loop that train the models, and the study."""
-    if data is not None and not (data / FOLDER).is_dir():
-        raise ValueError(
-            f"{data / FOLDER} is not a folder; this study needs TruthfulQA.csv and mc_task.json "
-            "in it"
-        )
     stages = {stage.name: stage for stage in real_plan(recipe, seed, data, model).stages}
     inputs: dict[str, Any] = {n: stages[f"answers_{n}"].inputs["model"] for n in EVALUATED}
     if data is not None:
-        inputs["data_dir"] = data / FOLDER
+        inputs["data_dir"] = checked(data / FOLDER)
     stages[REPORT] = real_stage(
         recipe,
         seed,
@@ -49,3 +47,11 @@ def real_hallucination_plan(
         **inputs,
     )
     return needed(stages, REPORT)
+
+
+def checked(folder: Path) -> Path:
+    """The folder; ValueError if a data set is missing, before anything trains."""
+    for name in DATA_SETS:
+        if not folder.is_dir() or find_rows(folder, name) is None:
+            raise ValueError(f"--study hallucination needs {names_of(name)} in {folder}")
+    return folder

@@ -125,8 +125,9 @@ TRAINERS = {
     "grpo": ("understudy.grpo.config", "GRPOConfig"),
     "raft": ("understudy.raft.config", "RAFTConfig"),
     "dpo": ("understudy.dpo.config", "DPOConfig"),
+    "truthfulqa": ("understudy.evaluation.harness.config", "BenchmarkConfig"),
 }
-"""Sections that hold fields of a trainer's config."""
+"""Sections that hold fields of another command's config."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

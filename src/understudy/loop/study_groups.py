@@ -12,8 +12,8 @@ only     on these prompts, only members' rankings are used
 told     every ranking counts once, but in members' rankings of these prompts a system turn names
          the group; for members the model scores with that turn, for others without it
 
-Two of them also pass twice over the rankings: told, since one pass does not always teach so small a
-model to read the turn, and equal, to tell apart what the second pass does.
+Two of them also have a run of two epochs: told, since one epoch does not always teach so small a
+model to read the turn, and equal, which shows what a second epoch does by itself.
 
 Every reward model starts from the same model. The worth of choosing by its score is measured by
 best-of-n from SFT, with the group's judge and with everybody else's.

@@ -104,7 +104,7 @@ METRICS: dict[str, str] = {
     **{f"raft/{name}": meaning for name, meaning in ROLLOUTS.items()},
     "raft/best_score": "score of the best response to a prompt, mean over prompts",
     "raft/left_out": "prompts of the iteration none of whose responses ended by themselves",
-    "raft/unfinished": "responses learned that did not end: fewer prompts than minibatches had any",
+    "raft/unfinished": "responses learned from that did not end, since too few prompts had one",
     "raft/loss": "negative log-likelihood per token of the best responses, mean over minibatches",
     # dpo: one line per step, before its update; validation before the first (step 0) and per epoch
     "dpo/loss": "mean over prompts of the mean over pairs of -log sigmoid(better - worse)",

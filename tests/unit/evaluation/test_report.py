@@ -133,7 +133,7 @@ def test_methods_are_drawn_by_what_they_gain_and_cost():
     assert html.count("<svg") == 3, "gain and cost, and the two of an ablation"
     for text in (
         "PPO at 1.5 wins most (62%, 1.2 nats, 80 s)",
-        "PPO at 0.15 needs the least KL of those in its interval (58%, 0.8 nats, 70 s)",
+        "PPO at 0.15 needs the least KL of those within PPO&#x27;s interval (58%, 0.8 nats, 70 s)",
         "seconds of training",
         "Best of 4",
         "<td>5,120</td>",

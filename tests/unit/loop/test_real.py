@@ -79,7 +79,11 @@ def test_truthfulqa_is_asked_of_the_loops_own_models(tmp_path):
         name: loop[f"tax_{name}"].inputs["model"] for name in ("base", "sft", "ppo_ptx")
     }
     assert study.config == {"seed": 0, "tasks": list(TASKS), "limit": 100}
-    with pytest.raises(ValueError, match=r"truthfulqa is not a folder; this study needs Truthful"):
+    needed = r"needs truthfulqa.jsonl or TruthfulQA.csv in .*truthfulqa"
+    with pytest.raises(ValueError, match=needed):
+        real_hallucination_plan(recipe, 0, tmp_path, None)
+    (tmp_path / "truthfulqa").mkdir()
+    with pytest.raises(ValueError, match=needed):
         real_hallucination_plan(recipe, 0, tmp_path, None)
 
 
@@ -97,6 +101,10 @@ def test_a_recipe_of_another_command_or_with_a_wrong_key(tmp_path):
     assert load_real_recipe(path).data.num_held_out == 16
     path.write_text(path.read_text().replace("lora_rank", "lora_rnk"))
     with pytest.raises(ValueError, match="'lora_rank'"):
+        load_real_recipe(path)
+    write_recipe(path)
+    path.write_text(path.read_text() + "[truthfulqa]\nlimt = 2\n")
+    with pytest.raises(ValueError, match="'limit'"):
         load_real_recipe(path)
     write_recipe(path)
     path.write_text(path.read_text() + "[threads]\nppo = 2\n")

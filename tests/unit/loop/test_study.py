@@ -20,7 +20,7 @@ from understudy.evaluation.study_sections import study_section
 from understudy.loop.ablation import ablation_plan
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.studied import mean_ranking, rank
+from understudy.loop.stages.studied import mean_ranking, rank, soft_pairs
 from understudy.loop.stages.studied_overoptimisation import (
     ends,
     gains,
@@ -172,6 +172,29 @@ def test_every_design_has_the_same_number_of_labels(design, tmp_path):
         assert each == pytest.approx(10, abs=0.01), "a prompt weighs as much as a ranking"
     if design == "share":
         assert len({(r.prompt_id, r.labeler_id) for r in rankings}) == 30
+
+
+def test_a_pairs_two_rankings_weigh_what_the_labelers_made_probable():
+    """Three labelers on 20 prompts; on the last, one of them differs."""
+    rankings = [
+        Ranking(
+            id=f"{prompt}-{labeler}",
+            prompt_id=prompt,
+            prompt="q",
+            responses=("a", "b"),
+            tiers=((1,), (0,)) if (prompt, labeler) == ("p19", "l3") else ((0,), (1,)),
+            labeler_id=labeler,
+        )
+        for prompt in (f"p{i}" for i in range(20))
+        for labeler in ("l1", "l2", "l3")
+    ]
+    found, weights = soft_pairs(rankings)
+    assert [row.responses for row in found] == [("a", "b"), ("b", "a")] * 20
+    each = [weights[row.labeler_id] for row in found]
+    agreed, against, disputed, disputed_against = each[0], each[1], each[-2], each[-1]
+    assert agreed > disputed > 0.5 > disputed_against > against > 0
+    assert agreed + against == pytest.approx(1, abs=2e-4)
+    assert disputed + disputed_against == pytest.approx(1, abs=2e-4)
 
 
 def test_the_runs_of_the_study_of_overoptimisation_differ_in_their_remedy(recipe):

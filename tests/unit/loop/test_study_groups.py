@@ -10,7 +10,7 @@ from understudy.cli import main
 from understudy.evaluation.study_sections import study_section
 from understudy.loop.recipe import load_recipe
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.studied_groups import measure, prompts, rank
+from understudy.loop.stages.studied_groups import agreement_figures, measure, prompts, rank
 from understudy.loop.study import study_plan
 from understudy.loop.study_groups import ARMS, WEIGHTS
 from understudy.models.policies import load_policy
@@ -202,6 +202,44 @@ def test_the_report_draws_the_frontier():
     assert "The frontier." in html
     assert "Members only 70% (65 to 75)" in html
     assert "The frontier." not in study_section({"study": {**study, "frontier": None}})
+
+
+def of_team(tmp_path, members):
+    """Six others and so many members rank three prompts, the two sides in opposite orders."""
+    team = [LabelerInfo(id=f"m{i}", role="training", group=GROUP) for i in range(members)]
+    team += [LabelerInfo(id=f"o{i}", role="training") for i in range(6)]
+    rows = [
+        Ranking(
+            id=f"{prompt}-{one.id}",
+            prompt_id=prompt,
+            prompt="q",
+            responses=("a", "b"),
+            tiers=((0,), (1,)) if one.group == GROUP else ((1,), (0,)),
+            labeler_id=one.id,
+            group=GROUP,
+        )
+        for prompt in ("p1", "p2", "p3")
+        for one in team
+    ]
+    write_records(tmp_path / "labelers.jsonl", team)
+    write_records(tmp_path / "valid.jsonl", rows)
+    inputs = {name: (tmp_path / f"{name}.jsonl",) for name in ("labelers", "valid")}
+    return StageCall(name="x", inputs=inputs, config={}, out=tmp_path, root=tmp_path)
+
+
+def test_agreement_within_and_between_the_sides(tmp_path):
+    (figure,) = agreement_figures(of_team(tmp_path, 5))
+    rates = figure["panels"]["Two labelers agree"]
+    assert {name: rate["rate"] for name, rate in rates.items()} == {
+        "Within the group": 1.0,
+        "Among others": 1.0,
+        "One of each": 0.0,
+    }
+    assert rates["One of each"]["n"] == 3 * 5 * 6
+
+
+def test_the_agreement_of_four_members_is_not_shown(tmp_path):
+    assert agreement_figures(of_team(tmp_path, 4)) == []
 
 
 @pytest.mark.slow

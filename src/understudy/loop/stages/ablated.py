@@ -88,11 +88,17 @@ def against_kl(call: StageCall, arms: Sequence[Mapping[str, Any]], world: World)
         ours = [arm for arm in arms if arm["series"] == series]
         best = max(ours, key=lambda arm: float(arm["win_rate_gold"]["rate"]))
         for path in call.paths(f"samples_{best['stage']}"):
-            curve = training_curve(world.judge, prompts, path)
-            each = best.get("samples", 0) / (curve[-1]["iteration"] or 1) if curve else 0
-            curves[series] = [{**p, "responses_sampled": each * p["iteration"]} for p in curve]
+            curves[series] = training_curve(world.judge, prompts, path)
+            if "samples" in best:
+                curves[series] = by_samples(curves[series], best["samples"])
     best_of = json.loads(call.path("best_of").read_text())["curve"]
     return {"ppo_curve": curves, "best_of_n": best_of}
+
+
+def by_samples(curve: Sequence[Mapping[str, Any]], samples: int) -> list[dict[str, Any]]:
+    """The curve with `responses_sampled` until each iteration, when the run sampled so many."""
+    last = max((point["iteration"] for point in curve), default=0) or 1
+    return [{**p, "responses_sampled": samples * p["iteration"] / last} for p in curve]
 
 
 def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> dict[str, Any]:
@@ -108,9 +114,9 @@ def at_the_end(rows: Sequence[Mapping[str, Any]], users: Mapping[str, str]) -> d
 
 
 def spent(run: Path) -> dict[str, float]:
-    """Cost of a training run: responses sampled, and the seconds of its steps: the median step's,
-    times their number, so that other work on the machine counts little. `seconds` also covers the
-    steps before an interruption."""
+    """Cost of a training run: the responses sampled, and the seconds of all its steps, those before
+    an interruption included. The seconds are the median step's times the number of steps, so that
+    other work on the machine counts little."""
     steps, times = (read_lines(run / name) for name in ("metrics.jsonl", "timings.jsonl"))
     results = json.loads((run / "results.json").read_text())
     phases = [sum(row[name] for name in row if "/seconds_" in name) for row in times]

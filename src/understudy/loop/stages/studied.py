@@ -22,8 +22,8 @@ CAVEATS = (
     "be shared, which more labels per prompt would not remove.",
     "What follows from a reward model is measured by best-of-n, not by RL.",
 )
-LEAST = 1e-4
-"""Least weight of a pair, since weights are above zero."""
+LEAST_WEIGHT = 1e-4
+"""Least weight of a ranking, since weights are above zero."""
 
 
 def rank(call: StageCall) -> None:
@@ -50,11 +50,12 @@ def rank(call: StageCall) -> None:
 
 
 def soft_pairs(rankings: Sequence[Ranking]) -> tuple[list[Ranking], dict[str, float]]:
-    """Each pair of responses as two rankings, one each way round, and the weights of these: the
-    probability that its order is the truth (Dawid and Skene), a tie half each way. Together their
-    loss is the cross-entropy of that target. The pairs of a prompt weigh as much as one ranking.
+    """Each pair of responses as two rankings, one each way round, and the weights of these.
 
-    Weights are read by labeler, so the labeler that a pair names is its weight.
+    A ranking's weight is the probability that its order is the truth (Dawid and Skene; a tie counts
+    half each way), so that the loss of the two is the cross-entropy with this target. All pairs of
+    a prompt together weigh as much as one ranking. The trainer looks weights up by labeler, so the
+    weight, as text, takes the place of the labeler's id.
     """
     truth = consensus(votes_of_rankings(rankings)).truth
     found: list[Ranking] = []
@@ -64,7 +65,7 @@ def soft_pairs(rankings: Sequence[Ranking]) -> tuple[list[Ranking], dict[str, fl
         for place, (first, second) in enumerate(pairs):
             worse, tie, better = truth[prompt_id, first, second]
             for one, other, share in ((first, second, better), (second, first, worse)):
-                label = f"{max((share + tie / 2) / len(pairs), LEAST):.4f}"
+                label = f"{max((share + tie / 2) / len(pairs), LEAST_WEIGHT):.4f}"
                 weights[label] = float(label)
                 found.append(
                     replace(
@@ -138,8 +139,8 @@ def labelers(call: StageCall) -> None:
         "title": "One label each, or three?",
         "lead": "Reward models trained on the same number of labels, spread over prompts and "
         "combined in several ways: their accuracy on the gold judge's and on held-out labelers' "
-        "pairs, and how often "
-        f"the best of {largest} responses by their score beats one sample, by the gold judge.",
+        f"pairs, and how often the best of {largest} responses by their score beats one sample, by "
+        "the gold judge.",
         "bars": "Bars are 95% intervals over prompts and users.",
         "study": {"name": "labelers", "panels": panels},
         "caveats": list(CAVEATS),

@@ -5,9 +5,8 @@ Legend: P prompts, N samples of each prompt.
 
 import json
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -225,12 +224,7 @@ def report(call: StageCall) -> None:
                     "shown.",
                     "panels": accuracy_panels(found, arms),
                 },
-                {
-                    "title": "Agreement.",
-                    "caption": "How often two labelers order a pair alike on the prompts that "
-                    "concern the group, which all of them ranked; pairs with a tie are left out.",
-                    "panels": {"Two labelers agree": agreements(call)},
-                },
+                *agreement_figures(call),
             ],
             "curves": {arm: found[arm]["curve"] for arm in arms},
         },
@@ -239,28 +233,32 @@ def report(call: StageCall) -> None:
     write_study(call, results)
 
 
-def agreements(call: StageCall) -> dict[str, dict[str, Any]]:
-    """How often members of the group, others, and one of each order a pair alike; nothing of fewer
-    than `MINIMUM_GROUP`."""
+def agreement_figures(call: StageCall) -> list[dict[str, Any]]:
+    """One figure: how often two members of the group, two others, and one of each order a pair
+    alike. None with fewer members or others than `MINIMUM_GROUP`."""
     everybody = read_records(call.path("labelers"), LabelerInfo)
     members = {one.id for one in everybody if one.group == GROUP}
     if min(len(members), len(everybody) - len(members)) < MINIMUM_GROUP:
-        return {}
+        return []
     rows = [r for r in read_records(call.path("valid"), Ranking) if r.group == GROUP]
     pairs = pairs_of(votes_of_rankings(rows))
-    sides = {"Within the group": 2, "Among others": 0, "One of each": 1}
-    found = {}
-    for name, number in sides.items():
-        of_both = partial(_are_members, members, number)
-        measure = agreement(pairs, between=of_both)
-        found[name] = {
-            "rate": measure.value, "low": measure.low, "high": measure.high, "n": measure.n
-        }  # fmt: skip
-    return found
-
-
-def _are_members(members: Collection[str], number: int, one: str, other: str) -> bool:
-    return (one in members) + (other in members) == number
+    measures = {
+        "Within the group": agreement(pairs, between=lambda a, b: {a, b} <= members),
+        "Among others": agreement(pairs, between=lambda a, b: not {a, b} & members),
+        "One of each": agreement(pairs, between=lambda a, b: (a in members) != (b in members)),
+    }
+    rates = {
+        name: {"rate": one.value, "low": one.low, "high": one.high, "n": one.n}
+        for name, one in measures.items()
+    }
+    return [
+        {
+            "title": "Agreement.",
+            "caption": "How often two labelers order a pair alike on the prompts that concern the "
+            "group, which all of them ranked; pairs with a tie are left out.",
+            "panels": {"Two labelers agree": rates},
+        }
+    ]
 
 
 def accuracy_panels(
