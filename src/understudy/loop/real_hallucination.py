@@ -10,6 +10,7 @@ are reused.
 from pathlib import Path
 from typing import Any
 
+from understudy.evaluation.harness.config import BenchmarkConfig
 from understudy.evaluation.harness.data import find_rows, names_of
 from understudy.loop.plan import Plan
 from understudy.loop.real_plan import EVALUATED, RealRecipe, needed, real_plan, real_stage
@@ -32,6 +33,9 @@ def real_hallucination_plan(
 ) -> Plan:
     """The stages of the loop that train the models, and the study."""
     stages = {stage.name: stage for stage in real_plan(recipe, seed, data, model).stages}
+    settings = {"tasks": TASKS, **recipe.truthfulqa}
+    # Bad values are refused here, not after the training.
+    BenchmarkConfig(models=("base=base",), out=Path(), **settings)
     inputs: dict[str, Any] = {n: stages[f"answers_{n}"].inputs["model"] for n in EVALUATED}
     if data is not None:
         inputs["data_dir"] = checked(data / FOLDER)
@@ -43,7 +47,7 @@ def real_hallucination_plan(
         "real_hallucination:report",
         "results.json report.html",
         threads=stages["ppo_ptx"].threads,
-        config={"tasks": TASKS, **recipe.truthfulqa},
+        config=settings,
         **inputs,
     )
     return needed(stages, REPORT)

@@ -6,7 +6,7 @@ import json
 import random
 import zipfile
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from tests.fixtures_real import DATA, FILES, write_copies, write_recipe
@@ -79,6 +79,8 @@ def test_truthfulqa_is_asked_of_the_loops_own_models(tmp_path):
         name: loop[f"tax_{name}"].inputs["model"] for name in ("base", "sft", "ppo_ptx")
     }
     assert study.config == {"seed": 0, "tasks": list(TASKS), "limit": 100}
+    with pytest.raises(ValueError, match="limit is 0; it must be at least 1"):
+        real_hallucination_plan(replace(recipe, truthfulqa={"limit": 0}), 0, None, None)
     needed = r"needs truthfulqa.jsonl or TruthfulQA.csv in .*truthfulqa"
     with pytest.raises(ValueError, match=needed):
         real_hallucination_plan(recipe, 0, tmp_path, None)
