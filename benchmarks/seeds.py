@@ -54,9 +54,13 @@ OF_STUDIES = ("study", "ablation", "best_of_n", "processor", "seed", "code_versi
 ARM = {
     "win_rate_gold": "gold judge",
     "win_rate": "held-out labelers",
+    "win_rate_second_reward_model": "second reward model",
+    "win_rate_reward_model": "reward model",
     "kl": "KL",
     "pretraining_loss": "loss on text",
     "reading": "reading",
+    "hellaswag": "HellaSwag",
+    "words": "words",
     "seconds": "seconds",
 }
 """What is printed of an ablation's arms, and how."""
@@ -131,9 +135,11 @@ def name_of(run: Run) -> str:
 
 
 def of_study(runs: Sequence[Run]) -> Run:
-    """What all seeds of a study found."""
+    """What all seeds of a study found; one run as it is."""
     if {name_of(run) for run in runs} != {name_of(runs[0])}:
         raise SystemExit("these are results of different studies; give those of one")
+    if len(runs) == 1:
+        return runs[0]
     try:
         return pooled(sorted(runs, key=lambda run: run["seed"]))
     except ValueError as error:
@@ -154,7 +160,8 @@ def study_tables(found: Run) -> Iterator[str]:
     yield from titled("", {title: points for title, points in arms.items() if points})
     best = {f"best of {n}": point for n, point in found.get("best_of_n", {}).items()}
     if best:
-        yield from titled("", {"gold judge": {n: point["win_rate"] for n, point in best.items()}})
+        judge = "gold judge" if any("gold" in point for point in best.values()) else "win rate"
+        yield from titled("", {judge: {n: point["win_rate"] for n, point in best.items()}})
     yield from titled("Where the runs ended", study.get("ends", {}))
     for panel, curves in study.get("gains", {}).items():
         columns: dict[str, dict[str, Point]] = defaultdict(dict)
@@ -176,13 +183,14 @@ def titled(title: str, panels: Mapping[str, Mapping[str, Point]]) -> Iterator[st
 
 
 def cell(point: Point) -> str:
-    """A mean, its interval, and the seeds."""
+    """A mean, its interval, and the seeds if there are several."""
     if not isinstance(point, Mapping):
         return "" if point is None else f"{point:.2f}"
     as_text = percent if "rate" in point else decimal
     low, high = map(as_text, ends_of(point) or (math.nan, math.nan))
-    seeds = ", ".join(as_text(value).rstrip("%") for value in point["seeds"])
-    return f"{as_text(point)} ({low.rstrip('%')} to {high.rstrip('%')}); {seeds}"
+    seeds = ", ".join(as_text(value).rstrip("%") for value in point.get("seeds", ()))
+    text = f"{as_text(point)} ({low.rstrip('%')} to {high.rstrip('%')})"
+    return f"{text}; {seeds}" if seeds else text
 
 
 def table(runs: Sequence[Run]) -> Iterator[str]:

@@ -86,6 +86,8 @@ TRAINERS = {
     "grpo": dict(lr=1e-3, responses_per_prompt=4),
     "raft": dict(lr=1e-3, responses_per_prompt=4, inner_epochs=1),
     "dpo": dict(lr=1e-3, batch_size=8, lora_rank=2, warmup_steps=0),
+    "kto": dict(lr=1e-3, batch_size=8, lora_rank=2, warmup_steps=0),
+    "rates": dict(rloo=[5e-4, 1e-3]),
 }
 
 

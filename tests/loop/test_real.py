@@ -59,18 +59,25 @@ def test_the_methods_beside_each_other_on_stories260k(tmp_path, capsys):
     assert main([*command, "--study", "methods"]) == 0
     assert "study_methods/report.html" in capsys.readouterr().out
     folder = tmp_path / "o" / "study_methods"
-    study = json.loads((folder / "results.json").read_text())["study"]
-    methods = {"ppo_ptx", "rloo", "grpo", "raft", "dpo"}
-    assert set(study["methods"]) == methods
-    for title in ("Second reward model", "Reward model"):
-        assert set(study["panels"][title]) == methods | {"sft_null"}
-    sampled = {name: row["samples"] for name, row in study["methods"].items()}
-    assert sampled == {"ppo_ptx": 16, "rloo": 16, "grpo": 16, "raft": 16, "dpo": 0}
-    assert all(row["seconds"] > 0 for row in study["methods"].values())
+    results = json.loads((folder / "results.json").read_text())
+    arms = {arm["stage"]: arm for arm in results["ablation"]["arms"]}
+    assert list(arms) == ["ppo_ptx", "rloo-0.0005", "rloo", "grpo", "raft", "dpo", "kto"]
+    for arm in arms.values():
+        offline = arm["series"] in ("dpo", "kto")
+        assert arm["samples"] == (0 if offline else 16)
+        assert arm["seconds"] > 0
+        for judge in ("second_reward_model", "reward_model"):
+            assert 0 <= arm[f"win_rate_{judge}"]["rate"] <= 1
+        assert set(arm["benchmarks"]) == {"hellaswag"}
     # GRPO may stay where it is: equal scores of a group teach it nothing.
-    assert all(study["methods"][name]["kl"]["mean"] > 0 for name in ("ppo_ptx", "dpo"))
+    assert all(arms[name]["kl"]["mean"] > 0 for name in ("ppo_ptx", "dpo"))
+    assert list(results["best_of_n"]) == ["2", "4", "8"]
+    for panel in results["study"]["panels"].values():
+        assert set(panel) == {"sft_null", "best_of_n"}
+    curve = results["ppo_curve"]["rloo"]
+    assert [point["responses_sampled"] for point in curve] == [0, 8, 16]
     page = (folder / "report.html").read_text()
-    assert "seconds of training" in page
+    assert "Gain and cost" in page
     assert "RLOO" in page
     assert main([*command, "--show-plan"]) == 0
     shown = capsys.readouterr().out

@@ -381,20 +381,20 @@ def ablation_figure(
 
 @matplotlib.rc_context(_STYLE)
 def cost_figure(
-    arms: Sequence[Mapping[str, Any]], best_of_n: Mapping[str, Mapping[str, Any]]
+    arms: Sequence[Mapping[str, Any]], best_of_n: Mapping[str, Mapping[str, Any]], judge: str
 ) -> str:
-    """The gold judge's win rate against KL (root scale) and seconds of training. A line joins a
-    method's arms in order; best-of-n needs no training."""
+    """The win rate under `judge`, a key of the arms, against KL (root scale) and seconds of
+    training. A line joins a method's arms in order; best-of-n needs no training."""
     methods = in_order(list(dict.fromkeys(arm["series"] for arm in arms)))
     lines = {name: [arm for arm in arms if arm["series"] == name] for name in methods}
     if best_of_n:
-        lines["best_of_n"] = [{**p, "win_rate_gold": p["win_rate"]} for p in best_of_n.values()]
+        lines["best_of_n"] = [{**p, judge: p["win_rate"]} for p in best_of_n.values()]
     markers = dict(zip(lines, cycle("oDs^vP"), strict=False))
     figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
     costs = {"kl": "KL from the reference, nats (root scale)", "seconds": "seconds of training"}
     for axes, (key, title) in zip(figure.subplots(2, 1), costs.items(), strict=True):
         for name, points in lines.items():
-            rows = [(max(x, 0.0), p["win_rate_gold"]) for p in points
+            rows = [(max(x, 0.0), p[judge]) for p in points
                     if (x := value_of(p.get(key))) is not None]  # fmt: skip
             for x, point in rows:
                 if (ends := ends_of(point)) is not None:

@@ -176,12 +176,12 @@ def arms_reading(
     )
 
 
-def costs_reading(arms: Sequence[Mapping[str, Any]]) -> str:
-    """The best arm by the gold judge, and the cheapest of those within its interval."""
-    best = max(arms, key=lambda arm: value_of(arm["win_rate_gold"]) or 0.0)
-    most = value_of(best["win_rate_gold"]) or 0.0
-    low, _ = ends_of(best["win_rate_gold"]) or (most, most)
-    near = [arm for arm in arms if (value_of(arm["win_rate_gold"]) or 0.0) >= low]
+def costs_reading(arms: Sequence[Mapping[str, Any]], judge: str) -> str:
+    """The best arm by `judge`, a key of the arms, and the cheapest of those within its interval."""
+    best = max(arms, key=lambda arm: value_of(arm[judge]) or 0.0)
+    most = value_of(best[judge]) or 0.0
+    low, _ = ends_of(best[judge]) or (most, most)
+    near = [arm for arm in arms if (value_of(arm[judge]) or 0.0) >= low]
     said, owner = [("wins most", best)], label_of(best["series"])
     for cost, key in (("least KL", "kl"), ("fewest seconds", "seconds")):
         known = [(value, arm) for arm in near if (value := value_of(arm.get(key))) is not None]
@@ -190,7 +190,7 @@ def costs_reading(arms: Sequence[Mapping[str, Any]]) -> str:
             said.append((f"needs the {cost} of those within {owner}'s interval", cheapest))
     return (
         "; ".join(
-            f"{label_of(arm['series'])} at {arm['value']} {what} ({percent(arm['win_rate_gold'])}, "
+            f"{label_of(arm['series'])} at {arm['value']} {what} ({percent(arm[judge])}, "
             f"{decimal(arm.get('kl'), 1)} nats, {decimal(arm['seconds'], 0)} s)"
             for what, arm in said
         )

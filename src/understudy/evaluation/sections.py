@@ -27,7 +27,14 @@ from understudy.evaluation.readings import (
     tricks_reading,
     wins_reading,
 )
-from understudy.evaluation.tables import by_model, describe, transposed, verdict, win_tables
+from understudy.evaluation.tables import (
+    by_model,
+    describe,
+    in_text,
+    transposed,
+    verdict,
+    win_tables,
+)
 
 Results = Mapping[str, Any]
 
@@ -223,17 +230,22 @@ def _seen(results: Results) -> str:
 ABLATION = {
     "win_rate": ("Held-out labelers' win rate", 0.5),
     "win_rate_gold": ("Gold judge's win rate", 0.5),
+    "win_rate_second_reward_model": ("Second reward model's win rate", 0.5),
+    "win_rate_reward_model": ("Reward model's win rate", 0.5),
     "likert": ("Likert, 1 to 7", None),
     "score": ("Reward-model score", None),
     "kl": ("KL, nats", None),
     "pretraining_loss": ("Pretraining loss, nats", None),
+    "words": ("Words per response", None),
     "seconds": ("Seconds of training", None),
 }
 """Panels of an ablation: key of an arm -> (title, value that means no difference)."""
+BEST_JUDGES = ("win_rate_gold", "win_rate_second_reward_model")
+"""By which of them a study's methods are compared: the first that it has."""
 
 
 def ablation_section(results: Results) -> str:
-    """The curves of `demo --ablation`."""
+    """The curves of `demo --ablation`, and the methods of a study, by what they gain and cost."""
     ablation = results.get("ablation") or {}
     if not ablation:
         return ""
@@ -247,7 +259,9 @@ def ablation_section(results: Results) -> str:
     skills: dict[str, tuple[str, float | None]] = {
         f"on {name}": (name.replace("_", " ").capitalize(), None) for name in names
     }
-    drawn = [_costs(arms, results.get("best_of_n") or {})] if "seconds" in panels else []
+    best, judge = results.get("best_of_n") or {}, next(filter(panels.get, BEST_JUDGES), "")
+    is_study = all("seconds" in arm for arm in arms)
+    drawn = [_costs(arms, best, judge)] if is_study else []
     for shown, title, caption in (
         (panels, "Preference, score and forgetting.", "Against SFT's responses, on new requests."),
         (skills, "Benchmarks.", "Skills that training should leave as they are."),
@@ -259,43 +273,43 @@ def ablation_section(results: Results) -> str:
             reading = arms_reading(arms, ablation["axis"], shown)
             drawn.append(page.figure(svg, title, caption, alt, numbers, reading=reading))
     text = (
-        f"One setting at a time: {ablation['axis']}. Everything else is the demo's, whose own PPO "
-        "runs are points of these curves. Dashed: no preference."
+        f"One setting at a time: {ablation['axis']}. Everything else stays as it is, so the loop's "
+        "own PPO runs are points of these curves. Dashed: no preference."
     )
-    return _best_arms(arms, panels) + page.paragraph(text) + page.figures(*drawn)
+    table = _best_arms(arms, ablation["axis"], panels, judge) if is_study else ""
+    return table + page.paragraph(text) + page.figures(*drawn)
 
 
-def _costs(arms: Sequence[Mapping[str, Any]], best: Mapping[str, Mapping[str, Any]]) -> str:
+def _costs(
+    arms: Sequence[Mapping[str, Any]], best: Mapping[str, Mapping[str, Any]], judge: str
+) -> str:
     """The figure of a study's methods: what they gain, and at what cost."""
     caption = (
-        "The gold judge's win rate over SFT. A line joins a method's learning rates in order. "
+        f"{ABLATION[judge][0]} over SFT. A line joins a method's learning rates in order. "
         "Best-of-n, by the reward model, is drawn at its KL bound; it needs no training, but n "
         "samples for each response. Over several seeds, the seconds are the least."
     )
-    title, keys = "Gain and cost.", ("win_rate_gold", "kl", "seconds")
+    title, keys = "Gain and cost.", (judge, "kl", "seconds")
     alt = f"{title} " + _arms_in_words(arms, {key: ABLATION[key] for key in keys})
-    reading, numbers = costs_reading(arms), _best_of_table(best)
-    return page.figure(cost_figure(arms, best), title, caption, alt, numbers, reading=reading)
+    reading, numbers = costs_reading(arms, judge), _best_of_table(best)
+    return page.figure(
+        cost_figure(arms, best, judge), title, caption, alt, numbers, reading=reading
+    )
 
 
-def _best_arms(arms: Sequence[Mapping[str, Any]], panels: Mapping[str, Any]) -> str:
-    """A study's methods, each at its best setting; "" for an ablation."""
-    if any("seconds" not in arm for arm in arms):
-        return ""
-    rows = []
+def _best_arms(
+    arms: Sequence[Mapping[str, Any]], axis: str, panels: Mapping[str, Any], judge: str
+) -> str:
+    """A study's methods, each at its best setting."""
+    rows, most, owner = [], 0, in_text(ABLATION[judge][0].partition("'s")[0])
     for series in in_order(list(dict.fromkeys(arm["series"] for arm in arms))):
         ours = [arm for arm in arms if arm["series"] == series]
-        best = max(ours, key=lambda arm: value_of(arm["win_rate_gold"]) or 0.0)
+        best, most = max(ours, key=lambda arm: value_of(arm[judge]) or 0.0), max(most, len(ours))
         numbers = (_number(key, best.get(key)) for key in panels)
         rows.append((label_of(series), best["value"], f"{best['samples']:,}", *numbers))
-    head = (
-        "method",
-        "learning rate",
-        "responses sampled",
-        *(title for title, _ in panels.values()),
-    )
+    head = ("method", axis, "responses sampled", *(title for title, _ in panels.values()))
     text = (
-        f"Each method at the best of its {len(ours)} learning rates by the gold judge, on these "
+        f"Each method at the best of its learning rates (at most {most}) by {owner}, on these "
         "same prompts, so each is a little flattered by the choice."
     )
     return page.table(head, rows) + page.paragraph(text)
@@ -364,12 +378,13 @@ def _best_of_table(best: Mapping[str, Mapping[str, Any]]) -> str:
         (
             f"Best of {n}",
             decimal(point.get("kl")),
-            with_ends(point.get("gold"), as_percent=False),
+            *([with_ends(point["gold"], as_percent=False)] if "gold" in point else []),
             with_ends(point.get("win_rate")),
         )
         for n, point in best.items()
     ]
-    return page.table(("", "KL bound, nats", "Gold", "Win rate"), rows) if rows else ""
+    gold = ["Gold"] if any("gold" in point for point in best.values()) else []
+    return page.table(("", "KL bound, nats", *gold, "Win rate"), rows) if rows else ""
 
 
 def _ends(

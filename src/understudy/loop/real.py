@@ -44,9 +44,9 @@ class RealConfig:
     """Stages to run at the same time, each with one thread, except for those in the recipe's
     [threads]; 0: the number of cores, at most 2."""
     study: Literal["methods", "hallucination"] | None = None
-    """Instead of the loop's report, a study: methods (PPO-ptx beside RLOO, GRPO, RAFT and DPO from
-    the same SFT model) or hallucination (base, SFT and PPO-ptx on TruthfulQA); it reuses the loop's
-    stages and writes its own report."""
+    """Instead of the loop's report, a study: methods (PPO-ptx beside RLOO, GRPO, RAFT, DPO and KTO
+    from the same SFT model) or hallucination (base, SFT and PPO-ptx on TruthfulQA); it reuses the
+    loop's stages and writes its own report."""
     show_plan: bool = False
     """Only list the stages: which are finished, which would run, and why."""
 

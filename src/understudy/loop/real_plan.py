@@ -105,6 +105,10 @@ class RealRecipe:
     """The same for RAFT."""
     dpo: Mapping[str, Any] = field(default_factory=dict)
     """Settings of DPO, for the study of methods."""
+    kto: Mapping[str, Any] = field(default_factory=dict)
+    """The same for KTO."""
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Further learning rates by method, for the study of methods."""
     truthfulqa: Mapping[str, Any] = field(default_factory=dict)
     """Settings of `understudy benchmark`, for the study of made-up answers."""
     threads: Mapping[str, int] = field(default_factory=dict)

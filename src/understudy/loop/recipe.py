@@ -125,6 +125,7 @@ TRAINERS = {
     "grpo": ("understudy.grpo.config", "GRPOConfig"),
     "raft": ("understudy.raft.config", "RAFTConfig"),
     "dpo": ("understudy.dpo.config", "DPOConfig"),
+    "kto": ("understudy.kto.config", "KTOConfig"),
     "truthfulqa": ("understudy.evaluation.harness.config", "BenchmarkConfig"),
 }
 """Sections that hold fields of another command's config."""

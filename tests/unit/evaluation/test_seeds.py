@@ -98,6 +98,17 @@ def test_the_benchmark_prints_what_docs_show_of_several_seeds():
     assert [cell for cell in cells if f"| {cell} |" not in printed] == []
 
 
+def test_the_benchmark_prints_what_docs_show_of_one_seed():
+    root = Path(__file__).parents[3]
+    (kept,) = (root / KEPT).glob("*-real_methods-*.json")
+    printed = "\n".join(study_tables(of_study([read(kept)])))
+    page = (root / "docs/studies.md").read_text(encoding="utf-8")
+    section = page.partition("### On a real model")[2].partition("\n## ")[0]
+    cells = re.findall(r"\| *(\d+% \(\d+ to \d+\)) *(?=\|)", section)
+    assert len(cells) > 20
+    assert [cell for cell in cells if f"| {cell} |" not in printed] == []
+
+
 def test_a_figure_of_the_report_is_drawn(tmp_path):
     html = render(pooled([study(0, 0.5, 0.6), study(1, 0.6, 0.7)]))
     out = tmp_path / "docs" / "second.png"

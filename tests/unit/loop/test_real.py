@@ -18,9 +18,18 @@ from understudy.loop.real_methods import METHODS, SAMPLERS, real_methods_plan
 from understudy.loop.real_plan import load_real_recipe, real_plan
 from understudy.loop.stage_call import StageCall
 from understudy.loop.stages.real_data import balanced, prepare, read_items
+from understudy.loop.stages.real_methods import choose
 from understudy.loop.stages.real_report import caveats
 from understudy.loop.stages.smollm2 import download
-from understudy.records import Demonstration, Prompt, Ranking, prompt_text, read_records
+from understudy.records import (
+    Demonstration,
+    Prompt,
+    Ranking,
+    Response,
+    prompt_text,
+    read_records,
+    write_records,
+)
 from understudy.rl.settings import RolloutSettings
 
 # Recipe and plan
@@ -62,10 +71,58 @@ def test_the_methods_start_alike_and_have_the_same_budget():
             own = {} if key in BUDGET else getattr(recipe, method)
             assert plan[method].config[key] == own.get(key, recipe.ppo[key]), (method, key)
         assert plan[method].inputs["prompts"] == plan["ppo_ptx"].inputs["prompts"]
-    assert plan["dpo"].inputs["rankings"] == plan["reward"].inputs["data"]
+    for method in ("dpo", "kto"):
+        assert plan[method].inputs["rankings"] == plan["reward"].inputs["data"]
     for stage in plan.stages:
         module, _, name = stage.function.partition(":")
         assert callable(getattr(importlib.import_module(module), name)), stage.function
+
+
+def test_a_method_learns_at_its_own_rate_and_at_those_added():
+    recipe = load_real_recipe("real")
+    own = recipe.rloo["lr"]
+    plan = real_methods_plan(replace(recipe, rates={"rloo": (1e-5, own)}), 0, None, None)
+    arms = [arm for arm in plan["study_methods"].config["arms"] if arm["series"] == "rloo"]
+    assert [(arm["stage"], arm["value"]) for arm in arms] == [
+        ("rloo-1e-05", "1e-05"),
+        ("rloo", f"{own:g}"),
+    ]
+    assert plan["rloo-1e-05"].config == plan["rloo"].config | {"lr": 1e-5}
+    assert plan["rloo-1e-05"].inputs == plan["rloo"].inputs
+    assert plan["answers_rloo-1e-05"].config["name"] == "rloo-1e-05"
+    assert plan["kl_rloo-1e-05"].inputs["model"] == plan["rloo-1e-05"].output("run/model")
+    assert "dpo-1e-05" not in {stage.name for stage in plan.stages}
+    with pytest.raises(ValueError, match="names 'ppo'; the methods are ppo_ptx, rloo"):
+        real_methods_plan(replace(recipe, rates={"ppo": (1e-5,)}), 0, None, None)
+    for rates in ((0.0,), (-1e-5,)):
+        with pytest.raises(ValueError, match="of rloo; a learning rate must be above 0"):
+            real_methods_plan(replace(recipe, rates={"rloo": rates}), 0, None, None)
+    with pytest.raises(ValueError, match=r"needs lr in the recipe's \[kto\]"):
+        real_methods_plan(replace(recipe, kto={}), 0, None, None)
+
+
+def test_the_best_of_several_responses_is_chosen_by_score(tmp_path):
+    """Of each prompt's first n responses, under a name per n."""
+    pool = [
+        Response(id=f"{p}{k}", prompt_id=p, prompt="Q", response=str(k), model="sft_pool")
+        for p in "ab"
+        for k in range(4)
+    ]
+    scores = dict(zip((r.id for r in pool), (0, 3, 1, 5, 2, 1, 4, 0), strict=True))
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    inputs = {
+        "responses": (write_records(tmp_path / "pool.jsonl", pool),),
+        "scores": (tmp_path / "scores.json",),
+    }
+    config = {"sizes": [2, 4]}
+    choose(StageCall(name="best_of", inputs=inputs, config=config, out=tmp_path, root=tmp_path))
+    best = read_records(tmp_path / "responses.jsonl", Response)
+    assert [(r.model, r.prompt_id, r.response) for r in best] == [
+        ("best_of_2", "a", "1"),
+        ("best_of_2", "b", "0"),
+        ("best_of_4", "a", "3"),
+        ("best_of_4", "b", "2"),
+    ]
 
 
 def test_truthfulqa_is_asked_of_the_loops_own_models(tmp_path):

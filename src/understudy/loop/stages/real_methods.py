@@ -1,79 +1,72 @@
 """The report of the methods on a real model: `understudy real --study methods`."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from understudy.evaluation.points import decimal, percent
+from understudy.evaluation.bestofn import kl_bound, pick_best
 from understudy.loop.stage_call import StageCall
-from understudy.loop.stages.ablated import spent
+from understudy.loop.stages.ablated import by_samples, spent
 from understudy.loop.stages.real_report import compare
 from understudy.loop.stages.study_report import write_study
+from understudy.records import Response, read_records, write_records
+from understudy.training.run import read_lines
 
 JUDGES = {"second_reward_model": "Second reward model", "reward_model": "Reward model"}
 """The judges; the one that no method was trained with comes first."""
-HEAD = (
-    "Method",
-    "learning rate",
-    "Second reward model",
-    "Reward model",
-    "KL, nats",
-    "responses sampled",
-    "seconds of training",
-    "HellaSwag",
-    "loss on text",
-)
+
+
+def choose(call: StageCall) -> None:
+    """responses.jsonl: for each n, the highest-scoring of every prompt's first n responses, as
+    model best_of_N."""
+    scores = json.loads(call.path("scores").read_text())
+    pool = read_records(call.path("responses"), Response)
+    given = [scores[response.id] for response in pool]
+    best = [r for n in call.config["sizes"] for r in pick_best(pool, given, n, f"best_of_{n}")]
+    write_records(call.out / "responses.jsonl", best)
 
 
 def report(call: StageCall) -> None:
     """results.json and report.html: win rates over SFT, KL, training cost, and alignment tax."""
-    methods = call.config["methods"]
     compare(call)
     found = json.loads((call.out / "run" / "results.json").read_text(encoding="utf-8"))
-    wins = {title: found[f"win_rates_vs_sft_{key}"] for key, title in JUDGES.items()}
-    rows = {method: measured(call, method) for method in methods}
-    panels: dict[str, Any] = {
-        title: {method: table[method] for method in ("sft_null", *methods)}
-        for title, table in wins.items()
-    }
+    wins = {key: found[f"win_rates_vs_sft_{key}"] for key in JUDGES}
+    arms = [
+        {
+            **arm,
+            **{f"win_rate_{key}": table[arm["stage"]] for key, table in wins.items()},
+            "words": found["answers"][arm["stage"]]["words"],
+            **measured(call, arm["stage"]),
+        }
+        for arm in call.config["arms"]
+    ]
+    largest = f"best_of_{max(call.config['best_of'])}"
     results = {
         "title": "Was PPO needed, on a real model?",
-        "lead": "PPO-ptx, RLOO, GRPO, RAFT and DPO from the same SFT model, on held-out "
+        "lead": "PPO-ptx, RLOO, GRPO, RAFT, DPO and KTO from the same SFT model, on held-out "
         "conversations: how often each model's response scores above SFT's. The second reward "
         "model was trained on other conversations than the one that the methods learned from.",
         "bars": "Bars are 95% intervals over conversations.",
-        "study": {
-            "name": "methods",
-            "title": "Win rate over SFT.",
-            "caption": "Further right is better; SFT again is a second sample of SFT's.",
-            "panels": panels,
-            "methods": rows,
-            "table": {
-                "head": HEAD,
-                "rows": [
-                    line(method, row, panels, call.config["settings"])
-                    for method, row in rows.items()
-                ],
-            },
-            "more": [
-                {
-                    "title": "HellaSwag.",
-                    "caption": "What training should leave as it is.",
-                    "panels": {
-                        "HellaSwag": {
-                            name: tax_of(call, name)["benchmarks"]["hellaswag"]
-                            for name in ("sft", *methods)
-                        }
-                    },
-                }
-            ],
+        "ablation": {"name": "real_methods", "axis": "learning rate of the policy", "arms": arms},
+        "best_of_n": {
+            str(n): {"kl": kl_bound(n), "win_rate": table[f"best_of_{n}"]}
+            for table in [wins["second_reward_model"]]
+            for n in call.config["best_of"]
         },
+        "study": {
+            "name": "real_methods",
+            "title": "Controls.",
+            "caption": "SFT again is a second sample of SFT's: 50% but for chance.",
+            "panels": {
+                JUDGES[key]: {"sft_null": table["sft_null"], "best_of_n": table[largest]}
+                for key, table in wins.items()
+            },
+        },
+        "ppo_curve": curves(call),
         "settings": call.config["settings"],
         "caveats": [
             "Nobody has read these responses: both judges are reward models of a few hundred "
             "pairs, and a judge of the same base model may share the mistakes of the one that the "
             "methods learned from.",
-            "Each method has one learning rate; another may suit it better.",
             "KL is the mean log-ratio to SFT, at temperature 1, of the responses judged, which are "
             "sampled at a lower one.",
         ],
@@ -81,34 +74,24 @@ def report(call: StageCall) -> None:
     write_study(call, results)
 
 
-def measured(call: StageCall, method: str) -> dict[str, Any]:
+def measured(call: StageCall, arm: str) -> dict[str, Any]:
     """A method's training cost, its KL, and its alignment tax."""
-    kl = json.loads(call.path(f"kl_{method}").read_text())
-    return {**spent(call.path(f"model_{method}").parent), **kl, **tax_of(call, method)}
+    kl, tax = (json.loads(call.path(f"{kind}_{arm}").read_text()) for kind in ("kl", "tax"))
+    return {**spent(call.path(f"model_{arm}").parent), **kl, **tax}
 
 
-def tax_of(call: StageCall, method: str) -> dict[str, Any]:
-    """Benchmarks and pretraining loss of a model."""
-    return dict(json.loads(call.path(f"tax_{method}").read_text()))
-
-
-def line(
-    method: str,
-    row: Mapping[str, Any],
-    panels: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> list[str]:
-    """A row of the table."""
-    from understudy.evaluation.figures import label_of
-
-    lr = settings["ppo" if method == "ppo_ptx" else method].get("lr")
-    return [
-        label_of(method),
-        "default" if lr is None else f"{lr:g}",
-        *(percent(panels[title][method]) for title in JUDGES.values()),
-        decimal(row["kl"]),
-        f"{row['samples']:,}",
-        f"{row['seconds']:.0f}",
-        percent(row["benchmarks"]["hellaswag"]),
-        decimal(row["pretraining_loss"], 3),
-    ]
+def curves(call: StageCall) -> dict[str, list[dict[str, Any]]]:
+    """Score and KL on held-out conversations while each method that samples learns at its own
+    rate."""
+    found = {}
+    for method in dict.fromkeys(arm["series"] for arm in call.config["arms"]):
+        run = call.path(f"model_{method}").parent
+        points = [
+            {"iteration": row["step"], "score": score, "kl": row[name.replace("score", "kl")]}
+            for row in read_lines(run / "metrics.jsonl")
+            for name, score in row.items()
+            if name.endswith("/eval_score")
+        ]
+        if points:
+            found[method] = by_samples(points, int(spent(run)["samples"]))
+    return found
