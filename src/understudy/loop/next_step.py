@@ -66,6 +66,12 @@ def _after_evaluate(settings: Settings) -> str:
     )
 
 
+def _after_real(settings: Settings) -> str:
+    study = settings["study"]
+    folder = settings["out"] if study is None else settings["out"] / f"study_{study}"
+    return f"open {folder}/report.html"
+
+
 def _after_judge(settings: Settings) -> str:
     out = settings["out"]
     if settings["responses"] is not None and settings["baseline"] is None:
@@ -116,7 +122,7 @@ AFTER: dict[str, Callable[[Settings], str]] = {
     "world pretrain": lambda s: f"understudy chat {s['out']}/model",
     "figures": lambda s: f"open {s['out']}/report.html",
     "demo": lambda s: f"understudy board {s['folder']}",
-    "real": lambda s: f"open {s['out']}/report.html",
+    "real": _after_real,
 }
 """By finished command: the next command, given its settings."""
 WHERE = ("run.json", "*/run.json", "*/*/run.json")

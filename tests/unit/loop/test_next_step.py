@@ -11,6 +11,7 @@ from understudy.loop.commands import COMMANDS
 from understudy.loop.examples import EXAMPLES
 from understudy.loop.next_step import AFTER, next_command, say_next
 from understudy.loop.options import parse
+from understudy.loop.real import RealConfig
 from understudy.records import Response
 from understudy.store import open_project
 
@@ -89,6 +90,11 @@ def test_what_follows_a_command_names_a_real_command(name, capsys):
     words = re.findall(r"understudy (\S+)", said)
     assert set(words) <= {command.name.split()[0] for command in COMMANDS}
     assert words or "report.html" in said
+
+
+def test_after_a_study_of_a_real_model_its_own_report_is_named(capsys):
+    say_next("real", RealConfig(study="methods"))
+    assert "next: open runs/real/study_methods/report.html\n" in capsys.readouterr().err
 
 
 def test_a_command_ends_by_naming_the_next_one(tmp_path, monkeypatch, capsys):
