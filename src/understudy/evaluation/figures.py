@@ -9,6 +9,7 @@ number.
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -346,7 +347,7 @@ def ablation_figure(
 ) -> str:
     """In the style of the paper's Figures 33 and 34: a panel per key, a line per series, a point
     with its interval per arm. `panels`: key -> (title, where a dashed line marks no difference)."""
-    values = list(dict.fromkeys(arm["value"] for arm in arms))
+    values = sorted(dict.fromkeys(arm["value"] for arm in arms), key=_number)
     series = in_order(list(dict.fromkeys(arm["series"] for arm in arms)))
     num_rows, colours = (len(panels) + 1) // 2, colours_of(series)
     figure = Figure(figsize=(WIDTH * 1.25, 0.5 + 1.5 * num_rows), layout="constrained")
@@ -389,7 +390,7 @@ def cost_figure(
     lines = {name: [arm for arm in arms if arm["series"] == name] for name in methods}
     if best_of_n:
         lines["best_of_n"] = [{**p, judge: p["win_rate"]} for p in best_of_n.values()]
-    markers = dict(zip(lines, cycle("oDs^vP"), strict=False))
+    markers = dict(zip(lines, cycle("oDs^vP*X"), strict=False))
     figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
     costs = {"kl": "KL from the reference, nats (root scale)", "seconds": "seconds of training"}
     for axes, (key, title) in zip(figure.subplots(2, 1), costs.items(), strict=True):
@@ -445,6 +446,14 @@ def _lines(
     names = {label_of(name): (colour, "o") for name, colour in colours.items()}
     _legend(figure, names | (extra or {}), "-")
     return _svg(figure)
+
+
+def _number(text: str) -> float:
+    """A setting as a number, to sort by; any other text comes first."""
+    try:
+        return float(text)
+    except ValueError:
+        return -math.inf
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

@@ -27,14 +27,7 @@ from understudy.evaluation.readings import (
     tricks_reading,
     wins_reading,
 )
-from understudy.evaluation.tables import (
-    by_model,
-    describe,
-    in_text,
-    transposed,
-    verdict,
-    win_tables,
-)
+from understudy.evaluation.tables import by_model, describe, transposed, verdict, win_tables
 
 Results = Mapping[str, Any]
 
@@ -240,8 +233,11 @@ ABLATION = {
     "seconds": ("Seconds of training", None),
 }
 """Panels of an ablation: key of an arm -> (title, value that means no difference)."""
-BEST_JUDGES = ("win_rate_gold", "win_rate_second_reward_model")
-"""By which of them a study's methods are compared: the first that it has."""
+BEST_JUDGES = {
+    "win_rate_gold": "the gold judge",
+    "win_rate_second_reward_model": "the second reward model",
+}
+"""The judges that a study's methods are compared by: the first of them that the study has."""
 
 
 def ablation_section(results: Results) -> str:
@@ -259,9 +255,9 @@ def ablation_section(results: Results) -> str:
     skills: dict[str, tuple[str, float | None]] = {
         f"on {name}": (name.replace("_", " ").capitalize(), None) for name in names
     }
-    best, judge = results.get("best_of_n") or {}, next(filter(panels.get, BEST_JUDGES), "")
+    judge = next((key for key in BEST_JUDGES if key in panels), "")
     is_study = all("seconds" in arm for arm in arms)
-    drawn = [_costs(arms, best, judge)] if is_study else []
+    drawn = [_costs(arms, results.get("best_of_n") or {}, judge)] if is_study else []
     for shown, title, caption in (
         (panels, "Preference, score and forgetting.", "Against SFT's responses, on new requests."),
         (skills, "Benchmarks.", "Skills that training should leave as they are."),
@@ -301,16 +297,16 @@ def _best_arms(
     arms: Sequence[Mapping[str, Any]], axis: str, panels: Mapping[str, Any], judge: str
 ) -> str:
     """A study's methods, each at its best setting."""
-    rows, most, owner = [], 0, in_text(ABLATION[judge][0].partition("'s")[0])
+    rows = []
     for series in in_order(list(dict.fromkeys(arm["series"] for arm in arms))):
         ours = [arm for arm in arms if arm["series"] == series]
-        best, most = max(ours, key=lambda arm: value_of(arm[judge]) or 0.0), max(most, len(ours))
+        best = max(ours, key=lambda arm: value_of(arm[judge]) or 0.0)
         numbers = (_number(key, best.get(key)) for key in panels)
         rows.append((label_of(series), best["value"], f"{best['samples']:,}", *numbers))
     head = ("method", axis, "responses sampled", *(title for title, _ in panels.values()))
     text = (
-        f"Each method at the best of its learning rates (at most {most}) by {owner}, on these "
-        "same prompts, so each is a little flattered by the choice."
+        f"Each method at the best of its settings by {BEST_JUDGES[judge]}, on these same prompts, "
+        "so each that has several is a little flattered by the choice."
     )
     return page.table(head, rows) + page.paragraph(text)
 
@@ -356,8 +352,10 @@ def training_section(results: Results) -> str:
     svg = overoptimisation_figure(curves, best)
     if svg:
         caption = (
-            "PPO raises the score, which stands for gold. Where they diverge, the policy exploits "
-            "the reward model's mistakes. Best-of-n is drawn at its KL bound."
+            "Training raises the score, which stands for gold. Where they diverge, the policy "
+            "exploits the reward model's mistakes. Best-of-n is drawn at its KL bound."
+            if any("gold" in point for curve in curves.values() for point in curve)
+            else "Training raises the score. Whether that is worth the KL, the score cannot say."
         )
         rows = [("score", "score"), ("gold", "gold"), ("kl", "KL")]
         alt = (
@@ -374,16 +372,16 @@ def training_section(results: Results) -> str:
 
 
 def _best_of_table(best: Mapping[str, Mapping[str, Any]]) -> str:
+    gold = ["Gold"] if any("gold" in point for point in best.values()) else []
     rows = [
         (
             f"Best of {n}",
             decimal(point.get("kl")),
-            *([with_ends(point["gold"], as_percent=False)] if "gold" in point else []),
+            *(with_ends(point.get("gold"), as_percent=False) for _ in gold),
             with_ends(point.get("win_rate")),
         )
         for n, point in best.items()
     ]
-    gold = ["Gold"] if any("gold" in point for point in best.values()) else []
     return page.table(("", "KL bound, nats", *gold, "Win rate"), rows) if rows else ""
 
 

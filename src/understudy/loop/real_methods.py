@@ -22,7 +22,7 @@ from understudy.loop.real_plan import RealRecipe, needed, real_plan, real_stage
 SAMPLERS = ("rloo", "grpo", "raft")
 METHODS = ("ppo_ptx", *SAMPLERS, "dpo", "kto")
 BEST_OF = (2, 4, 8)
-"""Responses from which best-of-n chooses."""
+"""From how many responses best-of-n chooses."""
 SHARED = (
     "episodes",
     "batch_size",
@@ -51,11 +51,11 @@ def real_methods_plan(recipe: RealRecipe, seed: int, data: Path | None, model: P
     for method, rates in rates_of(stages, recipe).items():
         for lr in rates:
             own = stages[method]
-            arm = method if lr == own.config["lr"] else f"{method}-{lr:g}"
+            arm = method if lr == own.config["lr"] else f"{method}-{lr}"
             if arm != method:
                 config = {**own.config, "lr": lr}
                 stages[arm] = replace(own, name=arm, config=config, group=method)
-            arms.append({"stage": arm, "series": method, "value": f"{lr:g}"})
+            arms.append({"stage": arm, "series": method, "value": str(lr)})
             add_measurements(make, stages, arm)
     add_best_of(make, stages)
     stages[REPORT] = reported(make, stages, recipe, arms)

@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from benchmarks.seeds import main, of_study, read, screenshot, study_tables
+from benchmarks.seeds import cell, main, of_study, read, screenshot, study_tables
 
+from understudy.evaluation.points import percent, value_of
 from understudy.evaluation.report import render
 from understudy.evaluation.seeds import ONE_SEED, pooled
 
@@ -101,12 +102,30 @@ def test_the_benchmark_prints_what_docs_show_of_several_seeds():
 def test_the_benchmark_prints_what_docs_show_of_one_seed():
     root = Path(__file__).parents[3]
     (kept,) = (root / KEPT).glob("*-real_methods-*.json")
-    printed = "\n".join(study_tables(of_study([read(kept)])))
+    found = of_study([read(kept)])
+    printed = "\n".join(study_tables(found))
     page = (root / "docs/studies.md").read_text(encoding="utf-8")
     section = page.partition("### On a real model")[2].partition("\n## ")[0]
-    cells = re.findall(r"\| *(\d+% \(\d+ to \d+\)) *(?=\|)", section)
-    assert len(cells) > 20
-    assert [cell for cell in cells if f"| {cell} |" not in printed] == []
+    shown = [
+        [text.strip() for text in line[1:-1].split("|")]
+        for line in section.splitlines()
+        if line.startswith("| ")
+    ][1:]
+    best, arms = found["best_of_n"], found["ablation"]["arms"]
+    assert len(shown) == len(arms) + len(best)
+    for row, arm in zip(shown, arms, strict=False):
+        _, _, second, first, kl, words, hellaswag, loss, seconds = row
+        assert f"| {second} | {first} |" in printed
+        assert (float(kl), float(words)) == pytest.approx(
+            (value_of(arm["kl"]), value_of(arm["words"])), abs=0.05
+        )
+        assert hellaswag == percent(arm["benchmarks"]["hellaswag"])
+        assert float(loss) == pytest.approx(arm["pretraining_loss"], abs=0.005)
+        assert float(seconds) == pytest.approx(arm["seconds"], abs=0.5)
+    for row, (n, point) in zip(shown[len(arms) :], best.items(), strict=True):
+        assert row[0] == f"best of {n}"
+        assert row[2] == cell(point["win_rate"])
+        assert float(row[4]) == pytest.approx(point["kl"], abs=0.005)
 
 
 def test_a_figure_of_the_report_is_drawn(tmp_path):

@@ -85,7 +85,7 @@ def test_a_method_learns_at_its_own_rate_and_at_those_added():
     arms = [arm for arm in plan["study_methods"].config["arms"] if arm["series"] == "rloo"]
     assert [(arm["stage"], arm["value"]) for arm in arms] == [
         ("rloo-1e-05", "1e-05"),
-        ("rloo", f"{own:g}"),
+        ("rloo", str(own)),
     ]
     assert plan["rloo-1e-05"].config == plan["rloo"].config | {"lr": 1e-5}
     assert plan["rloo-1e-05"].inputs == plan["rloo"].inputs

@@ -12,7 +12,7 @@ import pytest
 
 from understudy.cli import main
 from understudy.evaluation.bestofn import kl_bound
-from understudy.evaluation.figures import gains_figure
+from understudy.evaluation.figures import ablation_figure, gains_figure
 from understudy.evaluation.points import value_of
 from understudy.evaluation.readings import gains_reading
 from understudy.evaluation.sections import ablation_section
@@ -92,7 +92,7 @@ def test_the_report_has_a_row_per_method_at_its_best_rate():
         ["PPO", "0.2", "6,144", "50%"],
         ["DPO", "0.1", "6,144", "50%"],
     ]
-    assert "best of its learning rates (at most 2)" in html
+    assert "best of its settings by the gold judge" in html
     del arms[0]["seconds"]
     assert "best of its" not in ablation_section({"ablation": {"axis": "rate", "arms": arms}})
 
@@ -138,6 +138,17 @@ def test_the_mean_of_three_rankings_by_hand():
     ]
     even = mean_ranking([ranking(texts, "a", "b", "c"), ranking(texts, "b", "a", "c")])
     assert even.tiers == ((0, 1), (2,))
+
+
+def test_the_settings_of_methods_that_differ_are_drawn_in_order():
+    """A text that is no number comes first."""
+    arms = [
+        {"series": name, "value": value, "kl": 1.0}
+        for name, value in (("ppo", "0.0003"), ("ppo", "6e-4"), ("dpo", "5e-05"), ("sft", "none"))
+    ]
+    svg = ablation_figure(arms, "rate", {"kl": ("KL", None)})
+    places = [svg.index(f">{value}<") for value in ("none", "5e-05", "0.0003", "6e-4")]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("design", DESIGNS)

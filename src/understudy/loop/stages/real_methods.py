@@ -11,7 +11,7 @@ from understudy.loop.stages.study_report import write_study
 from understudy.records import Response, read_records, write_records
 from understudy.training.run import read_lines
 
-JUDGES = {"second_reward_model": "Second reward model", "reward_model": "Reward model"}
+JUDGES = ("second_reward_model", "reward_model")
 """The judges; the one that no method was trained with comes first."""
 
 
@@ -29,37 +29,27 @@ def report(call: StageCall) -> None:
     """results.json and report.html: win rates over SFT, KL, training cost, and alignment tax."""
     compare(call)
     found = json.loads((call.out / "run" / "results.json").read_text(encoding="utf-8"))
-    wins = {key: found[f"win_rates_vs_sft_{key}"] for key in JUDGES}
+    wins = {judge: found[f"win_rates_vs_sft_{judge}"] for judge in JUDGES}
+    again = {"stage": "sft_null", "series": "sft_null", "value": "none", **tax_of(call, "sft")}
     arms = [
-        {
-            **arm,
-            **{f"win_rate_{key}": table[arm["stage"]] for key, table in wins.items()},
-            "words": found["answers"][arm["stage"]]["words"],
-            **measured(call, arm["stage"]),
-        }
-        for arm in call.config["arms"]
+        {**again, "kl": 0.0, "samples": 0, "seconds": 0.0},
+        *({**arm, **measured(call, arm["stage"])} for arm in call.config["arms"]),
     ]
-    largest = f"best_of_{max(call.config['best_of'])}"
+    for arm in arms:
+        arm["words"] = found["answers"][arm["stage"]]["words"]
+        arm |= {f"win_rate_{judge}": table[arm["stage"]] for judge, table in wins.items()}
+    chosen = wins["second_reward_model"]
     results = {
         "title": "Was PPO needed, on a real model?",
         "lead": "PPO-ptx, RLOO, GRPO, RAFT, DPO and KTO from the same SFT model, on held-out "
         "conversations: how often each model's response scores above SFT's. The second reward "
-        "model was trained on other conversations than the one that the methods learned from.",
+        "model was trained on other conversations than the one that the methods learned from. SFT "
+        "again is a second sample of SFT's own responses.",
         "bars": "Bars are 95% intervals over conversations.",
         "ablation": {"name": "real_methods", "axis": "learning rate of the policy", "arms": arms},
         "best_of_n": {
-            str(n): {"kl": kl_bound(n), "win_rate": table[f"best_of_{n}"]}
-            for table in [wins["second_reward_model"]]
+            str(n): {"kl": kl_bound(n), "win_rate": chosen[f"best_of_{n}"]}
             for n in call.config["best_of"]
-        },
-        "study": {
-            "name": "real_methods",
-            "title": "Controls.",
-            "caption": "SFT again is a second sample of SFT's: 50% but for chance.",
-            "panels": {
-                JUDGES[key]: {"sft_null": table["sft_null"], "best_of_n": table[largest]}
-                for key, table in wins.items()
-            },
         },
         "ppo_curve": curves(call),
         "settings": call.config["settings"],
@@ -76,8 +66,13 @@ def report(call: StageCall) -> None:
 
 def measured(call: StageCall, arm: str) -> dict[str, Any]:
     """A method's training cost, its KL, and its alignment tax."""
-    kl, tax = (json.loads(call.path(f"{kind}_{arm}").read_text()) for kind in ("kl", "tax"))
-    return {**spent(call.path(f"model_{arm}").parent), **kl, **tax}
+    kl = json.loads(call.path(f"kl_{arm}").read_text())
+    return {**spent(call.path(f"model_{arm}").parent), **kl, **tax_of(call, arm)}
+
+
+def tax_of(call: StageCall, name: str) -> dict[str, Any]:
+    """Benchmarks and pretraining loss of a model."""
+    return dict(json.loads(call.path(f"tax_{name}").read_text()))
 
 
 def curves(call: StageCall) -> dict[str, list[dict[str, Any]]]:
